@@ -1,0 +1,1 @@
+"""Events into hashed features: the spec, the hash, the one vectoriser."""

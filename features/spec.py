@@ -1,0 +1,204 @@
+"""The feature spec: what a log looks like and what is learned from it, as frozen records.
+
+Read with :func:`features.spec_file.load_spec`; nothing about one data set is in code.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = [
+    "DEFAULT_EXPERTS",
+    "CrossSpec",
+    "ExpertSpec",
+    "FieldSpec",
+    "HashSpec",
+    "LearnerSpec",
+    "Rates",
+    "SourceSpec",
+    "Spec",
+]
+
+Transform = Literal[
+    "category", "categories", "log_squared", "log2", "quantile", "hour_of_day", "day_of_week"
+]
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Immutable, strict: an unknown key is an error."""
+
+
+class SourceSpec(_Record):
+    """Where a log's columns come from.
+
+    Parameters
+    ----------
+    label
+        Column with the click: 0/1 or true/false.
+    format
+        ``csv``, ``tsv``, ``jsonl`` or ``parquet``; ``auto`` goes by the file's name.
+    separator
+        One character between columns; empty: a comma for CSV, a tab for TSV.
+    header
+        Whether the first line holds the column names (CSV and TSV).
+    columns
+        The column names, when there is no header line.
+    timestamp
+        Column with the event time, if there is one.
+    timestamp_format
+        ``iso`` (RFC 3339; no zone means UTC), ``s``, ``ms``, ``us`` since 1970, or a strptime
+        pattern such as ``%y%m%d%H``.
+    event_id
+        Column that names the event, copied to predictions.
+    weight
+        Column with the importance weight of the event; absent: 1.
+    """
+
+    label: str
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = "auto"
+    separator: str = ""
+    header: bool = True
+    columns: tuple[str, ...] = ()
+    timestamp: str = ""
+    timestamp_format: str = "iso"
+    event_id: str = ""
+    weight: str = ""
+
+
+class FieldSpec(_Record):
+    """Fields of one kind: a column each, one transform for all.
+
+    Parameters
+    ----------
+    names
+        Field names; each reads the column of its own name unless ``column`` is given.
+    transform
+        ``category`` (the value's text), ``categories`` (a list: each member a token),
+        ``log_squared`` (a count: itself up to 2, then floor(ln(v)**2) + 3), ``log2`` (a count:
+        itself up to 1, then floor(log2(v)) + 1), ``quantile`` (a number, by ``edges`` or
+        learned ones), ``hour_of_day`` and ``day_of_week`` (of a time, in UTC).
+    column
+        The column to read, for a single name.
+    group
+        A name by which ``crosses.groups`` can take all these fields.
+    text
+        What a value that is not a number means where a number is declared: ``reject`` the
+        row, take it as ``missing``, or as a ``category`` of its own.
+    edges
+        ``quantile``: the inner bucket edges, rising; bucket i holds edges[i-1] <= v < edges[i].
+    buckets, learn_from
+        ``quantile`` without edges: learn ``buckets`` equal-mass buckets from the field's first
+        ``learn_from`` values; until then all its values share one token.
+    separator
+        ``categories``: what stands between members where the list is one text.
+    timestamp_format
+        ``hour_of_day``, ``day_of_week``: as ``source.timestamp_format``; empty: that one.
+    """
+
+    names: tuple[str, ...]
+    transform: Transform = "category"
+    column: str = ""
+    group: str = ""
+    text: Literal["reject", "missing", "category"] = "reject"
+    edges: tuple[float, ...] = ()
+    buckets: int = 0
+    learn_from: int = 1000
+    separator: str = " "
+    timestamp_format: str = ""
+
+
+class CrossSpec(_Record):
+    """Which fields are crossed.
+
+    Parameters
+    ----------
+    all_pairs
+        Every field with every other.
+    named
+        Pairs and triples of field names.
+    groups
+        Pairs of group names: each field of the first with each of the second (a group with
+        itself: each pair within it).
+    """
+
+    all_pairs: bool = False
+    named: tuple[tuple[str, ...], ...] = ()
+    groups: tuple[tuple[str, str], ...] = ()
+
+
+class HashSpec(_Record):
+    """Sizes of the weight tables, 2**bits buckets each, and the hash seed."""
+
+    bits: int = 22
+    cross_bits: int = 22
+    seed: int = 0
+
+
+class Rates(_Record):
+    """FTRL-Proximal settings of one group of features (McMahan et al. 2013, Algorithm 1).
+
+    Parameters
+    ----------
+    alpha
+        Learning rate; higher follows the stream faster and forgets noise slower.
+    beta
+        Smooths the first steps; higher makes a new feature's first steps smaller.
+    l1
+        Keeps a weight at exactly 0 until |z| exceeds it; higher means sparser.
+    l2
+        Shrinks weights, most for features rarely seen.
+    """
+
+    alpha: float = 0.1
+    beta: float = 1.0
+    l1: float = 0.0
+    l2: float = 1.0
+
+
+class ExpertSpec(_Record):
+    """One FTRL learner of a mixture; ``crosses`` absent: it does not see the crosses."""
+
+    fields: Rates
+    crosses: Rates | None = None
+
+
+DEFAULT_EXPERTS: tuple[ExpertSpec, ...] = (
+    ExpertSpec(fields=Rates(alpha=0.005), crosses=Rates(alpha=0.005)),
+    ExpertSpec(fields=Rates(alpha=0.02), crosses=Rates(alpha=0.02)),
+    ExpertSpec(fields=Rates(alpha=0.02)),
+    ExpertSpec(fields=Rates(alpha=0.1)),
+)
+
+
+class LearnerSpec(_Record):
+    """How to learn.
+
+    Parameters
+    ----------
+    kind
+        ``mixture``: ``experts`` side by side, mixed online; ``single``: one plain FTRL with the
+        rates ``fields`` and ``crosses``.
+    mix_rate
+        Step of the exponentiated gradient on the mixture weights; higher switches between
+        experts faster.
+    """
+
+    kind: Literal["mixture", "single"] = "mixture"
+    fields: Rates = Rates()
+    crosses: Rates = Rates()
+    experts: tuple[ExpertSpec, ...] = DEFAULT_EXPERTS
+    mix_rate: float = 0.05
+
+
+class Spec(_Record):
+    """A whole feature spec."""
+
+    name: str
+    source: SourceSpec
+    fields: tuple[FieldSpec, ...]
+    description: str = ""
+    crosses: CrossSpec = CrossSpec()
+    hash: HashSpec = HashSpec()
+    learner: LearnerSpec = LearnerSpec()

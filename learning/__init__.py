@@ -1,0 +1,1 @@
+"""River estimators that learn clicks, their kernel, metrics and snapshots."""

@@ -1,0 +1,1 @@
+"""Feature specs that ship with Clicktide, found by name."""

@@ -1,0 +1,1 @@
+"""A simulated ad market that knows the true click probability of every impression."""

@@ -1,0 +1,79 @@
+"""What a source yields: rows in Arrow, the rows it could not read, and where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+import pyarrow as pa
+
+__all__ = ["Batch", "Position", "Reject"]
+
+
+class Position(msgspec.Struct, frozen=True):
+    """How far a source has been read; enough to go on from there.
+
+    Parameters
+    ----------
+    file
+        Name of the file being read (its path as the source lists it, ``-`` for stdin, or
+        ``sim:NAME`` for the simulator).
+    row
+        Rows of that file done with, rejects included, the header line and blank lines not.
+    """
+
+    file: str = ""
+    row: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that could not be used.
+
+    Parameters
+    ----------
+    reason
+        Short stable name that is counted, such as ``row_too_short`` or ``broken_json``.
+    detail
+        For people: which field, what was found, what was expected.
+    file, line
+        Where it stands; line is 1-based in the (decompressed) file, 0 where there are no lines.
+    raw
+        The row as it stood, undecoded.
+    """
+
+    reason: str
+    detail: str
+    file: str
+    line: int
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some rows of one file, in order.
+
+    Parameters
+    ----------
+    columns
+        The wanted columns in the wanted order (a column may be string, binary holding valid
+        UTF-8, dictionary of string, int64, float64, bool, list of these, timestamp, or null).
+    file
+        The file they come from.
+    positions
+        ``positions(i)``: the position after row i of ``columns`` (to resume in mid-batch).
+    origin
+        ``origin(i)``: line number and raw bytes of row i, for a reject found later.
+    rejects
+        Rows of this stretch of the file that could not be parsed (not in ``columns``).
+    position
+        Position after the whole batch, rejects included.
+    """
+
+    columns: pa.RecordBatch
+    file: str
+    origin: Callable[[int], tuple[int, bytes]]
+    positions: Callable[[int], Position]
+    position: Position
+    rejects: list[Reject] = field(default_factory=list)
