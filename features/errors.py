@@ -6,12 +6,13 @@
     ├── SpecError         a feature spec that cannot be used
     ├── SourceError       a log that cannot be read at all (bad rows are rejects, not errors)
     ├── StrictError       a bad row, when the user asked to stop at the first one
+    ├── RowError          an event with a value that its spec does not allow
     └── SnapshotError     a saved model that cannot be loaded or written
 """
 
 from __future__ import annotations
 
-__all__ = ["ClicktideError", "SnapshotError", "SourceError", "SpecError", "StrictError"]
+__all__ = ["ClicktideError", "RowError", "SnapshotError", "SourceError", "SpecError", "StrictError"]
 
 
 class ClicktideError(Exception):
@@ -53,3 +54,7 @@ class StrictError(ClicktideError):
 
 class SnapshotError(ClicktideError):
     """A saved model is damaged, truncated, newer than this program, or of another spec."""
+
+
+class RowError(ClicktideError, ValueError):
+    """An event has a value that its spec does not allow, such as text where a number is due."""

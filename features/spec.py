@@ -30,7 +30,7 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Immutable, strict: an unknown key is an error."""
 
 
-class SourceSpec(_Record):
+class SourceSpec(_Record, frozen=True):
     """Where a log's columns come from.
 
     Parameters
@@ -67,7 +67,7 @@ class SourceSpec(_Record):
     weight: str = ""
 
 
-class FieldSpec(_Record):
+class FieldSpec(_Record, frozen=True):
     """Fields of one kind: a column each, one transform for all.
 
     Parameters
@@ -109,7 +109,7 @@ class FieldSpec(_Record):
     timestamp_format: str = ""
 
 
-class CrossSpec(_Record):
+class CrossSpec(_Record, frozen=True):
     """Which fields are crossed.
 
     Parameters
@@ -128,7 +128,7 @@ class CrossSpec(_Record):
     groups: tuple[tuple[str, str], ...] = ()
 
 
-class HashSpec(_Record):
+class HashSpec(_Record, frozen=True):
     """Sizes of the weight tables, 2**bits buckets each, and the hash seed."""
 
     bits: int = 22
@@ -136,7 +136,7 @@ class HashSpec(_Record):
     seed: int = 0
 
 
-class Rates(_Record):
+class Rates(_Record, frozen=True):
     """FTRL-Proximal settings of one group of features (McMahan et al. 2013, Algorithm 1).
 
     Parameters
@@ -157,7 +157,7 @@ class Rates(_Record):
     l2: float = 1.0
 
 
-class ExpertSpec(_Record):
+class ExpertSpec(_Record, frozen=True):
     """One FTRL learner of a mixture; ``crosses`` absent: it does not see the crosses."""
 
     fields: Rates
@@ -172,7 +172,7 @@ DEFAULT_EXPERTS: tuple[ExpertSpec, ...] = (
 )
 
 
-class LearnerSpec(_Record):
+class LearnerSpec(_Record, frozen=True):
     """How to learn.
 
     Parameters
@@ -192,7 +192,7 @@ class LearnerSpec(_Record):
     mix_rate: float = 0.05
 
 
-class Spec(_Record):
+class Spec(_Record, frozen=True):
     """A whole feature spec."""
 
     name: str

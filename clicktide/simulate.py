@@ -1,0 +1,150 @@
+"""The command ``clicktide simulate``: a simulated ad market, written to files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from features.errors import ClicktideError
+from streaming.simulator.files import (
+    SinkMaker,
+    Written,
+    example_sink,
+    stream_sinks,
+    write_simulation,
+)
+from streaming.simulator.scenarios import SCENARIOS
+from streaming.simulator.settings import MarketSettings
+from streaming.simulator.simulation import Simulation
+from streaming.simulator.source import PREFIX, parse_sim
+
+__all__ = ["simulate"]
+
+_DEFAULT_EVENTS = 1_000_000
+
+
+def simulate(
+    scenario: Annotated[
+        str,
+        typer.Argument(help="A name of --list, with parameters if wanted: 'abrupt?change_at=5000'"),
+    ] = "",
+    events: Annotated[
+        int | None,
+        typer.Option("--events", min=1, help=f"Impressions to write [default: {_DEFAULT_EVENTS}]"),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, help="Another seed is another market [default: 0]"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for impressions.jsonl, clicks.jsonl and truth.jsonl"),
+    ] = None,
+    examples: Annotated[
+        Path | None,
+        typer.Option(
+            "--examples",
+            help="File for labelled rows: .jsonl or .csv (also .gz, .zst after it) or .parquet",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as one JSON object")
+    ] = False,
+    list_scenarios: Annotated[
+        bool, typer.Option("--list", help="Show the scenarios and their parameters")
+    ] = False,
+) -> None:
+    """Simulate an ad market and write its impressions, its clicks and the truth about them."""
+    if list_scenarios:
+        _print_scenarios(as_json)
+        return
+    simulation = _simulation(scenario, events, seed)
+    sinks = _sinks(out, examples)
+    try:
+        with _progress_bar(simulation) as advance:
+            written = write_simulation(simulation, sinks, overwrite=force, progress=advance)
+    except KeyboardInterrupt:
+        typer.echo("Stopped; no file was written.", err=True)
+        raise typer.Exit(130) from None
+    _print_summary(written, as_json)
+
+
+def _simulation(scenario: str, events: int | None, seed: int | None) -> Simulation:
+    if not scenario:
+        raise ClicktideError(
+            f"simulate: no scenario given. Fix: one of {', '.join(SCENARIOS)} (--list tells more)"
+        )
+    name, _, query = scenario.removeprefix(PREFIX).partition("?")
+    given = {
+        key: str(value) for key, value in (("events", events), ("seed", seed)) if value is not None
+    }
+    pairs = [pair for pair in query.split("&") if pair and pair.partition("=")[0] not in given]
+    if "events" not in given and not any(pair.startswith("events=") for pair in pairs):
+        given["events"] = str(_DEFAULT_EVENTS)
+    pairs += [f"{key}={value}" for key, value in given.items()]
+    return parse_sim(f"{PREFIX}{name}?{'&'.join(pairs)}")
+
+
+def _sinks(out: Path | None, examples: Path | None) -> dict[Path, SinkMaker]:
+    sinks = (stream_sinks(out) if out else {}) | (example_sink(examples) if examples else {})
+    if not sinks:
+        raise ClicktideError(
+            "simulate: nowhere to write to. Fix: give --out DIR, --examples FILE, or both"
+        )
+    return sinks
+
+
+@contextmanager
+def _progress_bar(simulation: Simulation) -> Iterator[Callable[[int], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    off = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=off) as bar:
+        task = bar.add_task(simulation.scenario.name, total=simulation.events, rate="")
+
+        def advance(events: int) -> None:
+            bar.advance(task, events)
+            speed = bar.tasks[0].speed
+            bar.update(task, rate=f"{speed:,.0f}/s" if speed else "")
+
+        yield advance
+
+
+def _print_summary(written: Written, as_json: bool) -> None:
+    if as_json:
+        typer.echo(msgspec.json.encode(written).decode())
+        return
+    table = Table(show_header=False, box=None)
+    table.add_row("impressions", f"{written.events:,}")
+    table.add_row("clicks", f"{written.clicks:,}")
+    table.add_row("click rate", f"{written.click_rate:.5f}")
+    table.add_row("mean true probability", f"{written.mean_p_true:.5f}")
+    for index, file in enumerate(written.files):
+        table.add_row("" if index else "files", file)
+    Console().print(table)
+
+
+def _print_scenarios(as_json: bool) -> None:
+    if as_json:
+        summaries = {name: kind.summary for name, kind in SCENARIOS.items()}
+        typer.echo(msgspec.json.encode(summaries).decode())
+        return
+    for name, kind in SCENARIOS.items():
+        keys = ", ".join(kind.__struct_fields__)
+        typer.echo(f"{name:11} {kind.summary}{f' ({keys})' if keys else ''}")
+    typer.echo(f"\nevery one   {', '.join(MarketSettings.__struct_fields__)}")

@@ -1,0 +1,221 @@
+"""The one vectoriser: events in any form to token hashes, the same bits for the same event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from features.columns import ColumnHasher, frame_columns
+from features.crosses import cross_indices
+from features.errors import RowError
+from features.field_plan import FieldPlan, plan_fields
+from features.hashed import Hashed, assemble
+from features.quantiles import QuantileLearner
+from features.spec import Spec
+from features.times import NO_TIME, time_ms
+from features.token_kernels import SEPARATOR, hash_event_texts
+from features.transforms import KINDS
+from features.values import as_text
+
+__all__ = ["Vectoriser"]
+
+_JOIN = chr(SEPARATOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """Rows of a batch that the spec does not allow.
+
+    Parameters
+    ----------
+    field
+        int32 per row: 0 where good, else 1 + the number of the first field at fault.
+    """
+
+    field: NDArray[np.int32]
+
+    def __bool__(self) -> bool:
+        return bool(self.field.any())
+
+
+class Vectoriser:
+    """Turns events into token hashes by a spec.
+
+    A dict, a pandas frame and an Arrow batch of the same events give the same bits. The only
+    state is the edges of quantile fields that learn them (:attr:`quantiles`); everything else
+    is fixed by the spec.
+
+    Parameters
+    ----------
+    spec
+        The feature spec.
+
+    Attributes
+    ----------
+    fields
+        The plan of each field, by field number.
+    columns
+        Source columns that the fields read, each once.
+    crosses
+        int32 of shape (crosses, 3): field numbers, -1 where a cross has but two.
+
+    Examples
+    --------
+    >>> from features.spec import FieldSpec, SourceSpec, Spec
+    >>> from features.vectoriser import Vectoriser
+    >>> spec = Spec(name="x", source=SourceSpec(label="click"),
+    ...             fields=(FieldSpec(names=("site", "ad")),))
+    >>> hashed = Vectoriser(spec).hash_event({"site": "a", "ad": 7})
+    >>> hashed.tokens.shape
+    (2,)
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.fields = plan_fields(spec)
+        self.columns = tuple(dict.fromkeys(f.column for f in self.fields))
+        self.crosses = cross_indices([f.name for f in self.fields], _groups(spec), spec.crosses)
+        self.quantiles = QuantileLearner(self.fields)
+        self._one_to_one = all(f.transform != "categories" for f in self.fields)
+        self._simple = len(self.fields) > 1 and all(f.transform in KINDS for f in self.fields)
+        self._values = itemgetter(*(f.column for f in self.fields))
+        self._kinds = np.array([f.kind for f in self.fields], np.int64)
+        self._on_text = np.array([f.on_text for f in self.fields], np.int64)
+        self._seeds = np.array([f.seed for f in self.fields], np.uint64)
+        self._no_starts = np.empty(0, np.int64)
+
+    # --- one event -----------------------------------------------------------------------
+
+    def hash_event(self, event: Mapping[Any, Any], *, learn: bool = False) -> Hashed:
+        """Token hashes of one event.
+
+        Parameters
+        ----------
+        event
+            Column name to value; extra columns are ignored, absent ones are missing.
+        learn
+            Whether fields that are learning their quantiles note this event, after it is
+            hashed.
+
+        Raises
+        ------
+        RowError
+            If a value is not what its field declares.
+        """
+        tokens = self._hash_simple(event) if self._simple else None
+        hashed = self._hash_careful(event) if tokens is None else self._one(tokens)
+        if learn and self.quantiles.learning:
+            self.quantiles.note_event(event)
+        return hashed
+
+    def _one(self, tokens: NDArray[np.uint64]) -> Hashed:
+        return Hashed(tokens, self._no_starts, 1, len(self.fields))
+
+    def _hash_simple(self, event: Mapping[Any, Any]) -> NDArray[np.uint64] | None:
+        """All fields in one call of the kernel, if every value is a text or an integer."""
+        try:
+            values = self._values(event)
+        except KeyError:
+            return None
+        try:
+            text = _JOIN.join(values)
+        except TypeError:
+            if not {str, int}.issuperset(map(type, values)):
+                return None
+            text = _JOIN.join(map(str, values))
+        tokens = np.empty(len(self.fields), np.uint64)
+        odd = hash_event_texts(
+            np.frombuffer(text.encode("utf-8", "replace"), np.uint8), self._kinds,
+            self._on_text, self._seeds, self.quantiles.edges, self.quantiles.spans, tokens,
+        )  # fmt: skip
+        return None if odd else tokens
+
+    def _hash_careful(self, event: Mapping[Any, Any]) -> Hashed:
+        """Field by field, in Python: lists, times, floats, and whatever is odd."""
+        parts = [self._field_tokens(field, event.get(field.column)) for field in self.fields]
+        if self._one_to_one:
+            return self._one(np.array([part[0] for part in parts], np.uint64))
+        starts = np.zeros(len(parts) + 1, np.int64)
+        np.cumsum([len(part) for part in parts], out=starts[1:])
+        tokens = np.array([token for part in parts for token in part], np.uint64)
+        return Hashed(tokens, starts, 1, len(self.fields))
+
+    def _field_tokens(self, field: FieldPlan, value: Any) -> list[np.uint64]:
+        if field.transform == "categories":
+            return field.list_tokens(value)
+        if field.is_time:
+            return [self._time_token(field, value)]
+        edges, spans = self.quantiles.edges, self.quantiles.spans
+        token = field.scalar_token(value, edges, spans[field.number], spans[field.number + 1])
+        return [token]
+
+    def _time_token(self, field: FieldPlan, value: Any) -> np.uint64:
+        try:
+            ms = time_ms(value, field.time_format)
+        except (ValueError, OverflowError) as error:
+            raise RowError(f"field {field.name!r}: {error}") from None
+        return field.missing if ms == NO_TIME else field.code_token(int(field.time_code(ms)))
+
+    # --- many events ---------------------------------------------------------------------
+
+    def hash_batch(self, batch: pa.RecordBatch, *, learn: bool = False) -> tuple[Hashed, Faults]:
+        """Token hashes of a batch of events; rows at fault are left out of them.
+
+        Parameters
+        ----------
+        batch
+            Columns by name; an absent one is missing in every row.
+        learn
+            As for :meth:`hash_event`: each row is hashed by what the rows before it taught.
+
+        Returns
+        -------
+        hashed
+            Of the good rows, in order.
+        faults
+            Which rows are at fault and in which field.
+        """
+        hasher = ColumnHasher(batch, self.quantiles)
+        parts = [hasher.hash(field) for field in self.fields]
+        faults = Faults(hasher.fault)
+        good = hasher.fault == 0
+        if learn and self.quantiles.learning:
+            hasher.learn_quantiles(self.fields, parts, good)
+        return assemble(parts, good if faults else None, batch.num_rows), faults
+
+    def hash_frame(self, frame: pd.DataFrame, *, learn: bool = False) -> Hashed:
+        """Token hashes of a pandas frame.
+
+        Raises
+        ------
+        RowError
+            If a value is not what its field declares, naming the row and the field.
+        """
+        columns = frame_columns(frame, self.columns)
+        hashed, faults = self.hash_batch(columns, learn=learn)
+        if faults:
+            row = int(np.flatnonzero(faults.field)[0])
+            raise RowError(f"row {row}: {self.describe_fault(columns, row, faults)}")
+        return hashed
+
+    def describe_fault(self, batch: pa.RecordBatch, row: int, faults: Faults) -> str:
+        """Say for people what is wrong with a row at fault."""
+        field = self.fields[faults.field[row] - 1]
+        value = as_text(batch.column(field.column)[row].as_py())
+        due = f"a time ({field.time_format})" if field.is_time else "a number"
+        return f"field {field.name!r}: {value[:60]!r} is not {due}, as {field.transform} wants"
+
+
+def _groups(spec: Spec) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for fields in spec.fields:
+        if fields.group:
+            groups.setdefault(fields.group, []).extend(fields.names)
+    return groups

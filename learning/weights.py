@@ -1,0 +1,122 @@
+"""The state of a learner: its two weight tables and its mixture, and the kernel calls on them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.hashed import Hashed
+from features.spec import ExpertSpec, HashSpec, LearnerSpec, Rates
+from learning.kernel import capacity, learn_events, predict_events
+
+__all__ = ["Weights"]
+
+F64 = NDArray[np.float64]
+_NO_IMPORTANCE = np.empty(0)
+SHARE = 1e-5
+"""Weight that goes round the mixture at every event."""
+
+
+class Weights:
+    """z and n of every bucket and expert, in float64, and the mixture.
+
+    Parameters
+    ----------
+    sizes
+        Bits of the two tables.
+    learner
+        Experts and their rates.
+    crosses
+        int32 (crosses, 3); empty: there is no cross table.
+
+    Attributes
+    ----------
+    fields
+        float64 (2**bits + 1, 2, K): z and n by bucket, kind and expert; the last bucket is
+        the bias.
+    crosses
+        float64 (2**cross_bits, 2, KC), or empty.
+    mixture
+        float64 (K,): weights of the experts' logits; positive, sum 1.
+    """
+
+    def __init__(
+        self, sizes: HashSpec, learner: LearnerSpec, crosses: NDArray[np.int32]
+    ) -> None:
+        self.experts = _experts(learner)
+        self.index = crosses
+        k = len(self.experts)
+        self.kc = sum(e.crosses is not None for e in self.experts) if len(crosses) else 0
+        self.fields = np.zeros((2**sizes.bits + 1, 2, k))
+        self.crosses = np.zeros((2**sizes.cross_bits if self.kc else 0, 2, self.kc))
+        self.mixture = np.full(k, 1.0 / k)
+        self.mixing = (float(learner.mix_rate), SHARE)
+        self.shifts = np.array([64 - sizes.bits, 64 - sizes.cross_bits], np.uint64)
+        self._field_rates = np.empty((3, 0))
+        self._cross_rates = np.empty((3, 0))
+
+    def learn(self, hashed: Hashed, labels: F64, importance: F64 | None = None) -> F64:
+        """Predict, then learn, every event in turn.
+
+        Parameters
+        ----------
+        hashed
+            Token hashes of n events.
+        labels
+            float64 (n,), 0 or 1.
+        importance
+            float64 (n,) of importance weights; ``None``: 1 for all.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            Logits as predicted before each event was learned.
+        """
+        out = np.empty(hashed.rows)
+        weight = _NO_IMPORTANCE if importance is None else importance
+        if hashed.rows:
+            learn_events(*self._arguments(hashed), self.mixing, labels, weight, out)
+        return out
+
+    def predict(self, hashed: Hashed) -> F64:
+        """Logits of n events, float64 (n,); nothing is learned."""
+        out = np.empty(hashed.rows)
+        if hashed.rows:
+            predict_events(*self._arguments(hashed), out)
+        return out
+
+    def _arguments(self, hashed: Hashed) -> tuple[object, ...]:
+        most = self.room(hashed)
+        return (
+            hashed.tokens, hashed.starts, hashed.rows, hashed.fields, self.index, self.shifts,
+            most, self.fields.reshape(-1), self.crosses.reshape(-1),
+            (len(self.experts), self.kc), self._field_rates, self._cross_rates, self.mixture,
+        )  # fmt: skip
+
+    def room(self, hashed: Hashed) -> tuple[int, int]:
+        """The most field and cross slots an event needs; lays out the rates for as many."""
+        most = (hashed.fields + 1, len(self.index))
+        if len(hashed.starts):
+            most = capacity(hashed.starts, hashed.rows, hashed.fields, self.index)
+        if not self.kc:
+            most = (most[0], 0)
+        if self._field_rates.shape[1] < most[0] * len(self.experts):
+            self._field_rates = lane_rates([e.fields for e in self.experts], most[0])
+        if self._cross_rates.shape[1] < most[1] * self.kc:
+            self._cross_rates = lane_rates(
+                [e.crosses for e in self.experts[: self.kc] if e.crosses], most[1]
+            )
+        return most
+
+
+def lane_rates(rates: list[Rates], slots: int) -> F64:
+    """1/alpha, beta/alpha + l2 and l1 of every lane: float64 (3, slots * experts)."""
+    columns = [[1 / r.alpha, r.beta / r.alpha + r.l2, r.l1] for r in rates]
+    return np.tile(np.array(columns, np.float64).reshape(-1, 3).T, slots).copy()
+
+
+def _experts(learner: LearnerSpec) -> tuple[ExpertSpec, ...]:
+    """The experts, those that see crosses first."""
+    if learner.kind == "single":
+        return (ExpertSpec(fields=learner.fields, crosses=learner.crosses),)
+    return tuple(sorted(learner.experts, key=lambda e: e.crosses is None))

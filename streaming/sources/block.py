@@ -1,0 +1,122 @@
+"""A block of text lines, with every row's place in the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from streaming.sources.batch import Reject
+
+__all__ = ["KEPT_OF_LONG_LINE", "Block", "Index", "index_block", "line_spans"]
+
+KEPT_OF_LONG_LINE = 64 * 1024
+_NEWLINE, _RETURN = 10, 13
+
+Index = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole lines of one file; a row is a line that is not blank.
+
+    Parameters
+    ----------
+    data
+        The bytes, blank lines and line ends included.
+    file
+        Name of the file, as listed.
+    starts, ends
+        int64, one per row: ``data[starts[i]:ends[i]]`` is row i without its line end.
+    lines
+        int64, one per row: 1-based line number in the file.
+    first_row
+        How many rows of the file stand before this block; a header line is row -1.
+    long_line
+        Not 0: the block is the beginning of a single line of so many bytes, above the limit.
+    """
+
+    data: bytes
+    file: str
+    starts: Index
+    ends: Index
+    lines: Index
+    first_row: int
+    long_line: int = 0
+
+    @property
+    def rows(self) -> int:
+        """How many rows it holds."""
+        return len(self.starts)
+
+    def longest(self) -> int:
+        """Bytes of its longest row."""
+        return self.long_line or int((self.ends - self.starts).max(initial=0))
+
+    def row(self, i: int) -> bytes:
+        """Row i as it stands, without its line end."""
+        return self.data[self.starts[i] : self.ends[i]]
+
+    def origin(self, i: int) -> tuple[int, bytes]:
+        """Line number and bytes of row i."""
+        return int(self.lines[i]), self.row(i)
+
+    def part(self, start: int, stop: int) -> Block:
+        """Rows ``start`` to ``stop`` as a block of their own."""
+        if (start, stop) == (0, self.rows):
+            return self
+        low = int(self.starts[start])
+        high = int(self.starts[stop]) if stop < self.rows else len(self.data)
+        cut = slice(start, stop)
+        return replace(
+            self,
+            data=self.data[low:high],
+            starts=self.starts[cut] - low,
+            ends=self.ends[cut] - low,
+            lines=self.lines[cut],
+            first_row=self.first_row + start,
+        )
+
+    def reject(self, i: int, reason: str, detail: str) -> Reject:
+        """Row i as a reject."""
+        line, raw = self.origin(i)
+        return Reject(reason, detail, self.file, line, raw)
+
+    def reject_long(self, i: int, limit: int) -> Reject:
+        """Row i, of more than ``limit`` bytes, as a reject that keeps its beginning."""
+        raw = self.row(i)[:KEPT_OF_LONG_LINE]
+        length = self.long_line or int(self.ends[i] - self.starts[i])
+        detail = f"line of {length} bytes, above the limit of {limit}; raw has the first {len(raw)}"
+        return Reject("line_too_long", detail, self.file, int(self.lines[i]), raw)
+
+
+def line_spans(data: bytes) -> tuple[Index, Index]:
+    r"""Begin and end of every line; ``\n`` or ``\r\n`` ends one and is not part of it."""
+    view = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(view == _NEWLINE)
+    if len(data) and view[-1] != _NEWLINE:
+        ends = np.append(ends, len(data))
+    starts = np.zeros_like(ends)
+    starts[1:] = ends[:-1] + 1
+    if b"\r" in data:
+        ends = ends - ((ends > starts) & (view[np.maximum(ends, 1) - 1] == _RETURN))
+    return starts, ends
+
+
+def index_block(data: bytes, file: str, line: int, first_row: int) -> tuple[Block, int]:
+    r"""Find the rows of ``data``, whose first line is number ``line``; count its lines too.
+
+    Examples
+    --------
+    >>> block, lines = index_block(b"a\n\nb\r\n", "log", 1, 0)
+    >>> block.origin(1), lines
+    ((3, b'b'), 3)
+    """
+    starts, ends = line_spans(data)
+    count = len(starts)
+    lines = np.arange(line, line + count)
+    filled = ends > starts
+    if not filled.all():
+        starts, ends, lines = starts[filled], ends[filled], lines[filled]
+    return Block(data, file, starts, ends, lines, first_row), count

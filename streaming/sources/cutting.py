@@ -1,0 +1,133 @@
+"""Cuts a stream of bytes at line ends, in bounded memory, without looking into the lines."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from features.errors import SourceError
+from streaming.sources.block import KEPT_OF_LONG_LINE, Block, index_block
+from streaming.sources.faults import Damage, check_rows
+
+__all__ = ["Limits", "from_row", "read_blocks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds the memory of a read.
+
+    Parameters
+    ----------
+    block_bytes
+        Text parsed at once, in bytes; more costs memory, less costs a call per block.
+    batch_rows
+        Most rows in a batch.
+    max_line_bytes
+        A longer line (without its line end) is rejected as ``line_too_long``.
+    """
+
+    block_bytes: int = 1 << 20
+    batch_rows: int = 16_384
+    max_line_bytes: int = 1 << 20
+
+
+def read_blocks(
+    chunks: Iterable[bytes], file: str, limits: Limits, first_row: int
+) -> Generator[Block]:
+    """Cut ``chunks`` into blocks of whole lines.
+
+    Raises
+    ------
+    SourceError
+        The stream is damaged; all whole lines before the damage have been yielded.
+    """
+    line, row = 1, first_row
+    try:
+        for data, long_line in _whole_lines(chunks, limits):
+            if long_line:
+                block, lines = _long_block(data, long_line, file, line, row), 1
+            else:
+                block, lines = index_block(data, file, line, row)
+            yield from _parts(block, limits.batch_rows)
+            row += block.rows
+            line += lines
+    except Damage as damage:
+        raise SourceError(
+            f"{file}: {damage}; it could be read up to line {line - 1}. "
+            "Fix: get a whole copy of the file"
+        ) from damage
+
+
+def from_row(blocks: Iterable[Block], row: int, file: str) -> Generator[Block]:
+    """Leave out the rows before ``row`` (and a header), without parsing them.
+
+    Raises
+    ------
+    SourceError
+        The file has no rows, or not so many.
+    """
+    end = 0
+    for block in blocks:
+        end = block.first_row + block.rows
+        if end > row:
+            yield block.part(max(row - block.first_row, 0), block.rows)
+    check_rows(end, row, file)
+
+
+def _parts(block: Block, rows: int) -> Generator[Block]:
+    for start in range(0, block.rows, rows):
+        yield block.part(start, min(start + rows, block.rows))
+
+
+def _long_block(head: bytes, length: int, file: str, line: int, row: int) -> Block:
+    at = [np.array([number]) for number in (0, len(head), line)]
+    return Block(head, file, *at, first_row=row, long_line=length)
+
+
+def _whole_lines(chunks: Iterable[bytes], limits: Limits) -> Generator[tuple[bytes, int]]:
+    """Yield (whole lines, 0), or (beginning of a line above the limit, its length)."""
+    feed = iter(chunks)
+    pending: list[bytes] = []
+    size = 0
+    try:
+        for chunk in feed:
+            pending.append(chunk)
+            size += len(chunk)
+            if size < limits.block_bytes:
+                continue
+            whole, rest = _cut(pending)
+            pending, size = [rest], len(rest)
+            if whole:
+                yield whole, 0
+            if len(rest) > limits.max_line_bytes + 1:  # a "\r" may be part of the line end
+                head, length, rest = _skip_line(rest, feed)
+                pending, size = [rest], len(rest)
+                yield head, length
+    except Damage:
+        whole, _ = _cut(pending)
+        if whole:
+            yield whole, 0
+        raise
+    if size:
+        yield b"".join(pending), 0
+
+
+def _cut(pending: list[bytes]) -> tuple[bytes, bytes]:
+    data = b"".join(pending)
+    at = data.rfind(b"\n") + 1
+    return data[:at], data[at:]
+
+
+def _skip_line(begun: bytes, feed: Iterator[bytes]) -> tuple[bytes, int, bytes]:
+    """Read to the end of a line: its beginning, its length, and what follows it."""
+    length, last, rest = len(begun), begun[-1:], b""
+    for chunk in feed:
+        end = chunk.find(b"\n")
+        seen = chunk if end < 0 else chunk[:end]
+        length, last = length + len(seen), seen[-1:] or last
+        if end >= 0:
+            rest = chunk[end + 1 :]
+            break
+    return begun[:KEPT_OF_LONG_LINE], length - (last == b"\r"), rest

@@ -1,0 +1,240 @@
+"""CSV and TSV: a whole block by Arrow; where anything in it is odd, line by line.
+
+A CSV value may be quoted with ``"``, doubled inside; text after the closing quote is appended;
+a quote elsewhere stands for itself; a value does not hold a line end. TSV has no quoting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from features.errors import SourceError
+from features.spec import SourceSpec
+from streaming.sources.batch import Reject
+from streaming.sources.block import Block
+from streaming.sources.faults import check_columns, empty
+from streaming.sources.parsed import Parsed, one_batch
+
+__all__ = ["Delimited", "open_delimited", "split_line"]
+
+_FEW_ROWS = 16  # so few are read one by one, rather than halved again
+_MAX_BLOCK = 2**31 - 1
+
+
+def open_delimited(
+    blocks: Iterator[Block],
+    file: str,
+    source: SourceSpec,
+    format: str,
+    wanted: Sequence[str],
+    max_line_bytes: int,
+) -> tuple[Delimited, Iterator[Block]]:
+    """Take the header off ``blocks`` and make the parser of the rest.
+
+    Raises
+    ------
+    SourceError
+        A wanted column is absent or named twice, or the header cannot be read.
+    """
+    separator = source.separator or ("\t" if format == "tsv" else ",")
+    quoted = format == "csv"
+    if len(separator.encode()) != 1 or separator in '"\r\n':
+        raise SourceError(
+            f"{file}: the separator {separator!r} cannot be used. "
+            'Fix: give one ASCII character under [source], such as separator = ";"'
+        )
+    names = source.columns
+    if source.header:
+        first = next(blocks, None)
+        if first is None:
+            raise empty(file)
+        names = _header(first, separator, quoted)
+        blocks = _chain(first, blocks)
+    check_columns(file, names, wanted, "" if source.header else " given in the spec")
+    return Delimited(names, tuple(wanted), separator, quoted, max_line_bytes), blocks
+
+
+def _header(block: Block, separator: str, quoted: bool) -> tuple[str, ...]:
+    line = block.row(0)
+    values = None if block.long_line else split_line(line, separator.encode(), quoted)
+    try:
+        return tuple(value.decode() for value in values or ())
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"{block.file}: line {block.lines[0]}: the header is not UTF-8. "
+            "Fix: convert the file, for instance with iconv -t utf-8"
+        ) from error
+
+
+def _chain(first: Block, rest: Iterator[Block]) -> Iterator[Block]:
+    yield first
+    yield from rest
+
+
+@dataclass(frozen=True)
+class Delimited:
+    """Parser of the blocks of one CSV or TSV file.
+
+    Parameters
+    ----------
+    names
+        Names of all columns of the file, in order.
+    wanted
+        Names of the columns to return, in the order to return them.
+    separator
+        One ASCII character.
+    quoted
+        Whether ``"`` quotes a value.
+    max_line_bytes
+        Longest line taken.
+    """
+
+    names: tuple[str, ...]
+    wanted: tuple[str, ...]
+    separator: str
+    quoted: bool
+    max_line_bytes: int
+
+    def __call__(self, block: Block) -> list[Parsed]:
+        """Parse a block, every bad row of it a reject."""
+        return [self._parse(block)]
+
+    def _parse(self, block: Block) -> Parsed:
+        columns = self._parse_whole(block)
+        if columns is not None:
+            return Parsed(columns, np.arange(block.rows), block.rows)
+        if block.rows <= _FEW_ROWS:
+            return self._parse_lines(block)
+        half = block.rows // 2
+        return _joined(
+            self._parse(block.part(0, half)), self._parse(block.part(half, block.rows))
+        )
+
+    @cached_property
+    def _wanted_at(self) -> list[int]:
+        return [self.names.index(name) for name in self.wanted]
+
+    def _parse_whole(self, block: Block) -> pa.RecordBatch | None:
+        """Parse by Arrow; None where it might not read every line as we would."""
+        data = block.data
+        if block.longest() > self.max_line_bytes or data.startswith(b"\xef\xbb\xbf"):
+            return None
+        if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
+            return None  # Arrow takes a lone "\r" for a line end
+        if self.quoted and b'"' in data and self._split(block.row(block.rows - 1)) is None:
+            return None  # Arrow lets a quote be open at the very end
+        try:
+            table = self._read(data)
+        except pa.ArrowException:
+            return None
+        # As many rows as lines: no quoted value has run over a line end.
+        return one_batch(table, self.wanted) if table.num_rows == block.rows else None
+
+    def _read(self, data: bytes) -> pa.Table:
+        names = [str(at) for at in range(len(self.names))]  # a file may repeat a name
+        wanted = [names[at] for at in self._wanted_at]
+        return pyarrow.csv.read_csv(
+            pa.py_buffer(data),
+            pyarrow.csv.ReadOptions(
+                column_names=names, use_threads=False, block_size=min(len(data) + 1, _MAX_BLOCK)
+            ),
+            pyarrow.csv.ParseOptions(
+                delimiter=self.separator,
+                quote_char='"' if self.quoted else False,
+                double_quote=self.quoted,
+            ),
+            pyarrow.csv.ConvertOptions(
+                include_columns=wanted,
+                column_types=dict.fromkeys(wanted, pa.string()),
+                null_values=[],
+                check_utf8=not data.isascii(),
+            ),
+        )
+
+    def _parse_lines(self, block: Block) -> Parsed:
+        good: list[list[str]] = []
+        rows: list[int] = []
+        rejects: list[Reject] = []
+        for i in range(block.rows):
+            row = self._parse_line(block, i)
+            if isinstance(row, Reject):
+                rejects.append(row)
+            else:
+                good.append(row)
+                rows.append(i)
+        columns = list(zip(*good, strict=True)) or [()] * len(self.wanted)
+        arrays = [pa.array(column, pa.string()) for column in columns]
+        batch = pa.RecordBatch.from_arrays(arrays, names=list(self.wanted))
+        return Parsed(batch, np.array(rows, np.int64), block.rows, rejects)
+
+    def _parse_line(self, block: Block, i: int) -> list[str] | Reject:
+        if (block.long_line or block.ends[i] - block.starts[i]) > self.max_line_bytes:
+            return block.reject_long(i, self.max_line_bytes)
+        values = self._split(block.row(i))
+        if values is None:
+            return block.reject(i, "broken_quotes", 'a value opened with " is not closed')
+        if len(values) != len(self.names):
+            reason = "row_too_short" if len(values) < len(self.names) else "row_too_long"
+            detail = f"{len(values)} columns, expected {len(self.names)}"
+            return block.reject(i, reason, detail)
+        return self._decode(block, i, values)
+
+    def _decode(self, block: Block, i: int, values: list[bytes]) -> list[str] | Reject:
+        decoded = []
+        for name, at in zip(self.wanted, self._wanted_at, strict=True):
+            try:
+                decoded.append(values[at].decode())
+            except UnicodeDecodeError as error:
+                return block.reject(i, "invalid_utf8", f"column {name!r}: {error.reason}")
+        return decoded
+
+    def _split(self, line: bytes) -> list[bytes] | None:
+        return split_line(line, self.separator.encode(), self.quoted)
+
+
+def split_line(line: bytes, separator: bytes, quoted: bool) -> list[bytes] | None:
+    """Cut a line into its values, unquoted; None where a quote is left open.
+
+    Examples
+    --------
+    >>> split_line(b'a,"b,""c"""', b",", True)
+    [b'a', b'b,"c"']
+    """
+    if not quoted or b'"' not in line:
+        return line.split(separator)
+    values, at = [], 0
+    while at <= len(line):
+        value = b""
+        if line[at : at + 1] == b'"':
+            closed = _closing_quote(line, at + 1)
+            if closed < 0:
+                return None
+            value, at = line[at + 1 : closed].replace(b'""', b'"'), closed + 1
+        end = line.find(separator, at)
+        end = len(line) if end < 0 else end
+        values.append(value + line[at:end])
+        at = end + 1
+    return values
+
+
+def _closing_quote(line: bytes, at: int) -> int:
+    """Where the first quote from ``at`` on stands that is not doubled, or -1."""
+    while (at := line.find(b'"', at)) >= 0 and line[at + 1 : at + 2] == b'"':
+        at += 2
+    return at
+
+
+def _joined(first: Parsed, second: Parsed) -> Parsed:
+    table = pa.Table.from_batches([first.columns, second.columns])
+    return Parsed(
+        one_batch(table, table.column_names),
+        np.concatenate([first.rows, second.rows + first.end]),
+        first.end + second.end,
+        first.rejects + second.rejects,
+    )
