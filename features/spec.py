@@ -164,12 +164,21 @@ class ExpertSpec(_Record, frozen=True):
     crosses: Rates | None = None
 
 
+def _expert(alpha: float, cross_alpha: float | None = None) -> ExpertSpec:
+    crosses = None if cross_alpha is None else Rates(alpha=cross_alpha, beta=0.3)
+    return ExpertSpec(fields=Rates(alpha=alpha, beta=0.3), crosses=crosses)
+
+
 DEFAULT_EXPERTS: tuple[ExpertSpec, ...] = (
-    ExpertSpec(fields=Rates(alpha=0.005), crosses=Rates(alpha=0.005)),
-    ExpertSpec(fields=Rates(alpha=0.02), crosses=Rates(alpha=0.02)),
-    ExpertSpec(fields=Rates(alpha=0.02)),
-    ExpertSpec(fields=Rates(alpha=0.1)),
+    _expert(0.02, 0.002),
+    _expert(0.02, 0.005),
+    _expert(0.03, 0.015),
+    _expert(0.05, 0.05),
+    _expert(0.03),
+    _expert(0.1),
 )
+"""Rates for many crosses an event (hundreds: the first two) and for few (the next two), and
+without crosses. Measured: ARCHITECTURE.md, Decisions."""
 
 
 class LearnerSpec(_Record, frozen=True):

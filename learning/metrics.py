@@ -210,7 +210,9 @@ class Tally:
         loss = _ratio(self.sums[_LOSS], weight)
         entropy = _entropy(clicks / weight) if weight > 0 else 0.0
         auc, error = self._auc()
-        low, high = calibration_interval(clicks, *self.sums[[_EXPECTED, _SPREAD, _SPREAD_2]])
+        low, high = calibration_interval(
+            clicks, *self.sums[[_EXPECTED, _SPREAD, _SPREAD_2]].tolist()
+        )
         return Figures(
             events=self.events,
             clicks=clicks,

@@ -14,7 +14,7 @@ from streaming.sources.faults import Damage, check_rows
 __all__ = ["Limits", "from_row", "read_blocks"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Limits:
     """What bounds the memory of a read.
 
@@ -82,8 +82,8 @@ def _parts(block: Block, rows: int) -> Generator[Block]:
 
 
 def _long_block(head: bytes, length: int, file: str, line: int, row: int) -> Block:
-    at = [np.array([number]) for number in (0, len(head), line)]
-    return Block(head, file, *at, first_row=row, long_line=length)
+    start, end, number = (np.array([value]) for value in (0, len(head), line))
+    return Block(head, file, start, end, number, row, length)
 
 
 def _whole_lines(chunks: Iterable[bytes], limits: Limits) -> Generator[tuple[bytes, int]]:

@@ -112,9 +112,7 @@ class Delimited:
         if block.rows <= _FEW_ROWS:
             return self._parse_lines(block)
         half = block.rows // 2
-        return _joined(
-            self._parse(block.part(0, half)), self._parse(block.part(half, block.rows))
-        )
+        return _joined(self._parse(block.part(0, half)), self._parse(block.part(half, block.rows)))
 
     @cached_property
     def _wanted_at(self) -> list[int]:
@@ -203,8 +201,8 @@ def split_line(line: bytes, separator: bytes, quoted: bool) -> list[bytes] | Non
 
     Examples
     --------
-    >>> split_line(b'a,"b,""c"""', b",", True)
-    [b'a', b'b,"c"']
+    >>> split_line(b'a,"b,""c",d', b",", True)
+    [b'a', b'b,"c', b'd']
     """
     if not quoted or b'"' not in line:
         return line.split(separator)

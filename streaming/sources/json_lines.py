@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
@@ -23,7 +24,7 @@ __all__ = ["JsonLines", "open_json_lines"]
 
 _HEAD_ROWS, _HEAD_BYTES = 1000, 1 << 25
 _TYPE_ROWS = 256
-_MAX_NESTED = 500  # brackets in a line; Arrow reads deeper ones than msgspec
+_MAX_NESTED = 500  # Arrow reads JSON nested deeper than msgspec does
 _OPEN, _CLOSE = ord("{"), ord("}")
 
 _decode = msgspec.json.Decoder().decode
@@ -141,7 +142,9 @@ class JsonLines:
         return (
             block.longest() <= self.max_line_bytes
             and bool((view[block.starts] == _OPEN).all() and (view[block.ends - 1] == _CLOSE).all())
-            and not any(odd in data for odd in (b"\0", b"NaN", b"Inf"))
+            and b"\0" not in data
+            and not (_has_pair(view, b"aN") and b"NaN" in data)
+            and not (_has_pair(view, b"nf") and b"Inf" in data)
             and _is_utf8(data)
             and not _is_deep(block)
         )
@@ -222,6 +225,11 @@ def _is_exact(column: pa.Array) -> bool:
     return bool((pc.max(pc.abs(values)).as_py() or 0.0) < EXACT)
 
 
+def _has_pair(view: npt.NDArray[np.uint8], pair: bytes) -> bool:
+    """Whether two bytes stand side by side; faster than ``in``, and without the GIL."""
+    return bool(((view[:-1] == pair[0]) & (view[1:] == pair[1])).any())
+
+
 def _is_utf8(data: bytes) -> bool:
     if data.isascii():
         return True
@@ -236,8 +244,8 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _is_deep(block: Block) -> bool:
-    """Whether a line may nest deeper than both parsers go."""
-    for i in np.flatnonzero(block.ends - block.starts > _MAX_NESTED):
+    """Whether a line may nest deeper than both parsers go; a bracket needs its counterpart."""
+    for i in np.flatnonzero(block.ends - block.starts > 2 * _MAX_NESTED).tolist():
         line = block.row(i)
         if line.count(b"[") + line.count(b"{") > _MAX_NESTED:
             return True

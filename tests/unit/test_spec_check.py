@@ -403,7 +403,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_reports_line_key_and_fix_of(case):
+def test_reports_line_key_and_fix_of(case: str) -> None:
     text, path, message, fix = CASES[case]
     with pytest.raises(SpecError) as caught:
         parse_spec(text, "my.toml")
@@ -444,5 +444,5 @@ ACCEPTED = {
 
 
 @pytest.mark.parametrize("case", ACCEPTED)
-def test_accepts(case):
+def test_accepts(case: str) -> None:
     assert parse_spec(ACCEPTED[case]).source.label == "click"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from features.errors import SpecError
 from features.spec_file import parse_spec
-from features.spec_lines import key_lines, nearest_line, show_path
+from features.spec_lines import KeyPath, key_lines, nearest_line, show_path
 
 AWKWARD = """\
 # [fields] is not a table here: x = 1
@@ -73,18 +73,18 @@ alpha = 3
         (("learner", "experts", 1, "crosses", "alpha"), 32),
     ],
 )
-def test_finds_the_line_of_a_key_whatever_stands_around_it(path, line):
+def test_finds_the_line_of_a_key_whatever_stands_around_it(path: KeyPath, line: int) -> None:
     assert key_lines(AWKWARD)[path] == line
 
 
-def test_finds_nothing_within_strings_and_comments():
+def test_finds_nothing_within_strings_and_comments() -> None:
     lines = key_lines(AWKWARD)
     assert ("hash",) not in lines
     assert ("x",) not in lines
     assert ("names",) not in lines
 
 
-def test_counts_lines_of_a_file_with_carriage_returns():
+def test_counts_lines_of_a_file_with_carriage_returns() -> None:
     assert key_lines("a = 1\r\n\r\n[b]\r\nc = [\r\n1,\r\n2]\r\n") == {
         ("a",): 1,
         ("b",): 3,
@@ -94,17 +94,17 @@ def test_counts_lines_of_a_file_with_carriage_returns():
     }
 
 
-def test_a_key_that_is_absent_has_the_line_of_the_table_around_it():
+def test_a_key_that_is_absent_has_the_line_of_the_table_around_it() -> None:
     assert nearest_line({("source",): 4}, ("source", "label")) == 4
     assert nearest_line({("source",): 4}, ("name",)) == 1
 
 
-def test_a_path_is_shown_with_list_positions_in_brackets():
+def test_a_path_is_shown_with_list_positions_in_brackets() -> None:
     assert show_path(("crosses", "named", 0, 1)) == "crosses.named[0][1]"
 
 
 @given(st.text(alphabet="[]{}\"'=#.,\n ab1\\-", max_size=40))
-def test_ends_without_an_error_on_text_that_is_no_toml(text):
+def test_ends_without_an_error_on_text_that_is_no_toml(text: str) -> None:
     lines = key_lines(text)
     assert all(1 <= line <= text.count("\n") + 1 for line in lines.values())
 
@@ -135,7 +135,7 @@ def quoted(name: str) -> st.SearchStrategy[str]:
 
 
 @st.composite
-def fields_table(draw, name: str) -> list[Line]:
+def fields_table(draw: st.DrawFn, name: str) -> list[Line]:
     text = draw(quoted(name))
     names = draw(
         st.sampled_from(
@@ -179,7 +179,7 @@ TAILS = [
 
 
 @st.composite
-def specs(draw) -> list[Line]:
+def specs(draw: st.DrawFn) -> list[Line]:
     names = draw(st.lists(NAME, min_size=1, max_size=4, unique=True))
     top = [Line('name = """'), Line("[[fields]] # "), Line('bits = 99"""')]
     tail = draw(st.sampled_from(TAILS))
@@ -192,7 +192,7 @@ def specs(draw) -> list[Line]:
 
 
 @given(specs(), st.data())
-def test_the_line_of_the_one_wrong_key_is_reported(lines, data):
+def test_the_line_of_the_one_wrong_key_is_reported(lines: list[Line], data: st.DataObject) -> None:
     text = "\n".join(line.text for line in lines)
     parse_spec(text)
     wrong = data.draw(st.sampled_from([i for i, line in enumerate(lines) if line.wrong]))

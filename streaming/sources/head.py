@@ -1,0 +1,132 @@
+"""A look at a log's first rows, its shape guessed, to write a first spec from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import msgspec
+
+from streaming.sources.block import Block
+from streaming.sources.cutting import Limits, read_blocks
+from streaming.sources.delimited import split_line
+from streaming.sources.faults import empty
+from streaming.sources.listing import (
+    SEPARATORS,
+    format_by_content,
+    format_by_name,
+    list_files,
+    separator_in,
+)
+from streaming.sources.parquet import open_parquet, rows_from
+from streaming.sources.streams import peek, read_chunks, without_bom
+
+__all__ = ["Head", "describe_head"]
+
+_PEEKED = 1 << 16
+_NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """First rows of a log and what it looks like.
+
+    Parameters
+    ----------
+    format
+        ``csv``, ``tsv``, ``jsonl`` or ``parquet``.
+    separator
+        Between columns (CSV and TSV), else empty.
+    header
+        Whether the first line holds the names (CSV and TSV); else the columns are c1, c2, ...
+    columns
+        Names, in the file's order.
+    rows
+        The first rows that can be read; values of CSV and TSV are texts.
+    """
+
+    format: str
+    separator: str
+    header: bool
+    columns: list[str]
+    rows: list[dict[str, Any]]
+
+
+def describe_head(path: str, n: int = 200, *, stdin: BinaryIO | None = None) -> Head:
+    r"""Look at the first ``n`` rows of a log; of a folder, at its first file.
+
+    Raises
+    ------
+    SourceError
+        It cannot be read, is empty, or its format cannot be told.
+
+    Examples
+    --------
+    >>> import io
+    >>> head = describe_head("-", stdin=io.BytesIO(b"click;ad\n1;a\n0;b\n"))
+    >>> head.format, head.separator, head.header, head.rows[0]
+    ('csv', ';', True, {'click': '1', 'ad': 'a'})
+    """
+    file = list_files(path, "auto")[0].path
+    with closing(read_chunks(file, _PEEKED, stdin)) as raw:
+        first, chunks = peek(without_bom(raw), len, _PEEKED)
+        format = format_by_name(file) or format_by_content(b"".join(first), file)
+        if format == "parquet":
+            return _parquet_head(file, n)
+        limits = Limits(block_bytes=_PEEKED, batch_rows=n + 1)
+        block = next(read_blocks(chunks, file, limits, 0), None)
+    if block is None:
+        raise empty(file)
+    return _json_head(block, n) if format == "jsonl" else _delimited_head(block, n, format)
+
+
+def _parquet_head(file: str, n: int) -> Head:
+    with open_parquet(file, []) as opened:
+        names = list(opened.schema_arrow.names)
+        _, batch = next(rows_from(opened, file, names, 0, n))
+        return Head("parquet", "", True, names, batch.to_pylist())
+
+
+def _json_head(block: Block, n: int) -> Head:
+    rows = [row for i in range(min(n, block.rows)) if (row := _object(block.row(i))) is not None]
+    columns = dict.fromkeys(key for row in rows for key in row)
+    return Head("jsonl", "", True, list(columns), rows)
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _delimited_head(block: Block, n: int, format: str) -> Head:
+    lines = [block.row(i) for i in range(block.rows)]
+    separator = separator_in(lines[: n + 1]) or next(
+        s for s, f in SEPARATORS.items() if f == format
+    )
+    cells = [_cells(line, separator, format) for line in lines]
+    header = _is_header(cells[0])
+    columns = cells[0] if header else [f"c{i + 1}" for i in range(len(cells[0]))]
+    rows = cells[1 : n + 1] if header else cells[:n]
+    whole = [row for row in rows if len(row) == len(columns)]
+    return Head(format, separator, header, columns, [_named(columns, row) for row in whole])
+
+
+def _cells(line: bytes, separator: str, format: str) -> list[str]:
+    values = split_line(line, separator.encode(), format == "csv") or []
+    return [value.decode(errors="replace") for value in values]
+
+
+def _named(columns: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
+    return dict(zip(columns, row, strict=True))
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    """Names are all there, all different, and none is a number."""
+    distinct = len(set(cells)) == len(cells)
+    return distinct and all(cell.strip() and not _NUMBER.fullmatch(cell) for cell in cells)
