@@ -90,6 +90,7 @@ class Vectoriser:
         self._on_text = np.array([f.on_text for f in self.fields], np.int64)
         self._seeds = np.array([f.seed for f in self.fields], np.uint64)
         self._no_starts = np.empty(0, np.int64)
+        self._last: tuple[str | None, NDArray[np.uint64]] = (None, np.empty(0, np.uint64))
 
     # --- one event -----------------------------------------------------------------------
 
@@ -130,12 +131,18 @@ class Vectoriser:
             if not {str, int}.issuperset(map(type, values)):
                 return None
             text = _JOIN.join(map(str, values))
+        if text == self._last[0]:  # an event is predicted, then learned
+            return self._last[1]
         tokens = np.empty(len(self.fields), np.uint64)
         odd = hash_event_texts(
             np.frombuffer(text.encode("utf-8", "replace"), np.uint8), self._kinds,
             self._on_text, self._seeds, self.quantiles.edges, self.quantiles.spans, tokens,
         )  # fmt: skip
-        return None if odd else tokens
+        if odd:
+            return None
+        if not self.quantiles.learning:
+            self._last = (text, tokens)
+        return tokens
 
     def _hash_careful(self, event: Mapping[Any, Any]) -> Hashed:
         """Field by field, in Python: lists, times, floats, and whatever is odd."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,6 +56,7 @@ class Weights:
         self.shifts = np.array([64 - sizes.bits, 64 - sizes.cross_bits], np.uint64)
         self._field_rates = np.empty((3, 0))
         self._cross_rates = np.empty((3, 0))
+        self._dense: tuple[Any, ...] | None = None  # kept: building it costs as much as learning
 
     def learn(self, hashed: Hashed, labels: F64, importance: F64 | None = None) -> F64:
         """Predict, then learn, every event in turn.
@@ -85,28 +88,26 @@ class Weights:
             predict_events(*self._arguments(hashed), out)
         return out
 
-    def _arguments(self, hashed: Hashed) -> tuple[object, ...]:
-        most = self.room(hashed)
-        return (
-            hashed.tokens, hashed.starts, hashed.rows, hashed.fields, self.index, self.shifts,
-            most, self.fields.reshape(-1), self.crosses.reshape(-1),
-            (len(self.experts), self.kc), self._field_rates, self._cross_rates, self.mixture,
-        )  # fmt: skip
-
-    def room(self, hashed: Hashed) -> tuple[int, int]:
-        """The most field and cross slots an event needs; lays out the rates for as many."""
-        most = (hashed.fields + 1, len(self.index))
+    def _arguments(self, hashed: Hashed) -> tuple[Any, ...]:
         if len(hashed.starts):
-            most = capacity(hashed.starts, hashed.rows, hashed.fields, self.index)
-        if not self.kc:
-            most = (most[0], 0)
-        if self._field_rates.shape[1] < most[0] * len(self.experts):
+            room = self._room(*capacity(hashed.starts, hashed.rows, hashed.fields, self.index))
+            return hashed.tokens, hashed.starts, hashed.rows, hashed.fields, *room
+        if self._dense is None:
+            self._dense = (hashed.fields, *self._room(hashed.fields + 1, len(self.index)))
+        return hashed.tokens, hashed.starts, hashed.rows, *self._dense
+
+    def _room(self, most_fields: int, most_crosses: int) -> tuple[Any, ...]:
+        """The kernel's arguments that do not depend on the events but on how wide they are."""
+        k, most = len(self.experts), (most_fields, most_crosses if self.kc else 0)
+        if self._field_rates.shape[1] < most[0] * k:
             self._field_rates = lane_rates([e.fields for e in self.experts], most[0])
         if self._cross_rates.shape[1] < most[1] * self.kc:
-            self._cross_rates = lane_rates(
-                [e.crosses for e in self.experts[: self.kc] if e.crosses], most[1]
-            )
-        return most
+            crosses = [e.crosses for e in self.experts[: self.kc] if e.crosses]
+            self._cross_rates = lane_rates(crosses, most[1])
+        return (
+            self.index, self.shifts, most, self.fields.reshape(-1), self.crosses.reshape(-1),
+            (k, self.kc), self._field_rates, self._cross_rates, self.mixture,
+        )  # fmt: skip
 
 
 def lane_rates(rates: list[Rates], slots: int) -> F64:
