@@ -11,9 +11,10 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
@@ -45,7 +46,7 @@ def _cache_folder() -> str:
 
 
 if not os.environ.get("NUMBA_CACHE_DIR"):
-    numba.config.CACHE_DIR = _cache_folder()
+    numba.config.CACHE_DIR = _cache_folder()  # type: ignore[attr-defined]
 
 
 def jit(function: F) -> F:
@@ -53,14 +54,12 @@ def jit(function: F) -> F:
 
     No fast-math: a sum is taken in the order written, on every machine.
     """
-    compiled: F = njit(error_model="numpy", nogil=True, cache=True)(function)
-    return compiled
+    return cast(F, njit(error_model="numpy", nogil=True, cache=True)(function))
 
 
 def inlined(function: F) -> F:
     """Compile a part of a kernel: always inlined, which spares the counting of references."""
-    compiled: F = njit(error_model="numpy", nogil=True, cache=True, forceinline=True)(function)
-    return compiled
+    return cast(F, njit(error_model="numpy", nogil=True, cache=True, forceinline=True)(function))
 
 
 def _element_pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
@@ -69,7 +68,7 @@ def _element_pointer(context: Any, builder: Any, array_type: Any, array: Any, in
 
 
 @intrinsic
-def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
+def _prefetch(typingctx: Any, array: Any, index: Any) -> Any:
     """Ask for the cache line of ``array[index]``, to be written soon."""
     signature = types.void(array, index)
 
@@ -78,7 +77,9 @@ def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
         byte = ir.IntType(8).as_pointer()
         i32 = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32])
-        llvm = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        llvm = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+            builder.module, kind, "llvm.prefetch.p0"
+        )
         builder.call(llvm, [builder.bitcast(pointer, byte), i32(1), i32(3), i32(1)])
         return context.get_dummy_value()
 
@@ -86,7 +87,7 @@ def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
-def load64(typingctx: Any, array: Any, index: Any) -> Any:
+def _load64(typingctx: Any, array: Any, index: Any) -> Any:
     """The 8 bytes of a uint8 array from ``index`` as one uint64; needs no alignment."""
     signature = types.uint64(array, index)
 
@@ -96,3 +97,8 @@ def load64(typingctx: Any, array: Any, index: Any) -> Any:
         return builder.load(word, align=1)
 
     return signature, codegen
+
+
+# mypy takes an intrinsic's typing context for an argument of the caller
+load64: Callable[[Any, Any], np.uint64] = cast(Any, _load64)
+prefetch: Callable[[Any, Any], None] = cast(Any, _prefetch)

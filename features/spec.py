@@ -54,6 +54,9 @@ class SourceSpec(_Record, frozen=True):
         Column that names the event, copied to predictions.
     weight
         Column with the importance weight of the event; absent: 1.
+    truth
+        Column with the true click probability, where a log knows it (a simulated one): scored
+        against, never learned.
     """
 
     label: str
@@ -65,6 +68,7 @@ class SourceSpec(_Record, frozen=True):
     timestamp_format: str = "iso"
     event_id: str = ""
     weight: str = ""
+    truth: str = ""
 
 
 class FieldSpec(_Record, frozen=True):

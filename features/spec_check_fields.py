@@ -93,10 +93,10 @@ def _check_separator(spec: Spec) -> Iterator[Problem]:
     separator = spec.source.separator
     if spec.source.format in ("jsonl", "parquet") or not separator:
         return
-    if len(separator) != 1 or separator in '"\r\n':
+    if len(separator.encode()) != 1 or separator in '"\r\n':
         yield Problem(
             ("source", "separator"),
-            f"{separator!r} is not one character that can stand between columns",
+            f"{separator!r} is not one ASCII character that can stand between columns",
             'one character such as "," or "\\t"; leave it out for the usual one',
         )
 

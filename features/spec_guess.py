@@ -22,7 +22,7 @@ _IDS = ("event_id", "impression_id", "imp_id", "request_id", "auction_id", "bid_
 _TIMES = ("timestamp", "event_time", "impression_time", "time", "ts", "datetime", "date", "hour")
 _TIME_WORD = re.compile(r"(?:^|_)(?:timestamp|time|datetime|date|ts|hour|at)(?:_|$)")
 _AFTERWARDS = re.compile(
-    r"p_true|p_click|propensity.*|pctr.*|predict.*|attributed.*|attribution.*|conver(?:ted|sion).*"
+    r"p_true|p_click|propensity.*|p_?ctr.*|predict.*|attributed.*|attribution.*|conver(?:ted|sion).*"
     r"|click(?:ed)?_(?:time|timestamp|ts|at)"
 )
 _ID_WORD = re.compile(r"(?:^|_)(?:id|ids|code|zip|zipcode|type|key|hash|no|nr|cat\d*)$")
@@ -61,10 +61,8 @@ def guess_spec(
     ----------
     name
         What to call the spec.
-    columns
-        Column names, in the order of the log.
-    rows
-        The first rows, some hundreds or more; an absent key is a missing value.
+    columns, rows
+        Column names in the order of the log, and its first rows, some hundreds or more.
     format, separator, header
         As found, for the keys of the same name in ``[source]``.
 
@@ -88,13 +86,7 @@ def guess_spec(
     _check_input(columns, rows)
     looks = [Column(column, [row.get(column) for row in rows]) for column in columns]
     roles = _find_roles(looks)
-    taken = {roles.label, roles.timestamp, roles.event_id}
-    fields = [look for look in looks if look not in taken and look.name not in roles.left_out]
-    if not fields and roles.timestamp is None:
-        raise SpecError(
-            "no column is left to learn from",
-            fix="write the spec by hand; docs/spec.md has an example",
-        )
+    fields = _find_fields(looks, roles)
     return "\n".join(
         [
             *_head(name, len(rows)),
@@ -134,6 +126,17 @@ def _find_roles(looks: Sequence[Column]) -> _Roles:
         if look not in (label, timestamp, event_id)
     }
     return _Roles(label, timestamp, event_id, {name: why for name, why in reasons.items() if why})
+
+
+def _find_fields(looks: Sequence[Column], roles: _Roles) -> list[Column]:
+    taken = {roles.label, roles.timestamp, roles.event_id}
+    fields = [look for look in looks if look not in taken and look.name not in roles.left_out]
+    if not fields and roles.timestamp is None:
+        raise SpecError(
+            "no column is left to learn from",
+            fix="write the spec by hand; docs/spec.md has an example",
+        )
+    return fields
 
 
 def _by_name(looks: Sequence[Column], names: Sequence[str]) -> Iterator[Column]:
@@ -281,8 +284,9 @@ def _text_key(transform: str) -> list[str]:
 
 
 def _time_fields(timestamp: Column | None, taken: set[str]) -> Iterator[str]:
-    for transform in ("hour_of_day", "day_of_week") if timestamp else ():
-        assert timestamp is not None
+    if timestamp is None:
+        return
+    for transform in ("hour_of_day", "day_of_week"):
         name = transform
         while name in taken:
             name = f"{timestamp.plain_name}_{name}"

@@ -77,12 +77,12 @@ class Column:
         """Whether every row has 0 or 1, or true or false."""
         words = {text.lower() for text in self.texts}
         full = len(self.present) == len(self.values) > 0
-        return full and (words <= {"0", "1"} or words <= {"true", "false"})
+        return full and (words <= {"0", "1", "0.0", "1.0"} or words <= {"true", "false"})
 
     @property
     def flags(self) -> list[bool]:
         """For each row, whether it holds anything but nothing, zero and false."""
-        return [as_text(value).lower() not in ("", "0", "false") for value in self.values]
+        return [as_text(value).lower() not in ("", "0", "0.0", "false") for value in self.values]
 
     @property
     def is_integer(self) -> bool:

@@ -10,6 +10,7 @@ import re
 import tomllib
 from bisect import bisect_left
 from collections.abc import Mapping
+from contextlib import suppress
 
 __all__ = ["KeyPath", "key_lines", "nearest_line", "show_path"]
 
@@ -82,7 +83,8 @@ class _Walk:
         self.lines: dict[KeyPath, int] = {}
         self._newlines = [found.start() for found in re.finditer("\n", text)]
         self._tables: dict[KeyPath, int] = {}  # tables so far of each [[array of tables]]
-        self._document()
+        with suppress(RecursionError):  # what is nested so deeply has the line of its key
+            self._document()
 
     def _document(self) -> None:
         table: KeyPath = ()
@@ -174,7 +176,10 @@ class _Walk:
 def _split_key(text: str) -> tuple[str, ...]:
     """Split a dotted key the way TOML does, quotes and escapes included."""
     keys: list[str] = []
-    value: object = tomllib.loads(f"{text} = 0")
+    try:
+        value: object = tomllib.loads(f"{text} = 0")
+    except tomllib.TOMLDecodeError:
+        return (text,)
     while isinstance(value, dict):
         key, value = next(iter(value.items()))
         keys.append(key)

@@ -56,12 +56,17 @@ def type_problem(tree: dict[str, Any], message: str) -> Problem:
     node = _node_at(path)
     if isinstance(node, inspect.LiteralType):
         choices = [str(choice) for choice in node.values]
-        return Problem(path, f"{value!r} cannot be used here", suggest(str(value), choices))
+        return Problem(path, f"{_short(value)} cannot be used here", suggest(str(value), choices))
     wanted = re.search(r"Expected `(\w+)(?: \| null)?`(?: of length (\d+))?", what)
     if wanted is None:
         return Problem(path, what, "see docs/spec.md")
     words = _TYPE_WORDS.get(wanted[1], wanted[1]) + (f" of {wanted[2]}" if wanted[2] else "")
-    return Problem(path, f"{value!r} is not {words}", f"write {words}")
+    return Problem(path, f"{_short(value)} is not {words}", f"write {words}")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _read_path(text: str) -> KeyPath:

@@ -117,9 +117,7 @@ def _timestamp_column(column: pa.Array) -> NDArray[np.int64]:
     return np.asarray(pc.fill_null(stamps, NO_TIME).to_numpy(zero_copy_only=False), np.int64)
 
 
-def _by_distinct_text(
-    words: pa.Array, form: str
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _by_distinct_text(words: pa.Array, form: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Parse each distinct text once: logs repeat their hours."""
     encoded = words if pa.types.is_dictionary(words.type) else words.dictionary_encode()
     # one more place, for null

@@ -106,13 +106,11 @@ def read_number(data: NDArray[np.uint8], low: int, high: int) -> tuple[int, floa
 
 @inlined
 def _floor_code(value: float) -> int:
-    return int(math.floor(max(value, -_EXACT)))
+    return int(np.floor(max(value, -_EXACT)))
 
 
 @inlined
-def number_code(
-    kind: int, value: float, edges: NDArray[np.float64], low: int, high: int
-) -> int:
+def number_code(kind: int, value: float, edges: NDArray[np.float64], low: int, high: int) -> int:
     """Bucket of a number (not NaN) under a transform.
 
     Parameters

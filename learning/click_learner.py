@@ -24,7 +24,7 @@ __all__ = ["ClickLearner"]
 F64 = NDArray[np.float64]
 
 
-class ClickLearner(base.MiniBatchClassifier):  # type: ignore[misc]
+class ClickLearner(base.MiniBatchClassifier):
     """Learns click probabilities from events with many categorical fields, one by one.
 
     Several FTRL-Proximal learners (McMahan et al. 2013, Algorithm 1) with different rates,
@@ -78,7 +78,9 @@ class ClickLearner(base.MiniBatchClassifier):  # type: ignore[misc]
 
     # --- River, one event -----------------------------------------------------------------
 
-    def learn_one(self, x: Mapping[Any, Any], y: bool, w: float = 1.0) -> None:
+    def learn_one(  # type: ignore[override]
+        self, x: Mapping[Any, Any], y: bool, w: float = 1.0
+    ) -> None:
         """Learn an event.
 
         Parameters
@@ -102,7 +104,9 @@ class ClickLearner(base.MiniBatchClassifier):  # type: ignore[misc]
         importance = None if w == 1.0 else np.array([w], np.float64)
         weights.learn(hashed, np.array([y], np.float64), importance)
 
-    def predict_proba_one(self, x: Mapping[Any, Any]) -> dict[bool, float]:
+    def predict_proba_one(  # type: ignore[override]
+        self, x: Mapping[Any, Any]
+    ) -> dict[bool, float]:
         """Probability of no click and of a click; parameters as for :meth:`learn_one`."""
         if self.vectoriser is None or self.weights is None:
             return {False: 0.5, True: 0.5}
@@ -185,8 +189,8 @@ class ClickLearner(base.MiniBatchClassifier):  # type: ignore[misc]
             return
         vectoriser, weights = self._build(built)
         vectoriser.quantiles.restore(inner["_quantiles"])
-        unpack(*inner["_fields"], weights.fields)
-        unpack(*inner["_crosses"], weights.crosses)
+        unpack(inner["_fields"], weights.fields)
+        unpack(inner["_crosses"], weights.crosses)
         weights.mixture[:] = inner["_mixture"]
 
 

@@ -52,7 +52,7 @@ def _learn(
         n[at] = grown
 
 
-class FTRLClassifier(base.MiniBatchClassifier):  # type: ignore[misc]
+class FTRLClassifier(base.MiniBatchClassifier):
     """Logistic regression learned by FTRL-Proximal, Algorithm 1 of McMahan et al. 2013, exactly.
 
     Unlike ``optim.FTRLProximal`` in ``LogisticRegression``, the weight in an update comes from
@@ -96,7 +96,9 @@ class FTRLClassifier(base.MiniBatchClassifier):  # type: ignore[misc]
         pairs = {k: float(_weigh(self._z, self._n, i, self._rates)) for k, i in self._index.items()}
         return {key: weight for key, weight in pairs.items() if weight}
 
-    def learn_one(self, x: Mapping[Any, float], y: bool, w: float = 1.0) -> None:
+    def learn_one(  # type: ignore[override]
+        self, x: Mapping[Any, float], y: bool, w: float = 1.0
+    ) -> None:
         """Learn an event of numeric features.
 
         Parameters
@@ -122,7 +124,9 @@ class FTRLClassifier(base.MiniBatchClassifier):  # type: ignore[misc]
         index = np.array([0, *(i for i, _ in known)], np.int64)
         return index, np.array([1.0, *(v for _, v in known)], np.float64)
 
-    def predict_proba_one(self, x: Mapping[Any, float]) -> dict[bool, float]:
+    def predict_proba_one(  # type: ignore[override]
+        self, x: Mapping[Any, float]
+    ) -> dict[bool, float]:
         """Probability of no click and of a click."""
         index, values = self._features(x)
         p = 1.0 / (1.0 + math.exp(-_bounded(_logit(self._z, self._n, index, values, self._rates))))

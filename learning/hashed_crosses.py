@@ -17,7 +17,7 @@ from features.values import as_text
 __all__ = ["HashedCrosses"]
 
 
-class HashedCrosses(base.Transformer):  # type: ignore[misc]
+class HashedCrosses(base.Transformer):
     """Turns a dict of values into a sparse dict of hashed fields and crosses.
 
     Each field becomes one feature, each cross of two or three fields another, named by its
@@ -53,7 +53,9 @@ class HashedCrosses(base.Transformer):  # type: ignore[misc]
         self.seed = seed
         self._plans: dict[str, FieldPlan] = {}
 
-    def transform_one(self, x: Mapping[Any, Any]) -> dict[int, float]:
+    def transform_one(  # type: ignore[override]
+        self, x: Mapping[Any, Any]
+    ) -> dict[int, float]:
         """Features of an event, bucket to count.
 
         Parameters

@@ -145,9 +145,7 @@ def expand_event(
     """
     first, _ = _span(starts, row, fields, 0)
     _, last = _span(starts, row, fields, fields - 1)
-    n_fields = _expand_fields(
-        tokens, first, last, shifts[0], sizes[0], field_slots, field_base
-    )
+    n_fields = _expand_fields(tokens, first, last, shifts[0], sizes[0], field_slots, field_base)
     if sizes[1] == 0:
         return n_fields, 0
     if len(starts) == 0:
@@ -412,9 +410,7 @@ def learn_events(
     z, n, root, weight, g, new_z, new_n = a[0], a[1], a[2], a[3], a[4], a[5], a[6]
     cz, cn, croot, cweight, cg, cnew_z, cnew_n = b[0], b[1], b[2], b[3], b[4], b[5], b[6]
     logits, gradient = np.empty(k), np.empty(k)
-    f, c = expand_event(
-        tokens, starts, 0, fields, crosses, shifts, sizes, slots, 0, crossed, 0
-    )
+    f, c = expand_event(tokens, starts, 0, fields, crosses, shifts, sizes, slots, 0, crossed, 0)
     for row in range(rows):
         at, cat = (row & 1) * most[0], (row & 1) * most[1]
         next_f, next_c = 0, 0
@@ -435,18 +431,14 @@ def learn_events(
         _add_logits(cweight, c, kc, logits)
         out[row] = _mix(mixture, logits)
         w = importance[row] if len(importance) > 0 else 1.0
-        _learn_mixture(
-            mixture, logits, w * (sigmoid(out[row]) - labels[row]), mixing[0], mixing[1]
-        )
+        _learn_mixture(mixture, logits, w * (sigmoid(out[row]) - labels[row]), mixing[0], mixing[1])
         for e in range(k):
             gradient[e] = w * (sigmoid(logits[e]) - labels[row])
         _spread(gradient, f, k, g)
         _spread(gradient, c, kc, cg)
         _step(z, n, root, weight, field_rates, g, f * k, new_z, new_n)
         _step(cz, cn, croot, cweight, cross_rates, cg, c * kc, cnew_z, cnew_n)
-        _scatter(
-            field_table, slots, at, f, k, z, n, root, weight, field_rates, g, new_z, new_n
-        )
+        _scatter(field_table, slots, at, f, k, z, n, root, weight, field_rates, g, new_z, new_n)
         _scatter(
             cross_table, crossed, cat, c, kc,
             cz, cn, croot, cweight, cross_rates, cg, cnew_z, cnew_n,

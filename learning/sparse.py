@@ -28,6 +28,7 @@ def pack(table: F64) -> tuple[NDArray[np.uint32], F64]:
     return slots, table[slots]
 
 
-def unpack(slots: NDArray[np.uint32], values: F64, table: F64) -> None:
+def unpack(packed: tuple[NDArray[np.uint32], F64], table: F64) -> None:
     """Put packed buckets into a table of zeros."""
+    slots, values = packed
     table[slots] = values

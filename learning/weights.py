@@ -14,6 +14,8 @@ from learning.kernel import capacity, learn_events, predict_events
 __all__ = ["Weights"]
 
 F64 = NDArray[np.float64]
+_learn: Any = learn_events  # mypy cannot count the arguments of a starred call
+_predict: Any = predict_events
 _NO_IMPORTANCE = np.empty(0)
 SHARE = 1e-5
 """Weight that goes round the mixture at every event."""
@@ -42,9 +44,7 @@ class Weights:
         float64 (K,): weights of the experts' logits; positive, sum 1.
     """
 
-    def __init__(
-        self, sizes: HashSpec, learner: LearnerSpec, crosses: NDArray[np.int32]
-    ) -> None:
+    def __init__(self, sizes: HashSpec, learner: LearnerSpec, crosses: NDArray[np.int32]) -> None:
         self.experts = _experts(learner)
         self.index = crosses
         k = len(self.experts)
@@ -78,14 +78,14 @@ class Weights:
         out = np.empty(hashed.rows)
         weight = _NO_IMPORTANCE if importance is None else importance
         if hashed.rows:
-            learn_events(*self._arguments(hashed), self.mixing, labels, weight, out)
+            _learn(*self._arguments(hashed), self.mixing, labels, weight, out)
         return out
 
     def predict(self, hashed: Hashed) -> F64:
         """Logits of n events, float64 (n,); nothing is learned."""
         out = np.empty(hashed.rows)
         if hashed.rows:
-            predict_events(*self._arguments(hashed), out)
+            _predict(*self._arguments(hashed), out)
         return out
 
     def _arguments(self, hashed: Hashed) -> tuple[Any, ...]:

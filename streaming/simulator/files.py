@@ -71,10 +71,8 @@ def write_simulation(
     """
     if simulation.events is None:
         raise ClicktideError("a simulation without end cannot be written. Fix: give `events`")
-    if not overwrite:
-        _refuse_existing(sinks)
     clicks, p_true = 0, 0.0
-    with _files(sinks) as open_sinks:
+    with _files(sinks, overwrite) as open_sinks:
         for batch in simulation.batches():
             for sink in open_sinks:
                 sink.write(batch)
@@ -92,10 +90,12 @@ def _refuse_existing(paths: Iterable[Path]) -> None:
 
 
 @contextmanager
-def _files(sinks: Mapping[Path, SinkMaker]) -> Iterator[list[Sink]]:
+def _files(sinks: Mapping[Path, SinkMaker], overwrite: bool) -> Iterator[list[Sink]]:
     """Open a sink per file; all files appear at the end, or none."""
     partial = {path: path.with_name(f".{path.name}.partial-{os.getpid()}") for path in sinks}
     try:
+        if not overwrite:
+            _refuse_existing(sinks)
         with ExitStack() as after_failure:
             opened = [_open(path, partial[path], sinks[path], after_failure) for path in sinks]
             yield [sink for sink, _ in opened]

@@ -91,17 +91,18 @@ def _whole_lines(chunks: Iterable[bytes], limits: Limits) -> Generator[tuple[byt
     feed = iter(chunks)
     pending: list[bytes] = []
     size = 0
+    longest = limits.max_line_bytes + 1  # a "\r" may be part of the line end
     try:
         for chunk in feed:
             pending.append(chunk)
             size += len(chunk)
-            if size < limits.block_bytes:
+            if size < limits.block_bytes or (b"\n" not in chunk and size <= longest):
                 continue
             whole, rest = _cut(pending)
             pending, size = [rest], len(rest)
             if whole:
                 yield whole, 0
-            if len(rest) > limits.max_line_bytes + 1:  # a "\r" may be part of the line end
+            if len(rest) > longest:
                 head, length, rest = _skip_line(rest, feed)
                 pending, size = [rest], len(rest)
                 yield head, length

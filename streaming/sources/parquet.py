@@ -6,6 +6,7 @@ decimals float64, dates and times timestamps, strings a dictionary where the fil
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 
 from features.errors import SourceError
 from streaming.sources.batch import Reject
-from streaming.sources.faults import check_columns, check_rows
+from streaming.sources.faults import check_columns, check_rows, empty
 from streaming.sources.parsed import Parsed
 
 __all__ = ["convert", "open_parquet", "row_as_json", "rows_from"]
@@ -34,6 +35,8 @@ def open_parquet(path: str, wanted: Sequence[str]) -> pq.ParquetFile:
         It is damaged or not Parquet, lacks a column, or has one of a type that is no value.
     """
     try:
+        if not os.path.getsize(path):
+            raise empty(path)
         plain = pq.read_schema(path)
         strings = [field.name for field in plain if _is_text(field.type)]
         check_columns(path, plain.names, wanted)
@@ -98,7 +101,8 @@ def row_as_json(batch: pa.RecordBatch, i: int) -> bytes:
 def _damaged(path: str, error: Exception, where: str = "") -> SourceError:
     reason = str(error).splitlines()[0]
     return SourceError(
-        f"{path}: damaged{where}, or not Parquet ({reason}). Fix: get a whole copy of the file"
+        f"{path}: damaged{where}, or not Parquet ({reason}). Fix: get a whole copy of the file; "
+        "if it is compressed as a whole, decompress it first"
     )
 
 

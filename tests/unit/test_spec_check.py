@@ -52,6 +52,12 @@ CASES = {
         "add `names",
     ),
     "text for a list": (field('names = "x" #<'), "fields[1].names", "'x' is not a list", "a list"),
+    "a long value of a wrong type": (
+        field(f"names = [{list(range(999))}] #<"),
+        "fields[1].names[0]",
+        "... is not text",
+        "in quotes",
+    ),
     "number for a name": (
         field('names = ["x",', "  3] #<"),
         "fields[1].names[1]",
@@ -120,6 +126,12 @@ CASES = {
         source('label = "click"', 'separator = "||" #<'),
         "source.separator",
         "'||'",
+        "one character",
+    ),
+    "separator of two bytes": (
+        source('label = "click"', 'separator = "§" #<'),
+        "source.separator",
+        "'§'",
         "one character",
     ),
     "separator that ends lines": (

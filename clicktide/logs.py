@@ -1,0 +1,70 @@
+"""Opening whatever a user names as a log: a file, a folder, standard input, a simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+
+from features.errors import SpecError
+from features.spec import Spec
+from features.spec_file import load_spec
+from streaming.simulator import PREFIX, open_simulation, parse_sim
+from streaming.sources import Batch, Position, open_source
+
+__all__ = ["estimated_rows", "open_log", "spec_for"]
+
+_SAMPLE = 1 << 20
+
+
+def open_log(
+    log: str, spec: Spec, columns: Sequence[str], start: Position | None
+) -> Generator[Batch]:
+    """Batches of a log from a position on."""
+    if log.startswith(PREFIX):
+        return _as_generator(open_simulation(log, columns, start))
+    return open_source(log, spec.source, columns, start=start)
+
+
+def _as_generator(batches: Iterator[Batch]) -> Generator[Batch]:
+    yield from batches
+
+
+def spec_for(log: str, spec: str | None, overrides: Sequence[str]) -> Spec:
+    """The spec a user named, or the simulator's own for a simulation."""
+    if spec is None and log.startswith(PREFIX):
+        spec = "sim"
+    if spec is None:
+        raise SpecError(
+            f"no spec says what the columns of {log} are",
+            fix=f"--spec FILE; `clicktide spec init {log}` writes a first one",
+        )
+    return load_spec(spec, overrides)
+
+
+def estimated_rows(log: str) -> int | None:
+    """About how many rows a log has, if that is cheap to tell."""
+    if log.startswith(PREFIX):
+        return parse_sim(log).events
+    path = Path(log)
+    if not path.is_file() or path.stat().st_size == 0:
+        return None
+    try:
+        with path.open("rb") as file:
+            head = file.read(_SAMPLE)
+    except OSError:
+        return None
+    if head[:4] == b"PAR1":
+        return _parquet_rows(log)
+    if head[:2] == b"\x1f\x8b" or head[:4] == b"\x28\xb5\x2f\xfd":  # gzip, zstd
+        return None
+    return int(head.count(b"\n") * path.stat().st_size / len(head)) or None
+
+
+def _parquet_rows(log: str) -> int | None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return int(pq.read_metadata(log).num_rows)
+    except (OSError, pa.ArrowInvalid):
+        return None

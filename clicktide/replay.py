@@ -1,0 +1,219 @@
+"""The command ``clicktide replay``: a log through the learner, with honest progressive figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from clicktide.interrupts import Stopped, stop_request
+from clicktide.logs import estimated_rows, open_log, spec_for
+from clicktide.rejects import RejectSink
+from clicktide.show import ProgressLine, figures_table, summary_json
+from clicktide.warm import warm_up
+from features.errors import ClicktideError, SnapshotError
+from features.spec import Spec
+from features.vectoriser import Vectoriser
+from learning.click_learner import ClickLearner
+from learning.progress import FIRST_WINDOW, Progress
+from learning.snapshot import load_snapshot, save_snapshot
+from streaming.prepare import Preparer
+from streaming.replay import Replay, first_rows
+
+__all__ = ["replay"]
+
+
+@dataclass
+class Run:
+    """One call of the command: what it was asked, and how it went."""
+
+    log: str
+    spec: Spec
+    events: int | None
+    save: Path | None
+    save_every: int
+    resume: bool
+    window: int
+    rejects: Path | None
+    strict: bool
+    seconds: float = 0.0
+    learned: int = 0
+    error: ClicktideError | None = None
+    stopped: bool = False
+    before: Counter[str] = field(default_factory=Counter)
+
+    def begin(self) -> Replay:
+        """A new learner, or the saved one."""
+        if self.resume and self.save is None:
+            raise ClicktideError("--resume goes on from a saved model. Fix: add --save DIR")
+        if self.resume and self.save is not None and (self.save / "snapshot.json").exists():
+            return Replay.resumed(load_snapshot(self.save, self.spec))
+        return Replay(ClickLearner(self.spec), Progress(self.window))
+
+    def preparer(self, replay: Replay) -> Preparer:
+        """With a vectoriser that stands where the learner's does."""
+        vectoriser = Vectoriser(self.spec)
+        if replay.learner.vectoriser is not None:
+            vectoriser.quantiles.restore(replay.learner.vectoriser.quantiles.state())
+        return Preparer(vectoriser, self.spec.source)
+
+    def go(self, replay: Replay, line: ProgressLine) -> None:
+        """Learn to the end, the wanted number of events, Ctrl-C, or damage."""
+        preparer = self.preparer(replay)
+        done = replay.progress.overall.events
+        saved = done
+        start = perf_counter()
+
+        def on_batch(at: Replay) -> None:
+            nonlocal saved
+            self.learned = at.progress.overall.events - done
+            self.seconds = perf_counter() - start
+            line.update(at, self.learned, self.seconds)
+            if self.save is not None and at.progress.overall.events - saved >= self.save_every:
+                save_snapshot(self.save, at.snapshot(self.log))
+                saved = at.progress.overall.events
+            request.check()
+
+        with (
+            stop_request() as request,
+            RejectSink(self.rejects, strict=self.strict, append=self.resume) as sink,
+        ):
+            batches = open_log(self.log, self.spec, preparer.columns, replay.position)
+            if self.events is not None:
+                batches = first_rows(batches, self.events)
+            try:
+                replay.run(batches, preparer=preparer, on_reject=sink, on_batch=on_batch)
+            except Stopped:
+                self.stopped = True
+            except SnapshotError:
+                raise
+            except ClicktideError as error:
+                if not self.learned and not replay.rejected:
+                    raise
+                self.error = error
+
+    def summary(self, replay: Replay) -> dict[str, Any]:
+        """Everything ``--json`` prints."""
+        return summary_json(
+            replay, log=self.log, spec=self.spec, learned=self.learned, seconds=self.seconds
+        ) | {"error": str(self.error) if self.error else None, "stopped": self.stopped}
+
+
+def replay(
+    log: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A file or folder (CSV, TSV, JSON Lines, Parquet; plain, gzip or zstd), - for "
+            "standard input, or sim:NAME for a simulated market (clicktide simulate --list)",
+        ),
+    ],
+    spec: Annotated[
+        str | None,
+        typer.Option(
+            "--spec",
+            help="Feature spec: a TOML file, or the name of a shipped one. Not needed for sim:",
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change the spec for this run, e.g. learner.kind=single, "
+            "learner.fields.alpha=0.05, crosses.all_pairs=false; may be repeated",
+        ),
+    ] = None,
+    events: Annotated[
+        int | None, typer.Option("--events", min=1, help="Stop after so many events")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of tables")
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="Draw learning and reliability curves: .png, .svg or .pdf"),
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="Folder for the learned model")
+    ] = None,
+    save_every: Annotated[
+        int, typer.Option("--save-every", min=1, help="Events between saves, with --save")
+    ] = 1_000_000,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on from the model in --save, if there is one"),
+    ] = False,
+    rejects: Annotated[
+        Path | None,
+        typer.Option("--rejects", help="Keep every bad row, with its reason, as JSON Lines"),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad row")] = False,
+    window: Annotated[
+        int, typer.Option("--window", min=1, help="Events in the first windows of the curves")
+    ] = FIRST_WINDOW,
+) -> None:
+    r"""Learn a click log event by event, and score every prediction before it is learned.
+
+    \b
+    clicktide replay sim:abrupt --events 500000 --plot curve.png
+    clicktide replay clicks.csv --spec my.toml --save model/ --rejects bad.jsonl
+    zcat log.tsv.gz | clicktide replay - --spec criteo_dac80k --json
+    """
+    _check_plot(plot)
+    run = Run(
+        log=log,
+        spec=spec_for(log, spec, settings or []),
+        events=events,
+        save=save,
+        save_every=save_every,
+        resume=resume,
+        window=window,
+        rejects=rejects,
+        strict=strict,
+    )
+    console = Console(stderr=True)
+    state = run.begin()
+    warm_up(run.spec, console)
+    with ProgressLine(console, events or estimated_rows(log)) as line:
+        run.go(state, line)
+    _finish(run, state, plot, as_json)
+
+
+def _check_plot(plot: Path | None) -> None:
+    if plot is not None:
+        from clicktide.plot import check_ending
+
+        check_ending(plot)
+
+
+def _finish(run: Run, state: Replay, plot: Path | None, as_json: bool) -> None:
+    if run.save is not None:
+        save_snapshot(run.save, state.snapshot(run.log))
+    if plot is not None:
+        from clicktide.plot import save_plot  # matplotlib takes half a second to import
+
+        overall = state.progress.overall
+        save_plot(
+            plot,
+            state.progress.windows(),
+            overall.figures(),
+            overall.reliability(),
+            title=f"{run.log}, spec {run.spec.name}",
+        )
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(run.summary(state)))
+    else:
+        Console().print(figures_table(run.summary(state), save=run.save, plot=plot))
+    if run.error is not None:
+        Console(stderr=True).print(f"[bold red]stopped early:[/] {run.error}", soft_wrap=True)
+        raise typer.Exit(1)
+    if run.stopped:
+        raise typer.Exit(130)

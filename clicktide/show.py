@@ -1,0 +1,152 @@
+"""What a run shows: a progress line, a final table, one JSON object."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from features.spec import Spec
+from streaming.replay import Replay
+
+__all__ = ["ProgressLine", "figures_table", "number", "summary_json"]
+
+
+class ProgressLine:
+    """A progress bar with events/s, log loss and calibration so far, on standard error.
+
+    Parameters
+    ----------
+    console
+        Where to show it; nothing is shown where that is not a terminal.
+    total
+        Events expected, if known.
+    """
+
+    def __init__(self, console: Console, total: int | None) -> None:
+        self._bar = Bar(
+            SpinnerColumn(),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[said]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            refresh_per_second=5,
+        )
+        self._task = self._bar.add_task("learning", total=total, said="")
+
+    def update(self, replay: Replay, learned: int, seconds: float) -> None:
+        """Show how a replay stands."""
+        if self._bar.disable:
+            return
+        figures = replay.progress.overall.figures()
+        said = (
+            f"{learned / max(seconds, 1e-9):,.0f}/s  log loss {number(figures.log_loss)}  "
+            f"calibration {number(figures.calibration_ratio, 3)}"
+        )
+        if rejected := sum(replay.rejected.values()):
+            said += f"  rejected {rejected:,}"
+        self._bar.update(self._task, completed=learned, said=said)
+
+    def __enter__(self) -> ProgressLine:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+
+def summary_json(
+    replay: Replay, *, log: str, spec: Spec, learned: int, seconds: float
+) -> dict[str, Any]:
+    """The figures of a run as plain data.
+
+    ``events`` are all that the model has learned, those before a resume included;
+    ``events_per_second`` is of this run.
+    """
+    figures = msgspec.to_builtins(replay.progress.overall.figures())
+    rejected = dict(sorted(replay.rejected.items()))
+    mixture = None if replay.learner.weights is None else replay.learner.weights.mixture.tolist()
+    return {
+        "source": log,
+        "spec": spec.name,
+        **figures,
+        "rejected": sum(rejected.values()),
+        "rejected_by_reason": rejected,
+        "events_this_run": learned,
+        "seconds": round(seconds, 4),
+        "events_per_second": round(learned / seconds, 1) if seconds > 0 else None,
+        "mixture": mixture,
+    }
+
+
+def number(value: float | None, digits: int = 5) -> str:
+    """A figure for people."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def figures_table(summary: dict[str, Any], *, save: Path | None, plot: Path | None) -> Table:
+    """The final table of a run."""
+    table = Table(title=f"{summary['source']}  (spec {summary['spec']})", title_justify="left")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    table.add_column("meaning", style="dim")
+    for row in _rows(summary):
+        table.add_row(*row)
+    if save is not None:
+        table.add_row("model", str(save), "for clicktide predict, explain, replay --resume")
+    if plot is not None:
+        table.add_row("plot", str(plot), "learning and reliability curves")
+    return table
+
+
+def _rows(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
+    low, high = summary["calibration_low"], summary["calibration_high"]
+    rows = [
+        ("events", f"{summary['events']:,}", f"{summary['clicks']:,.0f} clicks"),
+        ("base rate", number(summary["base_rate"]), "clicks / events"),
+        ("log loss", number(summary["log_loss"]), "progressive: scored before learned"),
+        (
+            "normalised entropy",
+            number(summary["normalised_entropy"]),
+            "log loss / entropy of the base rate; below 1 is better than it",
+        ),
+        ("AUC", number(summary["auc"]), f"+- {number(summary['auc_error'])}"),
+        (
+            "calibration ratio",
+            number(summary["calibration_ratio"], 4),
+            f"predicted / observed; 95 % interval {number(low, 4)} to {number(high, 4)}",
+        ),
+        ("ECE", number(summary["ece"]), "calibration error, 20 bins of equal mass"),
+    ]
+    if summary["excess_log_loss"] is not None:
+        said = "log loss above that of a perfect predictor"
+        rows.append(("excess log loss", number(summary["excess_log_loss"]), said))
+    speed = f"{summary['events_per_second'] or 0:,.0f}"
+    rows.append(("events/s", speed, f"{summary['seconds']:.2f} s from first read to last learned"))
+    rows.append(("rejected", f"{summary['rejected']:,}", _reasons(summary["rejected_by_reason"])))
+    return rows
+
+
+def _reasons(rejected: dict[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in rejected.items()) or "none"

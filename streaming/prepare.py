@@ -1,0 +1,159 @@
+"""From a batch of rows to events ready to learn; every bad row becomes a reject."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from features.hashed import Hashed
+from features.labels import importance, labels
+from features.spec import SourceSpec
+from features.times import times_ms
+from features.values import as_text, to_number
+from features.vectoriser import Vectoriser
+from streaming.sources.batch import Batch, Position, Reject
+
+__all__ = ["Preparer", "Ready"]
+
+F64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Events ready to learn.
+
+    Parameters
+    ----------
+    hashed
+        Token hashes of the n good rows.
+    labels
+        float64 (n,): 0 or 1.
+    importance, truth
+        float64 (n,), or ``None`` where the source has none.
+    rejects
+        Rows of this stretch that cannot be learned, in no order.
+    position
+        Of the source, after all this.
+    quantiles
+        What fields that learn their edges know after all this; ``None`` if nothing changed.
+    """
+
+    hashed: Hashed
+    labels: F64
+    importance: F64 | None
+    truth: F64 | None
+    rejects: list[Reject]
+    position: Position
+    quantiles: dict[str, Any] | None = None
+
+
+class Preparer:
+    """Reads label, weight and time of each row, and hashes it.
+
+    Parameters
+    ----------
+    vectoriser
+        Whose learned edges advance with every batch.
+    source
+        Which column is what.
+    """
+
+    def __init__(self, vectoriser: Vectoriser, source: SourceSpec) -> None:
+        self.vectoriser = vectoriser
+        self.source = source
+
+    @property
+    def columns(self) -> list[str]:
+        """Source columns that are needed, each once."""
+        source = self.source
+        wanted = [source.label, source.weight, source.timestamp, source.truth]
+        return list(dict.fromkeys([c for c in wanted if c] + list(self.vectoriser.columns)))
+
+    def __call__(self, batch: Batch) -> Ready:
+        """Prepare a batch."""
+        said = self._read(batch.columns)
+        good, rejects = _check(batch, said)
+        rows = batch.columns if good.all() else batch.columns.filter(pa.array(good))
+        kept = np.flatnonzero(good)
+        learning = self.vectoriser.quantiles.learning
+        hashed, faults = self.vectoriser.hash_batch(rows, learn=True)
+        if faults:
+            for i in np.flatnonzero(faults.field):
+                detail = self.vectoriser.describe_fault(rows, int(i), faults)
+                field = self.vectoriser.fields[faults.field[i] - 1]
+                reason = "bad_time" if field.is_time else "bad_number"
+                rejects.append(_reject(batch, int(kept[i]), reason, detail))
+            kept = kept[faults.field == 0]
+        truth = _truth(batch.columns, self.source.truth)
+        return Ready(
+            hashed=hashed,
+            labels=said.labels[kept],
+            importance=None if said.importance is None else said.importance[kept],
+            truth=None if truth is None else truth[kept],
+            rejects=[*batch.rejects, *rejects],
+            position=batch.position,
+            quantiles=self.vectoriser.quantiles.state() if learning else None,
+        )
+
+    def _read(self, rows: pa.RecordBatch) -> _Said:
+        source = self.source
+        weight = importance(rows.column(source.weight)) if source.weight else None
+        bad_time = None
+        if source.timestamp:
+            _, bad_time = times_ms(rows.column(source.timestamp), source.timestamp_format)
+        return _Said(source, labels(rows.column(source.label)), weight, bad_time)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a batch says beside its fields."""
+
+    source: SourceSpec
+    labels: F64
+    importance: F64 | None
+    bad_time: NDArray[np.bool_] | None
+
+    def faults(self) -> list[tuple[str, str, str, NDArray[np.bool_]]]:
+        """(reason, column, what is due, where it is not) of each check."""
+        source = self.source
+        out = [("bad_label", source.label, "0, 1, true or false", np.isnan(self.labels))]
+        if self.importance is not None:
+            wrong = np.isnan(self.importance)
+            out.append(("bad_weight", source.weight, "a number from 0 up", wrong))
+        if self.bad_time is not None:
+            due = f"a time ({source.timestamp_format})"
+            out.append(("bad_time", source.timestamp, due, self.bad_time))
+        return out
+
+
+def _check(batch: Batch, said: _Said) -> tuple[NDArray[np.bool_], list[Reject]]:
+    """Which rows pass, and rejects of those that do not, each under its first fault."""
+    good = np.ones(batch.columns.num_rows, np.bool_)
+    rejects = []
+    for reason, column, due, wrong in said.faults():
+        for i in np.flatnonzero(wrong & good):
+            found = as_text(batch.columns.column(column)[int(i)].as_py())
+            detail = f"column {column!r}: {found[:60]!r} is not {due}"
+            rejects.append(_reject(batch, int(i), reason, detail))
+        good &= ~wrong
+    return good, rejects
+
+
+def _reject(batch: Batch, row: int, reason: str, detail: str) -> Reject:
+    line, raw = batch.origin(row)
+    return Reject(reason, detail, batch.file, line, raw)
+
+
+def _truth(rows: pa.RecordBatch, column: str) -> F64 | None:
+    """True probabilities; NaN (which no figure survives) where one is not a number."""
+    if not column:
+        return None
+    values = rows.column(column)
+    if pa.types.is_floating(values.type):
+        return np.asarray(values.to_numpy(zero_copy_only=False), np.float64)
+    numbers = [to_number(as_text(v)) for v in values.to_pylist()]
+    return np.array([np.nan if number is None else number for number in numbers])

@@ -1,0 +1,118 @@
+"""Replay: a log through the learner: read, vectorise, predict, score, learn, event by event."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from learning.click_learner import ClickLearner
+from learning.progress import Progress
+from learning.snapshot import Snapshot
+from streaming.prepare import Preparer, Ready
+from streaming.sources.batch import Batch, Position, Reject
+from streaming.sources.ordered import ordered_map
+
+__all__ = ["Replay", "first_rows"]
+
+
+@dataclass
+class Replay:
+    """A learner on its way through a log.
+
+    Parameters
+    ----------
+    learner
+        With a spec.
+    progress
+        Figures of all events so far.
+    rejected
+        Rows rejected so far, by reason.
+    position
+        In the log; ``None`` at its start.
+    """
+
+    learner: ClickLearner
+    progress: Progress = field(default_factory=Progress)
+    rejected: Counter[str] = field(default_factory=Counter)
+    position: Position | None = None
+
+    def run(
+        self,
+        batches: Generator[Batch],
+        *,
+        preparer: Preparer,
+        on_reject: Callable[[Reject], None],
+        on_batch: Callable[[Replay], None],
+    ) -> None:
+        """Learn a stream of batches to its end.
+
+        Hashing runs in a thread beside learning; neither holds the GIL for long. After each
+        batch the replay is whole: it may be saved, or left.
+
+        Parameters
+        ----------
+        batches
+            From a source; closed at the end.
+        preparer
+            With a vectoriser of its own, which runs ahead of the learner.
+        on_reject
+            Called with every bad row, before its batch is learned; may raise.
+        on_batch
+            Called after every batch; may raise.
+        """
+        with closing(ordered_map(preparer, batches, workers=1, in_flight=3)) as ready:
+            for part in ready:
+                for reject in part.rejects:
+                    on_reject(reject)
+                self.learn(part)
+                on_batch(self)
+
+    def learn(self, part: Ready) -> None:
+        """Predict, score and learn some events, one after the other."""
+        logits = self.learner.learn_hashed(part.hashed, part.labels, part.importance)
+        self.progress.add(logits, part.labels, part.importance, part.truth)
+        if part.quantiles is not None and self.learner.vectoriser is not None:
+            self.learner.vectoriser.quantiles.restore(part.quantiles)
+        self.rejected.update(reject.reason for reject in part.rejects)
+        self.position = part.position
+
+    def snapshot(self, source: str) -> Snapshot:
+        """What is to be saved, to go on later from here in the log ``source``."""
+        extra = {
+            "source": source,
+            "position": None if self.position is None else [self.position.file, self.position.row],
+            "rejected": dict(self.rejected),
+        }
+        return Snapshot(self.learner, self.progress, extra)
+
+    @classmethod
+    def resumed(cls, snapshot: Snapshot) -> Replay:
+        """Take up a replay where its snapshot was made."""
+        position = snapshot.extra.get("position")
+        return cls(
+            snapshot.learner,
+            snapshot.progress,
+            Counter(snapshot.extra.get("rejected", {})),
+            None if position is None else Position(*position),
+        )
+
+
+def first_rows(batches: Iterator[Batch], rows: int) -> Generator[Batch]:
+    """The first so many rows that could be parsed, and the rejects between them."""
+    for batch in batches:
+        if batch.columns.num_rows < rows:
+            rows -= batch.columns.num_rows
+            yield batch
+            continue
+        last, _ = batch.origin(rows - 1)
+        yield Batch(
+            columns=batch.columns.slice(0, rows),
+            file=batch.file,
+            origin=batch.origin,
+            positions=batch.positions,
+            position=batch.positions(rows - 1),
+            rejects=[reject for reject in batch.rejects if reject.line <= last],
+        )
+        return

@@ -1,0 +1,238 @@
+"""``clicktide simulate``: its files agree, appear whole or not at all, and errors are said."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.json as pa_json
+import pyarrow.parquet as pq
+import pytest
+import typer
+import zstandard
+from typer.testing import CliRunner, Result
+
+import streaming.simulator.files as files
+from clicktide.simulate import simulate
+from features.errors import ClicktideError
+from streaming.simulator import COLUMNS, MarketSettings
+from streaming.simulator import simulate as stream
+from streaming.simulator.impressions import BLOCK
+
+EVENTS = BLOCK + 1000  # more than one batch
+app = typer.Typer()
+app.command()(simulate)
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def simulated(*arguments: object) -> dict[str, Any]:
+    result = invoke(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    summary: dict[str, Any] = json.loads(result.stdout)
+    return summary
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("written") / "new" / "folder"
+    return folder, simulated("stationary", "--events", EVENTS, "--seed", 1, "--out", folder)
+
+
+def test_the_summary_counts_what_was_written(written: tuple[Path, dict[str, Any]]) -> None:
+    folder, summary = written
+    names = ["impressions.jsonl", "clicks.jsonl", "truth.jsonl"]
+    assert summary["files"] == [str(folder / name) for name in names]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+    truth = lines(folder / "truth.jsonl")
+    assert summary["events"] == len(truth) == EVENTS
+    assert summary["clicks"] == sum(row["click"] for row in truth)
+    assert summary["click_rate"] == summary["clicks"] / EVENTS
+    assert summary["mean_p_true"] == pytest.approx(sum(row["p_true"] for row in truth) / EVENTS)
+
+
+def test_impressions_clicks_and_truth_join_into_the_stream(
+    written: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, _ = written
+    clicks = {row["impression_id"]: row["timestamp"] for row in lines(folder / "clicks.jsonl")}
+    joined = [
+        row
+        | {"p_true": truth["p_true"], "click": truth["click"]}
+        | {"click_delay_ms": clicks.pop(row["impression_id"], row["timestamp"]) - row["timestamp"]}
+        for row, truth in zip(
+            lines(folder / "impressions.jsonl"), lines(folder / "truth.jsonl"), strict=True
+        )
+    ]
+    batches = stream("stationary", seed=1, events=EVENTS)
+    assert joined == pa.Table.from_batches(list(batches)).to_pylist()
+    assert clicks == {}
+
+
+def test_what_is_served_holds_neither_label_nor_truth(
+    written: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, _ = written
+    served = set(COLUMNS) - {"click", "click_delay_ms", "p_true"}
+    assert set(lines(folder / "impressions.jsonl")[0]) == served
+
+
+def test_clicks_are_in_the_order_of_their_own_times(
+    written: tuple[Path, dict[str, Any]],
+) -> None:
+    rows = lines(written[0] / "clicks.jsonl")
+    keys = [(row["timestamp"], row["impression_id"]) for row in rows]
+    assert keys == sorted(keys)
+    ids = [row["impression_id"] for row in rows]
+    assert ids != sorted(ids), "delays must reorder clicks, or this shows nothing"
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """Decode the dictionary columns, which only Parquet keeps."""
+    fields = [
+        field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields))
+
+
+def read_text(path: Path) -> bytes:
+    raw = path.read_bytes()
+    if path.suffix == ".gz":
+        return gzip.decompress(raw)
+    if path.suffix == ".zst":
+        return zstandard.ZstdDecompressor().decompressobj().decompress(raw)
+    return raw
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".csv", ".csv.zst", ".parquet"])
+def test_examples_are_the_labelled_rows_with_the_truth(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"examples{suffix}"
+    simulated("churn?users=500", "--events", EVENTS, "--seed", 2, "--examples", file)
+    wanted = [name for name in COLUMNS if name not in ("click", "click_delay_ms", "p_true")]
+    columns = [*wanted, "click", "p_true"]
+    market = MarketSettings(users=500)
+    batches = stream("churn", seed=2, events=EVENTS, market=market, columns=columns)
+    expected = pa.Table.from_batches(list(batches))
+    if suffix == ".parquet":
+        found = pq.read_table(file)
+    elif ".csv" in suffix:
+        found = pa_csv.read_csv(pa.BufferReader(read_text(file)))
+        joined = pc.binary_join(expected["interests"], " ")
+        expected = expected.set_column(columns.index("interests"), "interests", joined)
+    else:
+        found = pa_json.read_json(pa.BufferReader(read_text(file)))
+    assert found.cast(plain(expected).schema).equals(plain(expected))
+
+
+def test_the_same_simulation_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        simulated("gradual", "--events", 3000, "--examples", tmp_path / f"{name}.jsonl.gz")
+    assert (tmp_path / "a.jsonl.gz").read_bytes() == (tmp_path / "b.jsonl.gz").read_bytes()
+
+
+def test_existing_files_stay_unless_forced(tmp_path: Path) -> None:
+    file = tmp_path / "clicks.jsonl"
+    file.write_text("mine")
+    refused = invoke("churn", "--events", 100, "--out", tmp_path)
+    assert isinstance(refused.exception, ClicktideError)
+    assert "clicks.jsonl: exists already. Fix: --force" in str(refused.exception)
+    assert [path.name for path in tmp_path.iterdir()] == ["clicks.jsonl"]
+    assert file.read_text() == "mine"
+    simulated("churn", "--events", 100, "--out", tmp_path, "--force")
+    assert file.read_text() != "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--out", "x"], "no scenario given. Fix: one of stationary"),
+        (["weekend", "--out", "x"], "no scenario 'weekend'.*stationary, gradual"),
+        (["abrupt?change=1", "--out", "x"], "unknown key 'change'.*change_at"),
+        (["abrupt"], "nowhere to write to. Fix: give --out DIR"),
+        (["abrupt", "--examples", "x.xlsx"], "x.xlsx: examples cannot.*jsonl, .csv, .parquet"),
+        (["abrupt", "--examples", "x.parquet.gz"], "x.parquet.gz: examples cannot"),
+    ],
+)
+def test_a_wrong_command_says_what_to_write_instead(arguments: list[str], said: str) -> None:
+    with pytest.raises(ClicktideError, match=said):
+        raise invoke(*arguments).exception or AssertionError("it did not fail")
+
+
+def test_options_win_over_the_parameters_in_the_name(tmp_path: Path) -> None:
+    summary = simulated("abrupt?events=50&change_at=3", "--events", 70, "--out", tmp_path)
+    assert summary["events"] == 70
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = invoke("churn", "--events", 10, "--out", tmp_path / "file" / "folder")
+    assert isinstance(result.exception, ClicktideError)
+    assert "cannot be written: Not a directory" in str(result.exception)
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """Make every file stop at ``size`` bytes, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("name", ["e.jsonl", "e.jsonl.gz", "e.csv", "e.csv.zst", "e.parquet"])
+def test_a_disk_that_fills_up_is_said_and_leaves_nothing(tmp_path: Path, name: str) -> None:
+    with room_for(100_000):
+        result = invoke("churn", "--events", EVENTS, "--examples", tmp_path / name)
+    assert isinstance(result.exception, ClicktideError)
+    assert f"{name}: cannot be written" in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_leaves_no_file_and_exits_130(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("streaming.simulator.sinks.ClickSink.write", interrupted)
+    result = invoke("churn", "--events", 100, "--out", tmp_path)
+    assert result.exit_code == 130
+    assert "Stopped; no file was written." in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_simulation_without_end_is_not_written(tmp_path: Path) -> None:
+    from streaming.simulator import parse_sim
+    from streaming.simulator.sinks import stream_sinks
+
+    with pytest.raises(ClicktideError, match="without end"):
+        files.write_simulation(parse_sim("sim:churn"), stream_sinks(tmp_path))
+
+
+def test_list_shows_every_scenario_on_a_line_of_its_own() -> None:
+    shown = invoke("--list").stdout.splitlines()
+    assert [line.split()[0] for line in shown[:4]] == ["stationary", "gradual", "abrupt", "churn"]
+    assert "change_at" in shown[2]
+    assert set(json.loads(invoke("--list", "--json").stdout)) == {
+        "stationary",
+        "gradual",
+        "abrupt",
+        "churn",
+    }

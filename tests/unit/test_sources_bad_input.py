@@ -1,0 +1,370 @@
+"""Every kind of bad input: what is rejected row by row, and what ends the read."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import zstandard
+
+from features.errors import SourceError
+from features.spec import SourceSpec
+from streaming.sources import Batch, Position, Reject, open_source
+
+LONG = 1 << 20
+
+
+def read(data: bytes, format: str, columns: tuple[str, ...] = ("a", "b"), **options: Any):
+    spec = SourceSpec(label="a", format=format, **options.pop("spec", {}))
+    return list(open_source("-", spec, columns, stdin=io.BytesIO(data), **options))
+
+
+def rows_of(batches: list[Batch]) -> list[tuple[Any, ...]]:
+    return [tuple(row.values()) for batch in batches for row in batch.columns.to_pylist()]
+
+
+def rejects_of(batches: list[Batch]) -> list[Reject]:
+    return [reject for batch in batches for reject in batch.rejects]
+
+
+def named(rejects: list[Reject]) -> list[tuple[str, int]]:
+    return [(reject.reason, reject.line) for reject in rejects]
+
+
+# Each bad line stands between two good ones; the good ones must come out untouched.
+DELIMITED = {
+    "a row short of a column": ("csv", b"x", "row_too_short"),
+    "a row with a column too many": ("csv", b"x,y,z", "row_too_long"),
+    "a quote left open in the last value": ("csv", b'x,"y', "broken_quotes"),
+    "a quote left open in the first value": ("csv", b'"x,y', "broken_quotes"),
+    "invalid UTF-8": ("csv", b"x,\xff", "invalid_utf8"),
+    "a line above the limit": ("csv", b"x," + b"y" * LONG, "line_too_long"),
+    "a tab too many": ("tsv", b"x\ty\tz", "row_too_long"),
+    "a comma where a tab should be": ("tsv", b"x,y", "row_too_short"),
+}
+
+
+@pytest.mark.parametrize("block_bytes", [16, 1 << 20])
+@pytest.mark.parametrize(("format", "bad", "reason"), DELIMITED.values(), ids=DELIMITED)
+def test_a_bad_delimited_line_is_one_reject(
+    format: str, bad: bytes, reason: str, block_bytes: int
+) -> None:
+    sep = b"," if format == "csv" else b"\t"
+    good = sep.join([b"1", b"2"])
+    head = sep.join([b"a", b"b"])
+    batches = read(b"\n".join([head, good, bad, b"", good]), format, block_bytes=block_bytes)
+    assert rows_of(batches) == [("1", "2")] * 2
+    (reject,) = rejects_of(batches)
+    assert (reject.reason, reject.line, reject.file) == (reason, 3, "-")
+    assert reject.raw == bad[: 1 << 16]
+    assert batches[-1].position == Position("-", 3)
+
+
+JSON = {
+    "JSON cut off": (b'{"a": 1, "b', "broken_json"),
+    "two objects on a line": (b'{"a":1,"b":2} {"a":3,"b":4}', "broken_json"),
+    "no JSON at all": (b"hello", "broken_json"),
+    "NaN in a wanted field": (b'{"a":1,"b":NaN}', "broken_json"),
+    "NaN in another field": (b'{"a":1,"b":2,"c":NaN}', "broken_json"),
+    "a NUL byte": (b'{"a":1,"b":2}\0', "broken_json"),
+    "a lone surrogate": (b'{"a":1,"b":2,"c":"\\ud800"}', "broken_json"),
+    "nesting beyond all reason": (
+        b'{"a":1,"b":2,"c":' + b"[" * 2000 + b"]" * 2000 + b"}",
+        "broken_json",
+    ),
+    "a byte order mark in mid-file": (b'\xef\xbb\xbf{"a":1,"b":2}', "broken_json"),
+    "spaces only": (b"   ", "broken_json"),
+    "a list": (b"[1, 2]", "not_an_object"),
+    "a bare number": (b"17", "not_an_object"),
+    "invalid UTF-8": (b'{"a":1,"b":"\xff"}', "invalid_utf8"),
+    "invalid UTF-8 in another field": (b'{"a":1,"b":2,"c":"\xff"}', "invalid_utf8"),
+    "an object as a value": (b'{"a":1,"b":{"x":2}}', "bad_value"),
+    "a list of lists as a value": (b'{"a":1,"b":[[2]]}', "bad_value"),
+    "a line above the limit": (b'{"a":"' + b"y" * LONG + b'"}', "line_too_long"),
+}
+
+
+@pytest.mark.parametrize("block_bytes", [16, 1 << 20])
+@pytest.mark.parametrize(("bad", "reason"), JSON.values(), ids=JSON)
+def test_a_bad_json_line_is_one_reject(bad: bytes, reason: str, block_bytes: int) -> None:
+    good = b'{"a": 1, "b": 2}'
+    batches = read(b"\n".join([good, bad, b"", good]), "jsonl", block_bytes=block_bytes)
+    assert rows_of(batches) == [(1, 2)] * 2
+    (reject,) = rejects_of(batches)
+    assert (reject.reason, reject.line, reject.raw) == (reason, 2, bad[: 1 << 16])
+    assert batches[-1].position.row == 3
+
+
+def test_bad_value_names_the_field() -> None:
+    (reject,) = rejects_of(read(b'{"a": 1, "b": {}}\n{"a":1,"b":1}\n', "jsonl"))
+    assert "'b'" in reject.detail
+
+
+def test_an_object_over_two_lines_is_two_rejects_even_when_the_row_count_agrees() -> None:
+    lines = [b'{"a":1,"b":2}{"a":3,"b":4}', b'{"a":5,', b'"b":6}', b'{"a":7,"b":8}']
+    batches = read(b"\n".join(lines), "jsonl")
+    assert rows_of(batches) == [(7, 8)]
+    assert named(rejects_of(batches)) == [("broken_json", line) for line in (1, 2, 3)]
+
+
+def test_a_quoted_line_end_is_two_rejects_and_hides_no_other_row() -> None:
+    batches = read(b'a,b\n1,2\n3,"x\ny"\n4\r5,6\n7,8\n', "csv")
+    assert rows_of(batches) == [("1", "2"), ("4\r5", "6"), ("7", "8")]
+    assert named(rejects_of(batches)) == [("broken_quotes", 3), ("row_too_short", 4)]
+
+
+def test_a_ten_megabyte_field_is_rejected_in_bounded_memory(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"a,b\n1,2\n3," + b"x" * 10_000_000 + b"\n5,6\n")
+    tracemalloc.start()
+    batches = list(open_source(str(path), SourceSpec(label="a"), ["a"], block_bytes=1 << 16))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows_of(batches) == [("1",), ("5",)]
+    (reject,) = rejects_of(batches)
+    assert (reject.reason, reject.line, len(reject.raw)) == ("line_too_long", 3, 1 << 16)
+    assert "10000002 bytes" in reject.detail
+    assert peak < 6_000_000
+
+
+@pytest.mark.parametrize("block_bytes", [7, 1000])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_line_of_exactly_the_limit_is_read_and_one_byte_more_is_not(
+    block_bytes: int, end: bytes
+) -> None:
+    data = end.join([b"a", b"x" * 30, b"y" * 31, b"z" * 30, b""])
+    batches = read(data, "csv", ("a",), block_bytes=block_bytes, max_line_bytes=30)
+    assert rows_of(batches) == [("x" * 30,), ("z" * 30,)]
+    assert "line of 31 bytes" in rejects_of(batches)[0].detail
+
+
+# What is odd and yet good.
+def test_quotes_hold_separators_and_doubled_quotes_in_csv_and_nothing_in_tsv() -> None:
+    csv = b'a,b\n"x,y","say ""hi"""\n5" tall,"in"side\n'
+    assert rows_of(read(csv, "csv")) == [("x,y", 'say "hi"'), ('5" tall', "inside")]
+    assert rows_of(read(b'a\tb\n"x\t"\n', "tsv")) == [('"x', '"')]
+
+
+@pytest.mark.parametrize("bad", [b"", b"q\n"], ids=["by Arrow", "line by line"])
+def test_odd_but_good_lines_are_read_alike_on_both_paths(bad: bytes) -> None:
+    lines = b'a,b\r\n1,\x00\r\n\r\n,\r\n"","x""y"\r\nNULL,nan\r\n' + bad + b"\xc3\xa9, 2 "
+    expected = [("1", "\0"), ("", ""), ("", 'x"y'), ("NULL", "nan"), ("é", " 2 ")]
+    assert rows_of(read(lines, "csv")) == expected
+
+
+@pytest.mark.parametrize("block_bytes", [1, 1 << 20])
+def test_a_byte_order_mark_at_the_start_is_dropped_and_a_later_one_kept(block_bytes: int) -> None:
+    mark = b"\xef\xbb\xbf"
+    csv = read(mark + b"a,b\n" + mark + b"1,2\n", "csv", block_bytes=block_bytes)
+    assert rows_of(csv) == [("\ufeff1", "2")]
+    (batch,) = read(mark + b'{"a":1,"b":2}', "jsonl", block_bytes=block_bytes)
+    assert rows_of([batch]) == [(1, 2)]
+
+
+def test_of_duplicate_json_keys_the_last_counts() -> None:
+    assert rows_of(read(b'{"a":1,"a":2,"b":3,"c":4,"c":5}', "jsonl")) == [(2, 3)]
+
+
+def test_json_types_are_kept_and_texts_are_never_times() -> None:
+    row = {"t": "2020-01-01T00:00:00", "i": 5, "f": 0.5, "o": True, "l": ["x", None], "n": None}
+    (batch,) = read(json.dumps(row).encode(), "jsonl", tuple(row))
+    assert batch.columns.to_pylist() == [row]
+    kinds = list(map(str, batch.columns.schema.types))
+    assert [kind.split("<")[0] for kind in kinds] == [
+        "string",
+        "int64",
+        "double",
+        "bool",
+        "list",
+        "string",
+    ]
+
+
+def test_mixed_json_values_become_their_shortest_text_and_lists_stay_lists() -> None:
+    values = [7, "x", 1.0, 0.25, None, ["p", 1], True, 2**64, 1e300]
+    lines = [json.dumps({"a": value, "b": 0}).encode() for value in values]
+    batches = read(b"\n".join(lines), "jsonl", ("a",))
+    expected = ["7", "x", "1", "0.25", None, ["p", "1"], "true", str(2**64), "1e+300"]
+    assert [row for (row,) in rows_of(batches)] == expected
+    assert [batch.origin(0)[0] for batch in batches] == [1, 6, 7]
+
+
+def test_a_big_integer_among_floats_is_not_rounded() -> None:
+    values = [0.5, 2**53 + 1]
+    lines = [json.dumps({"a": value}).encode() for value in values]
+    assert rows_of(read(b"\n".join(lines), "jsonl", ("a",))) == [("0.5",), (str(2**53 + 1),)]
+
+
+def test_a_json_type_that_changes_in_mid_file_is_followed() -> None:
+    lines = [b'{"a": %d}' % i for i in range(2000)] + [b'{"a": "x%d"}' % i for i in range(2000)]
+    batches = read(b"\n".join(lines), "jsonl", ("a",), block_bytes=1000)
+    texts = [str(value) for (value,) in rows_of(batches)]
+    assert texts == [str(i) for i in range(2000)] + [f"x{i}" for i in range(2000)]
+
+
+def test_an_absent_json_key_is_null() -> None:
+    assert rows_of(read(b'{"a":1}\n{"b":2}\n', "jsonl")) == [(1, None), (None, 2)]
+
+
+# What ends the read.
+@pytest.mark.parametrize("data", [b"", b"\n\r\n\n", b"a,b\n"], ids=["0 bytes", "blank", "header"])
+def test_a_csv_without_rows_is_an_error(data: bytes) -> None:
+    with pytest.raises(SourceError, match="empty"):
+        read(data, "csv")
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n"])
+@pytest.mark.parametrize("format", ["jsonl", "auto"])
+def test_json_lines_without_rows_are_an_error(data: bytes, format: str) -> None:
+    with pytest.raises(SourceError, match="empty"):
+        read(data, format)
+
+
+def test_an_absent_column_is_named_with_near_ones_and_those_found() -> None:
+    with pytest.raises(SourceError, match=r"'clik'.*near it: \['click'\].*'ad', 'click'"):
+        read(b"ad,click\n1,2\n", "csv", ("ad", "clik"))
+
+
+def test_a_wanted_column_named_twice_is_an_error_and_an_unwanted_one_is_not() -> None:
+    data = b"a,b,a\n1,2,3\n"
+    assert rows_of(read(data, "csv", ("b",))) == [("2",)]
+    with pytest.raises(SourceError, match=r"'a' occurs more than once"):
+        read(data, "csv")
+
+
+def test_json_keys_absent_from_the_first_thousand_rows_are_an_error() -> None:
+    data = b'{"a": 1}\n' * 1001 + b'{"a": 1, "b": 2}\n'
+    with pytest.raises(SourceError, match="no column 'b' in its first 1000 rows"):
+        read(data, "jsonl")
+    assert len(rows_of(read(b'{"a": 1}\n' * 999 + b'{"b": 2}\n', "jsonl"))) == 1000
+
+
+def test_columns_from_the_spec_stand_in_for_a_header() -> None:
+    spec = {"header": False, "columns": ("a", "b")}
+    assert rows_of(read(b"1,2\n3,4\n", "csv", ("b",), spec=spec)) == [("2",), ("4",)]
+    with pytest.raises(SourceError, match="given in the spec"):
+        read(b"1,2\n", "csv", ("c",), spec=spec)
+
+
+@pytest.mark.parametrize("separator", ["é", '"', ";;"])
+def test_an_unusable_separator_is_an_error(separator: str) -> None:
+    with pytest.raises(SourceError, match="separator"):
+        read(b"a,b\n1,2\n", "csv", spec={"separator": separator})
+
+
+def test_no_such_file_is_an_error() -> None:
+    with pytest.raises(SourceError, match=r"nowhere\.csv: no such file"):
+        list(open_source("nowhere.csv", SourceSpec(label="a"), ["a"]))
+
+
+def test_no_permission_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"a\n1\n")
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(SourceError, match=r"log\.csv: no permission"):
+        list(open_source(str(path), SourceSpec(label="a"), ["a"]))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("name", ["log.csv", "log.parquet"])
+def test_a_file_of_mode_0_is_an_error(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"a\n1\n")
+    path.chmod(0)
+    with pytest.raises(SourceError, match="no permission"):
+        list(open_source(str(path), SourceSpec(label="a"), ["a"]))
+
+
+def test_an_unknown_format_is_an_error_that_says_what_to_write() -> None:
+    with pytest.raises(SourceError, match=r'format = "csv" under \[source\]'):
+        read(b"just words\nmore words\n", "auto")
+
+
+def test_a_json_array_is_an_error_that_says_how_to_convert_it() -> None:
+    with pytest.raises(SourceError, match="jq -c"):
+        read(b'[{"a": 1}]', "auto")
+
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda data: gzip.compress(data, mtime=0),
+    "zstd": lambda data: zstandard.ZstdCompressor(write_checksum=True).compress(data),
+}
+LINES = b"a,b\n" + b"".join(b"%d,%d\n" % (i, i * i * 7919 % 10007) for i in range(40_000))
+
+
+def read_until_error(data: bytes, **options: Any) -> tuple[list[Batch], str]:
+    batches = []
+    spec = SourceSpec(label="a", format="csv")
+    with pytest.raises(SourceError) as error:
+        for batch in open_source("-", spec, ["a", "b"], stdin=io.BytesIO(data), **options):
+            batches.append(batch)
+    return batches, str(error.value)
+
+
+@pytest.mark.parametrize("kind", COMPRESS)
+def test_rows_before_a_cut_come_out_and_the_error_says_how_far(kind: str) -> None:
+    whole = COMPRESS[kind](LINES)
+    batches, message = read_until_error(whole[: len(whole) * 3 // 4])
+    rows = rows_of(batches)
+    assert 10_000 < len(rows) < 40_000
+    assert rows == rows_of(read(LINES, "csv"))[: len(rows)]
+    assert f"-: the {kind} data is cut off; it could be read up to line {len(rows) + 1}" in message
+
+
+@pytest.mark.parametrize("kind", COMPRESS)
+def test_a_cut_that_only_loses_the_trailer_is_noticed(kind: str) -> None:
+    batches, message = read_until_error(COMPRESS[kind](LINES)[:-2])
+    assert len(rows_of(batches)) == 40_000
+    assert "cut off" in message
+
+
+@pytest.mark.parametrize("kind", COMPRESS)
+def test_a_flipped_bit_is_noticed(kind: str) -> None:
+    broken = bytearray(COMPRESS[kind](LINES))
+    broken[-3] ^= 1  # in the checksum
+    batches, message = read_until_error(bytes(broken))
+    assert len(rows_of(batches)) <= 40_000
+    assert f"the {kind} data is damaged" in message
+
+
+@pytest.mark.parametrize("kind", COMPRESS)
+def test_garbage_in_the_middle_is_noticed_and_rows_before_it_come_out(kind: str) -> None:
+    data = COMPRESS[kind](LINES) + b"garbage"
+    batches, message = read_until_error(data)
+    assert len(rows_of(batches)) == 40_000
+    assert "damaged" in message
+
+
+@pytest.mark.parametrize("kind", COMPRESS)
+@pytest.mark.parametrize("block_bytes", [100, 1 << 20])
+def test_several_members_or_frames_are_read_as_one(kind: str, block_bytes: int) -> None:
+    cut = len(LINES) // 3
+    data = COMPRESS[kind](LINES[:cut]) + COMPRESS[kind](b"") + COMPRESS[kind](LINES[cut:])
+    small = LINES[:2000]
+    assert rows_of(read(data, "csv")) == rows_of(read(LINES, "csv"))
+    parts = COMPRESS[kind](small[:999]) + COMPRESS[kind](small[999:])
+    expected = rows_of(read(small, "csv"))
+    assert rows_of(read(parts, "csv", block_bytes=block_bytes)) == expected
+
+
+def test_a_skippable_zstd_frame_before_the_data_is_skipped() -> None:
+    data = b"\x50\x2a\x4d\x18\x03\0\0\0abc" + COMPRESS["zstd"](b"a,b\n1,2\n")
+    assert rows_of(read(data, "csv")) == [("1", "2")]
+
+
+def test_a_file_named_gz_that_is_not_gzip_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv.gz"
+    path.write_bytes(b"a,b\n1,2\n")
+    with pytest.raises(SourceError, match="holds neither gzip nor zstd"):
+        list(open_source(str(path), SourceSpec(label="a"), ["a"]))
