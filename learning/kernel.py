@@ -250,64 +250,65 @@ def _step(
 
 @inlined
 def _scatter_one(
-    table: Table, slots: I64, base: int, count: int, z: F64, n: F64, new_z: F64, new_n: F64
-) -> bool:
-    """:func:`_scatter` of a single expert; tells whether features shared a bucket."""
+    table: Table, slots: I64, base: int, count: int,
+    z: F64, n: F64, new_z: F64, new_n: F64, shared: I64,
+) -> int:  # fmt: skip
+    """:func:`_scatter` of a single expert; notes the slots whose bucket was written before."""
     one = np.uint64(1)
-    shared = False
+    found = 0
     for j in range(count):
         at = np.uint64(slots[base + j])
-        shared |= (table[at] != z[j]) | (table[at + one] != n[j])
+        shared[found] = j
+        found += (table[at] != z[j]) | (table[at + one] != n[j])
         table[at] = new_z[j]
         table[at + one] = new_n[j]
-    return shared
+    return found
 
 
 @inlined
 def _scatter_many(
     table: Table, slots: I64, base: int, count: int, k: int,
-    z: F64, n: F64, new_z: F64, new_n: F64,
-) -> bool:  # fmt: skip
-    """:func:`_scatter` of k experts; tells whether features shared a bucket."""
-    shared = False
+    z: F64, n: F64, new_z: F64, new_n: F64, shared: I64,
+) -> int:  # fmt: skip
+    """:func:`_scatter` of k experts; notes the slots whose bucket was written before."""
+    found = 0
     for j in range(count):
         at = np.uint64(slots[base + j])
+        changed = False
         for e in range(k):
             lane = j * k + e
             at_z, at_n = at + np.uint64(e), at + np.uint64(k + e)
-            shared |= (table[at_z] != z[lane]) | (table[at_n] != n[lane])
+            changed |= (table[at_z] != z[lane]) | (table[at_n] != n[lane])
             table[at_z] = new_z[lane]
             table[at_n] = new_n[lane]
-    return shared
+        shared[found] = j
+        found += changed
+    return found
 
 
 @jit
 def _step_shared(
-    table: Table, slots: I64, base: int, count: int, k: int,
+    table: Table, slots: I64, base: int, count: int, k: int, j: int,
     z: F64, n: F64, root: F64, weight: F64, rates: F64, g: F64,
 ) -> None:  # fmt: skip
-    """Take the step of buckets that several features of the event share: x is their number."""
-    mine = slots[base : base + count]
-    order = np.argsort(mine)
-    first = 0
-    for i in range(1, count + 1):
-        if i < count and mine[order[i]] == mine[order[first]]:
-            continue
-        x = float(i - first)
-        for e in range(k if x > 1.0 else 0):
-            m = order[first] * k + e
-            grad = g[m] * x
-            grown = n[m] + grad * grad
-            sigma = (math.sqrt(grown) - root[m]) * rates[0, m]
-            table[mine[order[first]] + e] = z[m] + (grad - sigma * weight[m])
-            table[mine[order[first]] + k + e] = grown
-        first = i
+    """Take the step of a bucket that several features of the event share: x is their number."""
+    at = slots[base + j]
+    x = 0.0
+    for i in range(base, base + count):
+        x += 1.0 if slots[i] == at else 0.0
+    for e in range(k):
+        m = j * k + e
+        grad = g[m] * x
+        grown = n[m] + grad * grad
+        sigma = (math.sqrt(grown) - root[m]) * rates[0, m]
+        table[at + e] = z[m] + (grad - sigma * weight[m])
+        table[at + k + e] = grown
 
 
 @inlined
 def _scatter(
-    table: Table, slots: I64, base: int, count: int, k: int,
-    z: F64, n: F64, root: F64, weight: F64, rates: F64, g: F64, new_z: F64, new_n: F64,
+    table: Table, slots: I64, base: int, count: int, k: int, z: F64, n: F64, root: F64,
+    weight: F64, rates: F64, g: F64, new_z: F64, new_n: F64, shared: I64,
 ) -> None:  # fmt: skip
     """Write the new z and n back.
 
@@ -315,11 +316,11 @@ def _scatter(
     very event: features share it, and its step is taken once for all of them.
     """
     if k == 1:
-        shared = _scatter_one(table, slots, base, count, z, n, new_z, new_n)
+        found = _scatter_one(table, slots, base, count, z, n, new_z, new_n, shared)
     else:
-        shared = _scatter_many(table, slots, base, count, k, z, n, new_z, new_n)
-    if shared:
-        _step_shared(table, slots, base, count, k, z, n, root, weight, rates, g)
+        found = _scatter_many(table, slots, base, count, k, z, n, new_z, new_n, shared)
+    for i in range(found):
+        _step_shared(table, slots, base, count, k, shared[i], z, n, root, weight, rates, g)
 
 
 @inlined
@@ -410,6 +411,7 @@ def learn_events(
     z, n, root, weight, g, new_z, new_n = a[0], a[1], a[2], a[3], a[4], a[5], a[6]
     cz, cn, croot, cweight, cg, cnew_z, cnew_n = b[0], b[1], b[2], b[3], b[4], b[5], b[6]
     logits, gradient = np.empty(k), np.empty(k)
+    shared = np.empty(max(most[0], most[1]), np.int64)
     f, c = expand_event(tokens, starts, 0, fields, crosses, shifts, sizes, slots, 0, crossed, 0)
     for row in range(rows):
         at, cat = (row & 1) * most[0], (row & 1) * most[1]
@@ -438,10 +440,13 @@ def learn_events(
         _spread(gradient, c, kc, cg)
         _step(z, n, root, weight, field_rates, g, f * k, new_z, new_n)
         _step(cz, cn, croot, cweight, cross_rates, cg, c * kc, cnew_z, cnew_n)
-        _scatter(field_table, slots, at, f, k, z, n, root, weight, field_rates, g, new_z, new_n)
+        _scatter(
+            field_table, slots, at, f, k,
+            z, n, root, weight, field_rates, g, new_z, new_n, shared,
+        )  # fmt: skip
         _scatter(
             cross_table, crossed, cat, c, kc,
-            cz, cn, croot, cweight, cross_rates, cg, cnew_z, cnew_n,
+            cz, cn, croot, cweight, cross_rates, cg, cnew_z, cnew_n, shared,
         )  # fmt: skip
         f, c = next_f, next_c
 

@@ -17,6 +17,7 @@ F64 = NDArray[np.float64]
 _learn: Any = learn_events  # mypy cannot count the arguments of a starred call
 _predict: Any = predict_events
 _NO_IMPORTANCE = np.empty(0)
+_LINE = 64
 SHARE = 1e-5
 """Weight that goes round the mixture at every event."""
 
@@ -49,8 +50,8 @@ class Weights:
         self.index = crosses
         k = len(self.experts)
         self.kc = sum(e.crosses is not None for e in self.experts) if len(crosses) else 0
-        self.fields = np.zeros((2**sizes.bits + 1, 2, k))
-        self.crosses = np.zeros((2**sizes.cross_bits if self.kc else 0, 2, self.kc))
+        self.fields = _table(2**sizes.bits + 1, k)
+        self.crosses = _table(2**sizes.cross_bits if self.kc else 0, self.kc)
         self.mixture = np.full(k, 1.0 / k)
         self.mixing = (float(learner.mix_rate), SHARE)
         self.shifts = np.array([64 - sizes.bits, 64 - sizes.cross_bits], np.uint64)
@@ -108,6 +109,17 @@ class Weights:
             self.index, self.shifts, most, self.fields.reshape(-1), self.crosses.reshape(-1),
             (k, self.kc), self._field_rates, self._cross_rates, self.mixture,
         )  # fmt: skip
+
+
+def _table(buckets: int, experts: int) -> F64:
+    """Zeros, float64 (buckets, 2, experts), from the start of a cache line on.
+
+    So that a bucket of four experts is one line and not the halves of two.
+    """
+    size = buckets * 2 * experts
+    room = np.zeros(size + _LINE // 8)
+    first = -room.ctypes.data % _LINE // 8
+    return room[first : first + size].reshape(buckets, 2, experts)
 
 
 def lane_rates(rates: list[Rates], slots: int) -> F64:

@@ -1,4 +1,4 @@
-"""JSON Lines: a whole block by Arrow; where anything in it is odd, line by line."""
+"""JSON Lines: a block by a compiled scan if it is plain, else by Arrow, else line by line."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pyarrow.json
 from streaming.sources.batch import Reject
 from streaming.sources.block import Block
 from streaming.sources.faults import check_columns
+from streaming.sources.json_scan import Keys, scan_block
 from streaming.sources.json_values import EXACT, column_of, kinds_of
 from streaming.sources.parsed import Parsed, one_batch
 from streaming.sources.streams import peek
@@ -52,7 +53,8 @@ def open_json_lines(
             break
     if sample:
         check_columns(file, list(found), wanted, f" in its first {_HEAD_ROWS} rows")
-    return JsonLines(tuple(wanted), _schema(sample, wanted), max_line_bytes), blocks
+    keys = Keys.of(list(sample[0]) if sample else (), wanted)
+    return JsonLines(tuple(wanted), keys, _schema(sample, wanted), max_line_bytes), blocks
 
 
 def _share_of_head(block: Block) -> float:
@@ -110,6 +112,8 @@ class JsonLines:
     ----------
     wanted
         Names of the keys to return, in order; an absent one is null.
+    keys
+        All keys to expect.
     schema
         The types they had in the first rows. A block that does not fit gets types of its own.
     max_line_bytes
@@ -117,35 +121,43 @@ class JsonLines:
     """
 
     wanted: tuple[str, ...]
+    keys: Keys
     schema: pa.Schema
     max_line_bytes: int
 
     def __call__(self, block: Block) -> list[Parsed]:
         """Parse a block; more than one stretch where a column turns from scalars to lists."""
-        if self._is_plain(block):
-            columns = _read(block, self.schema)
-            if columns is None and (schema := self._own_schema(block)) != self.schema:
-                columns = _read(block, schema)
-            if columns is not None:
-                return [Parsed(columns, np.arange(block.rows), block.rows)]
-        return self._parse_lines(block)
+        if block.longest() > self.max_line_bytes or not _is_utf8(block.data):
+            return self._parse_lines(block)
+        columns = scan_block(block, self.keys, self.wanted)
+        if columns is None:
+            columns = self._parse_by_arrow(block)
+        if columns is None:
+            return self._parse_lines(block)
+        return [Parsed(columns, np.arange(block.rows), block.rows)]
 
-    def _is_plain(self, block: Block) -> bool:
+    def _parse_by_arrow(self, block: Block) -> pa.RecordBatch | None:
+        if not self._suits_arrow(block):
+            return None
+        columns = _read(block, self.schema)
+        if columns is None and (schema := self._own_schema(block)) != self.schema:
+            columns = _read(block, schema)
+        return columns
+
+    def _suits_arrow(self, block: Block) -> bool:
         """Whether Arrow reads the block as we would, if it reads it at all.
 
         It takes several objects on a line, and one over several; but where each line begins
         with ``{`` and ends with ``}``, valid JSON cannot go on from one line to the next. It
-        takes NaN, byte order marks, deep nesting and invalid UTF-8, and stops at a NUL.
+        takes NaN, byte order marks and deep nesting, and stops at a NUL.
         """
         data = block.data
         view = np.frombuffer(data, np.uint8)
         return (
-            block.longest() <= self.max_line_bytes
-            and bool((view[block.starts] == _OPEN).all() and (view[block.ends - 1] == _CLOSE).all())
+            bool((view[block.starts] == _OPEN).all() and (view[block.ends - 1] == _CLOSE).all())
             and b"\0" not in data
             and not (_has_pair(view, b"aN") and b"NaN" in data)
             and not (_has_pair(view, b"nf") and b"Inf" in data)
-            and _is_utf8(data)
             and not _is_deep(block)
         )
 

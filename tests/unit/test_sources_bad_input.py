@@ -21,7 +21,9 @@ from streaming.sources import Batch, Position, Reject, open_source
 LONG = 1 << 20
 
 
-def read(data: bytes, format: str, columns: tuple[str, ...] = ("a", "b"), **options: Any):
+def read(
+    data: bytes, format: Any, columns: tuple[str, ...] = ("a", "b"), **options: Any
+) -> list[Batch]:
     spec = SourceSpec(label="a", format=format, **options.pop("spec", {}))
     return list(open_source("-", spec, columns, stdin=io.BytesIO(data), **options))
 
@@ -73,6 +75,7 @@ JSON = {
     "no JSON at all": (b"hello", "broken_json"),
     "NaN in a wanted field": (b'{"a":1,"b":NaN}', "broken_json"),
     "NaN in another field": (b'{"a":1,"b":2,"c":NaN}', "broken_json"),
+    "a number beyond all bounds in another field": (b'{"a":1,"b":2,"c":1e400}', "broken_json"),
     "a NUL byte": (b'{"a":1,"b":2}\0', "broken_json"),
     "a lone surrogate": (b'{"a":1,"b":2,"c":"\\ud800"}', "broken_json"),
     "nesting beyond all reason": (

@@ -256,9 +256,8 @@ def test_a_parquet_read_resumes_at_any_row_without_reading_row_groups_before(
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"a": list(range(20)), "b": list("x" * 20)}), path, row_group_size=7)
     for start in range(21):
-        batches = open_source(
-            str(path), SPEC, ["a"], start=Position(str(path), start), batch_rows=3
-        )
+        place = Position(str(path), start)
+        batches = list(open_source(str(path), SPEC, ["a"], start=place, batch_rows=3))
         rows = [(row, b.positions(i).row) for b in batches for i, row in enumerate(rows_of([b]))]
         assert rows == [((i,), i + 1) for i in range(start, 20)]
     whole = path.read_bytes()

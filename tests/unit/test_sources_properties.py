@@ -46,7 +46,8 @@ def delimited(draw: st.DrawFn, kind: str) -> tuple[list[bytes], list[Event]]:
     sep = "," if kind == "csv" else "\t"
     bad = [("x", "row_too_short"), (sep.join("wxyz"), "row_too_long")]
     bad += [('x,y,"z', "broken_quotes"), ('"', "broken_quotes")] if kind == "csv" else []
-    lines, events = [sep.join(COLUMNS).encode()], []
+    lines = [sep.join(COLUMNS).encode()]
+    events: list[Event] = []
     for _ in range(draw(st.integers(1, 12))):
         number = len(lines) + 1
         choice = draw(st.sampled_from(["row", "row", "row", "bad", "blank", "latin"]))

@@ -1,0 +1,160 @@
+"""The compiled JSON scan reads a plain block as a general parser would, or not at all."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.values import as_text
+from streaming.sources.block import index_block
+from streaming.sources.json_scan import Keys, scan_block
+
+WANTED = ("b", "a")
+KEYS = Keys.of(["a", "x", "b"], WANTED)
+
+
+def scan(*lines: str) -> list[dict[str, Any]] | None:
+    block, _ = index_block("\n".join(lines).encode(), "f", 1, 0)
+    columns = scan_block(block, KEYS, WANTED)
+    if columns is None:
+        return None
+    columns.validate(full=True)
+    rows: list[dict[str, Any]] = columns.to_pylist()
+    return rows
+
+
+def types(*lines: str) -> list[pa.DataType]:
+    block, _ = index_block("\n".join(lines).encode(), "f", 1, 0)
+    columns = scan_block(block, KEYS, WANTED)
+    assert columns is not None
+    return list(columns.schema.types)
+
+
+NUMBERS = [
+    "0",
+    "-0",
+    "7",
+    "-12",
+    "0.5",
+    "1.0",
+    "-1.25",
+    "1e3",
+    "1E+2",
+    "12e-2",
+    "0e0",
+    "9223372036854775807",
+]
+NOT_NUMBERS = [
+    "01",
+    "-01",
+    "-",
+    "1.",
+    ".5",
+    "+1",
+    "1e",
+    "1e+",
+    "0x1",
+    "1.e5",
+    "--1",
+    "1-2",
+    "NaN",
+    "Infinity",
+    "1_0",
+    "9e999",
+]
+TOO_MUCH = ["9223372036854775808", "1e17", "9007199254740993.0"]  # left to a general parser
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_numbers_are_read_as_python_reads_them(number: str) -> None:
+    assert scan(f'{{"a": {number}}}') == [{"b": None, "a": json.loads(number)}]
+
+
+@pytest.mark.parametrize("number", NOT_NUMBERS + TOO_MUCH)
+def test_what_is_no_number_or_not_exact_is_left_to_others(number: str) -> None:
+    assert scan(f'{{"a": {number}}}') is None
+
+
+NOT_PLAIN = {
+    "an escape": r'{"a": "\n"}',
+    "an escape in another field": r'{"x": "\n"}',
+    "an escape in a key": r'{"\u0061": 1}',
+    "a list": '{"a": [1]}',
+    "an object in another field": '{"x": {}}',
+    "a control character": '{"a": "\t"}',
+    "a key twice": '{"a": 1, "a": 2}',
+    "a missing comma": '{"a": 1 "b": 2}',
+    "a missing colon": '{"a" 1}',
+    "a missing value": '{"a":}',
+    "a trailing comma": '{"a": 1,}',
+    "two objects": '{"a": 1}{"a": 2}',
+    "something after the object": '{"a": 1} x',
+    "something before it": ' {"a": 1}',
+    "no key": "{1: 2}",
+    "a misspelt word": '{"a": nul}',
+    "a word run on": '{"a": truee}',
+    "an open string": '{"a": "',
+    "an open key": '{"a',
+    "an open object": '{"a": 1',
+    "an open object after a comma": '{"a": 1,',
+    "an open object after a colon": '{"a":',
+    "an open object at once": "{",
+    "a list instead": "[1]",
+}
+
+
+@pytest.mark.parametrize("line", NOT_PLAIN.values(), ids=NOT_PLAIN)
+def test_a_block_with_one_line_that_is_not_plain_is_left_to_others(line: str) -> None:
+    good = '{"a": "1"}'
+    assert scan(good) is not None
+    assert scan(good, line, good) is None
+
+
+def test_keys_may_come_in_any_order_be_absent_or_new() -> None:
+    lines = ['{"b":"1","new":5,"a":"2"}', '{"x":null,"a":"3"}', "{}", '{ "a" : "4" , "b":null }']
+    pairs = [("1", "2"), (None, "3"), (None, None), (None, "4")]
+    assert scan(*lines) == [{"b": b, "a": a} for b, a in pairs]
+
+
+def test_a_column_has_the_one_type_of_its_values() -> None:
+    lines = ['{"a": 1, "b": true}', '{"a": 2.5, "b": null}', '{"b": false}']
+    assert types(*lines) == [pa.bool_(), pa.float64()]
+    assert types('{"a": 1, "b": "1"}') == [pa.string(), pa.int64()]
+    assert types('{"a": null}') == [pa.string(), pa.string()]
+    assert scan('{"a": 1}', '{"a": "1"}') is None
+
+
+plain = st.text(
+    st.characters(min_codepoint=32, exclude_characters='"\\', exclude_categories=["Cs"])
+)
+columns = [
+    plain,
+    st.integers(-(2**63), 2**63 - 1),
+    st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(-(2.0**52), 2.0**52),
+    st.booleans(),
+]
+column = st.sampled_from(columns).flatmap(lambda kind: st.lists(st.none() | kind, min_size=9))
+
+
+@given(a=column, b=column, space=st.sampled_from([(",", ":"), (", ", ": ")]), data=st.data())
+def test_any_plain_block_is_read_to_the_same_values(
+    a: list[Any], b: list[Any], space: tuple[str, str], data: st.DataObject
+) -> None:
+    rows = [{"a": x, "x": "y", "b": y} for x, y in zip(a, b, strict=False)]
+    order = data.draw(st.permutations(["a", "x", "b"]))
+    lines = [
+        json.dumps({key: row[key] for key in order}, ensure_ascii=False, separators=space)
+        for row in rows
+    ]
+    found = scan(*lines)
+    assert found is not None
+    for row, got in zip(rows, found, strict=True):
+        assert list(got) == ["b", "a"]
+        for key, value in got.items():
+            assert as_text(value) == as_text(row[key])
+            assert (value is None) == (row[key] is None)
