@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from river import base
 
 from features.hashed import Hashed
+from features.jit import jit
 from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from features.vectoriser import Vectoriser
 from learning.sparse import pack, unpack
@@ -19,7 +20,7 @@ from learning.weights import Weights
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ClickLearner"]
+__all__ = ["ClickLearner", "probabilities"]
 
 F64 = NDArray[np.float64]
 
@@ -112,7 +113,7 @@ class ClickLearner(base.MiniBatchClassifier):
             return {False: 0.5, True: 0.5}
         if self.spec is None:
             x = {str(key): value for key, value in x.items()}
-        p = _probability(float(self.weights.predict(self.vectoriser.hash_event(x))[0]))
+        p = float(probabilities(self.weights.predict(self.vectoriser.hash_event(x)))[0])
         return {False: 1.0 - p, True: p}
 
     # --- River, many events ---------------------------------------------------------------
@@ -206,14 +207,11 @@ def _open_spec(names: Any) -> Spec:
     )
 
 
-def _probability(logit: float) -> float:
-    """Probability of a logit, by the formula of :func:`probabilities`."""
-    tail = math.exp(-abs(logit))
-    return (1.0 if logit >= 0.0 else tail) / (1.0 + tail)
-
-
+@jit
 def probabilities(logits: F64) -> F64:
-    """Probabilities of logits; never overflows."""
-    tail = np.exp(-np.abs(logits))
-    p: F64 = np.where(logits >= 0.0, 1.0, tail) / (1.0 + tail)
-    return p
+    """Probabilities of logits; never overflows, the same bits for one as for many."""
+    out = np.empty(len(logits))
+    for i in range(len(logits)):
+        tail = math.exp(-abs(logits[i]))
+        out[i] = (1.0 if logits[i] >= 0.0 else tail) / (1.0 + tail)
+    return out

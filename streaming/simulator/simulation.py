@@ -102,17 +102,14 @@ def simulate(
         Seed of the market and the stream; 0 or more.
     events
         Number of the event to stop before; absent: never stop.
-    start
-        Number of the first event wanted.
-    batch_rows
-        Rows of a batch at most.
+    start, batch_rows
+        Number of the first event wanted, and rows of a batch at most.
     market
         Sizes and traffic; absent: the defaults of :class:`MarketSettings`.
     columns
         Wanted columns, of :data:`~streaming.simulator.columns.COLUMNS`: ``timestamp`` int64 ms
-        since 1970, ``interests`` list of string, ``click`` int64, ``click_delay_ms`` int64,
-        ``p_true`` float64 (the probability the click was drawn with), all others string, some as
-        dictionary arrays.
+        since 1970, ``interests`` list of string, ``click`` and ``click_delay_ms`` int64, ``p_true``
+        float64 (what the click was drawn with), all others string, some as dictionary arrays.
 
     Raises
     ------

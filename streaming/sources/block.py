@@ -78,6 +78,13 @@ class Block:
             first_row=self.first_row + start,
         )
 
+    def without(self, rows: Index) -> bytes:
+        """The data without some rows, given in order."""
+        begins = np.append(self.starts, len(self.data))
+        cuts = [0, *np.stack([begins[rows], begins[rows + 1]], axis=1).ravel().tolist()]
+        kept = zip(cuts[::2], [*cuts[1::2], len(self.data)], strict=True)
+        return b"".join(self.data[low:high] for low, high in kept)
+
     def reject(self, i: int, reason: str, detail: str) -> Reject:
         """Row i as a reject."""
         line, raw = self.origin(i)

@@ -7,8 +7,9 @@ a quote elsewhere stands for itself; a value does not hold a line end. TSV has n
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,13 +18,14 @@ import pyarrow.csv
 from features.errors import SourceError
 from features.spec import SourceSpec
 from streaming.sources.batch import Reject
-from streaming.sources.block import Block
+from streaming.sources.block import Block, Index, index_block
 from streaming.sources.faults import check_columns, empty
 from streaming.sources.parsed import Parsed, one_batch
 
 __all__ = ["Delimited", "open_delimited", "split_line"]
 
 _FEW_ROWS = 16  # so few are read one by one, rather than halved again
+_QUOTE, _RETURN = ord('"'), ord("\r")
 _MAX_BLOCK = 2**31 - 1
 
 
@@ -110,9 +112,45 @@ class Delimited:
         if columns is not None:
             return Parsed(columns, np.arange(block.rows), block.rows)
         if block.rows <= _FEW_ROWS:
-            return self._parse_lines(block)
+            return self._parse_rows(block, np.arange(block.rows))
+        return self._parse_around_odd(block) or self._parse_halves(block)
+
+    def _parse_halves(self, block: Block) -> Parsed:
         half = block.rows // 2
         return _joined(self._parse(block.part(0, half)), self._parse(block.part(half, block.rows)))
+
+    def _parse_around_odd(self, block: Block) -> Parsed | None:
+        """Parse a block by Arrow but for a few rows; None where these are not what is wrong."""
+        odd = self._odd_rows(block)
+        if not 0 < len(odd) <= block.rows // 4:
+            return None
+        rest, _ = index_block(block.without(odd), block.file, 1, 0)
+        columns = self._parse_whole(rest)
+        if columns is None:
+            return None
+        lines = self._parse_rows(block, odd)
+        both = _joined(Parsed(columns, np.delete(np.arange(block.rows), odd), 0), lines)
+        if not len(lines.rows):
+            return both
+        order = np.argsort(both.rows)
+        return replace(both, columns=both.columns.take(pa.array(order)), rows=both.rows[order])
+
+    def _odd_rows(self, block: Block) -> Index:
+        """Rows that look like trouble, found without parsing them."""
+        view = np.frombuffer(block.data, np.uint8)
+
+        def count(mask: Any) -> Any:
+            return np.add.reduceat(mask, block.starts, dtype=np.int32)
+
+        odd = count(view == ord(self.separator)) != len(self.names) - 1
+        odd |= block.ends - block.starts > self.max_line_bytes
+        if not block.data.isascii():
+            odd |= count(view >= 128) > 0
+        if b"\r" in block.data:
+            odd |= count(view == _RETURN) > 1
+        if self.quoted:
+            odd |= count(view == _QUOTE) % 2 == 1
+        return np.flatnonzero(odd)
 
     @cached_property
     def _wanted_at(self) -> list[int]:
@@ -155,11 +193,12 @@ class Delimited:
             ),
         )
 
-    def _parse_lines(self, block: Block) -> Parsed:
+    def _parse_rows(self, block: Block, numbers: Index) -> Parsed:
+        """Parse some rows one by one."""
         good: list[list[str]] = []
         rows: list[int] = []
         rejects: list[Reject] = []
-        for i in range(block.rows):
+        for i in numbers.tolist():
             row = self._parse_line(block, i)
             if isinstance(row, Reject):
                 rejects.append(row)

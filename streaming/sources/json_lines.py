@@ -127,35 +127,47 @@ class JsonLines:
 
     def __call__(self, block: Block) -> list[Parsed]:
         """Parse a block; more than one stretch where a column turns from scalars to lists."""
-        if block.longest() > self.max_line_bytes or not _is_utf8(block.data):
-            return self._parse_lines(block)
-        columns = scan_block(block, self.keys, self.wanted)
-        if columns is None:
-            columns = self._parse_by_arrow(block)
-        if columns is None:
-            return self._parse_lines(block)
-        return [Parsed(columns, np.arange(block.rows), block.rows)]
+        plain = (block.ends - block.starts <= self.max_line_bytes) & (not block.long_line)
+        is_utf8 = _is_utf8(block.data)
+        if not is_utf8:
+            plain &= _utf8_rows(block)
+        parsed = self._parse_by_scan(block, plain)
+        if parsed is None and is_utf8 and block.longest() <= self.max_line_bytes:
+            parsed = self._parse_by_arrow(block)
+        return self._parse_lines(block) if parsed is None else [parsed]
 
-    def _parse_by_arrow(self, block: Block) -> pa.RecordBatch | None:
+    def _parse_by_scan(self, block: Block, plain: npt.NDArray[np.bool_]) -> Parsed | None:
+        """Parse a block whose rows are plain or, a few of them, rejects."""
+        columns = scan_block(block, plain, self.keys, self.wanted)
+        if columns is None:
+            return None
+        odd = [self._parse_line(block, i) for i in np.flatnonzero(~plain).tolist()]
+        rejects = [row for row in odd if isinstance(row, Reject)]
+        if len(rejects) < len(odd):
+            return None
+        return Parsed(columns, np.flatnonzero(plain), block.rows, rejects)
+
+    def _parse_by_arrow(self, block: Block) -> Parsed | None:
         if not self._suits_arrow(block):
             return None
         columns = _read(block, self.schema)
         if columns is None and (schema := self._own_schema(block)) != self.schema:
             columns = _read(block, schema)
-        return columns
+        if columns is None:
+            return None
+        return Parsed(columns, np.arange(block.rows), block.rows)
 
     def _suits_arrow(self, block: Block) -> bool:
         """Whether Arrow reads the block as we would, if it reads it at all.
 
         It takes several objects on a line, and one over several; but where each line begins
         with ``{`` and ends with ``}``, valid JSON cannot go on from one line to the next. It
-        takes NaN, byte order marks and deep nesting, and stops at a NUL.
+        takes NaN and deep nesting.
         """
         data = block.data
         view = np.frombuffer(data, np.uint8)
         return (
             bool((view[block.starts] == _OPEN).all() and (view[block.ends - 1] == _CLOSE).all())
-            and b"\0" not in data
             and not (_has_pair(view, b"aN") and b"NaN" in data)
             and not (_has_pair(view, b"nf") and b"Inf" in data)
             and not _is_deep(block)
@@ -253,6 +265,10 @@ def _is_utf8(data: bytes) -> bool:
     except pa.ArrowInvalid:
         return False
     return True
+
+
+def _utf8_rows(block: Block) -> npt.NDArray[np.bool_]:
+    return np.array([_is_utf8(block.row(i)) for i in range(block.rows)], np.bool_)
 
 
 def _is_deep(block: Block) -> bool:

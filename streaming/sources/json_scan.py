@@ -1,8 +1,8 @@
 """A compiled reader of plain JSON Lines: flat objects, strings without escapes.
 
 Most click logs are just that, and in the same order of keys on every line. It knows which key to
-expect next, so a line costs about a nanosecond a byte, a tenth of a general parser. It gives up
-on a block with anything else in it, or anything invalid, and never reads such a line otherwise
+expect next, so a line costs about a nanosecond a byte, a tenth of a general parser. It
+leaves out a line with anything else in it, or anything invalid, and never reads one otherwise
 than a general parser would.
 """
 
@@ -27,6 +27,7 @@ _TEXT, _INT, _FLOAT, _BOOL = 2, 3, 4, 5  # what a value is; 0: absent, 1: null
 _QUOTE, _BACKSLASH, _COLON, _COMMA, _OPEN, _CLOSE = (ord(c) for c in '"\\:,{}')
 _MINUS, _PLUS, _POINT, _ZERO, _NINE, _E = (ord(c) for c in "-+.09e")
 _LONG_NUMBER = 100
+_FEW = 16  # one row in so many may be not plain
 _WORDS = np.frombuffer(b"null\0true\0false", np.uint8)
 
 _ARROW = {
@@ -68,30 +69,54 @@ class Keys:
         return cls(np.frombuffer(b"".join(texts), np.uint8), at, numbers)
 
 
-def scan_block(block: Block, keys: Keys, wanted: Sequence[str]) -> pa.RecordBatch | None:
-    """Read a block of valid UTF-8; None where it is not plain, or a type is not one of ours."""
+def scan_block(
+    block: Block, plain: npt.NDArray[np.bool_], keys: Keys, wanted: Sequence[str]
+) -> pa.RecordBatch | None:
+    """Read the plain rows of a block.
+
+    Parameters
+    ----------
+    block
+        The rows.
+    plain
+        bool, one per row: whether to look at it, in which case it is valid UTF-8. Changed in
+        place: false for a row that is not plain.
+    keys
+        All keys to expect.
+    wanted
+        Names of the columns to return.
+
+    Returns
+    -------
+    RecordBatch or None
+        The rows left in ``plain``; None where they are not nearly all, or where a column holds
+        values of several types or numbers that its type would not hold exactly.
+    """
     data = np.frombuffer(block.data, np.uint8)
     shape = (len(wanted), block.rows)
-    begin, kind = np.empty(shape, np.int32), np.zeros(shape, np.uint8)
-    offsets = np.zeros((len(wanted), block.rows + 1), np.int32)
-    plain = _scan(
-        data, block.starts, block.ends, keys.text, keys.at, keys.column, begin, offsets, kind
-    )
-    if not plain:
+    begin: Any = np.empty(shape, np.int32)
+    size: Any = np.zeros(shape, np.int32)
+    kind: Any = np.zeros(shape, np.uint8)
+    spans = (block.starts, block.ends, plain)
+    if not _scan(data, *spans, keys.text, keys.at, keys.column, begin, size, kind):
         return None
-    sizes = np.cumsum(offsets, axis=1, dtype=np.int32, out=offsets)[:, -1]
-    bases = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    if not plain.all():
+        begin, kind, size = (np.ascontiguousarray(a[:, plain]) for a in (begin, kind, size))
+    offsets = np.zeros((shape[0], size.shape[1] + 1), np.int32)
+    np.cumsum(size, axis=1, out=offsets[:, 1:])
+    bases = np.concatenate([[0], np.cumsum(offsets[:, -1], dtype=np.int64)])
     text = np.empty(bases[-1], np.uint8)
     _gather(data, begin, offsets, bases, text)
-    seen = np.bitwise_or.reduce(np.left_shift(1, kind, dtype=np.uint8), axis=1)
-    arrays = []
-    for i in range(len(wanted)):
-        texts = _text_array(text[bases[i] : bases[i + 1]], offsets[i], kind[i], int(seen[i]) & 3)
-        array = _typed(texts, int(seen[i]) & ~3)
-        if array is None:
-            return None
-        arrays.append(array)
+    texts = [text[bases[i] : bases[i + 1]] for i in range(len(wanted))]
+    arrays = list(map(_column, texts, offsets, kind))
+    if any(array is None for array in arrays):
+        return None
     return pa.RecordBatch.from_arrays(arrays, names=list(wanted))
+
+
+def _column(text: Any, offsets: Any, kind: Any) -> pa.Array | None:
+    seen = int(np.bitwise_or.reduce(np.left_shift(1, kind, dtype=np.uint8)))
+    return _typed(_text_array(text, offsets, kind, seen & 3), seen & ~3)
 
 
 def _text_array(text: Any, offsets: Any, kind: Any, nulls: int) -> pa.Array:
@@ -119,18 +144,23 @@ def _scan(
     data: Any,
     starts: Any,
     ends: Any,
+    plain: Any,
     keys: Any,
     key_at: Any,
     column: Any,
     begin: Any,
-    offsets: Any,
+    size: Any,
     kind: Any,
 ) -> bool:
-    """Find the wanted values of every row; False as soon as one is not plain."""
-    for row in range(len(starts)):
-        if not _scan_row(
-            data, starts[row], ends[row], keys, key_at, column, row, begin, offsets, kind
-        ):
+    """Find the wanted values of every plain row; False as soon as too many are not plain."""
+    odd, rows = 0, len(starts)
+    for row in range(rows):
+        if plain[row]:
+            plain[row] = _scan_row(
+                data, starts[row], ends[row], keys, key_at, column, row, begin, size, kind
+            )
+        odd += not plain[row]
+        if odd * _FEW > rows:
             return False
     return True
 
@@ -145,16 +175,17 @@ def _scan_row(
     column: Any,
     row: int,
     begin: Any,
-    offsets: Any,
+    size: Any,
     kind: Any,
 ) -> bool:
-    if data[at] != _OPEN:
-        return False
-    at = _blank(data, at + 1, stop)
-    if at < stop and data[at] == _CLOSE:
-        return at + 1 == stop
+    """Go through one object, member by member."""
     expected = 0
-    while True:
+    opening = True
+    while at < stop and data[at] == (_OPEN if opening else _COMMA):
+        at = _blank(data, at + 1, stop)
+        if opening and at < stop and data[at] == _CLOSE:
+            break
+        opening = False
         if at >= stop or data[at] != _QUOTE:
             return False
         end = _string_end(data, at + 1, stop)
@@ -165,24 +196,16 @@ def _scan_row(
             return False
         at = _blank(data, at + 1, stop)
         what, end = _value(data, at, stop)
-        if what == 0:
-            return False
         place = column[key] if key >= 0 else -1
+        if what == 0 or (place >= 0 and kind[place, row] != 0):
+            return False  # no plain value, or a key twice
         if place >= 0:
-            if kind[place, row] != 0:
-                return False  # a key twice
-            kind[place, row] = what
             quote = what == _TEXT
+            kind[place, row] = what
             begin[place, row] = at + quote
-            offsets[place, row + 1] = end - at - 2 * quote if what != 1 else 0
+            size[place, row] = end - at - 2 * quote if what >= _TEXT else 0
         at = _blank(data, end, stop)
-        if at >= stop:
-            return False
-        if data[at] == _CLOSE:
-            return at + 1 == stop
-        if data[at] != _COMMA:
-            return False
-        at = _blank(data, at + 1, stop)
+    return at + 1 == stop and data[at] == _CLOSE
 
 
 @jit

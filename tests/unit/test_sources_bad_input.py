@@ -77,6 +77,7 @@ JSON = {
     "NaN in another field": (b'{"a":1,"b":2,"c":NaN}', "broken_json"),
     "a number beyond all bounds in another field": (b'{"a":1,"b":2,"c":1e400}', "broken_json"),
     "a NUL byte": (b'{"a":1,"b":2}\0', "broken_json"),
+    "a NUL byte between two objects": (b'{"a":1,"b":2}\0{"a":1,"b":2}', "broken_json"),
     "a lone surrogate": (b'{"a":1,"b":2,"c":"\\ud800"}', "broken_json"),
     "nesting beyond all reason": (
         b'{"a":1,"b":2,"c":' + b"[" * 2000 + b"]" * 2000 + b"}",
@@ -123,6 +124,12 @@ def test_a_quoted_line_end_is_two_rejects_and_hides_no_other_row() -> None:
     assert named(rejects_of(batches)) == [("broken_quotes", 3), ("row_too_short", 4)]
 
 
+def test_a_lone_carriage_return_is_no_line_end_even_when_the_row_count_agrees() -> None:
+    batches = read(b'a,b\n1,"x\ny"\n4,x\r5,6\n', "csv")
+    reasons = [("broken_quotes", 2), ("row_too_short", 3), ("row_too_long", 4)]
+    assert (rows_of(batches), named(rejects_of(batches))) == ([], reasons)
+
+
 def test_a_ten_megabyte_field_is_rejected_in_bounded_memory(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_bytes(b"a,b\n1,2\n3," + b"x" * 10_000_000 + b"\n5,6\n")
@@ -137,7 +144,7 @@ def test_a_ten_megabyte_field_is_rejected_in_bounded_memory(tmp_path: Path) -> N
     assert peak < 6_000_000
 
 
-@pytest.mark.parametrize("block_bytes", [7, 1000])
+@pytest.mark.parametrize("block_bytes", [1, 7, 1000])
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_a_line_of_exactly_the_limit_is_read_and_one_byte_more_is_not(
     block_bytes: int, end: bytes
@@ -203,6 +210,20 @@ def test_a_big_integer_among_floats_is_not_rounded() -> None:
     values = [0.5, 2**53 + 1]
     lines = [json.dumps({"a": value}).encode() for value in values]
     assert rows_of(read(b"\n".join(lines), "jsonl", ("a",))) == [("0.5",), (str(2**53 + 1),)]
+
+
+def test_a_big_integer_in_lists_that_began_as_floats_is_not_rounded() -> None:
+    lines = [b'{"a": [0.5]}'] * 300 + [b'{"a": [9007199254740993]}']
+    rows = rows_of(read(b"\n".join(lines), "jsonl", ("a",)))
+    assert rows[-1] == (["9007199254740993"],)
+
+
+def test_where_scalars_turn_to_lists_each_batch_has_its_own_rejects() -> None:
+    lines = [b'{"a": 1}', b"bad", b'{"a": [2]}', b"bad", b"bad"]
+    first, second = read(b"\n".join(lines), "jsonl", ("a",))
+    assert (named(first.rejects), first.position.row) == ([("broken_json", 2)], 2)
+    assert [r.line for r in second.rejects] == [4, 5]
+    assert (second.positions(0).row, second.position.row) == (3, 5)
 
 
 def test_a_json_type_that_changes_in_mid_file_is_followed() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.values import as_text
@@ -20,9 +21,11 @@ KEYS = Keys.of(["a", "x", "b"], WANTED)
 
 def scan(*lines: str) -> list[dict[str, Any]] | None:
     block, _ = index_block("\n".join(lines).encode(), "f", 1, 0)
-    columns = scan_block(block, KEYS, WANTED)
+    plain = np.ones(block.rows, np.bool_)
+    columns = scan_block(block, plain, KEYS, WANTED)
     if columns is None:
         return None
+    assert columns.num_rows == plain.sum()
     columns.validate(full=True)
     rows: list[dict[str, Any]] = columns.to_pylist()
     return rows
@@ -30,7 +33,7 @@ def scan(*lines: str) -> list[dict[str, Any]] | None:
 
 def types(*lines: str) -> list[pa.DataType]:
     block, _ = index_block("\n".join(lines).encode(), "f", 1, 0)
-    columns = scan_block(block, KEYS, WANTED)
+    columns = scan_block(block, np.ones(block.rows, np.bool_), KEYS, WANTED)
     assert columns is not None
     return list(columns.schema.types)
 
@@ -49,25 +52,8 @@ NUMBERS = [
     "0e0",
     "9223372036854775807",
 ]
-NOT_NUMBERS = [
-    "01",
-    "-01",
-    "-",
-    "1.",
-    ".5",
-    "+1",
-    "1e",
-    "1e+",
-    "0x1",
-    "1.e5",
-    "--1",
-    "1-2",
-    "NaN",
-    "Infinity",
-    "1_0",
-    "9e999",
-]
-TOO_MUCH = ["9223372036854775808", "1e17", "9007199254740993.0"]  # left to a general parser
+NOT_NUMBERS = ["01", "-01", "-", "1.", ".5", "+1", "1e", "1e+", "0x1", "1.e5", "--1", "1-2", "NaN"]
+TOO_MUCH = [str(2**63), "1e17", "9e999", "9007199254740993.0"]  # left to a general parser
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -109,10 +95,12 @@ NOT_PLAIN = {
 
 
 @pytest.mark.parametrize("line", NOT_PLAIN.values(), ids=NOT_PLAIN)
-def test_a_block_with_one_line_that_is_not_plain_is_left_to_others(line: str) -> None:
-    good = '{"a": "1"}'
+def test_a_line_that_is_not_plain_is_left_out_where_few_are(line: str) -> None:
+    good = '{"a": 1}'
     assert scan(good) is not None
+    assert scan(line) is None
     assert scan(good, line, good) is None
+    assert scan(*[good] * 20, line, *[good] * 20) == [{"b": None, "a": 1}] * 40
 
 
 def test_keys_may_come_in_any_order_be_absent_or_new() -> None:
@@ -135,12 +123,14 @@ plain = st.text(
 columns = [
     plain,
     st.integers(-(2**63), 2**63 - 1),
-    st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(-(2.0**52), 2.0**52),
+    st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(-(2.0**52), 2.0**52).filter(lambda v: v == 0 or abs(v) > 1e-90),
     st.booleans(),
 ]
 column = st.sampled_from(columns).flatmap(lambda kind: st.lists(st.none() | kind, min_size=9))
 
 
+@settings(deadline=None)
 @given(a=column, b=column, space=st.sampled_from([(",", ":"), (", ", ": ")]), data=st.data())
 def test_any_plain_block_is_read_to_the_same_values(
     a: list[Any], b: list[Any], space: tuple[str, str], data: st.DataObject

@@ -1,0 +1,304 @@
+"""The plot of a run: learning curve, calibration in time, and reliability curve, in one image."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from numpy.typing import NDArray
+
+from features.errors import ClicktideError
+from learning.metrics import Figures, ReliabilityBin
+
+__all__ = ["check_ending", "save_plot"]
+
+F64 = NDArray[np.float64]
+
+_ENDINGS = (".png", ".svg", ".pdf")
+_SIZE_INCHES, _DPI = (12.0, 8.0), 100
+# Okabe and Ito's colours: told apart by colour-blind readers too
+_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+_LOW_RATE = 0.1
+_RATIO_TICKS = (0.1, 0.2, 0.25, 1 / 3, 0.5, 0.67, 0.8, 0.9, 0.95)
+_LEAST_RATIO, _MOST_RATIO = 1.1, 10.0
+_STUB = 0.25
+
+
+def check_ending(path: str | os.PathLike[str]) -> str:
+    """Tell the format of a plot by its file's ending.
+
+    Raises
+    ------
+    ClicktideError
+        If it is none that can be written.
+
+    Examples
+    --------
+    >>> check_ending("curve.PNG")
+    'png'
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in _ENDINGS:
+        raise ClicktideError(
+            f"{path}: a plot cannot be written as {ending or 'a file without ending'}. "
+            f"Fix: end the name in {', '.join(_ENDINGS)}"
+        )
+    return ending[1:]
+
+
+def save_plot(
+    path: str | os.PathLike[str],
+    windows: list[Figures],
+    overall: Figures,
+    reliability: list[ReliabilityBin],
+    *,
+    title: str,
+) -> None:
+    """Draw a run and write the image, in place of one that is there.
+
+    Parameters
+    ----------
+    path
+        Ends in ``.png`` (1200 x 800 pixels), ``.svg`` or ``.pdf``.
+    windows
+        Figures of each window, oldest first. A last window much shorter than the one before
+        is left out of the curves: it is mostly noise.
+    overall, reliability
+        Of the whole run, from one :class:`learning.metrics.Tally`.
+    title
+        Above all panels.
+
+    Raises
+    ------
+    ClicktideError
+        If the ending is unknown or the file cannot be written.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from learning.progress import Progress
+    >>> progress = Progress()
+    >>> progress.add(np.full(3000, -1.0), np.tile([0.0, 0.0, 1.0], 1000))
+    >>> path = os.path.join(tempfile.mkdtemp(), "run.svg")
+    >>> tally = progress.overall
+    >>> save_plot(path, progress.windows(), tally.figures(), tally.reliability(), title="a run")
+    >>> os.path.getsize(path) > 1000
+    True
+    """
+    kind = check_ending(path)
+    figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI, layout="constrained")
+    figure.suptitle(title, fontsize=14, fontweight="bold", parse_math=False)
+    _draw(figure, windows, overall, reliability)
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(partial, format=kind)
+        partial.replace(target)
+    except OSError as error:
+        raise ClicktideError(
+            f"{target}: the plot cannot be written: {error.strerror or error}. "
+            "Fix: choose a folder that can be written to and has room"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _draw(
+    figure: Figure, windows: list[Figures], overall: Figures, reliability: list[ReliabilityBin]
+) -> None:
+    """In time on the left, one below the other; the whole run on the right."""
+    windows = _without_stub(windows)
+    panels: list[Callable[[Axes, F64, list[Figures]], None]] = [_draw_loss, _draw_calibration]
+    if any(window.excess_log_loss is not None for window in windows):
+        panels.insert(1, _draw_excess)
+    halves: Any = figure.subfigures(1, 2, width_ratios=(1.5, 1.0))
+    left, right = halves
+    axes = left.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    middles = _middles(windows)
+    for axis, draw in zip(axes, panels, strict=True):
+        axis.grid(True, color="#dddddd", linewidth=0.8)
+        draw(axis, middles, windows)
+    axes[-1].set_xlabel("events learned")
+    axes[-1].xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes[-1].set_xlim(0, max(overall.events, 1))
+    top, bottom = right.subplots(2, 1, height_ratios=(1.6, 1.0))
+    _draw_reliability(top, overall, reliability)
+    _write_figures(bottom, overall)
+
+
+def _without_stub(windows: list[Figures]) -> list[Figures]:
+    """Without a last window that has few events beside the one before."""
+    if len(windows) > 1 and windows[-1].events < _STUB * windows[-2].events:
+        return windows[:-1]
+    return windows
+
+
+def _middles(windows: Sequence[Figures]) -> F64:
+    """Where the middle of each window lies, in events."""
+    events = np.array([window.events for window in windows], np.float64)
+    return np.cumsum(events) - events / 2.0
+
+
+def _values(windows: Sequence[Figures], name: str) -> F64:
+    """One figure of every window; NaN, which leaves a gap, where it cannot be said."""
+    values = (getattr(window, name) for window in windows)
+    return np.array([math.nan if value is None else value for value in values], np.float64)
+
+
+def _style(windows: Sequence[Figures]) -> dict[str, Any]:
+    """A line, with points where they are few: a single one would not show."""
+    return {"marker": "o", "markersize": 4 if len(windows) <= 30 else 0, "linewidth": 1.6}
+
+
+# The panels
+
+
+def _draw_loss(axis: Axes, middles: F64, windows: list[Figures]) -> None:
+    loss = _values(windows, "log_loss")
+    axis.plot(middles, loss, color=_BLUE, label="model", **_style(windows))
+    # what always predicting the window's own click rate would lose
+    naive = loss / _values(windows, "normalised_entropy")
+    if np.isfinite(naive).any():
+        axis.plot(middles, naive, color=_GREY, linestyle="--", linewidth=1.2, label="base rate")
+        axis.legend(loc="upper right", ncols=2, frameon=False)
+    axis.set_title("Log loss of each window, before it was learned")
+    axis.set_ylabel("nats an event")
+
+
+def _draw_excess(axis: Axes, middles: F64, windows: list[Figures]) -> None:
+    excess = _values(windows, "excess_log_loss")
+    axis.plot(middles, excess, color=_GREEN, **_style(windows))
+    axis.set_title("Excess log loss: above a perfect predictor")
+    axis.set_ylabel("nats an event")
+    axis.set_ylim(bottom=0.0)
+
+
+def _draw_calibration(axis: Axes, middles: F64, windows: list[Figures]) -> None:
+    ratio = _values(windows, "calibration_ratio")
+    low, high = _values(windows, "calibration_low"), _values(windows, "calibration_high")
+    limit = _ratio_limit(ratio, low, high)
+    low, high = np.nan_to_num(low, nan=1 / limit), np.nan_to_num(high, nan=limit)
+    band: dict[str, Any] = {
+        "color": _ORANGE,
+        "alpha": 0.25,
+        "linewidth": 0,
+        "label": "95 % interval",
+    }
+    axis.fill_between(middles, np.maximum(low, 1 / limit), np.minimum(high, limit), **band)
+    inside = np.clip(ratio, 1 / limit, limit)
+    axis.plot(middles, inside, color=_ORANGE, label="ratio", **_style(windows))
+    axis.axhline(1.0, color="black", linewidth=1.0)
+    axis.set_yscale("log")
+    axis.set_ylim(1 / limit, limit)
+    _tick_ratios(axis, limit)
+    axis.set_title("Calibration ratio: predicted / observed clicks (above 1: over-predicts)")
+    axis.set_ylabel("ratio")
+    axis.legend(loc="upper right", ncols=2, frameon=False)
+
+
+def _ratio_limit(ratio: F64, low: F64, high: F64) -> float:
+    """How far from 1 to show: all ratios and nearly all intervals, within reason."""
+    sides = np.abs(np.log(np.concatenate([ratio, low, high])))
+    sides = sides[np.isfinite(sides)]
+    if not len(sides):
+        return _MOST_RATIO
+    farthest = max(np.nanmax(np.abs(np.log(ratio)), initial=0.0), float(np.quantile(sides, 0.95)))
+    return float(np.clip(math.exp(farthest) * 1.05, _LEAST_RATIO, _MOST_RATIO))
+
+
+def _tick_ratios(axis: Axes, limit: float) -> None:
+    within = [tick for tick in _RATIO_TICKS if tick >= 1 / limit]
+    ticks = within[-4:] if limit < 1.3 else [t for t in within if t < 0.95]
+    axis.set_yticks([*ticks, 1.0, *(1 / tick for tick in reversed(ticks))])
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:.2f}"))
+    axis.yaxis.set_minor_locator(NullLocator())
+
+
+def _draw_reliability(axis: Axes, overall: Figures, bins: list[ReliabilityBin]) -> None:
+    axis.grid(True, color="#dddddd", linewidth=0.8)
+    axis.set_title("Reliability: does it happen as often as predicted?")
+    axis.set_xlabel("predicted click probability")
+    axis.set_ylabel("observed click rate, with 95 % interval")
+    if not bins:
+        _say_nothing(axis)
+        return
+    log = (overall.base_rate or 0.0) < _LOW_RATE
+    floor, ceiling = _limits(bins, log)
+    predicted, observed, low, high = (
+        np.array([getattr(one, name) for one in bins])
+        for name in ("predicted", "observed", "low", "high")
+    )
+    axis.plot([floor, ceiling], [floor, ceiling], color="black", linewidth=1.0, zorder=1)
+    spread = np.maximum([observed - low, high - observed], 0.0)
+    seen = observed > 0.0 if log else np.ones(len(bins), np.bool_)
+    bars: dict[str, Any] = {
+        "color": _BLUE,
+        "fmt": "o",
+        "markersize": 5,
+        "elinewidth": 1.2,
+        "capsize": 2.5,
+    }
+    axis.errorbar(predicted[seen], observed[seen], spread[:, seen], **bars)
+    # on a log axis there is no 0: only the upper end of the interval can be shown
+    axis.vlines(predicted[~seen], floor, high[~seen], color=_BLUE, linewidth=1.2, linestyle=":")
+    if log:
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+    axis.set_xlim(floor, ceiling)
+    axis.set_ylim(floor, ceiling)
+    for one in (axis.xaxis, axis.yaxis):
+        one.set_major_formatter(FuncFormatter(_percent))
+        one.set_minor_formatter(NullFormatter())
+        if log and ceiling / floor < 1000.0:
+            one.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+
+
+def _limits(bins: list[ReliabilityBin], log: bool) -> tuple[float, float]:
+    """The same for both axes, so that the diagonal is one."""
+    ceiling = min(max(max(one.predicted, one.high) for one in bins) * 1.1, 1.0)
+    if not log:
+        return 0.0, ceiling
+    points = [x for one in bins for x in (one.predicted, one.observed, one.low) if x > 0.0]
+    return max(min(points) / 1.3, ceiling * 1e-6), ceiling
+
+
+def _percent(share: float, _: object = None) -> str:
+    return f"{100.0 * share:.3g} %"
+
+
+def _write_figures(axis: Axes, overall: Figures) -> None:
+    """The figures of the whole run, as text."""
+    axis.axis("off")
+    rows = [
+        ("events", f"{overall.events:,}"),
+        ("clicks", f"{overall.clicks:,.0f}"),
+        ("base rate", "-" if overall.base_rate is None else _percent(overall.base_rate)),
+        ("log loss", _said(overall.log_loss)),
+        ("normalised entropy", _said(overall.normalised_entropy)),
+        ("AUC", _said(overall.auc)),
+        ("calibration ratio", _said(overall.calibration_ratio)),
+        ("ECE", _said(overall.ece)),
+    ]
+    if overall.excess_log_loss is not None:
+        rows.append(("excess log loss", _said(overall.excess_log_loss)))
+    for i, (name, value) in enumerate(rows):
+        y = 0.95 - i / 9.0
+        axis.text(0.1, y, name, transform=axis.transAxes, color=_GREY, fontsize=11)
+        axis.text(0.9, y, value, transform=axis.transAxes, ha="right", fontsize=11)
+
+
+def _said(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _say_nothing(axis: Axes) -> None:
+    axis.text(0.5, 0.5, "no events", transform=axis.transAxes, ha="center", color=_GREY)

@@ -1,0 +1,217 @@
+"""The commands ``clicktide spec check``, ``spec init`` and ``spec list``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from features.errors import ClicktideError, SpecError
+from features.spec import Spec
+from features.spec_file import load_spec, shipped_specs
+from features.spec_guess import guess_spec
+from features.vectoriser import Vectoriser
+from streaming.sources import describe_head
+
+__all__ = ["app", "check", "init", "list_specs"]
+
+_LOOKED_AT = 1000
+_MB = 1e6
+
+app = typer.Typer(no_args_is_help=True)
+
+
+class Checked(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a spec means, or what is wrong with it."""
+
+    file: str
+    ok: bool
+    name: str = ""
+    fields: int | None = None
+    crosses: int | None = None
+    experts: int | None = None
+    field_buckets: int | None = None
+    cross_buckets: int | None = None
+    memory_mb: float | None = None
+    error: str = ""
+    line: int | None = None
+    field: str = ""
+    fix: str = ""
+
+
+@app.command()
+def check(
+    specs: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="TOML files, or names of shipped specs")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a spec")] = False,
+) -> None:
+    """Check feature specs: the line, the key and the fix where one is wrong.
+
+    Where it is right: how many fields and crosses there are, and the memory that the weights
+    take once every bucket is in use.
+
+    clicktide spec check my.toml
+
+    clicktide spec check specs/*.toml --json
+    """
+    checked = [_check(spec) for spec in specs]
+    errors = Console(stderr=True, highlight=False)
+    for one in checked:
+        if as_json:
+            typer.echo(msgspec.json.encode(one).decode())
+        elif one.ok:
+            typer.echo(_said(one))
+        else:
+            errors.print(Text.assemble(("error: ", "bold red"), one.error), soft_wrap=True)
+    if not all(one.ok for one in checked):
+        raise typer.Exit(2)
+
+
+def _check(file: str) -> Checked:
+    try:
+        return _summary(file, load_spec(file))
+    except SpecError as error:
+        return Checked(
+            file, ok=False, error=str(error), line=error.line, field=error.field, fix=error.fix
+        )
+
+
+def _summary(file: str, spec: Spec) -> Checked:
+    vectoriser = Vectoriser(spec)
+    crosses = len(vectoriser.crosses)
+    experts, seeing = _experts(spec)
+    seeing = seeing if crosses else 0
+    fields = 2**spec.hash.bits
+    crossed = 2**spec.hash.cross_bits if seeing else 0
+    # z and n of each expert in each bucket, 8 bytes each; one bucket more for the bias
+    size = 16 * ((fields + 1) * experts + crossed * seeing)
+    return Checked(
+        file=file,
+        ok=True,
+        name=spec.name,
+        fields=len(vectoriser.fields),
+        crosses=crosses,
+        experts=experts,
+        field_buckets=fields,
+        cross_buckets=crossed,
+        memory_mb=round(size / _MB, 1),
+    )
+
+
+def _experts(spec: Spec) -> tuple[int, int]:
+    """How many experts learn, and how many of them see the crosses."""
+    if spec.learner.kind == "single":
+        return 1, 1
+    experts = spec.learner.experts
+    return len(experts), sum(expert.crosses is not None for expert in experts)
+
+
+def _said(one: Checked) -> str:
+    tables = f"{one.field_buckets:,} buckets"
+    if one.cross_buckets:
+        tables += f" for fields, {one.cross_buckets:,} for crosses"
+    return (
+        f"ok  {one.file}: {one.name}: {_count(one.fields, 'field')}, "
+        f"{_count(one.crosses, 'cross', 'es')}, {_count(one.experts, 'expert')}; {tables}; "
+        f"weights take up to {one.memory_mb:,.0f} MB"
+    )
+
+
+def _count(number: int | None, noun: str, plural: str = "s") -> str:
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
+
+
+@app.command()
+def init(
+    log: Annotated[
+        str,
+        typer.Argument(
+            metavar="LOG",
+            help="A file or folder: CSV, TSV, JSON Lines or Parquet, plain, gzip or zstd; "
+            "- for standard input",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; without it, standard output")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists")] = False,
+) -> None:
+    """Look at the first rows of a log and write a first spec, to be read and edited.
+
+    clicktide spec init clicks.csv --out my.toml
+
+    clicktide replay clicks.csv --spec my.toml
+    """
+    if out is not None and out.exists() and not force:
+        raise ClicktideError(f"{out}: exists already. Fix: --force replaces it")
+    text = _first_spec(log)
+    if out is None:
+        typer.echo(text, nl=not text.endswith("\n"))
+    else:
+        _write(out, text)
+    typer.echo(_next_step(log, out), err=True)
+
+
+def _first_spec(log: str) -> str:
+    head = describe_head(log, _LOOKED_AT)
+    try:
+        return guess_spec(
+            _name_of(log),
+            head.columns,
+            head.rows,
+            format=head.format,
+            separator=head.separator,
+            header=head.header,
+        )
+    except SpecError as error:
+        raise SpecError(error.message, file=log, field=error.field, fix=error.fix) from None
+
+
+def _name_of(log: str) -> str:
+    """A name from the file's own, endings aside: ``day 1.csv.gz`` is ``day_1``."""
+    stem = Path(log).resolve().name.split(".")[0] if log != "-" else ""
+    return re.sub(r"\W+", "_", stem).strip("_") or "log"
+
+
+def _write(out: Path, text: str) -> None:
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(out)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ClicktideError(
+            f"{out}: cannot be written: {error.strerror}. Fix: choose another place"
+        ) from error
+
+
+def _next_step(log: str, out: Path | None) -> str:
+    spec = "FILE" if out is None else str(out)
+    saved = "save it in a FILE, read and edit it" if out is None else f"{out} written: read it"
+    return f"Next: {saved}; then  clicktide replay {log} --spec {spec}"
+
+
+@app.command("list")
+def list_specs(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+) -> None:
+    """List the specs that come with Clicktide; --spec takes their names.
+
+    clicktide replay clicks.tsv --spec criteo_dac80k
+    """
+    described = {name: load_spec(name).description for name in shipped_specs()}
+    if as_json:
+        typer.echo(msgspec.json.encode(described).decode())
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, description in described.items():
+        table.add_row(name, description)
+    Console().print(table)
