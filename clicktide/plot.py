@@ -26,9 +26,20 @@ _SIZE_INCHES, _DPI = (12.0, 8.0), 100
 # Okabe and Ito's colours: told apart by colour-blind readers too
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 _LOW_RATE = 0.1
-_RATIO_TICKS = (0.1, 0.2, 0.25, 1 / 3, 0.5, 0.67, 0.8, 0.9, 0.95)
+_RATIO_TICKS = {
+    1.05: 0.95,
+    1.1: 0.9,
+    1.25: 0.8,
+    1.5: 0.67,
+    2.0: 0.5,
+    3.0: 0.33,
+    5.0: 0.2,
+    10.0: 0.1,
+}
 _LEAST_RATIO, _MOST_RATIO = 1.1, 10.0
 _STUB = 0.25
+_LONG_TITLE = 90
+_FEW_WINDOWS = 30
 
 
 def check_ending(path: str | os.PathLike[str]) -> str:
@@ -95,7 +106,8 @@ def save_plot(
     """
     kind = check_ending(path)
     figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI, layout="constrained")
-    figure.suptitle(title, fontsize=14, fontweight="bold", parse_math=False)
+    size = 14 if len(title) <= _LONG_TITLE else 10
+    figure.suptitle(title, fontsize=size, fontweight="bold", parse_math=False, wrap=True)
     _draw(figure, windows, overall, reliability)
     target = Path(path)
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
@@ -123,13 +135,12 @@ def _draw(
     halves: Any = figure.subfigures(1, 2, width_ratios=(1.5, 1.0))
     left, right = halves
     axes = left.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    middles = _middles(windows)
     for axis, draw in zip(axes, panels, strict=True):
         axis.grid(True, color="#dddddd", linewidth=0.8)
-        draw(axis, middles, windows)
+        draw(axis, _ends(windows), windows)
     axes[-1].set_xlabel("events learned")
     axes[-1].xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes[-1].set_xlim(0, max(overall.events, 1))
+    axes[-1].set_xlim(0, max(overall.events, 10))
     top, bottom = right.subplots(2, 1, height_ratios=(1.6, 1.0))
     _draw_reliability(top, overall, reliability)
     _write_figures(bottom, overall)
@@ -142,10 +153,9 @@ def _without_stub(windows: list[Figures]) -> list[Figures]:
     return windows
 
 
-def _middles(windows: Sequence[Figures]) -> F64:
-    """Where the middle of each window lies, in events."""
-    events = np.array([window.events for window in windows], np.float64)
-    return np.cumsum(events) - events / 2.0
+def _ends(windows: Sequence[Figures]) -> F64:
+    """Where the windows begin and end, in events: one more than there are windows."""
+    return np.cumsum([0.0, *(window.events for window in windows)])
 
 
 def _values(windows: Sequence[Figures], name: str) -> F64:
@@ -154,55 +164,60 @@ def _values(windows: Sequence[Figures], name: str) -> F64:
     return np.array([math.nan if value is None else value for value in values], np.float64)
 
 
-def _style(windows: Sequence[Figures]) -> dict[str, Any]:
-    """A line, with points where they are few: a single one would not show."""
-    return {"marker": "o", "markersize": 4 if len(windows) <= 30 else 0, "linewidth": 1.6}
+def _curve(axis: Axes, ends: F64, values: F64, **style: Any) -> None:
+    """A line through the middles of the windows; points where few lines would show."""
+    if not np.isfinite(values).any():
+        _say(axis, "no events" if len(values) == 0 else "no clicks")
+    style = {"linewidth": 1.6, "marker": "o" if len(values) <= _FEW_WINDOWS else ""} | style
+    axis.plot((ends[:-1] + ends[1:]) / 2.0, values, markersize=4, **style)
+
+
+def _legend(axis: Axes) -> None:
+    """Beside the title, where it hides nothing."""
+    beside = (1.0, 1.0)
+    axis.legend(loc="lower right", bbox_to_anchor=beside, borderaxespad=0.1, ncols=2, frameon=False)
 
 
 # The panels
 
 
-def _draw_loss(axis: Axes, middles: F64, windows: list[Figures]) -> None:
+def _draw_loss(axis: Axes, ends: F64, windows: list[Figures]) -> None:
     loss = _values(windows, "log_loss")
-    axis.plot(middles, loss, color=_BLUE, label="model", **_style(windows))
+    _curve(axis, ends, loss, color=_BLUE, label="model")
     # what always predicting the window's own click rate would lose
     naive = loss / _values(windows, "normalised_entropy")
     if np.isfinite(naive).any():
-        axis.plot(middles, naive, color=_GREY, linestyle="--", linewidth=1.2, label="base rate")
-        axis.legend(loc="upper right", ncols=2, frameon=False)
-    axis.set_title("Log loss of each window, before it was learned")
+        _curve(axis, ends, naive, color=_GREY, linestyle="--", linewidth=1.2, label="base rate")
+        _legend(axis)
+    axis.set_title("Log loss of each window", loc="left")
     axis.set_ylabel("nats an event")
 
 
-def _draw_excess(axis: Axes, middles: F64, windows: list[Figures]) -> None:
-    excess = _values(windows, "excess_log_loss")
-    axis.plot(middles, excess, color=_GREEN, **_style(windows))
-    axis.set_title("Excess log loss: above a perfect predictor")
+def _draw_excess(axis: Axes, ends: F64, windows: list[Figures]) -> None:
+    _curve(axis, ends, _values(windows, "excess_log_loss"), color=_GREEN)
+    axis.set_title("Excess log loss over a perfect predictor", loc="left")
     axis.set_ylabel("nats an event")
     axis.set_ylim(bottom=0.0)
 
 
-def _draw_calibration(axis: Axes, middles: F64, windows: list[Figures]) -> None:
+def _draw_calibration(axis: Axes, ends: F64, windows: list[Figures]) -> None:
     ratio = _values(windows, "calibration_ratio")
     low, high = _values(windows, "calibration_low"), _values(windows, "calibration_high")
     limit = _ratio_limit(ratio, low, high)
-    low, high = np.nan_to_num(low, nan=1 / limit), np.nan_to_num(high, nan=limit)
-    band: dict[str, Any] = {
-        "color": _ORANGE,
-        "alpha": 0.25,
-        "linewidth": 0,
-        "label": "95 % interval",
-    }
-    axis.fill_between(middles, np.maximum(low, 1 / limit), np.minimum(high, limit), **band)
-    inside = np.clip(ratio, 1 / limit, limit)
-    axis.plot(middles, inside, color=_ORANGE, label="ratio", **_style(windows))
+    low = np.maximum(np.nan_to_num(low, nan=0.0), 1 / limit)
+    high = np.minimum(np.nan_to_num(high, nan=limit), limit)
+    x = (ends[:-1] + ends[1:]) / 2.0
+    if len(windows) <= _FEW_WINDOWS:  # over the whole of each window: one alone has a width too
+        x, low, high = np.repeat(ends, 2)[1:-1], np.repeat(low, 2), np.repeat(high, 2)
+    axis.fill_between(x, low, high, color=_ORANGE, alpha=0.25, lw=0, label="95 % interval")
+    _curve(axis, ends, np.clip(ratio, 1 / limit, limit), color=_ORANGE, label="ratio")
     axis.axhline(1.0, color="black", linewidth=1.0)
     axis.set_yscale("log")
     axis.set_ylim(1 / limit, limit)
     _tick_ratios(axis, limit)
-    axis.set_title("Calibration ratio: predicted / observed clicks (above 1: over-predicts)")
-    axis.set_ylabel("ratio")
-    axis.legend(loc="upper right", ncols=2, frameon=False)
+    axis.set_title("Calibration: predicted / observed clicks", loc="left")
+    axis.set_ylabel("ratio (above 1: too high)")
+    _legend(axis)
 
 
 def _ratio_limit(ratio: F64, low: F64, high: F64) -> float:
@@ -216,20 +231,21 @@ def _ratio_limit(ratio: F64, low: F64, high: F64) -> float:
 
 
 def _tick_ratios(axis: Axes, limit: float) -> None:
-    within = [tick for tick in _RATIO_TICKS if tick >= 1 / limit]
-    ticks = within[-4:] if limit < 1.3 else [t for t in within if t < 0.95]
-    axis.set_yticks([*ticks, 1.0, *(1 / tick for tick in reversed(ticks))])
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:.2f}"))
+    """As many factors as there is room for, each with its inverse."""
+    least = 1.05 if limit < 1.3 else 1.25 if limit < 4.0 else 1.5
+    above = [tick for tick in _RATIO_TICKS if least <= tick <= limit]
+    below = [_RATIO_TICKS[tick] for tick in reversed(above)]
+    axis.set_yticks([*below, 1.0, *above], [f"{tick:g}" for tick in (*below, 1.0, *above)])
     axis.yaxis.set_minor_locator(NullLocator())
 
 
 def _draw_reliability(axis: Axes, overall: Figures, bins: list[ReliabilityBin]) -> None:
     axis.grid(True, color="#dddddd", linewidth=0.8)
-    axis.set_title("Reliability: does it happen as often as predicted?")
+    axis.set_title("Reliability of the whole run", loc="left")
     axis.set_xlabel("predicted click probability")
     axis.set_ylabel("observed click rate, with 95 % interval")
     if not bins:
-        _say_nothing(axis)
+        _say(axis, "no events")
         return
     log = (overall.base_rate or 0.0) < _LOW_RATE
     floor, ceiling = _limits(bins, log)
@@ -259,7 +275,8 @@ def _draw_reliability(axis: Axes, overall: Figures, bins: list[ReliabilityBin]) 
         one.set_major_formatter(FuncFormatter(_percent))
         one.set_minor_formatter(NullFormatter())
         if log and ceiling / floor < 1000.0:
-            one.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            steps = (1.0, 2.0, 5.0) if ceiling / floor < 100.0 else (1.0, 3.0)
+            one.set_major_locator(LogLocator(subs=steps))
 
 
 def _limits(bins: list[ReliabilityBin], log: bool) -> tuple[float, float]:
@@ -300,5 +317,5 @@ def _said(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _say_nothing(axis: Axes) -> None:
-    axis.text(0.5, 0.5, "no events", transform=axis.transAxes, ha="center", color=_GREY)
+def _say(axis: Axes, text: str) -> None:
+    axis.text(0.5, 0.6, text, transform=axis.transAxes, ha="center", color=_GREY)

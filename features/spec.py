@@ -196,6 +196,9 @@ class LearnerSpec(_Record, frozen=True):
     mix_rate
         Step of the exponentiated gradient on the mixture weights; higher switches between
         experts faster.
+    calibration_memory
+        Events that the calibration of the mixture looks back on; fewer follow a change
+        faster, with more noise. 0: none.
     """
 
     kind: Literal["mixture", "single"] = "mixture"
@@ -203,6 +206,7 @@ class LearnerSpec(_Record, frozen=True):
     crosses: Rates = Rates()
     experts: tuple[ExpertSpec, ...] = DEFAULT_EXPERTS
     mix_rate: float = 0.05
+    calibration_memory: int = 20_000
 
 
 class Spec(_Record, frozen=True):

@@ -16,6 +16,7 @@ from features.spec_problem import Problem, suggest
 __all__ = ["first_problem"]
 
 MAX_EXPERTS = 16
+MIN_MEMORY, MAX_MEMORY = 100, 10**9
 
 
 def first_problem(spec: Spec) -> Problem | None:
@@ -122,6 +123,13 @@ def _check_mixture(spec: Spec) -> Iterator[Problem]:
     if not 0 <= learner.mix_rate < math.inf:
         yield Problem(
             ("learner", "mix_rate"), f"{learner.mix_rate} is not a step", "0 or above, as 0.05"
+        )
+    memory = learner.calibration_memory
+    if memory and not MIN_MEMORY <= memory <= MAX_MEMORY:
+        yield Problem(
+            ("learner", "calibration_memory"),
+            f"{memory} events is no length of a memory",
+            f"0 for none, or {MIN_MEMORY} to {MAX_MEMORY}",
         )
     if learner.kind == "mixture" and not 1 <= len(learner.experts) <= MAX_EXPERTS:
         yield Problem(

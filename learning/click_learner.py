@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["ClickLearner", "probabilities"]
 
 F64 = NDArray[np.float64]
+_INNER = ("_quantiles", "_fields", "_crosses", "_mixture", "_calibration")
 
 
 class ClickLearner(base.MiniBatchClassifier):
@@ -30,7 +31,8 @@ class ClickLearner(base.MiniBatchClassifier):
 
     Several FTRL-Proximal learners (McMahan et al. 2013, Algorithm 1) with different rates,
     with and without crosses, learn side by side; their logits are mixed by weights that
-    follow whoever predicts best (exponentiated gradient). So there is nothing to tune.
+    follow whoever predicts best (exponentiated gradient), and the mix is calibrated as it
+    goes. So there is nothing to tune.
     Learning many events at once is, bit for bit, learning them one by one.
 
     Parameters
@@ -179,11 +181,12 @@ class ClickLearner(base.MiniBatchClassifier):
             "_fields": pack(self.weights.fields),
             "_crosses": pack(self.weights.crosses),
             "_mixture": self.weights.mixture.copy(),
+            "_calibration": self.weights.calibration.copy(),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         built = state.pop("_built", None)
-        inner = {k: state.pop(k, None) for k in ("_quantiles", "_fields", "_crosses", "_mixture")}
+        inner = {k: state.pop(k) for k in list(state) if k in _INNER}
         self.__dict__.update(state)
         self.vectoriser = self.weights = None
         if built is None:
@@ -193,6 +196,7 @@ class ClickLearner(base.MiniBatchClassifier):
         unpack(inner["_fields"], weights.fields)
         unpack(inner["_crosses"], weights.crosses)
         weights.mixture[:] = inner["_mixture"]
+        weights.calibration[:] = inner["_calibration"]
 
 
 def _open_spec(names: Any) -> Spec:

@@ -42,8 +42,8 @@ class Contribution(msgspec.Struct, frozen=True):
     values
         One a field, as people read them; a number with the bucket it fell into.
     logit
-        Mixture weight times weight, summed over the experts. The odds are multiplied by its
-        exponential.
+        Mixture weight times weight, summed over the experts, times the calibration's scale.
+        The odds are multiplied by its exponential.
     seen
         Whether anything that falls into this bucket was ever learned; if not, it adds 0.
     """
@@ -62,7 +62,7 @@ class Explanation(msgspec.Struct, frozen=True):
     probability, logit
         As predicted.
     bias
-        What every event starts from.
+        What every event starts from, the calibration's shift included.
     contributions
         The largest first, whatever their sign.
     unused
@@ -108,16 +108,17 @@ def explain(learner: ClickLearner, event: Mapping[Any, Any]) -> Explanation:
         return Explanation(0.5, 0.0, 0.0, (), tuple(event))
     hashed = vectoriser.hash_event(event)
     logit = weights.predict(hashed)
-    bias, *shares = _shares(weights, hashed)
+    (bias, _), *shares = _shares(weights, hashed)
+    scale, shift = weights.calibration[:2].tolist()
     features = _features(vectoriser, weights, event)
     contributions = [
-        Contribution(names, values, share, seen)
+        Contribution(names, values, scale * share, seen)
         for (names, values), (share, seen) in zip(features, shares, strict=True)
     ]
     return Explanation(
         probability=float(probabilities(logit)[0]),
         logit=float(logit[0]),
-        bias=bias[0],
+        bias=scale * bias + shift,
         contributions=tuple(sorted(contributions, key=lambda c: -abs(c.logit))),
         unused=tuple(key for key in event if key not in vectoriser.columns),
     )

@@ -22,13 +22,22 @@ from numpy.typing import NDArray
 from features.hashing import cross_hash
 from features.jit import inlined, jit, prefetch
 
-__all__ = ["capacity", "expand_event", "learn_events", "predict_events", "weigh"]
+__all__ = [
+    "CALIBRATION_RIDGE",
+    "capacity",
+    "expand_event",
+    "learn_events",
+    "predict_events",
+    "weigh",
+]
 
 I64 = NDArray[np.int64]
 U64S = NDArray[np.uint64]
 F64 = NDArray[np.float64]
 CrossIndex = NDArray[np.int32]
 Table = NDArray[np.float64]
+
+CALIBRATION_RIDGE = 300.0
 
 
 @inlined
@@ -355,6 +364,34 @@ def _learn_mixture(mixture: F64, logits: F64, gradient: float, rate: float, shar
 
 
 @inlined
+def calibrated(calibration: F64, logit: float) -> float:
+    """Logit after the calibration: ``scale * logit + shift`` (Platt 1999, kept up online)."""
+    return calibration[0] * logit + calibration[1]
+
+
+@inlined
+def _learn_calibration(
+    calibration: F64, logit: float, label: float, importance: float, keep: float
+) -> None:
+    """One Newton step of scale and shift on the log loss, from fading curvature sums.
+
+    A ridge of :data:`CALIBRATION_RIDGE` keeps the step small until there is evidence for more.
+    """
+    if keep == 0.0:
+        return
+    p = sigmoid(calibrated(calibration, logit))
+    g = importance * (p - label)
+    v = importance * p * (1.0 - p)
+    calibration[2] = calibration[2] * keep + v * logit * logit
+    calibration[3] = calibration[3] * keep + v * logit
+    calibration[4] = calibration[4] * keep + v
+    a, b, c = calibration[2] + CALIBRATION_RIDGE, calibration[3], calibration[4] + CALIBRATION_RIDGE
+    determinant = a * c - b * b
+    calibration[0] -= (c * g * logit - b * g) / determinant
+    calibration[1] -= (a * g - b * g * logit) / determinant
+
+
+@inlined
 def _lanes(slots: int, k: int) -> F64:
     """Room for z, n, root, weight, gradient, new z and new n of every lane."""
     return np.empty((7, slots * k))
@@ -375,7 +412,8 @@ def learn_events(
     field_rates: F64,
     cross_rates: F64,
     mixture: F64,
-    mixing: tuple[float, float],
+    calibration: F64,
+    mixing: tuple[float, float, float],
     labels: F64,
     importance: F64,
     out: F64,
@@ -396,8 +434,11 @@ def learn_events(
         float64 (3, lanes), as for :func:`weigh`.
     mixture
         float64 (K,), the weights of the experts' logits; written.
+    calibration
+        float64 (5,): scale and shift of the mixed logit, and their curvature; written.
     mixing
-        Rate and share, as for :func:`_learn_mixture`.
+        Rate and share, as for :func:`_learn_mixture`; what the calibration keeps an event
+        (0: there is none).
     labels, importance
         float64 per event; an empty importance means 1 for all.
     out
@@ -431,9 +472,11 @@ def learn_events(
         logits[:] = 0.0
         _add_logits(weight, f, k, logits)
         _add_logits(cweight, c, kc, logits)
-        out[row] = _mix(mixture, logits)
         w = importance[row] if len(importance) > 0 else 1.0
-        _learn_mixture(mixture, logits, w * (sigmoid(out[row]) - labels[row]), mixing[0], mixing[1])
+        mixed = _mix(mixture, logits)
+        out[row] = calibrated(calibration, mixed)
+        _learn_mixture(mixture, logits, w * (sigmoid(mixed) - labels[row]), mixing[0], mixing[1])
+        _learn_calibration(calibration, mixed, labels[row], w, mixing[2])
         for e in range(k):
             gradient[e] = w * (sigmoid(logits[e]) - labels[row])
         _spread(gradient, f, k, g)
@@ -466,6 +509,7 @@ def predict_events(
     field_rates: F64,
     cross_rates: F64,
     mixture: F64,
+    calibration: F64,
     out: F64,
 ) -> None:
     """Logit of each event, nothing learned; parameters as for :func:`learn_events`."""
@@ -487,4 +531,4 @@ def predict_events(
         logits[:] = 0.0
         _add_logits(a[3], f, k, logits)
         _add_logits(b[3], c, kc, logits)
-        out[row] = _mix(mixture, logits)
+        out[row] = calibrated(calibration, _mix(mixture, logits))

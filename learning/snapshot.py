@@ -145,7 +145,7 @@ def _sweep(target: Path, keep: str) -> None:
 def _arrays(snapshot: Snapshot) -> Arrays:
     weights = snapshot.learner.weights
     assert weights is not None
-    out: Arrays = {"mixture": weights.mixture}
+    out: Arrays = {"mixture": weights.mixture, "calibration": weights.calibration}
     out["field_slots"], out["field_values"] = pack(weights.fields)
     out["cross_slots"], out["cross_values"] = pack(weights.crosses)
     progress = snapshot.progress.state()
@@ -283,6 +283,7 @@ def _fill(learner: ClickLearner, index: Mapping[str, Any], arrays: Arrays) -> Cl
     unpack((arrays["field_slots"], arrays["field_values"]), learner.weights.fields)
     unpack((arrays["cross_slots"], arrays["cross_values"]), learner.weights.crosses)
     learner.weights.mixture[:] = arrays["mixture"]
+    learner.weights.calibration[:] = arrays["calibration"]
     return learner
 
 

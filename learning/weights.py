@@ -43,6 +43,8 @@ class Weights:
         float64 (2**cross_bits, 2, KC), or empty.
     mixture
         float64 (K,): weights of the experts' logits; positive, sum 1.
+    calibration
+        float64 (5,): scale and shift of the mixed logit, then their curvature.
     """
 
     def __init__(self, sizes: HashSpec, learner: LearnerSpec, crosses: NDArray[np.int32]) -> None:
@@ -53,7 +55,9 @@ class Weights:
         self.fields = _table(2**sizes.bits + 1, k)
         self.crosses = _table(2**sizes.cross_bits if self.kc else 0, self.kc)
         self.mixture = np.full(k, 1.0 / k)
-        self.mixing = (float(learner.mix_rate), SHARE)
+        self.calibration = np.array([1.0, 0.0, 0.0, 0.0, 0.0])
+        memory = learner.calibration_memory if learner.kind == "mixture" else 0
+        self.mixing = (float(learner.mix_rate), SHARE, 1.0 - 1.0 / memory if memory else 0.0)
         self.shifts = np.array([64 - sizes.bits, 64 - sizes.cross_bits], np.uint64)
         self._field_rates = np.empty((3, 0))
         self._cross_rates = np.empty((3, 0))
@@ -107,7 +111,7 @@ class Weights:
             self._cross_rates = lane_rates(crosses, most[1])
         return (
             self.index, self.shifts, most, self.fields.reshape(-1), self.crosses.reshape(-1),
-            (k, self.kc), self._field_rates, self._cross_rates, self.mixture,
+            (k, self.kc), self._field_rates, self._cross_rates, self.mixture, self.calibration,
         )  # fmt: skip
 
 

@@ -30,14 +30,18 @@ def ordered_map(
 
     Examples
     --------
-    >>> list(ordered_map(len, iter_of("a", "bc"), workers=2, in_flight=2))  # doctest: +SKIP
+    >>> words = (word for word in ("a", "bc"))
+    >>> list(ordered_map(len, words, workers=2, in_flight=2))
     [1, 2]
     """
     slots = threading.Semaphore(in_flight)
     stop = threading.Event()
     results: SimpleQueue[Future[_Result] | None] = SimpleQueue()
     with ThreadPoolExecutor(workers, thread_name_prefix="parse") as pool:
-        submit = lambda item: pool.submit(function, item)  # noqa: E731
+
+        def submit(item: _Item) -> Future[_Result]:
+            return pool.submit(function, item)
+
         reader = threading.Thread(
             target=_feed, args=(items, submit, results, slots, stop), name="read", daemon=True
         )

@@ -130,6 +130,20 @@ def test_a_lone_carriage_return_is_no_line_end_even_when_the_row_count_agrees() 
     assert (rows_of(batches), named(rejects_of(batches))) == ([], reasons)
 
 
+def test_rows_stay_in_order_around_a_few_odd_ones() -> None:
+    lines = [b"%d,x" % i for i in range(100)]
+    lines[10], lines[20], lines[30] = b"10,\xc3\xa9", b"20", b'30,"x,"'
+    (batch,) = read(b"a,b\n" + b"\n".join(lines), "csv")
+    assert [row[0] for row in rows_of([batch])] == [str(i) for i in range(100) if i != 20]
+    assert [batch.origin(i)[0] for i in range(99)] == [i + 2 for i in range(100) if i != 20]
+    assert named(batch.rejects) == [("row_too_short", 22)]
+
+
+def test_a_json_line_above_the_limit_is_rejected_among_few_others() -> None:
+    batches = read(b'{"a":1}\n{"a": 1}\n{"a":1}', "jsonl", ("a",), max_line_bytes=7)
+    assert (rows_of(batches), named(rejects_of(batches))) == ([(1,)] * 2, [("line_too_long", 2)])
+
+
 def test_a_ten_megabyte_field_is_rejected_in_bounded_memory(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_bytes(b"a,b\n1,2\n3," + b"x" * 10_000_000 + b"\n5,6\n")

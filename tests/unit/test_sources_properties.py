@@ -95,7 +95,7 @@ def json_lines(draw: st.DrawFn) -> tuple[list[bytes], list[Event]]:
         else:
             lines.append(b"")
     # with many plain lines, the few others are left out of a fast parse rather than end it
-    for _ in range(draw(st.sampled_from([1, 200]))):
+    for _ in range(draw(st.sampled_from([1, 1, 1, 50]))):
         lines.append(b'{"a": 1, "b": 1, "c": 1}')
         events.append((len(lines), ("1", "1")))
     return lines, events
@@ -167,7 +167,7 @@ def test_delimited_rows_in_are_rows_out_plus_rejects(
         check_reads(kind, lines, events, pack(joined(lines, end, last)), sizes)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(table=json_lines(), sizes=sizes, end=ends, last=st.booleans(), pack=compress)
 def test_json_rows_in_are_rows_out_plus_rejects(
     table: tuple[list[bytes], list[Event]],

@@ -399,6 +399,12 @@ CASES = {
         "-0.1",
         "0 or above",
     ),
+    "a memory of a few events": (
+        table("[learner]", "calibration_memory = 10 #<"),
+        "learner.calibration_memory",
+        "10 events",
+        "0 for none",
+    ),
     "a mixture of nothing": (
         table("[learner]", "experts = [] #<"),
         "learner.experts",

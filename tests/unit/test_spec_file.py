@@ -251,5 +251,5 @@ def test_every_key_of_the_records_was_considered_for_the_identity() -> None:
 def test_the_identity_is_the_same_on_every_machine() -> None:
     # The learner is spelled out, so that better defaults do not change this value.
     learner = "learner.mix_rate=0.05", "learner.experts=[{ fields = { alpha = 0.1 } }]"
-    golden = "2e8469752e26660041cda9872dcacbbc15137235c6eb51df40161ff6eaf5d507"
+    golden = "61afbcc74ed5ce0db7e55d84b884879337ff76313f0919b599dec83e0a706fd7"
     assert spec_identity(parse_spec(TEXT, overrides=learner)) == golden

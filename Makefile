@@ -1,0 +1,44 @@
+# Every target needs nothing but Python 3.11+ and make; the environment is made in .venv.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+RUN ?= run
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint type bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml constraints.txt
+	@echo "setting up $(VENV) (once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	@touch $(READY)
+
+run: $(READY) ## Replay a simulated market: final table, plot and saved model in run/
+	@mkdir -p "$(RUN)"
+	@$(VENV)/bin/python -m clicktide replay 'sim:abrupt?events=500000' --save "$(RUN)/model" --plot "$(RUN)/learning.png"
+
+test: $(READY) ## Lint, types, import rooms, and all tests
+	@$(MAKE) --no-print-directory lint type
+	@$(VENV)/bin/python -m pytest -n 2
+
+lint: $(READY) ## Style (ruff) and the import contract of the rooms
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/lint-imports
+
+type: $(READY) ## Types (mypy, strict)
+	@$(VENV)/bin/mypy
+
+bench: $(READY) ## Measure against River and Vowpal Wabbit on the same rows
+	@$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+	@$(VENV)/bin/python benchmarks/bench.py --write
+
+clean: ## Remove the environment, caches and what run made
+	rm -rf $(VENV) "$(RUN)" .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

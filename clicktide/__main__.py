@@ -1,0 +1,5 @@
+"""``python -m clicktide``."""
+
+from clicktide.cli import main
+
+main()
