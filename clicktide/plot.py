@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,9 @@ def save_plot(
     """
     kind = check_ending(path)
     figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI, layout="constrained")
-    size = 14 if len(title) <= _LONG_TITLE else 10
-    figure.suptitle(title, fontsize=size, fontweight="bold", parse_math=False, wrap=True)
+    shown = title if len(title) <= 2 * _LONG_TITLE else f"{title[: 2 * _LONG_TITLE - 1]}…"
+    size = min(14.0, 14.0 * _LONG_TITLE / len(shown)) if shown else 14.0
+    figure.suptitle(shown, fontsize=size, fontweight="bold", parse_math=False)
     _draw(figure, windows, overall, reliability)
     target = Path(path)
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
@@ -121,7 +123,8 @@ def save_plot(
             "Fix: choose a folder that can be written to and has room"
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _draw(
@@ -213,8 +216,8 @@ def _draw_calibration(axis: Axes, ends: F64, windows: list[Figures]) -> None:
     _curve(axis, ends, np.clip(ratio, 1 / limit, limit), color=_ORANGE, label="ratio")
     axis.axhline(1.0, color="black", linewidth=1.0)
     axis.set_yscale("log")
-    axis.set_ylim(1 / limit, limit)
     _tick_ratios(axis, limit)
+    axis.set_ylim(1 / limit, limit)  # after the ticks, which may lie outside
     axis.set_title("Calibration: predicted / observed clicks", loc="left")
     axis.set_ylabel("ratio (above 1: too high)")
     _legend(axis)

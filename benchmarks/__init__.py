@@ -1,0 +1,1 @@
+"""Benchmarks: Clicktide beside River and Vowpal Wabbit, on the same rows, in one run."""

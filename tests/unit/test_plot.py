@@ -1,0 +1,183 @@
+"""The plot of a run: its formats, its panels, and runs that lack something."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from clicktide.plot import check_ending, save_plot
+from features.errors import ClicktideError
+from learning.progress import Progress
+
+LOSS, EXCESS, CALIBRATION = (
+    "Log loss of each window",
+    "Excess log loss over a perfect predictor",
+    "Calibration: predicted / observed clicks",
+)
+RELIABILITY = "Reliability of the whole run"
+
+
+def progress_of(
+    events: int, *, base: float = -2.0, truth: bool = False, shift: float = 0.0
+) -> Progress:
+    """A run on simulated clicks; from its middle on, predictions are ``shift`` too high."""
+    rng, progress = np.random.default_rng(3), Progress()
+    logits = rng.normal(base, 1.0, events)
+    true = 1.0 / (1.0 + np.exp(-logits))
+    clicks = (rng.random(events) < true).astype(np.float64)
+    logits[events // 2 :] += shift
+    progress.add(logits, clicks, truth=true if truth else None)
+    return progress
+
+
+def save(path: Path, progress: Progress, title: str = "a run") -> None:
+    overall = progress.overall
+    save_plot(path, progress.windows(), overall.figures(), overall.reliability(), title=title)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Draw a run, and return its panels by title, without writing an image."""
+    figures: list[Figure] = []
+
+    def keep(figure: Figure, path: Path, **_: Any) -> None:
+        figures.append(figure)
+        path.touch()
+
+    def draw(progress: Progress, title: str = "a run") -> dict[str, Axes]:
+        save(tmp_path / "run.png", progress, title)
+        panels = [axes for part in figures[-1].subfigs for axes in part.axes]
+        return {axes.get_title(loc="left"): axes for axes in panels}
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    draw.figures = figures  # type: ignore[attr-defined]
+    return draw
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml"), ("new/a.pdf", b"%PDF")]
+)
+def test_the_ending_of_the_name_says_the_format(tmp_path: Path, name: str, start: bytes) -> None:
+    save(tmp_path / name, progress_of(2500, truth=True))
+    assert (tmp_path / name).read_bytes().startswith(start)
+
+
+def test_a_png_is_1200_pixels_wide(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", progress_of(1500))
+    assert int.from_bytes((tmp_path / "a.png").read_bytes()[16:20], "big") == 1200
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a", "a.png.gz"])
+def test_another_ending_is_refused_and_the_known_ones_are_named(name: str) -> None:
+    with pytest.raises(ClicktideError, match=r"Fix: .*\.png, \.svg, \.pdf"):
+        check_ending(name)
+
+
+def test_an_image_that_cannot_be_written_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(ClicktideError, match="cannot be written"):
+        save(tmp_path / "file" / "a.png", progress_of(1500))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_plot_replaces_the_one_before_and_leaves_no_other_file(tmp_path: Path) -> None:
+    (tmp_path / "a.svg").write_text("before")
+    save(tmp_path / "a.svg", progress_of(1500))
+    assert "before" not in (tmp_path / "a.svg").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.svg"]
+
+
+def test_a_title_is_shown_as_it_stands(tmp_path: Path) -> None:
+    """A dollar would begin a formula, and half of one could not be drawn."""
+    save(tmp_path / "a.svg", progress_of(1500), title=r"$log_{1$ \frac")
+    assert r"$log_{1$ \frac" in (tmp_path / "a.svg").read_text()
+
+
+def test_a_long_title_fits_the_image(drawn: Any) -> None:
+    drawn(progress_of(1500), title="x" * 5000)
+    [title] = drawn.figures[-1].texts
+    box = title.get_window_extent()
+    assert 0.0 <= box.x0 < box.x1 <= 1200.0
+
+
+def test_with_the_truth_known_the_excess_has_a_panel_of_its_own(drawn: Any) -> None:
+    with_truth = drawn(progress_of(3000, truth=True))
+    assert {LOSS, EXCESS, CALIBRATION, RELIABILITY} <= set(with_truth)
+    assert EXCESS not in drawn(progress_of(3000))
+
+
+def test_an_abrupt_change_stands_out_in_excess_and_calibration(drawn: Any) -> None:
+    panels = drawn(progress_of(40_000, truth=True, shift=1.0))
+    for panel in (EXCESS, CALIBRATION):
+        values = np.asarray(panels[panel].lines[0].get_ydata())
+        low, high = panels[panel].get_ylim()
+        step = abs(np.median(values[20:]) - np.median(values[:20]))
+        if panel == CALIBRATION:
+            step, low, high = math.log(1.0 + step), math.log(low), math.log(high)
+        assert step > 0.25 * (high - low)
+
+
+def test_windows_stand_at_their_middle_in_events(drawn: Any) -> None:
+    line = drawn(progress_of(3000))[LOSS].lines[0]
+    assert list(line.get_xdata()) == [500.0, 1500.0, 2500.0]
+
+
+def test_a_last_window_of_few_events_is_left_out(drawn: Any) -> None:
+    assert len(drawn(progress_of(3050))[LOSS].lines[0].get_xdata()) == 3
+    assert len(drawn(progress_of(3500))[LOSS].lines[0].get_xdata()) == 4
+    assert len(drawn(progress_of(20))[LOSS].lines[0].get_xdata()) == 1
+
+
+def test_the_ratio_axis_is_symmetric_about_1_and_bounded(drawn: Any) -> None:
+    for base in (-7.0, -2.0, 1.0):
+        low, high = drawn(progress_of(8000, base=base))[CALIBRATION].get_ylim()
+        assert low * high == pytest.approx(1.0)
+        assert 1.1 <= high <= 10.0
+
+
+def test_below_10_percent_clicks_reliability_is_on_log_axes(drawn: Any) -> None:
+    rare, common = progress_of(5000, base=-4.0), progress_of(5000, base=-1.0)
+    assert drawn(rare)[RELIABILITY].get_xscale() == "log"
+    assert drawn(rare)[RELIABILITY].get_yscale() == "log"
+    assert drawn(common)[RELIABILITY].get_xscale() == "linear"
+
+
+def test_both_reliability_axes_have_the_same_limits_with_every_point_inside(drawn: Any) -> None:
+    for base in (-6.0, -4.0, -1.0, 3.0):
+        progress = progress_of(5000, base=base)
+        panel = drawn(progress)[RELIABILITY]
+        low, high = panel.get_xlim()
+        assert (low, high) == panel.get_ylim()
+        for one in progress.overall.reliability():
+            assert low <= one.predicted <= high
+            assert one.observed <= high
+
+
+@pytest.mark.parametrize("events", [0, 1, 1000])
+def test_a_run_without_clicks_or_events_is_drawn_too(
+    drawn: Any, tmp_path: Path, events: int
+) -> None:
+    progress = Progress()
+    progress.add(np.full(events, -3.0), np.zeros(events))
+    texts = [text.get_text() for text in drawn(progress)[CALIBRATION].texts]
+    assert texts == ["no clicks" if events else "no events"]
+
+
+def test_a_run_without_clicks_is_written(tmp_path: Path) -> None:
+    progress = Progress()
+    progress.add(np.linspace(-5.0, -2.0, 1200), np.zeros(1200))
+    save(tmp_path / "a.png", progress)
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+def test_no_global_state_of_matplotlib_is_loaded() -> None:
+    code = "import sys, clicktide.plot; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
