@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         bench = _bench(options, Path(folder), console)
         sections = _measure(bench, options.only or MEASURES, console)
     rows = {log.name: len(log.rows) for log in bench.logs}
-    about = setting(datetime.now(UTC), bench.runs, rows)
+    about = setting(datetime.now(UTC), bench.runs, rows, _warning(bench))
     text = markdown(sections, about)
     print(text)
     if options.json:
@@ -69,12 +69,20 @@ def _bench(options: argparse.Namespace, folder: Path, console: Console) -> Bench
     sizes = QUICK if options.quick else Sizes()
     with console.status("reading the logs"):
         logs = open_logs(options.data, folder, sizes.rows)
-    if logs[0].name not in LOGS:
-        console.print(
-            f"[yellow]The real logs are not in {options.data}: measuring on a simulated one. "
-            "What is asked was set for the real ones.[/]"
-        )
-    return Bench(logs, runs=1 if options.quick else options.runs, sizes=sizes)
+    bench = Bench(logs, runs=1 if options.quick else options.runs, sizes=sizes)
+    if warning := _warning(bench):
+        console.print(warning, style="yellow", highlight=False)
+    return bench
+
+
+def _warning(bench: Bench) -> str:
+    """Why the ratios are not what is asked for."""
+    said = []
+    if bench.main.name not in LOGS:
+        said.append("The real logs are not here (`--data`): this is measured on a simulated one.")
+    if bench.sizes == QUICK:
+        said.append("A quick run: its figures mean nothing, only that the benchmark works.")
+    return " ".join(said)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

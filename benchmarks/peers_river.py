@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from river import linear_model, metrics, optim, preprocessing
 
@@ -31,7 +31,8 @@ def learn_river(events: Sequence[Mapping[str, str]], labels: Sequence[bool]) -> 
 
 def river_log_loss(events: Sequence[Mapping[str, str]], labels: Sequence[bool]) -> float:
     """Progressive log loss of the pipeline, nats an event."""
-    model, loss = _pipeline(), metrics.LogLoss()
+    model, river_loss = _pipeline(), cast(Any, metrics.LogLoss)
+    loss = river_loss()
     for event, label in zip(events, labels, strict=True):
         loss.update(label, model.predict_proba_one(event))
         model.learn_one(event, label)

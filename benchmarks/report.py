@@ -38,7 +38,7 @@ class Table:
     """Cells as texts."""
 
     header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +98,14 @@ def speed_table(timed: Iterable[Timed]) -> Table:
 
 
 def markdown_table(table: Table) -> str:
-    """One table; the first column to the left, figures to the right.
+    r"""One table; the first column to the left, figures to the right.
 
     Examples
     --------
     >>> print(markdown_table(Table(("", "n"), [("a|b", "1")])))
     |  | n |
     |---|---:|
-    | a\\|b | 1 |
+    | a\|b | 1 |
     """
     lines = [table.header, *table.rows]
     shown = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
@@ -140,8 +140,8 @@ def replace_section(text: str, new: str) -> str:
 # The setting
 
 
-def setting(now: datetime, runs: int, rows: dict[str, int]) -> str:
-    """When and on what this was measured."""
+def setting(now: datetime, runs: int, rows: dict[str, int], note: str = "") -> str:
+    """When and on what this was measured, and a warning if there is one."""
     libraries = ", ".join(f"{name} {_version(name)}" for name in _LIBRARIES)
     logs = ", ".join(f"{name} ({count:,} rows)" for name, count in rows.items())
     return (
@@ -149,7 +149,7 @@ def setting(now: datetime, runs: int, rows: dict[str, int]) -> str:
         f"Python {platform.python_version()}, {libraries}.\n"
         f"Logs: {logs}. Events/s: median of {runs} runs taken in turns (lowest–highest); "
         "ratios are of medians."
-    )
+    ) + (f"\n\n**{note}**" if note else "")
 
 
 def _cpu() -> str:

@@ -412,7 +412,7 @@ def _table(summary: dict[str, Any], out: Path) -> Table:
     title = Text(f"{summary['source']} scored")
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column()
-    table.add_column(justify="right")
+    table.add_column(justify="right", overflow="fold")
     table.add_row("events", f"{summary['events']:,}")
     table.add_row("mean prediction", number(summary["mean_prediction"]))
     if summary["clicks"] is not None:

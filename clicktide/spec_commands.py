@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -187,16 +189,17 @@ def _write(out: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
         partial.replace(out)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise ClicktideError(
             f"{out}: cannot be written: {error.strerror}. Fix: choose another place"
         ) from error
 
 
 def _next_step(log: str, out: Path | None) -> str:
-    spec = "FILE" if out is None else str(out)
+    spec = "FILE" if out is None else shlex.quote(str(out))
     saved = "save it in a FILE, read and edit it" if out is None else f"{out} written: read it"
-    return f"Next: {saved}; then  clicktide replay {log} --spec {spec}"
+    return f"Next: {saved}; then  clicktide replay {shlex.quote(log)} --spec {spec}"
 
 
 @app.command("list")

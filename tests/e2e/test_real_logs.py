@@ -4,8 +4,11 @@ The bounds are those published with the logs: what Vowpal Wabbit 9.11 reaches at
 setting, and with its plain FTRL.
 """
 
+from pathlib import Path
+
 import pytest
-from conftest import DATA
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 LOGS = {
     "criteo_dac80k": "criteo_dac80k/criteo_dac80k.tsv.gz",

@@ -13,7 +13,7 @@ import pytest
 
 from learning.snapshot import load_snapshot
 
-SMALL = "sim:abrupt?users=500&ads=100&sites=50"
+SMALL = "sim:abrupt?users=500&sites=50"
 
 
 def test_one_json_object_has_every_figure(replay):
