@@ -52,7 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         options.json.write_text(json.dumps({"about": about, **raw_figures(sections)}, indent=1))
     if options.write:
-        _README.write_text(replace_section(_README.read_text("utf-8"), text), "utf-8")
+        _write(text, bench, console)
+
+
+def _write(text: str, bench: Bench, console: Console) -> None:
+    """Put the result into the README, unless it is one of the simulated log."""
+    if bench.main.name not in LOGS:
+        console.print(f"{_README.name} keeps its result of the real logs.", style="yellow")
+        return
+    _README.write_text(replace_section(_README.read_text("utf-8"), text), "utf-8")
 
 
 def _measure(bench: Bench, names: Iterable[str], console: Console) -> list[Section]:

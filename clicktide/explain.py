@@ -60,8 +60,9 @@ def explain(
 ) -> None:
     """Show what each field and each cross adds to the prediction for one event.
 
-    A contribution is added to the logit: above 0 it makes the click more probable, and it
-    multiplies the odds by the number beside it. They add up to the prediction exactly.
+    A contribution is added to the logit: above 0, it makes the click more
+    probable, and it multiplies the odds by the number beside it. With the
+    bias, they add up to the prediction.
 
     clicktide explain model --event '{"site": "news", "ad": "shoes"}'
 
@@ -78,11 +79,7 @@ def explain(
     if as_json:
         typer.echo(msgspec.json.encode(explanation).decode())
         return
-    console = Console()
-    console.print(_headline(explanation), highlight=False)
-    console.print(_table(explanation, top))
-    for note in _notes(explanation, own, vectoriser):
-        console.print(Text(note, "dim"), soft_wrap=True)
+    _show(explanation, top, _notes(explanation, own, vectoriser))
 
 
 # Reading the event
@@ -146,6 +143,14 @@ def _row_in(batch: Batch, row: int) -> dict[str, Any] | None:
 
 
 # Showing
+
+
+def _show(explanation: Explanation, top: int, notes: list[str]) -> None:
+    console = Console()
+    console.print(_headline(explanation), highlight=False)
+    console.print(_table(explanation, top))
+    for note in notes:
+        console.print(Text(note, "dim"), soft_wrap=True)
 
 
 def _headline(explanation: Explanation) -> str:

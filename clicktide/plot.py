@@ -111,7 +111,10 @@ def save_plot(
     size = min(14.0, 14.0 * _LONG_TITLE / len(shown)) if shown else 14.0
     figure.suptitle(shown, fontsize=size, fontweight="bold", parse_math=False)
     _draw(figure, windows, overall, reliability)
-    target = Path(path)
+    _write(figure, Path(path), kind)
+
+
+def _write(figure: Figure, target: Path, kind: str) -> None:
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

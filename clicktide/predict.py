@@ -85,10 +85,11 @@ def predict(
         bool, typer.Option("--json", help="Print the figures as one JSON object")
     ] = False,
 ) -> None:
-    """Give every event of a log its click probability by a saved model, learning nothing.
+    """Score a log by a saved model: a click probability for every event.
 
-    Written are the event's id (the row number where the spec names none or the log lacks it),
-    the probability and, where the log has it, the label. With labels, the figures are shown.
+    Written are the event's id (its row number where the spec names none or
+    the log lacks it), the probability and, where the log has it, the label.
+    With labels, the figures of the predictions are shown.
 
     clicktide predict tomorrow.csv --model model --out scored.parquet
 
@@ -106,10 +107,7 @@ def predict(
     except (Stopped, KeyboardInterrupt):
         said.print(f"Stopped; {out} is not complete and was not kept.", markup=False)
         raise typer.Exit(130) from None
-    if as_json:
-        typer.echo(msgspec.json.encode(run.summary()).decode(), err=str(out) == _STDIO)
-    else:
-        (said if str(out) == _STDIO else Console()).print(_table(run.summary(), out))
+    _show(run.summary(), out, as_json)
 
 
 @dataclass
@@ -408,11 +406,20 @@ def _bar(total: int | None) -> Iterator[Callable[[int, float], None]]:
         yield advance
 
 
+def _show(summary: dict[str, Any], out: Path, as_json: bool) -> None:
+    """On standard error where the rows went to standard output."""
+    aside = str(out) == _STDIO
+    if as_json:
+        typer.echo(msgspec.json.encode(summary).decode(), err=aside)
+    else:
+        Console(stderr=aside).print(_table(summary, out))
+
+
 def _table(summary: dict[str, Any], out: Path) -> Table:
-    title = Text(f"{summary['source']} scored")
-    table = Table(title=title, title_justify="left", show_header=False)
+    table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right", overflow="fold")
+    table.add_row("source", Text(summary["source"]))
     table.add_row("events", f"{summary['events']:,}")
     table.add_row("mean prediction", number(summary["mean_prediction"]))
     if summary["clicks"] is not None:

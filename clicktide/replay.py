@@ -158,7 +158,7 @@ def replay(
         int, typer.Option("--window", min=1, help="Events in the first windows of the curves")
     ] = FIRST_WINDOW,
 ) -> None:
-    r"""Learn a click log event by event, and score every prediction before it is learned.
+    r"""Learn a click log event by event; score each prediction before learning it.
 
     \b
     clicktide replay sim:abrupt --events 500000 --plot curve.png

@@ -54,10 +54,10 @@ def check(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a spec")] = False,
 ) -> None:
-    """Check feature specs: the line, the key and the fix where one is wrong.
+    """Check feature specs; the line, the key and the fix where one is wrong.
 
-    Where it is right: how many fields and crosses there are, and the memory that the weights
-    take once every bucket is in use.
+    Where it is right: how many fields and crosses there are, and the memory
+    that the weights take once every bucket is in use.
 
     clicktide spec check my.toml
 
@@ -145,7 +145,7 @@ def init(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists")] = False,
 ) -> None:
-    """Look at the first rows of a log and write a first spec, to be read and edited.
+    """Look at the first rows of a log and write a first spec to edit.
 
     clicktide spec init clicks.csv --out my.toml
 

@@ -133,9 +133,12 @@ class CrossSpec(_Record, frozen=True):
 
 
 class HashSpec(_Record, frozen=True):
-    """Sizes of the weight tables, 2**bits buckets each, and the hash seed."""
+    """Sizes of the weight tables, 2**bits buckets each, and the hash seed.
 
-    bits: int = 22
+    A table is too small when the figures of a run get better with one bit more.
+    """
+
+    bits: int = 20
     cross_bits: int = 22
     seed: int = 0
 

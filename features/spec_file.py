@@ -243,6 +243,8 @@ def _apply_override(tree: dict[str, Any], override: str) -> KeyPath:
 
 
 def _override_value(text: str) -> object:
+    if re.fullmatch(r"[+-]?\.\d+", text):  # people write .005, TOML wants 0.005
+        return float(text)
     try:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):

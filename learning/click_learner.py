@@ -53,7 +53,7 @@ class ClickLearner(base.MiniBatchClassifier):
     --------
     >>> from learning import ClickLearner
     >>> model = ClickLearner()
-    >>> for _ in range(50):
+    >>> for _ in range(500):
     ...     model.learn_one({"site": "news", "ad": "shoes"}, True)
     ...     model.learn_one({"site": "news", "ad": "boats"}, False)
     >>> p = model.predict_proba_one({"site": "news", "ad": "shoes"})

@@ -99,7 +99,7 @@ def explain(learner: ClickLearner, event: Mapping[Any, Any]) -> Explanation:
     ...     model.learn_one({"ad": "shoes"}, True)
     ...     model.learn_one({"ad": "boats"}, False)
     >>> [ad] = explain(model, {"ad": "shoes"}).contributions
-    >>> ad.names, ad.values, ad.logit > 1.0
+    >>> ad.names, ad.values, ad.logit > 0.4
     (('ad',), ('shoes',), True)
     """
     event = {str(key): value for key, value in event.items()}

@@ -40,7 +40,7 @@ def check_rows(rows: int, start: int, file: str) -> None:
         raise empty(file)
     if rows < start:
         raise SourceError(
-            f"{file}: cannot go on from row {start}, it has only {rows} rows. "
+            f"{file}: has only {rows} rows, so there is nothing after row {start}. "
             "Fix: give the file that was being read, or start from the beginning"
         )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from features.spec import HashSpec, LearnerSpec, Spec
+from features.spec import LearnerSpec, Spec
 from features.spec_file import load_spec, shipped_specs
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -61,10 +61,8 @@ def test_a_shipped_spec_has_its_fields_and_all_their_pairs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_no_shipped_spec_needs_settings_of_its_own(name: str) -> None:
-    spec = load_spec(name)
-    assert spec.learner == LearnerSpec()
-    assert spec.hash == HashSpec()
+def test_every_shipped_spec_learns_by_the_default_settings(name: str) -> None:
+    assert load_spec(name).learner == LearnerSpec()
 
 
 @pytest.mark.parametrize("name", FIELDS)

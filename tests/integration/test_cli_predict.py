@@ -1,0 +1,427 @@
+"""``clicktide predict``: exact probabilities, rejects as in replay, whole files or none."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import os
+import resource
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import typer
+from numpy.typing import NDArray
+from typer.testing import CliRunner, Result
+
+import clicktide.predict
+from clicktide.predict import predict
+from features.errors import ClicktideError, SourceError, StrictError
+from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from features.spec_file import load_spec
+from features.vectoriser import Vectoriser
+from learning.click_learner import ClickLearner
+from learning.click_learner import probabilities as learned_probabilities
+from learning.metrics import Tally
+from learning.progress import Progress
+from learning.snapshot import Snapshot, save_snapshot
+from streaming.prepare import Preparer
+from streaming.replay import Replay
+from streaming.sources import open_source
+
+SPEC = Spec(
+    name="shop",
+    source=SourceSpec(label="click", event_id="id", timestamp="at", timestamp_format="s"),
+    fields=(
+        FieldSpec(names=("site", "ad")),
+        FieldSpec(names=("views",), transform="log_squared"),
+        FieldSpec(names=("price",), transform="quantile", buckets=5, learn_from=100_000),
+    ),
+    crosses=CrossSpec(all_pairs=True),
+    hash=HashSpec(bits=14, cross_bits=14),
+)
+ROWS = 3000
+app = typer.Typer()
+app.command()(predict)
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def some_events(rows: int, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    site, ad = rng.integers(9, size=rows), rng.integers(40, size=rows)
+    return pd.DataFrame(
+        {
+            "id": [f"e{i}" for i in range(rows)],
+            "at": np.arange(rows) + 10**9,
+            "site": [f"s{n}" for n in site],
+            "ad": ad,
+            "views": rng.integers(200, size=rows),
+            "price": rng.normal(size=rows),
+            "click": (rng.random(rows) < 0.05 + 0.05 * site).astype(int),
+        }
+    )
+
+
+EVENTS = some_events(ROWS, 1)
+
+
+@pytest.fixture(scope="module")
+def learner() -> ClickLearner:
+    """In the midst of learning its quantiles: a prediction must not go on with it."""
+    learner, seen = ClickLearner(SPEC), some_events(2000, 0)
+    learner.learn_many(seen, seen["click"])
+    return learner
+
+
+@pytest.fixture(scope="module")
+def due(learner: ClickLearner) -> NDArray[np.float64]:
+    return learner.predict_proba_many(EVENTS)[True].to_numpy()
+
+
+@pytest.fixture(scope="module")
+def model(learner: ClickLearner, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_snapshot(tmp_path_factory.mktemp("model"), Snapshot(learner, Progress()))
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return write(tmp_path / "log.csv", EVENTS)
+
+
+def write(path: Path, events: pd.DataFrame) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    events.to_csv(path, index=False)
+    return path
+
+
+def scored(log: object, model: Path, out: Path, *more: object) -> dict[str, Any]:
+    result = invoke(log, "--model", model, "--out", out, "--json", *more)
+    assert result.exit_code == 0, result.output
+    figures: dict[str, Any] = json.loads(result.stdout)
+    return figures
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def probabilities(rows: list[dict[str, str]]) -> list[float]:
+    return [float(row["probability"]) for row in rows]
+
+
+# what is written
+
+
+def test_csv_holds_id_probability_and_label_and_reads_back_to_the_same_bits(
+    log: Path, model: Path, tmp_path: Path, due: NDArray[np.float64]
+) -> None:
+    scored(log, model, tmp_path / "out.csv")
+    rows = read(tmp_path / "out.csv")
+    assert list(rows[0]) == ["id", "probability", "click"]
+    assert [row["id"] for row in rows] == EVENTS["id"].tolist()
+    assert [int(row["click"]) for row in rows] == EVENTS["click"].tolist()
+    assert probabilities(rows) == due.tolist()
+
+
+def test_parquet_holds_the_same_with_types(
+    log: Path, model: Path, tmp_path: Path, due: NDArray[np.float64]
+) -> None:
+    scored(log, model, tmp_path / "out.parquet")
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table.schema.types == [pa.string(), pa.float64(), pa.int8()]
+    assert table["probability"].to_pylist() == due.tolist()
+    assert table["click"].to_pylist() == EVENTS["click"].tolist()
+
+
+def test_a_probability_is_bit_for_bit_that_of_predicting_the_one_event(
+    log: Path, model: Path, tmp_path: Path, learner: ClickLearner
+) -> None:
+    scored(log, model, tmp_path / "out.csv")
+    one_by_one = [learner.predict_proba_one(row)[True] for row in EVENTS.to_dict("records")[:500]]
+    assert probabilities(read(tmp_path / "out.csv"))[:500] == one_by_one
+
+
+def test_scoring_teaches_the_model_nothing(log: Path, model: Path, tmp_path: Path) -> None:
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    scored(log, model, tmp_path / "first.csv")
+    scored(log, model, tmp_path / "second.csv")
+    assert (tmp_path / "first.csv").read_bytes() == (tmp_path / "second.csv").read_bytes()
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+
+
+def test_without_an_id_in_the_log_rows_are_numbered_rejects_counted(
+    model: Path, tmp_path: Path
+) -> None:
+    log = write(tmp_path / "log.csv", EVENTS.drop(columns="id")[:4])
+    lines = log.read_text().splitlines()
+    log.write_text("\n".join([*lines[:2], "too,short", *lines[2:]]))
+    scored(log, model, tmp_path / "out.csv")
+    assert [row["row"] for row in read(tmp_path / "out.csv")] == ["1", "3", "4", "5"]
+
+
+def test_row_numbers_go_on_from_file_to_file_of_a_folder(model: Path, tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        write(tmp_path / "logs" / name, EVENTS.drop(columns="id")[:3])
+    scored(tmp_path / "logs", model, tmp_path / "out.csv")
+    assert [row["row"] for row in read(tmp_path / "out.csv")] == list("123456")
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_ids_with_commas_quotes_and_line_ends_survive(
+    model: Path, tmp_path: Path, ending: str
+) -> None:
+    ids = ["a,b", 'say "x"', "two\nlines", "ünï", "plain"]
+    rows = EVENTS[:5].assign(id=ids).to_json(orient="records", lines=True)
+    (tmp_path / "log.jsonl").write_text(rows)
+    out = tmp_path / f"out.{ending}"
+    scored(tmp_path / "log.jsonl", model, out)
+    found = [row["id"] for row in read(out)] if ending == "csv" else pq.read_table(out)["id"]
+    assert [str(one) for one in found] == ids
+
+
+# labels
+
+
+def test_with_labels_the_figures_are_those_of_the_predictions(
+    log: Path, model: Path, tmp_path: Path, learner: ClickLearner
+) -> None:
+    figures = scored(log, model, tmp_path / "out.csv")
+    tally = Tally()
+    hashed = Vectoriser(SPEC).hash_frame(EVENTS)
+    tally.add(learner.predict_hashed(hashed), EVENTS["click"].to_numpy(np.float64))
+    for name, value in msgspec.to_builtins(tally.figures()).items():
+        assert figures[name] == (pytest.approx(value) if value is not None else None), name
+    assert (figures["events"], figures["rejected"]) == (ROWS, 0)
+
+
+def test_without_labels_there_is_no_label_column_and_no_figure_of_it(
+    model: Path, tmp_path: Path, due: NDArray[np.float64]
+) -> None:
+    log = write(tmp_path / "log.csv", EVENTS.drop(columns="click"))
+    figures = scored(log, model, tmp_path / "out.csv")
+    rows = read(tmp_path / "out.csv")
+    assert list(rows[0]) == ["id", "probability"]
+    assert probabilities(rows) == due.tolist()
+    assert (figures["events"], figures["clicks"], figures["log_loss"]) == (ROWS, None, None)
+    assert figures["mean_prediction"] == pytest.approx(due.mean())
+
+
+def test_a_log_of_nothing_but_the_fields_is_scored(
+    model: Path, tmp_path: Path, due: NDArray[np.float64]
+) -> None:
+    log = write(tmp_path / "log.csv", EVENTS[["site", "ad", "views", "price"]])
+    scored(log, model, tmp_path / "out.csv")
+    assert probabilities(read(tmp_path / "out.csv")) == due.tolist()
+
+
+def test_a_log_that_lacks_a_field_is_refused_by_its_name(model: Path, tmp_path: Path) -> None:
+    log = write(tmp_path / "log.csv", EVENTS.drop(columns="views"))
+    error = invoke(log, "--model", model, "--out", tmp_path / "out.csv").exception
+    assert isinstance(error, SourceError)
+    assert "'views'" in str(error)
+
+
+def test_the_table_shows_the_figures(log: Path, model: Path, tmp_path: Path) -> None:
+    shown = invoke(log, "--model", model, "--out", tmp_path / "out.csv").stdout
+    for said in ("log loss", "normalised entropy", "AUC", "calibration ratio", "3,000"):
+        assert said in shown
+    written = "".join(line.strip("│ ") for line in shown.partition("written")[2].splitlines())
+    assert str(tmp_path / "out.csv") in written
+
+
+# bad rows
+
+
+@pytest.fixture
+def bad_log(log: Path) -> Path:
+    bad = ["x,1,s0,1,1,0", "x,1,s0,1,1,0,maybe", "x,now,s0,1,1,0,1", "x,1,s0,1,many,0,1"]
+    lines = log.read_text().splitlines()
+    for at, line in zip((3, 900, 901, 2900), bad, strict=True):
+        lines.insert(at, line)
+    log.write_text("\n".join(lines))
+    return log
+
+
+def replayed(log: Path) -> tuple[Counter[str], int]:
+    """What replay rejects of a log, and how many events it learns."""
+    replay = Replay(ClickLearner(SPEC))
+    preparer = Preparer(Vectoriser(SPEC), SPEC.source)
+    with closing(open_source(str(log), SPEC.source, preparer.columns)) as batches:
+        for batch in batches:
+            replay.learn(preparer(batch))
+    return replay.rejected, replay.progress.overall.events
+
+
+def test_bad_rows_are_rejected_and_counted_as_replay_does(
+    bad_log: Path, model: Path, tmp_path: Path, due: NDArray[np.float64]
+) -> None:
+    figures = scored(bad_log, model, tmp_path / "out.csv")
+    assert (Counter(figures["rejected_by_reason"]), figures["events"]) == replayed(bad_log)
+    assert figures["rejected"] == 4
+    assert probabilities(read(tmp_path / "out.csv")) == due.tolist()
+
+
+def test_a_rejects_file_keeps_every_bad_row(bad_log: Path, model: Path, tmp_path: Path) -> None:
+    rejects = tmp_path / "bad.jsonl"
+    scored(bad_log, model, tmp_path / "out.csv", "--rejects", rejects)
+    kept = [json.loads(line) for line in rejects.read_text().splitlines()]
+    assert sorted(one["line"] for one in kept) == [4, 901, 902, 2901]
+    assert {one["reason"] for one in kept} == {
+        "row_too_short",
+        "bad_label",
+        "bad_time",
+        "bad_number",
+    }
+
+
+def test_strict_stops_at_a_bad_row_and_writes_nothing(
+    bad_log: Path, model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "new" / "out.csv"
+    error = invoke(bad_log, "--model", model, "--out", out, "--strict").exception
+    assert isinstance(error, StrictError)
+    assert list(out.parent.iterdir()) == []
+
+
+# the file
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_file_is_replaced_only_if_forced(
+    log: Path, model: Path, tmp_path: Path, ending: str
+) -> None:
+    out = tmp_path / f"out.{ending}"
+    out.write_text("before")
+    error = invoke(log, "--model", model, "--out", out).exception
+    assert isinstance(error, ClicktideError)
+    assert "--force" in str(error)
+    assert out.read_text() == "before"
+    scored(log, model, out, "--force")
+    assert out.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", ["out.txt", "out", "out.csv.gz"])
+def test_another_ending_is_refused(log: Path, model: Path, tmp_path: Path, name: str) -> None:
+    error = invoke(log, "--model", model, "--out", tmp_path / name).exception
+    assert isinstance(error, ClicktideError)
+    assert ".csv or .parquet" in str(error)
+
+
+def test_the_log_itself_is_never_written_over(log: Path, model: Path) -> None:
+    before = log.read_bytes()
+    error = invoke(log, "--model", model, "--out", log, "--force").exception
+    assert isinstance(error, ClicktideError)
+    assert log.read_bytes() == before
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """Make every file stop at ``size`` bytes, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_disk_that_fills_up_is_said_and_leaves_what_was_there(
+    log: Path, model: Path, tmp_path: Path, ending: str
+) -> None:
+    out = tmp_path / "new" / f"out.{ending}"
+    out.parent.mkdir()
+    out.write_text("before")
+    with room_for(8000):
+        error = invoke(log, "--model", model, "--out", out, "--force").exception
+    assert isinstance(error, ClicktideError)
+    assert f"out.{ending}: cannot be written" in str(error)
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    assert out.read_text() == "before"
+
+
+def test_ctrl_c_exits_130_and_leaves_no_file(
+    log: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return learned_probabilities(logits)
+
+    monkeypatch.setattr(clicktide.predict, "probabilities", interrupted)
+    out = tmp_path / "new" / "out.csv"
+    result = invoke(log, "--model", model, "--out", out)
+    assert result.exit_code == 130
+    assert "Stopped" in result.stderr
+    assert list(out.parent.iterdir()) == []
+
+
+def test_damage_further_on_leaves_no_file(model: Path, tmp_path: Path, log: Path) -> None:
+    whole = gzip.compress(log.read_bytes())
+    (tmp_path / "cut.csv.gz").write_bytes(whole[: len(whole) // 2])
+    out = tmp_path / "new" / "out.csv"
+    error = invoke(tmp_path / "cut.csv.gz", "--model", model, "--out", out).exception
+    assert isinstance(error, SourceError)
+    assert not out.exists()
+
+
+# standard input and output
+
+
+@contextmanager
+def standard_input(path: Path) -> Iterator[None]:
+    kept = os.dup(0)
+    try:
+        with path.open("rb") as file:
+            os.dup2(file.fileno(), 0)
+        yield
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+
+
+@pytest.mark.parametrize("absent", [[], ["click"], ["id", "at", "click"]])
+def test_standard_input_is_read_whichever_columns_it_lacks(
+    model: Path, tmp_path: Path, due: NDArray[np.float64], absent: list[str]
+) -> None:
+    log = write(tmp_path / "log.csv", EVENTS.drop(columns=absent))
+    with standard_input(log):
+        figures = scored("-", model, tmp_path / "out.csv")
+    assert figures["events"] == ROWS
+    assert probabilities(read(tmp_path / "out.csv")) == due.tolist()
+
+
+def test_standard_output_holds_the_csv_and_nothing_else(
+    log: Path, model: Path, tmp_path: Path
+) -> None:
+    scored(log, model, tmp_path / "out.csv")
+    for more in ([], ["--json"]):
+        result = invoke(log, "--model", model, "--out", "-", *more)
+        assert result.exit_code == 0
+        assert result.stdout == (tmp_path / "out.csv").read_text()
+        assert "3,000" in result.stderr or json.loads(result.stderr)["events"] == ROWS
+
+
+def test_a_simulation_is_scored_against_its_truth(tmp_path: Path) -> None:
+    spec = load_spec("sim", ["hash.bits=14", "hash.cross_bits=14"])
+    model = save_snapshot(tmp_path / "model", Snapshot(ClickLearner(spec), Progress()))
+    figures = scored("sim:stationary?events=2000", model, tmp_path / "out.parquet")
+    assert figures["events"] == 2000
+    assert figures["excess_log_loss"] > 0.0
+
+
+def test_help_gives_an_example() -> None:
+    assert "clicktide predict tomorrow.csv --model" in invoke("--help").stdout

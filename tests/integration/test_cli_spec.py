@@ -1,0 +1,170 @@
+"""``clicktide spec``: what check says of good and bad specs, what init writes, what list shows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from clicktide.spec_commands import app
+from features.errors import ClicktideError, SourceError, SpecError
+from features.spec_file import load_spec, shipped_specs
+from learning.click_learner import ClickLearner
+
+GOOD = """
+name = "small"
+source.label = "click"
+fields = [{names = ["site", "ad", "user"]}]
+crosses.all_pairs = true
+hash = {bits = 10, cross_bits = 8}
+"""
+BAD = GOOD.replace("all_pairs", "all_pears")
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    good.write_text(GOOD)
+    bad.write_text(BAD)
+    return good, bad
+
+
+# check
+
+
+def test_a_good_spec_is_ok_with_its_fields_crosses_tables_and_memory(
+    files: tuple[Path, Path],
+) -> None:
+    result = invoke("check", files[0])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("ok ")
+    for said in ("small", "3 fields", "3 crosses", "1,024 buckets", "256 for crosses", "MB"):
+        assert said in result.stdout
+
+
+def test_a_bad_spec_is_told_with_line_key_and_fix_and_exits_2(files: tuple[Path, Path]) -> None:
+    result = invoke("check", files[1])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    for said in ("bad.toml", "line 5", "all_pears", "Fix:", "all_pairs"):
+        assert said in result.stderr
+
+
+def test_all_specs_are_checked_though_one_is_bad(files: tuple[Path, Path]) -> None:
+    good, bad = files
+    result = invoke("check", bad, good, "sim")
+    assert result.exit_code == 2
+    assert result.stdout.count("ok ") == 2
+
+
+def test_json_is_one_object_a_spec(files: tuple[Path, Path]) -> None:
+    good, bad = files
+    result = invoke("check", good, bad, "--json")
+    assert result.exit_code == 2
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert (first["ok"], first["fields"], first["crosses"]) == (True, 3, 3)
+    assert (second["ok"], second["line"], second["field"]) == (False, 5, "crosses.all_pears")
+    assert second["error"]
+
+
+@pytest.mark.parametrize("change", ["", 'learner.kind = "single"', "crosses.all_pairs = false"])
+def test_the_memory_told_is_that_of_the_weights(tmp_path: Path, change: str) -> None:
+    key = change.partition(" =")[0]
+    lines = [line for line in GOOD.splitlines() if not key or not line.startswith(key)]
+    file = tmp_path / "spec.toml"
+    file.write_text("\n".join([*lines, change]).replace("bits = 10", "bits = 16"))
+    told = json.loads(invoke("check", file, "--json").stdout)["memory_mb"]
+    weights = ClickLearner(load_spec(file)).weights
+    assert weights is not None
+    assert told == pytest.approx((weights.fields.nbytes + weights.crosses.nbytes) / 1e6, abs=0.05)
+
+
+def test_every_shipped_spec_is_ok_by_its_name() -> None:
+    result = invoke("check", *shipped_specs())
+    assert result.exit_code == 0
+    assert result.stdout.count("ok ") == len(shipped_specs())
+
+
+# init
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "day 1.clicks.csv"
+    rows = [f"{i % 3 == 0:d},news{i % 4},ad{i % 5}" for i in range(50)]
+    path.write_text("\n".join(["click,site,ad", *rows, ""]))
+    return path
+
+
+def test_init_prints_a_spec_that_reads_the_log_and_the_next_step_apart(log: Path) -> None:
+    result = invoke("init", log)
+    assert result.exit_code == 0
+    assert f"clicktide replay '{log}'" in result.stderr
+    path = log.with_name("printed.toml")
+    path.write_text(result.stdout)
+    spec = load_spec(path)
+    assert (spec.name, spec.source.label) == ("day_1", "click")
+    assert spec.fields[0].names == ("site", "ad")
+
+
+def test_init_writes_what_it_would_print_and_names_the_replay_command(log: Path) -> None:
+    out = log.with_name("new") / "mine.toml"
+    result = invoke("init", log, "--out", out)
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert out.read_text() == invoke("init", log).stdout
+    assert f"--spec {out}" in result.stderr
+    assert [path.name for path in out.parent.iterdir()] == ["mine.toml"]
+
+
+def test_init_refuses_to_replace_a_file_unless_forced(log: Path) -> None:
+    out = log.with_name("mine.toml")
+    out.write_text("edited by hand")
+    refused = invoke("init", log, "--out", out)
+    assert isinstance(refused.exception, ClicktideError)
+    assert "--force" in str(refused.exception)
+    assert out.read_text() == "edited by hand"
+    assert invoke("init", log, "--out", out, "--force").exit_code == 0
+    assert out.read_text() != "edited by hand"
+
+
+def test_a_log_that_is_not_there_is_said(tmp_path: Path) -> None:
+    assert isinstance(invoke("init", tmp_path / "no.csv").exception, SourceError)
+
+
+def test_a_log_without_anything_like_a_label_is_said_with_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("a,b\nx,y\nz,w\n")
+    result = invoke("init", path)
+    assert isinstance(result.exception, SpecError)
+    assert str(path) in str(result.exception)
+
+
+def test_a_place_that_cannot_be_written_is_said(log: Path) -> None:
+    result = invoke("init", log, "--out", log / "mine.toml")
+    assert isinstance(result.exception, ClicktideError)
+    assert "cannot be written" in str(result.exception)
+
+
+# list
+
+
+def test_list_shows_each_shipped_spec_with_its_description() -> None:
+    shown = invoke("list").stdout
+    described = json.loads(invoke("list", "--json").stdout)
+    assert list(described) == shipped_specs()
+    for name, description in described.items():
+        assert name in shown
+        assert description == load_spec(name).description
+        assert description
+
+
+@pytest.mark.parametrize("command", ["check", "init", "list"])
+def test_help_gives_an_example(command: str) -> None:
+    assert "clicktide " in invoke(command, "--help").stdout
