@@ -76,14 +76,30 @@ class FieldPlan:
         data = np.frombuffer(text.encode("utf-8", "replace"), np.uint8)
         return np.uint64(text_hash(data, 0, len(data), self.seed)) if text else self.missing
 
-    def list_tokens(self, value: Any) -> list[np.uint64]:
-        """Token hashes of a list of categories; an empty one is missing.
+    def members(self, value: Any) -> list[str]:
+        """Texts of the members of a list that count.
 
         Empty members say nothing and are left out; members past :data:`MAX_LIST` too.
+
+        Parameters
+        ----------
+        value
+            A list of scalars, or a text in which :attr:`separator` stands between members.
+
+        Examples
+        --------
+        >>> from features.spec import FieldSpec, SourceSpec, Spec
+        >>> tags = FieldSpec(names=("tags",), transform="categories", separator="|")
+        >>> [plan] = plan_fields(Spec(name="x", source=SourceSpec(label="y"), fields=(tags,)))
+        >>> plan.members("a||b"), plan.members([1, None, 2.0]), plan.members(None)
+        (['a', 'b'], ['1', '2'], [])
         """
         members = value if isinstance(value, ARRAY_TYPES) else as_text(value).split(self.separator)
-        texts = [text for text in map(as_text, members) if text][:MAX_LIST]
-        return [self.text_token(text) for text in texts] or [self.missing]
+        return [text for text in map(as_text, members) if text][:MAX_LIST]
+
+    def list_tokens(self, value: Any) -> list[np.uint64]:
+        """Token hashes of the :meth:`members` of a list; one without any is missing."""
+        return [self.text_token(text) for text in self.members(value)] or [self.missing]
 
     def scalar_token(
         self, value: Any, edges: NDArray[np.float64], low: int, high: int

@@ -11,13 +11,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from features.field_plan import MAX_LIST, FieldPlan
+from features.field_plan import FieldPlan
 from features.hashed import Hashed
 from features.spec import Rates
 from features.times import NO_TIME, time_ms
 from features.token_kernels import AS_CATEGORY
 from features.transforms import CATEGORY, LOG2, LOG_SQUARED, QUANTILE, number_code
-from features.values import ARRAY_TYPES, as_text, to_number
+from features.values import as_text, to_number
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner, probabilities
 from learning.kernel import capacity, expand_event, weigh
@@ -184,17 +184,11 @@ def _value_texts(
     """What a field's value is called, one text a token: a list has several."""
     value = event.get(field.column)
     if field.transform == "categories":
-        return _members(field, value)
+        return tuple(field.members(value)) or (_MISSING,)
     if field.is_time:
         return (_time_text(field, value),)
     low, high = vectoriser.quantiles.spans[field.number : field.number + 2]
     return (_scalar_text(field, as_text(value), vectoriser.quantiles.edges[low:high]),)
-
-
-def _members(field: FieldPlan, value: Any) -> tuple[str, ...]:
-    """Members of a list, as :meth:`FieldPlan.list_tokens` takes them."""
-    members = value if isinstance(value, ARRAY_TYPES) else as_text(value).split(field.separator)
-    return tuple([text for text in map(as_text, members) if text][:MAX_LIST]) or (_MISSING,)
 
 
 def _time_text(field: FieldPlan, value: Any) -> str:

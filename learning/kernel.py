@@ -366,7 +366,8 @@ def _learn_mixture(mixture: F64, logits: F64, gradient: float, rate: float, shar
 @inlined
 def calibrated(calibration: F64, logit: float) -> float:
     """Logit after the calibration: ``scale * logit + shift`` (Platt 1999, kept up online)."""
-    return calibration[0] * logit + calibration[1]
+    out: float = calibration[0] * logit + calibration[1]
+    return out
 
 
 @inlined

@@ -1,4 +1,4 @@
-"""From a batch of rows to events ready to learn; every bad row becomes a reject."""
+"""From a batch of rows to events ready to learn or score; every bad row becomes a reject."""
 
 from __future__ import annotations
 
@@ -24,18 +24,20 @@ F64 = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Events ready to learn.
+    """Events ready to learn, or to score.
 
     Parameters
     ----------
     hashed
         Token hashes of the n good rows.
+    rows
+        int64 (n,): their numbers within the batch, rising.
     labels
-        float64 (n,): 0 or 1.
+        float64 (n,): 0 or 1; NaN, which no learner survives, where the source has none.
     importance, truth
         float64 (n,), or ``None`` where the source has none.
     rejects
-        Rows of this stretch that cannot be learned, in no order.
+        Rows of this stretch that cannot be used, in no order.
     position
         Of the source, after all this.
     quantiles
@@ -43,6 +45,7 @@ class Ready:
     """
 
     hashed: Hashed
+    rows: NDArray[np.int64]
     labels: F64
     importance: F64 | None
     truth: F64 | None
@@ -57,14 +60,30 @@ class Preparer:
     Parameters
     ----------
     vectoriser
-        Whose learned edges advance with every batch.
+        What hashes the rows; called from one thread at a time.
     source
-        Which column is what.
+        Which column is what. An empty name means that the log has no such column; without a
+        label its events can be scored, not learned.
+    learn
+        Whether fields that learn their quantile edges go on learning with every batch.
+
+    Examples
+    --------
+    >>> from features.spec import FieldSpec, Spec
+    >>> from streaming.sources import Batch, Position
+    >>> spec = Spec(name="x", source=SourceSpec(label="click"), fields=(FieldSpec(names=("ad",)),))
+    >>> rows = pa.RecordBatch.from_pydict({"click": ["1", "maybe", "0"], "ad": ["a", "b", "c"]})
+    >>> batch = Batch(rows, "log", lambda i: (i + 1, b""), lambda i: Position("log", i + 1),
+    ...               Position("log", 3))
+    >>> ready = Preparer(Vectoriser(spec), spec.source)(batch)
+    >>> ready.rows.tolist(), ready.labels.tolist(), ready.rejects[0].detail
+    ([0, 2], [1.0, 0.0], "column 'click': 'maybe' is not 0, 1, true or false")
     """
 
-    def __init__(self, vectoriser: Vectoriser, source: SourceSpec) -> None:
+    def __init__(self, vectoriser: Vectoriser, source: SourceSpec, *, learn: bool = True) -> None:
         self.vectoriser = vectoriser
         self.source = source
+        self.learn = learn
 
     @property
     def columns(self) -> list[str]:
@@ -77,35 +96,46 @@ class Preparer:
         """Prepare a batch."""
         said = self._read(batch.columns)
         good, rejects = _check(batch, said)
-        rows = batch.columns if good.all() else batch.columns.filter(pa.array(good))
-        kept = np.flatnonzero(good)
-        learning = self.vectoriser.quantiles.learning
-        hashed, faults = self.vectoriser.hash_batch(rows, learn=True)
-        if faults:
-            for i in np.flatnonzero(faults.field):
-                detail = self.vectoriser.describe_fault(rows, int(i), faults)
-                field = self.vectoriser.fields[faults.field[i] - 1]
-                reason = "bad_time" if field.is_time else "bad_number"
-                rejects.append(_reject(batch, int(kept[i]), reason, detail))
-            kept = kept[faults.field == 0]
-        truth = _truth(batch.columns, self.source.truth)
+        learning = self.learn and self.vectoriser.quantiles.learning
+        hashed, kept, faulty = self._hash(batch, np.flatnonzero(good))
         return Ready(
             hashed=hashed,
-            labels=said.labels[kept],
+            rows=kept,
+            labels=np.full(len(kept), np.nan) if said.labels is None else said.labels[kept],
             importance=None if said.importance is None else said.importance[kept],
-            truth=None if truth is None else truth[kept],
-            rejects=[*batch.rejects, *rejects],
+            truth=None if said.truth is None else said.truth[kept],
+            rejects=[*batch.rejects, *rejects, *faulty],
             position=batch.position,
             quantiles=self.vectoriser.quantiles.state() if learning else None,
         )
 
     def _read(self, rows: pa.RecordBatch) -> _Said:
         source = self.source
-        weight = importance(rows.column(source.weight)) if source.weight else None
         bad_time = None
         if source.timestamp:
             _, bad_time = times_ms(rows.column(source.timestamp), source.timestamp_format)
-        return _Said(source, labels(rows.column(source.label)), weight, bad_time)
+        return _Said(
+            source,
+            labels(rows.column(source.label)) if source.label else None,
+            importance(rows.column(source.weight)) if source.weight else None,
+            _truth(rows.column(source.truth)) if source.truth else None,
+            bad_time,
+        )
+
+    def _hash(
+        self, batch: Batch, kept: NDArray[np.int64]
+    ) -> tuple[Hashed, NDArray[np.int64], list[Reject]]:
+        """Hash some rows of a batch: which of them went well, and rejects of the others."""
+        whole = len(kept) == batch.columns.num_rows
+        rows = batch.columns if whole else batch.columns.take(pa.array(kept))
+        hashed, faults = self.vectoriser.hash_batch(rows, learn=self.learn)
+        rejects = []
+        for i in np.flatnonzero(faults.field).tolist():
+            detail = self.vectoriser.describe_fault(rows, i, faults)
+            field = self.vectoriser.fields[faults.field[i] - 1]
+            reason = "bad_time" if field.is_time else "bad_number"
+            rejects.append(_reject(batch, int(kept[i]), reason, detail))
+        return hashed, kept[faults.field == 0], rejects
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +143,17 @@ class _Said:
     """What a batch says beside its fields."""
 
     source: SourceSpec
-    labels: F64
+    labels: F64 | None
     importance: F64 | None
+    truth: F64 | None
     bad_time: NDArray[np.bool_] | None
 
     def faults(self) -> list[tuple[str, str, str, NDArray[np.bool_]]]:
         """(reason, column, what is due, where it is not) of each check."""
-        source = self.source
-        out = [("bad_label", source.label, "0, 1, true or false", np.isnan(self.labels))]
+        source, out = self.source, []
+        if self.labels is not None:
+            wrong = np.isnan(self.labels)
+            out.append(("bad_label", source.label, "0, 1, true or false", wrong))
         if self.importance is not None:
             wrong = np.isnan(self.importance)
             out.append(("bad_weight", source.weight, "a number from 0 up", wrong))
@@ -148,11 +181,8 @@ def _reject(batch: Batch, row: int, reason: str, detail: str) -> Reject:
     return Reject(reason, detail, batch.file, line, raw)
 
 
-def _truth(rows: pa.RecordBatch, column: str) -> F64 | None:
+def _truth(values: pa.Array) -> F64:
     """True probabilities; NaN (which no figure survives) where one is not a number."""
-    if not column:
-        return None
-    values = rows.column(column)
     if pa.types.is_floating(values.type):
         return np.asarray(values.to_numpy(zero_copy_only=False), np.float64)
     numbers = [to_number(as_text(v)) for v in values.to_pylist()]

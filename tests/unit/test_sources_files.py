@@ -148,7 +148,7 @@ def test_a_start_that_is_not_in_the_log_is_an_error(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("x.csv").write_bytes(CSV)
-    with pytest.raises(SourceError, match="cannot go on from|nothing after row"):
+    with pytest.raises(SourceError, match=r"cannot go on from|nothing after row"):
         read(Path("x.csv"), start=start)
 
 
