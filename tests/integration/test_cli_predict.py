@@ -24,7 +24,7 @@ import typer
 from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
-import clicktide.predict
+import clicktide.score
 from clicktide.predict import predict
 from features.errors import ClicktideError, SourceError, StrictError
 from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
@@ -361,7 +361,7 @@ def test_ctrl_c_exits_130_and_leaves_no_file(
         os.kill(os.getpid(), signal.SIGINT)
         return learned_probabilities(logits)
 
-    monkeypatch.setattr(clicktide.predict, "probabilities", interrupted)
+    monkeypatch.setattr(clicktide.score, "probabilities", interrupted)
     out = tmp_path / "new" / "out.csv"
     result = invoke(log, "--model", model, "--out", out)
     assert result.exit_code == 130

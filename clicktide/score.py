@@ -1,0 +1,225 @@
+"""Scoring: a log through a saved model: read, vectorise, predict; nothing is learned."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import closing
+from itertools import chain, combinations
+from typing import Any, BinaryIO, cast
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from clicktide.logs import open_log
+from features.errors import SourceError
+from features.spec import SourceSpec, Spec
+from features.values import text_column
+from learning.click_learner import ClickLearner, probabilities
+from learning.metrics import Tally
+from streaming.prepare import Preparer, Ready
+from streaming.sources import Batch, Reject, open_source
+from streaming.sources.ordered import ordered_map
+
+__all__ = ["Scoring", "open_to_score"]
+
+_STDIN = "-"
+_OPTIONAL = ("label", "event_id", "timestamp", "weight", "truth")
+
+
+class Scoring:
+    """A log on its way through a model.
+
+    Parameters
+    ----------
+    learner
+        The model; it has a spec.
+    source
+        Which column of the log is what; empty for those that it lacks.
+
+    Attributes
+    ----------
+    events
+        Scored so far.
+    rejected
+        Rows rejected so far, by reason.
+    """
+
+    def __init__(self, learner: ClickLearner, source: SourceSpec) -> None:
+        assert learner.vectoriser is not None  # a learner without a spec cannot be saved
+        self.events = 0
+        self.rejected: Counter[str] = Counter()
+        self._learner = learner
+        self._source = source
+        self._prepare = Preparer(learner.vectoriser, source, learn=False)
+        self._numbers = _RowNumbers()
+        self._tally = Tally()
+        self._expected = 0.0
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns that :meth:`run` writes: event id or row number, probability, label if known."""
+        source = self._source
+        ids = (source.event_id, pa.string()) if source.event_id else ("row", pa.int64())
+        label = [(source.label, pa.int8())] if source.label else []
+        return pa.schema([ids, ("probability", pa.float64()), *label])
+
+    def run(
+        self,
+        batches: Generator[Batch],
+        *,
+        on_reject: Callable[[Reject], None],
+        write: Callable[[pa.RecordBatch], None],
+        on_batch: Callable[[], None],
+    ) -> None:
+        """Score to the end, in order; reading and hashing run in threads beside.
+
+        Parameters
+        ----------
+        batches
+            From a source; closed at the end.
+        on_reject
+            Called with every bad row, before its batch is scored; may raise.
+        write
+            Called with every batch of scored events.
+        on_batch
+            Called after every batch; may raise.
+        """
+        with closing(ordered_map(self._read, batches, workers=1, in_flight=3)) as parts:
+            for ready, ids in parts:
+                for reject in ready.rejects:
+                    self.rejected[reject.reason] += 1
+                    on_reject(reject)
+                write(self._score(ready, ids))
+                on_batch()
+
+    def figures(self) -> dict[str, Any]:
+        """Everything so far as plain data; figures that need labels are null without."""
+        figures: dict[str, Any] = msgspec.to_builtins(self._tally.figures())
+        return figures | {
+            "events": self.events,
+            "mean_prediction": self._expected / self.events if self.events else None,
+            "clicks": figures["clicks"] if self._source.label else None,
+            "rejected": sum(self.rejected.values()),
+            "rejected_by_reason": dict(sorted(self.rejected.items())),
+        }
+
+    def _read(self, batch: Batch) -> tuple[Ready, pa.Array]:
+        """Events ready to be scored, and the id (text) or row number (int64) of each."""
+        ready = self._prepare(batch)
+        if not self._source.event_id:
+            return ready, pa.array(self._numbers(batch)[ready.rows])
+        ids = text_column(batch.columns.column(self._source.event_id)).cast(pa.string())
+        return ready, ids.take(pa.array(ready.rows))
+
+    def _score(self, ready: Ready, ids: pa.Array) -> pa.RecordBatch:
+        logits = self._learner.predict_hashed(ready.hashed)
+        p = probabilities(logits)
+        self.events += len(p)
+        self._expected += float(p.sum())
+        columns = [ids, pa.array(p)]
+        if self._source.label:
+            self._tally.add(logits, ready.labels, ready.importance, ready.truth)
+            columns.append(pa.array(ready.labels.astype(np.int8)))
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+
+class _RowNumbers:
+    """Numbers rows from 1, rejects counted; in a folder on from file to file."""
+
+    def __init__(self) -> None:
+        self._file, self._before, self._end = "", 0, 0
+
+    def __call__(self, batch: Batch) -> NDArray[np.int64]:
+        """Numbers of the rows of the batch that comes next."""
+        if batch.file != self._file:
+            self._file, self._before = batch.file, self._before + self._end
+        self._end = batch.position.row
+        rows = batch.columns.num_rows
+        first = batch.positions(0).row if rows else 0
+        if rows and batch.positions(rows - 1).row - first == rows - 1:
+            return self._before + np.arange(first, first + rows)
+        numbers = (batch.positions(i).row for i in range(rows))
+        return self._before + np.fromiter(numbers, np.int64, rows)
+
+
+def open_to_score(
+    log: str, spec: Spec, fields: tuple[str, ...]
+) -> tuple[Generator[Batch], SourceSpec]:
+    """Open a log with as many of the columns beside its fields as it has.
+
+    Parameters
+    ----------
+    log
+        A file, a folder, ``-`` or ``sim:NAME``.
+    spec
+        Where the log keeps its columns.
+    fields
+        Columns that it must have.
+
+    Returns
+    -------
+    batches
+        From its start.
+    source
+        The spec's, with an empty name for every column that the log lacks.
+
+    Raises
+    ------
+    SourceError
+        It cannot be read, or lacks a column of ``fields``.
+    """
+    given = {key: getattr(spec.source, key) for key in _OPTIONAL if getattr(spec.source, key)}
+    stdin = _Rereadable() if log == _STDIN else None
+    for kept in chain.from_iterable(combinations(given, n) for n in range(len(given), -1, -1)):
+        columns = list(dict.fromkeys([*fields, *(given[key] for key in kept)]))
+        batches = _open(log, spec, columns, stdin)
+        try:
+            first = next(batches, None)
+        except SourceError:
+            if not kept:
+                raise
+            continue
+        if stdin is not None:
+            stdin.keeps = False
+        absent = dict.fromkeys((key for key in given if key not in kept), "")
+        return _resumed(first, batches), msgspec.structs.replace(spec.source, **absent)
+    raise AssertionError("the last choice is no column at all: it returns or raises")
+
+
+def _open(log: str, spec: Spec, columns: list[str], stdin: _Rereadable | None) -> Generator[Batch]:
+    if stdin is None:
+        return open_log(log, spec, columns, None)
+    return open_source(log, spec.source, columns, stdin=stdin.from_start())
+
+
+def _resumed(first: Batch | None, rest: Generator[Batch]) -> Generator[Batch]:
+    with closing(rest):
+        if first is not None:
+            yield first
+        yield from rest
+
+
+class _Rereadable(io.RawIOBase):
+    """Standard input that can be read from its start again, while it keeps what it read."""
+
+    def __init__(self) -> None:
+        # Unbuffered: a thread waiting in sys.stdin.buffer would hold its lock at exit.
+        self._raw = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115
+        self._read, self._again, self.keeps = b"", b"", True
+
+    def from_start(self) -> BinaryIO:
+        self._again = self._read
+        return cast(BinaryIO, self)
+
+    def read(self, size: int = -1) -> bytes:
+        """Read at most so many bytes; none at the end."""
+        if self._again:
+            piece, self._again = self._again[:size], self._again[size:]
+            return piece
+        piece = self._raw.read(size) or b""
+        self._read = self._read + piece if self.keeps else b""
+        return piece
