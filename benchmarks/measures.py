@@ -299,4 +299,4 @@ def memory(bench: Bench) -> Section:
 def _ratios(lines: list[tuple[str, float, str]]) -> Table:
     """What, how much, and what is asked."""
     rows = [(what, said_ratio(value), target) for what, value, target in lines]
-    return Table(("", "ratio of medians", "asked"), rows)
+    return Table(("", "ratio", "asked"), rows)
