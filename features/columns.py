@@ -106,6 +106,8 @@ class ColumnHasher:
         return Part(np.where(times == NO_TIME, field.missing, table[codes]))
 
     def _text_part(self, field: FieldPlan, words: pa.Array) -> Part:
+        if pa.types.is_dictionary(words.type) and len(words.dictionary) > len(words):
+            words = words.dictionary_decode()  # hashing what no row uses would cost more
         if not pa.types.is_dictionary(words.type):
             tokens, wrong = self._texts(field, words)
             self._blame(field, wrong)

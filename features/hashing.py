@@ -62,14 +62,22 @@ def text_hash(data: NDArray[np.uint8], low: int, high: int, seed: np.uint64) -> 
         h = _stir(h, load64(data, at))
         at += 8
     if at < high:
-        word = U64(0)
-        shift = U64(0)
-        while at < high:
-            word |= U64(data[at]) << shift
-            shift += U64(8)
-            at += 1
-        h = _stir(h, word)
+        h = _stir(h, _tail(data, at, high))
     return mix(h)
+
+
+@inlined
+def _tail(data: NDArray[np.uint8], at: int, high: int) -> np.uint64:
+    """The last 1 to 7 bytes as one word, the rest zero; read at once where the buffer allows."""
+    if at + 8 <= len(data):
+        return load64(data, at) & ((U64(1) << U64(8 * (high - at))) - U64(1))
+    word = U64(0)
+    shift = U64(0)
+    while at < high:
+        word |= U64(data[at]) << shift
+        shift += U64(8)
+        at += 1
+    return word
 
 
 @inlined

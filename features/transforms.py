@@ -41,8 +41,16 @@ WARMING = -1
 """Token code of a quantile field whose edges are not learned yet."""
 
 _EXACT = 2.0**53
+_SMALL = 1024
 _POWERS = np.array([10.0**i for i in range(23)])
 _MINUS, _PLUS, _DOT, _ZERO, _NINE = 45, 43, 46, 48, 57
+
+
+def _thresholds(top: float) -> NDArray[np.float64]:
+    with localcontext() as context:
+        context.prec = 40
+        last = int(math.log(top) ** 2)
+        return np.array([float(Decimal(b).sqrt().exp()) for b in range(1, last + 1)])
 
 
 @cache
@@ -52,10 +60,11 @@ def log_squared_thresholds() -> NDArray[np.float64]:
     A table rather than ``floor(log(v)**2)``: logarithms differ in the last bit from one C
     library to the next, and a bucket must not.
     """
-    with localcontext() as context:
-        context.prec = 40
-        top = int(math.log(_EXACT) ** 2)
-        return np.array([float(Decimal(b).sqrt().exp()) for b in range(1, top + 1)])
+    return _thresholds(_EXACT)
+
+
+_SMALL_CODES = np.searchsorted(_thresholds(float(_SMALL)), np.arange(_SMALL), side="right")
+"""Numbers of thresholds at or below each small integer: most counts are small."""
 
 
 @inlined
@@ -129,8 +138,11 @@ def number_code(kind: int, value: float, edges: NDArray[np.float64], low: int, h
         if value < 2.0:
             return _floor_code(value)
         return int(math.frexp(min(value, _EXACT))[1])
-    if kind == LOG_SQUARED and value < 3.0:
-        return _floor_code(value)
+    if kind == LOG_SQUARED:
+        if value < 3.0:
+            return _floor_code(value)
+        if value < _SMALL and value == math.floor(value):
+            return _SMALL_CODES[int(value)] + 3
     base = low
     while low < high:  # the number of edges <= value
         middle = (low + high) >> 1

@@ -29,7 +29,7 @@ class Limits:
     """
 
     block_bytes: int = 1 << 20
-    batch_rows: int = 16_384
+    batch_rows: int = 8_192
     max_line_bytes: int = 1 << 20
 
 
