@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from clicktide.explain import explain
+from clicktide.memory import keep_freed_memory
 from clicktide.predict import predict
 from clicktide.replay import replay
 from clicktide.simulate import simulate
@@ -33,6 +34,7 @@ app.add_typer(spec_app, name="spec", help="Check a feature spec, or write a firs
 
 def main() -> None:
     """Run the command line; an error of the input is one message and exit code 2."""
+    keep_freed_memory()
     try:
         app()
     except ClicktideError as error:

@@ -102,7 +102,7 @@ class ColumnHasher:
         times, bad = times_ms(column, field.time_format)
         self._blame(field, bad)
         codes = field.time_code(times)
-        table = np.array([field.code_token(code) for code in range(24)], np.uint64)
+        table = np.array(field.time_tokens, np.uint64)
         return Part(np.where(times == NO_TIME, field.missing, table[codes]))
 
     def _text_part(self, field: FieldPlan, words: pa.Array) -> Part:

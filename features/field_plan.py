@@ -15,7 +15,7 @@ from features.hashing import code_hash, field_seed, missing_hash, text_hash
 from features.spec import FieldSpec, Spec
 from features.times import day_of_week, hour_of_day
 from features.token_kernels import AS_CATEGORY, AS_MISSING, REJECT, number_token, wrong_token
-from features.transforms import CATEGORY, KINDS, LOG_SQUARED, log_squared_thresholds
+from features.transforms import CATEGORY, KINDS, LOG_SQUARED, TIME, log_squared_thresholds
 from features.values import ARRAY_TYPES, as_text, to_number
 
 __all__ = ["MAX_LIST", "FieldPlan", "plan_fields"]
@@ -50,7 +50,7 @@ class FieldPlan:
     @property
     def is_time(self) -> bool:
         """Whether the field is an hour or a day of a time."""
-        return self.transform in _TIME_CODES
+        return self.kind == TIME
 
     @property
     def learns_edges(self) -> bool:
@@ -66,6 +66,11 @@ class FieldPlan:
     def missing(self) -> np.uint64:
         """Token hash of a missing value."""
         return np.uint64(missing_hash(self.seed))
+
+    @cached_property
+    def time_tokens(self) -> list[np.uint64]:
+        """Token hashes of all hours, or of all days."""
+        return [self.code_token(code) for code in range(24)]
 
     def code_token(self, code: int) -> np.uint64:
         """Token hash of an integer code."""
@@ -134,7 +139,7 @@ def plan_fields(spec: Spec) -> tuple[FieldPlan, ...]:
 
 
 def _plan(number: int, name: str, fields: FieldSpec, spec: Spec) -> FieldPlan:
-    kind = KINDS.get(fields.transform, CATEGORY)
+    kind = KINDS[fields.transform]
     edges = log_squared_thresholds() if kind == LOG_SQUARED else np.array(fields.edges, np.float64)
     return FieldPlan(
         number=number,

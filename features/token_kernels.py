@@ -15,6 +15,7 @@ from features.transforms import (
     NO_VALUE,
     NOT_A_NUMBER,
     NUMBER,
+    TIME,
     UNSURE,
     number_code,
     read_number,
@@ -175,7 +176,9 @@ def hash_event_texts(
     spans: NDArray[np.int64],
     out: NDArray[np.uint64],
 ) -> int:
-    """Hash one event, its fields' texts joined by :data:`SEPARATOR`.
+    """Hash one event, the texts of all its fields but times joined by :data:`SEPARATOR`.
+
+    Tokens of times are left as they are.
 
     Returns
     -------
@@ -189,6 +192,8 @@ def hash_event_texts(
     for at in range(n + 1):
         if at < n and data[at] != SEPARATOR:
             continue
+        while field < len(kinds) and kinds[field] == TIME:
+            field += 1
         if field == len(kinds):
             return 1
         found, out[field] = _text_token(
@@ -199,4 +204,6 @@ def hash_event_texts(
             return 1
         field += 1
         low = at + 1
+    while field < len(kinds) and kinds[field] == TIME:
+        field += 1
     return 0 if field == len(kinds) else 1

@@ -24,6 +24,7 @@ __all__ = [
     "NO_VALUE",
     "NUMBER",
     "QUANTILE",
+    "TIME",
     "UNSURE",
     "WARMING",
     "log_squared_thresholds",
@@ -31,8 +32,16 @@ __all__ = [
     "read_number",
 ]
 
-CATEGORY, LOG_SQUARED, LOG2, QUANTILE = 0, 1, 2, 3
-KINDS = {"category": CATEGORY, "log_squared": LOG_SQUARED, "log2": LOG2, "quantile": QUANTILE}
+CATEGORY, LOG_SQUARED, LOG2, QUANTILE, TIME = 0, 1, 2, 3, 4
+KINDS = {
+    "category": CATEGORY,
+    "categories": CATEGORY,
+    "log_squared": LOG_SQUARED,
+    "log2": LOG2,
+    "quantile": QUANTILE,
+    "hour_of_day": TIME,
+    "day_of_week": TIME,
+}
 
 NUMBER, NO_VALUE, NOT_A_NUMBER, UNSURE = 0, 1, 2, 3
 """What :func:`read_number` found; UNSURE means: ask Python's ``float``."""
@@ -142,7 +151,7 @@ def number_code(kind: int, value: float, edges: NDArray[np.float64], low: int, h
         if value < 3.0:
             return _floor_code(value)
         if value < _SMALL and value == math.floor(value):
-            return _SMALL_CODES[int(value)] + 3
+            return int(_SMALL_CODES[int(value)]) + 3
     base = low
     while low < high:  # the number of edges <= value
         middle = (low + high) >> 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -21,7 +21,6 @@ from features.quantiles import QuantileLearner
 from features.spec import Spec
 from features.times import NO_TIME, time_ms
 from features.token_kernels import SEPARATOR, hash_event_texts
-from features.transforms import KINDS
 from features.values import as_text
 
 __all__ = ["Vectoriser"]
@@ -84,8 +83,13 @@ class Vectoriser:
         self.crosses = cross_indices([f.name for f in self.fields], _groups(spec), spec.crosses)
         self.quantiles = QuantileLearner(self.fields)
         self._one_to_one = all(f.transform != "categories" for f in self.fields)
-        self._simple = len(self.fields) > 1 and all(f.transform in KINDS for f in self.fields)
-        self._values = itemgetter(*(f.column for f in self.fields))
+        texts = [f for f in self.fields if not f.is_time]
+        self._times = [f for f in self.fields if f.is_time]
+        # an itemgetter of one name gives no tuple
+        self._simple = len(texts) > 1 and self._one_to_one
+        self._values: Callable[[Mapping[Any, Any]], tuple[Any, ...]] = itemgetter(
+            *(f.column for f in texts or self.fields)
+        )
         self._kinds = np.array([f.kind for f in self.fields], np.int64)
         self._on_text = np.array([f.on_text for f in self.fields], np.int64)
         self._seeds = np.array([f.seed for f in self.fields], np.uint64)
@@ -120,7 +124,7 @@ class Vectoriser:
         return Hashed(tokens, self._no_starts, 1, len(self.fields))
 
     def _hash_simple(self, event: Mapping[Any, Any]) -> NDArray[np.uint64] | None:
-        """All fields in one call of the kernel, if every value is a text or an integer."""
+        """All fields but times in one call of the kernel, if each is a text or an integer."""
         try:
             values = self._values(event)
         except KeyError:
@@ -131,6 +135,15 @@ class Vectoriser:
             if not {str, int}.issuperset(map(type, values)):
                 return None
             text = _JOIN.join(map(str, values))
+        tokens = self._text_tokens(text)
+        if tokens is None or not self._times:
+            return tokens
+        tokens = tokens.copy()
+        for field in self._times:
+            tokens[field.number] = self._time_token(field, event.get(field.column))
+        return tokens
+
+    def _text_tokens(self, text: str) -> NDArray[np.uint64] | None:
         if text == self._last[0]:  # an event is predicted, then learned
             return self._last[1]
         tokens = np.empty(len(self.fields), np.uint64)
@@ -168,7 +181,7 @@ class Vectoriser:
             ms = time_ms(value, field.time_format)
         except (ValueError, OverflowError) as error:
             raise RowError(f"field {field.name!r}: {error}") from None
-        return field.missing if ms == NO_TIME else field.code_token(int(field.time_code(ms)))
+        return field.missing if ms == NO_TIME else field.time_tokens[field.time_code(ms)]
 
     # --- many events ---------------------------------------------------------------------
 

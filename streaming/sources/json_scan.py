@@ -90,7 +90,8 @@ def scan_block(
     -------
     RecordBatch or None
         The rows left in ``plain``; None where they are not nearly all, or where a column holds
-        values of several types or numbers that its type would not hold exactly.
+        values of several types, floats among them, or numbers that its type would not hold
+        exactly.
     """
     data = np.frombuffer(block.data, np.uint8)
     shape = (len(wanted), block.rows)
@@ -128,8 +129,11 @@ def _text_array(text: Any, offsets: Any, kind: Any, nulls: int) -> pa.Array:
 def _typed(texts: pa.Array, seen: int) -> pa.Array | None:
     """Cast to the type of the kinds ``seen`` (a bit each); None if mixed, or not exact."""
     kind = _ARROW.get(seen)
-    if kind is None or kind == pa.string():
-        return None if kind is None else texts
+    if kind == pa.string():
+        return texts
+    if kind is None:  # texts, integers and booleans stand as they are read, but for -0
+        as_read = not seen & 1 << _FLOAT and not pc.any(pc.equal(texts, "-0")).as_py()
+        return texts if as_read else None
     try:
         values = texts.cast(kind)
     except pa.ArrowInvalid:

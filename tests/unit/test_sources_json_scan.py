@@ -114,7 +114,16 @@ def test_a_column_has_the_one_type_of_its_values() -> None:
     assert types(*lines) == [pa.bool_(), pa.float64()]
     assert types('{"a": 1, "b": "1"}') == [pa.string(), pa.int64()]
     assert types('{"a": null}') == [pa.string(), pa.string()]
-    assert scan('{"a": 1}', '{"a": "1"}') is None
+
+
+def test_texts_integers_and_booleans_mix_as_texts() -> None:
+    lines = ['{"a": 1}', '{"a": "#a1"}', '{"a": null}', '{"a": true}', '{"a": -7}']
+    assert [row["a"] for row in scan(*lines) or []] == ["1", "#a1", None, "true", "-7"]
+
+
+@pytest.mark.parametrize("number", ["1.5", "-0"])
+def test_a_number_whose_text_is_not_as_read_does_not_mix_here(number: str) -> None:
+    assert scan('{"a": "x"}', f'{{"a": {number}}}') is None
 
 
 plain = st.text(
