@@ -32,15 +32,19 @@ class RejectSink:
         try:
             self._file = path.open("ab" if append else "wb") if path else None
         except OSError as error:
-            raise ClicktideError(f"{path}: cannot be written: {error.strerror}") from error
+            raise ClicktideError(
+                f"{path}: cannot be written: {error.strerror}. "
+                "Fix: name a file in a folder that exists and may be written to"
+            ) from error
 
     def __call__(self, reject: Reject) -> None:
         """Take one bad row."""
         if self._file is not None:
             self._file.write(msgspec.json.encode(_record(reject)) + b"\n")
         if self.strict:
+            where = f", line {reject.line}" if reject.line else ""
             raise StrictError(
-                f"{reject.file}, line {reject.line}: {reject.detail} ({reject.reason}). "
+                f"{reject.file}{where}: {reject.detail} ({reject.reason}). "
                 "Fix: mend the row, or leave out --strict to skip and count such rows."
             )
 

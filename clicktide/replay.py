@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from time import perf_counter
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.console import Console
 
@@ -158,14 +160,12 @@ def replay(
         int, typer.Option("--window", min=1, help="Events in the first windows of the curves")
     ] = FIRST_WINDOW,
 ) -> None:
-    r"""Learn a click log event by event; score each prediction before learning it.
+    """Learn a click log event by event; score each prediction before learning it.
 
-    \b
     clicktide replay sim:abrupt --events 500000 --plot curve.png
     clicktide replay clicks.csv --spec my.toml --save model/ --rejects bad.jsonl
     zcat log.tsv.gz | clicktide replay - --spec criteo_dac80k --json
     """
-    _check_plot(plot)
     run = Run(
         log=log,
         spec=spec_for(log, spec, settings or []),
@@ -178,6 +178,7 @@ def replay(
         strict=strict,
     )
     console = Console(stderr=True)
+    _check_writable(save, plot)
     state = run.begin()
     warm_up(run.spec, console)
     with ProgressLine(console, events or estimated_rows(log)) as line:
@@ -185,18 +186,34 @@ def replay(
     _finish(run, state, plot, as_json)
 
 
-def _check_plot(plot: Path | None) -> None:
+def _check_writable(save: Path | None, plot: Path | None) -> None:
+    """Find out now, rather than after an hour of learning, that something cannot be written."""
+    if save is not None:
+        _check_folder(save, save)
     if plot is not None:
-        from clicktide.plot import check_ending
+        from clicktide.plot import check_ending  # matplotlib takes half a second to import
 
         check_ending(plot)
+        _check_folder(plot.parent, plot)
+
+
+def _check_folder(folder: Path, wanted: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ClicktideError(
+            f"{wanted}: cannot be written: {error.strerror}. "
+            "Fix: name a place in a folder that may be written to"
+        ) from error
 
 
 def _finish(run: Run, state: Replay, plot: Path | None, as_json: bool) -> None:
     if run.save is not None:
         save_snapshot(run.save, state.snapshot(run.log))
     if plot is not None:
-        from clicktide.plot import save_plot  # matplotlib takes half a second to import
+        from clicktide.plot import save_plot
 
         overall = state.progress.overall
         save_plot(
@@ -207,9 +224,7 @@ def _finish(run: Run, state: Replay, plot: Path | None, as_json: bool) -> None:
             title=f"{run.log}, spec {run.spec.name}",
         )
     if as_json:
-        import json
-
-        typer.echo(json.dumps(run.summary(state)))
+        typer.echo(msgspec.json.encode(run.summary(state)).decode())
     else:
         Console().print(figures_table(run.summary(state), save=run.save, plot=plot))
     if run.error is not None:
@@ -217,3 +232,9 @@ def _finish(run: Run, state: Replay, plot: Path | None, as_json: bool) -> None:
         raise typer.Exit(1)
     if run.stopped:
         raise typer.Exit(130)
+    if not state.progress.overall.events and state.rejected:
+        raise ClicktideError(
+            f"{run.log}: none of its rows could be used (most often: "
+            f"{state.rejected.most_common(1)[0][0]}). "
+            "Fix: see the rows with --rejects FILE, then mend the spec or the log"
+        )

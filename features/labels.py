@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from features.values import as_text, text_column, to_number
 
-__all__ = ["importance", "labels"]
+__all__ = ["MAX_IMPORTANCE", "importance", "labels"]
 
 F64 = NDArray[np.float64]
+MAX_IMPORTANCE = 1e6
+"""Largest importance weight: more is a mistake, such as a time in its place."""
+
 _LABELS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "0.0": 0.0, "1.0": 1.0}
 
 
@@ -23,7 +26,7 @@ def _label(text: str) -> float:
 
 def _weight(text: str) -> float:
     number = to_number(text) if text else None
-    return number if number is not None and 0.0 <= number < np.inf else np.nan
+    return number if number is not None and 0.0 <= number <= MAX_IMPORTANCE else np.nan
 
 
 def labels(column: pa.Array) -> F64:
@@ -40,7 +43,7 @@ def labels(column: pa.Array) -> F64:
 
 
 def importance(column: pa.Array) -> F64:
-    """Importance weights of a column: float64, NaN where it is not a number from 0 up."""
+    """Importance weights of a column: float64, NaN where it is not from 0 to 1e6."""
     return _by_distinct_text(column, _weight)
 
 

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from river import base
 
+from features.errors import RowError
 from features.hashed import Hashed
 from features.jit import jit
+from features.labels import MAX_IMPORTANCE
 from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from features.vectoriser import Vectoriser
 from learning.sparse import pack, unpack
@@ -98,8 +100,10 @@ class ClickLearner(base.MiniBatchClassifier):
         Raises
         ------
         RowError
-            If a value is not what the spec declares.
+            If a value is not what the spec declares, or the weight is not from 0 to 1e6.
         """
+        if not 0.0 <= w <= MAX_IMPORTANCE:
+            raise RowError(f"importance weight {w} is not from 0 to {MAX_IMPORTANCE:g}")
         if self.spec is None:
             x = {str(key): value for key, value in x.items()}
         vectoriser, weights = self._parts(x)

@@ -29,6 +29,7 @@ F64 = NDArray[np.float64]
 Buckets = NDArray[np.int64]
 
 _MISSING = "(missing)"
+_LEAST_CODE = -(2**53)  # of a count: all values below share its bucket
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -231,7 +232,7 @@ def _bounds(kind: int, code: int, edges: F64) -> tuple[float, float]:
     if kind == LOG2 and code >= 2:
         return 2.0 ** (code - 1), 2.0**code if code < 54 else math.inf
     if kind == LOG2 or (kind == LOG_SQUARED and code < 3):
-        return float(code), code + 1.0
+        return float(code) if code > _LEAST_CODE else -math.inf, code + 1.0
     at = code - 3 if kind == LOG_SQUARED else code  # edges up to the value
     low = float(edges[at - 1]) if at else -math.inf
     high = float(edges[at]) if at < len(edges) else math.inf

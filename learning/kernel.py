@@ -38,6 +38,7 @@ CrossIndex = NDArray[np.int32]
 Table = NDArray[np.float64]
 
 CALIBRATION_RIDGE = 300.0
+_MOST_STEP = 600.0  # exp of more overflows
 
 
 @inlined
@@ -357,7 +358,8 @@ def _learn_mixture(mixture: F64, logits: F64, gradient: float, rate: float, shar
         return
     total = 0.0
     for e in range(len(mixture)):
-        mixture[e] *= math.exp(-rate * gradient * logits[e])
+        step = -rate * gradient * logits[e]
+        mixture[e] *= math.exp(min(max(step, -_MOST_STEP), _MOST_STEP))
         total += mixture[e]
     for e in range(len(mixture)):
         mixture[e] = (1.0 - share) * (mixture[e] / total) + share / len(mixture)

@@ -105,7 +105,7 @@ def _score(
                 entropy = -q * math.log(q) - (1.0 - q) * math.log1p(-q)
             sums[_EXCESS] += w * (softplus - q * t - entropy)
         at = int((min(max(t, -_EDGE), _EDGE) + _EDGE) * scale)
-        at = min(at, bins - 1)
+        at = max(min(at, bins - 1), 0)
         histogram[at, _POSITIVE] += w * y
         histogram[at, _NEGATIVE] += w * (1.0 - y)
         histogram[at, _MASS] += w * p

@@ -156,7 +156,7 @@ class _Said:
             out.append(("bad_label", source.label, "0, 1, true or false", wrong))
         if self.importance is not None:
             wrong = np.isnan(self.importance)
-            out.append(("bad_weight", source.weight, "a number from 0 up", wrong))
+            out.append(("bad_weight", source.weight, "a number from 0 to 1,000,000", wrong))
         if self.bad_time is not None:
             due = f"a time ({source.timestamp_format})"
             out.append(("bad_time", source.timestamp, due, self.bad_time))

@@ -16,6 +16,7 @@ __all__ = [
     "format_by_content",
     "format_by_name",
     "list_files",
+    "refuse_json_array",
     "separator_in",
 ]
 
@@ -102,11 +103,7 @@ def format_by_content(head: bytes, file: str, separator: str = "") -> str:
         return "parquet"
     if text.startswith(b"{"):
         return "jsonl"
-    if text.startswith(b"["):
-        raise SourceError(
-            f"{file}: it is one JSON array, not JSON Lines. "
-            "Fix: write one object per line, for instance with jq -c '.[]'"
-        )
+    refuse_json_array(text, file)
     found = separator or separator_in(text.split(b"\n")[:-1] or [text])
     if not found:
         raise SourceError(
@@ -114,6 +111,15 @@ def format_by_content(head: bytes, file: str, separator: str = "") -> str:
             'Fix: say it in the spec, such as format = "csv" under [source]'
         )
     return SEPARATORS.get(found, "csv")
+
+
+def refuse_json_array(head: bytes, file: str) -> None:
+    """Refuse a file that is one JSON array."""
+    if head.lstrip().startswith(b"["):
+        raise SourceError(
+            f"{file}: it is one JSON array, not JSON Lines. "
+            "Fix: write one object per line, for instance with jq -c '.[]'"
+        )
 
 
 def separator_in(lines: list[bytes]) -> str:

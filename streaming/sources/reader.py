@@ -18,7 +18,13 @@ from streaming.sources.cutting import Limits, from_row, read_blocks
 from streaming.sources.delimited import open_delimited
 from streaming.sources.faults import EmptySource
 from streaming.sources.json_lines import open_json_lines
-from streaming.sources.listing import Listed, format_by_content, format_by_name, list_files
+from streaming.sources.listing import (
+    Listed,
+    format_by_content,
+    format_by_name,
+    list_files,
+    refuse_json_array,
+)
 from streaming.sources.ordered import ordered_map
 from streaming.sources.parquet import convert, open_parquet, row_as_json, rows_from
 from streaming.sources.parsed import Parsed, to_batch
@@ -140,7 +146,10 @@ def _read_file(file: Listed, row: int, job: _Job) -> Generator[Batch]:
 def _format_of(file: Listed, source: SourceSpec, head: bytes) -> str:
     if source.format != "auto":
         return source.format
-    return format_by_name(file.path) or format_by_content(head, file.path, source.separator)
+    named = format_by_name(file.path)
+    if named == "jsonl":
+        refuse_json_array(head, file.path)
+    return named or format_by_content(head, file.path, source.separator)
 
 
 def _read_text(

@@ -105,12 +105,12 @@ def test_killed_runs_that_resume_equal_an_unbroken_one(clicktide, tmp_path):
 
 def test_ctrl_c_stops_cleanly_and_saves(tmp_path):
     command = [sys.executable, "-m", "clicktide", "replay", SMALL, "--save", "model", "--json"]
+    command += ["--save-every", "20000"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE)
-    deadline = time.monotonic() + 60
-    while not (started := (tmp_path / "go").exists()) and time.monotonic() < deadline:
-        time.sleep(4)  # compiled kernels load, learning begins
-        (tmp_path / "go").touch()
-    assert started or (tmp_path / "go").exists()
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "model" / "snapshot.json").exists():  # it is learning
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     figures = json.loads(out)
@@ -154,3 +154,18 @@ def test_a_file_without_a_spec_says_how_to_get_one(clicktide, tmp_path):
     (tmp_path / "log.csv").write_text("click,ad\n1,a\n")
     _, said = clicktide("replay", "log.csv", code=2)
     assert "clicktide spec init log.csv" in said
+
+
+def test_a_log_of_which_no_row_can_be_used_is_an_error(clicktide, tmp_path):
+    (tmp_path / "log.csv").write_text("label,site,ad\nmaybe,a,b\nperhaps,c,d\n")
+    (tmp_path / "s.toml").write_text(
+        'name = "s"\n[source]\nlabel = "label"\n[[fields]]\nnames = ["site", "ad"]\n'
+    )
+    _, said = clicktide("replay", "log.csv", "--spec", "s.toml", code=2)
+    assert "bad_label" in said and "--rejects" in said
+
+
+def test_a_json_array_is_told_whatever_its_name(clicktide, tmp_path):
+    (tmp_path / "log.json").write_text('[{"click": 1}]')
+    _, said = clicktide("replay", "log.json", "--spec", "avazu20k", code=2)
+    assert "JSON array" in said
