@@ -19,8 +19,9 @@ from features.token_kernels import AS_CATEGORY
 from features.transforms import CATEGORY, LOG2, LOG_SQUARED, QUANTILE, number_code
 from features.values import as_text, to_number
 from features.vectoriser import Vectoriser
+from learning.buckets import capacity, expand_event
 from learning.click_learner import ClickLearner, probabilities
-from learning.kernel import capacity, expand_event, weigh
+from learning.steps import weigh
 from learning.weights import Weights, lane_rates
 
 __all__ = ["Contribution", "Explanation", "explain"]

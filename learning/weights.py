@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from features.hashed import Hashed
 from features.spec import ExpertSpec, HashSpec, LearnerSpec, Rates
-from learning.kernel import capacity, learn_events, predict_events
+from learning.buckets import capacity
+from learning.kernel import learn_events, predict_events
 
 __all__ = ["Weights"]
 

@@ -25,7 +25,7 @@ from features.spec import (
 from features.spec_file import load_spec
 from features.vectoriser import Vectoriser
 from learning import ClickLearner, FTRLClassifier
-from learning.kernel import expand_event
+from learning.buckets import expand_event
 from learning.weights import Weights
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
