@@ -32,6 +32,7 @@ def sigmoid(logit: float) -> float:
 
 @inlined
 def mix(mixture: F64, logits: F64) -> float:
+    """Weighted mean of the experts' logits."""
     total = 0.0
     for e in range(len(mixture)):
         total += mixture[e] * logits[e]
