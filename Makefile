@@ -8,10 +8,10 @@ RUN ?= run
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint type bench clean
+.PHONY: help run test test-kafka lint type bench clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (once)"
@@ -26,6 +26,9 @@ run: $(READY) ## Replay a simulated market: final table, plot and saved model in
 test: $(READY) ## Lint, types, import rooms, and all tests
 	@$(MAKE) --no-print-directory lint type
 	@$(VENV)/bin/python -m pytest -n 2
+
+test-kafka: $(READY) ## The event log's contract on a real Kafka broker (Java, Maven)
+	@CLICKTIDE_TEST_KAFKA=start CLICKTIDE_REQUIRE_KAFKA=1 $(VENV)/bin/python -m pytest tests/integration/test_log_contract.py
 
 lint: $(READY) ## Style (ruff) and the import contract of the rooms
 	@$(VENV)/bin/ruff check .

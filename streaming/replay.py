@@ -62,9 +62,7 @@ class Replay:
         on_batch
             Called after every batch; may raise.
         """
-        # what learns from a batch must see them in order, so one at a time
-        workers = 1 if preparer.vectoriser.quantiles.learning else 2
-        with closing(ordered_map(preparer, batches, workers=workers, in_flight=4)) as ready:
+        with closing(ordered_map(preparer, batches, workers=1, in_flight=4)) as ready:
             for part in ready:
                 for reject in part.rejects:
                     on_reject(reject)

@@ -1,0 +1,122 @@
+"""What comes out of the joiner: things for the caller to do, in order."""
+
+from __future__ import annotations
+
+import msgspec
+
+from streaming.joiner.records import TopicKind
+
+__all__ = [
+    "CommitUpTo",
+    "DeadLetter",
+    "EmitExample",
+    "Instruction",
+    "Overfull",
+    "Pause",
+    "Resumed",
+    "Stalled",
+    "Unpause",
+]
+
+
+class EmitExample(msgspec.Struct, frozen=True, gc=False):
+    """Publish an example.
+
+    Parameters
+    ----------
+    partition
+        Of its impression.
+    impression_id
+        Of its impression; the key to publish under.
+    label, correction
+        As in the example.
+    value
+        The encoded example.
+    """
+
+    partition: int
+    impression_id: str
+    label: int
+    correction: bool
+    value: bytes
+
+
+class DeadLetter(msgspec.Struct, frozen=True, gc=False):
+    """Publish a rejected record, with its reason and where it stood."""
+
+    reason: str
+    detail: str
+    topic: TopicKind
+    partition: int
+    offset: int
+    raw: bytes
+
+
+class Pause(msgspec.Struct, frozen=True, gc=False):
+    """Stop reading a topic's partition (what was read already may still be given)."""
+
+    topic: TopicKind
+    partition: int
+
+
+class Unpause(msgspec.Struct, frozen=True, gc=False):
+    """Read it again."""
+
+    topic: TopicKind
+    partition: int
+
+
+class Overfull(msgspec.Struct, frozen=True, gc=False):
+    """``max_pending`` cannot hold the windows of this traffic: stop, and raise it. Nothing is lost.
+
+    Said when impressions are paused although reading more clicks could free none of them.
+    """
+
+    partition: int
+    pending: int
+
+
+class Stalled(msgspec.Struct, frozen=True, gc=False):
+    """Clicks have stopped though impressions have not: labels are held back. Say so loudly.
+
+    Parameters
+    ----------
+    partition
+        Where.
+    since
+        Event time of the last click, ms; 0: none has ever come.
+    expected_clicks
+        How many the served probabilities predict since, at the least.
+    """
+
+    partition: int
+    since: int
+    expected_clicks: float
+
+
+class Resumed(msgspec.Struct, frozen=True, gc=False):
+    """Clicks are back; labels flow again."""
+
+    partition: int
+
+
+class CommitUpTo(msgspec.Struct, frozen=True, gc=False):
+    """Commit, in one transaction with all that was emitted before.
+
+    Parameters
+    ----------
+    topic, partition
+        Whose position.
+    offset
+        The first offset to read after a restart.
+    metadata
+        Text for :meth:`streaming.joiner.Joiner.resume`, below 4 KiB.
+    """
+
+    topic: TopicKind
+    partition: int
+    offset: int
+    metadata: str
+
+
+Instruction = EmitExample | DeadLetter | Pause | Unpause | Overfull | Stalled | Resumed

@@ -1,0 +1,113 @@
+"""All partitions' joiners behind one pair of verbs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from streaming.joiner.instructions import CommitUpTo, Instruction
+from streaming.joiner.pair import Pair
+from streaming.joiner.records import Idle, Record, TopicKind
+from streaming.joiner.resuming import commit_pair, resume_pair
+from streaming.joiner.settings import JoinerSettings
+from streaming.joiner.validate import validate_pair
+
+__all__ = ["Joiner"]
+
+
+class Joiner:
+    """Joins impressions and clicks: records in, instructions out, nothing else.
+
+    Partitions are independent of each other; each joins its two topics' records of its number.
+
+    Examples
+    --------
+    >>> joiner = Joiner(JoinerSettings(join_window_s=10, out_of_order_s=0, late_window_s=0))
+    >>> shown = b'{"v":1,"type":"impression","impression_id":"i%d","timestamp":17361216%05d}'
+    >>> for n in range(3):
+    ...     assert joiner.step(Record("impressions", 0, n, shown % (n, n * 8_000))) == []
+    >>> [emitted.impression_id for emitted in joiner.step(Idle("clicks", 0))]
+    ['i0']
+    """
+
+    def __init__(self, settings: JoinerSettings | None = None) -> None:
+        self.settings = settings or JoinerSettings()
+        self._pairs: dict[int, Pair] = {}
+
+    @classmethod
+    def resume(
+        cls, settings: JoinerSettings, committed: Mapping[tuple[TopicKind, int], str]
+    ) -> Joiner:
+        """Go on after a restart.
+
+        Parameters
+        ----------
+        settings
+            As before; other windows are refused.
+        committed
+            Metadata of the last commit, by topic and partition. The caller then gives the
+            records from the committed offsets on.
+
+        Raises
+        ------
+        ClicktideError
+            Metadata of another program, format or setting.
+        """
+        joiner = cls(settings)
+        for (kind, partition), metadata in committed.items():
+            resume_pair(joiner.assign(partition), kind, metadata)
+        return joiner
+
+    def assign(self, partition: int) -> Pair:
+        """Give a partition's joiner, new if there is none."""
+        pair = self._pairs.get(partition)
+        if pair is None:
+            pair = self._pairs[partition] = Pair(partition, self.settings)
+        return pair
+
+    def revoke(self, partition: int) -> None:
+        """Forget a partition that another consumer takes over from the last commit."""
+        self._pairs.pop(partition, None)
+
+    def step(self, record: Record | Idle) -> list[Instruction]:
+        """Take one record; give what is to be done, in order.
+
+        Raises
+        ------
+        ValueError
+            The offset does not rise: the caller reads wrongly.
+        """
+        pair = self._pairs.get(record.partition) or self.assign(record.partition)
+        if type(record) is Record:
+            pair.read(record.topic, record.offset, record.value)
+        else:
+            pair.idle(record.topic)
+        return pair.take_out() if pair.out else []
+
+    def commits(self) -> list[CommitUpTo]:
+        """Give what to commit in one transaction with all that came out before.
+
+        A partition that is still re-reading what it had read before a restart has nothing to
+        commit yet, and gives no examples or dead letters either.
+        """
+        return [commit for pair in self._pairs.values() for commit in commit_pair(pair)]
+
+    def counts(self) -> Counter[str]:
+        """Count outcomes, over all partitions, since the consumer group began.
+
+        ``impressions`` = ``examples`` + pending + the sum of ``impressions_rejected_*``;
+        ``clicks`` = ``clicks_on_time`` + ``clicks_late`` + waiting + ``clicks_rejected_*``.
+        """
+        total: Counter[str] = Counter()
+        for pair in self._pairs.values():
+            total.update(pair.counts)
+        return total
+
+    def pending(self) -> int:
+        """Count impressions that have come in and not yet out."""
+        return sum(pair.impressions_pending() for pair in self._pairs.values())
+
+    def validate(self) -> None:
+        """Check every invariant; see :mod:`streaming.joiner.validate`."""
+        for pair in self._pairs.values():
+            validate_pair(pair)

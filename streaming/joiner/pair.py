@@ -1,0 +1,372 @@
+"""The joiner of one partition: its impressions and its clicks.
+
+Names: t is an impression's event time, c a click's; `w(x)` is the watermark of its own topic just
+before x arrived (the topic's time less ``out_of_order_s``); W is the lower of the two topics'
+watermarks now; J, L, O are ``join_window_s``, ``late_window_s``, ``out_of_order_s``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from heapq import heappop, heappush
+
+from features.events import (
+    Click,
+    Event,
+    EventError,
+    Heartbeat,
+    Impression,
+    decode_event,
+    encode_example,
+)
+from streaming.joiner.bound import Bound
+from streaming.joiner.entries import KeptClick, KeptImpression
+from streaming.joiner.guard import StallGuard
+from streaming.joiner.instructions import (
+    DeadLetter,
+    EmitExample,
+    Instruction,
+    Overfull,
+    Pause,
+    Resumed,
+    Stalled,
+    Unpause,
+)
+from streaming.joiner.records import CLICKS, IMPRESSIONS, TopicKind
+from streaming.joiner.settings import JoinerSettings
+from streaming.joiner.topic import BEGIN, LIFTS_KEPT, Item, Topic
+from streaming.joiner.windows import Windows
+
+__all__ = ["Pair"]
+
+
+class Pair:
+    """Joins the two topics of one partition; see :mod:`streaming.joiner`."""
+
+    def __init__(self, partition: int, settings: JoinerSettings) -> None:
+        self.partition, self.settings = partition, settings
+        self.windows = w = Windows.of(settings)
+        self._join, self._bound = w.join, w.out_of_order
+        self._late = w.join + w.late
+        self._click_life = w.join + w.late + w.out_of_order
+        span = self._click_life + w.join + w.far_future
+        step = -(-span // LIFTS_KEPT)
+        self.topics: dict[TopicKind, Topic] = {
+            kind: Topic(w.max_ahead, w.far_future, step) for kind in (IMPRESSIONS, CLICKS)
+        }
+        self._imp, self._clk = self.topics[IMPRESSIONS], self.topics[CLICKS]
+        self.guard = StallGuard(settings)
+        self.counts: Counter[str] = Counter()
+        self.impressions: dict[str, KeptImpression] = {}  # in the order of offsets
+        self.clicks: dict[int, KeptClick] = {}  # in the order of offsets
+        self.seen: dict[tuple[str, str], KeptClick] = {}
+        self.waiting: dict[str, list[KeptClick]] = {}
+        self.pending: list[tuple[int, int, KeptImpression]] = []  # heap: not yet emitted
+        self._emitted: deque[KeptImpression] = deque()  # by event time
+        self._lingering: deque[KeptImpression] = deque()
+        self._orphans: list[tuple[int, int, KeptClick]] = []  # heap: may be waiting
+        self._aging: list[tuple[int, int, KeptClick]] = []  # heap: kept
+        self.emitted_to = BEGIN  # before a restart
+        self.orphaned_to = BEGIN
+        self.bound = Bound(partition, settings.max_pending)
+        self.out: list[Instruction] = []
+
+    @property
+    def watermark(self) -> int:
+        """W: the lower of the two topics' watermarks, in ms."""
+        return min(self._imp.time, self._clk.time) - self._bound
+
+    # ---- reading
+
+    def read(self, kind: TopicKind, offset: int, value: bytes) -> None:
+        """Take one record."""
+        topic = self.topics[kind]
+        if offset < topic.position:
+            raise ValueError(
+                f"{kind}[{self.partition}]: offset {offset} after {topic.position - 1}"
+            )
+        topic.position = offset + 1
+        try:
+            item = self._item(kind, offset, decode_event(value), value)
+        except EventError as error:
+            self._refuse(kind, offset, value, error.reason, error.detail)
+        else:
+            if item is not None:
+                self._offer(kind, topic, item)
+        if topic.replayed_lifts < len(topic.lifts):
+            self._lift(kind, topic.replay_lifts())
+
+    def _offer(self, kind: TopicKind, topic: Topic, item: Item) -> None:
+        if not topic.held and item.ts <= topic.time + topic.max_ahead:
+            self._take(kind, item)
+        else:
+            for held, used in topic.offer(item):
+                self._decided(kind, held, used)
+        self._advance()
+
+    def _item(self, kind: TopicKind, offset: int, event: Event, raw: bytes) -> Item | None:
+        if type(event) is Heartbeat:
+            return Item(offset, event.timestamp, offset, event, raw)
+        if type(event) is (Impression if kind == IMPRESSIONS else Click):
+            if offset >= self.topics[kind].read_to:
+                self.counts[kind] += 1
+            return Item(offset, event.timestamp, event.impression_id, event, raw)
+        self._refuse(kind, offset, raw, "wrong_topic", f"{type(event).__name__} in {kind}")
+        return None
+
+    def _refuse(self, kind: TopicKind, offset: int, raw: bytes, reason: str, detail: str) -> None:
+        """Reject a record that is no event of its topic."""
+        if offset >= self.topics[kind].read_to:
+            self.counts[kind] += 1
+            self._dead_letter(kind, offset, raw, reason, detail)
+
+    def _decided(self, kind: TopicKind, item: Item, used: bool) -> None:
+        if used:
+            self._take(kind, item)
+        elif type(item.event) is not Heartbeat:
+            ahead = f"{item.ts - self.topics[kind].time} ms ahead of its partition"
+            self._reject(kind, item.offset, item.raw, "far_future", ahead)
+
+    def _take(self, kind: TopicKind, item: Item) -> None:
+        topic = self.topics[kind]
+        arrival = topic.time
+        topic.pass_by(item.ts)
+        event = item.event
+        if type(event) is Impression:
+            self._take_impression(event, item, arrival)
+        elif type(event) is Click:
+            self._take_click(event, item, arrival)
+
+    def _reject(self, kind: TopicKind, offset: int, raw: bytes, reason: str, detail: str) -> None:
+        if offset >= self.topics[kind].done_to:
+            self._dead_letter(kind, offset, raw, reason, detail)
+
+    def _dead_letter(
+        self, kind: TopicKind, offset: int, raw: bytes, reason: str, detail: str
+    ) -> None:
+        self.counts[f"{kind}_rejected_{reason}"] += 1
+        self.out.append(DeadLetter(reason, detail, kind, self.partition, offset, raw))
+
+    # ---- impressions
+
+    def _take_impression(self, event: Impression, item: Item, arrival: int) -> None:
+        id, ts = event.impression_id, item.ts
+        if ts + self._join < arrival - self._bound:
+            self._reject(IMPRESSIONS, item.offset, item.raw, "too_late", "its window had closed")
+        elif id in self.impressions:
+            self._reject(IMPRESSIONS, item.offset, item.raw, "duplicate_impression", id)
+        else:
+            kept = KeptImpression(id, ts, item.offset, arrival, item.raw)
+            self.impressions[id] = kept
+            heappush(self.pending, (ts, item.offset, kept))
+            self.guard.expect(ts, event.probability)
+            if id in self.waiting:
+                self._match_waiting(kept)
+
+    def _match_waiting(self, kept: KeptImpression) -> None:
+        unmatched = [click for click in self.waiting.pop(kept.id) if not self._match(kept, click)]
+        if unmatched:
+            self.waiting[kept.id] = unmatched
+
+    # ---- clicks
+
+    def _take_click(self, event: Click, item: Item, arrival: int) -> None:
+        key = (event.impression_id, event.kind)
+        watermark = arrival - self._bound
+        seen = self.seen.get(key)
+        if item.offset >= self._clk.done_to and self.guard.clicked(item.ts):
+            self.out.append(Resumed(self.partition))
+        if item.ts + self._click_life < watermark:
+            self._reject(CLICKS, item.offset, item.raw, "too_late", "its windows had closed")
+        elif seen is not None and watermark <= seen.ts + self._click_life:
+            seen.until = max(seen.until, item.ts)
+            self._reject(CLICKS, item.offset, item.raw, "duplicate_click", event.impression_id)
+        else:
+            kept = KeptClick(*key, item.ts, item.offset, arrival, item.raw)
+            self._keep_click(kept)
+
+    def _keep_click(self, kept: KeptClick) -> None:
+        self.seen[kept.id, kept.kind] = self.clicks[kept.offset] = kept
+        heappush(self._aging, (kept.ts, kept.offset, kept))
+        impression = self.impressions.get(kept.id)
+        if impression is None or not self._match(impression, kept):
+            self.waiting.setdefault(kept.id, []).append(kept)
+            heappush(self._orphans, (kept.ts, kept.offset, kept))
+
+    def _match(self, kept: KeptImpression, click: KeptClick) -> bool:
+        """Join the two if they may be; the answer depends on nothing but the two."""
+        t, c = kept.ts, click.ts
+        click_watermark = click.arrival - self._bound
+        if not t - self._bound <= c <= t + self._late or click_watermark > t + self._late:
+            return False
+        if kept.arrival - self._bound > c + self._join:
+            return False
+        click.waits = False
+        news = click.offset >= self._clk.done_to or kept.offset >= self._imp.done_to
+        if click.kind in kept.kinds:
+            if news:
+                self._dead_letter(CLICKS, click.offset, click.raw, "duplicate_click", click.id)
+        else:
+            on_time = c <= t + self._join and click_watermark <= t + self._join
+            self.counts["clicks_on_time" if on_time else "clicks_late"] += news
+            kept.kinds += (click.kind,)
+            self._label(kept, click, on_time)
+        click.raw = b""
+        return True
+
+    def _label(self, kept: KeptImpression, click: KeptClick, on_time: bool) -> None:
+        if on_time:
+            self._set(kept, click)
+        elif kept.emitted:
+            self._correct(kept, click)
+        else:
+            kept.late = tuple(sorted((*kept.late, click), key=lambda late: late.offset))
+
+    @staticmethod
+    def _set(kept: KeptImpression, click: KeptClick) -> None:
+        if click.kind == "click":
+            kept.click_ts = click.ts
+        else:
+            kept.dismiss_ts = click.ts
+
+    # ---- time
+
+    def _advance(self) -> None:
+        """Do what is due at W, in the order of event time."""
+        watermark = min(self._imp.time, self._clk.time) - self._bound
+        pending, join = self.pending, self._join
+        while pending and pending[0][0] + join < watermark:
+            self._close(heappop(pending)[2])
+        while self._emitted and self._emitted[0].ts + self._late < watermark:
+            self._let_go(self._emitted.popleft())
+        while self._lingering and self._lingering[0].ts + self._late + join < watermark:
+            del self.impressions[self._lingering.popleft().id]
+        impression_watermark = self._imp.time - self._bound
+        while self._orphans and self._orphans[0][0] + join < impression_watermark:
+            self._orphan(heappop(self._orphans)[2])
+        while self._aging and self._aging[0][0] + self._click_life < watermark:
+            self._age(heappop(self._aging)[2])
+        bound = self.bound
+        if bound.paused or max(len(self.impressions), len(self.clicks)) >= bound.limit:
+            clicks_lag = self._clk.time <= self._imp.time
+            self.out += bound.regulate(len(self.impressions), len(self.clicks), clicks_lag)
+
+    def _close(self, kept: KeptImpression) -> None:
+        kept.emitted = True
+        self._emitted.append(kept)
+        if kept.ts + self._join >= self.emitted_to:
+            self.counts["examples"] += 1
+            self._emit(kept, correction=False)
+        for click in kept.late:
+            self._correct(kept, click)
+        kept.late = ()
+
+    def _correct(self, kept: KeptImpression, click: KeptClick) -> None:
+        self._set(kept, click)
+        if click.offset >= self._clk.done_to or kept.ts + self._join >= self.emitted_to:
+            self.counts["corrections"] += 1
+            self._emit(kept, correction=True)
+
+    def _emit(self, kept: KeptImpression, *, correction: bool) -> None:
+        label = int(kept.click_ts is not None)
+        value = encode_example(
+            label,
+            kept.raw,
+            click_timestamp=kept.click_ts,
+            dismiss_timestamp=kept.dismiss_ts,
+            correction=correction,
+        )
+        self.counts["examples_clicked"] += label and not correction
+        self.out.append(EmitExample(self.partition, kept.id, label, correction, value))
+
+    def _let_go(self, kept: KeptImpression) -> None:
+        """Forget an impression; one with clicks keeps its place in the log until they are old.
+
+        Else a restart could read such a click without its impression, as an orphan.
+        """
+        if kept.kinds:
+            kept.raw = b""
+            self._lingering.append(kept)
+        else:
+            del self.impressions[kept.id]
+
+    def _orphan(self, click: KeptClick) -> None:
+        if not click.waits:
+            return
+        click.waits = False
+        others = [other for other in self.waiting.pop(click.id) if other is not click]
+        if others:
+            self.waiting[click.id] = others
+        if not self._is_old(click):
+            self._dead_letter(CLICKS, click.offset, click.raw, "orphan_click", click.id)
+        click.raw = b""
+
+    def _age(self, click: KeptClick) -> None:
+        if click.until + self._click_life >= self.watermark:
+            heappush(self._aging, (click.until, click.offset, click))
+            return
+        del self.clicks[click.offset]
+        if self.seen.get((click.id, click.kind)) is click:
+            del self.seen[click.id, click.kind]
+
+    # ---- idle topics and full memory
+
+    def idle(self, kind: TopicKind) -> None:
+        """Let an idle topic's time follow the other's, unless clicks should have come."""
+        topic, other = (
+            self.topics[kind],
+            self.topics[CLICKS if kind == IMPRESSIONS else IMPRESSIONS],
+        )
+        if not self.caught_up or kind in self.bound.paused or other.time <= topic.time:
+            return
+        watermark = other.time - self._bound
+        if kind == CLICKS and self.guard.is_stall(watermark):
+            self._stall(watermark)
+        elif topic.may_lift(other.time):
+            self._lift(kind, topic.lift(other.time))
+
+    def _stall(self, watermark: int) -> None:
+        if not self.guard.stalled:
+            self.guard.stalled = True
+            expected = self.guard.expected(watermark)
+            self.out.append(Stalled(self.partition, self.guard.last_click, expected))
+
+    def _lift(self, kind: TopicKind, decided: Iterator[tuple[Item, bool]]) -> None:
+        for item, used in decided:
+            self._decided(kind, item, used)
+        self._advance()
+
+    # ---- taking out
+
+    def take_out(self) -> list[Instruction]:
+        """Give the instructions since the last time; in a replay, only those about reading.
+
+        What comes out in a replay would, without a commit, come out again after a crash.
+        """
+        out, self.out = self.out, []
+        if not self.caught_up:
+            self.out = [it for it in out if not isinstance(it, Pause | Unpause | Overfull)]
+            out = [it for it in out if isinstance(it, Pause | Unpause | Overfull)]
+        return out
+
+    # ---- figures
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether nothing is left to be read a second time after a restart."""
+        return self._imp.caught_up and self._clk.caught_up
+
+    def impressions_pending(self) -> int:
+        """Count the impressions in memory that have not come out yet."""
+        kept = sum(1 for _, _, i in self.pending if i.ts + self._join >= self.emitted_to)
+        return kept + self._imp.undecided(Impression)
+
+    def clicks_waiting(self) -> int:
+        """Count the clicks in memory that still wait for their impression."""
+        waits = sum(1 for click in self.clicks.values() if click.waits and not self._is_old(click))
+        return waits + self._clk.undecided(Click)
+
+    def _is_old(self, click: KeptClick) -> bool:
+        """Whether the fate of a click that waits was settled before a restart."""
+        return click.offset < self._clk.done_to and click.ts + self._join < self.orphaned_to

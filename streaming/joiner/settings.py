@@ -1,0 +1,68 @@
+"""What the joiner can be told."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from features.errors import ClicktideError
+
+__all__ = ["JoinerSettings"]
+
+
+class JoinerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How impressions and clicks are joined. All times are event time.
+
+    Parameters
+    ----------
+    join_window_s
+        An impression is labelled when this long after it has passed. Longer: fewer late clicks,
+        staler examples, more memory.
+    out_of_order_s
+        How far behind the newest event of its partition an event may be and still be on time.
+        Longer: labels wait longer. A click may also be dated this much before its impression.
+    late_window_s
+        How long after the join window a click still makes a correction example. Longer: more
+        corrections, more memory, a longer replay after a restart.
+    max_ahead_s
+        An event further ahead of its partition's time than this does not move time by itself;
+        the next event must be ahead too. Shorter: a wrong clock does less harm.
+    far_future_s
+        A lone event further ahead than this is rejected.
+    max_pending
+        Impressions, and as many clicks, kept in memory per partition; reading stops there. It
+        must hold ``join_window_s + late_window_s + out_of_order_s`` of a partition's traffic.
+    stall_false_alarm
+        Chance, per click, that the silence after it is taken for a stall though the served
+        probabilities are right. Smaller: more expected clicks must fail to come.
+    click_delay_s
+        By then at least half of an impression's clicks have come; the stall guard counts half
+        the probability of impressions this old. Longer: it sees a stall later.
+    assumed_probability
+        What the stall guard takes for an impression served without a probability.
+    """
+
+    join_window_s: float = 600.0
+    out_of_order_s: float = 30.0
+    late_window_s: float = 1800.0
+    max_ahead_s: float = 60.0
+    far_future_s: float = 3600.0
+    max_pending: int = 500_000
+    stall_false_alarm: float = 1e-6
+    click_delay_s: float = 60.0
+    assumed_probability: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("join_window_s", "out_of_order_s", "late_window_s", "max_ahead_s"):
+            self._require(name, getattr(self, name) >= 0, "at least 0")
+        self._require("far_future_s", self.far_future_s >= self.max_ahead_s, ">= max_ahead_s")
+        self._require("max_pending", self.max_pending >= 1, "at least 1")
+        self._require("stall_false_alarm", 0 < self.stall_false_alarm < 1, "between 0 and 1")
+        self._require("click_delay_s", self.click_delay_s >= 0, "at least 0")
+        self._require("assumed_probability", 0 <= self.assumed_probability <= 1, "in 0..1")
+
+    def _require(self, name: str, holds: bool, what: str) -> None:
+        if not holds or not math.isfinite(getattr(self, name)):
+            value = getattr(self, name)
+            raise ClicktideError(f"joiner settings, {name}: {value}. Fix: give a number {what}")

@@ -1,0 +1,76 @@
+"""The joiner's invariants, checked against its whole state (slow: for tests)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from streaming.joiner.pair import Pair
+from streaming.joiner.records import CLICKS, IMPRESSIONS
+
+__all__ = ["validate_pair"]
+
+
+def validate_pair(pair: Pair) -> None:
+    """Check one partition.
+
+    Raises
+    ------
+    AssertionError
+        An invariant does not hold; a bug.
+    """
+    _conserves(pair)
+    _is_in_order(pair)
+    _nothing_is_overdue(pair)
+    _clicks_agree(pair)
+
+
+def _require(holds: bool, what: str, *seen: object) -> None:
+    if not holds:
+        raise AssertionError(f"joiner: {what}: {seen}")
+
+
+def _conserves(pair: Pair) -> None:
+    """Impressions in = examples + pending + rejected; clicks in = joined + waiting + rejected."""
+    counts = pair.counts
+    pending = counts["impressions"] - counts["examples"] - _rejected(pair, IMPRESSIONS)
+    joined = counts["clicks_on_time"] + counts["clicks_late"]
+    waiting = counts["clicks"] - joined - _rejected(pair, CLICKS)
+    seen = pair.impressions_pending()
+    _require(seen <= pending, "more impressions pending than came in", seen, pending, counts)
+    if pair.caught_up:
+        _require(seen == pending, "impressions in != out + pending", seen, pending, counts)
+        _require(pair.clicks_waiting() == waiting, "clicks in != out + waiting", waiting, counts)
+
+
+def _rejected(pair: Pair, kind: str) -> int:
+    return sum(n for name, n in pair.counts.items() if name.startswith(f"{kind}_rejected_"))
+
+
+def _is_in_order(pair: Pair) -> None:
+    for kind, kept in ((IMPRESSIONS, pair.impressions.values()), (CLICKS, pair.clicks.values())):
+        offsets = [entry.offset for entry in kept]
+        _require(_rises(offsets), f"{kind} not by offset", offsets)
+        _require(all(o < pair.topics[kind].position for o in offsets), "unread entry", kind)
+
+
+def _rises(numbers: Iterable[int]) -> bool:
+    numbers = list(numbers)
+    return numbers == sorted(set(numbers))
+
+
+def _nothing_is_overdue(pair: Pair) -> None:
+    join, watermark = pair.windows.join, pair.watermark
+    for ts, _, kept in pair.pending:
+        _require(not kept.emitted, "pending, yet emitted", kept.id)
+        _require(ts + join >= watermark, "overdue", kept.id, ts, watermark)
+        _require(pair.impressions.get(kept.id) is kept, "pending, yet not kept", kept.id)
+    waiting = sum(1 for kept in pair.impressions.values() if not kept.emitted)
+    _require(waiting == len(pair.pending), "kept, not emitted, not pending", waiting)
+
+
+def _clicks_agree(pair: Pair) -> None:
+    kept = set(map(id, pair.clicks.values()))
+    for clicks in pair.waiting.values():
+        _require(bool(clicks), "an empty list waits")
+        _require(all(click.waits and id(click) in kept for click in clicks), "a lost click waits")
+    _require(all(id(click) in kept for click in pair.seen.values()), "a lost click is remembered")

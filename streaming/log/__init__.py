@@ -1,0 +1,49 @@
+"""The event log: topics of partitions of records, with transactions.
+
+Two implementations of one interface (``EventLog``): a SQLite file for one machine, and Kafka.
+Which one is meant is a URL (``open_log``), never a code path.
+"""
+
+from streaming.log.base import (
+    Consumer,
+    EventLog,
+    NewRecord,
+    Position,
+    Producer,
+    Record,
+    TopicPartition,
+    TopicSettings,
+    Transaction,
+)
+from streaming.log.errors import (
+    AbortedError,
+    FencedError,
+    LogError,
+    LogSettingsError,
+    LogUnavailableError,
+    OffsetError,
+    RebalancedError,
+    TopicError,
+)
+from streaming.log.opening import open_log
+
+__all__ = [
+    "AbortedError",
+    "Consumer",
+    "EventLog",
+    "FencedError",
+    "LogError",
+    "LogSettingsError",
+    "LogUnavailableError",
+    "NewRecord",
+    "OffsetError",
+    "Position",
+    "Producer",
+    "RebalancedError",
+    "Record",
+    "TopicError",
+    "TopicPartition",
+    "TopicSettings",
+    "Transaction",
+    "open_log",
+]

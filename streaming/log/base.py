@@ -1,0 +1,318 @@
+"""The one interface of the event log: what a joiner, a counter process or a trainer needs.
+
+Read, make a step, and in one transaction append what came of it and commit how far was read::
+
+    with producer.transaction() as tx:
+        tx.append("examples", [NewRecord(key=b"id", value=b"...")])
+        tx.commit(consumer, {TopicPartition("clicks", 0): Position(8, "watermark=...")})
+
+Either all of it is visible afterwards or nothing is.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
+
+__all__ = [
+    "Consumer",
+    "EventLog",
+    "Headers",
+    "NewRecord",
+    "Position",
+    "Producer",
+    "Record",
+    "TopicPartition",
+    "TopicSettings",
+    "Transaction",
+]
+
+Headers = tuple[tuple[str, bytes], ...]
+Listener = Callable[["frozenset[TopicPartition]"], None]
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic: the unit of order."""
+
+    topic: str
+    partition: int
+
+
+class Position(NamedTuple):
+    """How far a group has read a partition.
+
+    Parameters
+    ----------
+    offset
+        The next offset to read (one past the last one done with).
+    metadata
+        Any text (Kafka's default limit is 4,096 bytes), such as an emitted watermark.
+    """
+
+    offset: int
+    metadata: str = ""
+
+
+class Record(NamedTuple):
+    """One event as it stands in the log.
+
+    Parameters
+    ----------
+    topic, partition, offset
+        Its place. Offsets grow within a partition; there may be gaps.
+    timestamp_ms
+        When the log took it (Unix time); event time is in the value.
+    key, value
+        Bytes, as appended.
+    headers
+        Name and bytes, in order.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes
+    headers: Headers = ()
+
+
+class NewRecord(NamedTuple):
+    """One event to append.
+
+    Parameters
+    ----------
+    key
+        Chooses the partition (Kafka's own murmur2, so that any Kafka client agrees), unless
+        one is stated.
+    value
+        The event.
+    partition
+        Where to put it; needed when there is no key.
+    headers
+        Name and bytes, in order.
+    """
+
+    key: bytes | None
+    value: bytes
+    partition: int | None = None
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSettings:
+    """A topic to create.
+
+    Parameters
+    ----------
+    name
+        Letters, digits, dot, underscore and hyphen.
+    partitions
+        At least 1. More allow more processes in a group; fixed from then on, for the keys'
+        partitions would move.
+    retention_ms
+        How long a record is kept at least, by the time the log took it. None: for ever.
+    retention_records
+        How many records of a partition are kept at least. Embedded log only (Kafka counts
+        bytes, not records, and keeps all that age allows). None: no bound.
+    """
+
+    name: str
+    partitions: int = 1
+    retention_ms: int | None = None
+    retention_records: int | None = None
+
+
+class _Closing(ABC):
+    """``with`` closes."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what is held; a second call does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Consumer(_Closing):
+    """A member of a group, reading the partitions that fell to it, each from its position.
+
+    A partition starts at the group's committed position, or at its first record when there is
+    none. Range assignment: partition i of every topic goes to the same member, if the topics
+    have equally many partitions.
+    """
+
+    group: str
+
+    @abstractmethod
+    def poll(self, max_records: int = 1000, wait_s: float = 0.0) -> list[Record]:
+        """The next records of the assigned partitions, in order within each partition.
+
+        Rebalances happen inside this call: ``on_revoked`` with the partitions given up, then
+        ``on_assigned`` with all partitions now held.
+
+        Parameters
+        ----------
+        max_records
+            At most so many.
+        wait_s
+            How long to wait when there is none; then an empty list.
+
+        Raises
+        ------
+        OffsetError
+            Retention has removed what was to be read next.
+        LogUnavailableError
+            The log cannot be reached.
+        """
+
+    @abstractmethod
+    def assignment(self) -> frozenset[TopicPartition]:
+        """The partitions held now."""
+
+    @abstractmethod
+    def position(self, at: TopicPartition) -> int:
+        """The next offset that ``poll`` gives of an assigned partition."""
+
+    @abstractmethod
+    def seek(self, at: TopicPartition, offset: int) -> None:
+        """Go on reading an assigned partition from an offset (allowed in ``on_assigned``)."""
+
+    @abstractmethod
+    def pause(self, partitions: Collection[TopicPartition]) -> None:
+        """Give nothing of these assigned partitions until resumed; membership is kept."""
+
+    @abstractmethod
+    def resume(self, partitions: Collection[TopicPartition]) -> None:
+        """Undo ``pause``."""
+
+
+class Transaction(Protocol):
+    """What is written together."""
+
+    def append(self, topic: str, records: Iterable[NewRecord]) -> None:
+        """Append records, in order, to their partitions.
+
+        Raises
+        ------
+        TopicError
+            No such topic or partition, or a record with neither key nor partition.
+        """
+
+    def commit(
+        self, consumer: Consumer | str, positions: Mapping[TopicPartition, Position]
+    ) -> None:
+        """Commit a group's positions when (and only when) the transaction does.
+
+        Parameters
+        ----------
+        consumer
+            The member that has read; a stale member is refused. The group's name alone skips
+            that check (for readers that assign partitions themselves).
+        positions
+            Position by partition.
+        """
+
+
+class Producer(_Closing):
+    """The one writer under a transactional id; a newer one of the same id fences this one."""
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """All that is written in the ``with`` block, or, if it raises, nothing.
+
+        Raises
+        ------
+        FencedError
+            A newer producer of this transactional id exists.
+        RebalancedError
+            The committing consumer is no longer a current member of its group.
+        AbortedError
+            The log refused it for another reason.
+        LogUnavailableError
+            No answer in time; the outcome is unknown.
+        """
+
+
+class EventLog(_Closing):
+    """Topics of partitions of records, with transactions. A handle belongs to one thread."""
+
+    @abstractmethod
+    def create_topics(self, topics: Sequence[TopicSettings]) -> None:
+        """Create the topics that do not exist yet.
+
+        Raises
+        ------
+        TopicError
+            A topic exists with another number of partitions.
+        """
+
+    @abstractmethod
+    def topics(self) -> dict[str, int]:
+        """Number of partitions by topic."""
+
+    @abstractmethod
+    def start_offsets(self, topic: str) -> list[int]:
+        """Offset of the oldest record kept, by partition."""
+
+    @abstractmethod
+    def end_offsets(self, topic: str) -> list[int]:
+        """Offset that comes after the last visible record, by partition (lag = end - position)."""
+
+    @abstractmethod
+    def committed(self, group: str, at: TopicPartition) -> Position | None:
+        """The group's committed position of a partition, None if it has none."""
+
+    @abstractmethod
+    def read(self, at: TopicPartition, offset: int, max_records: int = 1000) -> list[Record]:
+        """Committed records of one partition from an offset on; empty at the end.
+
+        Raises
+        ------
+        OffsetError
+            The offset is before the first record kept or past the end.
+        """
+
+    @abstractmethod
+    def producer(self, transactional_id: str) -> Producer:
+        """A writer; every earlier one of this id is fenced from now on."""
+
+    @abstractmethod
+    def consumer(
+        self,
+        group: str,
+        topics: Sequence[str],
+        *,
+        instance: str | None = None,
+        on_assigned: Listener = lambda _: None,
+        on_revoked: Listener = lambda _: None,
+    ) -> Consumer:
+        """Join a group that shares the partitions of some topics.
+
+        Parameters
+        ----------
+        group
+            Name of the group; every member reads the same topics.
+        topics
+            What to read.
+        instance
+            A name that this member keeps over restarts: the restarted process takes its own
+            place at once, and what is left of the former one is refused. None: an unnamed
+            member, whose partitions pass on when its session lapses.
+        on_assigned
+            Called in ``poll`` with all partitions held after a rebalance; may ``seek``.
+        on_revoked
+            Called in ``poll`` before partitions are given up: drop what is pending of them.
+        """

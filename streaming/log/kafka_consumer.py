@@ -1,0 +1,178 @@
+"""Reading from Kafka as a member of a group.
+
+kafka-python sends the heartbeats from its own I/O thread, so a caller that learns for a while
+between two polls keeps its place for ``max_poll_interval_s``; no polling thread is needed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from streaming.log.base import Consumer, Listener, Record, TopicPartition
+from streaming.log.errors import RebalancedError
+from streaming.log.kafka_client import (
+    ConsumerGroupMetadata,
+    ConsumerRebalanceListener,
+    KafkaConsumer,
+    KafkaError,
+    KafkaPartition,
+    RangePartitionAssignor,
+    errors,
+)
+from streaming.log.kafka_errors import translated
+from streaming.log.settings import KafkaSettings
+
+__all__ = ["KafkaLogConsumer", "reader_options", "records_of"]
+
+
+def reader_options(settings: KafkaSettings) -> dict[str, Any]:
+    """What every reading client is given: committed records only, and no silent jumps."""
+    return settings.connection() | {
+        "isolation_level": "read_committed",
+        "enable_auto_commit": False,
+        "auto_offset_reset": "none",
+        "allow_auto_create_topics": False,
+        "fetch_max_wait_ms": 50,
+        "metrics_enabled": False,
+        "max_partition_fetch_bytes": 4 << 20,
+    }
+
+
+def records_of(fetched: dict[KafkaPartition, list[Any]]) -> list[Record]:
+    """Records as ours, in order within each partition."""
+    return [
+        Record(topic, partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers))
+        for (topic, partition), records in fetched.items()
+        for r in records
+    ]
+
+
+class KafkaLogConsumer(Consumer):
+    """See ``Consumer``."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        group: str,
+        topics: Sequence[str],
+        instance: str | None,
+        on_assigned: Listener,
+        on_revoked: Listener,
+    ) -> None:
+        self.group = group
+        session_ms = int(settings.session_timeout_s * 1000)
+        self._kafka = KafkaConsumer(
+            **reader_options(settings),
+            group_id=group,
+            group_instance_id=instance,
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=session_ms // 5,
+            max_poll_interval_ms=int(settings.max_poll_interval_s * 1000),
+            partition_assignment_strategy=[RangePartitionAssignor],
+        )
+        self._on_assigned, self._on_revoked = on_assigned, on_revoked
+        self._held: frozenset[TopicPartition] = frozenset()
+        self._changed = threading.Event()
+        self._kafka.subscribe(list(topics), listener=_Rebalanced(self._kafka, self._changed))
+        # kafka-python 3.0.12 may join before it knows the topics, and then keep an empty share.
+        for topic in topics:
+            self._kafka.partitions_for_topic(topic)
+
+    def close(self) -> None:
+        """See ``Consumer``."""
+        self._kafka.close(autocommit=False)
+
+    def group_metadata(self) -> ConsumerGroupMetadata:
+        """The membership under which positions are committed.
+
+        Raises
+        ------
+        RebalancedError
+            There is none (Kafka would take a commit without one, if the group is empty).
+        """
+        found = self._kafka.group_metadata()
+        if found.generation_id < 0:
+            fix = "poll, and go on from what is assigned then"
+            raise RebalancedError(f"group {self.group!r}: not a member any more. Fix: {fix}")
+        return found
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        """See ``Consumer``."""
+        return self._held
+
+    def position(self, at: TopicPartition) -> int:
+        """See ``Consumer``."""
+        return int(self._kafka.position(KafkaPartition(*at)))
+
+    def seek(self, at: TopicPartition, offset: int) -> None:
+        """See ``Consumer``."""
+        self._kafka.seek(KafkaPartition(*at), offset)
+
+    def pause(self, partitions: Collection[TopicPartition]) -> None:
+        """See ``Consumer``."""
+        self._kafka.pause(*(KafkaPartition(*at) for at in self._held & set(partitions)))
+
+    def resume(self, partitions: Collection[TopicPartition]) -> None:
+        """See ``Consumer``."""
+        self._kafka.resume(*(KafkaPartition(*at) for at in self._held & set(partitions)))
+
+    def poll(self, max_records: int = 1000, wait_s: float = 0.0) -> list[Record]:
+        """See ``Consumer``."""
+        end = time.monotonic() + wait_s
+        try:
+            while True:
+                records = self._poll_once(max_records, max(0.0, end - time.monotonic()))
+                if records or time.monotonic() >= end:
+                    return records
+        except KafkaError as error:
+            raise translated(f"group {self.group!r}", error) from error
+
+    def _poll_once(self, max_records: int, wait_s: float) -> list[Record]:
+        try:
+            fetched = self._kafka.poll(int(wait_s * 1000), max_records)
+        except errors.NoOffsetForPartitionError:
+            self._place()
+            return []
+        if self._changed.is_set():
+            self._rebalanced()
+            return []
+        return records_of(fetched)
+
+    def _rebalanced(self) -> None:
+        self._changed.clear()
+        former = self._held
+        if former:
+            self._on_revoked(former)
+        self._held = frozenset(TopicPartition(*at) for at in self._kafka.assignment())
+        self._place()
+        if former or self._held:  # a first join, before the topics are known, gives nothing
+            self._on_assigned(self._held)
+        self._kafka.resume(*self._kafka.assignment())
+
+    def _place(self) -> None:
+        """Begin at their start the partitions of which the group has no position."""
+        for at in self._kafka.assignment():
+            if self._kafka.committed(at) is None:
+                self._kafka.seek(at, self._kafka.beginning_offsets([at])[at])
+
+
+class _Rebalanced(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Notes a rebalance, from kafka-python's I/O thread, and stops reading until it is handled.
+
+    The caller's callbacks run later, in its own ``poll``. That is early enough: it has no
+    transaction open then, and a former member's commit is refused by its generation.
+    """
+
+    def __init__(self, kafka: KafkaConsumer, changed: threading.Event) -> None:
+        self._kafka, self._changed = kafka, changed
+
+    def on_partitions_revoked(self, revoked: set[KafkaPartition]) -> None:
+        """Wait for what is assigned instead: until then nothing is read."""
+
+    def on_partitions_assigned(self, assigned: set[KafkaPartition]) -> None:
+        """Hold back what falls to us until the caller knows."""
+        self._kafka.pause(*self._kafka.assignment())
+        self._changed.set()

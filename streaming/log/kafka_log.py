@@ -1,0 +1,189 @@
+"""The event log on Kafka 4, through kafka-python.
+
+``acks=all``, idempotent and transactional; readers see committed records only. Topics that we
+create stamp records with the time the broker took them (``LogAppendTime``): so retention counts
+from then, also for an old log that is replayed, and no record is refused for its event time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from streaming.log.base import (
+    EventLog,
+    Listener,
+    Position,
+    Record,
+    TopicPartition,
+    TopicSettings,
+)
+from streaming.log.errors import OffsetError
+from streaming.log.kafka_client import (
+    IsolationLevel,
+    KafkaAdminClient,
+    KafkaConsumer,
+    KafkaError,
+    KafkaPartition,
+    OffsetSpec,
+    errors,
+)
+from streaming.log.kafka_consumer import KafkaLogConsumer, reader_options, records_of
+from streaming.log.kafka_errors import retried, translated
+from streaming.log.kafka_producer import MAX_MESSAGE_BYTES, KafkaLogProducer
+from streaming.log.routing import check_differs, no_partition, no_topic
+from streaming.log.settings import KafkaSettings
+
+__all__ = ["KafkaLog"]
+
+T = TypeVar("T")
+
+
+class KafkaLog(EventLog):
+    """An event log on a Kafka cluster.
+
+    Parameters
+    ----------
+    settings
+        Where it is and how to talk to it.
+
+    Raises
+    ------
+    LogUnavailableError
+        No broker answers within ``timeout_s``.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self.settings = settings
+        self._counts: dict[str, int] = {}
+        self._readers: dict[str, KafkaConsumer] = {}
+        self._admin = self._retried("connect", lambda: KafkaAdminClient(**settings.connection()))
+
+    def _retried(self, what: str, call: Callable[[], T]) -> T:
+        return retried(f"{self.settings!r}: {what}", call, self.settings.timeout_s)
+
+    def close(self) -> None:
+        """See ``EventLog``."""
+        for reader in self._readers.values():
+            reader.close(autocommit=False)
+        self._readers.clear()
+        self._admin.close()
+
+    def create_topics(self, topics: Sequence[TopicSettings]) -> None:
+        """See ``EventLog``."""
+        existing = self.topics()
+        for topic in topics:
+            if topic.name in existing:
+                check_differs(topic, existing[topic.name])
+            else:
+                self._retried(f"create {topic.name!r}", lambda topic=topic: self._create(topic))  # type: ignore[misc]
+
+    def _create(self, topic: TopicSettings) -> None:
+        retention_ms = -1 if topic.retention_ms is None else topic.retention_ms
+        configs = {
+            "retention.ms": str(retention_ms),
+            "retention.bytes": "-1",
+            "cleanup.policy": "delete",
+            "message.timestamp.type": "LogAppendTime",
+            "max.message.bytes": str(MAX_MESSAGE_BYTES),
+        }
+        wanted = {
+            "num_partitions": topic.partitions,
+            "replication_factor": self.settings.replication,
+            "configs": configs,
+        }
+        try:
+            self._admin.create_topics({topic.name: wanted}, wait_for_metadata=True)
+        except errors.TopicAlreadyExistsError:  # by another process, or a lost answer
+            check_differs(topic, self.partitions(topic.name))
+
+    def topics(self) -> dict[str, int]:
+        """See ``EventLog``."""
+        described = self._retried("list topics", lambda: self._admin.describe_topics())
+        return {t["name"]: len(t["partitions"]) for t in described if not t["is_internal"]}
+
+    def partitions(self, topic: str) -> int:
+        """Number of partitions of a topic; constant, so kept."""
+        if topic not in self._counts:
+            self._counts |= self.topics()
+        if topic not in self._counts:
+            raise no_topic(topic, self._counts)
+        return self._counts[topic]
+
+    def start_offsets(self, topic: str) -> list[int]:
+        """See ``EventLog``."""
+        return self._offsets(topic, OffsetSpec.EARLIEST)
+
+    def end_offsets(self, topic: str) -> list[int]:
+        """See ``EventLog``."""
+        return self._offsets(topic, OffsetSpec.LATEST)
+
+    def _offsets(self, topic: str, spec: OffsetSpec) -> list[int]:
+        wanted = {KafkaPartition(topic, p): spec for p in range(self.partitions(topic))}
+        found = self._retried(
+            f"offsets of {topic!r}",
+            lambda: self._admin.list_partition_offsets(wanted, IsolationLevel.READ_COMMITTED),
+        )
+        return [found[at].offset for at in wanted]
+
+    def committed(self, group: str, at: TopicPartition) -> Position | None:
+        """See ``EventLog``."""
+        reader = self._reader(f"group {group}", group)
+        found = self._retried(
+            f"position of group {group!r}",
+            lambda: reader.committed(KafkaPartition(*at), metadata=True),
+        )
+        return None if found is None else Position(found.offset, found.metadata or "")
+
+    def _reader(self, name: str, group: str | None) -> KafkaConsumer:
+        """A client that reads or looks up, kept for the next time; it joins no group."""
+        if name not in self._readers:
+            options = reader_options(self.settings)
+            self._readers[name] = self._retried(
+                "connect", lambda: KafkaConsumer(**options, group_id=group)
+            )
+        return self._readers[name]
+
+    def read(self, at: TopicPartition, offset: int, max_records: int = 1000) -> list[Record]:
+        """See ``EventLog``."""
+        reader, partition = self._placed(at, offset)
+        end = self.end_offsets(at.topic)[at.partition]
+        if offset > end:
+            raise OffsetError(f"{at}: offset {offset} is past the end {end}. Fix: read from there")
+        try:
+            while reader.position(partition) < end:
+                if records := records_of(reader.poll(100, max_records)):
+                    return records
+        except KafkaError as error:
+            raise translated(f"read {at.topic}-{at.partition}", error) from error
+        return []
+
+    def _placed(self, at: TopicPartition, offset: int) -> tuple[KafkaConsumer, KafkaPartition]:
+        """The partition's reader, which goes on fetching where the last read ended."""
+        if not 0 <= at.partition < self.partitions(at.topic):
+            raise no_partition(at, self.partitions(at.topic))
+        reader, partition = self._reader(f"partition {at}", None), KafkaPartition(*at)
+        if not reader.assignment():
+            reader.assign([partition])
+            reader.seek(partition, offset)
+        elif reader.position(partition) != offset:
+            reader.seek(partition, offset)
+        return reader, partition
+
+    def producer(self, transactional_id: str) -> KafkaLogProducer:
+        """See ``EventLog``."""
+        return KafkaLogProducer(self, transactional_id)
+
+    def consumer(
+        self,
+        group: str,
+        topics: Sequence[str],
+        *,
+        instance: str | None = None,
+        on_assigned: Listener = lambda _: None,
+        on_revoked: Listener = lambda _: None,
+    ) -> KafkaLogConsumer:
+        """See ``EventLog``."""
+        for topic in topics:
+            self.partitions(topic)
+        return KafkaLogConsumer(self.settings, group, topics, instance, on_assigned, on_revoked)

@@ -1,0 +1,255 @@
+"""Real Kafka brokers on loopback for tests, from Maven Central; also a script.
+
+``python tests/kafka/broker.py --brokers 3`` prints the bootstrap servers and runs until Ctrl-C.
+It needs Java 17+ and Maven; the jars go to ``~/.cache/clicktide/kafka/VERSION`` once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["BrokerError", "Cluster", "start_broker"]
+
+POM = Path(__file__).with_name("pom.xml")
+LOOPBACK = "127.0.0.1"
+# Loopback brokers live for minutes: start fast rather than run fast, and stay small.
+JAVA_FLAGS = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+
+
+class BrokerError(RuntimeError):
+    """No broker: no Java, no Maven, no jars, or it did not start."""
+
+
+def jars() -> Path:
+    """The folder with the broker's jars, filled by Maven the first time."""
+    version = re.search("<kafka.version>(.+)</kafka.version>", POM.read_text())[1]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clicktide/kafka"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{version}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (cache / version).is_dir():
+            _copy_jars(cache / version)
+    return cache / version
+
+
+def _copy_jars(folder: Path) -> None:
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    goal = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
+    _run([_tool("mvn"), "-q", "-B", "-f", str(POM), *goal, f"-DoutputDirectory={partial}"])
+    partial.rename(folder)
+
+
+def _tool(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise BrokerError(f"{name} is not on the PATH. Fix: install a JDK 17+ and Maven")
+    return path
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BrokerError(f"{command[0]} failed: {(done.stdout + done.stderr)[-2000:]}")
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server((LOOPBACK, 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+@dataclass
+class Cluster:
+    """Running brokers. ``bootstrap`` is ``host:port[,host:port]``."""
+
+    folder: Path
+    ports: list[int]
+    voters: str
+    processes: list[subprocess.Popen | None]
+    said: dict[int, int] = field(default_factory=dict)  # length of a broker's log at its start
+
+    @property
+    def bootstrap(self) -> str:
+        return ",".join(f"{LOOPBACK}:{port}" for port in self.ports)
+
+    def start(self, node: int) -> None:
+        """Start broker ``node`` (0-based), fresh or after ``kill``; returns once it answers."""
+        self.launch(node)
+        self.wait_ready(node)
+
+    def launch(self, node: int) -> None:
+        """Start a broker without waiting for it."""
+        with (self.folder / f"{node}.log").open("ab") as out:
+            self.said[node] = out.tell()
+            self.processes[node] = subprocess.Popen(
+                [*_java(self.folder), "kafka.Kafka", str(self.folder / f"{node}.properties")],
+                stdout=out,
+                stderr=out,
+                start_new_session=True,  # Ctrl-C is for us to pass on, in order
+            )
+
+    def wait_ready(self, node: int, within_s: float = 60) -> None:
+        """Wait until the broker says that it has started and its port answers."""
+        process, end = self.processes[node], time.monotonic() + within_s
+        while time.monotonic() < end:
+            if process.poll() is not None:
+                break
+            if "Kafka Server started" in self._log(node) and _answers(self.ports[node]):
+                return
+            time.sleep(0.05)
+        raise BrokerError(f"broker {node} did not start: {self._log(node)[-2000:]}")
+
+    def _log(self, node: int) -> str:
+        return (self.folder / f"{node}.log").read_bytes()[self.said[node] :].decode()
+
+    def kill(self, node: int) -> None:
+        """End a broker with kill -9."""
+        self.processes[node].kill()
+        self.processes[node].wait()
+
+    def stop(self) -> None:
+        """Stop all brokers and remove their data."""
+        running = [p for p in self.processes if p is not None and p.poll() is None]
+        for process in running:
+            process.terminate()
+        for process in running:
+            _wait_or_kill(process)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _wait_or_kill(process: subprocess.Popen, within_s: float = 10) -> None:
+    try:
+        process.wait(within_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection((LOOPBACK, port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _java(folder: Path) -> list[str]:
+    logging = f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}"
+    return [_tool("java"), *JAVA_FLAGS, logging, "-cp", f"{jars()}/*"]
+
+
+LOGGING = """\
+appender.out.type = Console
+appender.out.name = out
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d %p %c{1} %m%n
+rootLogger.level = warn
+rootLogger.appenderRef.out.ref = out
+logger.server.name = kafka.server
+logger.server.level = info
+"""
+
+
+def _properties(folder: Path, node: int, brokers: int, ports: list[int], voters: str) -> str:
+    quorum = min(2, brokers)
+    return f"""\
+node.id={node + 1}
+process.roles=broker,controller
+controller.quorum.voters={voters}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://{LOOPBACK}:{ports[node]},CONTROLLER://{LOOPBACK}:{ports[brokers + node]}
+advertised.listeners=PLAINTEXT://{LOOPBACK}:{ports[node]}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={folder / f"{node}-data"}
+default.replication.factor={brokers}
+min.insync.replicas={quorum}
+offsets.topic.replication.factor={brokers}
+offsets.topic.num.partitions=3
+transaction.state.log.replication.factor={brokers}
+transaction.state.log.min.isr={quorum}
+transaction.state.log.num.partitions=3
+auto.create.topics.enable=false
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+controlled.shutdown.enable={"true" if brokers > 1 else "false"}
+"""
+
+
+def start_broker(n: int = 1, tries: int = 3) -> Cluster:
+    """Format and start n brokers (each also a controller) on free loopback ports.
+
+    Raises
+    ------
+    BrokerError
+        With the reason, when they could not be had.
+    """
+    jars()  # without them, another try is no use
+    for left in reversed(range(tries)):
+        try:
+            return _start(n)
+        except BrokerError:  # a port that was free may be taken when the broker binds it
+            if not left:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _start(n: int) -> Cluster:
+    folder = Path(tempfile.mkdtemp(prefix="clicktide-kafka-"))
+    ports = _free_ports(2 * n)
+    voters = ",".join(f"{i + 1}@{LOOPBACK}:{ports[n + i]}" for i in range(n))
+    cluster = Cluster(folder, ports[:n], voters, [None] * n)
+    try:
+        (folder / "log4j2.properties").write_text(LOGGING)
+        identity = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        for node in range(n):
+            config = folder / f"{node}.properties"
+            config.write_text(_properties(folder, node, n, ports, voters))
+            format_it = ["kafka.tools.StorageTool", "format", "-t", identity, "-c", str(config)]
+            _run([*_java(folder), *format_it])
+            cluster.launch(node)
+        for node in range(n):
+            cluster.wait_ready(node)
+    except BaseException:
+        cluster.stop()
+        raise
+    return cluster
+
+
+def main() -> None:
+    """Run brokers until Ctrl-C."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--brokers", type=int, choices=(1, 3), default=1)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with start_broker(parser.parse_args().brokers) as cluster:
+        print(cluster.bootstrap, flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Laws 1, 5 and 6: the joiner loses nothing, repeats nothing and knows no clock."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.events import Example, decode_event
+from streaming.joiner import (
+    CLICKS,
+    IMPRESSIONS,
+    DeadLetter,
+    EmitExample,
+    Idle,
+    Joiner,
+    JoinerSettings,
+    Record,
+    TopicKind,
+)
+
+JOIN, LATE, BOUND = 20_000, 30_000, 5_000
+SETTINGS = JoinerSettings(
+    join_window_s=20, late_window_s=30, out_of_order_s=5, max_ahead_s=8, far_future_s=600
+)
+START = 1_736_121_600_000
+OTHER: dict[TopicKind, TopicKind] = {IMPRESSIONS: CLICKS, CLICKS: IMPRESSIONS}
+Log = dict[TopicKind, list[tuple[int, bytes]]]  # (arrival, value) by offset
+
+
+def event(name: str, ts: int, **more: object) -> bytes:
+    return json.dumps({"v": 1, "type": name, "timestamp": ts, **more}).encode()
+
+
+def random_log(rng: Random, size: int, gap_ms: int) -> Log:
+    """Impressions and clicks with copies, reordering within the bound, orphans and garbage."""
+    log: Log = {IMPRESSIONS: [], CLICKS: []}
+
+    def send(topic: TopicKind, ts: int, value: bytes) -> None:
+        for _ in range(1 + (rng.random() < 0.05)):
+            log[topic].append((ts + rng.randrange(BOUND + 1), value))
+        if rng.random() < 0.02:
+            log[topic].append((ts, rng.choice([b"{", b"[]", value[:-1], event("impression", 5)])))
+        if rng.random() < 0.02:
+            far = ts + rng.choice([10**7, 10**10])
+            name = "impression" if topic == IMPRESSIONS else "click"
+            log[topic].append((ts, event(name, far, impression_id="far")))
+
+    ts = START
+    for n in range(size):
+        ts += rng.randrange(2 * gap_ms)
+        send(IMPRESSIONS, ts, event("impression", ts, impression_id=f"i{n}", probability=0.5))
+        for kind in ("click", "dismiss"):
+            while rng.random() < 0.3:
+                at = ts + rng.choice([0, -BOUND, JOIN, rng.randrange(JOIN + LATE), JOIN + LATE])
+                id = f"i{n}" if rng.random() < 0.9 else f"none{n}"
+                send(CLICKS, at, event("click", at, impression_id=id, kind=kind))
+    for topic in log:
+        log[topic].sort(key=lambda sent: sent[0])
+        end = max([ts, *(at for at, _ in log[topic])]) + 500_000
+        log[topic] += [(end, event("heartbeat", end))] * 2
+    return log
+
+
+def brute_force(log: Log) -> set[tuple[str, int, int | None, int | None, bool]]:
+    """Join the two logs whole: first copies, then each impression against all its clicks."""
+
+    def first_copies(topic: TopicKind, name: str) -> dict[tuple[str, str], int]:
+        found: dict[tuple[str, str], int] = {}
+        for _, value in log[topic]:
+            try:
+                sent = json.loads(value)
+            except ValueError:
+                continue
+            if isinstance(sent, dict) and sent["type"] == name and "impression_id" in sent:
+                key = sent["impression_id"], sent.get("kind", "")
+                if key[0] != "far":
+                    found.setdefault(key, sent["timestamp"])
+        return found
+
+    clicks = first_copies(CLICKS, "click")
+    order = list(clicks)
+    examples = set()
+    for (id, _), ts in first_copies(IMPRESSIONS, "impression").items():
+        mine = sorted((k for k in clicks if k[0] == id), key=order.index)
+        joined = [k for k in mine if ts - BOUND <= clicks[k] <= ts + JOIN + LATE]
+        outcome: dict[str, int] = {k[1]: clicks[k] for k in joined if clicks[k] <= ts + JOIN}
+        for late in [None, *(k for k in joined if clicks[k] > ts + JOIN)]:
+            if late:
+                outcome[late[1]] = clicks[late]
+            click, dismiss = outcome.get("click"), outcome.get("dismiss")
+            examples.add((id, int(click is not None), click, dismiss, late is not None))
+    return examples
+
+
+@dataclass
+class Outcome:
+    examples: list[tuple[str, int, int | None, int | None, bool]] = field(default_factory=list)
+    rejected: list[tuple[str, str, int]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def take(self, out: list[object]) -> None:
+        for it in out:
+            if isinstance(it, EmitExample):
+                e = decode_event(it.value)
+                assert isinstance(e, Example)
+                id = e.impression.impression_id
+                times = e.click_timestamp, e.dismiss_timestamp
+                self.examples.append((id, e.label, *times, e.correction))
+            elif isinstance(it, DeadLetter):
+                self.rejected.append((it.reason, it.topic, it.offset))
+
+
+def run(log: Log, rng: Random, *, crashes: float, idle: float) -> Outcome:
+    """Read the log in a random interleaving; crash at random after random commits."""
+    outcome, uncommitted = Outcome(), list[object]()
+    joiner, position = Joiner(SETTINGS), {IMPRESSIONS: 0, CLICKS: 0}
+    joiner.assign(0)
+    committed = {(c.topic, c.partition): c for c in joiner.commits()}
+    now = START
+    while any(position[topic] < len(log[topic]) for topic in log):
+        topic: TopicKind = rng.choice([IMPRESSIONS, CLICKS])
+        if position[topic] < len(log[topic]) and log[topic][position[topic]][0] <= now:
+            value = log[topic][position[topic]][1]
+            uncommitted += joiner.step(Record(topic, 0, position[topic], value))
+            position[topic] += 1
+        elif rng.random() < idle:
+            uncommitted += joiner.step(Idle(topic, 0))
+        else:
+            rest = [log[t][position[t]][0] for t in log if position[t] < len(log[t])]
+            now = max(now, min(rest))
+        joiner.validate()
+        if rng.random() < 0.2 and (commits := joiner.commits()):
+            outcome.take(uncommitted)
+            uncommitted = []
+            assert all(len(c.metadata) < 4096 for c in commits)
+            committed = {(c.topic, c.partition): c for c in commits}
+        if rng.random() < crashes:
+            uncommitted = []
+            metadata = {key: commit.metadata for key, commit in committed.items()}
+            joiner = Joiner.resume(SETTINGS, metadata)
+            joiner.validate()
+            position = {c.topic: c.offset for c in committed.values()}
+    outcome.take(uncommitted)
+    outcome.counts = joiner.counts()
+    assert joiner.pending() == 0
+    return outcome
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    size=st.integers(1, 40),
+    gap_ms=st.sampled_from([200, 1000, 4000, 30_000]),
+)
+def test_any_crashes_and_interleavings_give_the_examples_of_a_brute_force_join(
+    seed: int, size: int, gap_ms: int
+) -> None:
+    log = random_log(Random(seed), size, gap_ms)
+    unbroken = run(log, Random(seed), crashes=0, idle=0)
+    broken = run(log, Random(seed + 1), crashes=2 / sum(map(len, log.values())), idle=0.5)
+    assert set(unbroken.examples) == brute_force(log)
+    assert len(set(unbroken.examples)) == len(unbroken.examples)
+    assert sorted(broken.examples, key=repr) == sorted(unbroken.examples, key=repr)
+    assert sorted(broken.rejected) == sorted(unbroken.rejected)
+    assert broken.counts == unbroken.counts
+    firsts = [[e for e in run.examples if not e[-1]] for run in (unbroken, broken)]
+    assert firsts[0] == firsts[1]

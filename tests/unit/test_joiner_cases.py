@@ -1,0 +1,381 @@
+"""The joiner's decisions as a table: each case after one sentence naming its boundary."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import pytest
+
+from features.errors import ClicktideError
+from features.events import Example, decode_event
+from streaming.joiner import (
+    CLICKS,
+    IMPRESSIONS,
+    DeadLetter,
+    EmitExample,
+    Idle,
+    Instruction,
+    Joiner,
+    JoinerSettings,
+    Overfull,
+    Pause,
+    Record,
+    Resumed,
+    Stalled,
+    TopicKind,
+    Unpause,
+)
+
+START = 1_736_121_600_000
+SETTINGS = JoinerSettings(
+    join_window_s=10, late_window_s=20, out_of_order_s=2, max_ahead_s=100, far_future_s=1000
+)
+Event = tuple[str, str, float]  # kind, id, seconds after START
+
+
+class Driver:
+    """Gives events to a joiner, checks it after each, and notes in short what comes out."""
+
+    def __init__(self, settings: JoinerSettings = SETTINGS) -> None:
+        self.joiner = Joiner(settings)
+        self.offsets: dict[TopicKind, int] = {IMPRESSIONS: 0, CLICKS: 0}
+        self.out: list[Instruction] = []
+
+    def send(self, kind: str, id: str = "", at: float = 0, **more: object) -> None:
+        topic: TopicKind = IMPRESSIONS if kind in ("imp", "beat-imp") else CLICKS
+        body: dict[str, object] = {"v": 1, "timestamp": START + round(at * 1000), **more}
+        if kind.startswith("beat"):
+            body |= {"type": "heartbeat"}
+        elif kind == "imp":
+            body |= {"type": "impression", "impression_id": id}
+        else:
+            body |= {"type": "click", "impression_id": id, "kind": kind}
+        self.raw(topic, json.dumps(body).encode())
+
+    def raw(self, topic: TopicKind, value: bytes) -> None:
+        self.out += self.joiner.step(Record(topic, 0, self.offsets[topic], value))
+        self.offsets[topic] += 1
+        self.joiner.validate()
+
+    def idle(self, topic: TopicKind = CLICKS) -> None:
+        self.out += self.joiner.step(Idle(topic, 0))
+        self.joiner.validate()
+
+    def told(self) -> list[str]:
+        return [self._short(it) for it in self.out if isinstance(it, EmitExample | DeadLetter)]
+
+    def only(self, *kinds: type) -> list[Instruction]:
+        return [it for it in self.out if isinstance(it, kinds)]
+
+    @staticmethod
+    def _short(it: EmitExample | DeadLetter) -> str:
+        if isinstance(it, DeadLetter):
+            return f"{it.reason}:{it.topic}:{it.offset}"
+        example = decode_event(it.value)
+        assert isinstance(example, Example)
+        marks = "+dismissed" * (example.dismiss_timestamp is not None)
+        marks += "+correction" * example.correction
+        return f"{it.impression_id}={it.label}{marks}"
+
+
+def started() -> Driver:
+    """A driver whose two topics have a time: a lone first event waits for a second."""
+    driver = Driver()
+    for kind in ("beat-imp", "beat-clk") * 2:
+        driver.send(kind)
+    return driver
+
+
+def told(events: Iterable[Event]) -> list[str]:
+    driver = started()
+    for kind, id, at in events:
+        driver.send(kind, id, at)
+    return driver.told()
+
+
+def closing(at: float) -> list[Event]:
+    """Events that take both watermarks to a time."""
+    return [("beat-imp", "", at + 2), ("beat-clk", "", at + 2)]
+
+
+CASES: list[tuple[str, list[Event], list[str]]] = [
+    # An impression without click is a negative when its window has closed.
+    ("no click", [("imp", "a", 1), *closing(11.001)], ["a=0"]),
+    # At the very end of the window it is still pending: a click of that moment counts.
+    ("window's last ms", [("imp", "a", 1), *closing(11)], []),
+    # A click at the last millisecond of the window is on time.
+    ("last click", [("imp", "a", 1), ("click", "a", 11), *closing(11.001)], ["a=1"]),
+    # One millisecond later it is late: the example is a negative, the correction follows it.
+    (
+        "late by a ms",
+        [("imp", "a", 1), ("click", "a", 11.001), *closing(11.001)],
+        ["a=0", "a=1+correction"],
+    ),
+    # A late click that is read after its example has gone makes the correction at once.
+    (
+        "late",
+        [("imp", "a", 1), *closing(12), ("click", "a", 15), *closing(16)],
+        ["a=0", "a=1+correction"],
+    ),
+    # A click within the window that is read beyond the out-of-order bound is late too.
+    (
+        "in the window, read late",
+        [("imp", "a", 1), ("beat-clk", "", 13.001), ("click", "a", 5), *closing(12)],
+        ["a=0", "a=1+correction"],
+    ),
+    # Just within the bound it is on time.
+    (
+        "in the window, just in time",
+        [("imp", "a", 1), ("beat-clk", "", 13), ("click", "a", 5), *closing(12)],
+        ["a=1"],
+    ),
+    # At the last millisecond of the late window a click still corrects.
+    (
+        "last correction",
+        [("imp", "a", 1), ("click", "a", 31), *closing(12)],
+        ["a=0", "a=1+correction"],
+    ),
+    # After it, it is an orphan, once impressions have passed it by a window.
+    (
+        "too late to correct",
+        [("imp", "a", 1), ("click", "a", 31.001), *closing(41.002)],
+        ["a=0", "orphan_click:clicks:2"],
+    ),
+    # A click that is read before its impression waits for it.
+    ("click first", [("click", "a", 3), ("imp", "a", 1), *closing(12)], ["a=1"]),
+    # A click dated before its impression by no more than the bound joins it.
+    ("clock skew", [("imp", "a", 3), ("click", "a", 1), *closing(14)], ["a=1"]),
+    # Dated earlier still, it cannot be its click.
+    (
+        "no skew",
+        [("click", "a", 0.999), ("imp", "a", 3), *closing(14)],
+        ["orphan_click:clicks:2", "a=0"],
+    ),
+    # A click without impression waits for a window of the impressions' time, to the end of it.
+    ("orphan waits", [("click", "x", 1), *closing(11)], []),
+    # Then it is counted as an orphan.
+    ("orphan", [("click", "x", 1), *closing(11.001)], ["orphan_click:clicks:2"]),
+    # A copy of an impression is dropped, whatever it says.
+    (
+        "copy",
+        [("imp", "a", 1), ("imp", "a", 1), *closing(12)],
+        ["duplicate_impression:impressions:3", "a=0"],
+    ),
+    # A copy that comes after the window closed is dropped too, its id being forgotten or not.
+    (
+        "late copy",
+        [("imp", "a", 1), *closing(50), ("imp", "a", 1)],
+        ["a=0", "too_late:impressions:4"],
+    ),
+    # A second click on an impression is dropped; the first one's time stays.
+    (
+        "two clicks",
+        [("imp", "a", 1), ("click", "a", 2), ("click", "a", 3), *closing(12)],
+        ["duplicate_click:clicks:3", "a=1"],
+    ),
+    # A dismissal is a negative with a mark.
+    ("dismissed", [("imp", "a", 1), ("dismiss", "a", 2), *closing(12)], ["a=0+dismissed"]),
+    # Clicked and dismissed is clicked, in either order.
+    (
+        "clicked and dismissed",
+        [("imp", "a", 1), ("dismiss", "a", 2), ("click", "a", 3), *closing(12)],
+        ["a=1+dismissed"],
+    ),
+    # A late dismissal corrects a negative to a strong one.
+    (
+        "late dismissal",
+        [("imp", "a", 1), *closing(12), ("dismiss", "a", 15)],
+        ["a=0", "a=0+dismissed+correction"],
+    ),
+    # An impression that comes out of order within its window is joined like any other.
+    ("out of order", [("beat-imp", "", 13), ("imp", "a", 1), *closing(12)], ["a=0"]),
+    # Behind that, its window is over before it comes.
+    ("too late", [("beat-imp", "", 13.001), ("imp", "a", 1)], ["too_late:impressions:3"]),
+    # A click behind all its windows is too late whatever its impression.
+    ("click too late", [("beat-clk", "", 35.001), ("click", "a", 1)], ["too_late:clicks:3"]),
+    # Examples come out by event time, not in the order in which they came.
+    ("order", [("imp", "b", 2), ("imp", "a", 1), *closing(13)], ["a=0", "b=0"]),
+    # One event beyond the far-future bound is rejected by the next, and has not moved time.
+    (
+        "far future",
+        [("imp", "a", 1), ("imp", "z", 1102), ("imp", "b", 2), ("beat-clk", "", 90)],
+        ["far_future:impressions:3"],
+    ),
+    # Its copy does not bear it out.
+    (
+        "far future twice",
+        [("imp", "z", 1102), ("imp", "z", 1102), ("imp", "b", 2)],
+        ["far_future:impressions:2", "far_future:impressions:3"],
+    ),
+    # Two different events bear each other out: a quiet spell has passed, and costs nothing.
+    (
+        "quiet spell",
+        [("imp", "a", 1), ("beat-clk", "", 99), ("imp", "y", 5000), ("imp", "z", 5001)],
+        ["a=0"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("events", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_case(events: list[Event], expected: list[str]) -> None:
+    assert told(events) == expected
+
+
+def test_a_broken_message_goes_to_the_dead_letters_with_its_origin_and_bytes() -> None:
+    driver = started()
+    driver.raw(CLICKS, b"{oops")
+    letter = driver.out[-1]
+    assert isinstance(letter, DeadLetter)
+    assert (letter.reason, letter.topic, letter.partition, letter.offset, letter.raw) == (
+        "broken_json",
+        CLICKS,
+        0,
+        2,
+        b"{oops",
+    )
+
+
+def test_an_event_in_the_other_topic_is_a_dead_letter() -> None:
+    driver = started()
+    body = {"v": 1, "type": "click", "impression_id": "a", "timestamp": START}
+    driver.raw(IMPRESSIONS, json.dumps(body).encode())
+    assert driver.told() == ["wrong_topic:impressions:2"]
+
+
+def test_without_clicks_nothing_comes_out_until_the_caller_says_that_clicks_are_idle() -> None:
+    driver = started()
+    driver.send("imp", "a", 1)
+    driver.send("imp", "b", 30)
+    assert driver.told() == []
+    driver.idle()
+    assert driver.told() == ["a=0"]
+
+
+def test_without_impressions_clicks_keep_time_going_once_they_are_idle() -> None:
+    driver = started()
+    driver.send("imp", "a", 1)
+    driver.send("click", "a", 2)
+    driver.send("click", "x", 30)
+    assert driver.told() == []
+    driver.idle(IMPRESSIONS)
+    assert driver.told() == ["a=1"]
+
+
+def test_a_click_that_comes_after_its_topic_was_idle_is_on_time_within_the_bound() -> None:
+    driver = started()
+    driver.send("imp", "a", 1)
+    driver.send("imp", "b", 12)
+    driver.idle()
+    driver.send("click", "a", 11)
+    driver.send("imp", "c", 60)
+    driver.idle()
+    assert driver.told() == ["a=1", "b=0"]
+
+
+STALL = JoinerSettings(
+    join_window_s=60, late_window_s=0, out_of_order_s=0, click_delay_s=10, max_ahead_s=100
+)
+
+
+def stalled_driver() -> Driver:
+    """Two impressions a second at 50 % for a minute with clicks, then a minute without."""
+    driver = Driver(STALL)
+    for half in range(240):
+        driver.send("imp", f"i{half}", half / 2, probability=0.5)
+        if half < 120 and half % 2:
+            driver.send("click", f"i{half}", half / 2)
+        driver.idle()
+    return driver
+
+
+def test_when_clicks_stop_labels_are_held_back_and_it_says_so_once() -> None:
+    driver = stalled_driver()
+    said = driver.only(Stalled)
+    assert len(said) == 1
+    assert isinstance(said[0], Stalled)
+    assert said[0].since == START + 59_500
+    assert 13.8 <= said[0].expected_clicks < 15
+    labelled = {it.impression_id for it in driver.out if isinstance(it, EmitExample)}
+    assert not labelled & {f"i{half}" for half in range(120, 240)}
+
+
+def test_when_clicks_return_labels_are_complete() -> None:
+    driver = stalled_driver()
+    for half in range(121, 240, 2):  # the clicks that were stuck
+        driver.send("click", f"i{half}", half / 2)
+    for _ in range(2):
+        driver.send("beat-imp", at=400)
+        driver.send("beat-clk", at=400)
+    assert len(driver.only(Resumed)) == 1
+    labels = {it.impression_id: it.label for it in driver.out if isinstance(it, EmitExample)}
+    assert labels == {f"i{half}": half % 2 for half in range(240)}
+
+
+def test_few_expected_clicks_do_not_make_a_stall() -> None:
+    driver = Driver(STALL)
+    for second in range(200):
+        driver.send("imp", f"i{second}", second, probability=0.1)
+        driver.idle()
+    assert driver.only(Stalled) == []
+    assert len(driver.told()) == 139
+
+
+def test_at_the_bound_it_asks_to_stop_reading_and_then_to_go_on() -> None:
+    settings = JoinerSettings(join_window_s=10, late_window_s=0, out_of_order_s=0, max_pending=20)
+    driver = Driver(settings)
+    for second in range(22):
+        driver.send("imp", f"i{second}", second)
+    assert driver.only(Pause, Unpause) == [Pause(IMPRESSIONS, 0)]
+    assert driver.only(Overfull) == []
+    for second in range(0, 22, 7):
+        driver.send("click", f"i{second}", second)
+    assert driver.only(Pause, Unpause, Overfull)[1:] == [Unpause(IMPRESSIONS, 0)]
+
+
+def test_a_bound_below_a_window_of_traffic_is_told_rather_than_waited_for() -> None:
+    settings = JoinerSettings(join_window_s=60, late_window_s=0, out_of_order_s=0, max_pending=20)
+    driver = Driver(settings)
+    for second in range(22):
+        driver.send("imp", f"i{second}", second)
+        driver.send("click", f"i{second}", second + 0.5)
+    assert len(driver.only(Overfull)) == 1
+
+
+def test_metadata_stays_below_4_kib_with_idle_spells_between_all_clicks() -> None:
+    driver = started()
+    longest = 0
+    for second in range(3000):
+        driver.send("imp", f"i{second}", second)
+        driver.idle()
+        driver.send("click", f"i{second - 3}", second)
+        longest = max(longest, *(len(c.metadata) for c in driver.joiner.commits()))
+    assert longest < 4096
+
+
+def test_metadata_of_other_windows_is_refused() -> None:
+    driver = started()
+    committed = {(c.topic, c.partition): c.metadata for c in driver.joiner.commits()}
+    with pytest.raises(ClicktideError, match="new consumer group"):
+        Joiner.resume(JoinerSettings(), committed)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "null", '{"format": 1}'])
+def test_metadata_of_another_program_is_refused(text: str) -> None:
+    with pytest.raises(ClicktideError, match="metadata"):
+        Joiner.resume(SETTINGS, {(CLICKS, 0): text})
+
+
+def test_an_offset_that_does_not_rise_is_refused() -> None:
+    joiner = Joiner(SETTINGS)
+    joiner.step(Record(CLICKS, 0, 5, b"x"))
+    with pytest.raises(ValueError, match="offset 5"):
+        joiner.step(Record(CLICKS, 0, 5, b"x"))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"join_window_s": -1}, {"stall_false_alarm": 0}, {"max_pending": 0}]
+)
+def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ClicktideError, match=next(iter(wrong))):
+        JoinerSettings(**wrong)  # type: ignore[arg-type]
