@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from time import perf_counter
@@ -47,7 +46,6 @@ class Run:
     learned: int = 0
     error: ClicktideError | None = None
     stopped: bool = False
-    before: Counter[str] = field(default_factory=Counter)
 
     def begin(self) -> Replay:
         """A new learner, or the saved one."""

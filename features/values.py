@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -117,8 +116,3 @@ def _dictionary_column(column: pa.DictionaryArray) -> pa.Array:
     if pa.types.is_dictionary(words.type):
         words = words.dictionary_decode()
     return pa.DictionaryArray.from_arrays(column.indices.cast(pa.int32()), words)
-
-
-def texts(values: Iterable[Any]) -> list[str]:
-    """Text of every member of a list."""
-    return [as_text(v) for v in values]
