@@ -71,7 +71,11 @@ def test_format_and_compression_are_told_by_name_or_content(tmp_path: Path, name
     assert describe_head(str(tmp_path / name)).rows == [{"a": "1", "b": "2"}]
 
 
-@pytest.mark.parametrize("data", [CSV, TSV, JSONL, gzip.compress(CSV), zstandard.compress(JSONL)])
+@pytest.mark.parametrize(
+    "data",
+    [CSV, TSV, JSONL, gzip.compress(CSV), zstandard.compress(JSONL)],
+    ids=["csv", "tsv", "jsonl", "gzip", "zstd"],
+)
 def test_standard_input_is_told_by_its_first_bytes(data: bytes) -> None:
     class Trickle(io.RawIOBase):
         """A pipe that gives a byte at a time."""
