@@ -60,7 +60,7 @@ def log(url):
 
 def remove_topics(url):
     """The topics have fixed names: leave nothing of another test, nor its group's positions."""
-    from kafka import KafkaAdminClient
+    from streaming.log.kafka_client import KafkaAdminClient
 
     with open_log(url) as log:
         found = [topic for topic in TOPICS if topic in log.topics()]
