@@ -1,4 +1,4 @@
-"""Run a program that is killed when the process that started it ends: ``tied.py PARENT COMMAND...``.
+"""Run a program that is killed when its starter ends: ``tied.py PARENT COMMAND...``.
 
 On Linux, by the kernel, so that no kill -9 of a test run leaves a broker behind; elsewhere the
 program just runs. It is the parent's *thread* that counts: start brokers from the main one.
