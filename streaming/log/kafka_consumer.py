@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from streaming.log.base import Consumer, Listener, Record, TopicPartition
-from streaming.log.errors import RebalancedError
+from streaming.log.errors import LogUnavailableError, RebalancedError
 from streaming.log.kafka_client import (
     ConsumerGroupMetadata,
     ConsumerRebalanceListener,
@@ -65,6 +65,7 @@ class KafkaLogConsumer(Consumer):
     ) -> None:
         self.group, self._names = group, Names(settings.prefix)
         session_ms = int(settings.session_timeout_s * 1000)
+        self._timeout_ms = int(settings.timeout_s * 1000)
         self._kafka = KafkaConsumer(
             **reader_options(settings),
             group_id=self._names.full(group),
@@ -85,7 +86,7 @@ class KafkaLogConsumer(Consumer):
 
     def close(self) -> None:
         """See ``Consumer``."""
-        self._kafka.close(autocommit=False)
+        self._kafka.close(autocommit=False, timeout_ms=min(self._timeout_ms, 5_000))
 
     def group_metadata(self) -> ConsumerGroupMetadata:
         """The membership under which positions are committed.
@@ -107,7 +108,11 @@ class KafkaLogConsumer(Consumer):
 
     def position(self, at: TopicPartition) -> int:
         """See ``Consumer``."""
-        return int(self._kafka.position(self._names.there(at)))
+        found = self._kafka.position(self._names.there(at), timeout_ms=self._timeout_ms)
+        if found is None:
+            fix = "check that the brokers run"
+            raise LogUnavailableError(f"group {self.group!r}: no position of {at}. Fix: {fix}")
+        return int(found)
 
     def seek(self, at: TopicPartition, offset: int) -> None:
         """See ``Consumer``."""
@@ -157,7 +162,7 @@ class KafkaLogConsumer(Consumer):
     def _place(self) -> None:
         """Begin at their start the partitions of which the group has no position."""
         for at in self._kafka.assignment():
-            if self._kafka.committed(at) is None:
+            if self._kafka.committed(at, timeout_ms=self._timeout_ms) is None:
                 self._kafka.seek(at, self._kafka.beginning_offsets([at])[at])
 
 

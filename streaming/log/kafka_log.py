@@ -7,6 +7,7 @@ from then, also for an old log that is replayed, and no record is refused for it
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ from streaming.log.base import (
     TopicPartition,
     TopicSettings,
 )
-from streaming.log.errors import OffsetError
+from streaming.log.errors import LogUnavailableError, OffsetError
 from streaming.log.kafka_client import (
     IsolationLevel,
     KafkaAdminClient,
@@ -66,7 +67,7 @@ class KafkaLog(EventLog):
     def close(self) -> None:
         """See ``EventLog``."""
         for reader in self._readers.values():
-            reader.close(autocommit=False)
+            reader.close(autocommit=False, timeout_ms=5_000)
         self._readers.clear()
         self._admin.close()
 
@@ -156,11 +157,21 @@ class KafkaLog(EventLog):
         if offset > end:
             raise OffsetError(f"{at}: offset {offset} is past the end {end}. Fix: read from there")
         try:
-            while reader.position(partition) < end:
-                if records := records_of(reader.poll(100, max_records), self.names):
-                    return records
+            return self._fetched(reader, partition, end, max_records)
         except KafkaError as error:
             raise translated(f"read {at.topic}-{at.partition}", error) from error
+
+    def _fetched(
+        self, reader: KafkaConsumer, partition: KafkaPartition, end: int, max_records: int
+    ) -> list[Record]:
+        """The next records, or none when only markers of transactions come before the end."""
+        give_up = time.monotonic() + self.settings.timeout_s
+        while (reader.position(partition, timeout_ms=1_000) or 0) < end:
+            if records := records_of(reader.poll(100, max_records), self.names):
+                return records
+            if time.monotonic() >= give_up:
+                what = f"{self.settings!r}: read {partition}"
+                raise LogUnavailableError(f"{what}: no answer. Fix: check that the brokers run")
         return []
 
     def _placed(self, at: TopicPartition, offset: int) -> tuple[KafkaConsumer, KafkaPartition]:
