@@ -1,17 +1,19 @@
 # Every target needs nothing but Python 3.11+ and make; the environment is made in .venv.
+# The tests bring Kafka (Java, Maven) and Redis where they can, and say in red where they cannot.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN ?= run
+KAFKA_TESTS := tests/integration/test_log_contract.py tests/integration/test_kafka_faults.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-kafka lint type bench clean
+.PHONY: help run test test-kafka kafka redis-server lint type bench clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (once)"
@@ -23,12 +25,18 @@ run: $(READY) ## Replay a simulated market: final table, plot and saved model in
 	@mkdir -p "$(RUN)"
 	@$(VENV)/bin/python -m clicktide replay 'sim:abrupt?events=500000' --save "$(RUN)/model" --plot "$(RUN)/learning.png"
 
-test: $(READY) ## Lint, types, import rooms, and all tests
+test: $(READY) kafka redis-server ## Lint, types, import rooms, and all tests, against real servers
 	@$(MAKE) --no-print-directory lint type
 	@$(VENV)/bin/python -m pytest -n 2
 
-test-kafka: $(READY) ## The event log's contract on a real Kafka broker (Java, Maven)
-	@CLICKTIDE_TEST_KAFKA=start CLICKTIDE_REQUIRE_KAFKA=1 $(VENV)/bin/python -m pytest tests/integration/test_log_contract.py
+test-kafka: $(READY) kafka ## The event log on real Kafka brokers: its contract, and faults
+	@CLICKTIDE_REQUIRE_KAFKA=1 $(VENV)/bin/python -m pytest -n 2 $(KAFKA_TESTS)
+
+kafka: $(READY) ## Fetch the Kafka broker that tests run against (Java 17+ and Maven)
+	@tests/servers.sh kafka "$(CURDIR)/$(VENV)/bin/python"
+
+redis-server: ## Have Debian's Redis for the tests, where apt can
+	@tests/servers.sh redis
 
 lint: $(READY) ## Style (ruff) and the import contract of the rooms
 	@$(VENV)/bin/ruff check .

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from streaming.log.base import Consumer, Listener, Record, TopicPartition
-from streaming.log.errors import RebalancedError
+from streaming.log.errors import LogUnavailableError, RebalancedError
 from streaming.log.kafka_client import (
     ConsumerGroupMetadata,
     ConsumerRebalanceListener,
@@ -23,6 +23,7 @@ from streaming.log.kafka_client import (
     errors,
 )
 from streaming.log.kafka_errors import translated
+from streaming.log.kafka_names import Names
 from streaming.log.settings import KafkaSettings
 
 __all__ = ["KafkaLogConsumer", "reader_options", "records_of"]
@@ -41,11 +42,11 @@ def reader_options(settings: KafkaSettings) -> dict[str, Any]:
     }
 
 
-def records_of(fetched: dict[KafkaPartition, list[Any]]) -> list[Record]:
+def records_of(fetched: dict[KafkaPartition, list[Any]], names: Names) -> list[Record]:
     """Records as ours, in order within each partition."""
     return [
         Record(topic, partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers))
-        for (topic, partition), records in fetched.items()
+        for (topic, partition), records in ((names.here(at), fetched[at]) for at in fetched)
         for r in records
     ]
 
@@ -62,11 +63,12 @@ class KafkaLogConsumer(Consumer):
         on_assigned: Listener,
         on_revoked: Listener,
     ) -> None:
-        self.group = group
+        self.group, self._names = group, Names(settings.prefix)
         session_ms = int(settings.session_timeout_s * 1000)
+        self._timeout_ms = int(settings.timeout_s * 1000)
         self._kafka = KafkaConsumer(
             **reader_options(settings),
-            group_id=group,
+            group_id=self._names.full(group),
             group_instance_id=instance,
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=session_ms // 5,
@@ -76,14 +78,15 @@ class KafkaLogConsumer(Consumer):
         self._on_assigned, self._on_revoked = on_assigned, on_revoked
         self._held: frozenset[TopicPartition] = frozenset()
         self._changed = threading.Event()
-        self._kafka.subscribe(list(topics), listener=_Rebalanced(self._kafka, self._changed))
+        wanted = [self._names.full(topic) for topic in topics]
+        self._kafka.subscribe(wanted, listener=_Rebalanced(self._kafka, self._changed))
         # kafka-python 3.0.12 may join before it knows the topics, and then keep an empty share.
-        for topic in topics:
+        for topic in wanted:
             self._kafka.partitions_for_topic(topic)
 
     def close(self) -> None:
         """See ``Consumer``."""
-        self._kafka.close(autocommit=False)
+        self._kafka.close(autocommit=False, timeout_ms=min(self._timeout_ms, 5_000))
 
     def group_metadata(self) -> ConsumerGroupMetadata:
         """The membership under which positions are committed.
@@ -105,19 +108,23 @@ class KafkaLogConsumer(Consumer):
 
     def position(self, at: TopicPartition) -> int:
         """See ``Consumer``."""
-        return int(self._kafka.position(KafkaPartition(*at)))
+        found = self._kafka.position(self._names.there(at), timeout_ms=self._timeout_ms)
+        if found is None:
+            fix = "check that the brokers run"
+            raise LogUnavailableError(f"group {self.group!r}: no position of {at}. Fix: {fix}")
+        return int(found)
 
     def seek(self, at: TopicPartition, offset: int) -> None:
         """See ``Consumer``."""
-        self._kafka.seek(KafkaPartition(*at), offset)
+        self._kafka.seek(self._names.there(at), offset)
 
     def pause(self, partitions: Collection[TopicPartition]) -> None:
         """See ``Consumer``."""
-        self._kafka.pause(*(KafkaPartition(*at) for at in self._held & set(partitions)))
+        self._kafka.pause(*map(self._names.there, self._held & set(partitions)))
 
     def resume(self, partitions: Collection[TopicPartition]) -> None:
         """See ``Consumer``."""
-        self._kafka.resume(*(KafkaPartition(*at) for at in self._held & set(partitions)))
+        self._kafka.resume(*map(self._names.there, self._held & set(partitions)))
 
     def poll(self, max_records: int = 1000, wait_s: float = 0.0) -> list[Record]:
         """See ``Consumer``."""
@@ -139,14 +146,14 @@ class KafkaLogConsumer(Consumer):
         if self._changed.is_set():
             self._rebalanced()
             return []
-        return records_of(fetched)
+        return records_of(fetched, self._names)
 
     def _rebalanced(self) -> None:
         self._changed.clear()
         former = self._held
         if former:
             self._on_revoked(former)
-        self._held = frozenset(TopicPartition(*at) for at in self._kafka.assignment())
+        self._held = frozenset(map(self._names.here, self._kafka.assignment()))
         self._place()
         if former or self._held:  # a first join, before the topics are known, gives nothing
             self._on_assigned(self._held)
@@ -155,7 +162,7 @@ class KafkaLogConsumer(Consumer):
     def _place(self) -> None:
         """Begin at their start the partitions of which the group has no position."""
         for at in self._kafka.assignment():
-            if self._kafka.committed(at) is None:
+            if self._kafka.committed(at, timeout_ms=self._timeout_ms) is None:
                 self._kafka.seek(at, self._kafka.beginning_offsets([at])[at])
 
 

@@ -7,6 +7,7 @@ from then, also for an old log that is replayed, and no record is refused for it
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ from streaming.log.base import (
     TopicPartition,
     TopicSettings,
 )
-from streaming.log.errors import OffsetError
+from streaming.log.errors import LogUnavailableError, OffsetError
 from streaming.log.kafka_client import (
     IsolationLevel,
     KafkaAdminClient,
@@ -30,6 +31,7 @@ from streaming.log.kafka_client import (
 )
 from streaming.log.kafka_consumer import KafkaLogConsumer, reader_options, records_of
 from streaming.log.kafka_errors import retried, translated
+from streaming.log.kafka_names import Names
 from streaming.log.kafka_producer import MAX_MESSAGE_BYTES, KafkaLogProducer
 from streaming.log.routing import check_differs, no_partition, no_topic
 from streaming.log.settings import KafkaSettings
@@ -54,7 +56,7 @@ class KafkaLog(EventLog):
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
-        self.settings = settings
+        self.settings, self.names = settings, Names(settings.prefix)
         self._counts: dict[str, int] = {}
         self._readers: dict[str, KafkaConsumer] = {}
         self._admin = self._retried("connect", lambda: KafkaAdminClient(**settings.connection()))
@@ -65,7 +67,7 @@ class KafkaLog(EventLog):
     def close(self) -> None:
         """See ``EventLog``."""
         for reader in self._readers.values():
-            reader.close(autocommit=False)
+            reader.close(autocommit=False, timeout_ms=5_000)
         self._readers.clear()
         self._admin.close()
 
@@ -87,20 +89,23 @@ class KafkaLog(EventLog):
             "message.timestamp.type": "LogAppendTime",
             "max.message.bytes": str(MAX_MESSAGE_BYTES),
         }
+        if self.settings.replication >= 3:
+            configs["min.insync.replicas"] = "2"
         wanted = {
             "num_partitions": topic.partitions,
             "replication_factor": self.settings.replication,
             "configs": configs,
         }
         try:
-            self._admin.create_topics({topic.name: wanted}, wait_for_metadata=True)
+            self._admin.create_topics({self.names.full(topic.name): wanted}, wait_for_metadata=True)
         except errors.TopicAlreadyExistsError:  # by another process, or a lost answer
             check_differs(topic, self.partitions(topic.name))
 
     def topics(self) -> dict[str, int]:
         """See ``EventLog``."""
         described = self._retried("list topics", lambda: self._admin.describe_topics())
-        return {t["name"]: len(t["partitions"]) for t in described if not t["is_internal"]}
+        mine = [t for t in described if not t["is_internal"] and self.names.mine(t["name"])]
+        return {self.names.bare(t["name"]): len(t["partitions"]) for t in mine}
 
     def partitions(self, topic: str) -> int:
         """Number of partitions of a topic; constant, so kept."""
@@ -119,7 +124,8 @@ class KafkaLog(EventLog):
         return self._offsets(topic, OffsetSpec.LATEST)
 
     def _offsets(self, topic: str, spec: OffsetSpec) -> list[int]:
-        wanted = {KafkaPartition(topic, p): spec for p in range(self.partitions(topic))}
+        every = (TopicPartition(topic, p) for p in range(self.partitions(topic)))
+        wanted = {self.names.there(at): spec for at in every}
         found = self._retried(
             f"offsets of {topic!r}",
             lambda: self._admin.list_partition_offsets(wanted, IsolationLevel.READ_COMMITTED),
@@ -128,10 +134,10 @@ class KafkaLog(EventLog):
 
     def committed(self, group: str, at: TopicPartition) -> Position | None:
         """See ``EventLog``."""
-        reader = self._reader(f"group {group}", group)
+        reader = self._reader(f"group {group}", self.names.full(group))
         found = self._retried(
             f"position of group {group!r}",
-            lambda: reader.committed(KafkaPartition(*at), metadata=True),
+            lambda: reader.committed(self.names.there(at), metadata=True),
         )
         return None if found is None else Position(found.offset, found.metadata or "")
 
@@ -151,18 +157,28 @@ class KafkaLog(EventLog):
         if offset > end:
             raise OffsetError(f"{at}: offset {offset} is past the end {end}. Fix: read from there")
         try:
-            while reader.position(partition) < end:
-                if records := records_of(reader.poll(100, max_records)):
-                    return records
+            return self._fetched(reader, partition, end, max_records)
         except KafkaError as error:
             raise translated(f"read {at.topic}-{at.partition}", error) from error
+
+    def _fetched(
+        self, reader: KafkaConsumer, partition: KafkaPartition, end: int, max_records: int
+    ) -> list[Record]:
+        """The next records, or none when only markers of transactions come before the end."""
+        give_up = time.monotonic() + self.settings.timeout_s
+        while (reader.position(partition, timeout_ms=1_000) or 0) < end:
+            if records := records_of(reader.poll(100, max_records), self.names):
+                return records
+            if time.monotonic() >= give_up:
+                what = f"{self.settings!r}: read {partition}"
+                raise LogUnavailableError(f"{what}: no answer. Fix: check that the brokers run")
         return []
 
     def _placed(self, at: TopicPartition, offset: int) -> tuple[KafkaConsumer, KafkaPartition]:
         """The partition's reader, which goes on fetching where the last read ended."""
         if not 0 <= at.partition < self.partitions(at.topic):
             raise no_partition(at, self.partitions(at.topic))
-        reader, partition = self._reader(f"partition {at}", None), KafkaPartition(*at)
+        reader, partition = self._reader(f"partition {at}", None), self.names.there(at)
         if not reader.assignment():
             reader.assign([partition])
             reader.seek(partition, offset)

@@ -43,7 +43,7 @@ class KafkaLogProducer(Producer):
         try:
             self._kafka = KafkaProducer(
                 **log.settings.connection(),
-                transactional_id=transactional_id,
+                transactional_id=log.names.full(transactional_id),
                 transaction_timeout_ms=int(log.settings.transaction_timeout_s * 1000),
                 max_block_ms=timeout_ms,
                 delivery_timeout_ms=timeout_ms,
@@ -104,9 +104,10 @@ class _Transaction:
         """See ``Producer``."""
         batch, chosen = routed(topic, records, self._log.partitions(topic))
         now_ms, send = time.time_ns() // 1_000_000, self._kafka.send
+        there = self._log.names.full(topic)
         try:
             for (key, value, _, headers), partition in zip(batch, chosen, strict=True):
-                send(topic, value, key, list(headers), partition, now_ms)
+                send(there, value, key, list(headers), partition, now_ms)
         except KafkaError as error:
             raise translated(f"append to {topic!r}", error) from error
 
@@ -118,9 +119,9 @@ class _Transaction:
             group = consumer.group_metadata()
         else:
             name = consumer if isinstance(consumer, str) else consumer.group
-            group = ConsumerGroupMetadata(group_id=name)
+            group = ConsumerGroupMetadata(group_id=self._log.names.full(name))
         offsets = {
-            KafkaPartition(*at): OffsetAndMetadata(p.offset, p.metadata, -1)
+            self._log.names.there(at): OffsetAndMetadata(p.offset, p.metadata, -1)
             for at, p in positions.items()
         }
         self._positions.append((group, offsets))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import msgspec
@@ -11,6 +11,9 @@ import msgspec
 from streaming.log.errors import LogSettingsError
 
 __all__ = ["KafkaSettings", "SqliteSettings", "log_settings"]
+
+# What Kafka takes in the name of a topic, with room for the name itself.
+_Prefix = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]*$", max_length=100)]
 
 _SECRETS = {
     "username": "CLICKTIDE_KAFKA_USERNAME",
@@ -56,7 +59,11 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ca_file, cert_file, key_file
         PEM files: the authority to trust (default: the system's), our certificate and key.
     replication
-        Copies of each topic that is created; -1: as the cluster does by default.
+        Copies of each topic that is created; -1: as the cluster does by default. From 3 on a write
+        counts as done when two copies have it, so that the loss of any one broker loses nothing.
+    prefix
+        Put before every topic, group and transactional id on the brokers and taken off again, such
+        as ``staging.``: streams of different prefixes share brokers and never meet.
     compression
         Of what is appended.
     timeout_s
@@ -76,6 +83,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     cert_file: str | None = None
     key_file: str | None = None
     replication: int = -1
+    prefix: _Prefix = ""
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
     timeout_s: float = 60.0
     session_timeout_s: float = 10.0

@@ -9,69 +9,42 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
-import fcntl
 import os
-import re
+import random
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from broker_jars import BrokerError, jars, run, tool
+
 __all__ = ["BrokerError", "Cluster", "start_broker"]
 
-POM = Path(__file__).with_name("pom.xml")
+TIED = Path(__file__).with_name("tied.py")
 LOOPBACK = "127.0.0.1"
+START_S = 60.0
 # Loopback brokers live for minutes: start fast rather than run fast, and stay small.
 JAVA_FLAGS = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 
 
-class BrokerError(RuntimeError):
-    """No broker: no Java, no Maven, no jars, or it did not start."""
-
-
-def jars() -> Path:
-    """The folder with the broker's jars, filled by Maven the first time."""
-    version = re.search("<kafka.version>(.+)</kafka.version>", POM.read_text())[1]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clicktide/kafka"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / f"{version}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (cache / version).is_dir():
-            _copy_jars(cache / version)
-    return cache / version
-
-
-def _copy_jars(folder: Path) -> None:
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    goal = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
-    _run([_tool("mvn"), "-q", "-B", "-f", str(POM), *goal, f"-DoutputDirectory={partial}"])
-    partial.rename(folder)
-
-
-def _tool(name: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        raise BrokerError(f"{name} is not on the PATH. Fix: install a JDK 17+ and Maven")
-    return path
-
-
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BrokerError(f"{command[0]} failed: {(done.stdout + done.stderr)[-2000:]}")
-
-
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server((LOOPBACK, 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
+    """Ports that nobody has and, on Linux, that no connection is given by chance.
+
+    A port of the system's own range would be lost to a broker that is down for a moment: a client
+    that tries to reach it there can be given that very port as its own, and so reach itself.
+    """
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.SystemRandom().randrange(15_000, 32_000)
+        with contextlib.suppress(OSError):
+            socket.create_server((LOOPBACK, port)).close()
+            ports += [port] if port not in ports else []
     return ports
 
 
@@ -99,13 +72,18 @@ class Cluster:
         with (self.folder / f"{node}.log").open("ab") as out:
             self.said[node] = out.tell()
             self.processes[node] = subprocess.Popen(
-                [*_java(self.folder), "kafka.Kafka", str(self.folder / f"{node}.properties")],
+                [
+                    *(sys.executable, str(TIED), str(os.getpid())),
+                    *_java(self.folder),
+                    *("kafka.Kafka", str(self.folder / f"{node}.properties")),
+                ],
+                stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 start_new_session=True,  # Ctrl-C is for us to pass on, in order
             )
 
-    def wait_ready(self, node: int, within_s: float = 60) -> None:
+    def wait_ready(self, node: int, within_s: float = START_S) -> None:
         """Wait until the broker says that it has started and its port answers."""
         process, end = self.processes[node], time.monotonic() + within_s
         while time.monotonic() < end:
@@ -158,7 +136,7 @@ def _answers(port: int) -> bool:
 
 def _java(folder: Path) -> list[str]:
     logging = f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}"
-    return [_tool("java"), *JAVA_FLAGS, logging, "-cp", f"{jars()}/*"]
+    return [tool("java"), *JAVA_FLAGS, logging, "-cp", f"{jars()}/*"]
 
 
 LOGGING = """\
@@ -230,7 +208,7 @@ def _start(n: int) -> Cluster:
             config = folder / f"{node}.properties"
             config.write_text(_properties(folder, node, n, ports, voters))
             format_it = ["kafka.tools.StorageTool", "format", "-t", identity, "-c", str(config)]
-            _run([*_java(folder), *format_it])
+            run([*_java(folder), *format_it], START_S)
             cluster.launch(node)
         for node in range(n):
             cluster.wait_ready(node)

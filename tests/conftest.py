@@ -1,0 +1,76 @@
+"""A real Kafka broker for the tests that ask for one, and a red word at the end when there is none.
+
+``CLICKTIDE_TEST_KAFKA`` unset or ``start``: one is started from Maven Central (``make kafka``
+fetches it), for all workers together; ``host:port``: a running one is used; ``off``: skipped.
+``CLICKTIDE_REQUIRE_KAFKA=1`` makes it an error, not a skip, when there is none to be had.
+
+A test that cannot meet its server skips with a reason that begins ``NOT TESTED``: the end of the
+run repeats those in red.
+"""
+
+import os
+import socket
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from broker_jars import BrokerError
+from broker_keeper import held_run, shared_broker
+
+RUN = "CLICKTIDE_TEST_RUN"  # the folder that the workers of a run share
+LOUD = "NOT TESTED"
+
+
+def pytest_configure(config):
+    """In the run's main process: a broker started from here on ends with it."""
+    if not hasattr(config, "workerinput"):
+        run = held_run()
+        os.environ[RUN] = str(run.__enter__())
+        config.add_cleanup(lambda: run.__exit__(None, None, None))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Repeat what was not tested, where nobody overlooks it."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    reasons = Counter(report.longrepr[2] for report in skipped if len(report.longrepr) == 3)
+    for reason, count in reasons.items():
+        if LOUD in reason:
+            said = reason.removeprefix("Skipped: ")
+            terminalreporter.write_line(in_red(f"{said} ({count} tests skipped)"))
+
+
+def in_red(text):
+    """Also where the output is no terminal, such as a CI log."""
+    return text if os.environ.get("NO_COLOR") else f"\033[1;31m{text}\033[0m"
+
+
+@pytest.fixture(scope="session")
+def kafka_address():
+    """``host:port[,host:port]`` of a broker, one for all workers of the run."""
+    given = os.environ.get("CLICKTIDE_TEST_KAFKA") or "start"
+    try:
+        if given == "off":
+            raise BrokerError("CLICKTIDE_TEST_KAFKA=off")
+        return shared_broker(Path(os.environ[RUN])) if given == "start" else given
+    except BrokerError as error:
+        if os.environ.get("CLICKTIDE_REQUIRE_KAFKA"):
+            raise
+        pytest.skip(f"{LOUD} AGAINST KAFKA: no broker could be had: {error}")
+
+
+@pytest.fixture
+def kafka(kafka_address):
+    """``host:port`` of a broker that answers; if it died, each test says so at once."""
+    host, _, port = kafka_address.split(",")[0].rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), 10).close()
+    except OSError as error:
+        pytest.fail(f"the broker at {kafka_address} does not answer any more: {error}")
+    return kafka_address
+
+
+@pytest.fixture
+def kafka_url(kafka):
+    """URL of a log on the shared broker that is this test's own, fixed topic names and all."""
+    return f"kafka://{kafka}?prefix=t{uuid.uuid4().hex[:12]}."
