@@ -13,6 +13,8 @@ from clicktide.predict import predict
 from clicktide.replay import replay
 from clicktide.simulate import simulate
 from clicktide.spec_commands import app as spec_app
+from clicktide.status import status
+from clicktide.up import up
 from features.errors import ClicktideError
 
 __all__ = ["app", "main"]
@@ -29,6 +31,8 @@ app.command()(replay)
 app.command()(simulate)
 app.command()(predict)
 app.command()(explain)
+app.command()(up)
+app.command()(status)
 app.add_typer(spec_app, name="spec", help="Check a feature spec, or write a first one for a log.")
 
 
