@@ -51,12 +51,15 @@ def status(
         bool, typer.Option("--json", help="Print one JSON object instead of tables")
     ] = False,
 ) -> None:
-    """Tell how a stream stands: topics, lags, what was joined and learned, how fresh it is.
+    """Tell how a stream stands: lags, what was joined and learned, freshness.
 
-    It only reads, and needs nothing but the log: run it wherever the log can be reached.
+    It only reads, and needs nothing but the log: run it wherever that
+    can be reached.
 
     clicktide status
+
     clicktide status --watch
+
     clicktide status --log kafka://localhost:9092 --json
     """
     with _open_existing(log) as opened, stop_request() as request:

@@ -74,14 +74,17 @@ def up(
         ),
     ] = None,
 ) -> None:
-    """Run a stream: event log, feature store, joiner, counters and trainer, until Ctrl-C.
+    """Run a whole stream, its log, feature store and processes, until Ctrl-C.
 
-    A process that dies is started again and goes on from its last commit: no event is lost or
-    counted twice. What is kept is in --dir; the same command goes on with it another day.
+    A process that dies is started again and goes on from its last
+    commit: no event is lost or counted twice. All that is kept is in
+    --dir; the same command goes on with it another day.
 
     clicktide up
-    clicktide up --dir /data/ads --spec my.toml --set-stream join.join_window_s=300
-    clicktide up --kafka localhost:9092 --redis redis://localhost:6379/0
+
+    clicktide up --dir ads --spec my.toml --set-stream partitions=2
+
+    clicktide up --kafka localhost:9092 --redis redis://localhost:6379
     """
     with locked(folder):
         stream = _prepare(folder, spec, kafka, redis, settings, set_stream or ())
