@@ -58,6 +58,30 @@ class Joiner:
             resume_pair(joiner.assign(partition), kind, metadata)
         return joiner
 
+    def take_over(self, partition: int, committed: Mapping[TopicKind, str]) -> None:
+        """Begin one partition from its last commit, as :meth:`resume` does, or afresh.
+
+        What was known of it is forgotten: the caller gives the records from the committed offsets
+        on, or from the first if nothing was ever committed.
+
+        Parameters
+        ----------
+        partition
+            Which.
+        committed
+            Metadata of its last commit by topic; empty if there is none.
+
+        Examples
+        --------
+        >>> joiner = Joiner()
+        >>> joiner.take_over(0, {})
+        >>> joiner.take_over(0, {commit.topic: commit.metadata for commit in joiner.commits()})
+        """
+        self.revoke(partition)
+        pair = self.assign(partition)
+        for kind, metadata in committed.items():
+            resume_pair(pair, kind, metadata)
+
     def assign(self, partition: int) -> Pair:
         """Give a partition's joiner, new if there is none."""
         pair = self._pairs.get(partition)
