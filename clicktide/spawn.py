@@ -89,8 +89,10 @@ class Spawned:
         with said:
             while line := said.readline(1 << 16):
                 self._log.write(line if line.endswith(b"\n") else line + b"\n")
-                self._last = line.decode("utf-8", "replace").rstrip()
-                self._show(self._name, self._last)
+                text = line.decode("utf-8", "replace").rstrip()
+                if any(map(str.isalnum, text)):  # not the frame around a message
+                    self._last = text
+                self._show(self._name, text)
         self._log.close()
 
     def poll(self) -> int | None:
