@@ -7,6 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
+from clicktide.events import events
 from clicktide.explain import explain
 from clicktide.join import join
 from clicktide.memory import keep_freed_memory
@@ -35,6 +36,7 @@ app.command()(explain)
 app.command()(up)
 app.command()(status)
 app.command()(join)
+app.command()(events)
 app.add_typer(spec_app, name="spec", help="Check a feature spec, or write a first one for a log.")
 
 

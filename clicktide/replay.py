@@ -14,6 +14,18 @@ from rich.console import Console
 
 from clicktide.interrupts import Stopped, stop_request
 from clicktide.logs import estimated_rows, open_log, spec_for
+from clicktide.publish import (
+    ClickDelayOption,
+    IdPrefixOption,
+    NoEndOption,
+    Publication,
+    SettingsOption,
+    ShiftOption,
+    SpeedOption,
+    StreamOption,
+    ToOption,
+    publish,
+)
 from clicktide.rejects import RejectSink
 from clicktide.show import ProgressLine, figures_table, summary_json
 from clicktide.warm import warm_up
@@ -143,11 +155,18 @@ def replay(
         Path | None, typer.Option("--save", help="Folder for the learned model")
     ] = None,
     save_every: Annotated[
-        int, typer.Option("--save-every", min=1, help="Events between saves, with --save")
-    ] = 1_000_000,
+        int | None,
+        typer.Option(
+            "--save-every", min=1, help="Events between saves, with --save [default: 1000000]"
+        ),
+    ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on from the model in --save, if there is one"),
+        typer.Option(
+            "--resume",
+            help="Go on from the model in --save, if there is one; with --to: from where "
+            "publishing this source ended",
+        ),
     ] = False,
     rejects: Annotated[
         Path | None,
@@ -155,23 +174,57 @@ def replay(
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad row")] = False,
     window: Annotated[
-        int, typer.Option("--window", min=1, help="Events in the first windows of the curves")
-    ] = FIRST_WINDOW,
+        int | None,
+        typer.Option(
+            "--window",
+            min=1,
+            help=f"Events in the first windows of the curves [default: {FIRST_WINDOW}]",
+        ),
+    ] = None,
+    to: ToOption = None,
+    speed: SpeedOption = None,
+    shift: ShiftOption = None,
+    id_prefix: IdPrefixOption = None,
+    click_delay_s: ClickDelayOption = None,
+    no_end: NoEndOption = False,
+    stream_settings: SettingsOption = None,
+    set_stream: StreamOption = None,
 ) -> None:
     """Learn a click log event by event; score each prediction before learning it.
 
     clicktide replay sim:abrupt --events 500000 --plot curve.png
     clicktide replay clicks.csv --spec my.toml --save model/ --rejects bad.jsonl
     zcat log.tsv.gz | clicktide replay - --spec criteo_dac80k --json
+
+    With --to, publish it into an event log instead, as impressions and clicks:
+
+    clicktide replay sim:abrupt --to run/log.db --speed 60 --shift now
     """
+    publishing: dict[str, Any] = {
+        "speed": speed,
+        "shift": shift,
+        "id_prefix": id_prefix,
+        "click_delay_s": click_delay_s,
+        "no_end": no_end,
+        "settings": stream_settings,
+        "set_stream": set_stream,
+    }
+    learning = {"save": save, "save_every": save_every, "plot": plot, "window": window}
+    _check_together(to, publishing, learning)
+    chosen = spec_for(log, spec, settings or [])
+    if to is not None:
+        common: dict[str, Any] = {"events": events, "resume": resume, "rejects": rejects}
+        common |= {"strict": strict, "as_json": as_json}
+        publish(Publication(log, chosen, to, **publishing, **common))
+        return
     run = Run(
         log=log,
-        spec=spec_for(log, spec, settings or []),
+        spec=chosen,
         events=events,
         save=save,
-        save_every=save_every,
+        save_every=save_every or 1_000_000,
         resume=resume,
-        window=window,
+        window=window or FIRST_WINDOW,
         rejects=rejects,
         strict=strict,
     )
@@ -182,6 +235,21 @@ def replay(
     with ProgressLine(console, events or estimated_rows(log)) as line:
         run.go(state, line)
     _finish(run, state, plot, as_json)
+
+
+def _check_together(to: str | None, publishing: dict[str, Any], learning: dict[str, Any]) -> None:
+    """Refuse options that would do nothing."""
+    of_no_use = learning if to is not None else publishing
+    names = [f"--{name.replace('_', '-')}" for name, value in of_no_use.items() if value]
+    if not names:
+        return
+    said = ", ".join(names)
+    if to is not None:
+        raise ClicktideError(
+            f"replay --to publishes and does not learn: {said} has no meaning with it. "
+            "Fix: leave it out, or leave out --to to learn from the log itself"
+        )
+    raise ClicktideError(f"replay: {said} is for publishing. Fix: add --to LOG, or leave it out")
 
 
 def _check_writable(save: Path | None, plot: Path | None) -> None:

@@ -1,0 +1,336 @@
+"""``clicktide replay SOURCE --to LOG``: a log published as impressions and clicks."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from clicktide.interrupts import Stopped, stop_request
+from clicktide.logs import estimated_rows, open_log
+from clicktide.rejects import RejectSink
+from features.errors import ClicktideError
+from features.spec import Spec
+from streaming.log import EventLog
+from streaming.log import open_log as open_event_log
+from streaming.log.settings import SqliteSettings, log_settings
+from streaming.publish import ClickDelay, Pacer, Publisher, PublishState, RowReader, publish_group
+from streaming.settings import StreamSettings, load_stream_settings
+from streaming.simulator import PREFIX, parse_sim, stream_uri
+
+__all__ = [
+    "ClickDelayOption",
+    "IdPrefixOption",
+    "NoEndOption",
+    "Publication",
+    "SettingsOption",
+    "ShiftOption",
+    "SpeedOption",
+    "StreamOption",
+    "ToOption",
+    "publish",
+]
+
+_PANEL = "Publishing (--to)"
+ToOption = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="LOG",
+        help="Learn nothing; publish the rows as impressions and clicks into this event log: "
+        "run/log.db, sqlite:///..., or kafka://host:port",
+        rich_help_panel=_PANEL,
+    ),
+]
+SpeedOption = Annotated[
+    str | None,
+    typer.Option(
+        "--speed",
+        metavar="X|max",
+        help="Event time to wall time: 1 as it happened, 60 a minute in a second [default: max]",
+        rich_help_panel=_PANEL,
+    ),
+]
+ShiftOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shift",
+        metavar="now|MS",
+        help="Move event times so that the stream begins now, or by so many ms; the fields stay "
+        "as the log has them",
+        rich_help_panel=_PANEL,
+    ),
+]
+IdPrefixOption = Annotated[
+    str | None,
+    typer.Option(
+        "--id-prefix",
+        metavar="NAME",
+        help="Put before every id: publishes a source once more, as other impressions",
+        rich_help_panel=_PANEL,
+    ),
+]
+ClickDelayOption = Annotated[
+    float | None,
+    typer.Option(
+        "--click-delay-s",
+        min=0.0,
+        help="Mean time to the click, where the log does not say [default: 20]",
+        rich_help_panel=_PANEL,
+    ),
+]
+NoEndOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-end",
+        help="Send no closing heartbeats: more will follow (examples whose windows are open wait)",
+        rich_help_panel=_PANEL,
+    ),
+]
+SettingsOption = Annotated[
+    Path | None,
+    typer.Option("--settings", help="Stream settings (TOML)", rich_help_panel=_PANEL),
+]
+StreamOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set-stream",
+        metavar="KEY=VALUE",
+        help="Change a stream setting, e.g. partitions=4; may be repeated",
+        rich_help_panel=_PANEL,
+    ),
+]
+
+
+@dataclass
+class Publication:
+    """One call of the command: what it was asked."""
+
+    source: str
+    spec: Spec
+    to: str
+    speed: str | None = None
+    shift: str | None = None
+    id_prefix: str | None = None
+    click_delay_s: float | None = None
+    no_end: bool = False
+    settings: Path | None = None
+    set_stream: list[str] | None = None
+    events: int | None = None
+    resume: bool = False
+    rejects: Path | None = None
+    strict: bool = False
+    as_json: bool = False
+
+    def reader(self, stream: StreamSettings) -> RowReader:
+        """What makes events of rows."""
+        mean_s = 20.0 if self.click_delay_s is None else self.click_delay_s
+        shift = parse_shift(self.shift)
+        return RowReader(
+            self.spec,
+            self.source,
+            delay=ClickDelay(mean_s, stream.join.join_window_s),
+            prefix=self.id_prefix or "",
+            shift_ms=shift,
+            begin_ms=time.time_ns() // 1_000_000,
+        )
+
+    def group(self) -> str:
+        """Where the position is kept: one for each source, wherever it is called from."""
+        if self.source.startswith(PREFIX):
+            name = stream_uri(parse_sim(self.source))
+        else:
+            name = self.source if self.source == "-" else str(Path(self.source).resolve())
+        return publish_group(name, self.id_prefix or "")
+
+
+def parse_speed(text: str | None) -> float | None:
+    """Read ``--speed``; None: as fast as possible.
+
+    Examples
+    --------
+    >>> parse_speed("60"), parse_speed("max")
+    (60.0, None)
+    """
+    if text is None or text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise ClicktideError(
+            f"--speed {text}: neither a speed nor max. Fix: 1 is as it happened, 60 a minute in "
+            "a second, max as fast as possible"
+        )
+    return speed
+
+
+def parse_shift(text: str | None) -> int | None:
+    """Read ``--shift`` as ms to add; None: so that the stream begins now.
+
+    Examples
+    --------
+    >>> parse_shift("-3600000"), parse_shift(None), parse_shift("now")
+    (-3600000, 0, None)
+    """
+    if text == "now":
+        return None
+    try:
+        return int(text or 0)
+    except ValueError:
+        raise ClicktideError(
+            f"--shift {text}: neither now nor whole ms. Fix: now, or such as 86400000 for a day"
+        ) from None
+
+
+def publish(asked: Publication) -> None:
+    """Publish a source; print what was published; exit code 130 if it was stopped."""
+    if asked.resume and asked.source == "-":
+        raise ClicktideError(
+            "--resume: standard input cannot be read again. Fix: publish from a file"
+        )
+    speed = parse_speed(asked.speed)
+    stream = load_stream_settings(asked.settings, asked.set_stream or [])
+    reader = asked.reader(stream)
+    console = Console(stderr=True)
+    begun = time.perf_counter()
+    with _event_log(asked.to, stream) as log:
+        pacer = Pacer(speed, clock=time.monotonic, sleep=time.sleep)
+        publisher = Publisher(log, asked.group(), reader, stream, pacer=pacer)
+        publisher.restore(resume=asked.resume)
+        before = publisher.state
+        stopped, error = _run(asked, publisher, console)
+    summary = _summary(asked, before, publisher.state, time.perf_counter() - begun)
+    _show(summary | {"stopped": stopped, "error": str(error) if error else None}, asked, console)
+    if error is not None:
+        raise error
+    if stopped:
+        console.print("Stopped; --resume goes on from here.", highlight=False)
+        raise typer.Exit(130)
+
+
+@contextmanager
+def _event_log(url: str, stream: StreamSettings) -> Iterator[EventLog]:
+    settings = log_settings(url, os.environ)
+    if isinstance(settings, SqliteSettings):
+        Path(settings.path).parent.mkdir(parents=True, exist_ok=True)
+    with open_event_log(url) as log:
+        log.create_topics(stream.topics())
+        yield log
+
+
+def _run(
+    asked: Publication, publisher: Publisher, console: Console
+) -> tuple[bool, ClicktideError | None]:
+    """Publish; whether it was stopped, and the error that ended it after some events."""
+    if publisher.state.ended:
+        console.print(f"{asked.source} is published to its end; nothing is left to do.")
+        return False, None
+    before = publisher.state
+    expected = asked.events or estimated_rows(asked.source)
+    batches = open_log(asked.source, asked.spec, publisher.columns, publisher.start)
+    with (
+        stop_request() as request,
+        RejectSink(asked.rejects, strict=asked.strict, append=asked.resume) as sink,
+        _progress(console, expected) as show,
+    ):
+
+        def on_commit() -> None:
+            show(publisher.state.impressions - before.impressions)
+            request.check()
+
+        try:
+            publisher.run(
+                batches,
+                events=asked.events,
+                end=not asked.no_end,
+                on_reject=sink,
+                on_commit=on_commit,
+            )
+        except Stopped:
+            return True, None
+        except ClicktideError as error:
+            if publisher.state == before:
+                raise
+            return False, error
+    return False, None
+
+
+@contextmanager
+def _progress(console: Console, total: int | None) -> Iterator[Any]:
+    columns = (
+        SpinnerColumn(),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+    )
+    with Bar(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task, begun = bar.add_task("publishing", total=total, rate=""), time.perf_counter()
+
+        def show(impressions: int) -> None:
+            rate = impressions / max(time.perf_counter() - begun, 1e-9)
+            bar.update(task, completed=impressions, rate=f"{rate:,.0f} impressions/s")
+
+        yield show
+
+
+def _summary(
+    asked: Publication, before: PublishState, state: PublishState, seconds: float
+) -> dict[str, Any]:
+    """What this run published, and the whole stream's times."""
+    impressions, clicks = state.impressions - before.impressions, state.clicks - before.clicks
+    by_reason = {
+        reason: count - before.rejected.get(reason, 0)
+        for reason, count in sorted(state.rejected.items())
+        if count > before.rejected.get(reason, 0)
+    }
+    return {
+        "source": asked.source,
+        "to": asked.to,
+        "impressions": impressions,
+        "clicks": clicks,
+        "rejected": sum(by_reason.values()),
+        "rejected_by_reason": by_reason,
+        "seconds": round(seconds, 4),
+        "events_per_second": round((impressions + clicks) / max(seconds, 1e-9), 1),
+        "first_event_ms": state.first_ms,
+        "last_event_ms": state.last_ms,
+        "shift_ms": state.shift_ms or 0,
+        "rows_done": state.rows,
+        "ended": state.ended,
+    }
+
+
+def _show(summary: dict[str, Any], asked: Publication, console: Console) -> None:
+    if asked.as_json:
+        typer.echo(msgspec.json.encode(summary).decode())
+        return
+    table = Table(title=f"{asked.source} → {asked.to}", title_justify="left", show_header=False)
+    for name in ("impressions", "clicks", "rejected"):
+        table.add_row(name, f"{summary[name]:,}")
+    for name in ("first_event_ms", "last_event_ms"):
+        table.add_row(name.replace("_ms", "").replace("_", " "), _moment(summary[name]))
+    table.add_row("events/s", f"{summary['events_per_second']:,.0f}")
+    Console().print(table)
+    if not asked.spec.source.timestamp:
+        console.print(
+            "The spec names no column of times: rows were dated a second apart from 2025-01-06."
+        )
+
+
+def _moment(ms: int | None) -> str:
+    if ms is None:
+        return "-"
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(ms / 1000))

@@ -1,0 +1,288 @@
+"""Writing a source's events to the log, each transaction with the position that it leaves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from typing import Any
+
+import msgspec
+
+from features.errors import ClicktideError
+from features.events import Heartbeat, encode_event
+from streaming.joiner.settings import JoinerSettings
+from streaming.log import EventLog, NewRecord, TopicPartition
+from streaming.log import Position as LogPosition
+from streaming.publish.pace import Pacer
+from streaming.publish.rows import Part, RowReader
+from streaming.publish.state import PublishState, load_state
+from streaming.publish.timeline import Out, Timeline
+from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
+from streaming.sources.batch import Batch, Position, Reject
+
+__all__ = ["Publisher", "latest_time", "publish_group"]
+
+_PLACE = TopicPartition(IMPRESSIONS, 0)  # where the position is committed
+_LOOKED_AT = 100  # last records of a partition that tell its time
+
+
+def publish_group(source: str, prefix: str = "") -> str:
+    """Group under which a source's position is kept; with an id prefix it is another one."""
+    return f"publish:{prefix + ':' if prefix else ''}{source}"
+
+
+class Publisher:
+    """Publishes one source into a log.
+
+    Parameters
+    ----------
+    log
+        With the topics impressions and clicks.
+    group
+        :func:`publish_group`: keeps the position, and fences an earlier publisher.
+    reader
+        Makes events of rows.
+    settings
+        Of the stream.
+    pacer
+        When each event is due.
+    batch
+        Events of a transaction at most. More: faster; less of it is visible while it runs.
+
+    Attributes
+    ----------
+    state
+        As committed.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        group: str,
+        reader: RowReader,
+        settings: StreamSettings,
+        *,
+        pacer: Pacer,
+        batch: int = 1_000,
+    ) -> None:
+        self._log, self._group, self._reader, self._settings = log, group, reader, settings
+        self._pacer, self._batch = pacer, batch
+        self._producer = log.producer(group)
+        self.state = PublishState(recipe=reader.recipe)
+        self.resumed = False
+        self._timeline = Timeline(self.state)
+        self._sending: list[Out] = []
+        self._rejects: list[tuple[int, Reject]] = []
+
+    def restore(self, *, resume: bool) -> None:
+        """Take up the committed position.
+
+        Raises
+        ------
+        ClicktideError
+            There is one, and this is not meant to go on from it; or it does not fit.
+        """
+        committed = self._log.committed(self._group, _PLACE)
+        if committed is None:
+            return
+        if not resume:
+            raise ClicktideError(
+                f"{self._group}: this log already holds {committed.offset:,} rows of this source. "
+                "Fix: --resume goes on where that ended; --id-prefix NAME publishes it once more"
+            )
+        self.state = load_state(committed.metadata, self._reader.recipe)
+        self.resumed = True
+        self._timeline = Timeline(self.state)
+        self._reader.shift_ms = self.state.shift_ms
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the source that are needed."""
+        return self._reader.columns
+
+    @property
+    def start(self) -> Position | None:
+        """Where reading the source must begin."""
+        return self.state.begin.position
+
+    def run(
+        self,
+        batches: Generator[Batch],
+        *,
+        events: int | None = None,
+        end: bool = True,
+        on_reject: Callable[[Reject], None] = lambda reject: None,
+        on_commit: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Publish to the end of the source.
+
+        Parameters
+        ----------
+        batches
+            Of the source from :attr:`start` on; closed at the end.
+        events
+            Stop after so many impressions of this run.
+        end
+            Whether to close the stream with heartbeats. Without, a run stopped by ``events``
+            leaves its clicks waiting, for a later one to go on exactly.
+        on_reject
+            Called with every bad row; may raise.
+        on_commit
+            Called after every transaction and while waiting; may raise.
+        """
+        last = None if events is None else self.state.impressions + events
+        with closing(batches):
+            whole = all(self._part(batch, last, on_reject, on_commit) for batch in batches)
+        if whole or end:
+            self._send(self._timeline.rest(), None, on_reject, on_commit)
+        self._commit(on_reject, ended=end)
+        on_commit()
+
+    def _part(
+        self,
+        batch: Batch,
+        last: int | None,
+        on_reject: Callable[[Reject], None],
+        on_commit: Callable[[], None],
+    ) -> bool:
+        """Publish a batch; False when enough impressions are out."""
+        timeline = self._timeline
+        first = timeline.first
+        part: Part = self._reader(batch, first)
+        self._rejects += [(first + n, r) for n, r in part.rejects if first + n >= timeline.rows]
+        going = self._send(timeline.events(part), last, on_reject, on_commit)
+        self._commit(on_reject)
+        on_commit()
+        return going
+
+    def _send(
+        self,
+        events: Iterable[Out],
+        last: int | None,
+        on_reject: Callable[[Reject], None],
+        on_commit: Callable[[], None],
+    ) -> bool:
+        sending, paced = self._sending, self._pacer.speed is not None
+        left = -1 if last is None else last - self.state.impressions
+        for out in events:
+            if not out.is_click:
+                if not left:
+                    return False
+                left -= 1
+            if len(sending) >= self._batch:
+                self._commit(on_reject)
+                on_commit()
+            if paced and self._pacer.wait_s(out.time) > 0:
+                self._commit(on_reject)
+                self._pacer.wait(out.time, on_commit)
+            if self.state.first_ms is None and not sending:
+                self._check_time(out.time)
+            sending.append(out)
+        return True
+
+    def _check_time(self, first_ms: int) -> None:
+        """Refuse to publish what every consumer would reject."""
+        join = self._settings.join
+        for topic in (IMPRESSIONS, CLICKS):
+            latest = latest_time(self._log, topic)
+            late_ms = 1000 * (join.join_window_s + join.out_of_order_s)
+            if latest is not None and latest > first_ms + late_ms:
+                raise ClicktideError(
+                    f"topic {topic} already holds events up to {latest:,} ms, the first to be "
+                    f"published is of {first_ms:,} ms: all would be rejected as too_late. Fix: "
+                    "--shift now lets the stream begin now; or publish into a new log"
+                )
+
+    def _commit(self, on_reject: Callable[[Reject], None], *, ended: bool = False) -> None:
+        """Write what is collected, with the position that it leaves."""
+        rejected = self._pass_rejects(on_reject)
+        state = self._next_state(rejected, ended=ended)
+        if state == self.state:
+            return
+        with self._producer.transaction() as tx:
+            for topic, clicks in ((IMPRESSIONS, False), (CLICKS, True)):
+                records = [NewRecord(o.key, o.value) for o in self._sending if o.is_click == clicks]
+                if records:
+                    tx.append(topic, records)
+                if ended and state.last_ms is not None:
+                    tx.append(topic, self._heartbeats(topic, state.last_ms))
+            tx.commit(self._group, {_PLACE: LogPosition(state.rows, state.dump())})
+        self.state = state
+        self._sending.clear()
+
+    def _pass_rejects(self, on_reject: Callable[[Reject], None]) -> dict[str, int]:
+        """Hand on the bad rows that are passed by; the counts of all so far."""
+        counts = Counter(self.state.rejected)
+        passed = 0
+        for row, reject in self._rejects:
+            if row >= self._timeline.rows:
+                break
+            on_reject(reject)
+            counts[reject.reason] += 1
+            passed += 1
+        del self._rejects[:passed]
+        return dict(counts)
+
+    def _next_state(self, rejected: dict[str, int], *, ended: bool) -> PublishState:
+        state, timeline = self.state, self._timeline
+        clicks = sum(out.is_click for out in self._sending)
+        times = [out.time for out in self._sending]
+        changes: dict[str, Any] = {
+            "begin": timeline.mark(),
+            "rows": timeline.rows,
+            "clicks_to": timeline.clicks_to,
+            "shift_ms": self._reader.shift_ms,
+            "impressions": state.impressions + len(times) - clicks,
+            "clicks": state.clicks + clicks,
+            "rejected": rejected,
+            "ended": ended,
+        }
+        if times:
+            changes["first_ms"] = times[0] if state.first_ms is None else state.first_ms
+            changes["last_ms"] = max(times if state.last_ms is None else [*times, state.last_ms])
+        return msgspec.structs.replace(state, **changes)
+
+    def _heartbeats(self, topic: str, last_ms: int) -> list[NewRecord]:
+        """Two to each partition, for one alone would not move time."""
+        after = last_ms + _longest_wait_ms(self._settings.join)
+        beats = [encode_event(Heartbeat(v=1, timestamp=after + i)) for i in range(2)]
+        partitions = self._log.topics()[topic]
+        return [NewRecord(None, beat, p) for p in range(partitions) for beat in beats]
+
+
+def _longest_wait_ms(join: JoinerSettings) -> int:
+    """After this long in event time nothing of an event waits any more in the joiner."""
+    windows = join.join_window_s + join.late_window_s + 2 * join.out_of_order_s
+    return round(1000 * windows) + 1_000
+
+
+class _Timed(msgspec.Struct):
+    timestamp: int
+
+
+_timed = msgspec.json.Decoder(_Timed)
+
+
+def latest_time(log: EventLog, topic: str) -> int | None:
+    """Event time that a topic has come to, ms; None if it is empty.
+
+    A single event may carry a wrong clock, so the second highest of the last ones counts.
+    """
+    latest = None
+    ends = zip(log.start_offsets(topic), log.end_offsets(topic), strict=True)
+    for partition, (start, end) in enumerate(ends):
+        begin = max(start, end - _LOOKED_AT)
+        records = log.read(TopicPartition(topic, partition), begin, _LOOKED_AT)
+        times = sorted(t for record in records if (t := _time_of(record.value)) is not None)
+        if times:
+            found = times[-2] if len(times) > 1 else times[0]
+            latest = found if latest is None else max(latest, found)
+    return latest
+
+
+def _time_of(value: bytes) -> int | None:
+    try:
+        return _timed.decode(value).timestamp
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,126 @@
+"""Impressions with their clicks between them, in the order of event time.
+
+A click waits in a heap until no impression of the log can come before it: until the impressions
+are as late as it. Everything here is a function of the rows alone, so that a publisher that
+starts again at the oldest waiting click's row, silently, comes to where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+import msgspec
+
+from features.events import Click
+from streaming.publish.rows import Part, Shown
+from streaming.publish.state import Mark, PublishState
+
+__all__ = ["Out", "Timeline"]
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Out(NamedTuple):
+    """An event to publish."""
+
+    time: int
+    is_click: bool
+    key: bytes
+    value: bytes
+
+
+class Timeline:
+    """Where a source's events stand in time.
+
+    An event given by :meth:`events` or :meth:`rest` counts as done when the next one is asked
+    for: until then :meth:`mark`, ``rows`` and ``clicks_to`` are those before it.
+
+    Parameters
+    ----------
+    state
+        Where to go on; ``state.begin`` is where the parts begin.
+    """
+
+    def __init__(self, state: PublishState) -> None:
+        self._time = state.begin.time
+        self._first = state.begin.row  # row of the next part's first
+        self._here = state.begin
+        self._silent_to, self._dropped_to = state.rows, state.clicks_to
+        self._waiting: list[tuple[int, int, bytes]] = []
+        self._marks: dict[int, Mark] = {}  # of the rows of waiting clicks; the oldest first
+        self._part: Part | None = None
+        self._done = 0  # impressions of the part
+        self.rows, self.clicks_to = state.rows, state.clicks_to
+
+    @property
+    def first(self) -> int:
+        """Rows before the next part."""
+        return self._first
+
+    def mark(self) -> Mark:
+        """Where a publisher that goes on from here has to begin reading."""
+        if self._marks:
+            return next(iter(self._marks.values()))
+        return self._now()
+
+    def _now(self) -> Mark:
+        """Just after the last impression done with."""
+        if self._part is None or not self._done:
+            return self._here
+        last = self._done - 1
+        row = self._first + self._part.shown[last].unit + 1
+        return Mark(self._part.after(last), row, self._time)
+
+    def events(self, part: Part) -> Iterator[Out]:
+        """Events of the next part, and the clicks that are due between them."""
+        self._part, self._done = part, 0
+        for shown in part.shown:
+            row = self._first + shown.unit
+            now = max(self._time, shown.time)
+            if row < self._silent_to:
+                for _ in self._due(now):
+                    pass
+            else:
+                self._drop()
+                yield from self._loud(now)
+                yield Out(shown.time, False, shown.key, shown.value)
+                self.rows, self.clicks_to = row + 1, None
+            self._take(shown, row, now)
+        self._first += part.units
+        self._here = Mark(part.position, self._first, self._time)
+        self._part = None
+        self.rows = max(self.rows, self._first)
+
+    def rest(self) -> Iterator[Out]:
+        """Clicks that still wait, at the end of the source."""
+        self._drop()
+        yield from self._loud(None)
+
+    def _take(self, shown: Shown, row: int, now: int) -> None:
+        if shown.click is not None:
+            heappush(self._waiting, (shown.click, row, shown.key))
+            self._marks[row] = self._now()
+        self._time = now
+        self._done += 1
+
+    def _due(self, now: int | None) -> Iterator[tuple[int, int, bytes]]:
+        """Waiting clicks up to a time; each leaves when the next is asked for."""
+        waiting = self._waiting
+        while waiting and (now is None or waiting[0][0] <= now):
+            yield waiting[0]
+            del self._marks[heappop(waiting)[1]]
+
+    def _loud(self, now: int | None) -> Iterator[Out]:
+        for time, row, key in self._due(now):
+            click = Click(v=1, impression_id=key.decode(), timestamp=time)
+            yield Out(time, True, key, _encode(click))
+            self.clicks_to = time, row
+
+    def _drop(self) -> None:
+        """Forget the clicks that were published before the restart."""
+        if self._dropped_to is not None:
+            while self._waiting and self._waiting[0][:2] <= self._dropped_to:
+                del self._marks[heappop(self._waiting)[1]]
+            self._dropped_to = None
