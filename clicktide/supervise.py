@@ -65,12 +65,16 @@ class Child:
         Added to the environment.
     restarts
         When it is started again.
+    needs
+        Whether what it cannot do without is there; it is not started before, and not to blame
+        for ending without it.
     """
 
     name: str
     command: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
     restarts: Restarts = Restarts()
+    needs: Callable[[], bool] = lambda: True
 
 
 class Process(Protocol):
@@ -160,7 +164,7 @@ class Supervisor:
 
     def _step(self, kept: _Kept) -> bool:
         if kept.process is None:
-            if self._clock() < kept.due:
+            if self._clock() < kept.due or not kept.child.needs():
                 return False
             self._start(kept)
             return True
@@ -183,7 +187,8 @@ class Supervisor:
         if now - kept.started >= policy.healthy_s:
             kept.failures = kept.refusals = 0
         kept.failures += 1
-        kept.refusals = kept.refusals + 1 if code == CONFIGURATION_ERROR else 0
+        refused = code == CONFIGURATION_ERROR and kept.child.needs()
+        kept.refusals = kept.refusals + 1 if refused else 0
         kept.process = None
         if kept.refusals >= policy.refusals:
             raise ClicktideError(

@@ -6,19 +6,22 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import typer
+from redis import Redis
+from redis.exceptions import RedisError
 
 from clicktide.processes import Running, locked, read_running, write_running
 from clicktide.spawn import show_on, spawn
 from clicktide.stream_file import keep_settings, settings_for
 from clicktide.supervise import Child, Supervisor
+from clicktide.valkey import valkey_command
 from features.errors import ClicktideError
 from features.spec_file import load_spec
 from streaming.log import open_log
@@ -89,8 +92,9 @@ def up(
     with locked(folder):
         stream = _prepare(folder, spec, kafka, redis, settings, set_stream or ())
         show = show_on(sys.stderr)
-        _announce(stream, show)
-        run_children(children_of(stream), stream, show)
+        with _feature_store(stream) as (store, url):
+            _announce(stream, url, show)
+            run_children([*store, *children_of(stream, url)], stream, url, show)
 
 
 @dataclass(frozen=True)
@@ -144,24 +148,44 @@ def _check_same_log(folder: Path, log: str) -> None:
         )
 
 
-def children_of(stream: Stream) -> list[Child]:
+@contextmanager
+def _feature_store(stream: Stream) -> Iterator[tuple[list[Child], str]]:
+    """A Valkey server of our own, unless one was named; and its URL."""
+    if stream.redis is not None:
+        yield [], stream.redis
+        return
+    with valkey_command(stream.folder) as (url, command):
+        yield [Child("valkey", command)], url
+
+
+def children_of(stream: Stream, redis_url: str) -> list[Child]:
     """The processes of a stream, in the order of the flow."""
     shared = ["--log", stream.log, "--settings", str(stream.settings)]
     of_spec = ["--spec", stream.spec]
     children = [_child("join", [*shared, "--instance", "join-0"])]
-    if stream.counters and stream.redis is not None:
-        children.append(_child("count", [*shared, *of_spec, "--redis", stream.redis]))
+    if stream.counters:
+        count = _child("count", [*shared, *of_spec], {"CLICKTIDE_REDIS": redis_url})
+        children.append(replace(count, needs=lambda: _answers(redis_url)))
     model, live = str(stream.folder / "model"), str(stream.folder / "live")
     children.append(_child("train", [*shared, *of_spec, "--dir", model, "--live", live]))
     return children
 
 
-def _child(name: str, arguments: Sequence[str]) -> Child:
-    return Child(name, [sys.executable, "-m", "clicktide", name, *arguments])
+def _answers(redis_url: str) -> bool:
+    """Whether a server is there and has loaded its data."""
+    try:
+        with Redis.from_url(redis_url, socket_timeout=1.0, socket_connect_timeout=1.0) as client:
+            return bool(client.ping())
+    except RedisError:
+        return False
+
+
+def _child(name: str, arguments: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
+    return Child(name, [sys.executable, "-m", "clicktide", name, *arguments], env or {})
 
 
 def run_children(
-    children: Sequence[Child], stream: Stream, show: Callable[[str, str], None]
+    children: Sequence[Child], stream: Stream, redis_url: str, show: Callable[[str, str], None]
 ) -> None:
     """Keep children running until SIGINT or SIGTERM, then stop them; none is left behind."""
     supervisor = Supervisor(
@@ -175,7 +199,7 @@ def run_children(
     def note() -> None:
         state = supervisor.state()
         write_running(
-            stream.folder, Running(os.getpid(), stream.log, stream.spec, stream.redis, state)
+            stream.folder, Running(os.getpid(), stream.log, stream.spec, _public(redis_url), state)
         )
 
     with _signals() as asked:
@@ -206,9 +230,22 @@ def _signals() -> Iterator[Callable[[], int]]:
             signal.signal(number, handler)
 
 
-def _announce(stream: Stream, show: Callable[[str, str], None]) -> None:
+def _public(url: str) -> str:
+    """A URL without its password, to be shown and kept.
+
+    Examples
+    --------
+    >>> _public("redis://me:secret@host:6379/0"), _public("unix:///run/valkey/socket")
+    ('redis://host:6379/0', 'unix:///run/valkey/socket')
+    """
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _announce(stream: Stream, redis_url: str, show: Callable[[str, str], None]) -> None:
     where = "" if stream.log == "run/log.db" else f" --log {stream.log}"
     show("", f"event log {stream.log}, spec {stream.spec}, settings {stream.settings}")
+    show("", f"feature store {_public(redis_url)}")
     show("", f"messages of each process also in {stream.folder / 'logs'}/")
     show("", "next, in another terminal:")
     show("", f"  clicktide replay 'sim:abrupt?events=200000' --to {stream.log} --speed max")

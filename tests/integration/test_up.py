@@ -21,7 +21,7 @@ from clicktide.supervise import Child
 def child(name, code):
     return Child(name, [sys.executable, "-c", code])
 
-def children(stream, show=None):
+def children(stream, redis_url):
     wait = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0));"
     second = {second!r}
     return [child("join", wait + "print('at work', flush=True); time.sleep(600)"),

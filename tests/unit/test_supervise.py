@@ -36,8 +36,9 @@ class World:
 
     def __init__(self, *names, **options):
         self.now, self.events, self.said, self.processes = 0.0, [], [], {}
+        self.there = True
         self.supervisor = Supervisor(
-            [Child(name, [name]) for name in names],
+            [Child(name, [name], needs=lambda: self.there) for name in names],
             spawn=self.spawn,
             clock=lambda: self.now,
             wait=self.wait,
@@ -196,3 +197,16 @@ def test_run_ends_when_asked_and_tells_of_changes():
 
 def test_a_long_row_of_failures_does_not_overflow():
     assert Restarts().wait_s(10_000) == 10
+
+
+def test_a_child_waits_for_what_it_needs_and_is_not_blamed_for_ending_without_it():
+    world = World("count")
+    world.there = False
+    assert not world.supervisor.step()
+    for _ in range(5):
+        world.there = True
+        world.now += 10
+        world.supervisor.step()
+        world.there = False
+        world.die(2, "count")
+    assert world.starts("count") == 5
