@@ -13,6 +13,7 @@ from clicktide.predict import predict
 from clicktide.replay import replay
 from clicktide.simulate import simulate
 from clicktide.spec_commands import app as spec_app
+from clicktide.train import train
 from features.errors import ClicktideError
 
 __all__ = ["app", "main"]
@@ -29,6 +30,7 @@ app.command()(replay)
 app.command()(simulate)
 app.command()(predict)
 app.command()(explain)
+app.command()(train)
 app.add_typer(spec_app, name="spec", help="Check a feature spec, or write a first one for a log.")
 
 

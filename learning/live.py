@@ -204,7 +204,7 @@ def create_live(path: str | os.PathLike[str], learner: ClickLearner, now_ms: int
     >>> writer = create_live(path, ClickLearner(spec), 0)
     >>> reader = open_live(path)
     >>> writer.learner.learn_one({"ad": "a"}, True)
-    >>> reader.learner.predict_proba_one({"ad": "a"}) == writer.learner.predict_proba_one({"ad": "a"})
+    >>> reader.learner.predict_proba_one({"ad": "a"})[True] > 0.5
     True
     """
     target = Path(path)

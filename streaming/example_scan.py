@@ -262,9 +262,9 @@ def _skip_nested(data: Any, at: int, stop: int) -> int:
             if at < 0:
                 return -1
             continue
-        if c == _OPEN or c == _BRACKET:
+        if c in (_OPEN, _BRACKET):
             depth += 1
-        elif c == _CLOSE or c == _END_BRACKET:
+        elif c in (_CLOSE, _END_BRACKET):
             depth -= 1
             if depth == 0:
                 return at + 1

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from features.events import EventError, Example, decode_event
 from features.spec import SourceSpec
 from streaming.example_scan import copy_spans, scan_examples
+from streaming.log import Record
 from streaming.prepare import CORRECTION
 from streaming.sources.batch import Batch, Position, Reject
 from streaming.sources.block import Block, line_spans
@@ -28,12 +29,14 @@ from streaming.sources.json_scan import Keys
 from streaming.sources.json_values import column_of, kinds_of
 from streaming.sources.parsed import Parsed
 
-__all__ = ["ExampleReader", "Place"]
+__all__ = ["LINE_BITS", "ExampleReader", "Place", "in_record"]
 
 I64 = NDArray[np.int64]
 Place = Callable[[int], tuple[str, int]]
 _SAMPLE = 64
 _MAX_LINE = 1 << 20
+LINE_BITS = 20
+"""An example of the log has the row number ``offset << LINE_BITS | line`` in its partition."""
 _PER_MS = {"ms": pa.int64(), "s": pa.float64(), "us": pa.int64()}
 
 
@@ -81,6 +84,11 @@ class ExampleReader:
     by_time
         Whether to sort the examples of each batch by their impressions' time.
 
+    Attributes
+    ----------
+    latest_ms
+        The latest event time read.
+
     Examples
     --------
     >>> import numpy as np
@@ -97,6 +105,7 @@ class ExampleReader:
     ) -> None:
         self.source, self.by_time = source, by_time
         self.columns = [name for name in columns if name != source.label]
+        self.latest_ms = 0
         self._parse: JsonLines | None = None
 
     def batches(self, data: bytes, place: Place, position: Position) -> list[Batch]:
@@ -114,6 +123,8 @@ class ExampleReader:
         lines = _Lines.of(data, place)
         if self.by_time:
             lines.sort()
+        times = lines.timestamp[lines.order]
+        self.latest_ms = max(self.latest_ms, int(times.max(initial=0)))
         block = lines.block()
         parse = self._parser(block)
         parts = parse(block) if block.rows else []
@@ -160,6 +171,29 @@ class ExampleReader:
             rejects=rejects,
             position=position,
         )
+
+
+def in_record(records: Sequence[Record]) -> tuple[bytes, Place]:
+    """The lines of some records, and where each line stands in the log."""
+    values = [record.value for record in records]
+    counts = [_filled_lines(value) for value in values]
+    ends = np.cumsum(counts, dtype=np.int64)
+
+    def place(line: int) -> tuple[str, int]:
+        at = int(np.searchsorted(ends, line, side="right"))
+        record = records[at]
+        within = line - (int(ends[at - 1]) if at else 0)
+        return f"{record.topic}-{record.partition}", record.offset << LINE_BITS | within
+
+    return b"\n".join(values), place
+
+
+def _filled_lines(value: bytes) -> int:
+    """Lines of a record that are not blank, as :func:`line_spans` tells them."""
+    if b"\n\n" not in value and b"\r" not in value and value[:1] != b"\n" != value[-1:]:
+        return value.count(b"\n") + 1 if value else 0
+    starts, ends = line_spans(value)
+    return int((ends > starts).sum())
 
 
 def _after(place: tuple[str, int]) -> tuple[str, int]:
