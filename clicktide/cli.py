@@ -16,6 +16,7 @@ from clicktide.replay import replay
 from clicktide.simulate import simulate
 from clicktide.spec_commands import app as spec_app
 from clicktide.status import status
+from clicktide.train import train
 from clicktide.up import up
 from features.errors import ClicktideError
 
@@ -37,6 +38,7 @@ app.command()(up)
 app.command()(status)
 app.command()(join)
 app.command()(events)
+app.command()(train)
 app.add_typer(spec_app, name="spec", help="Check a feature spec, or write a first one for a log.")
 
 
