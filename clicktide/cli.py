@@ -15,6 +15,9 @@ from clicktide.predict import predict
 from clicktide.replay import replay
 from clicktide.simulate import simulate
 from clicktide.spec_commands import app as spec_app
+from clicktide.status import status
+from clicktide.train import train
+from clicktide.up import up
 from features.errors import ClicktideError
 
 __all__ = ["app", "main"]
@@ -33,6 +36,9 @@ app.command()(predict)
 app.command()(explain)
 app.command()(join)
 app.command()(events)
+app.command()(up)
+app.command()(status)
+app.command()(train)
 app.add_typer(spec_app, name="spec", help="Check a feature spec, or write a first one for a log.")
 
 

@@ -1,4 +1,4 @@
-"""Opening whatever a user names as a log: a file, a folder, standard input, a simulation."""
+"""Opening whatever a user names as a log: files, standard input, a simulation, an event log."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from features.errors import SpecError
 from features.spec import Spec
 from features.spec_file import load_spec
+from streaming.example_source import EXAMPLES_PREFIX, open_examples
 from streaming.simulator import PREFIX, open_simulation, parse_sim
 from streaming.sources import Batch, Position, open_source
 
@@ -22,6 +23,8 @@ def open_log(
     """Batches of a log from a position on."""
     if log.startswith(PREFIX):
         return _as_generator(open_simulation(log, columns, start))
+    if log.startswith(EXAMPLES_PREFIX):
+        return open_examples(log, spec.source, columns, start)
     return open_source(log, spec.source, columns, start=start)
 
 
@@ -45,6 +48,8 @@ def estimated_rows(log: str) -> int | None:
     """About how many rows a log has, if that is cheap to tell."""
     if log.startswith(PREFIX):
         return parse_sim(log).events
+    if log.startswith(EXAMPLES_PREFIX):
+        return None
     path = Path(log)
     if not path.is_file() or path.stat().st_size == 0:
         return None

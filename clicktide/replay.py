@@ -122,7 +122,8 @@ def replay(
         typer.Argument(
             metavar="SOURCE",
             help="A file or folder (CSV, TSV, JSON Lines, Parquet; plain, gzip or zstd), - for "
-            "standard input, or sim:NAME for a simulated market (clicktide simulate --list)",
+            "standard input, sim:NAME for a simulated market (clicktide simulate --list), or "
+            "examples:LOG for the examples of an event log (examples:FILE.jsonl: of a file)",
         ),
     ],
     spec: Annotated[

@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from redis.exceptions import BusyLoadingError, RedisError
 
 from features.errors import ClicktideError
 
-__all__ = ["ValkeyServer", "start_valkey"]
+__all__ = ["ValkeyServer", "start_valkey", "valkey_command"]
 
 _PATH_LIMIT = 100  # of a socket's address: 104 bytes on macOS, 108 on Linux
 _STOP_S = 15.0
@@ -115,6 +117,31 @@ def start_valkey(
         return _started(home, url, place, lock.fileno(), timeout_s)
 
 
+@contextmanager
+def valkey_command(folder: str | os.PathLike[str]) -> Iterator[tuple[str, list[str]]]:
+    """The URL and the command line of a run's server, for one who keeps it running himself.
+
+    While inside, nobody else starts a server on its data.
+
+    Raises
+    ------
+    ClicktideError
+        A server runs there already.
+    """
+    home = Path(folder).absolute() / "valkey"
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (home / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ClicktideError(
+                f"{home}: a Valkey server of another program holds it. Fix: end it, or --redis URL"
+            ) from error
+        url, place = _place(home, None)
+        (home / "url").write_text(url, encoding="utf-8")
+        yield url, _command(home, place)
+
+
 def _found(home: Path, timeout_s: float) -> ValkeyServer:
     """The server inherits the lock and so holds it as long as it lives, whoever started it."""
     try:
@@ -130,7 +157,14 @@ def _found(home: Path, timeout_s: float) -> ValkeyServer:
 def _place(home: Path, port: int | None) -> tuple[str, list[str]]:
     path = home / "socket"
     if port is None and len(os.fsencode(path)) < _PATH_LIMIT:
-        return f"unix://{path}", ["--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700"]
+        return f"unix://{path}", [
+            "--port",
+            "0",
+            "--unixsocket",
+            str(path),
+            "--unixsocketperm",
+            "700",
+        ]
     port = port or _free_port()
     return f"redis://127.0.0.1:{port}/0", ["--port", str(port), "--bind", "127.0.0.1"]
 
@@ -142,8 +176,7 @@ def _free_port() -> int:
 
 
 def _started(home: Path, url: str, place: list[str], lock: int, timeout_s: float) -> ValkeyServer:
-    command = [_binary(), *place, "--dir", str(home), "--save", "", "--appendonly", "yes"]
-    command += ["--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]
+    command = _command(home, place)
     with (home / "log").open("ab") as log:
         process = subprocess.Popen(
             command,
@@ -161,8 +194,15 @@ def _started(home: Path, url: str, place: list[str], lock: int, timeout_s: float
         if about is None or int(about["process_id"]) != process.pid:
             server.kill()
     if about is None or int(about["process_id"]) != process.pid:
-        raise ClicktideError(f"{url}: Valkey did not start: {_last_line(home)}. Fix: see {home}/log")
+        raise ClicktideError(
+            f"{url}: Valkey did not start: {_last_line(home)}. Fix: see {home}/log"
+        )
     return server
+
+
+def _command(home: Path, place: list[str]) -> list[str]:
+    command = [_binary(), *place, "--dir", str(home), "--save", "", "--appendonly", "yes"]
+    return [*command, "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]
 
 
 def _binary() -> str:

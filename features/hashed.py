@@ -30,6 +30,16 @@ class Hashed:
     rows: int
     fields: int
 
+    def part(self, start: int, stop: int) -> Hashed:
+        """Events ``start`` to ``stop``."""
+        if (start, stop) == (0, self.rows):
+            return self
+        f = self.fields
+        if not len(self.starts):
+            return Hashed(self.tokens[start * f : stop * f], self.starts, stop - start, f)
+        at = self.starts[start * f : stop * f + 1]
+        return Hashed(self.tokens[at[0] : at[-1]], at - at[0], stop - start, f)
+
 
 @dataclass(frozen=True, slots=True)
 class Part:

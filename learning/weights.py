@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,18 @@ class Weights:
         if hashed.rows:
             _predict(*self._arguments(hashed), out)
         return out
+
+    def point_at(self, arrays: Mapping[str, F64]) -> None:
+        """Keep the state in other arrays from now on, such as those of a mapped file.
+
+        Parameters
+        ----------
+        arrays
+            ``fields``, ``crosses``, ``mixture`` and ``calibration``, shaped as those here.
+        """
+        self.fields, self.crosses = arrays["fields"], arrays["crosses"]
+        self.mixture, self.calibration = arrays["mixture"], arrays["calibration"]
+        self._dense = None  # it holds the former arrays
 
     def _arguments(self, hashed: Hashed) -> tuple[Any, ...]:
         if len(hashed.starts):

@@ -17,7 +17,10 @@ from features.values import as_text, to_number
 from features.vectoriser import Vectoriser
 from streaming.sources.batch import Batch, Position, Reject
 
-__all__ = ["Preparer", "Ready"]
+__all__ = ["CORRECTION", "Preparer", "Ready"]
+
+CORRECTION = "\0correction"
+"""Name of the column, in a batch that has it, that says which rows amend earlier ones."""
 
 F64 = NDArray[np.float64]
 
@@ -42,6 +45,9 @@ class Ready:
         Of the source, after all this.
     quantiles
         What fields that learn their edges know after all this; ``None`` if nothing changed.
+    corrections
+        int8 (n,): 0 an event, 1 the late click of one that was learned as not clicked, 2 an
+        amendment that changes no label; ``None``: all are events.
     """
 
     hashed: Hashed
@@ -52,6 +58,7 @@ class Ready:
     rejects: list[Reject]
     position: Position
     quantiles: dict[str, Any] | None = None
+    corrections: NDArray[np.int8] | None = None
 
 
 class Preparer:
@@ -107,6 +114,7 @@ class Preparer:
             rejects=[*batch.rejects, *rejects, *faulty],
             position=batch.position,
             quantiles=self.vectoriser.quantiles.state() if learning else None,
+            corrections=_corrections(batch.columns, kept),
         )
 
     def _read(self, rows: pa.RecordBatch) -> _Said:
@@ -187,3 +195,10 @@ def _truth(values: pa.Array) -> F64:
         return np.asarray(values.to_numpy(zero_copy_only=False), np.float64)
     numbers = [to_number(as_text(v)) for v in values.to_pylist()]
     return np.array([np.nan if number is None else number for number in numbers])
+
+
+def _corrections(rows: pa.RecordBatch, kept: NDArray[np.int64]) -> NDArray[np.int8] | None:
+    if CORRECTION not in rows.schema.names:
+        return None
+    marks = rows.column(CORRECTION).to_numpy(zero_copy_only=False)[kept]
+    return marks.astype(np.int8) if marks.any() else None

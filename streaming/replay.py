@@ -6,8 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-from learning.click_learner import ClickLearner
+import numpy as np
+from numpy.typing import NDArray
+
+from learning.click_learner import ClickLearner, probabilities
 from learning.progress import Progress
 from learning.snapshot import Snapshot
 from streaming.prepare import Preparer, Ready
@@ -31,12 +35,16 @@ class Replay:
         Rows rejected so far, by reason.
     position
         In the log; ``None`` at its start.
+    corrections, amendments
+        Late clicks learned so far, and amendments that changed no label: no events, not scored.
     """
 
     learner: ClickLearner
     progress: Progress = field(default_factory=Progress)
     rejected: Counter[str] = field(default_factory=Counter)
     position: Position | None = None
+    corrections: int = 0
+    amendments: int = 0
 
     def run(
         self,
@@ -71,12 +79,37 @@ class Replay:
 
     def learn(self, part: Ready) -> None:
         """Predict, score and learn some events, one after the other."""
-        logits = self.learner.learn_hashed(part.hashed, part.labels, part.importance)
-        self.progress.add(logits, part.labels, part.importance, part.truth)
+        for rows, kind in _stretches(part.corrections, part.hashed.rows):
+            if kind == 0:
+                self._learn_events(part, rows)
+            elif kind == 1:
+                self._learn_late_clicks(part, rows)
+            else:
+                self.amendments += rows.stop - rows.start
         if part.quantiles is not None and self.learner.vectoriser is not None:
             self.learner.vectoriser.quantiles.restore(part.quantiles)
         self.rejected.update(reject.reason for reject in part.rejects)
         self.position = part.position
+
+    def _learn_events(self, part: Ready, rows: slice) -> None:
+        hashed, labels = part.hashed.part(rows.start, rows.stop), part.labels[rows]
+        importance = None if part.importance is None else part.importance[rows]
+        truth = None if part.truth is None else part.truth[rows]
+        logits = self.learner.learn_hashed(hashed, labels, importance)
+        self.progress.add(logits, labels, importance, truth)
+
+    def _learn_late_clicks(self, part: Ready, rows: slice) -> None:
+        """Take back a negative that was none and learn the positive, each in one step.
+
+        The gradient of the positive less that of the negative is (p - 1) - (p - 0) = -1 (fake
+        negatives: Ktena et al., RecSys 2019), which is that of a label of 1 + p.
+        """
+        for row in range(rows.start, rows.stop):
+            hashed = part.hashed.part(row, row + 1)
+            importance = None if part.importance is None else part.importance[row : row + 1]
+            p = probabilities(self.learner.predict_hashed(hashed))
+            self.learner.learn_hashed(hashed, 1.0 + p, importance)
+            self.corrections += 1
 
     def snapshot(self, source: str) -> Snapshot:
         """What is to be saved, to go on later from here in the log ``source``."""
@@ -84,6 +117,8 @@ class Replay:
             "source": source,
             "position": None if self.position is None else [self.position.file, self.position.row],
             "rejected": dict(self.rejected),
+            "corrections": self.corrections,
+            "amendments": self.amendments,
         }
         return Snapshot(self.learner, self.progress, extra)
 
@@ -96,7 +131,19 @@ class Replay:
             snapshot.progress,
             Counter(snapshot.extra.get("rejected", {})),
             None if position is None else Position(*position),
+            snapshot.extra.get("corrections", 0),
+            snapshot.extra.get("amendments", 0),
         )
+
+
+def _stretches(kinds: NDArray[np.int8] | None, rows: int) -> Iterator[tuple[slice, int]]:
+    """Runs of rows of one kind, in order."""
+    if kinds is None or not rows:
+        yield slice(0, rows), 0
+        return
+    cuts = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), rows]
+    for start, stop in pairwise(cuts):
+        yield slice(start, stop), int(kinds[start])
 
 
 def first_rows(batches: Iterator[Batch], rows: int) -> Generator[Batch]:

@@ -1,0 +1,247 @@
+"""Keeps the processes of a stream running, and stops them in the order of the flow.
+
+Only decisions stand here: the clock, the waiting and the starting of processes are passed in
+(:mod:`clicktide.spawn` has the real ones).
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from features.errors import ClicktideError
+
+__all__ = ["Child", "Process", "Restarts", "Supervisor"]
+
+CONFIGURATION_ERROR = 2
+
+
+@dataclass(frozen=True)
+class Restarts:
+    """When to start a process again that has ended.
+
+    Parameters
+    ----------
+    first_s
+        Wait before the first start again; each further one waits twice as long. Shorter: back
+        sooner; longer: less work in vain while the cause lasts.
+    most_s
+        No wait is longer.
+    healthy_s
+        After running this long a process counts as healthy, and its waits begin anew.
+    refusals
+        So many exits in a row with code 2 (wrong settings or input), none of them after a
+        healthy time: starting it again will not help, everything stops.
+
+    Examples
+    --------
+    >>> [Restarts().wait_s(failures) for failures in (1, 2, 3, 20)]
+    [0.2, 0.4, 0.8, 10.0]
+    """
+
+    first_s: float = 0.2
+    most_s: float = 10.0
+    healthy_s: float = 30.0
+    refusals: int = 3
+
+    def wait_s(self, failures: int) -> float:
+        """Wait before the start that follows so many failures in a row."""
+        return float(min(self.most_s, self.first_s * 2 ** min(failures - 1, 30)))
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process to keep running.
+
+    Parameters
+    ----------
+    name
+        What it is called in messages and in its log file's name.
+    command
+        Program and arguments.
+    env
+        Added to the environment.
+    restarts
+        When it is started again.
+    needs
+        Whether what it cannot do without is there; it is not started before, and not to blame
+        for ending without it.
+    """
+
+    name: str
+    command: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    restarts: Restarts = Restarts()
+    needs: Callable[[], bool] = lambda: True
+
+
+class Process(Protocol):
+    """A started child."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    def poll(self) -> int | None:
+        """Its exit code (negative: the signal that ended it), None while it runs."""
+
+    def terminate(self) -> None:
+        """Ask it to stop (SIGTERM)."""
+
+    def kill(self) -> None:
+        """End it and all that it started (SIGKILL)."""
+
+    def last_line(self) -> str:
+        """The last that it said."""
+
+
+@dataclass
+class _Kept:
+    """A child and how it fares."""
+
+    child: Child
+    process: Process | None = None
+    started: float = 0.0
+    due: float = 0.0
+    failures: int = 0
+    refusals: int = 0
+    starts: int = 0
+
+
+class Supervisor:
+    """Starts children in order, starts them again when they end, and stops them in order.
+
+    Parameters
+    ----------
+    children
+        In the order of their start, which is the order of the flow.
+    spawn
+        Starts one.
+    clock
+        Seconds, never going back.
+    wait
+        Waits so many seconds.
+    say
+        Tells the user: a child's name (empty: the supervisor itself) and a line.
+    drain_s
+        How long each child may take to stop; then it is killed.
+
+    Raises
+    ------
+    ClicktideError
+        From :meth:`step`: a child has refused its settings again and again.
+    """
+
+    def __init__(
+        self,
+        children: Sequence[Child],
+        *,
+        spawn: Callable[[Child], Process],
+        clock: Callable[[], float],
+        wait: Callable[[float], None],
+        say: Callable[[str, str], None],
+        drain_s: float = 20.0,
+    ) -> None:
+        self._kept = [_Kept(child, due=clock()) for child in children]
+        self._spawn, self._clock, self._wait, self._say = spawn, clock, wait, say
+        self.drain_s = drain_s
+
+    def state(self) -> dict[str, dict[str, int | None]]:
+        """Process number (None: not running now) and starts so far, by name."""
+        return {
+            kept.child.name: {
+                "pid": None if kept.process is None else kept.process.pid,
+                "starts": kept.starts,
+            }
+            for kept in self._kept
+        }
+
+    def step(self) -> bool:
+        """See to every child once; true if one was started or has ended."""
+        return any([self._step(kept) for kept in self._kept])
+
+    def _step(self, kept: _Kept) -> bool:
+        if kept.process is None:
+            if self._clock() < kept.due or not kept.child.needs():
+                return False
+            self._start(kept)
+            return True
+        code = kept.process.poll()
+        if code is not None:
+            self._ended(kept, kept.process, code)
+        return code is not None
+
+    def _start(self, kept: _Kept) -> None:
+        kept.process = self._spawn(kept.child)
+        kept.started = self._clock()
+        kept.starts += 1
+        again = "" if kept.starts == 1 else f" again (start {kept.starts})"
+        self._say(kept.child.name, f"started{again}, pid {kept.process.pid}")
+
+    def _ended(self, kept: _Kept, process: Process, code: int) -> None:
+        """Decide when it is started again."""
+        policy, now = kept.child.restarts, self._clock()
+        process.kill()  # what it may have left behind
+        if now - kept.started >= policy.healthy_s:
+            kept.failures = kept.refusals = 0
+        kept.failures += 1
+        refused = code == CONFIGURATION_ERROR and kept.child.needs()
+        kept.refusals = kept.refusals + 1 if refused else 0
+        kept.process = None
+        if kept.refusals >= policy.refusals:
+            raise ClicktideError(
+                f"{kept.child.name} refused to run {kept.refusals} times: "
+                f"{process.last_line() or 'it did not say why'}. "
+                "Fix: mend what it names, then start again; nothing is lost"
+            )
+        wait_s = policy.wait_s(kept.failures)
+        kept.due = now + wait_s
+        self._say(kept.child.name, f"{_how(code)}; starts again in {wait_s:g} s")
+
+    def run(self, stop: Callable[[], bool], changed: Callable[[], None] = lambda: None) -> None:
+        """Keep all running until ``stop()``; ``changed()`` is called after starts and ends."""
+        while not stop():
+            if self.step():
+                changed()
+            self._wait(0.1)
+
+    def drain(self, hurry: Callable[[], bool] = lambda: False, last: Sequence[str] = ()) -> None:
+        """Stop all, each when the ones before it have stopped; at once when ``hurry()``.
+
+        The children named ``last``, servers that the others use, are stopped after these.
+        """
+        for kept in sorted(self._kept, key=lambda kept: kept.child.name in last):
+            if kept.process is not None:
+                self._stop(kept.child.name, kept.process, hurry)
+                kept.process = None
+
+    def _stop(self, name: str, process: Process, hurry: Callable[[], bool]) -> None:
+        process.terminate()
+        until = self._clock() + self.drain_s
+        while process.poll() is None and self._clock() < until and not hurry():
+            self._wait(0.05)
+        code = process.poll()
+        process.kill()
+        if code is None:
+            why = "asked to hurry" if hurry() else f"it did not stop in {self.drain_s:g} s"
+            self._say(name, f"KILLED: {why}; it goes on from its last commit next time")
+        else:
+            self._say(name, "stopped" if code == 0 else _how(code))
+
+
+def _how(code: int) -> str:
+    """Say how a process ended.
+
+    Examples
+    --------
+    >>> _how(1), _how(-9)
+    ('ended with exit code 1', 'was killed by SIGKILL')
+    """
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"

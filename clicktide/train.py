@@ -1,0 +1,128 @@
+"""The command ``clicktide train``: learn the examples of an event log as they come."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+
+from clicktide.interrupts import stop_request
+from clicktide.show import summary_json
+from clicktide.warm import warm_up
+from features.spec_file import load_spec
+from streaming.examples import ExampleReader
+from streaming.log import open_log
+from streaming.settings import EXAMPLES, load_stream_settings
+from streaming.sources import Position
+from streaming.train_process import Trainer
+
+__all__ = ["train"]
+
+
+def train(
+    log: Annotated[
+        str,
+        typer.Option(
+            "--log",
+            envvar="CLICKTIDE_LOG",
+            help="Event log: run/log.db, sqlite:///run/log.db or kafka://host:9092",
+        ),
+    ] = "run/log.db",
+    spec: Annotated[
+        str,
+        typer.Option(
+            "--spec",
+            envvar="CLICKTIDE_SPEC",
+            help="Feature spec: a TOML file, or the name of a shipped one",
+        ),
+    ] = "sim",
+    folder: Annotated[
+        Path,
+        typer.Option(
+            "--dir", help="Folder of the model's snapshot; a trainer goes on from what is there"
+        ),
+    ] = Path("run/model"),
+    live: Annotated[
+        Path | None,
+        typer.Option(
+            "--live",
+            help="Also keep the weights in this mapped file, where a server on this machine sees "
+            "every event as soon as it is learned; best in /dev/shm",
+        ),
+    ] = None,
+    until_idle: Annotated[
+        bool, typer.Option("--until-idle", help="Stop once all that is in the log is learned")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the final figures as one JSON object")
+    ] = False,
+    settings: Annotated[
+        Path | None,
+        typer.Option("--settings", help="TOML file of the stream's settings, docs/stream.md"),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set-stream",
+            metavar="KEY=VALUE",
+            help="Change a setting of the stream, e.g. snapshot_every_s=5; may be repeated",
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the spec for this run"),
+    ] = None,
+) -> None:
+    """Learn the examples of an event log, each scored before it is learned.
+
+    The model in --dir carries its place in the log: kill the trainer at any moment and start it
+    again, and it goes on to the same model. Ctrl-C saves and stops; one trainer to a folder.
+
+    clicktide train --log run/log.db --spec sim --dir run/model --live /dev/shm/live.weights
+    clicktide train --until-idle --json
+    """
+    known = load_spec(spec, overrides or [])
+    shared = load_stream_settings(settings, changes or [])
+    ExampleReader(known.source, [known.source.label]).batches(b"{}", lambda i: ("", i), Position())
+    warm_up(known, Console(stderr=True))
+    with open_log(log) as events, stop_request() as request:
+        if EXAMPLES not in events.topics():
+            events.create_topics(shared.topics())
+        with Trainer(
+            events,
+            known,
+            shared,
+            folder,
+            now=time.time,
+            report=_say,
+            pause=time.sleep,
+            live=live,
+        ) as trainer:
+            before, start = trainer.events, time.perf_counter()
+            trainer.run(stopping=lambda: request.asked, until_idle=until_idle)
+            seconds = time.perf_counter() - start
+    if as_json:
+        typer.echo(msgspec.json.encode(_summary(trainer, log, before, seconds)).decode())
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _summary(trainer: Trainer, log: str, before: int, seconds: float) -> dict[str, Any]:
+    """What ``--json`` prints: as replay's, and where the log stands."""
+    replay = trainer.replay
+    figures = summary_json(
+        replay, log=log, spec=trainer.spec, learned=trainer.events - before, seconds=seconds
+    )
+    return figures | {
+        "corrections": replay.corrections,
+        "amendments": replay.amendments,
+        "event_time": trainer.event_time,
+        "offsets": trainer.offsets,
+    }

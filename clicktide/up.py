@@ -1,0 +1,252 @@
+"""The command ``clicktide up``: a whole stream on one machine, kept running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from redis import Redis
+from redis.exceptions import RedisError
+
+from clicktide.processes import Running, locked, read_running, write_running
+from clicktide.spawn import show_on, spawn
+from clicktide.stream_file import keep_settings, settings_for
+from clicktide.supervise import Child, Supervisor
+from clicktide.valkey import valkey_command
+from features.errors import ClicktideError
+from features.spec_file import load_spec
+from streaming.log import open_log
+
+__all__ = ["Stream", "children_of", "run_children", "up"]
+
+
+def up(
+    folder: Annotated[
+        Path,
+        typer.Option(
+            "--dir", help="Everything the stream keeps: log, model, settings, messages of processes"
+        ),
+    ] = Path("run"),
+    spec: Annotated[
+        str,
+        typer.Option(
+            "--spec",
+            envvar="CLICKTIDE_SPEC",
+            help="What is learned: a TOML file, or the name of a shipped feature spec",
+        ),
+    ] = "sim",
+    kafka: Annotated[
+        str | None,
+        typer.Option(
+            "--kafka",
+            metavar="HOST:PORT[,..]",
+            help="Use this Kafka as the event log, not a file in --dir",
+        ),
+    ] = None,
+    redis: Annotated[
+        str | None,
+        typer.Option(
+            "--redis",
+            metavar="URL",
+            envvar="CLICKTIDE_REDIS",
+            help="Use this Redis or Valkey as the feature store, not one of our own in --dir",
+        ),
+    ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            "--settings",
+            help="Stream settings (TOML, docs/stream.md); default: those of the last time here",
+        ),
+    ] = None,
+    set_stream: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set-stream",
+            metavar="KEY=VALUE",
+            help="Change one of them, e.g. partitions=4, join.join_window_s=60; may be repeated",
+        ),
+    ] = None,
+) -> None:
+    """Run a whole stream, its log, feature store and processes, until Ctrl-C.
+
+    A process that dies is started again and goes on from its last
+    commit: no event is lost or counted twice. All that is kept is in
+    --dir; the same command goes on with it another day.
+
+    clicktide up
+
+    clicktide up --dir ads --spec my.toml --set-stream partitions=2
+
+    clicktide up --kafka localhost:9092 --redis redis://localhost:6379
+    """
+    with locked(folder):
+        stream = _prepare(folder, spec, kafka, redis, settings, set_stream or ())
+        show = show_on(sys.stderr)
+        with _feature_store(stream) as (store, url):
+            _announce(stream, url, show)
+            run_children([*store, *children_of(stream, url)], stream, url, show)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A stream that is ready to run."""
+
+    folder: Path
+    log: str
+    spec: str
+    settings: Path
+    redis: str | None
+    counters: bool
+
+
+def _prepare(
+    folder: Path,
+    spec: str,
+    kafka: str | None,
+    redis: str | None,
+    settings: Path | None,
+    overrides: Sequence[str],
+) -> Stream:
+    """Find what is wrong now, not in a child; then make topics and settings."""
+    log = str(folder / "log.db") if kafka is None else _kafka_url(kafka)
+    _check_same_log(folder, log)
+    counters = bool(getattr(load_spec(spec), "counters", ()))
+    wanted = settings_for(folder, settings, overrides)
+    with open_log(log) as opened:
+        opened.create_topics(wanted.topics())
+    return Stream(folder, log, spec, keep_settings(folder, wanted), redis, counters)
+
+
+def _kafka_url(servers: str) -> str:
+    """The log's URL.
+
+    Examples
+    --------
+    >>> _kafka_url("localhost:9092"), _kafka_url("kafka://a:1,b:2?security=ssl")
+    ('kafka://localhost:9092', 'kafka://a:1,b:2?security=ssl')
+    """
+    return servers if servers.startswith("kafka://") else f"kafka://{servers}"
+
+
+def _check_same_log(folder: Path, log: str) -> None:
+    """The model in a folder knows positions of one log: in another they mean nothing."""
+    before = read_running(folder)
+    if before is not None and before.log.startswith("kafka://") != log.startswith("kafka://"):
+        raise ClicktideError(
+            f"{folder}: this stream runs on {before.log}, not {log}. "
+            "Fix: the same log as before, or another --dir for another stream"
+        )
+
+
+@contextmanager
+def _feature_store(stream: Stream) -> Iterator[tuple[list[Child], str]]:
+    """A Valkey server of our own, unless one was named; and its URL."""
+    if stream.redis is not None:
+        yield [], stream.redis
+        return
+    with valkey_command(stream.folder) as (url, command):
+        yield [Child("valkey", command)], url
+
+
+def children_of(stream: Stream, redis_url: str) -> list[Child]:
+    """The processes of a stream, in the order of the flow."""
+    shared = ["--log", stream.log, "--settings", str(stream.settings)]
+    of_spec = ["--spec", stream.spec]
+    children = [_child("join", [*shared, "--instance", "join-0"])]
+    if stream.counters:
+        count = _child("count", [*shared, *of_spec], {"CLICKTIDE_REDIS": redis_url})
+        children.append(replace(count, needs=lambda: _answers(redis_url)))
+    model, live = str(stream.folder / "model"), str(stream.folder / "live")
+    children.append(_child("train", [*shared, *of_spec, "--dir", model, "--live", live]))
+    return children
+
+
+def _answers(redis_url: str) -> bool:
+    """Whether a server is there and has loaded its data."""
+    try:
+        with Redis.from_url(redis_url, socket_timeout=1.0, socket_connect_timeout=1.0) as client:
+            return bool(client.ping())
+    except RedisError:
+        return False
+
+
+def _child(name: str, arguments: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
+    return Child(name, [sys.executable, "-m", "clicktide", name, *arguments], env or {})
+
+
+def run_children(
+    children: Sequence[Child], stream: Stream, redis_url: str, show: Callable[[str, str], None]
+) -> None:
+    """Keep children running until SIGINT or SIGTERM, then stop them; none is left behind."""
+    supervisor = Supervisor(
+        children,
+        spawn=spawn(stream.folder / "logs", show),
+        clock=time.monotonic,
+        wait=time.sleep,
+        say=lambda name, line: show("", f"{name} {line}"),
+    )
+
+    def note() -> None:
+        state = supervisor.state()
+        write_running(
+            stream.folder, Running(os.getpid(), stream.log, stream.spec, _public(redis_url), state)
+        )
+
+    with _signals() as asked:
+        try:
+            supervisor.run(lambda: asked() > 0, note)
+        finally:
+            show("", "stopping; a second Ctrl-C kills")
+            supervisor.drain(lambda: asked() > 1, last=("valkey",))
+            note()
+    show("", "stopped; the same command goes on from here")
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], int]]:
+    """How often SIGINT, SIGTERM or SIGHUP has come."""
+    count = 0
+
+    def more(number: int, frame: FrameType | None) -> None:
+        nonlocal count
+        count += 1
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, more) for number in numbers}
+    try:
+        yield lambda: count
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _public(url: str) -> str:
+    """A URL without its password, to be shown and kept.
+
+    Examples
+    --------
+    >>> _public("redis://me:secret@host:6379/0"), _public("unix:///run/valkey/socket")
+    ('redis://host:6379/0', 'unix:///run/valkey/socket')
+    """
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _announce(stream: Stream, redis_url: str, show: Callable[[str, str], None]) -> None:
+    where = "" if stream.log == "run/log.db" else f" --log {stream.log}"
+    show("", f"event log {stream.log}, spec {stream.spec}, settings {stream.settings}")
+    show("", f"feature store {_public(redis_url)}")
+    show("", f"messages of each process also in {stream.folder / 'logs'}/")
+    show("", "next, in another terminal:")
+    show("", f"  clicktide replay 'sim:abrupt?events=200000' --to {stream.log} --speed max")
+    show("", f"  clicktide status --watch{where}")

@@ -1,0 +1,285 @@
+"""A compiled look into example events: where the fields stand, the label, the time.
+
+It knows just enough JSON to step over what is not wanted. A line that is not as an example is
+usually written (a correction, an escape in a key, a key twice, anything invalid) is left to the
+strict reader.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.events import MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS
+from features.jit import jit
+
+__all__ = ["Found", "copy_spans", "scan_examples"]
+
+I64 = NDArray[np.int64]
+_QUOTE, _BACKSLASH, _COLON, _COMMA, _OPEN, _CLOSE = (ord(c) for c in '"\\:,{}')
+_BRACKET, _END_BRACKET, _ZERO, _NINE, _NEWLINE = (ord(c) for c in "[]09\n")
+
+_NAMES = (
+    "type", "v", "label", "impression", "correction", "impression_id", "timestamp", "fields",
+)  # fmt: skip
+_TYPE, _VERSION, _LABEL, _IMPRESSION, _CORRECTION, _ID, _TIMESTAMP, _FIELDS = range(8)
+_WORDS = ('"example"', '"impression"', "1", "false")
+_EXAMPLE, _SHOWN, _ONE, _FALSE = range(8, 12)
+_TEXTS = [text.encode() for text in (*_NAMES, *_WORDS)]
+_TEXT = np.frombuffer(b"".join(_TEXTS), np.uint8)
+_AT = np.cumsum([0, *map(len, _TEXTS)], dtype=np.int64)
+_NEEDED = 1 << _TYPE | 1 << _VERSION | 1 << _LABEL | 1 << _IMPRESSION
+_NEEDED_SHOWN = 1 << _ID | 1 << _TIMESTAMP | 1 << _FIELDS | 1 << _TYPE | 1 << _VERSION
+_LEAST, _MOST = MIN_TIMESTAMP_MS, MAX_TIMESTAMP_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What stands in n lines.
+
+    Parameters
+    ----------
+    plain
+        bool (n,): whether the line was understood; if not, the rest says nothing.
+    begin, end
+        int64 (n,): the fields, an object, are ``data[begin:end]``.
+    label, timestamp
+        int64 (n,): 0 or 1; ms since 1970.
+    """
+
+    plain: NDArray[np.bool_]
+    begin: I64
+    end: I64
+    label: I64
+    timestamp: I64
+
+
+def scan_examples(data: NDArray[np.uint8], starts: I64, ends: I64) -> Found:
+    """Look into the lines ``data[starts:ends]``.
+
+    Examples
+    --------
+    >>> line = (b'{"type":"example","v":1,"label":1,"impression":{"type":"impression","v":1,'
+    ...         b'"impression_id":"i","timestamp":1736121600000,"fields":{"ad":"a"}}}')
+    >>> found = scan_examples(np.frombuffer(line, np.uint8), np.array([0]), np.array([len(line)]))
+    >>> line[found.begin[0] : found.end[0]], int(found.label[0]), bool(found.plain[0])
+    (b'{"ad":"a"}', 1, True)
+    """
+    out = np.zeros((len(starts), 5), np.int64)
+    _scan_all(data, starts, ends, out)
+    begin, end, label, time = (out[:, i].copy() for i in range(4))
+    return Found(out[:, 4] == 1, begin, end, label, time)
+
+
+@jit
+def _scan_all(data: Any, starts: Any, ends: Any, out: Any) -> None:
+    for row in range(len(starts)):
+        out[row, 4] = _scan_line(data, starts[row], ends[row], out[row])
+
+
+@jit
+def _scan_line(data: Any, at: int, stop: int, out: Any) -> int:
+    """Read one example into ``out``; 1 if it was understood to its end."""
+    end, seen = _scan_object(data, at, stop, out)
+    return 1 if end == stop and (seen & _NEEDED) == _NEEDED else 0
+
+
+@jit
+def _scan_shown(data: Any, at: int, stop: int, out: Any) -> int:
+    """Read the impression in it; where it ends, -1 if it was not understood."""
+    end, seen = _scan_object_shown(data, at, stop, out)
+    return end if (seen & _NEEDED_SHOWN) == _NEEDED_SHOWN else -1
+
+
+@jit
+def _scan_object(data: Any, at: int, stop: int, out: Any) -> tuple[int, int]:
+    """Members of an example: where it ends (-1: not understood), and which keys were there."""
+    seen = 0
+    first = True
+    while at < stop and data[at] == (_OPEN if first else _COMMA):
+        first = False
+        start, end, at = _key(data, at + 1, stop)
+        if at < 0:
+            return -1, seen
+        key = _which(data, start, end, 0, 5)
+        if key >= 0 and seen >> key & 1:
+            return -1, seen
+        seen |= 1 << key if key >= 0 else 0
+        begin = at
+        at = _scan_shown(data, at, stop, out) if key == _IMPRESSION else _skip(data, at, stop)
+        if at < 0 or not _member(data, key, begin, at, out):
+            return -1, seen
+        at = _blank(data, at, stop)
+    return (at + 1 if at < stop and data[at] == _CLOSE else -1), seen
+
+
+@jit
+def _member(data: Any, key: int, begin: int, end: int, out: Any) -> bool:
+    """Take a value of an example; false if it is not what is due."""
+    if key == _TYPE:
+        return _is(data, begin, end, _EXAMPLE)
+    if key == _VERSION:
+        return _is(data, begin, end, _ONE)
+    if key == _LABEL:
+        out[2] = data[begin] - _ZERO
+        return bool(end == begin + 1 and (out[2] == 0 or out[2] == 1))
+    if key == _CORRECTION:
+        return _is(data, begin, end, _FALSE)
+    return True
+
+
+@jit
+def _scan_object_shown(data: Any, at: int, stop: int, out: Any) -> tuple[int, int]:
+    """Members of an impression, as :func:`_scan_object`."""
+    seen = 0
+    first = True
+    while at < stop and data[at] == (_OPEN if first else _COMMA):
+        first = False
+        start, end, at = _key(data, at + 1, stop)
+        if at < 0:
+            return -1, seen
+        key = _which(data, start, end, 5, 8)
+        key = key if key >= 0 else _which(data, start, end, 0, 2)
+        if key >= 0 and seen >> key & 1:
+            return -1, seen
+        seen |= 1 << key if key >= 0 else 0
+        begin = at
+        at = _skip(data, at, stop)
+        if at < 0 or not _member_shown(data, key, begin, at, out):
+            return -1, seen
+        at = _blank(data, at, stop)
+    return (at + 1 if at < stop and data[at] == _CLOSE else -1), seen
+
+
+@jit
+def _member_shown(data: Any, key: int, begin: int, end: int, out: Any) -> bool:
+    """Take a value of an impression; false if it is not what is due."""
+    if key == _TYPE:
+        return _is(data, begin, end, _SHOWN)
+    if key == _VERSION:
+        return _is(data, begin, end, _ONE)
+    if key == _ID:
+        return bool(data[begin] == _QUOTE and 2 < end - begin <= 130)
+    if key == _TIMESTAMP:
+        out[3] = _integer(data, begin, end)
+        return bool(_LEAST <= out[3] <= _MOST)
+    if key == _FIELDS:
+        out[0], out[1] = begin, end
+        return bool(data[begin] == _OPEN)
+    return True
+
+
+@jit
+def _key(data: Any, at: int, stop: int) -> tuple[int, int, int]:
+    """Where a key begins and ends, and where its value begins (-1: no plain key)."""
+    at = _blank(data, at, stop)
+    if at >= stop or data[at] != _QUOTE:
+        return 0, 0, -1
+    start = at + 1
+    end = start
+    while end < stop and data[end] != _QUOTE:
+        if data[end] == _BACKSLASH:
+            return 0, 0, -1
+        end += 1
+    at = _blank(data, end + 1, stop)
+    if at >= stop or data[at] != _COLON:
+        return 0, 0, -1
+    at = _blank(data, at + 1, stop)
+    return start, end, at if at < stop else -1
+
+
+@jit
+def _which(data: Any, start: int, end: int, first: int, last: int) -> int:
+    for word in range(first, last):
+        if _is(data, start, end, word):
+            return word
+    return -1
+
+
+@jit
+def _is(data: Any, start: int, end: int, word: int) -> bool:
+    low = _AT[word]
+    if end - start != _AT[word + 1] - low:
+        return False
+    same = True
+    for i in range(end - start):
+        same &= data[start + i] == _TEXT[low + i]
+    return same
+
+
+@jit
+def _integer(data: Any, start: int, end: int) -> int:
+    """Read digits; -1 if there are others, or too many."""
+    if end - start > 15:
+        return -1
+    value = 0
+    for i in range(start, end):
+        if not _ZERO <= data[i] <= _NINE:
+            return -1
+        value = value * 10 + (data[i] - _ZERO)
+    return value
+
+
+@jit
+def _blank(data: Any, at: int, stop: int) -> int:
+    while at < stop and (data[at] == 32 or data[at] == 9):
+        at += 1
+    return at
+
+
+@jit
+def _string(data: Any, at: int, stop: int) -> int:
+    """Where a string ends that opens at ``at``; -1: nowhere."""
+    at += 1
+    while at < stop and data[at] != _QUOTE:
+        at += 2 if data[at] == _BACKSLASH else 1
+    return at + 1 if at < stop else -1
+
+
+@jit
+def _skip(data: Any, at: int, stop: int) -> int:
+    """Where the value at ``at`` ends; -1: nowhere."""
+    if data[at] == _QUOTE:
+        return _string(data, at, stop)
+    if data[at] == _OPEN or data[at] == _BRACKET:
+        return _skip_nested(data, at, stop)
+    begin = at
+    while at < stop and data[at] > 32 and data[at] != _COMMA and data[at] != _CLOSE:
+        at += 1
+    return at if at > begin else -1
+
+
+@jit
+def _skip_nested(data: Any, at: int, stop: int) -> int:
+    depth = 0
+    while at < stop:
+        c = data[at]
+        if c == _QUOTE:
+            at = _string(data, at, stop)
+            if at < 0:
+                return -1
+            continue
+        if c in (_OPEN, _BRACKET):
+            depth += 1
+        elif c in (_CLOSE, _END_BRACKET):
+            depth -= 1
+            if depth == 0:
+                return at + 1
+        at += 1
+    return -1
+
+
+@jit
+def copy_spans(data: Any, begin: Any, end: Any, out: Any, starts: Any) -> None:
+    """Copy ``data[begin:end]`` one after the other into ``out``, a newline after each."""
+    at = 0
+    for row in range(len(begin)):
+        starts[row] = at
+        for i in range(begin[row], end[row]):
+            out[at] = data[i]
+            at += 1
+        out[at] = _NEWLINE
+        at += 1

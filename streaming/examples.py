@@ -1,0 +1,312 @@
+"""From records of the examples topic to batches of rows, as a source of a log yields them.
+
+A record's value holds one or many example events, a line each. The fields of their impressions,
+put under each other, *are* JSON Lines: they go through the very parser that ``replay`` uses, so
+a value has the same bits here as there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from features.events import EventError, Example, decode_event
+from features.spec import SourceSpec
+from streaming.example_scan import copy_spans, scan_examples
+from streaming.log import Record
+from streaming.prepare import CORRECTION
+from streaming.sources.batch import Batch, Position, Reject
+from streaming.sources.block import Block, line_spans
+from streaming.sources.json_lines import JsonLines
+from streaming.sources.json_scan import Keys
+from streaming.sources.json_values import column_of, kinds_of
+from streaming.sources.parsed import Parsed
+
+__all__ = ["LINE_BITS", "ExampleReader", "Place", "in_record"]
+
+I64 = NDArray[np.int64]
+Place = Callable[[int], tuple[str, int]]
+_SAMPLE = 64
+_MAX_LINE = 1 << 20
+LINE_BITS = 20
+"""An example of the log has the row number ``offset << LINE_BITS | line`` in its partition."""
+_PER_MS = {"ms": pa.int64(), "s": pa.float64(), "us": pa.int64()}
+
+
+class _Shown(msgspec.Struct):
+    timestamp: int
+    fields: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Outcome(msgspec.Struct):
+    """The part of an example that is learned, its fields as they were received."""
+
+    label: int
+    impression: _Shown
+    click_timestamp: int | None = None
+    dismiss_timestamp: int | None = None
+    correction: bool = False
+
+    @property
+    def kind(self) -> int:
+        """0: an event; 1: a correction for a late click; 2: one that changes no label.
+
+        A correction for a late dismissal repeats what is known of the click; then the
+        dismissal is the later one.
+        """
+        if not self.correction:
+            return 0
+        clicked, hidden = self.click_timestamp, self.dismiss_timestamp
+        late_click = self.label == 1 and clicked is not None
+        return 1 if late_click and (hidden is None or hidden <= (clicked or 0)) else 2
+
+
+_outcome = msgspec.json.Decoder(_Outcome)
+
+
+class ExampleReader:
+    r"""Makes batches of example events.
+
+    Parameters
+    ----------
+    source
+        Which column is what. The label is the example's own; an absent time column is filled
+        with the impression's timestamp if the format is ms, s or us.
+    columns
+        What is needed, the label included (:attr:`streaming.prepare.Preparer.columns`).
+    by_time
+        Whether to sort the examples of each batch by their impressions' time.
+
+    Attributes
+    ----------
+    latest_ms
+        The latest event time read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> reader = ExampleReader(SourceSpec(label="click"), ["click", "ad"])
+    >>> line = (b'{"type":"example","v":1,"label":1,"impression":{"type":"impression","v":1,'
+    ...         b'"impression_id":"i","timestamp":1736121600000,"fields":{"ad":"a"}}}')
+    >>> [batch] = reader.batches(line + b"\n{}", lambda i: ("examples-0", i), Position("", 2))
+    >>> batch.columns.to_pydict()["ad"], batch.rejects[0].reason
+    (['a'], 'unsupported_version')
+    """
+
+    def __init__(
+        self, source: SourceSpec, columns: Sequence[str], *, by_time: bool = False
+    ) -> None:
+        self.source, self.by_time = source, by_time
+        self.columns = [name for name in columns if name != source.label]
+        self.latest_ms = 0
+        self._parse: JsonLines | None = None
+
+    def batches(self, data: bytes, place: Place, position: Position) -> list[Batch]:
+        """Read lines of example events.
+
+        Parameters
+        ----------
+        data
+            One event to a line.
+        place
+            ``place(i)``: file and row number of line i (blank lines not counted), for rejects.
+        position
+            After all of it.
+        """
+        lines = _Lines.of(data, place)
+        if self.by_time:
+            lines.sort()
+        times = lines.timestamp[lines.order]
+        self.latest_ms = max(self.latest_ms, int(times.max(initial=0)))
+        block = lines.block()
+        parse = self._parser(block)
+        parts = parse(block) if block.rows else []
+        out = [self._batch(lines, part, position) for part in parts]
+        if lines.rejects and not out:
+            out = [self._batch(lines, _nothing(parse.wanted), position)]
+        elif lines.rejects:
+            out[0].rejects.extend(lines.rejects)
+        return out
+
+    def _parser(self, block: Block) -> JsonLines:
+        """Made from the first block: what it expects makes it faster, and changes no value."""
+        if self._parse is None:
+            rows = list(_sample(block))
+            first = list(rows[0]) if rows else []
+            types = [(name, _type_of([row.get(name) for row in rows])) for name in self.columns]
+            keys = Keys.of(first, self.columns)
+            parser = JsonLines(tuple(self.columns), keys, pa.schema(types), _MAX_LINE)
+            if not rows:
+                return parser
+            self._parse = parser
+        return self._parse
+
+    def _batch(self, lines: _Lines, part: Parsed, position: Position) -> Batch:
+        rows = lines.order[part.rows]
+        columns = {name: part.columns.column(i) for i, name in enumerate(part.columns.schema.names)}
+        time = self.source.timestamp
+        if time in columns:
+            columns[time] = _with_time(
+                columns[time], lines.timestamp[rows], self.source.timestamp_format
+            )
+        if self.source.label:
+            columns[self.source.label] = pa.array(lines.label[rows])
+        columns[CORRECTION] = pa.array(lines.kind[rows])
+        rejects = []
+        for reject in part.rejects:
+            file, line, raw = lines.origin(reject.line)
+            rejects.append(Reject(reject.reason, reject.detail, file, line, raw))
+        return Batch(
+            columns=pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns)),
+            file=position.file,
+            origin=lambda i: lines.origin(int(rows[i]))[1:],
+            positions=lambda i: Position(*_after(lines.place(int(rows[i])))),
+            rejects=rejects,
+            position=position,
+        )
+
+
+def in_record(records: Sequence[Record]) -> tuple[bytes, Place]:
+    """The lines of some records, and where each line stands in the log."""
+    values = [record.value for record in records]
+    counts = [_filled_lines(value) for value in values]
+    ends = np.cumsum(counts, dtype=np.int64)
+
+    def place(line: int) -> tuple[str, int]:
+        at = int(np.searchsorted(ends, line, side="right"))
+        record = records[at]
+        within = line - (int(ends[at - 1]) if at else 0)
+        return f"{record.topic}-{record.partition}", record.offset << LINE_BITS | within
+
+    return b"\n".join(values), place
+
+
+def _filled_lines(value: bytes) -> int:
+    """Lines of a record that are not blank, as :func:`line_spans` tells them."""
+    if b"\n\n" not in value and b"\r" not in value and value[:1] != b"\n" != value[-1:]:
+        return value.count(b"\n") + 1 if value else 0
+    starts, ends = line_spans(value)
+    return int((ends > starts).sum())
+
+
+def _after(place: tuple[str, int]) -> tuple[str, int]:
+    return place[0], place[1] + 1
+
+
+@dataclass(slots=True)
+class _Lines:
+    """Lines of examples, looked into: ``data[begin:end]`` of each are its fields."""
+
+    data: NDArray[np.uint8]
+    starts: I64
+    ends: I64
+    begin: I64
+    end: I64
+    label: I64
+    timestamp: I64
+    kind: NDArray[np.int8]
+    order: I64
+    place: Place
+    rejects: list[Reject]
+
+    @classmethod
+    def of(cls, data: bytes, place: Place) -> _Lines:
+        """Look into every line; those that the scan leaves out are read strictly."""
+        starts, ends = line_spans(data)
+        filled = ends > starts
+        starts, ends = starts[filled], ends[filled]
+        found = scan_examples(np.frombuffer(data, np.uint8), starts, ends)
+        kind, keep = np.zeros(len(starts), np.int8), np.ones(len(starts), np.bool_)
+        rejects, extra, at = [], [data], len(data)
+        for i in np.flatnonzero(~found.plain).tolist():
+            line = data[starts[i] : ends[i]]
+            known = _strictly(line)
+            if isinstance(known, EventError):
+                keep[i] = False
+                file, row = place(i)
+                rejects.append(Reject(known.reason, known.detail, file, row, line))
+                continue
+            fields = bytes(known.impression.fields)
+            extra.append(fields)
+            found.begin[i], found.end[i] = at, at + len(fields)
+            found.label[i], found.timestamp[i] = known.label, known.impression.timestamp
+            kind[i] = known.kind
+            at += len(fields)
+        whole = np.frombuffer(b"".join(extra) if len(extra) > 1 else data, np.uint8)
+        return cls(
+            whole, starts, ends, found.begin, found.end, found.label, found.timestamp, kind,
+            np.flatnonzero(keep), place, rejects,
+        )  # fmt: skip
+
+    def sort(self) -> None:
+        """By event time; those of the same millisecond stay in order."""
+        self.order = self.order[np.argsort(self.timestamp[self.order], kind="stable")]
+
+    def origin(self, line: int) -> tuple[str, int, bytes]:
+        """File, row number and bytes of a line."""
+        raw = self.data[self.starts[line] : self.ends[line]].tobytes()
+        return *self.place(line), raw
+
+    def block(self) -> Block:
+        """The fields of all good lines, in order, as JSON Lines."""
+        begin, end = self.begin[self.order], self.end[self.order]
+        sizes = end - begin
+        out, starts = np.empty(int(sizes.sum()) + len(sizes), np.uint8), np.empty_like(begin)
+        copy_spans(self.data, begin, end, out, starts)
+        return Block(out.tobytes(), "examples", starts, starts + sizes, self.order, 0)
+
+
+def _strictly(line: bytes) -> _Outcome | EventError:
+    """Read an example by the schema, or say what is wrong with it."""
+    try:
+        if not isinstance(decode_event(line), Example):
+            return EventError("wrong_type", "an event of another type than example")
+        return _outcome.decode(line)
+    except EventError as error:
+        return error
+    except msgspec.DecodeError as error:
+        return EventError("wrong_type", str(error))
+
+
+def _sample(block: Block) -> Iterator[dict[str, Any]]:
+    for i in range(0, block.rows, max(block.rows // _SAMPLE, 1)):
+        try:
+            row = msgspec.json.decode(block.row(i))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            yield row
+
+
+def _type_of(values: Sequence[Any]) -> pa.DataType:
+    """Type to expect of a column; text where the values do not tell."""
+    kinds = kinds_of(values)
+    members = [member for value in values if isinstance(value, list) for member in value]
+    odd = dict in kinds or (list in kinds and len(kinds) > 1)
+    if odd or not kinds_of(members).isdisjoint((list, dict)):
+        return pa.string()
+    return column_of(values).type
+
+
+def _nothing(columns: Sequence[str]) -> Parsed:
+    empty = [pa.nulls(0, pa.string()) for _ in columns]
+    return Parsed(pa.RecordBatch.from_arrays(empty, names=list(columns)), np.empty(0, np.int64), 0)
+
+
+def _with_time(column: pa.Array, times: I64, form: str) -> pa.Array:
+    """A time column, the impression's own time where it has none."""
+    if form not in _PER_MS or not column.null_count:
+        return column
+    known = pa.array(times / 1000 if form == "s" else times * (1000 if form == "us" else 1))
+    if column.null_count == len(column):
+        return known
+    if column.type != known.type:
+        column, known = column.cast(pa.string()), known.cast(pa.string())
+    return pc.if_else(pc.is_null(column), known, column)

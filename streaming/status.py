@@ -1,0 +1,315 @@
+"""How a stream stands, told from its event log alone: one look, and what two looks say together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from features.events import EventError, Impression, decode_event
+from streaming.joiner.commit import TopicState
+from streaming.log import EventLog, OffsetError, Position, Record, TopicPartition
+from streaming.settings import CLICKS, DEAD_LETTERS, EXAMPLES, IMPRESSIONS
+
+__all__ = ["GROUPS", "GroupPart", "JoinerState", "Look", "TopicLook", "TrainerState", "look_at"]
+
+GROUPS = {"join": (IMPRESSIONS, CLICKS), "count": (IMPRESSIONS, CLICKS), "train": (EXAMPLES,)}
+# On Kafka the ends of transactions take offsets too: a lag up to this is looked at closely.
+_MARKERS = 4
+_TAIL = 32
+
+
+class TopicLook(msgspec.Struct, frozen=True):
+    """One topic.
+
+    Parameters
+    ----------
+    partitions
+        How many.
+    records
+        Records ever appended, all partitions together (on Kafka with the ends of transactions).
+    kept
+        Those that retention has left.
+    newest_ms
+        When the newest came into the log; null: none is there.
+    """
+
+    partitions: int
+    records: int
+    kept: int
+    newest_ms: int | None
+
+
+class GroupPart(msgspec.Struct, frozen=True):
+    """How far a group is in one partition.
+
+    Parameters
+    ----------
+    topic, partition
+        Which.
+    end
+        Offset after the last record.
+    read_to
+        Offset up to which the group has read.
+    committed
+        Where a restart begins to read; the joiner's is held back to its oldest pending event.
+    lag
+        Records still to be read.
+    """
+
+    topic: str
+    partition: int
+    end: int
+    read_to: int
+    committed: int
+    lag: int
+
+
+class JoinerState(msgspec.Struct, frozen=True):
+    """What the joiner has done, from the metadata of its commits.
+
+    Parameters
+    ----------
+    impressions, clicks
+        Records read.
+    examples, examples_clicked, corrections
+        What came of them.
+    pending
+        Impressions that are not labelled yet: impressions - examples - rejected.
+    rejected
+        By topic, then by reason; each is a dead letter.
+    labelled_to_ms
+        Event time up to which join windows have closed, in the partition furthest behind.
+    stalled
+        All clicks are read, and yet labels are held back: clicks seem to have stopped coming.
+    """
+
+    impressions: int
+    clicks: int
+    examples: int
+    examples_clicked: int
+    corrections: int
+    pending: int
+    rejected: dict[str, dict[str, int]]
+    labelled_to_ms: int
+    stalled: bool
+
+
+class TrainerState(msgspec.Struct, frozen=True):
+    """What the trainer wrote beside its position.
+
+    Parameters
+    ----------
+    learned
+        Examples learned.
+    event_time
+        Event time (ms) of the newest of them.
+    log_loss, calibration
+        Progressive, of the window it last closed.
+    at
+        Wall clock (ms) of that commit.
+    """
+
+    learned: int = 0
+    event_time: float | None = None
+    log_loss: float | None = None
+    calibration: float | None = None
+    at: float | None = None
+
+
+class Look(msgspec.Struct, frozen=True):
+    """All that one look at the log tells.
+
+    Parameters
+    ----------
+    at_ms
+        When it was taken.
+    topics, groups, joiner, trainer
+        See there; a group or state that has not begun is absent.
+    newest_impression_ms
+        Event time of the newest impression in the log.
+    """
+
+    at_ms: int
+    topics: dict[str, TopicLook]
+    groups: dict[str, list[GroupPart]]
+    joiner: JoinerState | None
+    trainer: TrainerState | None
+    newest_impression_ms: int | None
+
+    def lag(self, group: str) -> int:
+        """Records a group has still to read."""
+        return sum(part.lag for part in self.groups.get(group, ()))
+
+    def freshness_s(self) -> tuple[float | None, float | None]:
+        """Age of what was learned: wall clock since the commit, and event time behind the newest.
+
+        Examples
+        --------
+        >>> trainer = TrainerState(learned=5, event_time=1_000, at=9_000)
+        >>> Look(10_000, {}, {}, None, trainer, 4_000).freshness_s()
+        (1.0, 3.0)
+        """
+        if self.trainer is None:
+            return None, None
+        at, time, newest = self.trainer.at, self.trainer.event_time, self.newest_impression_ms
+        return (
+            None if at is None else (self.at_ms - at) / 1000,
+            None if time is None or newest is None else max(0.0, (newest - time) / 1000),
+        )
+
+    def rates(self, before: Look) -> dict[str, float]:
+        """Per second since an earlier look: records by topic, and ``learned``."""
+        seconds = (self.at_ms - before.at_ms) / 1000
+        if seconds <= 0:
+            return {}
+        rates = {
+            name: (topic.records - before.topics[name].records) / seconds
+            for name, topic in self.topics.items()
+            if name in before.topics
+        }
+        if self.trainer is not None:
+            was = before.trainer.learned if before.trainer else 0
+            rates["learned"] = (self.trainer.learned - was) / seconds
+        return rates
+
+
+def look_at(log: EventLog, now_ms: int) -> Look:
+    """Look at a log; nothing is written."""
+    partitions = log.topics()
+    ours = [name for name in (IMPRESSIONS, CLICKS, EXAMPLES, DEAD_LETTERS) if name in partitions]
+    ends = {name: log.end_offsets(name) for name in ours}
+    tails = {name: _tail(log, name, ends[name]) for name in ours}
+    committed = _committed(log, ends)
+    groups = {
+        group: [_part(log, at, position, ends[at.topic][at.partition]) for at, position in of]
+        for group, of in committed.items()
+    }
+    return Look(
+        at_ms=now_ms,
+        topics={name: _topic(log, name, ends[name], tails[name]) for name in ours},
+        groups=groups,
+        joiner=_joiner(committed.get("join", []), groups.get("join", [])),
+        trainer=_trainer(position for _, position in committed.get("train", [])),
+        newest_impression_ms=_newest_impression(tails.get(IMPRESSIONS, [])),
+    )
+
+
+def _topic(log: EventLog, name: str, ends: list[int], tail: list[Record]) -> TopicLook:
+    starts = log.start_offsets(name)
+    newest = max((record.timestamp_ms for record in tail), default=None)
+    return TopicLook(len(ends), sum(ends), sum(ends) - sum(starts), newest)
+
+
+def _tail(log: EventLog, name: str, ends: list[int]) -> list[Record]:
+    """The last few records of each partition."""
+    found: list[Record] = []
+    starts = log.start_offsets(name)
+    for partition, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        found += _read(log, TopicPartition(name, partition), max(start, end - _TAIL), _TAIL)
+    return found
+
+
+def _read(log: EventLog, at: TopicPartition, offset: int, most: int) -> list[Record]:
+    try:
+        return log.read(at, offset, most)
+    except OffsetError:  # retention has moved on between two questions
+        return []
+
+
+def _committed(
+    log: EventLog, ends: Mapping[str, list[int]]
+) -> dict[str, list[tuple[TopicPartition, Position]]]:
+    """Positions of each group that has any."""
+    found: dict[str, list[tuple[TopicPartition, Position]]] = {}
+    for group, topics in GROUPS.items():
+        for topic in topics:
+            for partition in range(len(ends.get(topic, ()))):
+                at = TopicPartition(topic, partition)
+                if (position := log.committed(group, at)) is not None:
+                    found.setdefault(group, []).append((at, position))
+    return found
+
+
+def _part(log: EventLog, at: TopicPartition, position: Position, end: int) -> GroupPart:
+    state = _topic_state(position.metadata) if at.topic in (IMPRESSIONS, CLICKS) else None
+    read_to = position.offset if state is None else max(position.offset, state.read_to)
+    lag = max(0, end - read_to)
+    if 0 < lag <= _MARKERS and not _read(log, at, read_to, 1):
+        lag = 0
+    return GroupPart(at.topic, at.partition, end, read_to, position.offset, lag)
+
+
+def _topic_state(metadata: str) -> TopicState | None:
+    try:
+        return msgspec.json.decode(metadata, type=TopicState)
+    except msgspec.DecodeError:
+        return None
+
+
+def _joiner(
+    committed: Iterable[tuple[TopicPartition, Position]], parts: Iterable[GroupPart]
+) -> JoinerState | None:
+    states = [
+        (at, state)
+        for at, position in committed
+        if (state := _topic_state(position.metadata)) is not None
+    ]
+    if not states:
+        return None
+    counts: Counter[str] = Counter()
+    for _, state in states:
+        counts.update(state.counts)
+    rejected = {topic: _rejected(counts, topic) for topic in (IMPRESSIONS, CLICKS)}
+    read = {part.partition for part in parts if part.topic == CLICKS and not part.lag}
+    return JoinerState(
+        impressions=counts["impressions"],
+        clicks=counts["clicks"],
+        examples=counts["examples"],
+        examples_clicked=counts["examples_clicked"],
+        corrections=counts["corrections"],
+        pending=counts["impressions"] - counts["examples"] - sum(rejected[IMPRESSIONS].values()),
+        rejected=rejected,
+        labelled_to_ms=min(state.emitted_to for _, state in states),
+        stalled=any(at.partition in read and _held_back(state) for at, state in states),
+    )
+
+
+def _rejected(counts: Mapping[str, int], topic: str) -> dict[str, int]:
+    start = f"{topic}_rejected_"
+    return {name.removeprefix(start): n for name, n in counts.items() if name.startswith(start)}
+
+
+def _held_back(state: TopicState) -> bool:
+    """Labels stay further behind the impressions than an idle topic's lifts explain."""
+    join, late, out_of_order, max_ahead = state.windows[:4]
+    usual = (join + late + out_of_order) / 40 + out_of_order + max_ahead
+    return state.emitted_to > 0 and state.impressions_watermark - state.emitted_to > usual
+
+
+def _trainer(positions: Iterable[Position]) -> TrainerState | None:
+    """The newest that the trainer wrote."""
+    states = [state for position in positions if (state := _trained(position.metadata))]
+    return max(states, key=lambda state: state.at or 0, default=None)
+
+
+def _trained(metadata: str) -> TrainerState | None:
+    try:
+        return msgspec.json.decode(metadata, type=TrainerState)
+    except msgspec.DecodeError:
+        return None
+
+
+def _newest_impression(tail: Iterable[Record]) -> int | None:
+    times = [time for record in tail if (time := _impression_time(record.value)) is not None]
+    return max(times, default=None)
+
+
+def _impression_time(value: bytes) -> int | None:
+    try:
+        event: Any = decode_event(value)
+    except EventError:
+        return None
+    return event.timestamp if isinstance(event, Impression) else None

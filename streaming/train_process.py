@@ -1,0 +1,348 @@
+"""The trainer: reads the examples topic and learns it; its model carries its log position."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import zlib
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from features.errors import ClicktideError, SnapshotError
+from features.spec import Spec
+from features.vectoriser import Vectoriser
+from learning.click_learner import ClickLearner
+from learning.live import LiveWriter, create_live
+from learning.snapshot import Snapshot, load_snapshot, save_snapshot
+from streaming.examples import ExampleReader, in_record
+from streaming.log import EventLog, LogUnavailableError, OffsetError, Record, TopicPartition
+from streaming.prepare import Preparer, Ready
+from streaming.replay import Replay
+from streaming.settings import EXAMPLES, StreamSettings
+from streaming.sources.batch import Position
+from streaming.train_report import TrainReport
+
+__all__ = ["Trainer"]
+
+_AHEAD = 20_000
+"""About so many examples are read at a time: fewer cost calls, more cost freshness."""
+_FIRST_WAIT_S, _MOST_WAIT_S, _IDLE_S = 0.1, 5.0, 0.05
+Report = Callable[[str], None]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Some records, ready to learn, and where the log stands after them."""
+
+    ready: list[Ready]
+    offsets: list[int]
+    marks: list[tuple[int, int] | None]
+    event_time: int
+
+
+class Trainer:
+    """Learns the examples of a log, all partitions, from where its snapshot was made.
+
+    With one partition the model is, bit for bit, that of an unbroken run, whatever was killed
+    when. With several, what is read at one time is sorted by event time.
+
+    Parameters
+    ----------
+    log
+        Whose examples topic exists; used by the calling thread alone.
+    spec
+        The feature spec.
+    settings
+        How often to save, how much to read.
+    folder
+        Where the snapshot is kept; a second trainer on it is refused.
+    now
+        Wall-clock seconds since 1970.
+    report
+        Takes lines for people.
+    live
+        Where readers find the weights as they are learned; ``None``: nowhere.
+    pause
+        Waits so many seconds.
+
+    Raises
+    ------
+    ClicktideError
+        Another trainer works on the folder; its snapshot is damaged, or of another spec or log.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        spec: Spec,
+        settings: StreamSettings,
+        folder: Path,
+        *,
+        now: Callable[[], float],
+        report: Report,
+        pause: Callable[[float], None],
+        live: Path | None = None,
+    ) -> None:
+        self.log, self.spec, self.settings, self.folder = log, spec, settings, folder
+        self.now, self.report, self.pause = now, report, pause
+        self._lock = _lock(folder)
+        self.replay, extra = self._restored()
+        self.event_time = int(extra.get("event_time", 0))
+        self.offsets, self._marks = self._retrying(lambda: self._starts(extra))
+        vectoriser = Vectoriser(spec)
+        assert self.replay.learner.vectoriser is not None
+        vectoriser.quantiles.restore(self.replay.learner.vectoriser.quantiles.state())
+        self._prepare = Preparer(vectoriser, spec.source)
+        columns = self._prepare.columns
+        self._reader = ExampleReader(spec.source, columns, by_time=len(self.offsets) > 1)
+        self._read_to = list(self.offsets)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+        self._pending: Future[_Chunk] | None = None
+        self._live: LiveWriter | None = None
+        if live is not None:
+            self._live = create_live(live, self.replay.learner, self._now_ms())
+            self._show(new=True)
+        self._out = TrainReport(log, len(self.offsets), report)
+        self._saved_at, self._told_at = now(), 0.0
+        self._saved_offsets = list(self.offsets)
+        self.saved = True
+        at = ", ".join(map(str, self.offsets))
+        report(f"train: {self.events:,} events learned; reading {EXAMPLES} from offset {at}")
+
+    # --- starting --------------------------------------------------------------------------
+
+    def _restored(self) -> tuple[Replay, dict[str, Any]]:
+        if not (self.folder / "snapshot.json").exists():
+            return Replay(ClickLearner(self.spec)), {}
+        snapshot = load_snapshot(self.folder, self.spec)
+        if "offsets" not in snapshot.extra:
+            raise SnapshotError(
+                f"{self.folder}: its model was not saved by a trainer, so it has no position in "
+                "the log. Fix: give the trainer a folder of its own"
+            )
+        return Replay.resumed(snapshot), dict(snapshot.extra)
+
+    def _starts(self, extra: dict[str, Any]) -> tuple[list[int], list[tuple[int, int] | None]]:
+        """Where to begin each partition: the snapshot's place, else its first record."""
+        starts = self.log.start_offsets(EXAMPLES)
+        if "offsets" not in extra:
+            return starts, [None] * len(starts)
+        offsets = [int(offset) for offset in extra["offsets"]]
+        marks = [None if mark is None else (mark[0], mark[1]) for mark in extra["stream"]]
+        ends = self.log.end_offsets(EXAMPLES)
+        same = len(offsets) == len(ends) and all(map(int.__le__, offsets, ends))
+        if not same or not all(self._is_there(p, mark) for p, mark in enumerate(marks)):
+            raise ClicktideError(
+                f"{self.folder}: its model was learned from another log than this one (offsets "
+                f"{offsets}, here up to {ends}). Fix: give the log it was learned from, or "
+                "another folder"
+            )
+        return offsets, marks
+
+    def _is_there(self, partition: int, mark: tuple[int, int] | None) -> bool:
+        """Whether the last record learned still stands where it stood, if it can be told."""
+        if mark is None or mark[0] < self.log.start_offsets(EXAMPLES)[partition]:
+            return True
+        found = self.log.read(TopicPartition(EXAMPLES, partition), mark[0], 1)
+        return bool(found) and (found[0].offset, zlib.crc32(found[0].value)) == mark
+
+    # --- the loop --------------------------------------------------------------------------
+
+    @property
+    def events(self) -> int:
+        """Events learned so far, corrections not counted."""
+        return self.replay.progress.overall.events
+
+    def run(self, *, stopping: Callable[[], bool], until_idle: bool = False) -> None:
+        """Learn until asked to stop, or until there is nothing more to read.
+
+        Raises
+        ------
+        ClicktideError
+            Retention has removed what was to be learned next, or the last snapshot could not
+            be saved.
+        """
+        while not stopping():
+            if self.step():
+                continue
+            if until_idle:
+                break
+            self.pause(_IDLE_S)
+        self.finish()
+
+    def step(self) -> bool:
+        """Read some records, and learn those read before; false if there were neither.
+
+        While a chunk is learned, a thread hashes the one after it.
+        """
+        records = self._retrying(self._read)
+        ahead = self._pool.submit(self._ready, records) if records else None
+        pending, self._pending = self._pending, ahead
+        if pending is not None:
+            self._learn(pending.result())
+        else:
+            self._show(new=False)
+        self._keep()
+        return pending is not None or ahead is not None
+
+    def _read(self) -> list[list[Record]]:
+        """The next records of each partition; empty if there are none."""
+        most = max(1, min(self.settings.batch, _AHEAD // self.settings.examples_per_record))
+        parts = []
+        for partition, offset in enumerate(self._read_to):
+            try:
+                parts.append(self.log.read(TopicPartition(EXAMPLES, partition), offset, most))
+            except OffsetError as error:
+                raise ClicktideError(
+                    f"{EXAMPLES}-{partition}: what was to be learned next, offset {offset}, is no "
+                    f"longer in the log: {error}. Fix: a longer retention_h; to begin anew with "
+                    f"what is left, move {self.folder} away"
+                ) from error
+        for partition, records in enumerate(parts):
+            if records:
+                self._read_to[partition] = records[-1].offset + 1
+        return parts if any(parts) else []
+
+    def _ready(self, parts: list[list[Record]]) -> _Chunk:
+        """Decode and hash; runs in the thread, one chunk after the other."""
+        records = [record for part in parts for record in part]
+        data, place = in_record(records)
+        batches = self._reader.batches(data, place, Position(EXAMPLES, records[-1].offset))
+        marks = [(p[-1].offset, zlib.crc32(p[-1].value)) if p else None for p in parts]
+        ends = [p[-1].offset + 1 if p else -1 for p in parts]
+        return _Chunk([self._prepare(b) for b in batches], ends, marks, self._reader.latest_ms)
+
+    def _learn(self, chunk: _Chunk) -> None:
+        for ready in chunk.ready:
+            self.replay.learn(ready)
+            self._out.rejected(ready.rejects)
+        for partition, end in enumerate(chunk.offsets):
+            if end >= 0:
+                self.offsets[partition] = end
+                self._marks[partition] = chunk.marks[partition]
+        self.event_time = max(self.event_time, chunk.event_time)
+        self._show(new=True)
+
+    def _show(self, *, new: bool) -> None:
+        if self._live is not None:
+            now = self._now_ms()
+            self._live.update(self.events, self.event_time, self.offsets, now, new=new)
+
+    def _retrying(self, ask: Callable[[], _T]) -> _T:
+        """Ask the log until it answers."""
+        wait = _FIRST_WAIT_S
+        while True:
+            try:
+                return ask()
+            except LogUnavailableError as error:
+                self.report(f"train: the log does not answer, again in {wait:g} s: {error}")
+                self.pause(wait)
+                wait = min(2 * wait, _MOST_WAIT_S)
+
+    # --- keeping ---------------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        """Save and tell when it is time."""
+        now = self.now()
+        due = now - self._saved_at >= self.settings.snapshot_every_s
+        if due and self.offsets != self._saved_offsets:
+            self.save()
+        if now - self._told_at >= TrainReport.EVERY_S:
+            self._tell()
+
+    def save(self) -> bool:
+        """Save the model with its position; whether that went well."""
+        extra = dict(self.replay.snapshot(EXAMPLES).extra) | {
+            "offsets": self.offsets,
+            "stream": self._marks,
+            "event_time": self.event_time,
+        }
+        self._saved_at = self.now()
+        try:
+            save_snapshot(self.folder, Snapshot(self.replay.learner, self.replay.progress, extra))
+        except SnapshotError as error:
+            self.report(f"train: NOT SAVED, learning goes on, next try later: {error}")
+            self.saved = False
+            return False
+        if not self.saved:
+            self.report("train: saved again")
+        self.saved, self._saved_offsets = True, list(self.offsets)
+        self._tell()
+        return True
+
+    def _tell(self) -> None:
+        """Commit how far it is, for people and tools to see."""
+        self._told_at = self.now()
+        figures = self.replay.progress.overall.figures()
+        about = {
+            "learned": self.events,
+            "corrections": self.replay.corrections,
+            "rejected": sum(self.replay.rejected.values()),
+            "event_time": self.event_time,
+            "log_loss": figures.log_loss,
+            "calibration": figures.calibration_ratio,
+            "at": self._now_ms(),
+        }
+        self._out.tell(self.offsets, json.dumps(about))
+
+    def _now_ms(self) -> int:
+        return int(self.now() * 1000)
+
+    def finish(self) -> None:
+        """Save; what was read ahead is read again next time.
+
+        Raises
+        ------
+        SnapshotError
+            It could not be saved.
+        """
+        if self._pending is not None:
+            self._pending.cancel()
+            self._pending = None
+        if not self.save():
+            raise SnapshotError(
+                f"{self.folder}: the last of the model could not be saved; what was saved before "
+                "is kept, and the next trainer learns the rest again. Fix: free space"
+            )
+        self.report(f"train: saved at {self.events:,} events")
+
+    def close(self) -> None:
+        """Let go of the thread, the producer and the folder."""
+        self._pool.shutdown(cancel_futures=True)
+        self._out.close()
+        self._lock.close()
+
+    def __enter__(self) -> Trainer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _lock(folder: Path) -> Any:
+    """Hold the folder; the system lets go of it with the process, however that ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "trainer.lock").open("a")
+    except OSError as error:
+        raise SnapshotError(
+            f"{folder}: cannot be written: {error.strerror}. Fix: name a writable folder"
+        ) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise ClicktideError(
+            f"{folder}: another trainer works here. Fix: stop it, or give another --dir"
+        ) from error
+    return file

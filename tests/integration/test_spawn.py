@@ -1,0 +1,145 @@
+"""Real processes under the supervisor: what they say is kept, and none outlives it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from clicktide.spawn import LogFile, spawn
+from clicktide.supervise import Child, Supervisor
+
+pytestmark = pytest.mark.timeout(60)
+
+TALKER = "import sys; print('to stdout'); print('to stderr', file=sys.stderr)"
+SLEEPER = "import time; print('ready'); time.sleep(600)"
+# Traps SIGTERM, and starts a child of its own that would outlive it.
+STUBBORN = (
+    "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    "inner = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
+    "print(inner.pid); time.sleep(600)"
+)
+PARENT = """
+import sys, time
+from pathlib import Path
+from clicktide.spawn import spawn
+from clicktide.supervise import Child
+child = spawn(Path(sys.argv[1]), lambda name, line: None)(
+    Child("sleeper", [sys.executable, "-c", "import time; time.sleep(600)"]))
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def python(code, name="child"):
+    return Child(name, [sys.executable, "-c", code])
+
+
+def until(holds, seconds=30):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def alive(pid):
+    """Runs; a zombie, which nobody has asked about yet, does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def start(tmp_path, said):
+    """Starts children; kills what is left of them."""
+    begin, started = spawn(tmp_path / "logs", lambda *line: said.append(line)), []
+
+    def one(child):
+        started.append(begin(child))
+        return started[-1]
+
+    yield one
+    for process in started:
+        process.kill()
+
+
+def test_what_a_child_says_is_shown_and_kept(start, said, tmp_path):
+    process = start(python(TALKER))
+    until(lambda: process.poll() is not None)
+    process.kill()
+    assert sorted(said) == [("child", "to stderr"), ("child", "to stdout")]
+    lines = (tmp_path / "logs" / "child.log").read_text().splitlines()
+    assert sorted(lines) == ["to stderr", "to stdout"]
+    assert process.poll() == 0
+    assert process.last_line() in ("to stderr", "to stdout")
+
+
+def test_a_child_is_in_a_session_of_its_own(start):
+    process = start(python(SLEEPER))
+    assert os.getsid(process.pid) == process.pid != os.getsid(0)
+
+
+def test_kill_takes_along_what_the_child_has_started(start, said):
+    process = start(python(STUBBORN))
+    until(lambda: said)
+    inner = int(said[0][1])
+    assert alive(inner)
+    process.kill()
+    until(lambda: not alive(inner))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal")
+def test_children_die_with_a_supervisor_that_is_killed(tmp_path):
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    with parent:
+        child = int(parent.stdout.readline())
+        assert alive(child)
+        parent.send_signal(signal.SIGKILL)
+        parent.wait(10)
+        until(lambda: not alive(child))
+
+
+def test_a_killed_child_comes_back_and_a_stubborn_one_is_killed(start, said):
+    shown = []
+    supervisor = Supervisor(
+        [python(SLEEPER, "first"), python(STUBBORN, "second")],
+        spawn=start,
+        clock=time.monotonic,
+        wait=time.sleep,
+        say=lambda *line: shown.append(line),
+        drain_s=0.3,
+    )
+    supervisor.step()
+    until(lambda: len(said) == 2)
+    os.kill(supervisor.state()["first"]["pid"], signal.SIGKILL)
+    until(lambda: supervisor.step() and supervisor.state()["first"]["starts"] == 2)
+    pids = [at["pid"] for at in supervisor.state().values()]
+    supervisor.drain()
+    assert not any(alive(pid) for pid in pids)
+    assert (
+        "second",
+        "KILLED: it did not stop in 0.3 s; it goes on from its last commit next time",
+    ) in shown
+
+
+def test_a_log_file_keeps_a_bounded_end_of_what_was_said(tmp_path):
+    log = LogFile(tmp_path / "a.log", most_bytes=1000)
+    for number in range(1000):
+        log.write(b"line %04d\n" % number)
+    log.close()
+    newest, older = tmp_path / "a.log", tmp_path / "a.log.1"
+    assert newest.read_bytes().endswith(b"line 0999\n")
+    assert newest.stat().st_size <= 1000
+    assert older.stat().st_size <= 1000
+    assert len(list(tmp_path.iterdir())) == 2

@@ -1,0 +1,215 @@
+"""`clicktide up` as a user runs it: real processes, killed and started again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytestmark = pytest.mark.timeout(400)
+
+# `up` as it is, but for the children: small programs that say a line and wait.
+FAKE = """
+import sys
+import clicktide.up
+from clicktide.cli import main
+from clicktide.supervise import Child
+
+def child(name, code):
+    return Child(name, [sys.executable, "-c", code])
+
+def children(stream, redis_url):
+    wait = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0));"
+    second = {second!r}
+    return [child("join", wait + "print('at work', flush=True); time.sleep(600)"),
+            child("train", second or wait + "print('learning', flush=True); time.sleep(600)")]
+
+clicktide.up.children_of = children
+main()
+"""
+
+
+def alive(pid):
+    """Runs; a zombie, which nobody has asked about yet, does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def until(holds, seconds=60, why=lambda: ""):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"waited in vain: {why()}"
+        time.sleep(0.1)
+
+
+class Up:
+    """A running `clicktide up` and its folder."""
+
+    def __init__(self, folder, program, *options):
+        self.folder = folder
+        self.said = folder.parent / "up.txt"
+        with self.said.open("ab") as said:
+            self.process = subprocess.Popen(
+                [sys.executable, *program, "up", "--dir", str(folder), *options],
+                stderr=said,
+                stdout=said,
+                stdin=subprocess.DEVNULL,
+            )
+
+    def text(self):
+        return self.said.read_text()
+
+    def children(self):
+        """Process numbers by name, of those that run now; {} before the first start."""
+        try:
+            at = json.loads((self.folder / "up.json").read_text())
+        except FileNotFoundError:
+            return {}
+        if at["pid"] != self.process.pid:
+            return {}
+        return {name: child["pid"] for name, child in at["children"].items() if child["pid"]}
+
+    def until_running(self, *names):
+        until(lambda: set(names) <= set(self.children()), why=self.text)
+
+    def stop(self, number=signal.SIGTERM, seconds=100):
+        """Ask it to stop; nothing it started may be left."""
+        pids = list(self.children().values())
+        self.process.send_signal(number)
+        code = self.process.wait(seconds)
+        left = [pid for pid in pids if alive(pid)]
+        assert not left, self.text()
+        return code
+
+    def end(self):
+        """Whatever has happened: the children go with their supervisor."""
+        self.process.kill()
+        self.process.wait(10)
+
+
+@pytest.fixture
+def start(tmp_path):
+    started = []
+
+    def one(program, *options, folder=tmp_path / "run"):
+        started.append(Up(folder, program, *options))
+        return started[-1]
+
+    yield one
+    for up in started:
+        up.end()
+
+
+def fake(second=""):
+    return ["-c", FAKE.replace("{second!r}", repr(second))]
+
+
+def clicktide(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "clicktide", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_it_stops_in_order_and_leaves_nothing(start, number):
+    up = start(fake())
+    up.until_running("join", "train")
+    until(lambda: "learning" in up.text() and "at work" in up.text())
+    assert up.stop(number) == 0
+    said = up.text()
+    assert said.index("join stopped") < said.index("train stopped")
+    assert "clicktide status --watch" in said
+    assert "at work" in (up.folder / "logs" / "join.log").read_text()
+
+
+def test_a_killed_child_comes_back_and_status_shows_it(start):
+    up = start(fake())
+    up.until_running("join", "train")
+    first = up.children()["join"]
+    os.kill(first, signal.SIGKILL)
+    until(lambda: up.children().get("join", first) != first, why=up.text)
+    assert "join was killed by SIGKILL; starts again in 0.2 s" in up.text()
+    done = clicktide("status", "--log", up.folder / "log.db", "--json", "--every", "0.1")
+    told = json.loads(done.stdout)
+    assert told["processes"]["runs"]
+    assert told["processes"]["children"]["join"]["starts"] == 2
+    assert told["processes"]["children"]["join"]["runs"]
+    assert set(told["topics"]) == {"impressions", "clicks", "examples", "dead_letters"}
+    assert up.stop() == 0
+    done = clicktide("status", "--log", up.folder / "log.db", "--json", "--every", "0.1")
+    assert not json.loads(done.stdout)["processes"]["runs"]
+
+
+def test_a_child_that_refuses_its_settings_stops_all_with_its_words(start):
+    up = start(fake("import sys; print('spec, line 3: Fix: mend it'); sys.exit(2)"))
+    assert up.process.wait(60) == 2
+    assert "train refused to run 3 times: spec, line 3: Fix: mend it" in up.text()
+    assert not up.children()
+
+
+def test_children_die_with_a_supervisor_that_is_killed(start):
+    up = start(fake())
+    up.until_running("join", "train")
+    pids = up.children().values()
+    up.end()
+    until(lambda: not any(alive(pid) for pid in pids))
+    again = start(fake())
+    again.until_running("join", "train")
+    assert again.stop() == 0
+
+
+def test_a_second_up_in_a_folder_is_refused(start):
+    up = start(fake())
+    up.until_running("join")
+    done = clicktide("up", "--dir", up.folder)
+    assert done.returncode == 2
+    assert "runs here already (pid" in done.stderr
+    assert up.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("partitions=2", "partitions from 1 to 2"),
+        ("join.join_window_s=60", "join.join_window_s from 600 to 60"),
+    ],
+)
+def test_what_the_log_was_made_with_stays(start, change, named):
+    up = start(fake(), "--set-stream", "batch=77")
+    up.until_running("join")
+    assert up.stop() == 0
+    done = clicktide("up", "--dir", up.folder, "--set-stream", change)
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert "Fix: keep the old values" in done.stderr
+    assert "batch = 77" in (up.folder / "stream.toml").read_text()
+
+
+def test_settings_of_the_last_time_are_used_again(start):
+    up = start(fake(), "--set-stream", "join.join_window_s=60")
+    up.until_running("join")
+    assert up.stop() == 0
+    again = start(fake(), "--set-stream", "batch=5")
+    again.until_running("join")
+    assert again.stop() == 0
+    kept = (up.folder / "stream.toml").read_text()
+    assert "join_window_s = 60.0" in kept
+    assert "batch = 5" in kept
+
+
+def test_status_of_a_log_that_does_not_exist_says_what_to_do(tmp_path):
+    done = clicktide("status", "--log", tmp_path / "none.db")
+    assert done.returncode == 2
+    assert "there is no event log. Fix: clicktide up" in done.stderr
+    assert not (tmp_path / "none.db").exists()
