@@ -20,7 +20,6 @@ class KeptImpression:
         "emitted",
         "id",
         "kinds",
-        "late",
         "offset",
         "raw",
         "ts",
@@ -31,7 +30,6 @@ class KeptImpression:
         self.click_ts: int | None = None
         self.dismiss_ts: int | None = None
         self.kinds: tuple[str, ...] = ()
-        self.late: tuple[KeptClick, ...] = ()
         self.emitted = False
 
 

@@ -63,6 +63,7 @@ class Pair:
         self.seen: dict[tuple[str, str], KeptClick] = {}
         self.waiting: dict[str, list[KeptClick]] = {}
         self.pending: list[tuple[int, int, KeptImpression]] = []  # heap: not yet emitted
+        self.late_clicks: list[tuple[int, int, KeptImpression, KeptClick]] = []  # heap, by due
         self._emitted: deque[KeptImpression] = deque()  # by event time
         self._lingering: deque[KeptImpression] = deque()
         self._orphans: list[tuple[int, int, KeptClick]] = []  # heap: may be waiting
@@ -218,10 +219,15 @@ class Pair:
     def _label(self, kept: KeptImpression, click: KeptClick, on_time: bool) -> None:
         if on_time:
             self._set(kept, click)
-        elif kept.emitted:
-            self._correct(kept, click)
         else:
-            kept.late = tuple(sorted((*kept.late, click), key=lambda late: late.offset))
+            heappush(self.late_clicks, (self._due(kept, click), click.offset, kept, click))
+
+    def _due(self, kept: KeptImpression, click: KeptClick) -> int:
+        """W behind which a correction comes out: a function of the log, at or ahead of W now.
+
+        So that corrections and examples come out in one order, however the topics were read.
+        """
+        return max(kept.ts + self._join, max(click.arrival, kept.arrival) - self._bound)
 
     @staticmethod
     def _set(kept: KeptImpression, click: KeptClick) -> None:
@@ -237,7 +243,9 @@ class Pair:
         watermark = min(self._imp.time, self._clk.time) - self._bound
         pending, join = self.pending, self._join
         while pending and pending[0][0] + join < watermark:
+            self._correct_before(pending[0][0] + join)
             self._close(heappop(pending)[2])
+        self._correct_before(watermark)
         while self._emitted and self._emitted[0].ts + self._late < watermark:
             self._let_go(self._emitted.popleft())
         while self._lingering and self._lingering[0].ts + self._late + join < watermark:
@@ -258,13 +266,16 @@ class Pair:
         if kept.ts + self._join >= self.emitted_to:
             self.counts["examples"] += 1
             self._emit(kept, correction=False)
-        for click in kept.late:
-            self._correct(kept, click)
-        kept.late = ()
 
-    def _correct(self, kept: KeptImpression, click: KeptClick) -> None:
+    def _correct_before(self, watermark: int) -> None:
+        late = self.late_clicks
+        while late and late[0][0] < watermark:
+            due, _, kept, click = heappop(late)
+            self._correct(kept, click, due)
+
+    def _correct(self, kept: KeptImpression, click: KeptClick, due: int) -> None:
         self._set(kept, click)
-        if click.offset >= self._clk.done_to or kept.ts + self._join >= self.emitted_to:
+        if due >= self.emitted_to:
             self.counts["corrections"] += 1
             self._emit(kept, correction=True)
 

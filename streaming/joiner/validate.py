@@ -64,6 +64,7 @@ def _nothing_is_overdue(pair: Pair) -> None:
         _require(not kept.emitted, "pending, yet emitted", kept.id)
         _require(ts + join >= watermark, "overdue", kept.id, ts, watermark)
         _require(pair.impressions.get(kept.id) is kept, "pending, yet not kept", kept.id)
+    _require(all(due >= watermark for due, *_ in pair.late_clicks), "correction overdue")
     waiting = sum(1 for kept in pair.impressions.values() if not kept.emitted)
     _require(waiting == len(pair.pending), "kept, not emitted, not pending", waiting)
 
