@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from clicktide.explain import explain
+from clicktide.join import join
 from clicktide.memory import keep_freed_memory
 from clicktide.predict import predict
 from clicktide.replay import replay
@@ -29,6 +30,7 @@ app.command()(replay)
 app.command()(simulate)
 app.command()(predict)
 app.command()(explain)
+app.command()(join)
 app.add_typer(spec_app, name="spec", help="Check a feature spec, or write a first one for a log.")
 
 

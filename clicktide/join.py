@@ -1,0 +1,137 @@
+"""The command ``clicktide join``: labels impressions as their join windows close."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from clicktide.interrupts import stop_request
+from streaming.join_process import JoinProcess
+from streaming.log import open_log
+from streaming.settings import StreamSettings, load_stream_settings
+
+__all__ = ["join"]
+
+_STATUS_EVERY_S = 3.0
+
+
+def join(
+    log: Annotated[
+        str,
+        typer.Option(
+            "--log",
+            envvar="CLICKTIDE_LOG",
+            help="The event log: a file, sqlite:///FILE, or kafka://HOST:PORT",
+        ),
+    ] = "run/log.db",
+    settings: Annotated[
+        Path | None,
+        typer.Option("--settings", help="The stream's settings (TOML), the same for all processes"),
+    ] = None,
+    set_stream: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set-stream",
+            metavar="KEY=VALUE",
+            help="Change one of them, such as join.join_window_s=60; may be repeated",
+        ),
+    ] = None,
+    instance: Annotated[
+        str,
+        typer.Option(
+            "--instance",
+            help="This joiner's name: the same after a restart, another one for each joiner that "
+            "runs at once",
+        ),
+    ] = "join-0",
+    until_idle: Annotated[
+        float | None,
+        typer.Option(
+            "--until-idle",
+            metavar="SECONDS",
+            min=0.0,
+            help="End when all is read and nothing has come for so long [default: run on]",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the final counts as one JSON object")
+    ] = False,
+) -> None:
+    """Join impressions and clicks into labelled examples, for as long as they come.
+
+    Reads the topics impressions and clicks, writes examples and
+    dead_letters. An impression is labelled when its join window has
+    passed in event time: clicked or not. A click after that makes a
+    correction. Whatever kills it, started again it goes on where its
+    last transaction ended: nothing is lost or given out twice.
+
+    clicktide join --log run/log.db
+
+    clicktide join --instance join-1 --set-stream join.join_window_s=60
+
+    Ctrl-C or SIGTERM ends it between two batches.
+    """
+    stream = load_stream_settings(settings, set_stream or ())
+    _make_folder(log)
+    with open_log(log) as opened:
+        opened.create_topics(stream.topics())
+        process = JoinProcess(opened, stream, instance, _say)
+        try:
+            _run(process, stream, until_idle)
+            _print_counts(process, as_json)
+        finally:
+            process.close()
+
+
+def _make_folder(log: str) -> None:
+    """The folder of the default log comes into being with its first process."""
+    if log == "run/log.db":
+        Path("run").mkdir(exist_ok=True)
+
+
+def _run(process: JoinProcess, stream: StreamSettings, until_idle: float | None) -> None:
+    _say(f"{process.instance}: join window {stream.join.join_window_s:g} s")
+    with stop_request() as request:
+        status = _status(process) if sys.stderr.isatty() else lambda: None
+
+        def stopped() -> bool:
+            status()
+            return request.asked
+
+        process.run(stopped, until_idle)
+
+
+def _status(process: JoinProcess) -> Callable[[], None]:
+    """A function that says, each few seconds, how it goes."""
+    last, read = time.monotonic(), process.read
+
+    def say() -> None:
+        nonlocal last, read
+        now = time.monotonic()
+        if now - last < _STATUS_EVERY_S:
+            return
+        rate = (process.read - read) / (now - last)
+        last, read = now, process.read
+        examples = process.counts()["examples"]
+        _say(f"{rate:,.0f} events/s, {examples:,} examples, {process.pending():,} pending")
+
+    return say
+
+
+def _say(line: str) -> None:
+    print(f"join: {line}", file=sys.stderr, flush=True)
+
+
+def _print_counts(process: JoinProcess, as_json: bool) -> None:
+    counts = {**process.counts(), "pending": process.pending()}
+    if as_json:
+        typer.echo(msgspec.json.encode({"read": process.read, **counts}, order="sorted").decode())
+        return
+    said = ", ".join(f"{name} {n:,}" for name, n in sorted(counts.items()))
+    _say(f"{process.instance}: read {process.read:,} records; since the group began: {said}")

@@ -1,0 +1,84 @@
+"""What the joiner has given and is not yet in the log, and the transaction that puts it there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from features.events import DeadLetter as DeadLetterEvent
+from features.events import encode_event
+from streaming.example_records import pack_examples
+from streaming.joiner import CommitUpTo, DeadLetter, EmitExample, Instruction
+from streaming.log import Consumer, NewRecord, Position, Producer, TopicPartition
+from streaming.settings import DEAD_LETTERS, EXAMPLES
+
+__all__ = ["JoinOutput"]
+
+MAX_RAW = 262_144
+"""Bytes of a rejected record that a dead letter keeps: as base64 it is still a legal event."""
+
+
+class JoinOutput:
+    """Examples and dead letters that wait for their transaction.
+
+    Parameters
+    ----------
+    examples_per_record
+        See :class:`streaming.settings.StreamSettings`.
+    """
+
+    def __init__(self, examples_per_record: int) -> None:
+        self._most = examples_per_record
+        self._examples: list[EmitExample] = []
+        self._dead: list[DeadLetter] = []
+        self._committed: dict[TopicPartition, Position] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._examples or self._dead)
+
+    def take(self, it: Instruction) -> bool:
+        """Keep what belongs into the log; whether it does."""
+        if type(it) is EmitExample:
+            self._examples.append(it)
+        elif type(it) is DeadLetter:
+            self._dead.append(it)
+        else:
+            return False
+        return True
+
+    def commit(self, producer: Producer, consumer: Consumer, commits: Sequence[CommitUpTo]) -> None:
+        """Write all of it and the positions in one transaction; nothing if nothing is new."""
+        positions = {TopicPartition(c[0], c[1]): Position(c[2], c[3]) for c in map(_parts, commits)}
+        if not self and positions == self._committed:
+            return
+        with producer.transaction() as tx:
+            if self._examples:
+                tx.append(EXAMPLES, pack_examples(self._examples, self._most))
+            if self._dead:
+                tx.append(DEAD_LETTERS, map(_dead_letter, self._dead))
+            tx.commit(consumer, positions)
+        self.clear()
+        self._committed = positions
+
+    def clear(self) -> None:
+        """Forget it: it will come again from the last commit."""
+        self._examples, self._dead, self._committed = [], [], {}
+
+
+def _parts(c: CommitUpTo) -> tuple[str, int, int, str]:
+    return c.topic, c.partition, c.offset, c.metadata
+
+
+def _dead_letter(it: DeadLetter) -> NewRecord:
+    detail = it.detail
+    if len(it.raw) > MAX_RAW:
+        detail = f"{detail}; raw is the first {MAX_RAW} of {len(it.raw)} bytes"
+    event = DeadLetterEvent(
+        v=1,
+        reason=it.reason,
+        detail=detail,
+        topic=it.topic,
+        partition=it.partition,
+        offset=it.offset,
+        raw=it.raw[:MAX_RAW],
+    )
+    return NewRecord(None, encode_event(event), it.partition)

@@ -1,0 +1,296 @@
+"""The joiner at work: from the log's impressions and clicks to its examples.
+
+Read a batch, give it to :class:`streaming.joiner.Joiner`, and in one transaction append what came
+out and commit how far it got. A crash anywhere leaves the last transaction, from which the next
+process goes on; nothing is kept elsewhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from features.errors import ClicktideError
+from streaming.join_output import JoinOutput
+from streaming.joiner import Instruction, Joiner, Overfull, Pause, Resumed, Stalled, Unpause
+from streaming.joiner import Record as JoinRecord
+from streaming.log import (
+    AbortedError,
+    Consumer,
+    EventLog,
+    FencedError,
+    LogError,
+    LogUnavailableError,
+    Producer,
+    RebalancedError,
+    Record,
+    TopicPartition,
+)
+from streaming.quiet import QuietWatch
+from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
+
+__all__ = ["GROUP", "JoinProcess"]
+
+GROUP = "join"
+"""The consumer group of all joiners of a stream."""
+
+_COMMIT_EVERY_S = 1.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 15.0
+_NAP_S = 0.1
+
+
+class JoinProcess:
+    """One member of the group that joins a stream.
+
+    Parameters
+    ----------
+    log
+        Where the topics are; they must exist.
+    settings
+        The stream's.
+    instance
+        This member's name, kept over restarts; no two that run at once may share it.
+    report
+        Takes lines for people: stalls, errors that are got over.
+    clock, sleep
+        Seconds that only rise, and a pause.
+
+    Examples
+    --------
+    >>> from streaming.log import NewRecord, open_log
+    >>> settings, log = StreamSettings(), open_log(":memory:")
+    >>> log.create_topics(settings.topics())
+    >>> shown = b'{"v":1,"type":"impression","impression_id":"i1","timestamp":1736121600000}'
+    >>> later = b'{"v":1,"type":"heartbeat","timestamp":1736125200000}'
+    >>> with log.producer("publisher").transaction() as tx:
+    ...     tx.append("impressions", [NewRecord(b"i1", shown)])
+    ...     for topic in ("impressions", "clicks"):
+    ...         tx.append(topic, [NewRecord(None, later, 0)] * 2)
+    >>> process = JoinProcess(log, settings, "join-0", print)
+    >>> process.run(until_idle_s=0)
+    >>> process.close()
+    >>> [record.key for record in log.read(TopicPartition("examples", 0), 0)]
+    [b'i1']
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        settings: StreamSettings,
+        instance: str,
+        report: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.log, self.settings, self.instance = log, settings, instance
+        self.read = 0
+        self._report, self._clock, self._sleep = report, clock, sleep
+        self._joiner = Joiner(settings.join)
+        self._started: set[int] = set()
+        self._output = JoinOutput(settings.examples_per_record)
+        self._quiet = QuietWatch(log)
+        self._consumer: Consumer | None = None
+        self._producer: Producer | None = None
+        self._assigned = False
+        self._next_commit = 0.0
+        self._retry_at, self._pause_s = 0.0, _FIRST_PAUSE_S
+        _check_partitions(log)
+
+    # ---- the loop
+
+    def run(
+        self, stopped: Callable[[], bool] = lambda: False, until_idle_s: float | None = None
+    ) -> None:
+        """Join until stopped, or until all is read and nothing has come for so long.
+
+        Raises
+        ------
+        ClicktideError
+            ``max_pending`` is too small, another process has this instance's place, or the log
+            no longer holds what is to be read.
+        """
+        active = self._clock()
+        while not stopped():
+            if self.step():
+                active = self._clock()
+            elif until_idle_s is not None and self._is_done(active + until_idle_s):
+                break
+        self._recovering(lambda: self._commit(final=True))
+
+    def step(self) -> bool:
+        """Read a batch, join it, commit; whether anything was read or came out."""
+        if self._clock() < self._retry_at:
+            self._sleep(_NAP_S)
+            return True
+        return self._recovering(self._step)
+
+    def _step(self) -> bool:
+        consumer = self._consumer or self._open()
+        records = self._poll(consumer)
+        for record in records:
+            topic, partition, offset, _, _, value, _ = record
+            if out := self._joiner.step(JoinRecord(topic, partition, offset, value)):  # type: ignore[arg-type]
+                self._follow(out)
+        self.read += len(records)
+        for idle in self._quiet.idle(consumer, self._clock()):
+            self._follow(self._joiner.step(idle))
+        came_out = bool(self._output)
+        self._commit()
+        self._pause_s = _FIRST_PAUSE_S
+        return bool(records) or came_out
+
+    def _poll(self, consumer: Consumer) -> list[Record]:
+        records = consumer.poll(self.settings.batch, _NAP_S)
+        missing = {at.partition for at in consumer.assignment()} - self._started
+        if missing:  # a commit was refused, and yet they are still ours
+            records = [record for record in records if record.partition not in missing]
+            self._start(missing)
+        return records
+
+    def _is_done(self, at: float) -> bool:
+        # The output is empty here: what comes out is committed in the same step.
+        return self._assigned and self._clock() >= at and self._quiet.all_read
+
+    # ---- what the joiner says
+
+    def _follow(self, instructions: Sequence[Instruction]) -> None:
+        for it in instructions:
+            if not self._output.take(it):
+                self._heed(it)
+
+    def _heed(self, it: Instruction) -> None:
+        match it:
+            case Pause(topic, partition):
+                self._quiet.pause(self._reader(), TopicPartition(topic, partition))
+            case Unpause(topic, partition):
+                self._quiet.resume(self._reader(), TopicPartition(topic, partition))
+            case Overfull(partition, pending):
+                raise ClicktideError(
+                    f"join: partition {partition}: {pending} impressions wait and none can come "
+                    "out: max_pending cannot hold the windows of this traffic. Fix: raise "
+                    "join.max_pending, shorten the join windows, or use more partitions"
+                )
+            case Stalled(partition, since, expected):
+                self._report(
+                    f"STALLED: partition {partition}: no click since event time {since} ms, about "
+                    f"{expected:.0f} were expected; no labels leave until clicks come again"
+                )
+            case Resumed(partition):
+                self._report(f"RESUMED: partition {partition}: clicks are back, labels flow again")
+
+    # ---- committing
+
+    def _commit(self, *, final: bool = False) -> None:
+        now = self._clock()
+        if self._consumer and self._producer and (self._output or final or now > self._next_commit):
+            self._output.commit(self._producer, self._consumer, self._joiner.commits())
+            self._next_commit = now + _COMMIT_EVERY_S
+
+    # ---- partitions come and go
+
+    def _on_assigned(self, held: frozenset[TopicPartition]) -> None:
+        self._assigned = True
+        self._start({at.partition for at in held})
+
+    def _on_revoked(self, given_up: frozenset[TopicPartition]) -> None:
+        for at in given_up:
+            self._joiner.revoke(at.partition)
+            self._started.discard(at.partition)
+        self._forget_unsaid()
+
+    def _start(self, partitions: set[int]) -> None:
+        """Go on from what is committed of these partitions."""
+        for partition in sorted(partitions):
+            places = [TopicPartition(topic, partition) for topic in (IMPRESSIONS, CLICKS)]
+            committed = {at: self.log.committed(GROUP, at) for at in places}
+            found = {at.topic: p.metadata for at, p in committed.items() if p is not None}
+            self._joiner.take_over(partition, found)  # type: ignore[arg-type]
+            for at, position in committed.items():
+                start = self.log.start_offsets(at.topic)[partition]
+                self._reader().seek(at, start if position is None else position.offset)
+            self._started.add(partition)
+
+    def _forget_unsaid(self) -> None:
+        self._output.clear()
+        self._quiet.clear()
+
+    def _forget_all(self) -> None:
+        for partition in self._started:
+            self._joiner.revoke(partition)
+        self._started.clear()
+        self._forget_unsaid()
+
+    # ---- errors
+
+    def _recovering(self, action: Callable[[], object]) -> bool:
+        """Act; after an error that passes, be ready to go on from the last commit."""
+        try:
+            return bool(action())
+        except FencedError as error:
+            raise FencedError(
+                f"join: another process runs as instance {self.instance!r}: this one stops. Fix: "
+                f"give each joiner that runs at once its own instance name ({error})"
+            ) from error
+        except RebalancedError as error:
+            self._report(f"partitions have moved, going on from the last commit: {error}")
+            self._forget_all()
+        except (AbortedError, LogUnavailableError) as error:
+            self._report(f"log trouble, next try in {self._pause_s:g} s: {error}")
+            self._forget_all()
+            self._close_clients()
+            self._retry_at = self._clock() + self._pause_s
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        return True
+
+    # ---- clients
+
+    def _open(self) -> Consumer:
+        # The producer first: it settles a transaction that was left open, so that what the
+        # consumer then finds committed is final.
+        self._producer = self.log.producer(self.instance)
+        self._consumer = self.log.consumer(
+            GROUP,
+            [IMPRESSIONS, CLICKS],
+            instance=self.instance,
+            on_assigned=self._on_assigned,
+            on_revoked=self._on_revoked,
+        )
+        return self._consumer
+
+    def _reader(self) -> Consumer:
+        assert self._consumer is not None, "partitions without a consumer"
+        return self._consumer
+
+    def _close_clients(self) -> None:
+        for client in (self._consumer, self._producer):
+            if client is not None:
+                with suppress(LogError):  # the log may be why we close
+                    client.close()
+        self._consumer = self._producer = None
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._close_clients()
+
+    # ---- figures
+
+    def counts(self) -> Counter[str]:
+        """Count outcomes of the partitions held, since the group began; see ``Joiner.counts``."""
+        return self._joiner.counts()
+
+    def pending(self) -> int:
+        """Count impressions whose window has not closed."""
+        return self._joiner.pending()
+
+
+def _check_partitions(log: EventLog) -> None:
+    topics = log.topics()
+    sizes = {topic: topics.get(topic, 0) for topic in (IMPRESSIONS, CLICKS)}
+    if len(set(sizes.values())) > 1 or not all(sizes.values()):
+        raise ClicktideError(
+            f"join: partitions by topic: {sizes}; a click is looked for in its impression's "
+            "partition. Fix: create both topics with the same number of partitions"
+        )
