@@ -11,6 +11,7 @@ import msgspec
 
 __all__ = [
     "DEFAULT_EXPERTS",
+    "CounterSpec",
     "CrossSpec",
     "ExpertSpec",
     "FieldSpec",
@@ -57,6 +58,9 @@ class SourceSpec(_Record, frozen=True):
     truth
         Column with the true click probability, where a log knows it (a simulated one): scored
         against, never learned.
+    click_delay
+        Column with the time from impression to click in milliseconds, read by counters only;
+        absent: a click counts from its impression's own time.
     """
 
     label: str
@@ -69,6 +73,7 @@ class SourceSpec(_Record, frozen=True):
     event_id: str = ""
     weight: str = ""
     truth: str = ""
+    click_delay: str = ""
 
 
 class FieldSpec(_Record, frozen=True):
@@ -130,6 +135,28 @@ class CrossSpec(_Record, frozen=True):
     all_pairs: bool = False
     named: tuple[tuple[str, ...], ...] = ()
     groups: tuple[tuple[str, str], ...] = ()
+
+
+class CounterSpec(_Record, frozen=True):
+    """Fading views, clicks and click rates of the values of some fields.
+
+    Parameters
+    ----------
+    keys
+        Whose views and clicks are counted: a field or column name, or a pair of them.
+    half_lives_h
+        Hours after which a view weighs half; short ones follow changes, long ones know more.
+    prior_views
+        Views of the prior rate that each click rate is smoothed with; higher trusts few
+        views less.
+    prior_rate
+        That rate; ``None``: the click rate of all events, fading in the same way.
+    """
+
+    keys: tuple[str | tuple[str, ...], ...]
+    half_lives_h: tuple[float, ...]
+    prior_views: float = 20.0
+    prior_rate: float | None = None
 
 
 class HashSpec(_Record, frozen=True):
@@ -220,5 +247,6 @@ class Spec(_Record, frozen=True):
     fields: tuple[FieldSpec, ...]
     description: str = ""
     crosses: CrossSpec = CrossSpec()
+    counters: tuple[CounterSpec, ...] = ()
     hash: HashSpec = HashSpec()
     learner: LearnerSpec = LearnerSpec()

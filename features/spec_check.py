@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 
 from features.spec import LearnerSpec, Rates, Spec
+from features.spec_check_counters import COUNTER_CHECKS
 from features.spec_check_fields import FIELD_CHECKS, Check, field_names, repeats
 from features.spec_lines import KeyPath
 from features.spec_problem import Problem, suggest
@@ -34,7 +35,8 @@ def first_problem(spec: Spec) -> Problem | None:
     ... ).message
     'the label `click` is also a field: the model would be told the answer'
     """
-    return next((problem for check in (*FIELD_CHECKS, *_CHECKS) for problem in check(spec)), None)
+    checks = (*FIELD_CHECKS, *COUNTER_CHECKS, *_CHECKS)
+    return next((problem for check in checks for problem in check(spec)), None)
 
 
 # The crosses

@@ -46,7 +46,7 @@ def repeats(words: Sequence[str]) -> Iterator[int]:
 
 def _columns_of(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
     """Yield every column that is read, with the key that names it."""
-    for key in ("label", "timestamp", "event_id", "weight"):
+    for key in ("label", "timestamp", "event_id", "weight", "click_delay"):
         if column := getattr(spec.source, key):
             yield ("source", key), column
     yield from _field_columns(spec)
@@ -80,7 +80,7 @@ def _check_label_leak(spec: Spec) -> Iterator[Problem]:
                 f"the label `{label}` is also a field: the model would be told the answer",
                 "take it out of the fields",
             )
-    for key in ("timestamp", "event_id", "weight"):
+    for key in ("timestamp", "event_id", "weight", "click_delay"):
         if getattr(spec.source, key) == label:
             yield Problem(
                 ("source", key),

@@ -105,7 +105,7 @@ def shipped_specs() -> list[str]:
 def spec_identity(spec: Spec) -> str:
     """Return what tells two specs apart that do not learn the same model from the same values.
 
-    Fields, crosses, hash, learner and the event time count. The name, the description and
+    Fields, crosses, counters, hash, learner and the event time count. The name, the description and
     where the log keeps its columns do not, so a model learned from CSV scores JSON Lines.
 
     Returns
@@ -119,7 +119,7 @@ def spec_identity(spec: Spec) -> str:
     >>> spec_identity(spec) == spec_identity(msgspec.structs.replace(spec, name="other"))
     True
     """
-    deciding = {
+    deciding: dict[str, Any] = {
         "timestamp": spec.source.timestamp,
         "timestamp_format": spec.source.timestamp_format,
         "fields": list(_fields_spelled_out(spec)),
@@ -127,6 +127,9 @@ def spec_identity(spec: Spec) -> str:
         "hash": spec.hash,
         "learner": spec.learner,
     }
+    if spec.counters:  # a spec without them keeps the identity it had before there were any
+        deciding["counters"] = spec.counters
+        deciding["click_delay"] = spec.source.click_delay
     return hashlib.sha256(msgspec.json.encode(deciding, order="sorted")).hexdigest()
 
 

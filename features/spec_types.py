@@ -84,6 +84,8 @@ def _node_at(path: KeyPath) -> inspect.Type:
     """Return what the records declare at a path whose tables and lists are all known."""
     node: inspect.Type = _SCHEMA
     for key in path:
+        if isinstance(node, inspect.UnionType) and isinstance(key, int):
+            node = next(o for o in node.types if isinstance(o, inspect.VarTupleType))
         if isinstance(node, inspect.VarTupleType):
             node = node.item_type
         elif isinstance(node, inspect.TupleType):
