@@ -71,7 +71,7 @@ class Run:
         """With a vectoriser that stands where the learner's does."""
         vectoriser = Vectoriser(self.spec)
         if replay.learner.vectoriser is not None:
-            vectoriser.quantiles.restore(replay.learner.vectoriser.quantiles.state())
+            vectoriser.follow(replay.learner.vectoriser)
         return Preparer(vectoriser, self.spec.source)
 
     def go(self, replay: Replay, line: ProgressLine) -> None:

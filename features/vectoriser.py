@@ -13,10 +13,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features.columns import ColumnHasher, frame_columns
+from features.counters.counting import Counters
+from features.counters.names import COLUMN_PREFIX
 from features.crosses import cross_indices
 from features.errors import RowError
 from features.field_plan import FieldPlan, plan_fields
-from features.hashed import Hashed, assemble
+from features.hashed import Hashed, Part, assemble
 from features.quantiles import QuantileLearner
 from features.spec import Spec
 from features.times import NO_TIME, time_ms
@@ -48,8 +50,10 @@ class Vectoriser:
     """Turns events into token hashes by a spec.
 
     A dict, a pandas frame and an Arrow batch of the same events give the same bits. The only
-    state is the edges of quantile fields that learn them (:attr:`quantiles`); everything else
-    is fixed by the spec.
+    state is the edges of quantile fields that learn them (:attr:`quantiles`) and the table of
+    counters; everything else is fixed by the spec. Counters come after the fields: their
+    values stand in the event, named ``counter:ad_views_24h`` and so on, or are given by who
+    reads the table; else they are missing.
 
     Parameters
     ----------
@@ -64,6 +68,8 @@ class Vectoriser:
         Source columns that the fields read, each once.
     crosses
         int32 of shape (crosses, 3): field numbers, -1 where a cross has but two.
+    counters
+        Those that the spec declares, and what is known of them; ``None`` if there are none.
 
     Examples
     --------
@@ -82,6 +88,7 @@ class Vectoriser:
         self.columns = tuple(dict.fromkeys(f.column for f in self.fields))
         self.crosses = cross_indices([f.name for f in self.fields], _groups(spec), spec.crosses)
         self.quantiles = QuantileLearner(self.fields)
+        self.counters = Counters(spec) if spec.counters else None
         self._one_to_one = all(f.transform != "categories" for f in self.fields)
         texts = [f for f in self.fields if not f.is_time]
         self._times = [f for f in self.fields if f.is_time]
@@ -95,6 +102,12 @@ class Vectoriser:
         self._seeds = np.array([f.seed for f in self.fields], np.uint64)
         self._no_starts = np.empty(0, np.int64)
         self._last: tuple[str | None, NDArray[np.uint64]] = (None, np.empty(0, np.uint64))
+
+    def follow(self, other: Vectoriser) -> None:
+        """Take up all that another vectoriser of this spec has learned and counted."""
+        self.quantiles.restore(other.quantiles.state())
+        if self.counters is not None and other.counters is not None:
+            self.counters.restore(other.counters.state())
 
     # --- one event -----------------------------------------------------------------------
 
@@ -118,7 +131,13 @@ class Vectoriser:
         hashed = self._hash_careful(event) if tokens is None else self._one(tokens)
         if learn and self.quantiles.learning:
             self.quantiles.note_event(event)
-        return hashed
+        return hashed if self.counters is None else _append(hashed, self._counted(event))
+
+    def _counted(self, event: Mapping[Any, Any]) -> NDArray[np.uint64]:
+        """Tokens of an event's counters."""
+        assert self.counters is not None
+        values = self.counters.served_in_event(event)
+        return self.counters.missing if values is None else self.counters.tokens(values)[0]
 
     def _one(self, tokens: NDArray[np.uint64]) -> Hashed:
         return Hashed(tokens, self._no_starts, 1, len(self.fields))
@@ -185,7 +204,13 @@ class Vectoriser:
 
     # --- many events ---------------------------------------------------------------------
 
-    def hash_batch(self, batch: pa.RecordBatch, *, learn: bool = False) -> tuple[Hashed, Faults]:
+    def hash_batch(
+        self,
+        batch: pa.RecordBatch,
+        *,
+        learn: bool = False,
+        count: Callable[[NDArray[np.bool_]], NDArray[np.float64]] | None = None,
+    ) -> tuple[Hashed, Faults]:
         """Token hashes of a batch of events; rows at fault are left out of them.
 
         Parameters
@@ -194,6 +219,9 @@ class Vectoriser:
             Columns by name; an absent one is missing in every row.
         learn
             As for :meth:`hash_event`: each row is hashed by what the rows before it taught.
+        count
+            Given which rows are good, gives the values of all rows' counters; asked only if
+            the batch does not carry them.
 
         Returns
         -------
@@ -208,6 +236,11 @@ class Vectoriser:
         good = hasher.fault == 0
         if learn and self.quantiles.learning:
             hasher.learn_quantiles(self.fields, parts, good)
+        if self.counters is not None:
+            values = self.counters.served_in_batch(batch)
+            if values is None and count is not None:
+                values = count(good)
+            parts += _counter_parts(self.counters, values, batch.num_rows)
         return assemble(parts, good if faults else None, batch.num_rows), faults
 
     def hash_frame(self, frame: pd.DataFrame, *, learn: bool = False) -> Hashed:
@@ -218,7 +251,9 @@ class Vectoriser:
         RowError
             If a value is not what its field declares, naming the row and the field.
         """
-        columns = frame_columns(frame, self.columns)
+        served = self.counters.value_names if self.counters is not None else ()
+        wanted = (*self.columns, *(COLUMN_PREFIX + name for name in served))
+        columns = frame_columns(frame, wanted)
         hashed, faults = self.hash_batch(columns, learn=learn)
         if faults:
             row = int(np.flatnonzero(faults.field)[0])
@@ -231,6 +266,23 @@ class Vectoriser:
         value = as_text(batch.column(field.column)[row].as_py())
         due = f"a time ({field.time_format})" if field.is_time else "a number"
         return f"field {field.name!r}: {value[:60]!r} is not {due}, as {field.transform} wants"
+
+
+def _append(hashed: Hashed, tokens: NDArray[np.uint64]) -> Hashed:
+    """Put tokens, one a field, behind those of an event."""
+    starts = hashed.starts
+    if len(starts):
+        starts = np.append(starts, starts[-1] + 1 + np.arange(len(tokens)))
+    both = np.concatenate([hashed.tokens, tokens])
+    return Hashed(both, starts, 1, hashed.fields + len(tokens))
+
+
+def _counter_parts(
+    counters: Counters, values: NDArray[np.float64] | None, rows: int
+) -> list[Part]:
+    if values is None:
+        return [Part(np.full(rows, token)) for token in counters.missing]
+    return [Part(column) for column in counters.tokens(values).T]
 
 
 def _groups(spec: Spec) -> dict[str, list[str]]:

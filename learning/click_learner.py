@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["ClickLearner", "probabilities"]
 
 F64 = NDArray[np.float64]
-_INNER = ("_quantiles", "_fields", "_crosses", "_mixture", "_calibration")
+_INNER = ("_quantiles", "_counters", "_fields", "_crosses", "_mixture", "_calibration")
 
 
 class ClickLearner(base.MiniBatchClassifier):
@@ -182,6 +182,7 @@ class ClickLearner(base.MiniBatchClassifier):
         return state | {
             "_built": self.vectoriser.spec,
             "_quantiles": self.vectoriser.quantiles.state(),
+            "_counters": self.vectoriser.counters.state() if self.vectoriser.counters else {},
             "_fields": pack(self.weights.fields),
             "_crosses": pack(self.weights.crosses),
             "_mixture": self.weights.mixture.copy(),
@@ -197,6 +198,8 @@ class ClickLearner(base.MiniBatchClassifier):
             return
         vectoriser, weights = self._build(built)
         vectoriser.quantiles.restore(inner["_quantiles"])
+        if vectoriser.counters is not None:
+            vectoriser.counters.restore(inner["_counters"])
         unpack(inner["_fields"], weights.fields)
         unpack(inner["_crosses"], weights.crosses)
         weights.mixture[:] = inner["_mixture"]

@@ -26,6 +26,8 @@ from learning.weights import Weights, lane_rates
 
 __all__ = ["Contribution", "Explanation", "explain"]
 
+_COUNTED = "as counted"
+"""Stands for the value of a counter: a click rate beside that of all events, not a text."""
 F64 = NDArray[np.float64]
 Buckets = NDArray[np.int64]
 
@@ -171,6 +173,8 @@ def _features(
     for name, texts in zip(names, values, strict=True):
         for text in texts:
             yield (name,), (text,)
+    for name in vectoriser.counters.names if vectoriser.counters else ():
+        yield (name,), (_COUNTED,)
     for cross in weights.index.tolist() if weights.kc else ():
         numbers = [number for number in cross if number >= 0]
         for members in product(*(values[number] for number in numbers)):

@@ -36,6 +36,7 @@ HASH_VERSION = 1
 """Raised if ever the hash changes: a model's buckets mean nothing under another."""
 
 _INDEX = "snapshot.json"
+_COUNTERS = "counters_"
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -148,6 +149,9 @@ def _arrays(snapshot: Snapshot) -> Arrays:
     out: Arrays = {"mixture": weights.mixture, "calibration": weights.calibration}
     out["field_slots"], out["field_values"] = pack(weights.fields)
     out["cross_slots"], out["cross_values"] = pack(weights.crosses)
+    if snapshot.learner.vectoriser is not None and snapshot.learner.vectoriser.counters:
+        known = snapshot.learner.vectoriser.counters.state()
+        out |= {_COUNTERS + name: array for name, array in known.items()}
     progress = snapshot.progress.state()
     tallies = [progress["overall"], *progress["windows"]]
     out["overall_histogram"] = tallies[0]["histogram"]
@@ -280,6 +284,9 @@ def _read_arrays(target: Path, index: Mapping[str, Any]) -> Arrays:
 def _fill(learner: ClickLearner, index: Mapping[str, Any], arrays: Arrays) -> ClickLearner:
     assert learner.weights is not None and learner.vectoriser is not None
     learner.vectoriser.quantiles.restore(index["quantiles"])
+    if learner.vectoriser.counters is not None:
+        known = {k.removeprefix(_COUNTERS): v for k, v in arrays.items() if k.startswith(_COUNTERS)}
+        learner.vectoriser.counters.restore(known)
     unpack((arrays["field_slots"], arrays["field_values"]), learner.weights.fields)
     unpack((arrays["cross_slots"], arrays["cross_values"]), learner.weights.crosses)
     learner.weights.mixture[:] = arrays["mixture"]

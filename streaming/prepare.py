@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from features.counters.counting import Counters, Occurrences
+from features.counters.table import NO_TIME
 from features.hashed import Hashed
 from features.labels import importance, labels
 from features.spec import SourceSpec
@@ -23,6 +26,7 @@ CORRECTION = "\0correction"
 """Name of the column, in a batch that has it, that says which rows amend earlier ones."""
 
 F64 = NDArray[np.float64]
+_MAX_DELAY_MS = 10**13
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,8 @@ class Ready:
     corrections
         int8 (n,): 0 an event, 1 the late click of one that was learned as not clicked, 2 an
         amendment that changes no label; ``None``: all are events.
+    counted
+        What the counters were told by all this; ``None`` if nothing.
     """
 
     hashed: Hashed
@@ -59,10 +65,27 @@ class Ready:
     position: Position
     quantiles: dict[str, Any] | None = None
     corrections: NDArray[np.int8] | None = None
+    counted: Counted | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Some events, and the counters that know them already."""
+
+    by: Counters
+    seen: Occurrences
+
+    def tell(self, counters: Counters) -> None:
+        """Let other counters know these events too."""
+        if counters is not self.by:
+            counters.advance(self.seen)
 
 
 class Preparer:
     """Reads label, weight and time of each row, and hashes it.
+
+    Counters that a spec declares are read from the vectoriser's own table, event by event in
+    order, unless the batch carries them as they were served.
 
     Parameters
     ----------
@@ -72,7 +95,8 @@ class Preparer:
         Which column is what. An empty name means that the log has no such column; without a
         label its events can be scored, not learned.
     learn
-        Whether fields that learn their quantile edges go on learning with every batch.
+        Whether fields that learn their quantile edges go on learning with every batch, and
+        counters go on counting.
 
     Examples
     --------
@@ -97,14 +121,17 @@ class Preparer:
         """Source columns that are needed, each once."""
         source = self.source
         wanted = [source.label, source.weight, source.timestamp, source.truth]
-        return list(dict.fromkeys([c for c in wanted if c] + list(self.vectoriser.columns)))
+        wanted += self.vectoriser.columns
+        if self.vectoriser.counters is not None:
+            wanted += [*self.vectoriser.counters.columns, source.click_delay]
+        return list(dict.fromkeys(c for c in wanted if c))
 
     def __call__(self, batch: Batch) -> Ready:
         """Prepare a batch."""
         said = self._read(batch.columns)
         good, rejects = _check(batch, said)
         learning = self.learn and self.vectoriser.quantiles.learning
-        hashed, kept, faulty = self._hash(batch, np.flatnonzero(good))
+        hashed, kept, faulty, counted = self._hash(batch, np.flatnonzero(good), said)
         return Ready(
             hashed=hashed,
             rows=kept,
@@ -115,35 +142,67 @@ class Preparer:
             position=batch.position,
             quantiles=self.vectoriser.quantiles.state() if learning else None,
             corrections=_corrections(batch.columns, kept),
+            counted=counted,
         )
 
     def _read(self, rows: pa.RecordBatch) -> _Said:
         source = self.source
-        bad_time = None
+        times = bad_time = None
         if source.timestamp:
-            _, bad_time = times_ms(rows.column(source.timestamp), source.timestamp_format)
+            times, bad_time = times_ms(rows.column(source.timestamp), source.timestamp_format)
         return _Said(
             source,
             labels(rows.column(source.label)) if source.label else None,
             importance(rows.column(source.weight)) if source.weight else None,
             _truth(rows.column(source.truth)) if source.truth else None,
             bad_time,
+            times,
         )
 
     def _hash(
-        self, batch: Batch, kept: NDArray[np.int64]
-    ) -> tuple[Hashed, NDArray[np.int64], list[Reject]]:
+        self, batch: Batch, kept: NDArray[np.int64], said: _Said
+    ) -> tuple[Hashed, NDArray[np.int64], list[Reject], Counted | None]:
         """Hash some rows of a batch: which of them went well, and rejects of the others."""
         whole = len(kept) == batch.columns.num_rows
         rows = batch.columns if whole else batch.columns.take(pa.array(kept))
-        hashed, faults = self.vectoriser.hash_batch(rows, learn=self.learn)
+        count = None
+        if self.vectoriser.counters is not None:
+            count = _Count(self.vectoriser.counters, rows, said.taken(kept), self.learn)
+        hashed, faults = self.vectoriser.hash_batch(rows, learn=self.learn, count=count)
         rejects = []
         for i in np.flatnonzero(faults.field).tolist():
             detail = self.vectoriser.describe_fault(rows, i, faults)
             field = self.vectoriser.fields[faults.field[i] - 1]
             reason = "bad_time" if field.is_time else "bad_number"
             rejects.append(_reject(batch, int(kept[i]), reason, detail))
-        return hashed, kept[faults.field == 0], rejects
+        return hashed, kept[faults.field == 0], rejects, count.counted if count else None
+
+
+class _Count:
+    """Reads the counters of some rows, and counts those that are good."""
+
+    def __init__(self, counters: Counters, rows: pa.RecordBatch, said: _Said, learn: bool) -> None:
+        self.counters, self.rows, self.said, self.learn = counters, rows, said, learn
+        self.counted: Counted | None = None
+
+    def __call__(self, good: NDArray[np.bool_]) -> F64:
+        """Values of the counters of every row; of no meaning where a row is not good."""
+        seen = self._seen(good)
+        if not self.learn:
+            return self.counters.read(seen)
+        self.counted = Counted(self.counters, seen)
+        return self.counters.advance(seen)
+
+    def _seen(self, good: NDArray[np.bool_]) -> Occurrences:
+        said = self.said
+        missing = np.full(self.rows.num_rows, NO_TIME)
+        if CORRECTION in self.rows.schema.names:  # its impression has been counted already
+            good = good & (self.rows.column(CORRECTION).to_numpy(zero_copy_only=False) == 0)
+        times = missing if said.times is None else np.where(good, said.times, NO_TIME)
+        clicked = np.zeros(len(times), np.bool_) if said.labels is None else said.labels == 1.0
+        delay = said.source.click_delay
+        delays = _delays(self.rows.column(delay)) if delay in self.rows.schema.names else None
+        return Occurrences(self.counters.keys_of_batch(self.rows), times, clicked, delays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +214,18 @@ class _Said:
     importance: F64 | None
     truth: F64 | None
     bad_time: NDArray[np.bool_] | None
+    times: NDArray[np.int64] | None = None
+
+    def taken(self, rows: NDArray[np.int64]) -> _Said:
+        """Label and time of some rows: what counters are to know."""
+        return _Said(
+            self.source,
+            None if self.labels is None else self.labels[rows],
+            None,
+            None,
+            None,
+            None if self.times is None else self.times[rows],
+        )
 
     def faults(self) -> list[tuple[str, str, str, NDArray[np.bool_]]]:
         """(reason, column, what is due, where it is not) of each check."""
@@ -202,3 +273,10 @@ def _corrections(rows: pa.RecordBatch, kept: NDArray[np.int64]) -> NDArray[np.in
         return None
     marks = rows.column(CORRECTION).to_numpy(zero_copy_only=False)[kept]
     return marks.astype(np.int8) if marks.any() else None
+def _delays(values: pa.Array) -> NDArray[np.int64]:
+    """Whole milliseconds; 0 where none is given, or nothing that can be one."""
+    if pa.types.is_integer(values.type):
+        filled = pc.fill_null(values.cast(pa.int64()), 0)
+        return np.clip(filled.to_numpy(zero_copy_only=False), 0, _MAX_DELAY_MS)
+    numbers = np.nan_to_num(_truth(values), nan=0.0, posinf=0.0, neginf=0.0)
+    return np.clip(numbers, 0, _MAX_DELAY_MS).astype(np.int64)

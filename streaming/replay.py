@@ -88,6 +88,9 @@ class Replay:
                 self.amendments += rows.stop - rows.start
         if part.quantiles is not None and self.learner.vectoriser is not None:
             self.learner.vectoriser.quantiles.restore(part.quantiles)
+        counters = self.learner.vectoriser.counters if self.learner.vectoriser else None
+        if part.counted is not None and counters is not None:
+            part.counted.tell(counters)  # the preparer's are ahead: a snapshot wants them here
         self.rejected.update(reject.reason for reject in part.rejects)
         self.position = part.position
 

@@ -57,12 +57,13 @@ class Updates(NamedTuple):
     def of(cls, rows: Sequence[tuple[int, int, int, int, int]] = ()) -> Updates:
         """Make arrays of ``(key, counter, at_ms, impression, click)`` rows."""
         columns = list(zip(*rows, strict=True)) or [()] * 5
-        ints = (np.array(column, dtype=np.int64) for column in columns[1:])
-        return cls(np.array(columns[0], dtype=np.uint64), *ints)
+        counters, at_ms, impressions, clicks = (np.array(c, dtype=np.int64) for c in columns[1:])
+        return cls(np.array(columns[0], dtype=np.uint64), counters, at_ms, impressions, clicks)
 
     def where(self, chosen: NDArray[np.bool_]) -> Updates:
         """Give those of a mask."""
-        return Updates(*(column[chosen] for column in self))
+        keys, *others = self
+        return Updates(keys[chosen], *(column[chosen] for column in others))
 
     def plus(self, other: Updates) -> Updates:
         """Give these and others."""
@@ -130,7 +131,7 @@ def weights(at_ms: Ints, half_lives_ms: Ints) -> Ints:
     near_tie = np.abs(np.abs(exact - whole) - 0.5) < 1e-6  # numpy's exp2 may differ by a last bit
     for i in np.flatnonzero(near_tie):
         whole[i] = weight(int(at_ms[i]), int(half_lives_ms[i]))
-    return whole
+    return np.asarray(whole)
 
 
 def pack_rows(updates: Updates, plan: Plan) -> NDArray[np.void]:
@@ -174,8 +175,12 @@ def faded(states: Sequence[bytes], halves: Ints, at_ms: Ints) -> tuple[Floats, F
     back = (at_ms[:, None] // safe)[row, slot] - entries["pane"]
     counted = (back >= 0) & (back < PANES) & (halves[row, slot] > 0)
     where = (back[counted], row[counted], slot[counted])
-    scale = np.where(halves > 0, weights(np.repeat(at_ms, shape[1]), safe.ravel()).reshape(shape), 1)
-    return tuple(_total(entries[counted], name, where, shape) / scale for name in ("views", "clicks"))  # type: ignore[return-value]
+    scale = np.where(
+        halves > 0, weights(np.repeat(at_ms, shape[1]), safe.ravel()).reshape(shape), 1
+    )
+    return tuple(
+        _total(entries[counted], name, where, shape) / scale for name in ("views", "clicks")
+    )  # type: ignore[return-value]
 
 
 def _total(

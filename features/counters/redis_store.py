@@ -145,7 +145,7 @@ class RedisCounters:
             Next offsets to read of impressions and of clicks: all updates that lie before both,
             from the resume point on, have been given by now.
         updates
-            Since the last call, and any others before ``read_to``.
+            Those since the last call that returned (or since the resume point).
 
         Returns
         -------
@@ -162,12 +162,13 @@ class RedisCounters:
         waiting = self._held[partition].plus(updates) if partition in self._held else updates
         if partition not in self._guards:
             self._guards[partition] = self._load_guards(partition)
-        guards, target = self._guards[partition], np.array(read_to)
+        guards = self._guards[partition]
         for _ in range(TRIES):
             shard = shard_of(waiting.keys, self.shards)
             new = ~_within(waiting, guards[shard])
             waiting, shard = waiting.where(new), shard[new]
-            ready = (guards <= target).all(axis=1)[shard]
+            reached = (guards[:, 0] <= read_to[0]) & (guards[:, 1] <= read_to[1])
+            ready = reached[shard]
             if not ready.any():
                 break
             self._apply_once(partition, read_to, waiting.where(ready))
@@ -198,12 +199,10 @@ class RedisCounters:
         touched, first = np.unique(shard, return_index=True)
         calls: list[Call] = []
         for number, part in zip(touched, np.split(rows, first[1:]), strict=True):
-            tag, (read, clicked) = self._tags[number], guards[number]
+            tag, now = self._tags[number], _text(guards[number])
+            key = tag + b"guard:%d" % partition
             sums = part.tobytes()
-            calls.append(
-                (tag + b"guard:%d" % partition, f"{read} {clicked}", "%d %d" % read_to)
-                + (tag + b":", self._lives, PANES, sums)
-            )
+            calls.append((key, now, _text(read_to), tag + b":", self._lives, PANES, sums))
         for number, answer in zip(touched, self._scripts(_APPLY, calls), strict=True):
             self._take(partition, number, read_to if answer == 1 else _offsets(answer))
 
@@ -272,9 +271,7 @@ class RedisCounters:
             for entries, number in zip(self._fetch(keys), numbers, strict=True)
         ]
 
-    def values(
-        self, keys: Keys, counters: Ints | int, at_ms: Ints | int
-    ) -> tuple[Floats, Floats]:
+    def values(self, keys: Keys, counters: Ints | int, at_ms: Ints | int) -> tuple[Floats, Floats]:
         """Give views and clicks as of a time, in one round trip; zero if unknown.
 
         Parameters
@@ -349,6 +346,10 @@ def _within(updates: Updates, guards: Ints) -> np.ndarray[Any, np.dtype[np.bool_
     return (updates.impressions < guards[:, 0]) & (updates.clicks < guards[:, 1])
 
 
+def _text(guard: Offsets | Ints) -> str:
+    return f"{guard[0]} {guard[1]}"
+
+
 def _offsets(guard: bytes) -> Offsets:
     impressions, clicks = guard.split()
     return int(impressions), int(clicks)
@@ -356,7 +357,9 @@ def _offsets(guard: bytes) -> Offsets:
 
 def _state(entries: bytes, halves: Sequence[int]) -> dict[int, dict[int, tuple[int, int]]]:
     state: dict[int, dict[int, tuple[int, int]]] = {}
-    for slot, pane, views, more_views, clicks, more_clicks in np.frombuffer(entries, ENTRY).tolist():
+    for slot, pane, views, more_views, clicks, more_clicks in np.frombuffer(
+        entries, ENTRY
+    ).tolist():
         sums = (views + (more_views << 32), clicks + (more_clicks << 32))
         state.setdefault(halves[slot], {})[pane] = sums
     return state

@@ -75,4 +75,6 @@ def store_url(client: Any) -> str:
     about = pool.connection_kwargs
     if "path" in about:
         return f"unix://{about['path']}"
-    return f"redis://{about.get('host', 'localhost')}:{about.get('port', 6379)}/{about.get('db') or 0}"
+    return (
+        f"redis://{about.get('host', 'localhost')}:{about.get('port', 6379)}/{about.get('db') or 0}"
+    )

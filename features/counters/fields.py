@@ -1,0 +1,118 @@
+"""Fields made of counters: the click rate of a key beside that of all events, and its views."""
+
+from __future__ import annotations
+
+from decimal import Decimal, localcontext
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.counters.names import counter_name, half_life_text
+from features.hashing import code_hash, field_seed, missing_hash
+from features.spec import CounterSpec
+
+__all__ = ["CounterFields", "click_rates"]
+
+F64 = NDArray[np.float64]
+_STEPS, _SPAN = 4, 10
+"""Buckets of a log-odds ratio: steps of 1/4 from -2.5 to 2.5."""
+_EVIDENCE = 7
+"""Buckets of evidence: under 1 view, then by factors of 4."""
+_FIRST_VIEWS, _FIRST_CLICKS = 20.0, 1.0
+"""What the running click rate of all events starts from."""
+
+
+def _thresholds() -> F64:
+    """Odds ratios ``exp(k / 4)``, correctly rounded: logarithms differ from one libm to another."""
+    with localcontext() as context:
+        context.prec = 40
+        return np.array([float((Decimal(k) / _STEPS).exp()) for k in range(-_SPAN, _SPAN + 1)])
+
+
+_ODDS = _thresholds()
+_CODES = (len(_ODDS) + 1) * _EVIDENCE
+
+
+class CounterFields:
+    """The fields of one table of counters, a field for each key and half-life.
+
+    Parameters
+    ----------
+    counters
+        The table.
+    seed
+        Of the spec's hash.
+
+    Attributes
+    ----------
+    names
+        Such as ``ad_ctr_24h``.
+
+    Examples
+    --------
+    >>> fields = CounterFields(CounterSpec(keys=("ad",), half_lives_h=(24,), prior_rate=0.1), 0)
+    >>> fields.names
+    ['ad_ctr_24h']
+    >>> fields.tokens(np.array([[[[500.0, 50.0]]], [[[np.nan, np.nan]]]])).shape
+    (2, 1)
+    """
+
+    def __init__(self, counters: CounterSpec, seed: int) -> None:
+        self.counters = counters
+        self.names = [
+            f"{counter_name(key)}_ctr_{half_life_text(hours)}"
+            for key in counters.keys
+            for hours in counters.half_lives_h
+        ]
+        seeds = [field_seed(f"counter {name}", seed) for name in self.names]
+        tables = [
+            [*(code_hash(c, own) for c in range(_CODES)), missing_hash(own)] for own in seeds
+        ]
+        self._tokens = np.array(tables, np.uint64)
+
+    def tokens(self, values: F64) -> NDArray[np.uint64]:
+        """Turn values (rows, keys, half-lives, 2) into tokens (rows, fields)."""
+        keys = len(self.counters.keys)
+        views = values[:, :keys, :, 0]
+        rate, prior = click_rates(self.counters, values)
+        with np.errstate(invalid="ignore"):
+            odds = rate * (1.0 - prior) / ((1.0 - rate) * prior)
+            ratio = np.searchsorted(_ODDS, odds, side="right")
+            evidence = np.clip((np.frexp(views)[1] + 1) // 2, 0, _EVIDENCE - 1)
+        code = np.where(np.isnan(views), _CODES, ratio * _EVIDENCE + evidence)
+        flat = code.reshape(len(values), len(self.names))
+        return self._tokens[np.arange(len(self.names)), flat]
+
+
+def click_rates(counters: CounterSpec, values: F64) -> tuple[F64, F64]:
+    """Give the smoothed click rate of each key, and the prior rate that it is smoothed by.
+
+    The running prior starts from 1 click in 20 views.
+
+    Parameters
+    ----------
+    counters
+        The table.
+    values
+        (rows, keys, half-lives, 2): views and clicks; the overall counter is the last key, if
+        no prior rate is declared.
+
+    Returns
+    -------
+    rate
+        (rows, keys, half-lives), between 0 and 1.
+    prior
+        (rows, 1, half-lives).
+    """
+    keys, a = len(counters.keys), counters.prior_views
+    if counters.prior_rate is None:
+        views, clicks = values[:, keys:, :, 0], values[:, keys:, :, 1]
+        prior = (np.minimum(clicks, views) + _FIRST_CLICKS) / (views + _FIRST_VIEWS)
+    else:
+        prior = np.full((len(values), 1, len(counters.half_lives_h)), counters.prior_rate)
+    views = values[:, :keys, :, 0]
+    # clicks come after their views, so they may weigh more than the views that are left
+    clicks = np.minimum(values[:, :keys, :, 1], views)
+    return (clicks + a * prior) / (views + a), prior
+
+

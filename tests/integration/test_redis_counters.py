@@ -1,0 +1,460 @@
+"""Counters on real servers: Valkey from its wheel, and Redis where it is installed."""
+
+import random
+import shutil
+import socket
+import subprocess
+import time
+from collections import defaultdict
+
+import numpy as np
+import pytest
+import redis
+
+from clicktide import valkey
+from clicktide.valkey import start_valkey
+from features.counters import PANES, decayed, pane, weight
+from features.counters.redis_format import Updates
+from features.counters.redis_store import RedisCounters, open_counters
+from features.counters.store_errors import StoreError, StoreRewoundError
+
+pytestmark = pytest.mark.timeout(120)
+
+HOUR, DAY = 3_600_000, 86_400_000
+PLAN = {0: (HOUR,), 1: (HOUR // 4, DAY), 7: (30 * DAY,)}
+START = 1_736_121_600_000
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def server(request, tmp_path, monkeypatch):
+    if request.param == "redis":
+        binary = shutil.which("redis-server")
+        if binary is None:
+            pytest.skip("no redis-server on PATH")
+        monkeypatch.setattr(valkey, "_binary", lambda: binary)
+    running = start_valkey(tmp_path)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def store(server):
+    return open_counters(server.url, PLAN, "test")
+
+
+@pytest.fixture
+def client(server):
+    with redis.Redis.from_url(server.url) as client:
+        yield client
+
+
+def traffic(rng, impressions, keys=40):
+    """The updates of one partition in the order in which they become known: ((I, C), update).
+
+    A click becomes known when both it and its impression have been read.
+    """
+    names = [(rng.randrange(2**64), rng.choice(list(PLAN))) for _ in range(keys)]
+    updates, click = [], 0
+    for impression in range(impressions):
+        at = START + impression * 7_919 + rng.randrange(5_000)
+        chosen = rng.sample(names, 3)
+        updates += [((impression + 1, 0), (*name, at, impression, -1)) for name in chosen]
+        if rng.random() < 0.3:
+            later = at + rng.randrange(HOUR)
+            need = (impression + 1, click + 1)
+            updates += [(need, (*name, later, impression, click)) for name in chosen]
+            click += 1
+    return names, updates, (impressions, click)
+
+
+def batches(rng, updates, ends, start=(0, 0), most=60):
+    """Cut anew each time: the two topics move on by steps of their own."""
+    read = start
+    given = set()
+    while read != ends:
+        read = tuple(min(ends[i], read[i] + rng.randrange(most)) for i in (0, 1))
+        known = [
+            i
+            for i, (need, _) in enumerate(updates)
+            if i not in given and need[0] <= read[0] and need[1] <= read[1]
+        ]
+        given.update(known)
+        yield read, Updates.of([updates[i][1] for i in known])
+
+
+def brute_force(updates):
+    sums = defaultdict(lambda: [0, 0])
+    for _, (key, counter, at, _, click) in updates:
+        for half in PLAN[counter]:
+            sums[key, half, pane(at, half)][click >= 0] += weight(at, half)
+    newest = defaultdict(int)
+    for key, half, number in sums:
+        newest[key, half] = max(newest[key, half], number)
+    kept = defaultdict(lambda: defaultdict(dict))
+    for (key, half, number), counted in sums.items():
+        if number > newest[key, half] - PANES:
+            kept[key][half][number] = tuple(counted)
+    return kept
+
+
+def state(store, names):
+    keys = np.array([key for key, _ in names], dtype=np.uint64)
+    return store.read(keys, np.array([counter for _, counter in names]))
+
+
+def assert_exact(store, names, updates):
+    expected = brute_force(updates)
+    assert state(store, names) == [expected[key] for key, _ in names]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_cuts_replayed_from_anywhere_count_each_update_once(server, seed):
+    rng = random.Random(seed)
+    names, updates, ends = traffic(rng, 400)
+    for _ in range(3):  # each time a new process starts again from a place it had resumed at
+        store = open_counters(server.url, PLAN, "test")
+        store.resume_point(0)
+        for read, batch in batches(rng, updates, ends):
+            store.apply(0, read, batch)
+            if rng.random() < 0.05:
+                break
+    store = open_counters(server.url, PLAN, "test")
+    done = [store.apply(0, read, batch) for read, batch in batches(rng, updates, ends)]
+    assert done[-1]
+    assert_exact(store, names, updates)
+
+
+def test_a_reader_ahead_in_one_topic_and_behind_in_the_other_waits(store, server):
+    view, click = (5, 0, START, 0, -1), (5, 0, START + 9, 0, 0)
+    other = (5, 0, START + 9, 1, 1)
+    assert store.apply(0, (2, 0), Updates.of([view, (5, 0, START, 1, -1)]))
+    behind = open_counters(server.url, PLAN, "test")
+    assert not behind.apply(0, (1, 1), Updates.of([view, click]))
+    assert not behind.save_resume_point(0, (1, 1), "too early")
+    assert behind.resume_point(0) is None
+    assert not behind.apply(0, (1, 1), Updates.of([view, click]))
+    assert behind.apply(0, (2, 2), Updates.of([(5, 0, START, 1, -1), other]))
+    assert state(behind, [(5, 0)]) == [{HOUR: {START // HOUR: (2 * 4096, 2 * weight(9, HOUR))}}]
+
+
+def test_a_crash_between_shards_loses_and_repeats_nothing(server, monkeypatch):
+    rng = random.Random(5)
+    names, updates, ends = traffic(rng, 300)
+    plain = RedisCounters._pipeline
+
+    def torn(self, calls):
+        """Some of the calls arrive, then the connection breaks."""
+        if rng.random() < 0.3:
+            plain(self, [call for call in calls if rng.random() < 0.5])
+            raise StoreError("torn", passing=True)
+        return plain(self, calls)
+
+    monkeypatch.setattr(RedisCounters, "_pipeline", torn)
+    store = open_counters(server.url, PLAN, "test")
+    for read, batch in batches(rng, updates, ends):
+        for _ in range(100):
+            try:
+                store.apply(0, read, batch)
+                break
+            except StoreError:
+                continue
+    monkeypatch.setattr(RedisCounters, "_pipeline", plain)
+    restarted = open_counters(server.url, PLAN, "test")
+    for read, batch in batches(rng, updates, ends):
+        restarted.apply(0, read, batch)
+    assert_exact(restarted, names, updates)
+
+
+def test_two_writers_of_one_partition_count_each_update_once(server):
+    rng = random.Random(6)
+    names, updates, ends = traffic(rng, 300)
+    writers = [
+        (open_counters(server.url, PLAN, "test"), batches(rng, updates, ends)) for _ in range(2)
+    ]
+    while writers:
+        writer = rng.choice(writers)
+        step = next(writer[1], None)
+        if step is None:
+            writers.remove(writer)
+        else:
+            writer[0].apply(0, *step)
+            writer[0].save_resume_point(0, step[0], "x")
+    assert_exact(open_counters(server.url, PLAN, "test"), names, updates)
+
+
+def test_partitions_in_any_order_give_the_same_counters(server):
+    rng = random.Random(7)
+    names, first, ends = traffic(rng, 200)
+    second = [
+        (need, (*rng.choice(names), at + 3 * DAY, impression, click))
+        for need, (_, _, at, impression, click) in first
+    ]
+    steps = [[(p, *step) for step in batches(rng, u, ends)] for p, u in ((0, first), (1, second))]
+    for name, order in (("a", steps[0] + steps[1]), ("b", steps[1] + steps[0])):
+        store = open_counters(server.url, PLAN, name)
+        for partition, read, batch in order:
+            assert store.apply(partition, read, batch)
+        assert_exact(store, names, first + second)
+
+
+def test_values_are_those_of_decayed_to_the_bit(store):
+    rng = random.Random(8)
+    names, updates, ends = traffic(rng, 500)
+    assert store.apply(0, ends, Updates.of([update for _, update in updates]))
+    names = [*names, (12345, 1)]
+    keys = np.array([key for key, _ in names], dtype=np.uint64)
+    counters = np.array([counter for _, counter in names])
+    at = START + np.array([rng.randrange(-HOUR, 9 * DAY) for _ in names])
+    views, clicks = store.values(keys, counters, at)
+    expected = brute_force(updates)
+    for i, (key, counter) in enumerate(names):
+        for j, half in enumerate(PLAN[counter]):
+            for which, got in enumerate((views, clicks)):
+                sums = {n: both[which] for n, both in expected[key][half].items()}
+                assert got[i, j] == decayed(sums, int(at[i]), half)
+    one, _ = store.values(keys[counters == 1], 1, START + HOUR)
+    assert one.shape == (int((counters == 1).sum()), 2)
+    assert store.values(keys[:0], 0, START)[0].shape == (0, 1)
+
+
+def commands(client):
+    stats = client.info("commandstats")
+    return {
+        name: stats.get(f"cmdstat_{name}", {"calls": 0})["calls"]
+        for name in ("evalsha", "mget", "get")
+    }
+
+
+class CountingPipelines:
+    def __init__(self, store):
+        self.trips, plain = 0, store._pipeline
+
+        def counted(calls):
+            self.trips += bool(calls)
+            return plain(calls)
+
+        store._pipeline = counted
+
+
+def test_a_batch_and_a_read_take_one_round_trip_each(store, client):
+    names, updates, ends = traffic(random.Random(9), 300)
+    store.apply(0, (0, 0), Updates.of())
+    store.apply(0, (1, 0), Updates.of([updates[0][1]]))  # loads guards and the script
+    counting = CountingPipelines(store)
+    before = commands(client)
+    store.apply(0, ends, Updates.of([update for _, update in updates]))
+    after = commands(client)
+    assert counting.trips == 1
+    assert after["evalsha"] - before["evalsha"] <= store.shards + 1  # one to a shard
+    state(store, names)
+    assert counting.trips == 2
+    assert commands(client)["mget"] - after["mget"] == 1
+
+
+def test_a_server_that_forgot_the_scripts_is_sent_them_again(store, client):
+    assert store.apply(0, (1, 0), Updates.of([(5, 0, START, 0, -1)]))
+    client.script_flush()
+    assert store.apply(0, (2, 0), Updates.of([(5, 0, START, 1, -1)]))
+    assert state(store, [(5, 0)]) == [{HOUR: {START // HOUR: (8192, 0)}}]
+
+
+def test_keys_go_when_they_can_count_no_more(server, client):
+    store = open_counters(server.url, PLAN, "test")
+    store.apply(0, (1, 0), Updates.of([(5, 1, START, 0, -1)]))
+    (name,) = client.keys("{test:*}:*")
+    left = client.pttl(name)
+    assert PANES * DAY + 7 * DAY - 60_000 < left <= PANES * DAY + 7 * DAY
+    short = RedisCounters(client, {0: (1000,)}, "short", grace_ms=-PANES * 1000 + 50)
+    short.apply(0, (1, 0), Updates.of([(5, 0, START, 0, -1)]))
+    until = time.monotonic() + 20
+    while client.keys("{short:*}:*") and time.monotonic() < until:
+        time.sleep(0.02)
+    assert state(short, [(5, 0)]) == [{}]
+    for_ever = RedisCounters(client, {0: (1000,)}, "ever", grace_ms=None)
+    for_ever.apply(0, (1, 0), Updates.of([(5, 0, START, 0, -1)]))
+    assert client.pttl(client.keys("{ever:*}:*")[0]) == -1
+
+
+def test_kill_9_of_the_server_loses_nothing_acknowledged(server, tmp_path):
+    rng = random.Random(10)
+    names, updates, ends = traffic(rng, 300)
+    store, running, trouble = open_counters(server.url, PLAN, "test"), server, 0
+    try:
+        for i, (read, batch) in enumerate(batches(rng, updates, ends)):
+            if i in (3, 7):
+                running.kill()
+                with pytest.raises(StoreError, match="cannot be reached") as raised:
+                    store.apply(0, read, batch)
+                assert raised.value.passing
+                trouble += 1
+                running = start_valkey(tmp_path)
+            store.apply(0, read, batch)
+            store.save_resume_point(0, read, f"batch {i}")
+        assert trouble == 2
+        assert_exact(store, names, updates)
+        assert open_counters(server.url, PLAN, "test").resume_point(0).startswith("batch")
+    finally:
+        running.stop()
+
+
+def test_a_store_that_lost_what_was_in_says_so(store, client):
+    store.apply(0, (5, 0), Updates.of([(5, 0, START, 0, -1)]))
+    store.save_resume_point(0, (5, 0), "five")
+    client.flushall()
+    with pytest.raises(StoreRewoundError, match="resume point"):
+        store.apply(0, (6, 0), Updates.of([(5, 0, START, 5, -1)]))
+    assert store.resume_point(0) is None
+    assert store.apply(0, (1, 0), Updates.of([(5, 0, START, 0, -1)]))
+    store.save_resume_point(0, (1, 0), "one")
+    client.delete("{test}resume:0")
+    with pytest.raises(StoreRewoundError, match="resume point"):
+        store.save_resume_point(0, (2, 0), "two")
+
+
+def test_a_resume_point_never_goes_back(store, server):
+    assert store.resume_point(3) is None
+    assert store.save_resume_point(3, (9, 4), "metadata ✓\nand a line")
+    late = open_counters(server.url, PLAN, "test")
+    assert not late.save_resume_point(3, (8, 4), "behind")
+    assert not late.save_resume_point(3, (8, 5), "beside")
+    assert late.resume_point(3) == "metadata ✓\nand a line"
+    assert late.save_resume_point(3, (9, 5), "ahead")
+    assert store.resume_point(3) == "ahead"
+
+
+def test_a_full_server_takes_all_of_a_batch_or_nothing(store, client):
+    names, updates, ends = traffic(random.Random(11), 100)
+    client.config_set("maxmemory", 1)
+    batch = Updates.of([update for _, update in updates])
+    with pytest.raises(StoreError, match=r"Fix") as raised:
+        store.apply(0, ends, batch)
+    assert raised.value.passing
+    client.config_set("maxmemory", 0)
+    assert store.apply(0, ends, batch)
+    assert_exact(store, names, updates)
+
+
+def test_errors_name_the_place_without_the_password(tmp_path):
+    with pytest.raises(StoreError) as raised:
+        open_counters("redis://me:secret@127.0.0.1:1/0", PLAN, "test").ping()
+    assert "redis://127.0.0.1:1/0" in str(raised.value) and "secret" not in str(raised.value)
+    with pytest.raises(StoreError, match="not a store's URL") as raised:
+        open_counters("http://me:secret@host", PLAN, "test")
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("events", [33_000, pytest.param(300_000, id="a million")])
+def test_large_streams_equal_a_brute_force(server, events):
+    """Some 100 thousand and one million updates, from arrays."""
+    rng = np.random.default_rng(events)
+    store = open_counters(server.url, PLAN, "test")
+    keys = rng.integers(0, 2**64, 5_000, dtype=np.uint64)
+    counters = np.array(list(PLAN))[np.arange(len(keys)) % len(PLAN)]
+    expected: dict = defaultdict(lambda: [0, 0])
+    step = 10_000
+    for start in range(0, events, step):
+        shown = np.repeat(np.arange(start, min(start + step, events)), 3)
+        which = rng.integers(0, len(keys), len(shown))
+        clicks = np.full(len(shown), -1)
+        clicked = rng.random(len(shown)) < 0.1
+        clicks[clicked] = start * 3 + np.arange(int(clicked.sum()))
+        at = START + shown * 60 + rng.integers(0, HOUR, len(shown))
+        batch = Updates(keys[which], counters[which], at, shown, clicks)
+        assert store.apply(0, (start + step, (start + step) * 3), batch)
+        add_up(expected, which, counters[which], at, clicked)
+    got = store.read(keys, counters)
+    flat = {
+        (i, half, number): list(sums)
+        for i, halves in enumerate(got)
+        for half, panes in halves.items()
+        for number, sums in panes.items()
+    }
+    newest: dict = defaultdict(int)
+    for i, half, number in expected:
+        newest[i, half] = max(newest[i, half], number)
+    assert flat == {k: v for k, v in expected.items() if k[2] > newest[k[:2]] - PANES}
+
+
+def add_up(sums, which, counters, at, clicked):
+    rows = zip(which.tolist(), counters.tolist(), at.tolist(), clicked.tolist(), strict=True)
+    for key, counter, time_ms, click in rows:
+        for half in PLAN[counter]:
+            sums[key, half, time_ms // half][click] += weight(time_ms, half)
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """One node that has all slots."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [valkey._binary(), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path)]
+    command += [
+        "--cluster-enabled",
+        "yes",
+        "--cluster-port",
+        str(valkey._free_port()),
+        "--save",
+        "",
+    ]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        with redis.Redis(port=port) as node:
+            wait_for(lambda: node.ping())
+            node.execute_command("CLUSTER ADDSLOTSRANGE 0 16383")
+            wait_for(lambda: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+        yield f"redis+cluster://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def wait_for(ready):
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        try:
+            if ready():
+                return
+        except redis.RedisError:
+            pass
+        time.sleep(0.02)
+    raise AssertionError("the cluster did not come up")
+
+
+def test_a_cluster_takes_each_script_in_one_slot(cluster):
+    rng = random.Random(12)
+    names, updates, ends = traffic(rng, 200)
+    store = open_counters(cluster, PLAN, "test")
+    for read, batch in batches(rng, updates, ends):
+        store.apply(0, read, batch)
+    assert store.save_resume_point(0, ends, "end")
+    assert store.resume_point(0) == "end"
+    assert_exact(store, names, updates)
+    slots = {
+        tag: {store._client.keyslot(tag + rest) for rest in (b"guard:0", b":" + bytes(8))}
+        for tag in store._tags
+    }
+    assert all(len(own) == 1 for own in slots.values())
+    store._client.close()
+
+
+def test_an_embedded_server_is_found_again_and_keeps_its_data(tmp_path):
+    first = start_valkey(tmp_path)
+    with redis.Redis.from_url(first.url) as client:
+        client.set("a", 1)
+        assert start_valkey(tmp_path).process_id == first.process_id
+        first.stop()
+        again = start_valkey(tmp_path, port=valkey._free_port())
+        with redis.Redis.from_url(again.url) as other:
+            assert other.get("a") == b"1"
+        again.stop()
+
+
+def test_an_embedded_server_that_cannot_start_says_why(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(valkey.ClicktideError, match="did not start") as raised:
+            start_valkey(tmp_path, port=taken.getsockname()[1], timeout_s=10)
+    assert "Fix" in str(raised.value)
