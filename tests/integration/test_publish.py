@@ -378,13 +378,14 @@ def test_a_crash_after_any_commit_repeats_and_loses_nothing(tmp_path: Path, ever
         it.restore(resume=True)
         if it.state.ended:
             return True, []
-        left, rejects = crash_after, []
+        left, known = crash_after, it.state
+        rejects: list[Reject] = []
 
         def on_commit() -> None:
-            nonlocal left
-            if left is not None:
-                left -= 1
-                if left <= 0:
+            nonlocal left, known
+            if left is not None and it.state != known:
+                left, known = left - 1, it.state
+                if not left:
                     raise Crash
 
         path = str(tmp_path / "log.csv")
