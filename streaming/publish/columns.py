@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -17,8 +17,8 @@ __all__ = ["column_values", "field_dicts"]
 _MS_OF_UNIT = {"s": 1000.0, "ms": 1.0, "us": 0.001}
 
 
-def field_dicts(batch: pa.RecordBatch, time_formats: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Each row as name and value; what is null is left out.
+def field_dicts(batch: pa.RecordBatch, time_formats: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Each row as name and value, one at a time; what is null is left out.
 
     Parameters
     ----------
@@ -30,23 +30,23 @@ def field_dicts(batch: pa.RecordBatch, time_formats: Mapping[str, str]) -> list[
     Examples
     --------
     >>> rows = {"user": ["u1", None], "tags": [["a", "b"], []], "age": [30, 31]}
-    >>> field_dicts(pa.RecordBatch.from_pydict(rows), {})
+    >>> list(field_dicts(pa.RecordBatch.from_pydict(rows), {}))
     [{'user': 'u1', 'tags': ['a', 'b'], 'age': 30}, {'tags': [], 'age': 31}]
     """
     names: list[str] = batch.schema.names
     if not names:
-        return [{} for _ in range(batch.num_rows)]
+        return ({} for _ in range(batch.num_rows))
     lists = [
         column_values(column, time_formats.get(name, "iso"))
         for name, column in zip(names, batch.columns, strict=True)
     ]
     rows = zip(*lists, strict=True)
     if any(None in values for values in lists):
-        return [
+        return (
             {name: value for name, value in zip(names, row, strict=True) if value is not None}
             for row in rows
-        ]
-    return [dict(zip(names, row, strict=True)) for row in rows]
+        )
+    return (dict(zip(names, row, strict=True)) for row in rows)
 
 
 def column_values(column: pa.Array, time_format: str = "iso") -> list[Any]:

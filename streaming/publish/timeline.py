@@ -80,11 +80,10 @@ class Timeline:
             row = self._first + shown.unit
             now = max(self._time, shown.time)
             if row < self._silent_to:
-                for _ in self._due(now):
-                    pass
+                self._silently(now)
             else:
-                self._drop()
-                yield from self._loud(now)
+                if self._waiting and (self._dropped_to or self._waiting[0][0] <= now):
+                    yield from self._loud(now)
                 yield Out(shown.time, False, shown.key, shown.value)
                 self.rows, self.clicks_to = row + 1, None
             self._take(shown, row, now)
@@ -95,7 +94,6 @@ class Timeline:
 
     def rest(self) -> Iterator[Out]:
         """Clicks that still wait, at the end of the source."""
-        self._drop()
         yield from self._loud(None)
 
     def _take(self, shown: Shown, row: int, now: int) -> None:
@@ -112,14 +110,20 @@ class Timeline:
             yield waiting[0]
             del self._marks[heappop(waiting)[1]]
 
+    def _silently(self, now: int) -> None:
+        """Let clicks go that were published before the restart."""
+        for _ in self._due(now):
+            pass
+
     def _loud(self, now: int | None) -> Iterator[Out]:
+        self._drop()
         for time, row, key in self._due(now):
             click = Click(v=1, impression_id=key.decode(), timestamp=time)
             yield Out(time, True, key, _encode(click))
             self.clicks_to = time, row
 
     def _drop(self) -> None:
-        """Forget the clicks that were published before the restart."""
+        """Forget those published after the last impression before the restart."""
         if self._dropped_to is not None:
             while self._waiting and self._waiting[0][:2] <= self._dropped_to:
                 del self._marks[heappop(self._waiting)[1]]
