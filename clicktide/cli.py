@@ -7,6 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
+from clicktide.count import count
 from clicktide.explain import explain
 from clicktide.join import join
 from clicktide.memory import keep_freed_memory
@@ -30,6 +31,7 @@ app.command()(replay)
 app.command()(simulate)
 app.command()(predict)
 app.command()(explain)
+app.command()(count)
 app.command()(join)
 app.add_typer(spec_app, name="spec", help="Check a feature spec, or write a first one for a log.")
 
