@@ -18,7 +18,7 @@ from features.counters.redis_store import RedisCounters
 from features.counters.store_errors import StoreError, StoreRewoundError
 from features.counters.stored import StoredCounters
 from features.errors import ClicktideError
-from streaming.joiner import Joiner, Overfull, Pause, Unpause
+from streaming.joiner import Idle, Joiner, Overfull, Pause, Unpause
 from streaming.joiner import Record as JoinRecord
 from streaming.joiner.instructions import Clicked, CommitUpTo, Viewed
 from streaming.log import (
@@ -100,9 +100,8 @@ class CountProcess:
             try:
                 if self._step(stopped):
                     active = self._clock()
-                elif until_idle_s is not None and self._quiet.all_read and not self._waiting():
-                    if self._clock() - active >= until_idle_s:
-                        break
+                elif until_idle_s is not None and self._is_done(active + until_idle_s):
+                    break
                 pause = _FIRST_PAUSE_S
             except (RebalancedError, StoreRewoundError) as error:
                 self._report(f"going on from the resume point: {error}")
@@ -115,6 +114,9 @@ class CountProcess:
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
         if not self._waiting():
             self._save()
+
+    def _is_done(self, at: float) -> bool:
+        return self._quiet.all_read and not self._waiting() and self._clock() >= at
 
     def close(self) -> None:
         """Leave the group."""
@@ -157,7 +159,7 @@ class CountProcess:
         self.read += len(records)
         return len(records)
 
-    def _take(self, record: JoinRecord) -> None:
+    def _take(self, record: JoinRecord | Idle) -> None:
         for it in self._joiner.step(record):
             match it:
                 case Viewed(partition) | Clicked(partition):
