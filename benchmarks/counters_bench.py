@@ -54,11 +54,6 @@ def _compare(client: redis.Redis, store: RedisCounters) -> None:
     names = [name for name in client.scan_iter("{bench:*}:*", count=1000)]
     sizes = [client.memory_usage(name) or 0 for name in names[:2_000]]
     print(f"MEMORY USAGE of a key        {statistics.mean(sizes):8.1f} bytes, one pane")
-    print(f"used_memory_dataset / keys   {_dataset(client) / len(names):8.1f} bytes")
-
-
-def _dataset(client: redis.Redis) -> int:
-    return int(client.info("memory")["used_memory_dataset"])
 
 
 def _batch(rng: np.random.Generator, number: int) -> Updates:

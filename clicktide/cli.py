@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from clicktide.events import events
+from clicktide.count import count
 from clicktide.explain import explain
 from clicktide.join import join
 from clicktide.memory import keep_freed_memory
@@ -34,6 +35,7 @@ app.command()(replay)
 app.command()(simulate)
 app.command()(predict)
 app.command()(explain)
+app.command()(count)
 app.command()(join)
 app.command()(events)
 app.command()(up)

@@ -8,14 +8,12 @@ had been read (its *guard*): what lies within the guard is in, all else is not.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from features.counters.panes import PANES
 from features.counters.redis_format import (
@@ -29,25 +27,14 @@ from features.counters.redis_format import (
     pack_rows,
     shard_of,
 )
-from features.counters.store_errors import StoreError, StoreRewoundError, store_error, store_url
+from features.counters.redis_link import APPLY, RESUME, Call, RedisLink
+from features.counters.store_errors import StoreError, StoreRewoundError, store_error
 
 __all__ = ["RedisCounters", "open_counters"]
 
 Offsets = tuple[int, int]
-Call = tuple[Any, ...]
 GRACE_MS = 7 * 86_400_000
 TRIES = 20
-
-
-class _Script:
-    """A Lua script, sent by its digest, and in full to a server that does not know it."""
-
-    def __init__(self, file: str) -> None:
-        self.text = (files("features.counters") / file).read_bytes()
-        self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
-
-
-_APPLY, _RESUME = _Script("apply.lua"), _Script("resume.lua")
 
 
 def open_counters(
@@ -86,7 +73,7 @@ def _without_password(url: str) -> str:
     return f"{scheme}{found}{rest.rpartition('@')[2]}"
 
 
-class RedisCounters:
+class RedisCounters(RedisLink):
     """Counters of one name in a store. For one thread.
 
     Parameters
@@ -117,12 +104,8 @@ class RedisCounters:
             raise ValueError(f"name {name!r}. Fix: no braces or spaces, and not empty")
         if not 1 <= shards <= 1024:
             raise ValueError(f"{shards} shards. Fix: give 1 to 1024")
-        if client.get_encoder().decode_responses:
-            raise ValueError("decode_responses is on. Fix: make the client without it")
-        self._client: Any = client
-        self._cluster = isinstance(client, redis.RedisCluster)
+        super().__init__(client)
         self.plan, self.name, self.shards = Plan(plan), name, shards
-        self.where = store_url(client)
         self._tags = [f"{{{name}:{shard}}}".encode() for shard in range(shards)]
         lives = {} if grace_ms is None else self.plan.lives_ms(grace_ms)
         self._lives = " ".join(f"{counter}:{life}" for counter, life in lives.items())
@@ -203,7 +186,7 @@ class RedisCounters:
             key = tag + b"guard:%d" % partition
             sums = part.tobytes()
             calls.append((key, now, _text(read_to), tag + b":", self._lives, PANES, sums))
-        for number, answer in zip(touched, self._scripts(_APPLY, calls), strict=True):
+        for number, answer in zip(touched, self._scripts(APPLY, calls), strict=True):
             self._take(partition, number, read_to if answer == 1 else _offsets(answer))
 
     def _take(self, partition: int, shard: int, guard: Offsets) -> None:
@@ -241,7 +224,7 @@ class RedisCounters:
             return False
         known = self._resumes.get(partition, (0, 0))
         call = (self._resume_key(partition), *known, *read_to, text)
-        (answer,) = self._scripts(_RESUME, [call])
+        (answer,) = self._scripts(RESUME, [call])
         if answer < 0:
             raise self._rewound(partition, f"its resume point lies before {known}")
         if answer:
@@ -311,35 +294,6 @@ class RedisCounters:
         for i, state in zip(order.tolist(), found, strict=True):
             states[i] = state or b""
         return states
-
-    def _scripts(self, script: _Script, calls: Sequence[Call]) -> list[Any]:
-        answers = self._pipeline([("EVALSHA", script.sha, 1, *call) for call in calls])
-        unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-        again = self._pipeline([("EVAL", script.text, 1, *calls[i]) for i in unknown])
-        for i, answer in zip(unknown, again, strict=True):
-            answers[i] = answer
-        return self._raised(answers)
-
-    def _send(self, calls: Iterable[Call]) -> list[Any]:
-        return self._raised(self._pipeline(list(calls)))
-
-    def _pipeline(self, calls: Sequence[Call]) -> list[Any]:
-        """One round trip; an error of a single call comes as its answer."""
-        if not calls:
-            return []
-        try:
-            pipe = self._client.pipeline(transaction=False)
-            for call in calls:
-                pipe.execute_command(*call)
-            return list(pipe.execute(raise_on_error=False))
-        except (RedisError, OSError) as error:
-            raise store_error(error, self.where) from error
-
-    def _raised(self, answers: list[Any]) -> list[Any]:
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise store_error(answer, self.where) from answer
-        return answers
 
 
 def _within(updates: Updates, guards: Ints) -> np.ndarray[Any, np.dtype[np.bool_]]:
