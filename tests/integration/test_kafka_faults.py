@@ -42,13 +42,13 @@ def sockets_collected():
 
 
 @pytest.fixture
-def brokers(kafka_address):  # asked for first, for it skips when no broker can be had
+def brokers(kafka_address, tmp_path):  # asked for first, for it skips when no broker can be had
     """Start brokers of this test's own, which it may kill."""
     with contextlib.ExitStack() as stack:
 
         def start(count):
             try:
-                return stack.enter_context(start_broker(count))
+                return stack.enter_context(start_broker(count, under=tmp_path))
             except BrokerError as error:
                 pytest.fail(str(error))
 

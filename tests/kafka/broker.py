@@ -180,8 +180,10 @@ controlled.shutdown.enable={"true" if brokers > 1 else "false"}
 """
 
 
-def start_broker(n: int = 1, tries: int = 3) -> Cluster:
+def start_broker(n: int = 1, tries: int = 3, under: Path | None = None) -> Cluster:
     """Format and start n brokers (each also a controller) on free loopback ports.
+
+    Their data is in a new folder ``under`` another one, by default the system's for such things.
 
     Raises
     ------
@@ -191,15 +193,15 @@ def start_broker(n: int = 1, tries: int = 3) -> Cluster:
     jars()  # without them, another try is no use
     for left in reversed(range(tries)):
         try:
-            return _start(n)
+            return _start(n, under)
         except BrokerError:  # a port that was free may be taken when the broker binds it
             if not left:
                 raise
     raise AssertionError("unreachable")
 
 
-def _start(n: int) -> Cluster:
-    folder = Path(tempfile.mkdtemp(prefix="clicktide-kafka-"))
+def _start(n: int, under: Path | None) -> Cluster:
+    folder = Path(tempfile.mkdtemp(prefix="clicktide-kafka-", dir=under))
     ports = _free_ports(2 * n)
     voters = ",".join(f"{i + 1}@{LOOPBACK}:{ports[n + i]}" for i in range(n))
     cluster = Cluster(folder, ports[:n], voters, [None] * n)
