@@ -1,4 +1,4 @@
-"""A real Kafka broker for the tests that ask for one, and a red word at the end when there is none.
+"""Real servers for the tests that ask for them, and a red word at the end when there are none.
 
 ``CLICKTIDE_TEST_KAFKA`` unset or ``start``: one is started from Maven Central (``make kafka``
 fetches it), for all workers together; ``host:port``: a running one is used; ``off``: skipped.
@@ -9,6 +9,7 @@ run repeats those in red.
 """
 
 import os
+import shutil
 import socket
 import uuid
 from collections import Counter
@@ -74,3 +75,12 @@ def kafka(kafka_address):
 def kafka_url(kafka):
     """URL of a log on the shared broker that is this test's own, fixed topic names and all."""
     return f"kafka://{kafka}?prefix=t{uuid.uuid4().hex[:12]}."
+
+
+@pytest.fixture(scope="session")
+def redis_server():
+    """Path of Debian's ``redis-server`` (``make redis-server`` has it installed)."""
+    path = shutil.which("redis-server")
+    if path is None:
+        pytest.skip(f"{LOUD} AGAINST REDIS: no redis-server on the PATH. Fix: install Redis")
+    return path

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.xdist_group("kafka")
 def url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'log.db'}"
-    return f"kafka://{request.getfixturevalue('kafka')}"
+    return request.getfixturevalue("kafka_url")
 
 
 @pytest.fixture
@@ -491,6 +491,33 @@ def test_work_longer_than_the_session_keeps_the_place_and_longer_than_the_poll_i
                 tx.commit(consumer, {at: Position(2)})
             assert [r.value for r in drain(consumer, 1)] == [b"1"]
         assert log.committed(name, at) == Position(1)
+
+
+def test_streams_of_different_prefixes_share_brokers_and_never_meet(kafka, name):
+    def opened(prefix):
+        return open_log(f"kafka://{kafka}?prefix={prefix}")
+
+    at = TopicPartition("clicks", 0)
+    with opened(f"{name}.a.") as a, opened(f"{name}.b.") as b, opened("") as plain:
+        logs, producers = (a, b), []
+        for number, log in enumerate(logs):
+            log.create_topics([TopicSettings("clicks", partitions=1 + number)])
+            producers.append(log.producer("joiner"))  # the same id, and neither fences the other
+        for number, (log, producer) in enumerate(zip(logs, producers, strict=True)):
+            append(producer, "clicks", [NewRecord(None, b"%d" % number, 0)])
+            with log.consumer("join", ["clicks"]) as consumer:
+                (record,) = drain(consumer, 1)
+                assert (record.topic, record.value) == ("clicks", b"%d" % number)
+                assert {held.topic for held in consumer.assignment()} == {"clicks"}
+                with producer.transaction() as tx:
+                    tx.commit(consumer, {at: Position(1, f"{number}")})
+            assert log.topics() == {"clicks": 1 + number}
+            assert log.read(at, 0)[0].topic == "clicks"
+        assert [log.committed("join", at) for log in logs] == [Position(1, "0"), Position(1, "1")]
+        assert {f"{name}.a.clicks", f"{name}.b.clicks"} <= set(plain.topics())
+        assert plain.committed("join", TopicPartition(f"{name}.a.clicks", 0)) is None
+        for producer in producers:
+            producer.close()
 
 
 def test_no_broker_is_said_within_the_bound():

@@ -29,6 +29,7 @@ __all__ = ["BrokerError", "Cluster", "start_broker"]
 TIED = Path(__file__).with_name("tied.py")
 LOOPBACK = "127.0.0.1"
 START_S = 60.0
+STOP_S = 3.0  # then kill -9: their data is thrown away anyhow
 # Loopback brokers live for minutes: start fast rather than run fast, and stay small.
 JAVA_FLAGS = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 
@@ -107,8 +108,9 @@ class Cluster:
         running = [p for p in self.processes if p is not None and p.poll() is None]
         for process in running:
             process.terminate()
+        end = time.monotonic() + STOP_S
         for process in running:
-            _wait_or_kill(process)
+            _wait_or_kill(process, end)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Cluster:
@@ -118,9 +120,9 @@ class Cluster:
         self.stop()
 
 
-def _wait_or_kill(process: subprocess.Popen, within_s: float = 10) -> None:
+def _wait_or_kill(process: subprocess.Popen, end: float) -> None:
     try:
-        process.wait(within_s)
+        process.wait(max(0.0, end - time.monotonic()))
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -178,8 +180,10 @@ controlled.shutdown.enable={"true" if brokers > 1 else "false"}
 """
 
 
-def start_broker(n: int = 1, tries: int = 3) -> Cluster:
+def start_broker(n: int = 1, tries: int = 3, under: Path | None = None) -> Cluster:
     """Format and start n brokers (each also a controller) on free loopback ports.
+
+    Their data is in a new folder ``under`` another one, by default the system's for such things.
 
     Raises
     ------
@@ -189,15 +193,15 @@ def start_broker(n: int = 1, tries: int = 3) -> Cluster:
     jars()  # without them, another try is no use
     for left in reversed(range(tries)):
         try:
-            return _start(n)
+            return _start(n, under)
         except BrokerError:  # a port that was free may be taken when the broker binds it
             if not left:
                 raise
     raise AssertionError("unreachable")
 
 
-def _start(n: int) -> Cluster:
-    folder = Path(tempfile.mkdtemp(prefix="clicktide-kafka-"))
+def _start(n: int, under: Path | None) -> Cluster:
+    folder = Path(tempfile.mkdtemp(prefix="clicktide-kafka-", dir=under))
     ports = _free_ports(2 * n)
     voters = ",".join(f"{i + 1}@{LOOPBACK}:{ports[n + i]}" for i in range(n))
     cluster = Cluster(folder, ports[:n], voters, [None] * n)

@@ -56,12 +56,14 @@ def _wait_for_keeper(keeper: Path) -> None:
 
 
 def _is_free(path: Path) -> bool:
-    with path.open() as file:
-        try:
+    try:
+        with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:  # the other side has cleaned up
         return True
+    return True
 
 
 def shared_broker(folder: Path) -> str:
@@ -102,7 +104,7 @@ def keep(folder: Path) -> None:
         mine.write(str(os.getpid()))
         mine.flush()
         try:
-            cluster = start_broker()
+            cluster = start_broker(under=folder)
         except BrokerError as error:
             _write(folder / "failed", str(error))
             return
@@ -110,6 +112,7 @@ def keep(folder: Path) -> None:
             _write(folder / "address", cluster.bootstrap)
             while not _is_free(folder / "run"):
                 time.sleep(0.1)
+    shutil.rmtree(folder, ignore_errors=True)  # where the run was killed, nobody else does
 
 
 def main() -> None:

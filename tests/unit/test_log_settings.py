@@ -58,6 +58,7 @@ def test_tls_with_a_client_certificate_needs_no_sasl():
         ("kafka://a:1?timeout=5", "unknown field `timeout`"),
         ("kafka://a:1?timeout_s=soon", "timeout_s"),
         ("kafka://a:1?security=tls", "Invalid enum value 'tls'"),
+        ("kafka://a:1?prefix=a/b", "prefix"),
         ("kafka://a:1?nonsense", "is not name=value"),
         ("kafka://a:1?security=sasl_ssl", "SASL without user name and password"),
         ("sqlite://run/log.db", "no path after sqlite:///"),
