@@ -155,7 +155,7 @@ def _feature_store(stream: Stream) -> Iterator[tuple[list[Child], str]]:
         yield [], stream.redis
         return
     with valkey_command(stream.folder) as (url, command):
-        yield [Child("valkey", command)], url
+        yield [Child("valkey", [*command, "--loglevel", "warning"])], url
 
 
 def children_of(stream: Stream, redis_url: str) -> list[Child]:
@@ -166,7 +166,7 @@ def children_of(stream: Stream, redis_url: str) -> list[Child]:
     if stream.counters:
         count = _child("count", [*shared, *of_spec], {"CLICKTIDE_REDIS": redis_url})
         children.append(replace(count, needs=lambda: _answers(redis_url)))
-    model, live = str(stream.folder / "model"), str(stream.folder / "live")
+    model, live = str(stream.folder / "model"), str(stream.folder / "live.weights")
     children.append(_child("train", [*shared, *of_spec, "--dir", model, "--live", live]))
     return children
 
