@@ -40,6 +40,11 @@ one transaction with the output, so "was out" is exact; until both topics are re
 gives out and commits nothing. It holds while an id names one impression
 whose copies carry one event time, and the windows do not change (refused).
 
+**Early words.** With ``early=True`` it also gives ``Viewed`` when an impression is accepted and
+``Clicked`` when its first click (not dismissal) joins it: each once, over crashes too. Both are
+functions of the two logs as the examples are, but where a ``Clicked`` stands among the rest
+follows the interleaving. A replay repeats none of events that were decided before the commit.
+
 **Stall guard** (:mod:`.guard`). An idle clicks topic is not lifted over a silence in which
 clicks should have come: no label leaves, ``Stalled`` is said, and real clicks move time again.
 A heartbeat in the clicks topic is its publisher's word and is trusted. Clicks that the outage
@@ -56,6 +61,7 @@ recorded lifts within a commit's 4 KiB.
 """
 
 from streaming.joiner.instructions import (
+    Clicked,
     CommitUpTo,
     DeadLetter,
     EmitExample,
@@ -65,6 +71,7 @@ from streaming.joiner.instructions import (
     Resumed,
     Stalled,
     Unpause,
+    Viewed,
 )
 from streaming.joiner.joiner import Joiner
 from streaming.joiner.records import CLICKS, IMPRESSIONS, Idle, Record, TopicKind
@@ -73,6 +80,7 @@ from streaming.joiner.settings import JoinerSettings
 __all__ = [
     "CLICKS",
     "IMPRESSIONS",
+    "Clicked",
     "CommitUpTo",
     "DeadLetter",
     "EmitExample",
@@ -87,4 +95,5 @@ __all__ = [
     "Stalled",
     "TopicKind",
     "Unpause",
+    "Viewed",
 ]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from features.events import Impression
 from streaming.joiner.records import TopicKind
 
 __all__ = [
+    "Clicked",
     "CommitUpTo",
     "DeadLetter",
     "EmitExample",
@@ -16,6 +18,7 @@ __all__ = [
     "Resumed",
     "Stalled",
     "Unpause",
+    "Viewed",
 ]
 
 
@@ -100,6 +103,42 @@ class Resumed(msgspec.Struct, frozen=True, gc=False):
     partition: int
 
 
+class Viewed(msgspec.Struct, frozen=True, gc=False):
+    """An impression was accepted: it is the first of its id, and in time. ``early`` joiners only.
+
+    Parameters
+    ----------
+    partition, impression_offset
+        Where it stands.
+    impression
+        The event.
+    """
+
+    partition: int
+    impression_offset: int
+    impression: Impression
+
+
+class Clicked(msgspec.Struct, frozen=True, gc=False):
+    """An impression's first click has joined it, on time or late. ``early`` joiners only.
+
+    Parameters
+    ----------
+    partition, impression_offset, click_offset
+        Where the two stand.
+    timestamp_ms
+        Event time of the click.
+    impression
+        The impression's event.
+    """
+
+    partition: int
+    impression_offset: int
+    click_offset: int
+    timestamp_ms: int
+    impression: Impression
+
+
 class CommitUpTo(msgspec.Struct, frozen=True, gc=False):
     """Commit, in one transaction with all that was emitted before.
 
@@ -119,4 +158,6 @@ class CommitUpTo(msgspec.Struct, frozen=True, gc=False):
     metadata: str
 
 
-Instruction = EmitExample | DeadLetter | Pause | Unpause | Overfull | Stalled | Resumed
+Instruction = (
+    EmitExample | DeadLetter | Pause | Unpause | Overfull | Stalled | Resumed | Viewed | Clicked
+)

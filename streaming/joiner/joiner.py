@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from streaming.joiner.early import EarlyPair
 from streaming.joiner.instructions import CommitUpTo, Instruction
 from streaming.joiner.pair import Pair
 from streaming.joiner.records import Idle, Record, TopicKind
@@ -20,6 +21,13 @@ class Joiner:
 
     Partitions are independent of each other; each joins its two topics' records of its number.
 
+    Parameters
+    ----------
+    settings
+        Windows and bounds.
+    early
+        Whether to give ``Viewed`` and ``Clicked`` too, as soon as they are known.
+
     Examples
     --------
     >>> joiner = Joiner(JoinerSettings(join_window_s=10, out_of_order_s=0, late_window_s=0))
@@ -30,13 +38,18 @@ class Joiner:
     ['i0']
     """
 
-    def __init__(self, settings: JoinerSettings | None = None) -> None:
+    def __init__(self, settings: JoinerSettings | None = None, *, early: bool = False) -> None:
         self.settings = settings or JoinerSettings()
+        self._new_pair = EarlyPair if early else Pair
         self._pairs: dict[int, Pair] = {}
 
     @classmethod
     def resume(
-        cls, settings: JoinerSettings, committed: Mapping[tuple[TopicKind, int], str]
+        cls,
+        settings: JoinerSettings,
+        committed: Mapping[tuple[TopicKind, int], str],
+        *,
+        early: bool = False,
     ) -> Joiner:
         """Go on after a restart.
 
@@ -47,13 +60,15 @@ class Joiner:
         committed
             Metadata of the last commit, by topic and partition. The caller then gives the
             records from the committed offsets on.
+        early
+            As before.
 
         Raises
         ------
         ClicktideError
             Metadata of another program, format or setting.
         """
-        joiner = cls(settings)
+        joiner = cls(settings, early=early)
         for (kind, partition), metadata in committed.items():
             resume_pair(joiner.assign(partition), kind, metadata)
         return joiner
@@ -86,7 +101,7 @@ class Joiner:
         """Give a partition's joiner, new if there is none."""
         pair = self._pairs.get(partition)
         if pair is None:
-            pair = self._pairs[partition] = Pair(partition, self.settings)
+            pair = self._pairs[partition] = self._new_pair(partition, self.settings)
         return pair
 
     def revoke(self, partition: int) -> None:
@@ -115,6 +130,24 @@ class Joiner:
         commit yet, and gives no examples or dead letters either.
         """
         return [commit for pair in self._pairs.values() for commit in commit_pair(pair)]
+
+    def read_positions(self) -> dict[tuple[TopicKind, int], int]:
+        """Give the offset after the last record ever read, by topic and partition.
+
+        In a replay, records below it are being read once more.
+
+        Examples
+        --------
+        >>> joiner = Joiner()
+        >>> _ = joiner.step(Record("clicks", 0, 6, b""))
+        >>> joiner.read_positions()
+        {('impressions', 0): 0, ('clicks', 0): 7}
+        """
+        return {
+            (kind, partition): max(topic.position, topic.read_to)
+            for partition, pair in self._pairs.items()
+            for kind, topic in pair.topics.items()
+        }
 
     def counts(self) -> Counter[str]:
         """Count outcomes, over all partitions, since the consumer group began.

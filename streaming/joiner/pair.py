@@ -249,7 +249,7 @@ class Pair:
             self._age(heappop(self._aging)[2])
         bound = self.bound
         if bound.paused or max(len(self.impressions), len(self.clicks)) >= bound.limit:
-            clicks_lag = self._clk.time <= self._imp.time
+            clicks_lag = self._clk.time < self._imp.time
             self.out += bound.regulate(len(self.impressions), len(self.clicks), clicks_lag)
 
     def _close(self, kept: KeptImpression) -> None:

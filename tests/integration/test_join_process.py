@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import pytest
 
@@ -60,7 +61,7 @@ def log(url):
 
 def remove_topics(url):
     """The topics have fixed names: leave nothing of another test, nor its group's positions."""
-    from kafka import KafkaAdminClient
+    from streaming.log.kafka_client import KafkaAdminClient
 
     with open_log(url) as log:
         found = [topic for topic in TOPICS if topic in log.topics()]
@@ -73,14 +74,20 @@ def remove_topics(url):
         until(lambda: not set(TOPICS) & set(log.topics()))
 
 
-def until(holds, within_s=60):
+def until(holds, within_s=60, said=()):
     end = time.monotonic() + within_s
     while not holds():
-        assert time.monotonic() < end, "waited too long"
+        assert time.monotonic() < end, f"waited too long; said was {said}"
         time.sleep(0.005)
 
 
 # -- a stream, and its join by brute force -------------------------------------------------
+
+
+class Sent(NamedTuple):
+    arrival: int
+    key: bytes
+    value: bytes
 
 
 def event(name, ts, **more):
@@ -88,15 +95,15 @@ def event(name, ts, **more):
 
 
 def make_stream(rng, size):
-    """(key, value) by topic: reordered within the bound, with copies, orphans and garbage."""
+    """What is sent to each topic: reordered within the bound, with copies, orphans and garbage."""
     sent = {"impressions": [], "clicks": []}
 
     def send(topic, id, ts, value):
         for _ in range(1 + (rng.random() < 0.05)):
-            sent[topic].append((ts + rng.randrange(BOUND), id.encode(), value))
+            sent[topic].append(Sent(ts + rng.randrange(BOUND), id.encode(), value))
         if rng.random() < 0.02:
             garbage = rng.choice([b"{", b"[]", b"\xff", value[:-1], event("impression", 5)])
-            sent[topic].append((ts, id.encode(), garbage))
+            sent[topic].append(Sent(ts, id.encode(), garbage))
 
     for n in range(size):
         ts, id = START + n * 100, f"imp-{n}"
@@ -107,15 +114,14 @@ def make_stream(rng, size):
                 at = ts + rng.choice([0, -BOUND + 1, JOIN, rng.randrange(JOIN + LATE), JOIN + LATE])
                 id = f"imp-{n}" if rng.random() < 0.9 else f"none-{n}"
                 send("clicks", id, at, event("click", at, impression_id=id, kind=kind))
-    by_arrival = {topic: sorted(rows, key=lambda row: row[0]) for topic, rows in sent.items()}
-    return {topic: [row[1:] for row in rows] for topic, rows in by_arrival.items()}
+    return {topic: sorted(rows, key=lambda row: row.arrival) for topic, rows in sent.items()}
 
 
 def brute_force(stream):
     """Every impression against all clicks of the stream."""
     first = {}
     for rows in stream.values():
-        for _, value in rows:
+        for *_, value in rows:
             try:
                 e = json.loads(value)
                 key = e["impression_id"], e.get("kind", "shown")
@@ -144,7 +150,7 @@ def publish(log, stream):
         for topic, rows in stream.items():
             for i in range(0, len(rows), 2000):
                 with producer.transaction() as tx:
-                    tx.append(topic, [NewRecord(key, value) for key, value in rows[i : i + 2000]])
+                    tx.append(topic, [NewRecord(*row[1:]) for row in rows[i : i + 2000]])
             with producer.transaction() as tx:
                 tx.append(topic, [NewRecord(None, end, p) for p in (0, 1) for _ in (0, 1)])
 
@@ -213,6 +219,28 @@ def test_a_shuffled_stream_gives_the_examples_of_a_brute_force_join(log):
         check(log, stream, process.counts())
 
 
+def test_a_stream_that_is_still_coming_gives_the_same(tmp_path):
+    """The clock makes every end of a topic an idle one; no event is late by more than O."""
+    stream, sent_at = make_stream(Random(9), 1500), START
+    rest = {topic: list(rows) for topic, rows in stream.items()}
+    ticks = iter(range(10**9))
+    with open_log(str(tmp_path / "log.db")) as log, log.producer("publisher") as producer:
+        log.create_topics(SETTINGS.topics())
+        process = JoinProcess(log, SETTINGS, "join-0", print, clock=lambda: next(ticks) * 0.3)
+        while any(rest.values()):
+            sent_at += 1_000
+            with producer.transaction() as tx:
+                for topic, rows in rest.items():
+                    due = [row for row in rows if row.arrival <= sent_at]
+                    del rows[: len(due)]
+                    tx.append(topic, [NewRecord(row.key, row.value) for row in due])
+            process.step()
+        publish(log, {"impressions": [], "clicks": []})
+        process.run(until_idle_s=3)
+        check(log, stream, process.counts())
+        process.close()
+
+
 class Trouble:
     """A log whose transactions fail now and then, before or after they have happened."""
 
@@ -263,19 +291,24 @@ def test_refused_aborted_and_lost_transactions_change_nothing(log):
 
 
 def test_partitions_move_between_joiners_without_loss(url, log):
-    stream = make_stream(Random(5), 1500)
+    stream, said = make_stream(Random(5), 1500), []
     publish(log, stream)
-    with open_log(url) as other_log, joining(log, name="a") as a:
+
+    def all_is_out(a, b):
         a.step()
-        with joining(other_log, name="b") as b:
-            end = time.monotonic() + 60
-            while not b.read and time.monotonic() < end:
-                a.step()
-                b.step()
-            assert b.read
-            b.step()
-        a.run(until_idle_s=1)
-        check(log, stream, a.counts())
+        b.step()
+        counts = a.counts() + b.counts()
+        whole = all(counts[topic] == len(rows) for topic, rows in stream.items())
+        return whole and a.pending() + b.pending() == 0
+
+    with open_log(url) as other_log, joining(log, said, "a") as a:
+        until(lambda: a.step() and a.read)
+        with joining(other_log, said, "b") as b:
+            until(lambda: all_is_out(a, b) or b.read)
+        a.step()
+        with joining(other_log, said, "b") as b:
+            until(lambda: all_is_out(a, b), said=said)
+            check(log, stream, a.counts() + b.counts())
 
 
 # -- whole processes ------------------------------------------------------------------------
@@ -342,11 +375,14 @@ def test_sigterm_ends_it_cleanly_and_it_goes_on_later(url, log):
 
 
 def test_a_memory_bound_below_the_windows_is_named(log):
-    publish(log, {"impressions": make_stream(Random(7), 400)["impressions"], "clicks": []})
+    """The clicks are silent, so that only impressions could move time, and they are paused."""
+    rows = make_stream(Random(7), 400)["impressions"]
+    with log.producer("publisher") as producer, producer.transaction() as tx:
+        tx.append("impressions", [NewRecord(*row[1:]) for row in rows])
     tight = StreamSettings(partitions=2, join=JoinerSettings(**WINDOWS, max_pending=10))
     process = JoinProcess(log, tight, "join-0", print)
     with pytest.raises(ClicktideError, match="max_pending"):
-        process.run(until_idle_s=5)
+        process.run(until_idle_s=20)
     process.close()
 
 
