@@ -120,11 +120,17 @@ def _prepare(
     """Find what is wrong now, not in a child; then make topics and settings."""
     log = str(folder / "log.db") if kafka is None else _kafka_url(kafka)
     _check_same_log(folder, log)
-    counters = bool(getattr(load_spec(spec), "counters", ()))
+    counters = bool(getattr(load_spec(spec), "counters", ())) and _has_command("count")
     wanted = settings_for(folder, settings, overrides)
     with open_log(log) as opened:
         opened.create_topics(wanted.topics())
     return Stream(folder, log, spec, keep_settings(folder, wanted), redis, counters)
+
+
+def _has_command(name: str) -> bool:
+    from clicktide.cli import app  # which imports this module
+
+    return any(getattr(of.callback, "__name__", "") == name for of in app.registered_commands)
 
 
 def _kafka_url(servers: str) -> str:
