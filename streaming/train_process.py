@@ -7,7 +7,7 @@ import json
 import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -18,12 +18,12 @@ from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from learning.live import LiveWriter, create_live
 from learning.snapshot import Snapshot, load_snapshot, save_snapshot
-from streaming.examples import ExampleReader, in_record
+from streaming.examples import ExampleReader, Place, in_record
 from streaming.log import EventLog, LogUnavailableError, OffsetError, Record, TopicPartition
 from streaming.prepare import Preparer, Ready
 from streaming.replay import Replay
 from streaming.settings import EXAMPLES, StreamSettings
-from streaming.sources.batch import Position
+from streaming.sources.batch import Position, Reject
 from streaming.train_report import TrainReport
 
 __all__ = ["Trainer"]
@@ -40,6 +40,7 @@ class _Chunk:
     """Some records, ready to learn, and where the log stands after them."""
 
     ready: list[Ready]
+    rejects: list[Reject]
     offsets: list[int]
     marks: list[tuple[int, int] | None]
     event_time: int
@@ -212,15 +213,18 @@ class Trainer:
         """Decode and hash; runs in the thread, one chunk after the other."""
         records = [record for part in parts for record in part]
         data, place = in_record(records)
-        batches = self._reader.batches(data, place, Position(EXAMPLES, records[-1].offset))
+        after = Position(EXAMPLES, records[-1].offset)
+        batches = self._reader.batches(data, lambda line: (EXAMPLES, line), after)
+        ready = [self._prepare(batch) for batch in batches]
+        rejects = [_placed(reject, place) for part in ready for reject in part.rejects]
         marks = [(p[-1].offset, zlib.crc32(p[-1].value)) if p else None for p in parts]
         ends = [p[-1].offset + 1 if p else -1 for p in parts]
-        return _Chunk([self._prepare(b) for b in batches], ends, marks, self._reader.latest_ms)
+        return _Chunk(ready, rejects, ends, marks, self._reader.latest_ms)
 
     def _learn(self, chunk: _Chunk) -> None:
         for ready in chunk.ready:
             self.replay.learn(ready)
-            self._out.rejected(ready.rejects)
+        self._out.rejected(chunk.rejects)
         for partition, end in enumerate(chunk.offsets):
             if end >= 0:
                 self.offsets[partition] = end
@@ -327,6 +331,12 @@ class Trainer:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _placed(reject: Reject, place: Place) -> Reject:
+    """Say where in the log it stands: until here its line is that of the chunk."""
+    file, row = place(reject.line)
+    return replace(reject, file=file, line=row)
 
 
 def _lock(folder: Path) -> Any:
