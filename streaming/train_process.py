@@ -16,7 +16,7 @@ from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
-from learning.live import LiveWriter, create_live
+from learning.live import create_live
 from learning.snapshot import Snapshot, load_snapshot, save_snapshot
 from streaming.examples import ExampleReader, Place, in_record
 from streaming.log import EventLog, LogUnavailableError, OffsetError, Record, TopicPartition
@@ -91,31 +91,38 @@ class Trainer:
     ) -> None:
         self.log, self.spec, self.settings, self.folder = log, spec, settings, folder
         self.now, self.report, self.pause = now, report, pause
-        self._lock = _lock(folder)
-        self.replay, extra = self._restored()
-        self.event_time = int(extra.get("event_time", 0))
-        self.offsets, self._marks = self._retrying(lambda: self._starts(extra))
-        vectoriser = Vectoriser(spec)
-        assert self.replay.learner.vectoriser is not None
-        vectoriser.quantiles.restore(self.replay.learner.vectoriser.quantiles.state())
-        self._prepare = Preparer(vectoriser, spec.source)
-        columns = self._prepare.columns
-        self._reader = ExampleReader(spec.source, columns, by_time=len(self.offsets) > 1)
-        self._read_to = list(self.offsets)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="prepare")
-        self._pending: Future[_Chunk] | None = None
-        self._live: LiveWriter | None = None
-        if live is not None:
-            self._live = create_live(live, self.replay.learner, self._now_ms())
-            self._show(new=True)
-        self._out = TrainReport(log, len(self.offsets), report)
-        self._saved_at, self._told_at = now(), 0.0
-        self._saved_offsets = list(self.offsets)
         self.saved = True
+        self._lock = _lock(folder)
+        try:
+            self._begin(live)
+        except BaseException:
+            self._lock.close()
+            raise
         at = ", ".join(map(str, self.offsets))
         report(f"train: {self.events:,} events learned; reading {EXAMPLES} from offset {at}")
 
     # --- starting --------------------------------------------------------------------------
+
+    def _begin(self, live: Path | None) -> None:
+        """Take up the model and its place in the log."""
+        self.replay, extra = self._restored()
+        self.event_time = int(extra.get("event_time", 0))
+        self.offsets, self._marks = self._retrying(lambda: self._starts(extra))
+        self._read_to, self._saved_offsets = list(self.offsets), list(self.offsets)
+        vectoriser = Vectoriser(self.spec)
+        assert self.replay.learner.vectoriser is not None
+        vectoriser.quantiles.restore(self.replay.learner.vectoriser.quantiles.state())
+        source = self.spec.source
+        self._prepare = Preparer(vectoriser, source)
+        self._reader = ExampleReader(source, self._prepare.columns, by_time=len(self.offsets) > 1)
+        self._live = (
+            None if live is None else create_live(live, self.replay.learner, self._now_ms())
+        )
+        self._show(new=True)
+        self._out = TrainReport(self.log, len(self.offsets), self.report)
+        self._saved_at, self._told_at = self.now(), 0.0
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+        self._pending: Future[_Chunk] | None = None
 
     def _restored(self) -> tuple[Replay, dict[str, Any]]:
         if not (self.folder / "snapshot.json").exists():
