@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import time
@@ -249,10 +250,11 @@ def _public(url: str) -> str:
 
 
 def _announce(stream: Stream, redis_url: str, show: Callable[[str, str], None]) -> None:
-    where = "" if stream.log == "run/log.db" else f" --log {stream.log}"
+    source = "'sim:abrupt?events=200000'" if stream.spec == "sim" else f"FILE --spec {stream.spec}"
+    log, settings = shlex.quote(stream.log), shlex.quote(str(stream.settings))
     show("", f"event log {stream.log}, spec {stream.spec}, settings {stream.settings}")
     show("", f"feature store {_public(redis_url)}")
     show("", f"messages of each process also in {stream.folder / 'logs'}/")
     show("", "next, in another terminal:")
-    show("", f"  clicktide replay 'sim:abrupt?events=200000' --to {stream.log} --speed max")
-    show("", f"  clicktide status --watch{where}")
+    show("", f"  clicktide replay {source} --to {log} --settings {settings} --speed max")
+    show("", f"  clicktide status --watch --log {log}")

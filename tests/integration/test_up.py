@@ -248,8 +248,9 @@ def conserved(told):
 
 
 def publish(up, events, *options):
-    source = f"sim:stationary?events={events}"
-    done = clicktide("replay", source, "--to", up.folder / "log.db", "--speed", "max", *options)
+    """As `up` itself advises."""
+    of = ["--to", up.folder / "log.db", "--settings", up.folder / "stream.toml", "--speed", "max"]
+    done = clicktide("replay", f"sim:stationary?events={events}", *of, *options)
     assert done.returncode == 0, done.stderr
 
 
