@@ -121,6 +121,8 @@ def _trainer(look: Look, trainer: TrainerState, rates: dict[str, float]) -> Tabl
         "\ntrainer",
         [
             ("learned", f"{trainer.learned:,} ({rates.get('learned', 0):,.0f} per s)"),
+            ("corrections", f"{trainer.corrections:,}"),
+            ("rejected", f"{trainer.rejected:,}"),
             ("log loss", _number(trainer.log_loss)),
             ("calibration", _number(trainer.calibration)),
             ("last commit", "-" if wall_s is None else f"{_span(wall_s)} ago"),

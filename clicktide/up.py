@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import time
@@ -120,11 +121,17 @@ def _prepare(
     """Find what is wrong now, not in a child; then make topics and settings."""
     log = str(folder / "log.db") if kafka is None else _kafka_url(kafka)
     _check_same_log(folder, log)
-    counters = bool(getattr(load_spec(spec), "counters", ()))
+    counters = bool(getattr(load_spec(spec), "counters", ())) and _has_command("count")
     wanted = settings_for(folder, settings, overrides)
     with open_log(log) as opened:
         opened.create_topics(wanted.topics())
     return Stream(folder, log, spec, keep_settings(folder, wanted), redis, counters)
+
+
+def _has_command(name: str) -> bool:
+    from clicktide.cli import app  # which imports this module
+
+    return any(getattr(of.callback, "__name__", "") == name for of in app.registered_commands)
 
 
 def _kafka_url(servers: str) -> str:
@@ -155,7 +162,7 @@ def _feature_store(stream: Stream) -> Iterator[tuple[list[Child], str]]:
         yield [], stream.redis
         return
     with valkey_command(stream.folder) as (url, command):
-        yield [Child("valkey", command)], url
+        yield [Child("valkey", [*command, "--loglevel", "warning"])], url
 
 
 def children_of(stream: Stream, redis_url: str) -> list[Child]:
@@ -166,7 +173,7 @@ def children_of(stream: Stream, redis_url: str) -> list[Child]:
     if stream.counters:
         count = _child("count", [*shared, *of_spec], {"CLICKTIDE_REDIS": redis_url})
         children.append(replace(count, needs=lambda: _answers(redis_url)))
-    model, live = str(stream.folder / "model"), str(stream.folder / "live")
+    model, live = str(stream.folder / "model"), str(stream.folder / "live.weights")
     children.append(_child("train", [*shared, *of_spec, "--dir", model, "--live", live]))
     return children
 
@@ -243,10 +250,11 @@ def _public(url: str) -> str:
 
 
 def _announce(stream: Stream, redis_url: str, show: Callable[[str, str], None]) -> None:
-    where = "" if stream.log == "run/log.db" else f" --log {stream.log}"
+    source = "'sim:abrupt?events=200000'" if stream.spec == "sim" else f"FILE --spec {stream.spec}"
+    log, settings = shlex.quote(stream.log), shlex.quote(str(stream.settings))
     show("", f"event log {stream.log}, spec {stream.spec}, settings {stream.settings}")
     show("", f"feature store {_public(redis_url)}")
     show("", f"messages of each process also in {stream.folder / 'logs'}/")
     show("", "next, in another terminal:")
-    show("", f"  clicktide replay 'sim:abrupt?events=200000' --to {stream.log} --speed max")
-    show("", f"  clicktide status --watch{where}")
+    show("", f"  clicktide replay {source} --to {log} --settings {settings} --speed max")
+    show("", f"  clicktide status --watch --log {log}")

@@ -17,6 +17,7 @@ import mmap
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +219,8 @@ def create_live(path: str | os.PathLike[str], learner: ClickLearner, now_ms: int
             np.frombuffer(former, np.int64, _SLOTS)[_SUPERSEDED] = 1
         return writer
     except (OSError, ValueError) as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
         said = getattr(error, "strerror", None) or error
         raise SnapshotError(
             f"{target}: the live weights could not be made: {said}. "

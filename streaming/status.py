@@ -103,16 +103,20 @@ class TrainerState(msgspec.Struct, frozen=True):
     Parameters
     ----------
     learned
-        Examples learned.
+        Impressions learned.
+    corrections, rejected
+        Late clicks learned on top of these, and examples that could not be used.
     event_time
         Event time (ms) of the newest of them.
     log_loss, calibration
-        Progressive, of the window it last closed.
+        Progressive, since the beginning.
     at
         Wall clock (ms) of that commit.
     """
 
     learned: int = 0
+    corrections: int = 0
+    rejected: int = 0
     event_time: float | None = None
     log_loss: float | None = None
     calibration: float | None = None

@@ -7,7 +7,7 @@ import json
 import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -16,14 +16,14 @@ from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
-from learning.live import LiveWriter, create_live
+from learning.live import create_live
 from learning.snapshot import Snapshot, load_snapshot, save_snapshot
-from streaming.examples import ExampleReader, in_record
+from streaming.examples import ExampleReader, Place, in_record
 from streaming.log import EventLog, LogUnavailableError, OffsetError, Record, TopicPartition
 from streaming.prepare import Preparer, Ready
 from streaming.replay import Replay
 from streaming.settings import EXAMPLES, StreamSettings
-from streaming.sources.batch import Position
+from streaming.sources.batch import Position, Reject
 from streaming.train_report import TrainReport
 
 __all__ = ["Trainer"]
@@ -40,6 +40,7 @@ class _Chunk:
     """Some records, ready to learn, and where the log stands after them."""
 
     ready: list[Ready]
+    rejects: list[Reject]
     offsets: list[int]
     marks: list[tuple[int, int] | None]
     event_time: int
@@ -90,31 +91,38 @@ class Trainer:
     ) -> None:
         self.log, self.spec, self.settings, self.folder = log, spec, settings, folder
         self.now, self.report, self.pause = now, report, pause
-        self._lock = _lock(folder)
-        self.replay, extra = self._restored()
-        self.event_time = int(extra.get("event_time", 0))
-        self.offsets, self._marks = self._retrying(lambda: self._starts(extra))
-        vectoriser = Vectoriser(spec)
-        assert self.replay.learner.vectoriser is not None
-        vectoriser.quantiles.restore(self.replay.learner.vectoriser.quantiles.state())
-        self._prepare = Preparer(vectoriser, spec.source)
-        columns = self._prepare.columns
-        self._reader = ExampleReader(spec.source, columns, by_time=len(self.offsets) > 1)
-        self._read_to = list(self.offsets)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="prepare")
-        self._pending: Future[_Chunk] | None = None
-        self._live: LiveWriter | None = None
-        if live is not None:
-            self._live = create_live(live, self.replay.learner, self._now_ms())
-            self._show(new=True)
-        self._out = TrainReport(log, len(self.offsets), report)
-        self._saved_at, self._told_at = now(), 0.0
-        self._saved_offsets = list(self.offsets)
         self.saved = True
+        self._lock = _lock(folder)
+        try:
+            self._begin(live)
+        except BaseException:
+            self._lock.close()
+            raise
         at = ", ".join(map(str, self.offsets))
         report(f"train: {self.events:,} events learned; reading {EXAMPLES} from offset {at}")
 
     # --- starting --------------------------------------------------------------------------
+
+    def _begin(self, live: Path | None) -> None:
+        """Take up the model and its place in the log."""
+        self.replay, extra = self._restored()
+        self.event_time = int(extra.get("event_time", 0))
+        self.offsets, self._marks = self._retrying(lambda: self._starts(extra))
+        self._read_to, self._saved_offsets = list(self.offsets), list(self.offsets)
+        vectoriser = Vectoriser(self.spec)
+        assert self.replay.learner.vectoriser is not None
+        vectoriser.quantiles.restore(self.replay.learner.vectoriser.quantiles.state())
+        source = self.spec.source
+        self._prepare = Preparer(vectoriser, source)
+        self._reader = ExampleReader(source, self._prepare.columns, by_time=len(self.offsets) > 1)
+        self._live = (
+            None if live is None else create_live(live, self.replay.learner, self._now_ms())
+        )
+        self._show(new=True)
+        self._out = TrainReport(self.log, len(self.offsets), self.report)
+        self._saved_at, self._told_at = self.now(), 0.0
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+        self._pending: Future[_Chunk] | None = None
 
     def _restored(self) -> tuple[Replay, dict[str, Any]]:
         if not (self.folder / "snapshot.json").exists():
@@ -212,15 +220,18 @@ class Trainer:
         """Decode and hash; runs in the thread, one chunk after the other."""
         records = [record for part in parts for record in part]
         data, place = in_record(records)
-        batches = self._reader.batches(data, place, Position(EXAMPLES, records[-1].offset))
+        after = Position(EXAMPLES, records[-1].offset)
+        batches = self._reader.batches(data, lambda line: (EXAMPLES, line), after)
+        ready = [self._prepare(batch) for batch in batches]
+        rejects = [_placed(reject, place) for part in ready for reject in part.rejects]
         marks = [(p[-1].offset, zlib.crc32(p[-1].value)) if p else None for p in parts]
         ends = [p[-1].offset + 1 if p else -1 for p in parts]
-        return _Chunk([self._prepare(b) for b in batches], ends, marks, self._reader.latest_ms)
+        return _Chunk(ready, rejects, ends, marks, self._reader.latest_ms)
 
     def _learn(self, chunk: _Chunk) -> None:
         for ready in chunk.ready:
             self.replay.learn(ready)
-            self._out.rejected(ready.rejects)
+        self._out.rejected(chunk.rejects)
         for partition, end in enumerate(chunk.offsets):
             if end >= 0:
                 self.offsets[partition] = end
@@ -327,6 +338,12 @@ class Trainer:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _placed(reject: Reject, place: Place) -> Reject:
+    """Say where in the log it stands: until here its line is that of the chunk."""
+    file, row = place(reject.line)
+    return replace(reject, file=file, line=row)
 
 
 def _lock(folder: Path) -> Any:

@@ -213,3 +213,73 @@ def test_status_of_a_log_that_does_not_exist_says_what_to_do(tmp_path):
     assert done.returncode == 2
     assert "there is no event log. Fix: clicktide up" in done.stderr
     assert not (tmp_path / "none.db").exists()
+
+
+def told(log):
+    """What status says; {} while there is no log."""
+    done = clicktide("status", "--log", log, "--json", "--every", "0.1")
+    return json.loads(done.stdout) if done.returncode == 0 else {}
+
+
+def learned(told):
+    return (told.get("trainer") or {}).get("learned", 0)
+
+
+def until_learned(up, wanted):
+    """All is read and joined, and as many examples are learned."""
+    last = {}
+
+    def done():
+        nonlocal last
+        last = told(up.folder / "log.db")
+        return not any(last.get("lag", {"": 1}).values()) and learned(last) >= wanted
+
+    until(done, 240, lambda: f"{last}\n{up.text()}")
+    return last
+
+
+def conserved(told):
+    """Impressions in = examples + pending + rejected, and each rejection is a dead letter."""
+    joiner = told["joiner"]
+    out = joiner["examples"] + sum(joiner["rejected"]["impressions"].values())
+    assert joiner["impressions"] == out + joiner["pending"]
+    rejected = sum(n for of in joiner["rejected"].values() for n in of.values())
+    assert told["topics"]["dead_letters"]["records"] == rejected
+
+
+def publish(up, events, *options):
+    """As `up` itself advises."""
+    of = ["--to", up.folder / "log.db", "--settings", up.folder / "stream.toml", "--speed", "max"]
+    done = clicktide("replay", f"sim:stationary?events={events}", *of, *options)
+    assert done.returncode == 0, done.stderr
+
+
+REAL = ["-m", "clicktide"]
+
+
+def test_a_stream_is_learned_whole_whatever_is_killed_and_goes_on_another_day(start):
+    up = start(REAL, "--set-stream", "snapshot_every_s=1")
+    up.until_running("valkey", "join", "train")
+    publish(up, 20_000)
+    before = {name: up.children()[name] for name in ("join", "train", "valkey")}
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+    until(
+        lambda: all(up.children().get(name, pid) != pid for name, pid in before.items()),
+        why=up.text,
+    )
+    first = until_learned(up, 20_000)
+    conserved(first)
+    assert learned(first) == first["joiner"]["examples"] == 20_000
+    assert first["joiner"]["pending"] == 0
+    assert up.stop() == 0
+
+    again = start(REAL)
+    again.until_running("valkey", "join", "train")
+    assert learned(told(again.folder / "log.db")) == 20_000
+    publish(again, 5_000, "--id-prefix", "more-", "--shift", str(30 * 3_600_000))
+    second = until_learned(again, 25_000)
+    conserved(second)
+    assert learned(second) == second["joiner"]["examples"] == 25_000
+    assert second["freshness"]["event_time_s"] == 0
+    assert again.stop() == 0

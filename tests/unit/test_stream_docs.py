@@ -1,0 +1,40 @@
+"""docs/stream.md says what every setting means, with its true default."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from clicktide.stream_file import settings_toml
+from streaming.joiner.settings import JoinerSettings
+from streaming.settings import StreamSettings, load_stream_settings
+
+TEXT = (Path(__file__).parents[2] / "docs" / "stream.md").read_text()
+ROWS = dict(re.findall(r"^\| `(\w+)` \| ([\d.e-]+) \| \S", TEXT, re.MULTILINE))
+DEFAULTS = {
+    name: getattr(settings, name)
+    for settings in (StreamSettings(), JoinerSettings())
+    for name in settings.__struct_fields__
+    if name != "join"
+}
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_every_setting_is_there_with_its_default(name):
+    assert float(ROWS[name]) == DEFAULTS[name]
+
+
+def test_no_setting_is_there_that_does_not_exist():
+    assert set(ROWS) == set(DEFAULTS)
+
+
+def test_settings_written_are_settings_read(tmp_path):
+    changes = [
+        "partitions=3",
+        "retention_h=1e-3",
+        "join.stall_false_alarm=1e-9",
+        "join.max_pending=7",
+    ]
+    wanted = load_stream_settings(None, changes)
+    (tmp_path / "stream.toml").write_text(settings_toml(wanted))
+    assert load_stream_settings(tmp_path / "stream.toml") == wanted
