@@ -277,9 +277,7 @@ def _append(hashed: Hashed, tokens: NDArray[np.uint64]) -> Hashed:
     return Hashed(both, starts, 1, hashed.fields + len(tokens))
 
 
-def _counter_parts(
-    counters: Counters, values: NDArray[np.float64] | None, rows: int
-) -> list[Part]:
+def _counter_parts(counters: Counters, values: NDArray[np.float64] | None, rows: int) -> list[Part]:
     if values is None:
         return [Part(np.full(rows, token)) for token in counters.missing]
     return [Part(column) for column in counters.tokens(values).T]

@@ -149,7 +149,7 @@ class Counters:
 
 
 def _side_by_side(parts: list[F64]) -> F64:
-    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+    return np.concatenate([p.reshape(len(p), int(np.prod(p.shape[1:]))) for p in parts], axis=1)
 
 
 def _number(value: Any) -> float:

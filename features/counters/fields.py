@@ -65,9 +65,7 @@ class CounterFields:
             for hours in counters.half_lives_h
         ]
         seeds = [field_seed(f"counter {name}", seed) for name in self.names]
-        tables = [
-            [*(code_hash(c, own) for c in range(_CODES)), missing_hash(own)] for own in seeds
-        ]
+        tables = [[*(code_hash(c, own) for c in range(_CODES)), missing_hash(own)] for own in seeds]
         self._tokens = np.array(tables, np.uint64)
 
     def tokens(self, values: F64) -> NDArray[np.uint64]:
@@ -114,5 +112,3 @@ def click_rates(counters: CounterSpec, values: F64) -> tuple[F64, F64]:
     # clicks come after their views, so they may weigh more than the views that are left
     clicks = np.minimum(values[:, :keys, :, 1], views)
     return (clicks + a * prior) / (views + a), prior
-
-

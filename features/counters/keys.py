@@ -88,9 +88,7 @@ class CounterKeys:
             out[:, column] = self._join(tokens, key, batch.num_rows)
         return out
 
-    def _join(
-        self, tokens: list[NDArray[np.uint64]], key: _Key, rows: int
-    ) -> NDArray[np.uint64]:
+    def _join(self, tokens: list[NDArray[np.uint64]], key: _Key, rows: int) -> NDArray[np.uint64]:
         if not tokens:
             return np.repeat(self._overall, rows)
         joined = tokens[0] if len(tokens) == 1 else _crossed(tokens[0], tokens[1])
