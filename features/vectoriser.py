@@ -139,8 +139,7 @@ class Vectoriser:
         values = self.counters.served_in_event(event)
         if values is None:
             return self.counters.missing
-        tokens: NDArray[np.uint64] = self.counters.tokens(values)[0]
-        return tokens
+        return self.counters.tokens(values).reshape(-1)
 
     def _one(self, tokens: NDArray[np.uint64]) -> Hashed:
         return Hashed(tokens, self._no_starts, 1, len(self.fields))

@@ -74,7 +74,9 @@ class Counters:
         self.columns = tuple(dict.fromkeys(c for keys in self._keys for c in keys.columns))
         self.names = [name for fields in self._fields for name in fields.names]
         self.value_names = [name for one in spec.counters for name in value_names(one)]
-        self.missing = self.tokens(np.full((1, len(self.value_names)), np.nan))[0]
+        self.missing: NDArray[np.uint64] = self.tokens(np.full((1, len(self.value_names)), np.nan))[
+            0
+        ]
 
     # --- keys and time ---------------------------------------------------------------------
 
