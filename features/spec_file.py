@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 
+from features.counters.names import half_life_ms, key_parts
 from features.errors import SpecError
-from features.spec import FieldSpec, Spec
+from features.spec import CounterSpec, FieldSpec, Spec
 from features.spec_check import first_problem
 from features.spec_check_fields import TIME_TRANSFORMS
 from features.spec_lines import KeyPath, key_lines, nearest_line, show_path
@@ -128,9 +129,20 @@ def spec_identity(spec: Spec) -> str:
         "learner": spec.learner,
     }
     if spec.counters:  # a spec without them keeps the identity it had before there were any
-        deciding["counters"] = spec.counters
+        deciding["counters"] = [_counters_spelled_out(counters) for counters in spec.counters]
         deciding["click_delay"] = spec.source.click_delay
     return hashlib.sha256(msgspec.json.encode(deciding, order="sorted")).hexdigest()
+
+
+def _counters_spelled_out(counters: CounterSpec) -> list[Any]:
+    """What a table of counters says, the same for 24 and 24.0 hours."""
+    rate = counters.prior_rate
+    return [
+        [key_parts(key) for key in counters.keys],
+        [half_life_ms(hours) for hours in counters.half_lives_h],
+        float(counters.prior_views),
+        None if rate is None else float(rate),
+    ]
 
 
 def _fields_spelled_out(spec: Spec) -> Iterator[FieldSpec]:

@@ -137,7 +137,9 @@ class Vectoriser:
         """Tokens of an event's counters."""
         assert self.counters is not None
         values = self.counters.served_in_event(event)
-        return self.counters.missing if values is None else self.counters.tokens(values)[0]
+        if values is None:
+            return self.counters.missing
+        return self.counters.tokens(values).reshape(-1)
 
     def _one(self, tokens: NDArray[np.uint64]) -> Hashed:
         return Hashed(tokens, self._no_starts, 1, len(self.fields))

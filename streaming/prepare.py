@@ -276,7 +276,7 @@ def _corrections(rows: pa.RecordBatch, kept: NDArray[np.int64]) -> NDArray[np.in
 def _delays(values: pa.Array) -> NDArray[np.int64]:
     """Whole milliseconds; 0 where none is given, or nothing that can be one."""
     if pa.types.is_integer(values.type):
-        filled = pc.fill_null(values.cast(pa.int64()), 0)
-        return np.clip(filled.to_numpy(zero_copy_only=False), 0, _MAX_DELAY_MS)
+        whole = pc.fill_null(values.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+        return np.asarray(np.clip(whole, 0, _MAX_DELAY_MS), np.int64)
     numbers = np.nan_to_num(_truth(values), nan=0.0, posinf=0.0, neginf=0.0)
     return np.clip(numbers, 0, _MAX_DELAY_MS).astype(np.int64)

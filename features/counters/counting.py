@@ -74,7 +74,9 @@ class Counters:
         self.columns = tuple(dict.fromkeys(c for keys in self._keys for c in keys.columns))
         self.names = [name for fields in self._fields for name in fields.names]
         self.value_names = [name for one in spec.counters for name in value_names(one)]
-        self.missing = self.tokens(np.full((1, len(self.value_names)), np.nan))[0]
+        self.missing: NDArray[np.uint64] = self.tokens(np.full((1, len(self.value_names)), np.nan))[
+            0
+        ]
 
     # --- keys and time ---------------------------------------------------------------------
 
@@ -149,7 +151,7 @@ class Counters:
 
 
 def _side_by_side(parts: list[F64]) -> F64:
-    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+    return np.concatenate([p.reshape(len(p), int(np.prod(p.shape[1:]))) for p in parts], axis=1)
 
 
 def _number(value: Any) -> float:

@@ -17,7 +17,9 @@ __all__ = ["NO_TIME", "add_updates", "advance", "read_rows", "refill"]
 NO_TIME = np.iinfo(np.int64).min
 """A missing time: the event is neither read nor counted."""
 
-U64, I64, F64 = NDArray[np.uint64], NDArray[np.int64], NDArray[np.float64]
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
 _FADE = np.array([2.0**i for i in range(1 - PANES, 1)])
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _USED, _QUEUED, _CLOCK = 0, 1, 2

@@ -100,7 +100,7 @@ class CounterKeys:
 
 def _key(name: str, parts: tuple[str, ...], named: Mapping[str, str]) -> _Key:
     """Plan a key: each of its values is hashed as a category of a field of its own."""
-    plans = []
+    plans: list[FieldPlan] = []
     for i, part in enumerate(parts):
         field = FieldSpec(names=(f"counter {name} {i}",), column=named.get(part, part))
         plans += plan_fields(Spec(name="", source=SourceSpec(label=""), fields=(field,)))

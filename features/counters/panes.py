@@ -31,8 +31,8 @@ def weight(at_ms: int, half_life_ms: int) -> int:
     >>> weight(0, 3_600_000), weight(1_800_000, 3_600_000)
     (4096, 5793)
     """
-    scaled: float = UNIT * 2.0 ** ((at_ms % half_life_ms) / half_life_ms)
-    return round(scaled)
+    exact: float = UNIT * 2.0 ** ((at_ms % half_life_ms) / half_life_ms)
+    return round(exact)
 
 
 def decayed(sums: Mapping[int, int], at_ms: int, half_life_ms: int) -> float:

@@ -15,6 +15,9 @@ from features.counters.weighing import weights_at
 __all__ = ["NO_TIME", "CounterTable"]
 
 Arrays = dict[str, NDArray[Any]]
+_Any = NDArray[Any]
+_Four = tuple[_Any, _Any, _Any, _Any]
+_Five = tuple[_Any, _Any, _Any, _Any, _Any]
 _FIRST_SLOTS, _FIRST_QUEUE = 1024, 64
 
 
@@ -169,10 +172,10 @@ class CounterTable:
     def _weights(self, times: NDArray[np.int64], known: NDArray[np.bool_]) -> NDArray[np.int64]:
         return weights_at(np.where(known, times, 0), self.half_lives)
 
-    def _table(self) -> tuple[NDArray[Any], ...]:
+    def _table(self) -> _Five:
         return self._slots, self._last, self._newest, self._sums, self.half_lives
 
-    def _queue(self) -> tuple[NDArray[Any], ...]:
+    def _queue(self) -> _Four:
         return self._heap, self._heap_times, self._heap_weights, self._heap_keys
 
     def _make_room(self) -> None:

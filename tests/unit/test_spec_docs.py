@@ -18,6 +18,7 @@ SECTIONS = {
     records.SourceSpec: "## `[source]`",
     records.FieldSpec: "## `[[fields]]`",
     records.CrossSpec: "## `[crosses]`",
+    records.CounterSpec: "## `[[counters]]`",
     records.HashSpec: "## `[hash]`",
     records.LearnerSpec: "## `[learner]`",
     records.Rates: "### Rates",
