@@ -18,7 +18,13 @@ from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from learning.click_learner import ClickLearner, probabilities
 from learning.live import create_live, open_live
 from learning.snapshot import load_snapshot
-from streaming.log import NewRecord, TopicPartition, open_log
+from streaming.log import (
+    LogUnavailableError,
+    NewRecord,
+    OffsetError,
+    TopicPartition,
+    open_log,
+)
 from streaming.settings import DEAD_LETTERS, EXAMPLES, StreamSettings
 from streaming.train_process import Trainer
 
@@ -428,3 +434,44 @@ def test_an_absent_time_is_the_impressions_own(tmp_path):
         )
         assert_same(learn(a, tmp_path / "a"), learn(b, tmp_path / "b"))
     assert np.isfinite(load_snapshot(tmp_path / "b").learner.weights.fields).all()
+
+
+class Flaky:
+    """A log whose reads fail in a given way, some times or always."""
+
+    def __init__(self, log, errors):
+        self.log, self.errors = log, errors
+
+    def __getattr__(self, name):
+        return getattr(self.log, name)
+
+    def read(self, *args):
+        if self.errors:
+            raise self.errors.pop()
+        return self.log.read(*args)
+
+
+def test_a_log_that_does_not_answer_is_asked_again_ever_more_slowly(tmp_path):
+    said, waits = [], []
+    with open_log(str(tmp_path / "log.db")) as log:
+        fill(log, [example(row, i) for i, row in enumerate(rows(100))])
+        flaky = Flaky(log, [LogUnavailableError("no answer")] * 3)
+        with Trainer(
+            flaky, SPEC, StreamSettings(), tmp_path / "model",
+            now=time.time, report=said.append, pause=waits.append,
+        ) as one:  # fmt: skip
+            one.run(stopping=lambda: False, until_idle=True)
+            assert one.events == 100
+    assert waits == [0.1, 0.2, 0.4]
+    assert sum("does not answer" in line for line in said) == 3
+
+
+def test_examples_that_retention_removed_are_a_clear_error(tmp_path):
+    with open_log(str(tmp_path / "log.db")) as log:
+        fill(log, [example(row, i) for i, row in enumerate(rows(100))])
+        flaky = Flaky(log, [OffsetError("offset 0 is not within 5 to 10")])
+        with (
+            trainer(flaky, tmp_path / "model") as one,
+            pytest.raises(ClicktideError, match="no longer in the log"),
+        ):
+            one.step()
