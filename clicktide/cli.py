@@ -7,8 +7,8 @@ import sys
 import typer
 from rich.console import Console
 
-from clicktide.events import events
 from clicktide.count import count
+from clicktide.events import events
 from clicktide.explain import explain
 from clicktide.join import join
 from clicktide.memory import keep_freed_memory

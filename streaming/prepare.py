@@ -273,6 +273,8 @@ def _corrections(rows: pa.RecordBatch, kept: NDArray[np.int64]) -> NDArray[np.in
         return None
     marks = rows.column(CORRECTION).to_numpy(zero_copy_only=False)[kept]
     return marks.astype(np.int8) if marks.any() else None
+
+
 def _delays(values: pa.Array) -> NDArray[np.int64]:
     """Whole milliseconds; 0 where none is given, or nothing that can be one."""
     if pa.types.is_integer(values.type):

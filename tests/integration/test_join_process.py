@@ -47,9 +47,7 @@ START = 1_736_121_600_000
 def url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'log.db'}"
-    url = f"kafka://{request.getfixturevalue('kafka')}"
-    remove_topics(url)
-    return url
+    return request.getfixturevalue("kafka_url")
 
 
 @pytest.fixture
@@ -57,21 +55,6 @@ def log(url):
     with open_log(url) as log:
         log.create_topics(SETTINGS.topics())
         yield log
-
-
-def remove_topics(url):
-    """The topics have fixed names: leave nothing of another test, nor its group's positions."""
-    from streaming.log.kafka_client import KafkaAdminClient
-
-    with open_log(url) as log:
-        found = [topic for topic in TOPICS if topic in log.topics()]
-        admin = KafkaAdminClient(bootstrap_servers=url.removeprefix("kafka://"))
-        try:
-            if found:
-                admin.delete_topics(found)
-        finally:
-            admin.close()
-        until(lambda: not set(TOPICS) & set(log.topics()))
 
 
 def until(holds, within_s=60, said=()):

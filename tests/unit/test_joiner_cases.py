@@ -185,7 +185,7 @@ CASES: list[tuple[str, list[Event], list[str]]] = [
     # A late dismissal corrects a negative to a strong one.
     (
         "late dismissal",
-        [("imp", "a", 1), *closing(12), ("dismiss", "a", 15)],
+        [("imp", "a", 1), *closing(12), ("dismiss", "a", 15), *closing(16)],
         ["a=0", "a=0+dismissed+correction"],
     ),
     # An impression that comes out of order within its window is joined like any other.

@@ -1,0 +1,274 @@
+"""Kill joiner, counters and trainer at random moments, then compare with a run left alone.
+
+``python tests/chaos/chaos.py --kills 60`` on the embedded log; ``--kafka start`` or ``host:port``
+on Kafka. One simulated stream goes through both runs; afterwards the examples, the counters and
+(one partition) the model must be identical.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+COUNTERS = """
+[[counters]]
+keys = ["ad", ["campaign", "site"]]
+half_lives_h = [1, 24]
+"""
+SETTINGS = [
+    "batch=300",
+    "snapshot_every_s=1",
+    "join.join_window_s=120",
+    "join.late_window_s=600",
+    "join.out_of_order_s=5",
+]
+
+
+@dataclass
+class Stream:
+    """One run's places."""
+
+    folder: Path
+    log: str
+    redis: str | None
+    events: int
+    kills: Counter = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        shipped = Path(__file__).parents[2] / "specs" / "sim.toml"
+        self.spec = self.folder / "counted.toml"
+        self.spec.write_text(shipped.read_text() + COUNTERS)
+
+    def command(self, name: str, *more: str) -> list[str]:
+        command = [sys.executable, "-m", "clicktide", name, *more]
+        for change in SETTINGS:
+            command += ["--set-stream", change]
+        return command
+
+    def worker(self, name: str, *more: str) -> list[str]:
+        where = {
+            "join": ["--log", self.log],
+            "train": [
+                "--log", self.log, "--spec", str(self.spec), "--dir", str(self.folder / "model"),
+                "--live", str(self.folder / "live.weights"),
+            ],
+            "count": ["--log", self.log, "--spec", str(self.spec), "--redis", str(self.redis)],
+        }  # fmt: skip
+        return self.command(name, *where[name], *more)
+
+    def publish(self, speed: str) -> subprocess.Popen:
+        source = f"sim:stationary?events={self.events}&users=500&sites=50"
+        command = self.command("replay", source, "--to", self.log, "--speed", speed)
+        command += ["--spec", str(self.spec)]
+        return self.start(command, "publish")
+
+    def start(self, command: list[str], name: str) -> subprocess.Popen:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment()
+            )
+
+    @property
+    def workers(self) -> list[str]:
+        return ["join", "train", *(["count"] if self.redis else [])]
+
+    def finish(self) -> None:
+        """Let everything that is in the log come through, in the order of the flow."""
+        for name in ("join", *(n for n in self.workers if n != "join")):
+            process = self.start(self.worker(name, "--until-idle", "1"), name)
+            if process.wait(timeout=240):
+                tail = (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]
+                raise SystemExit(f"{name} ended with {process.returncode}:\n{tail}")
+
+    def outcome(self) -> dict[str, str]:
+        """Digests of what must be the same."""
+        from learning.snapshot import load_snapshot
+        from streaming.log import open_log
+
+        log = open_log(self.log)
+        out = {topic: digest(records(log, topic)) for topic in ("examples", "dead_letters")}
+        log.close()
+        snapshot = load_snapshot(self.folder / "model")
+        weights = snapshot.learner.weights
+        arrays = (weights.fields, weights.crosses, weights.mixture, weights.calibration)
+        out["model"] = digest([a.tobytes() for a in arrays])
+        out["learned"] = str(snapshot.progress.overall.events)
+        if self.redis:
+            out["counters"] = digest(sorted(redis_values(self.redis)))
+        return out
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"NO_COLOR": "1", "COLUMNS": "200"}
+
+
+def digest(parts: list[bytes]) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(len(part).to_bytes(8, "little") + part)
+    return f"{len(parts)} {whole.hexdigest()[:16]}"
+
+
+def records(log, topic: str) -> list[bytes]:
+    """Every event of a topic, sorted, however many travel in a record."""
+    from streaming.log import TopicPartition
+
+    out: list[bytes] = []
+    starts, ends = log.start_offsets(topic), log.end_offsets(topic)
+    for partition, (at, end) in enumerate(zip(starts, ends, strict=True)):
+        while at < end:
+            batch = log.read(TopicPartition(topic, partition), at, 10_000)
+            if not batch:
+                break
+            for record in batch:
+                out += record.value.split(b"\n")
+            at = batch[-1].offset + 1
+    return sorted(out)
+
+
+def redis_values(url: str) -> list[bytes]:
+    """Every counter (not the guards and resume points, which hold positions)."""
+    import redis
+
+    client = redis.Redis.from_url(url)
+    out = []
+    for key in client.scan_iter(count=1000):
+        prefix, _, rest = key.rpartition(b"}:")
+        if prefix and len(rest) == 8:
+            out.append(key + b"=" + (client.get(key) or b""))
+    return out
+
+
+def break_it(stream: Stream, kills: int, rng: random.Random, deadline_s: float) -> None:
+    """Run the workers, killing one at a random moment again and again, while events come in."""
+    running = {name: stream.start(stream.worker(name), name) for name in stream.workers}
+    until = time.monotonic() + deadline_s
+    try:
+        for n in range(kills):
+            time.sleep(rng.uniform(0.1, 2.0))
+            name = stream.workers[n % len(running)]
+            if running[name].poll() is not None:
+                tail = (stream.folder / f"{name}.log").read_text(errors="replace")[-2000:]
+                raise SystemExit(f"{name} ended by itself, {running[name].returncode}:\n{tail}")
+            running[name].kill()
+            running[name].wait()
+            stream.kills[name] += 1
+            running[name] = stream.start(stream.worker(name), name)
+            if time.monotonic() > until:
+                break
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
+
+
+def compare(
+    make, *, events: int, kills: int, seed: int, seconds_a_kill: float = 1.1
+) -> dict[str, object]:
+    """Give the tally of a broken and an unbroken run of one stream.
+
+    Parameters
+    ----------
+    make
+        Makes a :class:`Stream` by its name, with a log and a store of its own.
+    """
+    calm: Stream = make("calm", events)
+    if calm.publish("max").wait(timeout=300):
+        raise SystemExit((calm.folder / "publish.log").read_text(errors="replace")[-2000:])
+    calm.finish()
+    wanted = calm.outcome()
+    broken: Stream = make("broken", events)
+    speed = str(round(event_span_s(calm) / (kills * seconds_a_kill), 3))
+    publisher = broken.publish(speed)
+    time.sleep(2.0)  # its topics are there
+    break_it(broken, kills, random.Random(seed), kills * 10.0 + 60)
+    if publisher.wait(timeout=600):
+        raise SystemExit((broken.folder / "publish.log").read_text(errors="replace")[-2000:])
+    broken.finish()
+    found = broken.outcome()
+    return {
+        "kills": dict(broken.kills),
+        "same": {name: wanted[name] == found[name] for name in wanted},
+        "unbroken": wanted,
+        "broken": found,
+    }
+
+
+def event_span_s(stream: Stream) -> float:
+    """Event time from the first impression to the last."""
+    from streaming.log import TopicPartition, open_log
+
+    with open_log(stream.log) as log:
+        at = TopicPartition("impressions", 0)
+        first = json.loads(log.read(at, log.start_offsets("impressions")[0], 1)[0].value)
+        last = first
+        end = log.end_offsets("impressions")[0]
+        for record in log.read(at, max(log.start_offsets("impressions")[0], end - 10), 10):
+            event = json.loads(record.value)
+            if event["type"] == "impression":
+                last = event
+    return max(1.0, (last["timestamp"] - first["timestamp"]) / 1000)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--events", type=int, default=40_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kafka", help="host:port of a broker, or `start`; embedded log if absent")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="clicktide-chaos-") as top:
+        tally = run(Path(top), options.kafka, options.events, options.kills, options.seed)
+    print(json.dumps(tally, indent=1))
+    sys.exit(0 if all(tally["same"].values()) else 1)
+
+
+def run(top: Path, kafka: str | None, events: int, kills: int, seed: int) -> dict[str, object]:
+    """One comparison, on the embedded log or on Kafka, each run with a Valkey of its own."""
+    from clicktide.valkey import start_valkey
+
+    servers, cluster = [], None
+    if kafka == "start":
+        cluster = load_broker().start_broker()
+        kafka = cluster.bootstrap
+
+    def make(name: str, events: int) -> Stream:
+        folder = top / name
+        folder.mkdir()
+        servers.append(start_valkey(folder / "valkey"))
+        prefix = f"{name}-{os.getpid()}-{seed}."
+        log = f"kafka://{kafka}?prefix={prefix}" if kafka else str(folder / "log.db")
+        return Stream(folder, log, servers[-1].url, events)
+
+    try:
+        return compare(make, events=events, kills=kills, seed=seed)
+    finally:
+        for server in servers:
+            server.stop()
+        if cluster is not None:
+            cluster.stop()
+
+
+def load_broker():
+    import importlib.util
+
+    path = Path(__file__).parents[1] / "kafka" / "broker.py"
+    spec = importlib.util.spec_from_file_location("clicktide_chaos_broker", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    main()
