@@ -58,7 +58,7 @@ class ClickDelay(msgspec.Struct, frozen=True):
     Examples
     --------
     >>> ClickDelay(20.0, 600.0).ms("imp-1")
-    6834
+    20948
     """
 
     mean_s: float = 20.0
