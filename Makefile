@@ -10,7 +10,7 @@ KAFKA_TESTS := tests/integration/test_log_contract.py tests/integration/test_kaf
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-kafka kafka redis-server lint type bench clean
+.PHONY: help run test test-kafka chaos kafka redis-server lint type bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -37,6 +37,10 @@ kafka: $(READY) ## Fetch the Kafka broker that tests run against (Java 17+ and M
 
 redis-server: ## Have Debian's Redis for the tests, where apt can
 	@tests/servers.sh redis
+
+chaos: $(READY) kafka ## Kill processes 60 times on each log; then all must be as in a calm run
+	@$(BIN)/python tests/chaos/chaos.py --kills 60
+	@$(BIN)/python tests/chaos/chaos.py --kills 60 --kafka start
 
 lint: $(READY) ## Style (ruff) and the import contract of the rooms
 	@$(VENV)/bin/ruff check .
