@@ -35,6 +35,8 @@ from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from learning.progress import FIRST_WINDOW, Progress
 from learning.snapshot import load_snapshot, save_snapshot
+from streaming.example_source import EXAMPLES_PREFIX
+from streaming.examples import examples_source
 from streaming.prepare import Preparer
 from streaming.replay import Replay, first_rows
 
@@ -72,7 +74,9 @@ class Run:
         vectoriser = Vectoriser(self.spec)
         if replay.learner.vectoriser is not None:
             vectoriser.follow(replay.learner.vectoriser)
-        return Preparer(vectoriser, self.spec.source)
+        from_examples = self.log.startswith(EXAMPLES_PREFIX)
+        source = examples_source(self.spec) if from_examples else self.spec.source
+        return Preparer(vectoriser, source)
 
     def go(self, replay: Replay, line: ProgressLine) -> None:
         """Learn to the end, the wanted number of events, Ctrl-C, or damage."""

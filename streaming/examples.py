@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.events import EventError, Example, decode_event
-from features.spec import SourceSpec
+from features.spec import SourceSpec, Spec
 from streaming.example_scan import copy_spans, scan_examples
 from streaming.log import Record
 from streaming.prepare import CORRECTION
@@ -29,7 +29,7 @@ from streaming.sources.json_scan import Keys
 from streaming.sources.json_values import column_of, kinds_of
 from streaming.sources.parsed import Parsed
 
-__all__ = ["LINE_BITS", "ExampleReader", "Place", "in_record"]
+__all__ = ["CLICK_DELAY", "LINE_BITS", "ExampleReader", "Place", "examples_source", "in_record"]
 
 I64 = NDArray[np.int64]
 Place = Callable[[int], tuple[str, int]]
@@ -37,6 +37,8 @@ _SAMPLE = 64
 _MAX_LINE = 1 << 20
 LINE_BITS = 20
 """An example of the log has the row number ``offset << LINE_BITS | line`` in its partition."""
+CLICK_DELAY = "\0click_delay"
+"""Column of milliseconds from the impression to its click, for counters."""
 _PER_MS = {"ms": pa.int64(), "s": pa.float64(), "us": pa.int64()}
 
 
@@ -69,6 +71,13 @@ class _Outcome(msgspec.Struct):
 
 
 _outcome = msgspec.json.Decoder(_Outcome)
+
+
+def examples_source(spec: Spec) -> SourceSpec:
+    """The source of a spec as examples have it: counters learn of a click at its own time."""
+    if not spec.counters:
+        return spec.source
+    return msgspec.structs.replace(spec.source, click_delay=CLICK_DELAY)
 
 
 class ExampleReader:
@@ -104,7 +113,8 @@ class ExampleReader:
         self, source: SourceSpec, columns: Sequence[str], *, by_time: bool = False
     ) -> None:
         self.source, self.by_time = source, by_time
-        self.columns = [name for name in columns if name != source.label]
+        self.columns = [name for name in columns if name not in (source.label, CLICK_DELAY)]
+        self._delays = CLICK_DELAY in columns
         self.latest_ms = 0
         self._parse: JsonLines | None = None
 
@@ -159,6 +169,8 @@ class ExampleReader:
         if self.source.label:
             columns[self.source.label] = pa.array(lines.label[rows])
         columns[CORRECTION] = pa.array(lines.kind[rows])
+        if self._delays:
+            columns[CLICK_DELAY] = pa.array(lines.click_delays(rows))
         rejects = []
         for reject in part.rejects:
             file, line, raw = lines.origin(reject.line)
@@ -253,6 +265,16 @@ class _Lines:
         """File, row number and bytes of a line."""
         raw = self.data[self.starts[line] : self.ends[line]].tobytes()
         return *self.place(line), raw
+
+    def click_delays(self, rows: I64) -> I64:
+        """From impression to click, in ms; 0 where there was none."""
+        out = np.zeros(len(rows), np.int64)
+        for i in np.flatnonzero(self.label[rows] == 1).tolist():
+            line = rows[i]
+            known = _outcome.decode(self.data[self.starts[line] : self.ends[line]].tobytes())
+            if known.click_timestamp is not None:
+                out[i] = max(known.click_timestamp - int(self.timestamp[line]), 0)
+        return out
 
     def block(self) -> Block:
         """The fields of all good lines, in order, as JSON Lines."""

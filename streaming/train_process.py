@@ -18,7 +18,7 @@ from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from learning.live import create_live
 from learning.snapshot import Snapshot, load_snapshot, save_snapshot
-from streaming.examples import ExampleReader, Place, in_record
+from streaming.examples import ExampleReader, Place, examples_source, in_record
 from streaming.log import EventLog, LogUnavailableError, OffsetError, Record, TopicPartition
 from streaming.prepare import Preparer, Ready
 from streaming.replay import Replay
@@ -111,8 +111,8 @@ class Trainer:
         self._read_to, self._saved_offsets = list(self.offsets), list(self.offsets)
         vectoriser = Vectoriser(self.spec)
         assert self.replay.learner.vectoriser is not None
-        vectoriser.quantiles.restore(self.replay.learner.vectoriser.quantiles.state())
-        source = self.spec.source
+        vectoriser.follow(self.replay.learner.vectoriser)
+        source = examples_source(self.spec)
         self._prepare = Preparer(vectoriser, source)
         self._reader = ExampleReader(source, self._prepare.columns, by_time=len(self.offsets) > 1)
         self._live = (

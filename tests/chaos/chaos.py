@@ -85,7 +85,8 @@ class Stream:
     def finish(self) -> None:
         """Let everything that is in the log come through, in the order of the flow."""
         for name in ("join", *(n for n in self.workers if n != "join")):
-            process = self.start(self.worker(name, "--until-idle", "1"), name)
+            wait = [] if name == "train" else ["1"]
+            process = self.start(self.worker(name, "--until-idle", *wait), name)
             if process.wait(timeout=240):
                 tail = (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]
                 raise SystemExit(f"{name} ended with {process.returncode}:\n{tail}")
