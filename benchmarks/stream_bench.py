@@ -1,0 +1,131 @@
+"""How fast a stream flows, against a bare kafka-python consumer of the same topics.
+
+``python -m benchmarks.stream_bench [--kafka HOST:PORT|start] [--impressions N] [--rounds N]``.
+Ratios within one run, medians of the rounds; every figure is events a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from statistics import median
+
+from kafka import KafkaConsumer, TopicPartition
+from rich.console import Console
+
+from clicktide.warm import warm_up
+from features.spec_file import load_spec
+from streaming.join_process import JoinProcess
+from streaming.log import open_log
+from streaming.settings import StreamSettings, load_stream_settings
+from streaming.train_process import Trainer
+
+
+def publish(url: str, impressions: int) -> None:
+    """A simulated stream into a log."""
+    source = f"sim:stationary?events={impressions}"
+    command = [sys.executable, "-m", "clicktide", "replay", source, "--to", url, "--speed", "max"]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def bare(bootstrap: str, topics: list[str]) -> float:
+    """Seconds that a consumer takes that only polls."""
+    places = [TopicPartition(topic, 0) for topic in topics]
+    consumer = KafkaConsumer(
+        bootstrap_servers=bootstrap,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+    consumer.assign(places)
+    ends = consumer.end_offsets(places)
+    consumer.seek_to_beginning(*places)
+    start = time.perf_counter()
+    while any(consumer.position(at) < ends[at] for at in places):
+        consumer.poll(200, max_records=2000)
+    seconds = time.perf_counter() - start
+    consumer.close()
+    return seconds
+
+
+def join(url: str, settings: StreamSettings) -> tuple[float, int]:
+    """Seconds that the joiner takes over all of a log, the groups' start included; events."""
+    with open_log(url) as log:
+        log.create_topics(settings.topics())
+        process = JoinProcess(log, settings, "join-0", lambda line: None)
+        start = time.perf_counter()
+        process.run(until_idle_s=0)
+        seconds = time.perf_counter() - start
+        process.close()
+        return seconds, process.read
+
+
+def train(url: str, spec_name: str, overrides: list[str], folder: Path) -> tuple[float, int]:
+    """Seconds from the log to the learned model (one save at the end included); examples."""
+    spec = load_spec(spec_name, overrides)
+    warm_up(spec, Console(stderr=True, quiet=True))
+    settings = load_stream_settings(None, ["snapshot_every_s=3600"])
+    quiet = {"now": time.time, "report": lambda line: None, "pause": time.sleep}
+    with open_log(url) as log, Trainer(log, spec, settings, folder, **quiet) as trainer:
+        start = time.perf_counter()
+        trainer.run(stopping=lambda: False, until_idle=True)
+        return time.perf_counter() - start, trainer.events
+
+
+SINGLE = ["learner.kind=single"]
+SPECS = {"mixture, 66 crosses": [], "single, 66 crosses": SINGLE}
+
+
+def measure(url_of, bootstrap: str | None, impressions: int, top: Path) -> dict[str, float]:
+    """Events a second of every line, once."""
+    out: dict[str, float] = {}
+    for most in (1, 100):
+        url = url_of(f"b{uuid.uuid4().hex[:8]}")
+        publish(url, impressions)
+        prefix = url.partition("prefix=")[2]
+        settings = load_stream_settings(None, [f"examples_per_record={most}"])
+        seconds, events = join(url, settings)
+        out[f"joiner, {most} a record"] = events / seconds
+        if bootstrap:
+            topics = [prefix + "impressions", prefix + "clicks"]
+            out.setdefault("bare consumer, events", events / bare(bootstrap, topics))
+            seconds = bare(bootstrap, [prefix + "examples"])
+            out[f"bare consumer, examples, {most} a record"] = impressions / seconds
+        for name, overrides in SPECS.items():
+            folder = top / uuid.uuid4().hex
+            seconds, learned = train(url, "sim", overrides, folder)
+            out[f"trainer, {most} a record, {name}"] = learned / seconds
+    return out
+
+
+def main() -> None:
+    """Print the medians."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--kafka", help="HOST:PORT; the embedded log if absent")
+    parser.add_argument("--impressions", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        top = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+
+        def url_of(name: str) -> str:
+            if options.kafka:
+                return f"kafka://{options.kafka}?prefix={name}."
+            return str(top / f"{name}.db")
+
+        rounds = [
+            measure(url_of, options.kafka, options.impressions, top) for _ in range(options.rounds)
+        ]
+    figures = {name: round(median(each[name] for each in rounds)) for name in rounds[0]}
+    print(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()
