@@ -36,9 +36,8 @@ class StallGuard:
         self.last_click = 0
         self.stalled = False
 
-    def expect(self, ts: int, probability: float | None) -> None:
-        """Count an impression."""
-        p = self.assumed if probability is None else probability
+    def expect(self, ts: int, p: float) -> None:
+        """Count an impression and its click probability."""
         if p and ts > self.last_click:
             pane = ts // _PANE_MS
             self._panes[pane] = self._panes.get(pane, 0.0) + p

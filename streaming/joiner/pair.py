@@ -40,6 +40,8 @@ from streaming.joiner.windows import Windows
 
 __all__ = ["Pair"]
 
+_ENOUGH = 1_000  # examples whose click rate says what to expect
+
 
 class Pair:
     """Joins the two topics of one partition; see :mod:`streaming.joiner`."""
@@ -161,9 +163,17 @@ class Pair:
             kept = KeptImpression(id, ts, item.offset, arrival, item.raw)
             self.impressions[id] = kept
             heappush(self.pending, (ts, item.offset, kept))
-            self.guard.expect(ts, event.probability)
+            p = event.probability
+            self.guard.expect(ts, self._usual_probability() if p is None else p)
             if id in self.waiting:
                 self._match_waiting(kept)
+
+    def _usual_probability(self) -> float:
+        """What the stall guard takes for an impression that was served without a probability."""
+        examples = self.counts["examples"]
+        if self.guard.assumed or examples < _ENOUGH:
+            return self.guard.assumed
+        return self.counts["examples_clicked"] / examples
 
     def _match_waiting(self, kept: KeptImpression) -> None:
         unmatched = [click for click in self.waiting.pop(kept.id) if not self._match(kept, click)]

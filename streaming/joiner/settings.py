@@ -40,7 +40,8 @@ class JoinerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         By then at least half of an impression's clicks have come; the stall guard counts half
         the probability of impressions this old. Longer: it sees a stall later.
     assumed_probability
-        What the stall guard takes for an impression served without a probability.
+        What the stall guard takes for an impression served without a probability. 0: the click
+        rate of its partition so far, once there are 1,000 examples.
     """
 
     join_window_s: float = 600.0

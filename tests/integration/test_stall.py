@@ -1,0 +1,65 @@
+"""Clicks stop for ten minutes of event time: no label leaves, and afterwards none is missing."""
+
+import json
+
+from streaming.join_process import JoinProcess
+from streaming.log import NewRecord, TopicPartition, open_log
+from streaming.settings import load_stream_settings
+
+START = 1_736_121_600_000
+SETTINGS = load_stream_settings(
+    None, ["join.join_window_s=60", "join.click_delay_s=10", "examples_per_record=1"]
+)
+
+
+def impression(n):
+    at = START + n * 100
+    event = {"v": 1, "type": "impression", "impression_id": f"i{n}", "timestamp": at}
+    return NewRecord(b"k", json.dumps(event).encode())
+
+
+def click(n):
+    at = START + n * 100 + 2_000
+    event = {"v": 1, "type": "click", "impression_id": f"i{n}", "timestamp": at}
+    return NewRecord(b"k", json.dumps(event).encode())
+
+
+def heartbeat(seconds):
+    event = {"v": 1, "type": "heartbeat", "timestamp": START + seconds * 1000}
+    return NewRecord(b"k", json.dumps(event).encode())
+
+
+def append(log, topic, records):
+    with log.producer("publisher").transaction() as tx:
+        tx.append(topic, records)
+
+
+def examples(log):
+    records = log.read(TopicPartition("examples", 0), 0, 100_000)
+    return [json.loads(record.value) for record in records]
+
+
+def test_no_label_leaves_while_clicks_have_stopped(tmp_path):
+    said = []
+    with open_log(str(tmp_path / "log.db")) as log:
+        log.create_topics(SETTINGS.topics())
+        append(log, "impressions", map(impression, range(20_000)))  # 2,000 seconds
+        append(log, "clicks", [click(n) for n in range(0, 20_000, 20)])
+        process = JoinProcess(log, SETTINGS, "join-0", said.append)
+        process.run(until_idle_s=0.5)
+        before = len(examples(log))
+        assert before > 15_000 and not said
+        append(log, "impressions", map(impression, range(20_000, 26_000)))  # ten minutes
+        process.run(until_idle_s=0.5)
+        assert any("STALLED" in line for line in said)
+        stopped = examples(log)
+        # what left was labelled before the silence could be told from chance
+        assert len(stopped) - before < 1_000
+        append(log, "clicks", [click(n) for n in range(20_000, 26_000, 20)])
+        for topic in ("impressions", "clicks"):
+            append(log, topic, [heartbeat(10_000)] * 2)
+        process.run(until_idle_s=0.5)
+        assert any("RESUMED" in line for line in said)
+        found = {e["impression"]["impression_id"]: e["label"] for e in examples(log)}
+        assert found == {f"i{n}": int(n % 20 == 0) for n in range(26_000)}
+        process.close()
