@@ -12,6 +12,7 @@ Put it on a memory file system (``/dev/shm``) to spare the disk the writing.
 
 from __future__ import annotations
 
+import glob
 import json
 import mmap
 import os
@@ -212,6 +213,8 @@ def create_live(path: str | os.PathLike[str], learner: ClickLearner, now_ms: int
     draft = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        for left in target.parent.glob(f"{glob.escape(target.name)}.*.part"):
+            left.unlink(missing_ok=True)  # by a writer that was killed; there is one at a time
         writer = _write(target, draft, learner, now_ms)
         former = _map(target, mmap.ACCESS_WRITE) if target.exists() else None
         draft.replace(target)

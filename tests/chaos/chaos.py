@@ -66,10 +66,10 @@ class Stream:
         }  # fmt: skip
         return self.command(name, *where[name], *more)
 
-    def publish(self, speed: str) -> subprocess.Popen:
+    def publish(self, speed: str, *more: str) -> subprocess.Popen:
         source = f"sim:stationary?events={self.events}&users=500&sites=50"
         command = self.command("replay", source, "--to", self.log, "--speed", speed)
-        command += ["--spec", str(self.spec)]
+        command += ["--spec", str(self.spec), *more]
         return self.start(command, "publish")
 
     def start(self, command: list[str], name: str) -> subprocess.Popen:
@@ -193,7 +193,9 @@ def compare(
     publisher = broken.publish(speed)
     time.sleep(2.0)  # its topics are there
     break_it(broken, kills, random.Random(seed), kills * 10.0 + 60)
-    if publisher.wait(timeout=600):
+    publisher.kill()  # it too; what is left comes at once
+    publisher.wait()
+    if broken.publish("max", "--resume").wait(timeout=300):
         raise SystemExit((broken.folder / "publish.log").read_text(errors="replace")[-2000:])
     broken.finish()
     found = broken.outcome()

@@ -475,3 +475,10 @@ def test_examples_that_retention_removed_are_a_clear_error(tmp_path):
             pytest.raises(ClicktideError, match="no longer in the log"),
         ):
             one.step()
+
+
+def test_drafts_of_live_weights_of_a_killed_trainer_are_removed(tmp_path):
+    left = tmp_path / "live.weights.0badcafe.part"
+    left.write_bytes(b"x")
+    create_live(tmp_path / "live.weights", ClickLearner(SPEC), 0)
+    assert [file.name for file in tmp_path.iterdir()] == ["live.weights"]
