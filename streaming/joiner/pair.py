@@ -233,11 +233,12 @@ class Pair:
             heappush(self.late_clicks, (self._due(kept, click), click.offset, kept, click))
 
     def _due(self, kept: KeptImpression, click: KeptClick) -> int:
-        """W behind which a correction comes out: a function of the log, at or ahead of W now.
+        """W behind which a correction comes out: the click's own time, or W now if it is late.
 
         So that corrections and examples come out in one order, however the topics were read.
         """
-        return max(kept.ts + self._join, max(click.arrival, kept.arrival) - self._bound)
+        arrival = max(click.arrival, kept.arrival) - self._bound
+        return max(kept.ts + self._join, click.ts, arrival)
 
     @staticmethod
     def _set(kept: KeptImpression, click: KeptClick) -> None:

@@ -109,10 +109,10 @@ CASES: list[tuple[str, list[Event], list[str]]] = [
     # One millisecond later it is late: the example is a negative, the correction follows it.
     (
         "late by a ms",
-        [("imp", "a", 1), ("click", "a", 11.001), *closing(11.001)],
+        [("imp", "a", 1), ("click", "a", 11.001), *closing(11.002)],
         ["a=0", "a=1+correction"],
     ),
-    # A late click that is read after its example has gone makes the correction at once.
+    # A late click that is read after its example has gone makes a correction, when time has passed it.
     (
         "late",
         [("imp", "a", 1), *closing(12), ("click", "a", 15), *closing(16)],
@@ -133,7 +133,7 @@ CASES: list[tuple[str, list[Event], list[str]]] = [
     # At the last millisecond of the late window a click still corrects.
     (
         "last correction",
-        [("imp", "a", 1), ("click", "a", 31), *closing(12)],
+        [("imp", "a", 1), ("click", "a", 31), *closing(32)],
         ["a=0", "a=1+correction"],
     ),
     # After it, it is an orphan, once impressions have passed it by a window.
