@@ -112,7 +112,7 @@ CASES: list[tuple[str, list[Event], list[str]]] = [
         [("imp", "a", 1), ("click", "a", 11.001), *closing(11.002)],
         ["a=0", "a=1+correction"],
     ),
-    # A late click that is read after its example has gone makes a correction, when time has passed it.
+    # A late click that is read after its example has gone makes a correction, once time is past it.
     (
         "late",
         [("imp", "a", 1), *closing(12), ("click", "a", 15), *closing(16)],
