@@ -20,7 +20,7 @@ watermarks of *their own topics at their own offsets*: functions of the log, not
 topics were interleaved. When t + J < W, every click that can be on time has been read (w(click)
 <= t + J < W), and so has every impression that comes before it in (t, offset) (later ones are
 too late). So examples, their labels and their order are a function of the two logs, for **every**
-interleaving of a partition's topics; corrections keep the order of clicks per impression.
+interleaving of a partition's topics; corrections come in the order of their clicks' times.
 
 **Idle topics.** ``Idle(topic, partition)`` is the caller's word that all of it is read: its time
 is lifted to the other topic's. A lift is the one decision that is not in the log, so it is

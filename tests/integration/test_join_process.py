@@ -117,7 +117,8 @@ def brute_force(stream):
             continue
         mine = [(id, k) for k in ("click", "dismiss") if (id, k) in first]
         on_time = {k[1]: first[k] for k in mine if first[k] <= ts + JOIN}
-        late = [k for k in sorted(mine, key=order.get) if ts + JOIN < first[k] <= ts + JOIN + LATE]
+        by_time = sorted(mine, key=lambda kind: (first[kind], order[kind]))
+        late = [k for k in by_time if ts + JOIN < first[k] <= ts + JOIN + LATE]
         for change in [None, *late]:
             if change:
                 on_time[change[1]] = first[change]
