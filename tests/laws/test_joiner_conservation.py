@@ -86,7 +86,7 @@ def brute_force(log: Log) -> set[tuple[str, int, int | None, int | None, bool]]:
     order = list(clicks)
     examples = set()
     for (id, _), ts in first_copies(IMPRESSIONS, "impression").items():
-        mine = sorted((k for k in clicks if k[0] == id), key=order.index)
+        mine = sorted((k for k in clicks if k[0] == id), key=lambda k: (clicks[k], order.index(k)))
         joined = [k for k in mine if ts - BOUND <= clicks[k] <= ts + JOIN + LATE]
         outcome: dict[str, int] = {k[1]: clicks[k] for k in joined if clicks[k] <= ts + JOIN}
         for late in [None, *(k for k in joined if clicks[k] > ts + JOIN)]:
