@@ -7,6 +7,8 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1 \
 WORKDIR /opt/clicktide
 COPY pyproject.toml constraints.txt README.md ./
 COPY clicktide clicktide
+COPY serving serving
+COPY monitoring monitoring
 COPY streaming streaming
 COPY learning learning
 COPY features features

@@ -10,7 +10,7 @@ KAFKA_TESTS := tests/integration/test_log_contract.py tests/integration/test_kaf
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-kafka chaos kafka redis-server lint type bench clean
+.PHONY: help run test test-kafka chaos kafka redis-server chromium lint type bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -25,7 +25,7 @@ run: $(READY) ## Replay a simulated market: final table, plot and saved model in
 	@mkdir -p "$(RUN)"
 	@$(VENV)/bin/python -m clicktide replay 'sim:abrupt?events=500000' --save "$(RUN)/model" --plot "$(RUN)/learning.png"
 
-test: $(READY) kafka redis-server ## Lint, types, import rooms, and all tests, against real servers
+test: $(READY) kafka redis-server chromium ## Lint, types, import rooms, and all tests, against real servers
 	@$(MAKE) --no-print-directory lint type
 	@$(VENV)/bin/python -m pytest -n 2
 
@@ -37,6 +37,9 @@ kafka: $(READY) ## Fetch the Kafka broker that tests run against (Java 17+ and M
 
 redis-server: ## Have Debian's Redis for the tests, where apt can
 	@tests/servers.sh redis
+
+chromium: ## Have Debian's Chromium for the tests of pages, where apt can
+	@tests/servers.sh chromium
 
 chaos: $(READY) kafka ## Kill processes 60 times on each log; then all must be as in a calm run
 	@$(BIN)/python tests/chaos/chaos.py --kills 60

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Brings the real servers that the tests run against: tests/servers.sh kafka PYTHON | redis
+# Brings the real servers that the tests run against: tests/servers.sh kafka PYTHON | redis | chromium
 # What cannot be had is said in red, and its tests are skipped (CLICKTIDE_REQUIRE_KAFKA=1: an error).
 set -uo pipefail
 cd "$(dirname "$0")"
@@ -46,6 +46,12 @@ redis() {
     have redis-server || install redis-server
     have redis-server ||
         missing "REDIS WILL NOT BE TESTED: no redis-server on the PATH. Fix: install Redis" 0
+}
+
+chromium() {
+    have chromium || install chromium
+    have chromium ||
+        missing "PAGES WILL NOT BE TESTED: no chromium on the PATH. Fix: install Chromium" 0
 }
 
 "$@"

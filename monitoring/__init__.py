@@ -1,0 +1,1 @@
+"""Monitoring: calibration and drift windows, detectors, the report, and model versions."""
