@@ -92,7 +92,8 @@ def test_killed_runs_that_resume_equal_an_unbroken_one(clicktide, tmp_path):
     while True:
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
         try:
-            process.wait(timeout=1.0 + rng.uniform(0, 0.8))
+            # later ones live longer: on a busy machine a second is not enough to begin
+            process.wait(timeout=1.0 + 0.1 * kills + rng.uniform(0, 0.8))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
