@@ -1,10 +1,13 @@
-"""Clicks stop for ten minutes of event time: no label leaves, and afterwards none is missing."""
+"""Clicks stop for ten minutes: no label leaves, the model stays, and afterwards none is missing."""
 
 import json
+import time
 
+from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from streaming.join_process import JoinProcess
 from streaming.log import NewRecord, TopicPartition, open_log
 from streaming.settings import load_stream_settings
+from streaming.train_process import Trainer
 
 START = 1_736_121_600_000
 SETTINGS = load_stream_settings(
@@ -14,7 +17,9 @@ SETTINGS = load_stream_settings(
 
 def impression(n):
     at = START + n * 100
+    fields = {"ad": f"a{n % 7}", "site": f"s{n % 11}"}
     event = {"v": 1, "type": "impression", "impression_id": f"i{n}", "timestamp": at}
+    event["fields"] = fields
     return NewRecord(b"k", json.dumps(event).encode())
 
 
@@ -34,6 +39,26 @@ def append(log, topic, records):
         tx.append(topic, records)
 
 
+SPEC = Spec(
+    name="shop",
+    source=SourceSpec(label="click"),
+    fields=(FieldSpec(names=("ad", "site")),),
+    crosses=CrossSpec(all_pairs=True),
+    hash=HashSpec(bits=10, cross_bits=10),
+)
+
+
+def mean_prediction(log, folder):
+    """Of the model that has learned all that is there."""
+    with Trainer(
+        log, SPEC, SETTINGS, folder, now=time.time, report=lambda line: None, pause=time.sleep
+    ) as trainer:
+        trainer.run(stopping=lambda: False, until_idle=True)
+        learner = trainer.replay.learner
+    shown = [{"ad": f"a{n % 7}", "site": f"s{n % 11}"} for n in range(77)]
+    return sum(learner.predict_proba_one(x)[True] for x in shown) / len(shown)
+
+
 def examples(log):
     records = log.read(TopicPartition("examples", 0), 0, 100_000)
     return [json.loads(record.value) for record in records]
@@ -49,12 +74,15 @@ def test_no_label_leaves_while_clicks_have_stopped(tmp_path):
         process.run(until_idle_s=0.5)
         before = len(examples(log))
         assert before > 15_000 and not said
+        served = mean_prediction(log, tmp_path / "model")
+        assert 0.02 < served < 0.1
         append(log, "impressions", map(impression, range(20_000, 26_000)))  # ten minutes
         process.run(until_idle_s=0.5)
         assert any("STALLED" in line for line in said)
         stopped = examples(log)
         # what left was labelled before the silence could be told from chance
         assert len(stopped) - before < 1_000
+        assert abs(mean_prediction(log, tmp_path / "model") / served - 1) < 0.01
         append(log, "clicks", [click(n) for n in range(20_000, 26_000, 20)])
         for topic in ("impressions", "clicks"):
             append(log, topic, [heartbeat(10_000)] * 2)

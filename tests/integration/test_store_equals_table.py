@@ -1,0 +1,85 @@
+"""A million events in the store and in process: the same numbers, to the bit."""
+
+import random
+
+import numpy as np
+import pytest
+
+from clicktide.valkey import start_valkey
+from features.counters.redis_format import Updates
+from features.counters.redis_store import open_counters
+from features.counters.table import CounterTable
+
+HALVES = (900_000, 86_400_000)
+START, DAY = 1_736_121_600_000, 86_400_000
+EVENTS, KEYS, PARTITIONS = 1_000_000, 4_000, 3
+
+
+@pytest.fixture
+def store(tmp_path):
+    running = start_valkey(tmp_path)
+    yield open_counters(running.url, {0: HALVES}, "test")
+    running.stop()
+
+
+def partition(rng):
+    """Views, a tenth of them clicked within an hour: key, time, impression and click offset."""
+    views = EVENTS * 10 // 11 // PARTITIONS
+    at = START + np.sort(rng.integers(0, 2 * DAY, views)) + rng.integers(-5_000, 5_000, views)
+    key = rng.integers(1, KEYS + 1, views)
+    clicked = np.flatnonzero(rng.random(views) < 0.1)
+    later = at[clicked] + rng.integers(0, 3_600_000, len(clicked))
+    return (
+        np.concatenate([key, key[clicked]]).astype(np.uint64),
+        np.concatenate([at, later]),
+        np.concatenate([np.arange(views), clicked]),
+        np.concatenate([np.full(views, -1), np.arange(len(clicked))]),
+    )
+
+
+def steps(rng, views, clicks):
+    """How far both topics are read, step by step, now and then one step back: a replay."""
+    read, before = (0, 0), (0, 0)
+    while read != (views, clicks):
+        before, read = read, (
+            min(views, read[0] + rng.randrange(60_000)),
+            min(clicks, read[1] + rng.randrange(6_000)),
+        )  # fmt: skip
+        yield before, read
+        if rng.random() < 0.3:
+            yield before, read
+
+
+@pytest.mark.timeout(240)
+def test_a_million_events_read_alike_whatever_the_cuts_replays_and_order_of_partitions(store):
+    rng, dice = np.random.default_rng(7), random.Random(7)
+    streams = [partition(rng) for _ in range(PARTITIONS)]
+    walks = [steps(dice, int(s[2].max()) + 1, int(s[3].max()) + 1) for s in streams]
+    left = list(range(PARTITIONS))
+    while left:
+        p = dice.choice(left)
+        step = next(walks[p], None)
+        if step is None:
+            left.remove(p)
+            continue
+        (shown, clicked), read = step
+        key, at, view, click = streams[p]
+        known = (view < read[0]) & (click < read[1])
+        new = known & ~((view < shown) & (click < clicked))
+        store.apply(
+            p,
+            read,
+            Updates(key[new], np.zeros(int(new.sum()), np.int64), at[new], view[new], click[new]),
+        )
+    key, at, _, click = (np.concatenate(column) for column in zip(*streams, strict=True))
+    table = CounterTable(HALVES, 1)
+    mixed = rng.permutation(len(key))
+    table.update(key[mixed], at[mixed], click[mixed] >= 0)
+    keys = np.arange(1, KEYS + 1, dtype=np.uint64)
+    assert store.read(keys, 0) == [table.state(int(k))[0] for k in keys]
+    now = int(at.max())
+    for when in (now, now + 1, now + DAY + 7, now + 30 * DAY):
+        views, clicks = store.values(keys, 0, when)
+        wanted = table.read(keys[:, None], np.full(KEYS, when))[:, 0]
+        assert np.stack([views, clicks], axis=-1).tobytes() == wanted.tobytes()
+    assert len(key) > 950_000
