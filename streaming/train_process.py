@@ -123,6 +123,7 @@ class Trainer:
         self._saved_at, self._told_at = self.now(), 0.0
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="prepare")
         self._pending: Future[_Chunk] | None = None
+        self._usual = self.settings.examples_per_record  # in a record; then as many as the last had
 
     def _restored(self) -> tuple[Replay, dict[str, Any]]:
         if not (self.folder / "snapshot.json").exists():
@@ -200,7 +201,7 @@ class Trainer:
 
     def _read(self) -> list[list[Record]]:
         """The next records of each partition; empty if there are none."""
-        most = max(1, min(self.settings.batch, _AHEAD // self.settings.examples_per_record))
+        most = max(1, min(self.settings.batch, _AHEAD // self._usual))
         parts = []
         for partition, offset in enumerate(self._read_to):
             try:
@@ -222,6 +223,8 @@ class Trainer:
         data, place = in_record(records)
         after = Position(EXAMPLES, records[-1].offset)
         batches = self._reader.batches(data, lambda line: (EXAMPLES, line), after)
+        lines = sum(batch.columns.num_rows + len(batch.rejects) for batch in batches)
+        self._usual = max(1, lines // len(records))
         ready = [self._prepare(batch) for batch in batches]
         rejects = [_placed(reject, place) for part in ready for reject in part.rejects]
         marks = [(p[-1].offset, zlib.crc32(p[-1].value)) if p else None for p in parts]

@@ -58,6 +58,7 @@ class KafkaLog(EventLog):
     def __init__(self, settings: KafkaSettings) -> None:
         self.settings, self.names = settings, Names(settings.prefix)
         self._counts: dict[str, int] = {}
+        self._ends: dict[TopicPartition, int] = {}
         self._readers: dict[str, KafkaConsumer] = {}
         self._admin = self._retried("connect", lambda: KafkaAdminClient(**settings.connection()))
 
@@ -153,7 +154,9 @@ class KafkaLog(EventLog):
     def read(self, at: TopicPartition, offset: int, max_records: int = 1000) -> list[Record]:
         """See ``EventLog``."""
         reader, partition = self._placed(at, offset)
-        end = self.end_offsets(at.topic)[at.partition]
+        end = self._ends.get(at, -1)
+        if offset >= end:  # before it there is something to read: the brokers need not be asked
+            end = self._ends[at] = self.end_offsets(at.topic)[at.partition]
         if offset > end:
             raise OffsetError(f"{at}: offset {offset} is past the end {end}. Fix: read from there")
         try:

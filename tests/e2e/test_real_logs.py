@@ -45,6 +45,14 @@ def test_all_pairs_at_a_low_rate_reach_criteos_bound(replay):
     assert figures["log_loss"] <= 0.4484
 
 
+@pytest.mark.parametrize("log", ["criteo_dac80k", "avazu20k"])
+def test_counters_as_features_do_not_worsen(replay, log):
+    spec = {"criteo_dac80k": "criteo_dac80k_counters"}.get(log, log)
+    without = replay(DATA / LOGS[log], "--spec", spec, "--set", "counters=[]")
+    figures = replay(DATA / LOGS[log], "--spec", spec)
+    assert figures["log_loss"] <= without["log_loss"]
+
+
 def test_a_log_of_few_clicks_is_learned_calibrated(replay):
     log = DATA / "open_bandit40k" / "open_bandit40k_by_time.csv.gz"
     figures = replay(log, "--spec", "open_bandit40k")

@@ -21,6 +21,7 @@ LOGS = {
 }
 FIELDS = {
     "criteo_dac80k": 39,
+    "criteo_dac80k_counters": 39,
     "avazu20k": 22,
     "criteo_attribution165k": 5,
     "open_bandit40k": 9,
