@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -29,6 +29,9 @@ from streaming.publish import ClickDelay, Pacer, Publisher, PublishState, RowRea
 from streaming.settings import StreamSettings, load_stream_settings
 from streaming.simulator import PREFIX, parse_sim, stream_uri
 
+if TYPE_CHECKING:
+    from clicktide.through import Through
+
 __all__ = [
     "ClickDelayOption",
     "IdPrefixOption",
@@ -38,6 +41,7 @@ __all__ = [
     "ShiftOption",
     "SpeedOption",
     "StreamOption",
+    "ThroughOption",
     "ToOption",
     "publish",
 ]
@@ -90,6 +94,16 @@ ClickDelayOption = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+ThroughOption = Annotated[
+    str | None,
+    typer.Option(
+        "--through",
+        metavar="URL",
+        help="Ask this API (clicktide serve) for every impression's probability, and publish "
+        "what it served: http://127.0.0.1:8000",
+        rich_help_panel=_PANEL,
+    ),
+]
 NoEndOption = Annotated[
     bool,
     typer.Option(
@@ -125,6 +139,7 @@ class Publication:
     id_prefix: str | None = None
     click_delay_s: float | None = None
     no_end: bool = False
+    through: str | None = None
     settings: Path | None = None
     set_stream: list[str] | None = None
     events: int | None = None
@@ -206,19 +221,39 @@ def publish(asked: Publication) -> None:
     reader = asked.reader(stream)
     console = Console(stderr=True)
     begun = time.perf_counter()
-    with _event_log(asked.to, stream) as log:
+    with _event_log(asked.to, stream) as log, _through(asked.through, console) as serve:
         pacer = Pacer(speed, clock=time.monotonic, sleep=time.sleep)
-        publisher = Publisher(log, asked.group(), reader, stream, pacer=pacer)
+        publisher = Publisher(log, asked.group(), reader, stream, pacer=pacer, serve=serve)
         publisher.restore(resume=asked.resume)
         before = publisher.state
         stopped, error = _run(asked, publisher, console)
     summary = _summary(asked, before, publisher.state, time.perf_counter() - begun)
+    if serve is not None:
+        summary |= {"served": serve.served, "unserved": serve.unserved}
     _show(summary | {"stopped": stopped, "error": str(error) if error else None}, asked, console)
     if error is not None:
         raise error
     if stopped:
         console.print("Stopped; --resume goes on from here.", highlight=False)
         raise typer.Exit(130)
+
+
+@contextmanager
+def _through(url: str | None, console: Console) -> Iterator[Through | None]:
+    """What asks the API for predictions, if one is named."""
+    if url is None:
+        yield None
+        return
+    import httpx  # a tenth of a second that other commands need not spend
+
+    from clicktide.through import Through
+
+    try:
+        client = httpx.Client(base_url=url, timeout=10.0)
+    except httpx.InvalidURL as error:
+        raise ClicktideError(f"--through {url}: {error}. Fix: http://127.0.0.1:8000") from error
+    with client:
+        yield Through(client, lambda line: console.print(line, highlight=False, markup=False))
 
 
 @contextmanager
@@ -318,8 +353,9 @@ def _show(summary: dict[str, Any], asked: Publication, console: Console) -> None
         typer.echo(msgspec.json.encode(summary).decode())
         return
     table = Table(title=f"{asked.source} → {asked.to}", title_justify="left", show_header=False)
-    for name in ("impressions", "clicks", "rejected"):
-        table.add_row(name, f"{summary[name]:,}")
+    for name in ("impressions", "served", "unserved", "clicks", "rejected"):
+        if name in summary:
+            table.add_row(name, f"{summary[name]:,}")
     for name in ("first_event_ms", "last_event_ms"):
         table.add_row(name.replace("_ms", "").replace("_", " "), _moment(summary[name]))
     table.add_row("events/s", f"{summary['events_per_second']:,.0f}")

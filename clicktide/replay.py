@@ -23,6 +23,7 @@ from clicktide.publish import (
     ShiftOption,
     SpeedOption,
     StreamOption,
+    ThroughOption,
     ToOption,
     publish,
 )
@@ -192,6 +193,7 @@ def replay(
     id_prefix: IdPrefixOption = None,
     click_delay_s: ClickDelayOption = None,
     no_end: NoEndOption = False,
+    through: ThroughOption = None,
     stream_settings: SettingsOption = None,
     set_stream: StreamOption = None,
 ) -> None:
@@ -211,6 +213,7 @@ def replay(
         "id_prefix": id_prefix,
         "click_delay_s": click_delay_s,
         "no_end": no_end,
+        "through": through,
         "settings": stream_settings,
         "set_stream": set_stream,
     }

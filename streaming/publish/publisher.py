@@ -49,6 +49,9 @@ class Publisher:
         When each event is due.
     batch
         Events of a transaction at most. More: faster; less of it is visible while it runs.
+    serve
+        Given the impressions of a transaction, as JSON, gives them as they were served: with
+        probability, counters and model version.
 
     Attributes
     ----------
@@ -65,9 +68,10 @@ class Publisher:
         *,
         pacer: Pacer,
         batch: int = 1_000,
+        serve: Callable[[list[bytes]], list[bytes]] | None = None,
     ) -> None:
         self._log, self._group, self._reader, self._settings = log, group, reader, settings
-        self._pacer, self._batch = pacer, batch
+        self._pacer, self._batch, self._serve = pacer, batch, serve
         self._producer = log.producer(group)
         self.state = PublishState(recipe=reader.recipe)
         self.resumed = False
@@ -200,9 +204,9 @@ class Publisher:
         state = self._next_state(rejected, ended=ended)
         if state == self.state:
             return
+        records_of = {IMPRESSIONS: self._impressions(), CLICKS: self._records(clicks=True)}
         with self._producer.transaction() as tx:
-            for topic, clicks in ((IMPRESSIONS, False), (CLICKS, True)):
-                records = [NewRecord(o.key, o.value) for o in self._sending if o.is_click == clicks]
+            for topic, records in records_of.items():
                 if records:
                     tx.append(topic, records)
                 if ended and state.last_ms is not None:
@@ -210,6 +214,16 @@ class Publisher:
             tx.commit(self._group, {_PLACE: LogPosition(state.rows, state.dump())})
         self.state = state
         self._sending.clear()
+
+    def _records(self, *, clicks: bool) -> list[NewRecord]:
+        return [NewRecord(out.key, out.value) for out in self._sending if out.is_click == clicks]
+
+    def _impressions(self) -> list[NewRecord]:
+        records = self._records(clicks=False)
+        if self._serve is None or not records:
+            return records
+        served = self._serve([record.value for record in records])
+        return [r._replace(value=value) for r, value in zip(records, served, strict=True)]
 
     def _pass_rejects(self, on_reject: Callable[[Reject], None]) -> dict[str, int]:
         """Hand on the bad rows that are passed by; the counts of all so far."""

@@ -1,0 +1,67 @@
+"""A replay through the API: what is published is what was served."""
+
+import json
+
+import httpx
+import pytest
+
+from clicktide.through import Through
+from features.errors import ClicktideError
+
+
+def impression(n):
+    event = {"v": 1, "type": "impression", "impression_id": f"i{n}"}
+    event |= {"timestamp": 1_736_121_600_000 + n, "fields": {"ad": f"a{n}"}, "mine": 1}
+    return json.dumps(event).encode()
+
+
+def answer(request):
+    asked = json.loads(request.content)["impressions"]
+    predictions = [
+        {"probability": int(one["fields"]["ad"][1:]) / 1000, "counters": {"ad_views_1h": 2.0}}
+        for one in asked
+    ]
+    return httpx.Response(200, json={"model_version": "v7", "predictions": predictions})
+
+
+def through(handler):
+    said = []
+    client = httpx.Client(base_url="http://test", transport=httpx.MockTransport(handler))
+    return Through(client, said.append), said
+
+
+def test_each_impression_bears_its_own_prediction_and_keeps_what_it_had():
+    serve, said = through(answer)
+    served = [json.loads(one) for one in serve([impression(n) for n in range(450)])]
+    assert [one["probability"] for one in served] == [n / 1000 for n in range(450)]
+    assert served[449] == json.loads(impression(449)) | {
+        "probability": 0.449,
+        "model_version": "v7",
+        "counters": {"ad_views_1h": 2.0},
+    }
+    assert (serve.served, serve.unserved, said) == (450, 0, [])
+
+
+@pytest.mark.parametrize("silence", [503, httpx.ConnectError("refused")])
+def test_without_an_answer_impressions_are_published_as_they_are(silence):
+    def handler(request):
+        if up:
+            return answer(request)
+        if isinstance(silence, int):
+            return httpx.Response(silence, json={"title": "No model yet"})
+        raise silence
+
+    up = False
+    serve, said = through(handler)
+    shown = [impression(n) for n in range(3)]
+    assert serve(shown) == serve(shown) == shown
+    assert (serve.served, serve.unserved, len(said)) == (0, 6, 1)
+    up = True
+    assert serve(shown) != shown
+    assert (serve.served, serve.unserved, len(said)) == (3, 6, 2)
+
+
+def test_an_api_of_another_spec_stops_the_replay():
+    serve, _ = through(lambda request: httpx.Response(422, text="fields.ad: no number"))
+    with pytest.raises(ClicktideError, match=r"refuses.*fields\.ad"):
+        serve([impression(1)])
