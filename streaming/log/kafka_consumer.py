@@ -111,7 +111,10 @@ class KafkaLogConsumer(Consumer):
 
     def position(self, at: TopicPartition) -> int:
         """See ``Consumer``."""
-        found = self._kafka.position(self._names.there(at), timeout_ms=self._timeout_ms)
+        try:
+            found = self._kafka.position(self._names.there(at), timeout_ms=self._timeout_ms)
+        except KafkaError as error:
+            raise translated(f"group {self.group!r}: position of {at}", error) from error
         if found is None:
             fix = "check that the brokers run"
             raise LogUnavailableError(f"group {self.group!r}: no position of {at}. Fix: {fix}")
@@ -119,6 +122,8 @@ class KafkaLogConsumer(Consumer):
 
     def seek(self, at: TopicPartition, offset: int) -> None:
         """See ``Consumer``."""
+        if at not in self._held:
+            raise KeyError(at)
         self._kafka.seek(self._names.there(at), offset)
 
     def pause(self, partitions: Collection[TopicPartition]) -> None:

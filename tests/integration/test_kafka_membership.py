@@ -16,6 +16,7 @@ from streaming.log import (
     TopicSettings,
     open_log,
 )
+from streaming.log.kafka_client import KafkaAdminClient
 
 pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.timeout(120)]
 
@@ -67,3 +68,34 @@ def test_a_commit_of_partitions_that_have_moved_on_meanwhile_is_refused(log):
                 tx.commit(a, {TopicPartition(TOPIC, p): Position(1) for p in (0, 1)})
             until(lambda: a.poll(10, 0.1) or len(a.assignment()) == 1)
             assert not a.assignment() & b.assignment()
+
+
+def test_a_member_put_out_of_its_group_holds_nothing_until_it_is_let_in_again(log):
+    """It is told at once, however long the others take to answer; no position is asked of it."""
+    told = []
+    with (
+        log.consumer(GROUP, [TOPIC], instance="a", on_assigned=told.append) as a,
+        log.consumer(GROUP, [TOPIC], instance="b") as b,
+    ):
+        until(lambda: [c.poll(10, 0.1) for c in (a, b)] and a.assignment() and b.assignment())
+        put_out(log, "a")
+
+        def held_is_readable():
+            a.poll(10, 0.1)  # b is at other work for a while: no rebalance ends
+            return not a.assignment() or not [a.position(at) for at in a.assignment()]
+
+        until(held_is_readable)
+        assert told[-1] == frozenset()
+        until(lambda: [c.poll(10, 0.1) for c in (a, b)] and a.assignment() and b.assignment())
+
+
+def put_out(log, instance):
+    """As the brokers do with a member whose machine slept too long."""
+    from kafka.admin import MemberToRemove  # after kafka_client, which bears kafka's warnings
+
+    admin = KafkaAdminClient(bootstrap_servers=list(log.settings.servers))
+    try:
+        member = MemberToRemove(group_instance_id=instance)
+        admin.remove_group_members(log.names.full(GROUP), [member])
+    finally:
+        admin.close()
