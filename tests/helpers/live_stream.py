@@ -30,16 +30,18 @@ def until(holds, seconds=60, why=lambda: ""):
 
 
 class Up:
-    """A running `clicktide up` and its folder."""
+    """A running `clicktide up` and its folder; without `--dir` that is `run`, as for a user."""
 
-    def __init__(self, folder, program, *options):
+    def __init__(self, folder, program, *options, name_folder=True):
         self.folder = folder
         given = dict(pairwise(options))
         self.log = given.get("--kafka") or str(folder / "log.db")
         self.said = folder.parent / "up.txt"
+        where = ["--dir", str(folder)] if name_folder else []
         with self.said.open("ab") as said:
             self.process = subprocess.Popen(
-                [sys.executable, *program, "up", "--dir", str(folder), *options],
+                [sys.executable, *program, "up", *where, *options],
+                cwd=folder.parent,
                 stderr=said,
                 stdout=said,
                 stdin=subprocess.DEVNULL,
@@ -76,12 +78,13 @@ class Up:
         self.process.wait(10)
 
 
-def clicktide(*arguments):
+def clicktide(*arguments, cwd=None):
     return subprocess.run(
         [sys.executable, "-m", "clicktide", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        cwd=cwd,
+        timeout=240,
         check=False,
         env={**os.environ, "COLUMNS": "200"},
     )
