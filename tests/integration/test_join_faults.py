@@ -5,7 +5,9 @@ import time
 from collections import Counter
 from random import Random
 
+import msgspec
 import pytest
+from broker import start_broker
 
 from features.events import decode_event
 from streaming.join_process import JoinProcess
@@ -19,6 +21,9 @@ SETTINGS = load_stream_settings(
     None,
     ["partitions=2", "join.join_window_s=20", "join.late_window_s=30", "join.out_of_order_s=5"],
 )
+
+
+SMALL_STEPS = msgspec.structs.replace(SETTINGS, batch=50)
 
 
 @pytest.fixture(params=["sqlite", "kafka"])
@@ -101,12 +106,22 @@ def test_impressions_are_examples_pending_or_rejected_and_what_is_broken_is_kept
     refused = rejected(counts, "impressions").total()
     assert counts["impressions"] == counts["examples"] + process.pending() + refused
 
-    end = event("heartbeat", START + 10**9)
-    append(log, {topic: [NewRecord(None, end, p) for p in (0, 0, 1, 1)] for topic in sent})
+    end_stream(log)
     process.run(until_idle_s=0.5)
     process.close()
-    counts = process.counts()
     assert process.pending() == 0
+    assert_accounted_for(log, process.counts(), sent, broken)
+
+
+def end_stream(log):
+    """Close every window."""
+    end = event("heartbeat", START + 10**9)
+    beats = [NewRecord(None, end, p) for p in (0, 0, 1, 1)]
+    append(log, {"impressions": beats, "clicks": beats})
+
+
+def assert_accounted_for(log, counts, sent, broken):
+    """Every message came to one end, and each that was refused is kept as it stood."""
     by_reason = {topic: rejected(counts, topic) for topic in sent}
     assert len(sent["impressions"]) == counts["examples"] + by_reason["impressions"].total()
     joined = counts["clicks_on_time"] + counts["clicks_late"]
@@ -122,3 +137,31 @@ def test_impressions_are_examples_pending_or_rejected_and_what_is_broken_is_kept
     for letter in letters:
         at = TopicPartition(letter.topic, letter.partition)
         assert log.read(at, letter.offset, 1)[0].value == letter.raw
+
+
+@pytest.mark.timeout(240)
+def test_a_broker_killed_and_restarted_under_the_joiner_costs_nothing(kafka_address, tmp_path):
+    sent, broken = faulty(Random(6))
+    quick = "timeout_s=10&session_timeout_s=6&transaction_timeout_s=20"
+    said = []
+    with start_broker(under=tmp_path) as cluster:
+        url = f"kafka://{cluster.bootstrap}?{quick}"
+        with open_log(url) as log, open_log(url) as other:
+            log.create_topics(SETTINGS.topics())
+            append(log, sent)
+            end_stream(log)
+            process = JoinProcess(log, SMALL_STEPS, "join-0", said.append)
+            while process.read < SIZE // 2:
+                process.step()
+            cluster.kill(0)
+            process.step()
+            cluster.start(0)
+            process.run(until_idle_s=1)
+            process.close()
+            assert said  # it did not go unnoticed
+            assert_accounted_for(other, process.counts(), sent, broken)
+            assert len(set(letter_places(other))) == len(letter_places(other))
+
+
+def letter_places(log):
+    return [(d.topic, d.partition, d.offset) for d in dead_letters(log, 0)]
