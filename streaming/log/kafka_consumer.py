@@ -23,6 +23,7 @@ from streaming.log.kafka_client import (
     errors,
 )
 from streaming.log.kafka_errors import translated
+from streaming.log.kafka_joining import keep_join
 from streaming.log.kafka_names import Names
 from streaming.log.settings import KafkaSettings
 
@@ -77,9 +78,10 @@ class KafkaLogConsumer(Consumer):
         )
         self._on_assigned, self._on_revoked = on_assigned, on_revoked
         self._held: frozenset[TopicPartition] = frozenset()
-        self._changed = threading.Event()
+        self._membership: ConsumerGroupMetadata | None = None
+        self._group = _Rebalanced(self._kafka)
         wanted = [self._names.full(topic) for topic in topics]
-        self._kafka.subscribe(wanted, listener=_Rebalanced(self._kafka, self._changed))
+        self._kafka.subscribe(wanted, listener=self._group)
         # kafka-python 3.0.12 may join before it knows the topics, and then keep an empty share.
         for topic in wanted:
             self._kafka.partitions_for_topic(topic)
@@ -89,18 +91,19 @@ class KafkaLogConsumer(Consumer):
         self._kafka.close(autocommit=False, timeout_ms=min(self._timeout_ms, 5_000))
 
     def group_metadata(self) -> ConsumerGroupMetadata:
-        """The membership under which positions are committed.
+        """The membership under which positions are committed: that of the partitions held.
+
+        kafka-python's own may be of a later generation already, in which they are another's.
 
         Raises
         ------
         RebalancedError
             There is none (Kafka would take a commit without one, if the group is empty).
         """
-        found = self._kafka.group_metadata()
-        if found.generation_id < 0:
+        if self._membership is None or self._kafka.group_metadata().generation_id < 0:
             fix = "poll, and go on from what is assigned then"
             raise RebalancedError(f"group {self.group!r}: not a member any more. Fix: {fix}")
-        return found
+        return self._membership
 
     def assignment(self) -> frozenset[TopicPartition]:
         """See ``Consumer``."""
@@ -108,7 +111,10 @@ class KafkaLogConsumer(Consumer):
 
     def position(self, at: TopicPartition) -> int:
         """See ``Consumer``."""
-        found = self._kafka.position(self._names.there(at), timeout_ms=self._timeout_ms)
+        try:
+            found = self._kafka.position(self._names.there(at), timeout_ms=self._timeout_ms)
+        except KafkaError as error:
+            raise translated(f"group {self.group!r}: position of {at}", error) from error
         if found is None:
             fix = "check that the brokers run"
             raise LogUnavailableError(f"group {self.group!r}: no position of {at}. Fix: {fix}")
@@ -116,6 +122,8 @@ class KafkaLogConsumer(Consumer):
 
     def seek(self, at: TopicPartition, offset: int) -> None:
         """See ``Consumer``."""
+        if at not in self._held:
+            raise KeyError(at)
         self._kafka.seek(self._names.there(at), offset)
 
     def pause(self, partitions: Collection[TopicPartition]) -> None:
@@ -143,21 +151,24 @@ class KafkaLogConsumer(Consumer):
         except errors.NoOffsetForPartitionError:
             self._place()
             return []
-        if self._changed.is_set():
+        finally:
+            keep_join(self._kafka)
+        if self._group.changed.is_set():
             self._rebalanced()
             return []
         return records_of(fetched, self._names)
 
     def _rebalanced(self) -> None:
-        self._changed.clear()
         former = self._held
         if former:
             self._on_revoked(former)
         self._held = frozenset(map(self._names.here, self._kafka.assignment()))
+        self._membership = self._group.membership
         self._place()
         if former or self._held:  # a first join, before the topics are known, gives nothing
             self._on_assigned(self._held)
         self._kafka.resume(*self._kafka.assignment())
+        self._group.changed.clear()  # last: what fails until here is done again at the next poll
 
     def _place(self) -> None:
         """Begin at their start the partitions of which the group has no position."""
@@ -173,13 +184,21 @@ class _Rebalanced(ConsumerRebalanceListener):  # type: ignore[misc]
     transaction open then, and a former member's commit is refused by its generation.
     """
 
-    def __init__(self, kafka: KafkaConsumer, changed: threading.Event) -> None:
-        self._kafka, self._changed = kafka, changed
+    def __init__(self, kafka: KafkaConsumer) -> None:
+        self._kafka = kafka
+        self.changed = threading.Event()
+        self.membership: ConsumerGroupMetadata | None = None
 
     def on_partitions_revoked(self, revoked: set[KafkaPartition]) -> None:
         """Wait for what is assigned instead: until then nothing is read."""
 
+    def on_partitions_lost(self, lost: set[KafkaPartition]) -> None:
+        """Tell the caller now: the group has gone on without us, and may be long in answering."""
+        self.membership = None
+        self.changed.set()
+
     def on_partitions_assigned(self, assigned: set[KafkaPartition]) -> None:
         """Hold back what falls to us until the caller knows."""
+        self.membership = self._kafka.group_metadata()
         self._kafka.pause(*self._kafka.assignment())
-        self._changed.set()
+        self.changed.set()

@@ -61,7 +61,15 @@ class KafkaLogProducer(Producer):
 
     def close(self) -> None:
         """See ``Producer``."""
-        self._kafka.close(timeout=1)
+        try:
+            self._kafka.close(timeout=1)
+        except KafkaError:
+            # Records of a broken transaction wait in it still, and it would go on sending them.
+            # The brokers abort it when the next producer of this id comes, or in time.
+            self._kafka._sender.force_close()
+            self._kafka._sender.join(1)
+            with contextlib.suppress(KafkaError):
+                self._kafka.close(timeout=0)
 
     @contextmanager
     def transaction(self) -> Iterator[_Transaction]:

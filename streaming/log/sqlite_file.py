@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from streaming.log.errors import LogSettingsError, LogUnavailableError
 
@@ -37,6 +38,39 @@ CREATE TABLE members (
 """
 
 
+class _Cursor(sqlite3.Cursor):
+    """Says what fails at reading as the log's own error; ``written`` does so for writing."""
+
+    def execute(self, sql: str, parameters: Any = ()) -> _Cursor:
+        with _readable():
+            super().execute(sql, parameters)
+        return self
+
+    def fetchone(self) -> Any:
+        with _readable():
+            return super().fetchone()
+
+    def fetchall(self) -> list[Any]:
+        with _readable():
+            return super().fetchall()
+
+
+class _Connection(sqlite3.Connection):
+    def execute(self, sql: str, parameters: Any = ()) -> _Cursor:
+        return self.cursor(_Cursor).execute(sql, parameters)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise LogUnavailableError(
+            f"the event log's file does not answer: {error}. Fix: check its disk, and that no "
+            "other program holds it"
+        ) from error
+
+
 def connect(path: Path, sync: str) -> sqlite3.Connection:
     """Open the file, making it when it is new.
 
@@ -46,12 +80,14 @@ def connect(path: Path, sync: str) -> sqlite3.Connection:
         Its folder does not exist, it is no log, or is one of a newer format.
     """
     try:
-        db = sqlite3.connect(path, timeout=_BUSY_MS / 1000, isolation_level=None)
+        db = sqlite3.connect(
+            path, timeout=_BUSY_MS / 1000, isolation_level=None, factory=_Connection
+        )
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {sync}")
         db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         _prepare(db)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, LogUnavailableError) as error:
         raise LogSettingsError(f"{path}: not a usable event log ({error})") from error
     return db
 

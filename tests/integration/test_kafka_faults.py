@@ -228,3 +228,17 @@ def test_members_that_join_and_leave_in_mid_stream_lose_and_double_nothing(kafka
         copied(url, OUT, len(written))
     assert written == list(range(len(written)))
     assert copied(url, OUT, len(written)) == written
+
+
+@pytest.mark.timeout(120)
+def test_a_producer_in_mid_transaction_can_be_closed_without_a_broker(brokers):
+    """A process that goes on after an outage closes what it had."""
+    cluster = brokers(1)
+    url = f"kafka://{cluster.bootstrap}?timeout_s=5"
+    create(url, 1)
+    with open_log(url) as log:
+        producer = log.producer("writer-0")
+        with pytest.raises(LogError), producer.transaction() as tx:
+            cluster.kill(0)
+            tx.append(IN, [NewRecord(b"1", b"1")])
+        producer.close()

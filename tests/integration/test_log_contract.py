@@ -10,6 +10,7 @@ import pytest
 
 from streaming.log import (
     FencedError,
+    LogUnavailableError,
     NewRecord,
     OffsetError,
     Position,
@@ -533,3 +534,19 @@ def test_a_short_bound_still_writes(kafka, name):
         log.create_topics([TopicSettings(name)])
         append(producer, name, numbered(1))
         assert values(log, name) == [b"0"]
+
+
+def test_a_file_that_cannot_be_read_is_an_unavailable_log(tmp_path):
+    """So that a process waits and goes on, instead of ending with SQLite's own words."""
+    with open_log(str(tmp_path / "log.db")) as log:
+        log.create_topics([TopicSettings("in")])
+        consumer = log.consumer("readers", ["in"])
+        consumer.poll()
+        log.db.execute("ALTER TABLE records_1 RENAME TO elsewhere")
+        with pytest.raises(LogUnavailableError, match="does not answer"):
+            log.read(TopicPartition("in", 0), 0)
+        with pytest.raises(LogUnavailableError, match="does not answer"):
+            consumer.poll()
+        log.db.execute("ALTER TABLE elsewhere RENAME TO records_1")
+        assert consumer.poll() == []
+        consumer.close()

@@ -3,11 +3,20 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
+from live_stream import (
+    REAL,
+    Up,
+    alive,
+    clicktide,
+    conserved,
+    learned,
+    publish,
+    told,
+    until,
+    until_learned,
+)
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -32,67 +41,6 @@ main()
 """
 
 
-def alive(pid):
-    """Runs; a zombie, which nobody has asked about yet, does not."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def until(holds, seconds=60, why=lambda: ""):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"waited in vain: {why()}"
-        time.sleep(0.1)
-
-
-class Up:
-    """A running `clicktide up` and its folder."""
-
-    def __init__(self, folder, program, *options):
-        self.folder = folder
-        self.said = folder.parent / "up.txt"
-        with self.said.open("ab") as said:
-            self.process = subprocess.Popen(
-                [sys.executable, *program, "up", "--dir", str(folder), *options],
-                stderr=said,
-                stdout=said,
-                stdin=subprocess.DEVNULL,
-            )
-
-    def text(self):
-        return self.said.read_text()
-
-    def children(self):
-        """Process numbers by name, of those that run now; {} before the first start."""
-        try:
-            at = json.loads((self.folder / "up.json").read_text())
-        except FileNotFoundError:
-            return {}
-        if at["pid"] != self.process.pid:
-            return {}
-        return {name: child["pid"] for name, child in at["children"].items() if child["pid"]}
-
-    def until_running(self, *names):
-        until(lambda: set(names) <= set(self.children()), why=self.text)
-
-    def stop(self, number=signal.SIGTERM, seconds=100):
-        """Ask it to stop; nothing it started may be left."""
-        pids = list(self.children().values())
-        self.process.send_signal(number)
-        code = self.process.wait(seconds)
-        left = [pid for pid in pids if alive(pid)]
-        assert not left, self.text()
-        return code
-
-    def end(self):
-        """Whatever has happened: the children go with their supervisor."""
-        self.process.kill()
-        self.process.wait(10)
-
-
 @pytest.fixture
 def start(tmp_path):
     started = []
@@ -108,17 +56,6 @@ def start(tmp_path):
 
 def fake(second=""):
     return ["-c", FAKE.replace("{second!r}", repr(second))]
-
-
-def clicktide(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "clicktide", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, "COLUMNS": "200"},
-    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -215,52 +152,10 @@ def test_status_of_a_log_that_does_not_exist_says_what_to_do(tmp_path):
     assert not (tmp_path / "none.db").exists()
 
 
-def told(log):
-    """What status says; {} while there is no log."""
-    done = clicktide("status", "--log", log, "--json", "--every", "0.1")
-    return json.loads(done.stdout) if done.returncode == 0 else {}
-
-
-def learned(told):
-    return (told.get("trainer") or {}).get("learned", 0)
-
-
-def until_learned(up, wanted):
-    """All is read and joined, and as many examples are learned."""
-    last = {}
-
-    def done():
-        nonlocal last
-        last = told(up.folder / "log.db")
-        return not any(last.get("lag", {"": 1}).values()) and learned(last) >= wanted
-
-    until(done, 240, lambda: f"{last}\n{up.text()}")
-    return last
-
-
-def conserved(told):
-    """Impressions in = examples + pending + rejected, and each rejection is a dead letter."""
-    joiner = told["joiner"]
-    out = joiner["examples"] + sum(joiner["rejected"]["impressions"].values())
-    assert joiner["impressions"] == out + joiner["pending"]
-    rejected = sum(n for of in joiner["rejected"].values() for n in of.values())
-    assert told["topics"]["dead_letters"]["records"] == rejected
-
-
-def publish(up, events, *options):
-    """As `up` itself advises."""
-    of = ["--to", up.folder / "log.db", "--settings", up.folder / "stream.toml", "--speed", "max"]
-    done = clicktide("replay", f"sim:stationary?events={events}", *of, *options)
-    assert done.returncode == 0, done.stderr
-
-
-REAL = ["-m", "clicktide"]
-
-
 def test_a_stream_is_learned_whole_whatever_is_killed_and_goes_on_another_day(start):
     up = start(REAL, "--set-stream", "snapshot_every_s=1")
     up.until_running("valkey", "join", "train")
-    publish(up, 20_000)
+    publish(up, "sim:stationary?events=20000")
     before = {name: up.children()[name] for name in ("join", "train", "valkey")}
     for pid in before.values():
         os.kill(pid, signal.SIGKILL)
@@ -269,7 +164,7 @@ def test_a_stream_is_learned_whole_whatever_is_killed_and_goes_on_another_day(st
         why=up.text,
     )
     first = until_learned(up, 20_000)
-    conserved(first)
+    conserved(up, first)
     assert learned(first) == first["joiner"]["examples"] == 20_000
     assert first["joiner"]["pending"] == 0
     assert up.stop() == 0
@@ -277,9 +172,11 @@ def test_a_stream_is_learned_whole_whatever_is_killed_and_goes_on_another_day(st
     again = start(REAL)
     again.until_running("valkey", "join", "train")
     assert learned(told(again.folder / "log.db")) == 20_000
-    publish(again, 5_000, "--id-prefix", "more-", "--shift", str(30 * 3_600_000))
+    publish(
+        again, "sim:stationary?events=5000", "--id-prefix", "more-", "--shift", str(30 * 3_600_000)
+    )
     second = until_learned(again, 25_000)
-    conserved(second)
+    conserved(again, second)
     assert learned(second) == second["joiner"]["examples"] == 25_000
     assert second["freshness"]["event_time_s"] == 0
     assert again.stop() == 0

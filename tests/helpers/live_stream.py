@@ -1,0 +1,141 @@
+"""A whole stream as a user runs it: ``clicktide up``, and what is asked of it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+
+from streaming.log import TopicPartition, open_log
+
+REAL = ["-m", "clicktide"]
+
+
+def alive(pid):
+    """Runs; a zombie, which nobody has asked about yet, does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def until(holds, seconds=60, why=lambda: ""):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"waited in vain: {why()}"
+        time.sleep(0.1)
+
+
+class Up:
+    """A running `clicktide up` and its folder; without `--dir` that is `run`, as for a user."""
+
+    def __init__(self, folder, program, *options, name_folder=True):
+        self.folder = folder
+        given = dict(pairwise(options))
+        self.log = given.get("--kafka") or str(folder / "log.db")
+        self.said = folder.parent / "up.txt"
+        where = ["--dir", str(folder)] if name_folder else []
+        with self.said.open("ab") as said:
+            self.process = subprocess.Popen(
+                [sys.executable, *program, "up", *where, *options],
+                cwd=folder.parent,
+                stderr=said,
+                stdout=said,
+                stdin=subprocess.DEVNULL,
+            )
+
+    def text(self):
+        return self.said.read_text()
+
+    def children(self):
+        """Process numbers by name, of those that run now; {} before the first start."""
+        try:
+            at = json.loads((self.folder / "up.json").read_text())
+        except FileNotFoundError:
+            return {}
+        if at["pid"] != self.process.pid:
+            return {}
+        return {name: child["pid"] for name, child in at["children"].items() if child["pid"]}
+
+    def until_running(self, *names):
+        until(lambda: set(names) <= set(self.children()), why=self.text)
+
+    def stop(self, number=signal.SIGTERM, seconds=100):
+        """Ask it to stop; nothing it started may be left."""
+        pids = list(self.children().values())
+        self.process.send_signal(number)
+        code = self.process.wait(seconds)
+        left = [pid for pid in pids if alive(pid)]
+        assert not left, self.text()
+        return code
+
+    def end(self):
+        """Whatever has happened: the children go with their supervisor."""
+        self.process.kill()
+        self.process.wait(10)
+
+
+def clicktide(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "clicktide", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=240,
+        check=False,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+def told(log):
+    """What status says; {} while there is no log."""
+    done = clicktide("status", "--log", log, "--json", "--every", "0.1")
+    return json.loads(done.stdout) if done.returncode == 0 else {}
+
+
+def learned(told):
+    return (told.get("trainer") or {}).get("learned", 0)
+
+
+def until_learned(up, wanted):
+    """All is read and joined, and as many examples are learned."""
+    last = {}
+
+    def done():
+        nonlocal last
+        last = told(up.log)
+        return not any(last.get("lag", {"": 1}).values()) and learned(last) >= wanted
+
+    until(done, 240, lambda: f"{last}\n{up.text()}")
+    return last
+
+
+def values(url, topic):
+    """Every record of a topic, partition after partition."""
+    found = []
+    with open_log(url) as log:
+        for partition, offset in enumerate(log.start_offsets(topic)):
+            at = TopicPartition(topic, partition)
+            while records := log.read(at, offset, 5_000):
+                found += [record.value for record in records]
+                offset = records[-1].offset + 1
+    return found
+
+
+def conserved(up, told):
+    """Impressions in = examples + pending + rejected, and each rejection is a dead letter."""
+    joiner = told["joiner"]
+    out = joiner["examples"] + sum(joiner["rejected"]["impressions"].values())
+    assert joiner["impressions"] == out + joiner["pending"]
+    rejected = sum(n for of in joiner["rejected"].values() for n in of.values())
+    assert len(values(up.log, "dead_letters")) == rejected
+
+
+def publish(up, source, *options):
+    """As `up` itself advises."""
+    of = ["--to", up.log, "--settings", up.folder / "stream.toml", "--speed", "max"]
+    done = clicktide("replay", source, *of, *options)
+    assert done.returncode == 0, done.stderr
