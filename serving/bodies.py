@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from typing import Annotated, Any, TypeVar
 
@@ -181,7 +183,7 @@ def decode(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
     except RecursionError:
         raise Problem(400, "JSON nested too deeply. Fix: fields are plain values") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem(400, f"the body is not JSON: {error}") from None
+        raise Problem(400, f"the body is not JSON: {error}", _no_number(raw)) from None
 
 
 def _named(raw: bytes, place: str) -> str | None:
@@ -198,6 +200,27 @@ def _named(raw: bytes, place: str) -> str | None:
         out += f"[{key}]" if isinstance(key, int) else f".{key}"
         at, kind = _inside(at, key), name
     return out.lstrip(".") or None
+
+
+def _no_number(raw: bytes) -> str | None:
+    """Where NaN or Infinity stands, if that is what makes it no JSON."""
+    try:
+        return _first_odd(json.loads(raw))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _first_odd(at: Any, place: str = "") -> str | None:
+    """The first place with a number that is none."""
+    if isinstance(at, float) and not math.isfinite(at):
+        return place
+    pairs: Any = ()
+    if isinstance(at, dict):
+        pairs = ((f"{place}.{key}".lstrip("."), value) for key, value in at.items())
+    elif isinstance(at, list):
+        pairs = ((f"{place}[{i}]", value) for i, value in enumerate(at))
+    found = (_first_odd(value, where) for where, value in pairs)
+    return next((where for where in found if where is not None), None)
 
 
 def _inside(at: Any, key: str | int) -> Any:

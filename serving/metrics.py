@@ -34,29 +34,29 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        of = {"registry": self.registry}
+        of = self.registry
         self._seconds = Histogram(
             "clicktide_request_seconds", "Time to answer", ["route", "status"],
-            buckets=_SECONDS, **of,
+            buckets=_SECONDS, registry=of,
         )  # fmt: skip
         self._by_route: dict[tuple[str, int], Histogram] = {}
-        self._scored = Counter("clicktide_scored", "Impressions and candidates scored", **of)
+        self._scored = Counter("clicktide_scored", "Impressions and candidates scored", registry=of)
         self._fallbacks = Counter(
             "clicktide_fallbacks",
-            "Impressions scored without what they should have",
+            "Scored without what they should have",
             ["kind"],
-            **of,
+            registry=of,
         )
         self._refused = Counter(
-            "clicktide_overload", "Requests refused because too many were under way", **of
+            "clicktide_overload", "Requests refused because too many were under way", registry=of
         )
         self._age = Gauge(
             "clicktide_weights_age_seconds", "Since an event was last learned",
-            multiprocess_mode="livemax", **of,
+            multiprocess_mode="livemax", registry=of,
         )  # fmt: skip
         self._events = Gauge(
             "clicktide_weights_events", "Events learned into the weights",
-            multiprocess_mode="livemin", **of,
+            multiprocess_mode="livemin", registry=of,
         )  # fmt: skip
 
     def request(self, route: str, status: int, seconds: float) -> None:
@@ -87,5 +87,5 @@ class Metrics:
         if not os.environ.get(WORKERS_FOLDER):
             return generate_latest(self.registry)
         together = CollectorRegistry()
-        MultiProcessCollector(together)
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return generate_latest(together)

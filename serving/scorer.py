@@ -1,4 +1,4 @@
-"""The scorer: events to probabilities, with the bits that the trainer and `clicktide predict` give."""
+"""The scorer: events to probabilities, the same bits as the trainer's and `clicktide predict`'s."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ Uncertainty = Callable[[ClickLearner, Hashed], F64]
 _MANY = 10
 """From so many events on, a batch of columns is quicker than one event after the other."""
 _PER_MS = {"ms": 1, "us": 1000}
-_NO_MODEL = (
-    "no model has been learned yet. Fix: start `clicktide train --live FILE`, then ask again"
-)
+_NO_MODEL = "no model yet. Fix: start `clicktide train --live FILE`, then ask again"
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -36,11 +37,9 @@ _PARAMETER = {
 def routes(state: ServingState) -> APIRouter:
     """Give the routes."""
     router = APIRouter(tags=["explain"])
-    of = {"reply": Contributions, "refusals": _REFUSALS}
-    told_get = state.operations.describe(parameters=[_PARAMETER], **of)
-    told_post = state.operations.describe(
-        body=ImpressionBody, examples={"one impression": {"fields": EXAMPLE}}, **of
-    )
+    describe = partial(state.operations.describe, reply=Contributions, refusals=_REFUSALS)
+    told_get = describe(parameters=[_PARAMETER])
+    told_post = describe(body=ImpressionBody, examples={"one impression": {"fields": EXAMPLE}})
 
     @router.get("/v1/explain", summary="A prediction taken apart", openapi_extra=told_get)
     async def explain_get(request: Request) -> Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from fastapi import APIRouter, Response
 
@@ -76,7 +78,7 @@ def routes(state: ServingState) -> APIRouter:
     return router
 
 
-def _learned(learner: ClickLearner) -> dict[str, tuple[object, ...]]:
+def _learned(learner: ClickLearner) -> dict[str, Any]:
     vectoriser, weights = learner.vectoriser, learner.weights
     assert vectoriser is not None and weights is not None
     names = [field.name for field in vectoriser.fields]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -86,9 +87,7 @@ def impressions_of(body: PredictBody, most: int) -> Sequence[ImpressionBody]:
 
 def _one(body: PredictBody) -> ImpressionBody:
     if body.fields is UNSET:
-        raise Problem(
-            422, "missing. Fix: give `fields` of one impression, or `impressions`", "fields"
-        )
+        raise Problem(422, "missing. Fix: give `fields` of one, or `impressions`", "fields")
     return ImpressionBody(
         fields=body.fields,
         impression_id=body.impression_id,
@@ -105,7 +104,7 @@ def events_of(impressions: Sequence[ImpressionBody], now_ms: int) -> list[Event]
     ]
 
 
-def ignored_in(state: ServingState, fields: Sequence[dict[str, object]]) -> tuple[str, ...]:
+def ignored_in(state: ServingState, fields: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """Names of fields that the spec does not know.
 
     Raises
