@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,33 +11,12 @@ from typing import Annotated
 
 import msgspec
 import typer
-import uvicorn
-from fastapi import FastAPI
 
-from features.errors import ClicktideError
+from clicktide.serving_wiring import WIRING, Wiring
 from features.spec_file import load_spec
-from serving.app import build_app
-from serving.metrics import WORKERS_FOLDER, Metrics
-from serving.plain_weights import PlainWeights
-from serving.scorer import Scorer
-from serving.settings import ADMIN_TOKEN, ServeSettings, load_serve_settings
-from serving.state import ServingState
+from serving.settings import load_serve_settings
 
-__all__ = ["Wiring", "make_app", "serve", "state_of"]
-
-_WIRING = "CLICKTIDE_SERVE_WIRING"
-"""Environment variable by which a worker learns what it works with: JSON, nothing that runs."""
-
-
-class Wiring(msgspec.Struct, kw_only=True):
-    """What a worker is started with."""
-
-    log: str
-    spec: str
-    live: str | None
-    model: str | None
-    redis: str | None
-    settings: ServeSettings
+__all__ = ["serve"]
 
 
 def serve(
@@ -116,11 +93,13 @@ def serve(
 
 
 def _run(wiring: Wiring) -> None:
+    import uvicorn  # with FastAPI it takes a while to import: other commands go without
+
     settings = wiring.settings
-    os.environ[_WIRING] = msgspec.json.encode(wiring).decode()
+    os.environ[WIRING] = msgspec.json.encode(wiring).decode()
     with _counts(settings.workers):
         uvicorn.run(
-            "clicktide.serve:make_app",
+            "clicktide.serving_worker:make_app",
             factory=True,
             host=settings.host,
             port=settings.port,
@@ -141,6 +120,8 @@ def _run(wiring: Wiring) -> None:
 @contextmanager
 def _counts(workers: int) -> Iterator[None]:
     """A folder in which several workers keep their counts."""
+    from serving.metrics import WORKERS_FOLDER
+
     if workers < 2:
         os.environ.pop(WORKERS_FOLDER, None)
         yield
@@ -148,37 +129,3 @@ def _counts(workers: int) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="clicktide-metrics-") as folder:
         os.environ[WORKERS_FOLDER] = folder
         yield
-
-
-def make_app() -> FastAPI:
-    """Make the application of one worker, by what the command left in the environment."""
-    told = os.environ.get(_WIRING)
-    if told is None:
-        raise ClicktideError("clicktide.serve: no settings. Fix: start it with `clicktide serve`")
-    return build_app(state_of(msgspec.json.decode(told, type=Wiring)))
-
-
-def state_of(wiring: Wiring) -> ServingState:
-    """Wire the real adapters together."""
-    spec = load_spec(wiring.spec)
-    weights = PlainWeights(Path(wiring.live or ""), spec)
-    scorer = Scorer(weights, None, spec, _now_ms)
-    return ServingState(
-        settings=wiring.settings,
-        spec=spec,
-        weights=weights,
-        features=None,
-        scorer=scorer,
-        metrics=Metrics(),
-        now_ms=_now_ms,
-        say=_say,
-        admin_token=os.environ.get(ADMIN_TOKEN) or None,
-    )
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _say(line: str) -> None:
-    print(f"serve: {line}", file=sys.stderr, flush=True)

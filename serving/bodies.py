@@ -14,6 +14,7 @@ from features.events import MAX_ID_LENGTH, MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS
 from serving.problem import Problem
 
 __all__ = [
+    "EXAMPLE",
     "Contributions",
     "Features",
     "ImpressionBody",
@@ -29,6 +30,12 @@ Features = dict[str, Value]
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 Timestamp = Annotated[int, Meta(ge=MIN_TIMESTAMP_MS, le=MAX_TIMESTAMP_MS)]
 Count = Annotated[float, Meta(ge=0)]
+EXAMPLE = {
+    "user": "u00014822", "segment": "segment-03", "ad": "ad000000000001",
+    "campaign": "campaign-000", "advertiser": "advertiser-07", "ad_category": "category-02",
+    "site": "site-004", "placement": "top", "device": "phone", "interests": ["interest-02"],
+}  # fmt: skip
+"""Fields of an impression of the simulated market."""
 
 
 class ImpressionBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

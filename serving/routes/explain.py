@@ -11,9 +11,9 @@ from fastapi import APIRouter, Request, Response
 from features.counters.names import COLUMN_PREFIX
 from features.errors import RowError
 from learning.explain import explain
-from serving.bodies import Contributions, ImpressionBody, decode
+from serving.bodies import EXAMPLE, Contributions, ImpressionBody, decode
 from serving.problem import Problem
-from serving.routes.predict import EXAMPLE, JSON, events_of, ignored_in
+from serving.routes.predict import JSON, events_of, ignored_in
 from serving.state import ServingState
 
 __all__ = ["routes"]

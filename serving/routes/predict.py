@@ -10,7 +10,7 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from msgspec import UNSET
 
-from serving.bodies import ImpressionBody, PredictBody, Prediction, Predictions, decode
+from serving.bodies import EXAMPLE, ImpressionBody, PredictBody, Prediction, Predictions, decode
 from serving.problem import Problem
 from serving.scorer import Event, Scored
 from serving.state import ServingState
@@ -18,17 +18,12 @@ from serving.state import ServingState
 __all__ = ["events_of", "ignored_in", "routes"]
 
 JSON = "application/json"
-EXAMPLE = {
-    "user": "u17", "segment": "s3", "ad": "ad42", "campaign": "c4", "advertiser": "v2",
-    "ad_category": "cars", "site": "site5", "placement": "top", "device": "phone",
-    "interests": ["cars", "chess"],
-}  # fmt: skip
 _EXAMPLES = {
     "one impression": {"fields": EXAMPLE},
     "several impressions": {
         "impressions": [
             {"impression_id": "a", "fields": EXAMPLE},
-            {"impression_id": "b", "fields": EXAMPLE | {"ad": "ad7"}},
+            {"impression_id": "b", "fields": EXAMPLE | {"ad": "ad000000000002"}},
         ]
     },
 }
