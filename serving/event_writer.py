@@ -239,14 +239,17 @@ class EventWriter:
         self._busy_since = time.monotonic()
         try:
             self._reopen()
-            answers = self._commit(requests)
+            answers = self._commit(requests) if requests else []
         except (LogError, OSError, sqlite3.Error) as error:
-            self._fail(requests, error)
-        else:
-            for request, answer in zip(requests, answers, strict=True):
-                _settle(request, answer)
+            return self._fail(requests, error)
         finally:
             self._busy_since = None
+        for request, answer in zip(requests, answers, strict=True):
+            _settle(request, answer)
+        try:
+            self._vouch()
+        except (LogError, OSError, sqlite3.Error) as error:
+            self._fail([], error)
 
     def _fail(self, requests: list[_Request], error: Exception) -> None:
         self._let_go()
@@ -295,31 +298,43 @@ class EventWriter:
         return answers
 
     def _append(self, events: list[Told]) -> None:
-        assert self._log is not None and self._producer is not None
         records: dict[TopicPartition, list[NewRecord]] = {}
+        times: dict[TopicPartition, list[int]] = {}
         now = self._now_ms()
         for topic, kind in ((IMPRESSIONS, Impression), (CLICKS, Click)):
             of_kind = [event for event in events if type(event) is kind]
             for at, told in self._by_partition(topic, of_kind).items():
                 records[at] = [_record(event) for event in told]
-                vouched = self._vouching.after(at, (event.timestamp for event in told), now)
-                if vouched is not None and self._vouching.is_believable(self._log, at, now):
-                    records[at].append(heartbeat(at, vouched))
-        for at in self._vouching.due(now):
-            if self._vouching.is_believable(self._log, at, now):
-                records.setdefault(at, []).append(heartbeat(at, now))
+                times[at] = [event.timestamp for event in told]
         if records:
-            with self._producer.transaction() as tx:
-                for at, batch in records.items():
-                    tx.append(at.topic, batch)
+            self._send(records)
+        for at, told_times in times.items():
+            self._vouching.wrote(at, told_times, now)
+
+    def _send(self, records: dict[TopicPartition, list[NewRecord]]) -> None:
+        assert self._producer is not None
+        with self._producer.transaction() as tx:
+            for at, batch in records.items():
+                tx.append(at.topic, batch)
+
+    def _vouch(self) -> None:
+        """Send the heartbeats that are due; after the answers, for nobody waits for these."""
+        assert self._log is not None
+        now = self._now_ms()
+        due = {
+            at: [heartbeat(at, time)]
+            for at, time in self._vouching.due(now).items()
+            if self._vouching.is_believable(self._log, at, now)
+        }
+        if due:
+            self._send(due)
 
     def _by_partition(self, topic: str, events: list[Told]) -> dict[TopicPartition, list[Told]]:
         """Events by where their id belongs, as every publisher's key partitions them."""
-        assert self._log is not None
         out: dict[TopicPartition, list[Told]] = {}
         if events:
             keys = [event.impression_id.encode() for event in events]
-            partitions = key_partitions(keys, self._log.topics()[topic])
+            partitions = key_partitions(keys, self._settings.partitions)
             for event, partition in zip(events, partitions, strict=True):
                 out.setdefault(TopicPartition(topic, partition), []).append(event)
         return out

@@ -55,45 +55,44 @@ class Vouching:
         # one window twice over: the watermark trails the time by out_of_order_s
         self._waits_ms = round(1000 * (join.join_window_s + 2 * join.out_of_order_s)) + 1_000
         self._vouched: dict[TopicPartition, int] = {}
+        self._owed: dict[TopicPartition, int] = {}
         self._label_due: dict[TopicPartition, int] = {}
         self._next_beat: dict[TopicPartition, int] = {}
 
-    def after(self, at: TopicPartition, times: Iterable[int], now_ms: int) -> int | None:
-        """Time to vouch for behind events of a partition; None if nobody would doubt them.
+    def wrote(self, at: TopicPartition, times: Iterable[int], now_ms: int) -> None:
+        """Note the times of events that have been written to a partition.
 
         Examples
         --------
         >>> from streaming.log import TopicPartition
         >>> vouching, clicks = Vouching(JoinerSettings()), TopicPartition("clicks", 0)
-        >>> [vouching.after(clicks, [t], t) for t in (1_000_000, 1_001_000, 2_000_000)]
-        [1000000, None, 2000000]
+        >>> for time in 1_000_000, 1_001_000, 2_000_000:
+        ...     vouching.wrote(clicks, [time], now_ms=time)
+        ...     print(list(vouching.due(time).values()))
+        [1000000]
+        []
+        [2000000]
         """
-        ours = [t for t in times if self._is_now(t, now_ms)]
+        ours = [t for t in times if now_ms - self._tolerated_ms <= t <= now_ms + _AHEAD_MS]
         if not ours:
-            return None
+            return
         latest = max(ours)
         if at.topic == IMPRESSIONS:
             self._label_due[at] = latest + self._waits_ms
-            self._next_beat[at] = now_ms + self._beat_ms
-        if latest <= self._vouched.get(at, 0) + self._believed_ms:
-            return None
-        self._vouched[at] = latest
-        return latest
+            self._next_beat.setdefault(at, now_ms + self._beat_ms)
+        if latest > self._vouched.get(at, 0) + self._believed_ms:
+            self._owed[at] = latest
 
-    def _is_now(self, time: int, now_ms: int) -> bool:
-        return now_ms - self._tolerated_ms <= time <= now_ms + _AHEAD_MS
-
-    def due(self, now_ms: int) -> list[TopicPartition]:
-        """Partitions of impressions to send a heartbeat of now to; each is asked for once."""
-        out = []
+    def due(self, now_ms: int) -> dict[TopicPartition, int]:
+        """Heartbeats to send now: their times by partition; each is given once."""
+        out, self._owed = self._owed, {}
         for at, beat in list(self._next_beat.items()):
-            if beat > now_ms:
-                continue
-            self._next_beat[at] = now_ms + self._beat_ms
-            self._vouched[at] = now_ms
-            out.append(at)
-            if now_ms > self._label_due[at]:
-                del self._next_beat[at], self._label_due[at]
+            if beat <= now_ms:
+                out[at] = max(now_ms, out.get(at, 0))
+                self._next_beat[at] = now_ms + self._beat_ms
+                if now_ms > self._label_due[at]:
+                    del self._next_beat[at], self._label_due[at]
+        self._vouched.update(out)
         return out
 
     def next_ms(self) -> int | None:
