@@ -67,14 +67,20 @@ def test_every_one_of_1000_new_ads_among_known_ones_is_shown():
     logit = np.concatenate([rng.normal(-3, 0.3, 200), np.full(1000, -3.3)])
     sd = np.concatenate([np.full(200, 0.15), np.full(1000, 1.0)])
     probability, bids = 1 / (1 + np.exp(-logit)), np.ones(1200)
-    seen, expected, requests = np.zeros(1200), np.zeros(1200), 1000
-    for _ in range(requests):
+    chance, requests = first_chances(np.zeros(1200), logit, sd), 20_000
+    assert chance[200:].min() > 5e-4
+    seen = np.zeros(1200)
+    for _ in range(100):  # what rank() draws, 200 requests at once
+        drawn = logit + sd * rng.standard_normal((requests // 100, 1200))
+        seen += np.bincount(drawn.argmax(1), minlength=1200)
+    found, freedom = chi_squared(seen, chance, requests)
+    assert (seen[200:] > 0).all() and found < freedom + 5 * np.sqrt(2 * freedom)
+    shown: set[int] = set()
+    for _ in range(10):
         ranked = rank(probability, logit, sd, bids, Explore("thompson"), rng, 10)
-        np.add.at(seen, ranked.order[:10], 1)
-        expected += ranked.propensity.sum(0)
-    assert (seen[200:] > 0).all()
-    found = ((seen - expected) ** 2 / np.maximum(expected, 1e-9))[expected >= 5]
-    assert abs(found.sum() - len(found)) < 6 * np.sqrt(2 * len(found))
+        assert np.allclose(ranked.propensity.sum(1), 1)
+        shown.update(ranked.order[:10].tolist())
+    assert len([i for i in shown if i >= 200]) > 80  # new ads, and hardly any twice
 
 
 def test_without_exploration_it_is_the_order_of_expected_value():
