@@ -36,7 +36,7 @@ _PARAMETER = {
 
 def routes(state: ServingState) -> APIRouter:
     """Give the routes."""
-    router = APIRouter(tags=["explain"])
+    router = APIRouter(tags=["explain"], default_response_class=Response)
     describe = partial(state.operations.describe, reply=Contributions, refusals=_REFUSALS)
     told_get = describe(parameters=[_PARAMETER])
     told_post = describe(body=ImpressionBody, examples={"one impression": {"fields": EXAMPLE}})

@@ -29,7 +29,7 @@ class Health(msgspec.Struct):
 
 def routes(state: ServingState) -> APIRouter:
     """Give the routes."""
-    router = APIRouter(tags=["health"])
+    router = APIRouter(tags=["health"], default_response_class=Response)
     alive = state.operations.describe(reply=Health, refusals=(500,))
     ready = state.operations.describe(reply=Health, refusals=(500, 503))
     text = {"200": {"description": "Prometheus text", "content": {"text/plain": {}}}}

@@ -53,7 +53,7 @@ class Model(msgspec.Struct, kw_only=True):
 
 def routes(state: ServingState) -> APIRouter:
     """Give the routes."""
-    router = APIRouter(tags=["model"])
+    router = APIRouter(tags=["model"], default_response_class=Response)
     told = state.operations.describe(reply=Model, refusals=(500, 503))
     identity = spec_identity(state.spec)
 

@@ -18,7 +18,7 @@ from serving.state import ServingState
 __all__ = ["routes"]
 
 _FOLDER = Path(__file__).parent.parent / "pages"
-_STATIC = {"/style.css": "text/css", "/page.js": "text/javascript"}
+_STATIC = {"/style.css": "text/css", "/page.js": "text/javascript", "/icon.svg": "image/svg+xml"}
 _SAFE = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -31,7 +31,7 @@ _MORE = {
 
 def routes(state: ServingState) -> APIRouter:
     """Give the routes."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, default_response_class=Response)
 
     @router.get("/")
     async def page(request: Request) -> Response:
@@ -134,7 +134,7 @@ def _operation(path: str, method: str, told: dict[str, Any], schemas: dict[str, 
 
 def _reply(response: dict[str, Any], schemas: dict[str, Any]) -> str:
     schema = response.get("content", {}).get("application/json", {}).get("schema")
-    return "" if schema is None else _record(schema, schemas)
+    return _record(schema, schemas) if schema and "$ref" in schema else ""
 
 
 def _record(schema: dict[str, Any], schemas: dict[str, Any]) -> str:

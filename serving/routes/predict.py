@@ -33,7 +33,7 @@ _encode = msgspec.json.Encoder().encode
 
 def routes(state: ServingState) -> APIRouter:
     """Give the routes."""
-    router = APIRouter(tags=["predict"])
+    router = APIRouter(tags=["predict"], default_response_class=Response)
     told = state.operations.describe(
         body=PredictBody,
         reply=Predictions,
