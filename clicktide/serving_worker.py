@@ -20,6 +20,7 @@ from serving.metrics import Metrics
 from serving.scorer import Scorer
 from serving.settings import ADMIN_TOKEN
 from serving.state import ServingState
+from serving.warm import warm_up
 from serving.weights import LiveWeights, PinnedWeights, WeightsSource
 
 __all__ = ["make_app", "state_of"]
@@ -38,6 +39,7 @@ def state_of(wiring: Wiring) -> ServingState:
     spec = load_spec(wiring.spec)
     weights = _weights(wiring, spec)
     features = FeatureSource(spec, wiring.redis, wiring.settings.store_budget_ms)
+    warm_up(spec, features, uncertainty)
     scorer = Scorer(weights, features, spec, _now_ms, uncertainty)
     return ServingState(
         settings=wiring.settings,
