@@ -83,9 +83,7 @@ def _install() -> None:
         for region in tuple(_regions.values()):
             if region.start <= address < region.start + region.size:
                 region.broken = True
-                libc.mmap(
-                    region.start, region.size, _READ_WRITE, _PRIVATE_FIXED_ANONYMOUS, -1, 0
-                )
+                libc.mmap(region.start, region.size, _READ_WRITE, _PRIVATE_FIXED_ANONYMOUS, -1, 0)
                 return
         libc.sigaction(number, ctypes.byref(former), None)  # not ours: it comes again, as ever
 

@@ -242,9 +242,7 @@ class LiveWeights:
     def _open(self, stands: tuple[int, ...], now: float) -> None:
         regions: list[Region] = []
         try:
-            reader = open_live(
-                self.path, self.spec, on_map=lambda map: regions.append(guard(map))
-            )
+            reader = open_live(self.path, self.spec, on_map=lambda map: regions.append(guard(map)))
         except SnapshotError as error:
             self._refused, self._try_at = stands, now + _TRY_AGAIN_S
             self._tell(str(error))
@@ -379,5 +377,3 @@ class Switch:
     def close(self) -> None:
         """Close the source in use."""
         self._source.close()
-
-
