@@ -109,7 +109,7 @@ class RankBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     candidates: list[Candidate]
     context: Features = {}
     explore: Literal["none", "epsilon", "thompson"] | Explore | None = None
-    seed: Annotated[int, Meta(ge=0, lt=2**63)] | None = None
+    seed: Annotated[int, Meta(ge=0, le=2**53)] | None = None
     slots: Annotated[int, Meta(ge=1, le=MOST_SLOTS)] = 1
     log: bool | Logging = False
     timestamp: Timestamp | None = None
