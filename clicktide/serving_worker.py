@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
 
 import msgspec
 from fastapi import FastAPI
 
 from clicktide.serving_wiring import WIRING, Wiring
 from features.errors import ClicktideError
+from features.spec import Spec
 from features.spec_file import load_spec
+from learning.uncertainty import uncertainty
 from serving.app import build_app
+from serving.features import FeatureSource
 from serving.metrics import Metrics
-from serving.plain_weights import PlainWeights
 from serving.scorer import Scorer
 from serving.settings import ADMIN_TOKEN
 from serving.state import ServingState
+from serving.weights import LiveWeights, PinnedWeights, WeightsSource
 
 __all__ = ["make_app", "state_of"]
 
@@ -34,19 +36,27 @@ def make_app() -> FastAPI:
 def state_of(wiring: Wiring) -> ServingState:
     """Wire the real adapters together."""
     spec = load_spec(wiring.spec)
-    weights = PlainWeights(Path(wiring.live or ""), spec)
-    scorer = Scorer(weights, None, spec, _now_ms)
+    weights = _weights(wiring, spec)
+    features = FeatureSource(spec, wiring.redis, wiring.settings.store_budget_ms)
+    scorer = Scorer(weights, features, spec, _now_ms, uncertainty)
     return ServingState(
         settings=wiring.settings,
         spec=spec,
         weights=weights,
-        features=None,
+        features=features,
         scorer=scorer,
         metrics=Metrics(),
         now_ms=_now_ms,
         say=_say,
         admin_token=os.environ.get(ADMIN_TOKEN) or None,
+        closing=[weights.close, features.close],
     )
+
+
+def _weights(wiring: Wiring, spec: Spec) -> WeightsSource:
+    if wiring.model is not None:
+        return PinnedWeights(wiring.model, spec)
+    return LiveWeights(wiring.live or "run/live.weights", spec)
 
 
 def _now_ms() -> int:

@@ -97,5 +97,3 @@ def _text(value: Any) -> str:
 
 def _overall_key(spec: Spec) -> np.uint64:
     return CounterKeys(spec, spec.counters[0])._overall[0]
-
-

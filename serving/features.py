@@ -37,7 +37,7 @@ from features.errors import ClicktideError
 from features.spec import Spec
 from serving.event_keys import EventKeys
 from serving.feature_kernels import PRIOR, read_values
-from serving.store_reader import Link, StoreReader, States, open_link
+from serving.store_reader import Link, States, StoreReader, open_link
 
 __all__ = ["DEFAULT_PARENTS", "FeatureSource", "Fetched", "Gatherer"]
 

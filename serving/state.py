@@ -11,11 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from features.spec import Spec
+from serving.features import FeatureSource
 from serving.metrics import Metrics
-from serving.ports import Features, Weights
 from serving.schema import Operations
 from serving.scorer import Scorer
 from serving.settings import ServeSettings
+from serving.weights import WeightsSource
 
 __all__ = ["Handler", "ServingState"]
 
@@ -58,8 +59,8 @@ class ServingState:
 
     settings: ServeSettings
     spec: Spec
-    weights: Weights
-    features: Features | None
+    weights: WeightsSource
+    features: FeatureSource | None
     scorer: Scorer
     metrics: Metrics
     now_ms: Callable[[], int]

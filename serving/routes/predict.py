@@ -50,7 +50,7 @@ def routes(state: ServingState) -> APIRouter:
         """
         asked = impressions_of(decode(_body, await request.body()), state.settings.max_candidates)
         ignored = ignored_in(state, [one.fields for one in asked])
-        scored = state.scorer.score(events_of(asked, state.now_ms()))
+        scored = await state.scorer.score_soon(events_of(asked, state.now_ms()))
         state.metrics.scored(len(asked), sum(map(bool, scored.fallbacks)))
         return Response(_encode(_reply(state, asked, scored, ignored)), media_type=JSON)
 
