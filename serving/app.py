@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serving.fast import FastPath
 from serving.limits import Limits
 from serving.problem import Problem
-from serving.routes import explain, health, model, page, predict
+from serving.routes import events, explain, health, model, page, predict, rank
 from serving.state import ServingState
 
 __all__ = ["build_app"]
@@ -25,7 +25,7 @@ _ABOUT = """Click probabilities from a model that keeps learning while the ads r
 Every refusal is `application/problem+json` and names the field at fault. Every reply bears an
 `X-Request-ID`, which the log has too.
 """
-_ROUTES = (predict, explain, model, health, page)
+_ROUTES = (predict, rank, events, explain, model, health, page)
 
 
 def build_app(state: ServingState) -> FastAPI:

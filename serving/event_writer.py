@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 import threading
 import time
 from collections import OrderedDict
@@ -21,7 +20,7 @@ from dataclasses import dataclass, field
 from features.errors import ClicktideError
 from features.events import Click, Impression, encode_event
 from serving.vouching import Vouching, heartbeat
-from streaming.log import EventLog, LogError, NewRecord, Producer, TopicPartition
+from streaming.log import EventLog, NewRecord, Producer, TopicPartition
 from streaming.log.partition import key_partitions
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 
@@ -31,7 +30,6 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _PATIENCE_S = 2.0
 _MOST_AT_ONCE = 5_000
 
-Told = Impression | Click
 Key = tuple[str, str]
 
 
@@ -76,8 +74,25 @@ class Accepted:
 
 
 @dataclass(slots=True)
+class _Told:
+    """An event, ready to be written."""
+
+    topic: str
+    key: Key
+    time: int
+    record: NewRecord
+
+    @classmethod
+    def of(cls, event: Impression | Click) -> _Told:
+        clicked = type(event) is Click
+        key = (event.kind if isinstance(event, Click) else IMPRESSIONS, event.impression_id)
+        record = NewRecord(event.impression_id.encode(), encode_event(event))
+        return cls(CLICKS if clicked else IMPRESSIONS, key, event.timestamp, record)
+
+
+@dataclass(slots=True)
 class _Request:
-    events: Sequence[Told]
+    events: list[_Told]
     done: Future[Accepted] = field(default_factory=Future)
 
 
@@ -89,7 +104,7 @@ class EventWriter:
     open_log
         Opens the event log; called in the thread, and again after every failure.
     settings
-        The stream's: its topics are created if they are missing.
+        The stream's: topics that are missing are created by it.
     name
         Transactional id, another one for every process.
     now_ms
@@ -138,6 +153,7 @@ class EventWriter:
         self._log: EventLog | None = None
         self._producer: Producer | None = None
         self._opened: object = None
+        self._partitions: dict[str, int] = {}
         self._thread = threading.Thread(target=self._run, name="event-writer", daemon=True)
         self._thread.start()
 
@@ -155,7 +171,7 @@ class EventWriter:
         """Events that wait to be written."""
         return self._size
 
-    def submit(self, events: Sequence[Told]) -> Future[Accepted]:
+    def submit(self, events: Sequence[Impression | Click]) -> Future[Accepted]:
         """Have events written, all or none; the future tells when they are durable.
 
         Raises
@@ -165,7 +181,7 @@ class EventWriter:
         QueueFullError
             Too much waits.
         """
-        request = _Request(events)
+        request = _Request([_Told.of(event) for event in events])
         with self._changed:
             if self._closing:
                 raise LogAwayError("this server is shutting down", 1.0)
@@ -178,7 +194,9 @@ class EventWriter:
             self._changed.notify()
         return request.done
 
-    async def write(self, events: Sequence[Told], timeout_s: float = 10.0) -> Accepted:
+    async def write(
+        self, events: Sequence[Impression | Click], timeout_s: float = 10.0
+    ) -> Accepted:
         """Have events written, and wait until they are durable.
 
         Raises
@@ -240,7 +258,7 @@ class EventWriter:
         try:
             self._reopen()
             answers = self._commit(requests) if requests else []
-        except (LogError, OSError, sqlite3.Error) as error:
+        except Exception as error:  # whatever it is: answered, and tried anew
             return self._fail(requests, error)
         finally:
             self._busy_since = None
@@ -248,7 +266,7 @@ class EventWriter:
             _settle(request, answer)
         try:
             self._vouch()
-        except (LogError, OSError, sqlite3.Error) as error:
+        except Exception as error:
             self._fail([], error)
 
     def _fail(self, requests: list[_Request], error: Exception) -> None:
@@ -265,7 +283,9 @@ class EventWriter:
     def _reopen(self) -> None:
         if self._log is None:
             self._log = self._open()
-            self._log.create_topics(self._settings.topics())
+            if not {IMPRESSIONS, CLICKS} <= self._log.topics().keys():
+                self._log.create_topics(self._settings.topics())
+            self._partitions = self._log.topics()
             self._producer = self._log.producer(self._name)
             self._opened = self._identity()
         self._problem, self._pause_s = None, _FIRST_PAUSE_S
@@ -279,14 +299,13 @@ class EventWriter:
 
     def _commit(self, requests: list[_Request]) -> list[Accepted]:
         """Write all that is new, in one transaction."""
-        fresh: dict[Key, Told] = {}
+        fresh: dict[Key, _Told] = {}
         answers = []
         for request in requests:
             before = len(fresh)
-            for event in request.events:
-                key = _key(event)
-                if key not in self._known:
-                    fresh.setdefault(key, event)
+            for told in request.events:
+                if told.key not in self._known:
+                    fresh.setdefault(told.key, told)
             written = len(fresh) - before
             answers.append(Accepted(written, len(request.events) - written))
         self._append(list(fresh.values()))
@@ -297,19 +316,24 @@ class EventWriter:
             self._known.popitem(last=False)
         return answers
 
-    def _append(self, events: list[Told]) -> None:
-        records: dict[TopicPartition, list[NewRecord]] = {}
-        times: dict[TopicPartition, list[int]] = {}
+    def _append(self, events: list[_Told]) -> None:
+        places = self._places(events)
+        if places:
+            self._send({at: [told.record for told in part] for at, part in places.items()})
         now = self._now_ms()
-        for topic, kind in ((IMPRESSIONS, Impression), (CLICKS, Click)):
-            of_kind = [event for event in events if type(event) is kind]
-            for at, told in self._by_partition(topic, of_kind).items():
-                records[at] = [_record(event) for event in told]
-                times[at] = [event.timestamp for event in told]
-        if records:
-            self._send(records)
-        for at, told_times in times.items():
-            self._vouching.wrote(at, told_times, now)
+        for at, part in places.items():
+            self._vouching.wrote(at, [told.time for told in part], now)
+
+    def _places(self, events: list[_Told]) -> dict[TopicPartition, list[_Told]]:
+        """Events by where their id belongs, as every publisher's key partitions them."""
+        out: dict[TopicPartition, list[_Told]] = {}
+        for topic in (IMPRESSIONS, CLICKS):
+            part = [told for told in events if told.topic == topic]
+            ids = [told.key[1].encode() for told in part]
+            chosen = key_partitions(ids, self._partitions[topic]) if ids else []
+            for told, partition in zip(part, chosen, strict=True):
+                out.setdefault(TopicPartition(topic, partition), []).append(told)
+        return out
 
     def _send(self, records: dict[TopicPartition, list[NewRecord]]) -> None:
         assert self._producer is not None
@@ -328,24 +352,6 @@ class EventWriter:
         }
         if due:
             self._send(due)
-
-    def _by_partition(self, topic: str, events: list[Told]) -> dict[TopicPartition, list[Told]]:
-        """Events by where their id belongs, as every publisher's key partitions them."""
-        out: dict[TopicPartition, list[Told]] = {}
-        if events:
-            keys = [event.impression_id.encode() for event in events]
-            partitions = key_partitions(keys, self._settings.partitions)
-            for event, partition in zip(events, partitions, strict=True):
-                out.setdefault(TopicPartition(topic, partition), []).append(event)
-        return out
-
-
-def _key(event: Told) -> Key:
-    return event.kind if type(event) is Click else IMPRESSIONS, event.impression_id
-
-
-def _record(event: Told) -> NewRecord:
-    return NewRecord(event.impression_id.encode(), encode_event(event))
 
 
 def _settle(request: _Request, answer: Accepted | Exception) -> None:
