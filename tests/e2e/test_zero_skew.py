@@ -96,7 +96,7 @@ def test_what_was_served_is_what_is_learned(tmp_path, monkeypatch):
     scorer = Scorer(weighing, store, SPEC, clock, uncertainty)
     served = {}
     hashed = []
-    monkeypatch.setattr(scorer, "hash", spying(scorer.hash, hashed))
+    monkeypatch.setattr(scorer.hasher, "hash", spying(scorer.hasher.hash, hashed))
     state = ServingState(
         settings=ServeSettings(), spec=SPEC, weights=weighing, features=store, scorer=scorer,
         metrics=Metrics(), now_ms=clock, say=print, rng=lambda _: np.random.default_rng(clock.ms),
