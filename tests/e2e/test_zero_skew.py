@@ -39,6 +39,7 @@ class Weighing:
     version: str = "fixed-1"
     events: int = 0
     problem: str | None = None
+    intact: bool = True
 
     def current(self):
         return self
@@ -51,13 +52,14 @@ class Store:
     """Counter values that no table would give: awkward numbers, some missing, some all missing."""
 
     def __init__(self, width):
-        self.rng, self.width, self.age_ms, self.fallbacks = np.random.default_rng(3), width, 1.0, ()
+        self.rng, self.width, self.age_ms = np.random.default_rng(3), width, 1.0
 
     def fetch(self, events, at_ms):
         self.values = self.rng.lognormal(0, 4, (len(events), self.width))
         self.values[self.rng.random(self.values.shape) < 0.1] = np.nan
         self.values[self.rng.random(len(events)) < 0.1] = np.nan
         self.values[self.rng.random(self.values.shape) < 0.1] = 0.0
+        self.fallbacks = [()] * len(events)
         return self
 
 
