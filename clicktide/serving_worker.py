@@ -15,12 +15,14 @@ from features.spec import Spec
 from features.spec_file import load_spec
 from learning.uncertainty import uncertainty
 from serving.app import build_app
+from serving.event_writer import open_writer
 from serving.features import FeatureSource
 from serving.metrics import Metrics
 from serving.scorer import Scorer
 from serving.settings import ADMIN_TOKEN
 from serving.state import ServingState
 from serving.weights import LiveWeights, PinnedWeights, WeightsSource
+from streaming.settings import StreamSettings
 
 __all__ = ["make_app", "state_of"]
 
@@ -39,6 +41,7 @@ def state_of(wiring: Wiring) -> ServingState:
     weights = _weights(wiring, spec)
     features = FeatureSource(spec, wiring.redis, wiring.settings.store_budget_ms)
     scorer = Scorer(weights, features, spec, _now_ms, uncertainty)
+    writer = open_writer(wiring.log, StreamSettings())
     return ServingState(
         settings=wiring.settings,
         spec=spec,
@@ -49,7 +52,8 @@ def state_of(wiring: Wiring) -> ServingState:
         now_ms=_now_ms,
         say=_say,
         admin_token=os.environ.get(ADMIN_TOKEN) or None,
-        closing=[weights.close, features.close],
+        writer=writer,
+        closing=[weights.close, features.close, writer.close],
     )
 
 

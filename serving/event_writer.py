@@ -10,21 +10,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from features.errors import ClicktideError
 from features.events import Click, Impression, encode_event
 from serving.vouching import Vouching, heartbeat
-from streaming.log import EventLog, NewRecord, Producer, TopicPartition
+from streaming.log import EventLog, NewRecord, Producer, TopicPartition, open_log
 from streaming.log.partition import key_partitions
+from streaming.log.settings import SqliteSettings, log_settings
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 
-__all__ = ["Accepted", "EventWriter", "EventsRefusedError", "LogAwayError", "QueueFullError"]
+__all__ = [
+    "Accepted",
+    "EventWriter",
+    "EventsRefusedError",
+    "LogAwayError",
+    "QueueFullError",
+    "open_writer",
+]
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _PATIENCE_S = 2.0
@@ -352,6 +363,35 @@ class EventWriter:
         }
         if due:
             self._send(due)
+
+
+def open_writer(url: str, settings: StreamSettings) -> EventWriter:
+    """A writer of the log that a URL names, under a name of its own.
+
+    Parameters
+    ----------
+    url, settings
+        As for :func:`streaming.log.open_log` and :class:`EventWriter`.
+
+    Examples
+    --------
+    >>> writer = open_writer(":memory:", StreamSettings())
+    >>> writer.close()
+    """
+    name = f"api-{secrets.token_hex(6)}"
+    log = log_settings(url, os.environ)
+    if not isinstance(log, SqliteSettings):
+        return EventWriter(lambda: open_log(url), settings, name)
+    path = Path(log.path)
+    return EventWriter(lambda: open_log(url), settings, name, identity=lambda: _inode(path))
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _settle(request: _Request, answer: Accepted | Exception) -> None:

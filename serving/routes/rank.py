@@ -234,7 +234,7 @@ async def _ranked(state: ServingState, body: RankBody) -> Rankings:
     ]
     try:
         ignored = ignored_in(state, [event.fields for event in events])
-        scored = state.scorer.score(events)
+        scored = await state.scorer.score_soon(events)
     except Problem as problem:
         raise _of_candidate(problem) from None
     state.metrics.scored(count, sum(map(bool, scored.fallbacks)))

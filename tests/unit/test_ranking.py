@@ -13,7 +13,7 @@ def market(count, seed=3):
 
 
 def chi_squared(seen, propensity, requests):
-    """Of the candidates expected at least 5 times, the others as one; and its degrees of freedom."""
+    """Of those expected at least 5 times, the others as one; and its degrees of freedom."""
     expected = propensity * requests
     big = expected >= 5
     seen = np.append(seen[big], seen[~big].sum())
