@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 
@@ -15,14 +16,16 @@ from features.spec import Spec
 from features.spec_file import load_spec
 from learning.uncertainty import uncertainty
 from serving.app import build_app
-from serving.event_writer import open_writer
+from serving.event_writer import EventWriter
 from serving.features import FeatureSource
 from serving.metrics import Metrics
+from serving.replica import ReplicaWeights
 from serving.scorer import Scorer
 from serving.settings import ADMIN_TOKEN
 from serving.state import ServingState
+from serving.warm import warm_up
 from serving.weights import LiveWeights, PinnedWeights, WeightsSource
-from streaming.settings import StreamSettings
+from streaming.log import open_log
 
 __all__ = ["make_app", "state_of"]
 
@@ -40,19 +43,19 @@ def state_of(wiring: Wiring) -> ServingState:
     spec = load_spec(wiring.spec)
     weights = _weights(wiring, spec)
     features = FeatureSource(spec, wiring.redis, wiring.settings.store_budget_ms)
-    scorer = Scorer(weights, features, spec, _now_ms, uncertainty)
-    writer = open_writer(wiring.log, StreamSettings())
+    warm_up(spec, features, uncertainty)
+    writer = _writer(wiring)
     return ServingState(
         settings=wiring.settings,
         spec=spec,
         weights=weights,
         features=features,
-        scorer=scorer,
+        scorer=Scorer(weights, features, spec, _now_ms, uncertainty),
         metrics=Metrics(),
         now_ms=_now_ms,
         say=_say,
-        admin_token=os.environ.get(ADMIN_TOKEN) or None,
         writer=writer,
+        admin_token=os.environ.get(ADMIN_TOKEN) or None,
         closing=[weights.close, features.close, writer.close],
     )
 
@@ -60,7 +63,26 @@ def state_of(wiring: Wiring) -> ServingState:
 def _weights(wiring: Wiring, spec: Spec) -> WeightsSource:
     if wiring.model is not None:
         return PinnedWeights(wiring.model, spec)
-    return LiveWeights(wiring.live or "run/live.weights", spec)
+    if wiring.follow:
+        return ReplicaWeights(lambda: open_log(wiring.log), spec)
+    return LiveWeights(wiring.live, spec)
+
+
+def _writer(wiring: Wiring) -> EventWriter:
+    """Writes events into the log; each process under a name of its own."""
+    name = f"serve-{socket.gethostname()}-{os.getpid()}"
+    return EventWriter(
+        lambda: open_log(wiring.log), wiring.stream, name, identity=lambda: _identity(wiring.log)
+    )
+
+
+def _identity(log: str) -> object:
+    """What tells a log's file from another one at its place."""
+    try:
+        found = os.stat(log.removeprefix("sqlite:///"))
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _now_ms() -> int:

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.fast import FastPath
 from serving.limits import Limits
 from serving.problem import Problem
 from serving.routes import events, explain, health, model, page, predict, rank
@@ -41,7 +42,8 @@ def build_app(state: ServingState) -> FastAPI:
         yield
         state.close()
 
-    app = FastAPI(
+    app = _Application(
+        state,
         title="Clicktide",
         version="1",
         description=_ABOUT,
@@ -54,7 +56,6 @@ def build_app(state: ServingState) -> FastAPI:
     for room in _ROUTES:
         app.include_router(room.routes(state))
     app.openapi = lambda: _openapi(app, state)  # type: ignore[method-assign]
-    app.add_middleware(FastPath, state=state)
     if state.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -63,36 +64,22 @@ def build_app(state: ServingState) -> FastAPI:
             allow_headers=["Content-Type", "Authorization", "X-Request-ID"],
             expose_headers=["X-Request-ID", "Retry-After"],
         )
-    app.add_middleware(Limits, state=state)
     return app
 
 
-class FastPath:
-    """ASGI: the routes that are asked thousands of times a second, found without a search.
+class _Application(FastAPI):
+    """FastAPI behind the limits and the quick way, which it would else stand in front of."""
 
-    Parameters
-    ----------
-    app
-        Has all routes, these among them: it answers what is not found here.
-    state
-        Its ``fast`` has the handlers, by path.
-    """
-
-    def __init__(self, app: ASGIApp, state: ServingState) -> None:
-        self.app, self.fast = app, state.fast
+    def __init__(self, state: ServingState, **options: Any) -> None:
+        super().__init__(**options)
+        inner: ASGIApp = super().__call__
+        if not state.settings.cors_origins:  # those are for all routes alike
+            inner = FastPath(inner, state.fast)
+        self._outer = Limits(inner, state)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
-        found = self.fast.get(scope["path"]) if scope["type"] == "http" else None
-        if found is None or found[0] != scope["method"]:
-            await self.app(scope, receive, send)
-            return
-        scope["fast_route"] = scope["path"]
-        try:
-            response = await found[1](Request(scope, receive))
-        except Problem as problem:
-            response = problem.response(scope.get("request_id"))
-        await response(scope, receive, send)
+        await self._outer(scope, receive, send)
 
 
 async def _problem(request: Request, error: Exception) -> Response:

@@ -164,6 +164,7 @@ class Contributions(msgspec.Struct):
 T = TypeVar("T")
 _any = msgspec.json.Decoder()
 _STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]")
+_UNKNOWN = re.compile(r"unknown field `([^`]{1,100})`")
 _VALUES: dict[str, Any] = {"fields": Value, "context": Value, "counters": Count}
 
 
@@ -186,19 +187,19 @@ def decode(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
         said, _, place = str(error).partition(" - at `")
-        raise Problem(422, said, _named(raw, place.rstrip("`"))) from None
+        raise Problem(422, said, _named(raw, place.rstrip("`"), said)) from None
     except RecursionError:
         raise Problem(400, "JSON nested too deeply. Fix: fields are plain values") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(400, f"the body is not JSON: {error}", _no_number(raw)) from None
 
 
-def _named(raw: bytes, place: str) -> str | None:
+def _named(raw: bytes, place: str, said: str) -> str | None:
     """The place at fault with the names of keys, which msgspec leaves out."""
     try:
         at: Any = _any.decode(raw)
     except (msgspec.DecodeError, RecursionError):
-        return None
+        at = None
     kind, out = "", ""
     for name, index in _STEP.findall(place):
         key = _key_at_fault(at, kind) if index == "..." else name or int(index)
@@ -206,6 +207,8 @@ def _named(raw: bytes, place: str) -> str | None:
             break
         out += f"[{key}]" if isinstance(key, int) else f".{key}"
         at, kind = _inside(at, key), name
+    unknown = _UNKNOWN.search(said)
+    out += f".{unknown[1]}" if unknown else ""
     return out.lstrip(".") or None
 
 

@@ -96,4 +96,4 @@ def _text(value: Any) -> str:
 
 
 def _overall_key(spec: Spec) -> np.uint64:
-    return CounterKeys(spec, spec.counters[0])._overall[0]
+    return np.uint64(CounterKeys(spec, spec.counters[0])._overall[0])

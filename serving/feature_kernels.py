@@ -114,7 +114,7 @@ def pack_mget(keys: U64, heads: U8, lengths: I64, out: U8) -> int:
 
 
 @inlined
-def _little(data: U8, at: int, size: int) -> int:
+def _little(data: U8, at: int, size: int) -> np.int64:
     value = np.int64(0)
     for i in range(size):
         value |= np.int64(data[at + i]) << np.int64(8 * i)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from starlette.requests import Request
-from starlette.responses import Response
 
 from features.spec import Spec
+from serving.fast import Handler
 from serving.features import FeatureSource
 from serving.metrics import Metrics
 from serving.schema import Operations
@@ -18,9 +17,7 @@ from serving.scorer import Scorer
 from serving.settings import ServeSettings
 from serving.weights import WeightsSource
 
-__all__ = ["Handler", "ServingState"]
-
-Handler = Callable[[Request], Awaitable[Response]]
+__all__ = ["ServingState"]
 
 
 @dataclass
@@ -52,7 +49,7 @@ class ServingState:
     operations
         Describes what routes take and give.
     fast
-        Handlers that are found without a search: method and handler by path.
+        Handlers of the busiest routes, by path (:mod:`serving.fast`).
     closing
         What to call at the end.
     """
@@ -70,7 +67,7 @@ class ServingState:
     admin_token: str | None = None
     reports: Any = None
     operations: Operations = field(default_factory=Operations)
-    fast: dict[str, tuple[str, Handler]] = field(default_factory=dict)
+    fast: dict[str, Handler] = field(default_factory=dict)
     closing: list[Callable[[], None]] = field(default_factory=list)
 
     def close(self) -> None:

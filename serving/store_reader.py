@@ -53,8 +53,8 @@ class _OneServer:
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
         }
-        client = redis.Redis.from_url(url, **options)
-        self._connection: Any = client.connection_pool.make_connection()
+        pool: Any = redis.Redis.from_url(url, **options).connection_pool
+        self._connection = pool.make_connection()
         self._connection.connect()
         heads = [b"$%d\r\n%s" % (len(t) + 8, t) for t in _tags(name)]
         self._lengths = np.array([len(head) for head in heads])

@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from msgspec import UNSET
 
 from serving.bodies import EXAMPLE, ImpressionBody, PredictBody, Prediction, Predictions, decode
+from serving.fast import endpoint
 from serving.problem import Problem
 from serving.scorer import Event, Scored
 from serving.state import ServingState
@@ -41,20 +42,21 @@ def routes(state: ServingState) -> APIRouter:
         refusals=(400, 408, 413, 422, 500, 503),
     )
 
-    @router.post("/v1/predict", summary="Click probabilities", openapi_extra=told)
-    async def predict(request: Request) -> Response:
+    async def predict(raw: bytes) -> bytes:
         """One impression (`fields`) or many (`impressions`): each one's probability of a click.
 
         With it come the raw score, its uncertainty, the counter values that were used and how
         old they are, the version and the age of the weights, and whatever was lacking.
         """
-        asked = impressions_of(decode(_body, await request.body()), state.settings.max_candidates)
+        asked = impressions_of(decode(_body, raw), state.settings.max_candidates)
         ignored = ignored_in(state, [one.fields for one in asked])
         scored = await state.scorer.score_soon(events_of(asked, state.now_ms()))
         state.metrics.scored(len(asked), sum(map(bool, scored.fallbacks)))
-        return Response(_encode(_reply(state, asked, scored, ignored)), media_type=JSON)
+        return _encode(_reply(state, asked, scored, ignored))
 
-    state.fast["/v1/predict"] = ("POST", predict)
+    state.fast["/v1/predict"] = predict
+    add = router.post("/v1/predict", summary="Click probabilities", openapi_extra=told)
+    add(endpoint(predict))
     return router
 
 

@@ -102,7 +102,7 @@ def test_what_was_served_is_what_is_learned(tmp_path, monkeypatch):
     scorer = Scorer(weighing, store, SPEC, clock, uncertainty)
     served = {}
     hashed = []
-    monkeypatch.setattr(scorer, "_hasher", Spy(scorer._hasher, hashed))
+    monkeypatch.setattr(scorer, "hasher", Spy(scorer.hasher, hashed))
     state = ServingState(
         settings=ServeSettings(request_timeout_s=100),  # kernels may have to be compiled
         spec=SPEC, weights=weighing, features=store, scorer=scorer,

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from serving.ranking import Explore, first_chances, rank
+from serving.rank_bodies import Explore
+from serving.ranking import first_chances, rank
 
 
 def market(count, seed=3):
