@@ -10,90 +10,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from pathlib import Path
 
-from features.errors import ClicktideError
-from features.events import Click, Impression, encode_event
+from features.events import Click, Impression
+from serving.event_requests import (
+    Accepted,
+    EventsRefusedError,
+    Key,
+    LogAwayError,
+    QueueFullError,
+    Told,
+    Waiting,
+)
 from serving.vouching import Vouching, heartbeat
-from streaming.log import EventLog, NewRecord, Producer, TopicPartition
+from streaming.log import EventLog, NewRecord, Producer, TopicPartition, open_log
 from streaming.log.partition import key_partitions
+from streaming.log.settings import SqliteSettings, log_settings
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 
-__all__ = ["Accepted", "EventWriter", "EventsRefusedError", "LogAwayError", "QueueFullError"]
+__all__ = [
+    "Accepted",
+    "EventWriter",
+    "EventsRefusedError",
+    "LogAwayError",
+    "QueueFullError",
+    "open_writer",
+]
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _PATIENCE_S = 2.0
 _MOST_AT_ONCE = 5_000
-
-Key = tuple[str, str]
-
-
-class EventsRefusedError(ClicktideError):
-    """Events were not accepted; send them again later, with the same ids.
-
-    Parameters
-    ----------
-    message
-        Why.
-    retry_after_s
-        When to try again.
-    """
-
-    def __init__(self, message: str, retry_after_s: float) -> None:
-        self.retry_after_s = retry_after_s
-        super().__init__(f"{message}. Fix: send it again in {retry_after_s:g} s, same ids")
-
-
-class LogAwayError(EventsRefusedError):
-    """The event log cannot be written now."""
-
-
-class QueueFullError(EventsRefusedError):
-    """More events wait than the writer takes on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """What became of a request: all of it is durable.
-
-    Parameters
-    ----------
-    written
-        Events written for this request.
-    duplicates
-        Events whose id had been written before.
-    """
-
-    written: int
-    duplicates: int
-
-
-@dataclass(slots=True)
-class _Told:
-    """An event, ready to be written."""
-
-    topic: str
-    key: Key
-    time: int
-    record: NewRecord
-
-    @classmethod
-    def of(cls, event: Impression | Click) -> _Told:
-        clicked = type(event) is Click
-        key = (event.kind if isinstance(event, Click) else IMPRESSIONS, event.impression_id)
-        record = NewRecord(event.impression_id.encode(), encode_event(event))
-        return cls(CLICKS if clicked else IMPRESSIONS, key, event.timestamp, record)
-
-
-@dataclass(slots=True)
-class _Request:
-    events: list[_Told]
-    done: Future[Accepted] = field(default_factory=Future)
 
 
 class EventWriter:
@@ -144,7 +97,7 @@ class EventWriter:
         self._vouching = Vouching(settings.join)
         self._known: OrderedDict[Key, None] = OrderedDict()
         self._changed = threading.Condition()
-        self._waiting: list[_Request] = []
+        self._waiting: list[Waiting] = []
         self._size = 0
         self._closing = False
         self._problem: str | None = None
@@ -181,7 +134,7 @@ class EventWriter:
         QueueFullError
             Too much waits.
         """
-        request = _Request([_Told.of(event) for event in events])
+        request = Waiting([Told.of(event) for event in events])
         with self._changed:
             if self._closing:
                 raise LogAwayError("this server is shutting down", 1.0)
@@ -232,7 +185,7 @@ class EventWriter:
             self._attempt(requests)
         self._let_go()
 
-    def _take(self) -> list[_Request] | None:
+    def _take(self) -> list[Waiting] | None:
         """What is to be written together; empty: heartbeats are due, or a new try of the log."""
         with self._changed:
             if not self._waiting and not self._closing:
@@ -252,7 +205,7 @@ class EventWriter:
         beat = self._vouching.next_ms()
         return None if beat is None else max(beat - self._now_ms(), 10) / 1000
 
-    def _attempt(self, requests: list[_Request]) -> None:
+    def _attempt(self, requests: list[Waiting]) -> None:
         """Write some requests and answer them; on failure leave the log, to be opened again."""
         self._busy_since = time.monotonic()
         try:
@@ -263,13 +216,13 @@ class EventWriter:
         finally:
             self._busy_since = None
         for request, answer in zip(requests, answers, strict=True):
-            _settle(request, answer)
+            request.settle(answer)
         try:
             self._vouch()
         except Exception as error:
             self._fail([], error)
 
-    def _fail(self, requests: list[_Request], error: Exception) -> None:
+    def _fail(self, requests: list[Waiting], error: Exception) -> None:
         self._let_go()
         if self._problem is not None:
             self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
@@ -278,7 +231,7 @@ class EventWriter:
             requests = [*requests, *self._waiting]
             self._waiting, self._size = [], 0
         for request in requests:
-            _settle(request, LogAwayError(self._problem, 1.0))
+            request.settle(LogAwayError(self._problem, 1.0))
 
     def _reopen(self) -> None:
         if self._log is None:
@@ -297,9 +250,9 @@ class EventWriter:
                 with contextlib.suppress(Exception):  # it has failed already
                     held.close()
 
-    def _commit(self, requests: list[_Request]) -> list[Accepted]:
+    def _commit(self, requests: list[Waiting]) -> list[Accepted]:
         """Write all that is new, in one transaction."""
-        fresh: dict[Key, _Told] = {}
+        fresh: dict[Key, Told] = {}
         answers = []
         for request in requests:
             before = len(fresh)
@@ -316,7 +269,7 @@ class EventWriter:
             self._known.popitem(last=False)
         return answers
 
-    def _append(self, events: list[_Told]) -> None:
+    def _append(self, events: list[Told]) -> None:
         places = self._places(events)
         if places:
             self._send({at: [told.record for told in part] for at, part in places.items()})
@@ -324,9 +277,9 @@ class EventWriter:
         for at, part in places.items():
             self._vouching.wrote(at, [told.time for told in part], now)
 
-    def _places(self, events: list[_Told]) -> dict[TopicPartition, list[_Told]]:
+    def _places(self, events: list[Told]) -> dict[TopicPartition, list[Told]]:
         """Events by where their id belongs, as every publisher's key partitions them."""
-        out: dict[TopicPartition, list[_Told]] = {}
+        out: dict[TopicPartition, list[Told]] = {}
         for topic in (IMPRESSIONS, CLICKS):
             part = [told for told in events if told.topic == topic]
             ids = [told.key[1].encode() for told in part]
@@ -354,13 +307,33 @@ class EventWriter:
             self._send(due)
 
 
-def _settle(request: _Request, answer: Accepted | Exception) -> None:
-    if not request.done.set_running_or_notify_cancel():
-        return
-    if isinstance(answer, Exception):
-        request.done.set_exception(answer)
-    else:
-        request.done.set_result(answer)
+def open_writer(url: str, settings: StreamSettings) -> EventWriter:
+    """A writer of the log that a URL names, under a name of its own.
+
+    Parameters
+    ----------
+    url, settings
+        As for :func:`streaming.log.open_log` and :class:`EventWriter`.
+
+    Examples
+    --------
+    >>> writer = open_writer(":memory:", StreamSettings())
+    >>> writer.close()
+    """
+    name = f"api-{secrets.token_hex(6)}"
+    log = log_settings(url, os.environ)
+    if not isinstance(log, SqliteSettings):
+        return EventWriter(lambda: open_log(url), settings, name)
+    path = Path(log.path)
+    return EventWriter(lambda: open_log(url), settings, name, identity=lambda: _inode(path))
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _forget(done: asyncio.Future[Accepted]) -> None:

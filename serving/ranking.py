@@ -18,16 +18,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
-import msgspec
 import numpy as np
-from msgspec import Meta
 from numpy.typing import NDArray
 
 from features.jit import inlined, jit
+from serving.rank_bodies import Explore
 
-__all__ = ["Explore", "Ranking", "first_chances", "rank"]
+__all__ = ["Ranking", "first_chances", "rank"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -39,26 +37,6 @@ _LOWEST, _HIGHEST = -6.5, 7.0  # standard deviations beyond which a winner is no
 _MOST_CELLS = 192
 _TOLERANCE = 1e-3
 _NARROW = 1e-9
-
-
-class Explore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to choose what is shown.
-
-    Parameters
-    ----------
-    kind
-        ``none``, ``epsilon`` or ``thompson``.
-    epsilon
-        Of ``epsilon``: how often any candidate is shown, 0..1. Higher: more is learned of the
-        rarely shown, and more is lost.
-    width
-        Of ``thompson``: multiplies the standard deviations, 0..10. Lower: less is explored
-        (Chapelle and Li 2011 found 0.25 to 0.5 better than 1 where clicks are rare).
-    """
-
-    kind: Literal["none", "epsilon", "thompson"] = "none"
-    epsilon: Annotated[float, Meta(ge=0, le=1)] = 0.05
-    width: Annotated[float, Meta(ge=0, le=10)] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
