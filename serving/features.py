@@ -42,7 +42,7 @@ from serving.store_reader import Link, States, StoreReader, open_link
 __all__ = ["DEFAULT_PARENTS", "FeatureSource", "Fetched", "Gatherer"]
 
 DEFAULT_PARENTS = ("ad>campaign>advertiser",)
-_MOST_KNOWN = 100_000
+_MOST_KNOWN = 20_000
 Events = Sequence[Mapping[str, Any]]
 Request = tuple[Events, int]
 
@@ -183,7 +183,7 @@ class FeatureSource:
         return max(0.0, (self._clock() - self._read_at) * 1000.0) if self.problem else 0.0
 
     def _remember(self, keys: NDArray[np.uint64], states: States) -> None:
-        """Keep what was read, for when the store is away: the last 100,000 counters or more."""
+        """Keep what was read, for when the store is away: the last 20,000 counters or more."""
         if len(self._known) > _MOST_KNOWN:
             self._known_before, self._known = self._known, {}
         self._known.update({k: s for k, s in zip(keys.tolist(), states, strict=True) if s})
