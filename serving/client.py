@@ -58,7 +58,9 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.retries = retries
-        self._http = httpx.Client(base_url=url, timeout=timeout_s, transport=transport, **_OPTIONS)  # type: ignore[arg-type]
+        self._http = httpx.Client(
+            base_url=url, timeout=timeout_s, transport=transport, headers=HEADERS
+        )
 
     def predict(self, fields: Json, **more: Any) -> Prediction:
         """Predict one impression.
