@@ -128,6 +128,7 @@ class FeatureSource:
         stored = StoredCounters(spec)
         self._keys = EventKeys(spec)
         self._layout = _Layout(spec, stored, self._keys.names, parents)
+        self.fetch([{}], 0)  # compiles the kernels now, not at the first request
         if url is not None and connect is None:
             connect = open_link(url, stored.name, stored.plan, budget_ms)
         if connect is not None:

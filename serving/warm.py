@@ -56,5 +56,7 @@ def warm_up(spec: Spec, features: FeatureSource | None, uncertainty: Uncertainty
         fields = {name: [value, "a"] if name in lists else value for name in names}
         for count in _COUNTS:
             scorer.score([Event(fields, 0)] * count)
-    if features is not None:
-        features.fetch([{name: "1" for name in names if name not in lists}], 0)
+    plain = {name: "1" for name in names if name not in lists}
+    for source in [none] if features is None else [none, features]:
+        for count in _COUNTS:
+            source.fetch_all([([plain], 0)] * count)

@@ -57,6 +57,8 @@ class Up:
     def __init__(self, folder, program, *options):
         self.folder = folder
         self.said = folder.parent / "up.txt"
+        if "--port" not in options:
+            options = (*options, "--no-serve")
         with self.said.open("ab") as said:
             self.process = subprocess.Popen(
                 [sys.executable, *program, "up", "--dir", str(folder), *options],
@@ -203,7 +205,7 @@ def test_what_the_log_was_made_with_stays(start, change, named):
     up = start(fake(), "--set-stream", "batch=77")
     up.until_running("join")
     assert up.stop() == 0
-    done = clicktide("up", "--dir", up.folder, "--set-stream", change)
+    done = clicktide("up", "--dir", up.folder, "--no-serve", "--set-stream", change)
     assert done.returncode == 2
     assert named in done.stderr
     assert "Fix: keep the old values" in done.stderr
@@ -312,7 +314,7 @@ def test_a_stream_is_learned_whole_whatever_is_killed_and_goes_on_another_day(st
     assert said["predictions"][0]["counters"]["overall_views_24h"] >= 0
     assert up.stop() == 0
 
-    again = start(REAL, "--no-serve")
+    again = start(REAL)
     again.until_running("valkey", "join", "train")
     assert learned(told(again.folder / "log.db")) == 20_000
     publish(again, 5_000, "--id-prefix", "more-", "--shift", str(30 * 3_600_000))
