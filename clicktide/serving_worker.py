@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
 
@@ -16,9 +15,9 @@ from features.spec import Spec
 from features.spec_file import load_spec
 from learning.uncertainty import uncertainty
 from serving.app import build_app
-from serving.event_writer import EventWriter
 from serving.features import FeatureSource
 from serving.metrics import Metrics
+from serving.open_writer import open_writer
 from serving.replica import ReplicaWeights
 from serving.scorer import Scorer
 from serving.settings import ADMIN_TOKEN
@@ -44,7 +43,7 @@ def state_of(wiring: Wiring) -> ServingState:
     weights = _weights(wiring, spec)
     features = FeatureSource(spec, wiring.redis, wiring.settings.store_budget_ms)
     warm_up(spec, features, uncertainty)
-    writer = _writer(wiring)
+    writer = open_writer(wiring.log, wiring.stream)
     return ServingState(
         settings=wiring.settings,
         spec=spec,
@@ -66,23 +65,6 @@ def _weights(wiring: Wiring, spec: Spec) -> WeightsSource:
     if wiring.follow:
         return ReplicaWeights(lambda: open_log(wiring.log), spec)
     return LiveWeights(wiring.live, spec)
-
-
-def _writer(wiring: Wiring) -> EventWriter:
-    """Writes events into the log; each process under a name of its own."""
-    name = f"serve-{socket.gethostname()}-{os.getpid()}"
-    return EventWriter(
-        lambda: open_log(wiring.log), wiring.stream, name, identity=lambda: _identity(wiring.log)
-    )
-
-
-def _identity(log: str) -> object:
-    """What tells a log's file from another one at its place."""
-    try:
-        found = os.stat(log.removeprefix("sqlite:///"))
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _now_ms() -> int:

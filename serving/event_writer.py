@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from pathlib import Path
 
 from features.events import Click, Impression
 from serving.event_requests import (
@@ -30,9 +27,8 @@ from serving.event_requests import (
     Waiting,
 )
 from serving.vouching import Vouching, heartbeat
-from streaming.log import EventLog, NewRecord, Producer, TopicPartition, open_log
+from streaming.log import EventLog, NewRecord, Producer, TopicPartition
 from streaming.log.partition import key_partitions
-from streaming.log.settings import SqliteSettings, log_settings
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 
 __all__ = [
@@ -41,7 +37,6 @@ __all__ = [
     "EventsRefusedError",
     "LogAwayError",
     "QueueFullError",
-    "open_writer",
 ]
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
@@ -305,35 +300,6 @@ class EventWriter:
         }
         if due:
             self._send(due)
-
-
-def open_writer(url: str, settings: StreamSettings) -> EventWriter:
-    """A writer of the log that a URL names, under a name of its own.
-
-    Parameters
-    ----------
-    url, settings
-        As for :func:`streaming.log.open_log` and :class:`EventWriter`.
-
-    Examples
-    --------
-    >>> writer = open_writer(":memory:", StreamSettings())
-    >>> writer.close()
-    """
-    name = f"api-{secrets.token_hex(6)}"
-    log = log_settings(url, os.environ)
-    if not isinstance(log, SqliteSettings):
-        return EventWriter(lambda: open_log(url), settings, name)
-    path = Path(log.path)
-    return EventWriter(lambda: open_log(url), settings, name, identity=lambda: _inode(path))
-
-
-def _inode(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _forget(done: asyncio.Future[Accepted]) -> None:

@@ -18,7 +18,7 @@ from serving.bodies import EXAMPLE, decode
 from serving.event_writer import EventsRefusedError, EventWriter
 from serving.problem import Problem
 from serving.rank_bodies import Explore, Logging, RankBody, Ranked, Rankings
-from serving.ranking import Ranking, rank
+from serving.ranking import Ranking, first_chances, rank
 from serving.routes.predict import ignored_in
 from serving.scorer import Event, Scored
 from serving.state import ServingState
@@ -56,6 +56,7 @@ _encode = msgspec.json.Encoder().encode
 
 def routes(state: ServingState) -> APIRouter:
     """Give the routes."""
+    first_chances(np.zeros(2), np.zeros(2), np.ones(2))  # compiled now, not at the first request
     router = APIRouter(tags=["rank"])
     told = state.operations.describe(
         body=RankBody,

@@ -12,8 +12,8 @@ from serving.event_writer import (
     EventWriter,
     LogAwayError,
     QueueFullError,
-    open_writer,
 )
+from serving.open_writer import open_writer
 from streaming.joiner import JoinerSettings
 from streaming.log import LogUnavailableError, TopicPartition, open_log
 from streaming.settings import StreamSettings

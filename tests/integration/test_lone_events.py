@@ -12,7 +12,7 @@ from features.counters.redis_store import open_counters
 from features.counters.stored import StoredCounters
 from features.events import Click, Example, Impression, decode_event
 from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
-from serving.event_writer import open_writer
+from serving.open_writer import open_writer
 from streaming.count_process import CountProcess
 from streaming.join_process import JoinProcess
 from streaming.joiner import JoinerSettings
