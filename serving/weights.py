@@ -34,6 +34,7 @@ from features.spec import Spec
 from features.spec_file import spec_identity
 from learning.live import LiveReader, open_live
 from learning.snapshot import load_snapshot
+from learning.touched import used_buckets
 from serving.mapped_guard import Region, guard
 from serving.spare import Spare, pack_spare, unpack_spare
 from serving.weighing import FixedWeighing, Weighing, WeightsSource
@@ -118,6 +119,7 @@ class LiveWeights:
         self.current()
         if spare_every_s:
             self._spare_every_s = spare_every_s
+            used_buckets(np.zeros((1, 2, 1)))  # compiled now, not beside the requests
             threading.Thread(target=self._keep_spare, name="spare-weights", daemon=True).start()
 
     def current(self) -> Weighing | None:
