@@ -12,7 +12,7 @@ import pytest
 from features.errors import SnapshotError
 from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from learning.click_learner import ClickLearner
-from learning.live import create_live
+from learning.live import create_live, renew_live
 from learning.progress import Progress
 from learning.snapshot import Snapshot, save_snapshot
 from serving.weights import LiveWeights, PinnedWeights, Switch
@@ -129,6 +129,18 @@ def test_a_restarted_trainer_is_taken_up(path, source, clock, deleted_first):
     clock[0] += 0.06
     assert probability(live) == second.probability
     assert live.problem is None
+
+
+def test_a_trainer_makes_a_deleted_file_anew_and_learns_on_in_it(path, source, clock):
+    trainer = Trainer(path, spec()).learn()
+    live = source()
+    assert renew_live(trainer.file, 1500) is trainer.file
+    path.unlink()
+    trainer.file = renew_live(trainer.file, 1500)
+    trainer.learn(7)
+    clock[0] += 0.06
+    assert live.current().events == trainer.events
+    assert probability(live) == trainer.probability
 
 
 def test_another_spec_is_refused_until_the_right_one_is_back(path, source, clock):

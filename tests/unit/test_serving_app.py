@@ -158,6 +158,7 @@ def test_weights_that_have_a_problem_still_answer_and_say_it():
 WRONG = [
     (b"{", 400, None),
     (b"\xff", 400, None),
+    (b'{"fields": {"ad": {}, "\xde": 1}}', 422, "fields"),
     (b"[" * 100_000, 422, None),
     (b'{"fields": {"ad": ' + b"[" * 100_000, 422, "fields"),
     (b'{"fields": {"ad": ' + b"[" * 9_999 + b"]" * 9_999 + b"}}", 422, "fields"),
