@@ -40,7 +40,6 @@ __all__ = [
 ]
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
-_PATIENCE_S = 2.0
 _MOST_AT_ONCE = 5_000
 
 
@@ -61,6 +60,9 @@ class EventWriter:
         Events that may wait. More: longer bursts are taken; they wait longer.
     remembered
         Ids that are known as written.
+    patience_s
+        How long a transaction may take before no more events are taken. Longer: rides out pauses;
+        more requests wait in vain when the log is gone.
     identity
         Gives something that changes when what was opened is no longer the log, such as the inode
         of its file; asked after every commit, before the acknowledgement.
@@ -84,11 +86,13 @@ class EventWriter:
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         most_waiting: int = 20_000,
         remembered: int = 100_000,
+        patience_s: float = 2.0,
         identity: Callable[[], object] = lambda: None,
     ) -> None:
         self._open, self._settings, self._name = open_log, settings, name
         self._now_ms, self._identity = now_ms, identity
         self._most_waiting, self._remembered = most_waiting, remembered
+        self._patience_s = patience_s
         self._vouching = Vouching(settings.join)
         self._known: OrderedDict[Key, None] = OrderedDict()
         self._changed = threading.Condition()
@@ -168,7 +172,7 @@ class EventWriter:
 
     def _is_stuck(self) -> bool:
         since = self._busy_since
-        return since is not None and time.monotonic() - since > _PATIENCE_S
+        return since is not None and time.monotonic() - since > self._patience_s
 
     # --- in the thread ---------------------------------------------------------------------
 

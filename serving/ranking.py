@@ -131,8 +131,8 @@ def _thompson(log_bid: F64, logit: F64, sd: F64, rng: np.random.Generator) -> tu
     drawn = logit + sd * rng.standard_normal(len(logit))
     at = int(np.argmax(log_bid + _log_sigmoid(drawn)))
     chance = first_chances(log_bid, logit, sd)
-    if chance[at] <= 0.0:  # beyond what the quadrature looks at, but not impossible
-        chance[at] = 1e-12
+    if chance[at] <= 0.0:  # beyond what the quadrature looks at: under 1e-9
+        at = int(rng.choice(len(chance), p=chance))
     return chance, at
 
 
@@ -170,12 +170,14 @@ def first_chances(log_bid: F64, logit: F64, sd: F64) -> F64:
     log_bid = log_bid - log_bid.max()
     low = (log_bid + _log_sigmoid(logit + _LOWEST * sd)).max()
     reach = log_bid + _log_sigmoid(logit + _HIGHEST * sd)
-    able = np.flatnonzero(reach > low)
+    able = np.flatnonzero(reach >= low)
     chance = np.zeros(len(logit))
     if len(able) == 1:
         chance[able] = 1.0
         return chance
     out = _integrate(low, reach.max(), log_bid[able], logit[able], sd[able], _TABLE)
+    if not out.sum() > 0.0:  # clicks are so certain that no value differs from its bid
+        out = np.ones(len(able))
     chance[able] = out / out.sum()
     return chance
 
