@@ -16,7 +16,7 @@ from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
-from learning.live import create_live
+from learning.live import create_live, renew_live
 from learning.snapshot import Snapshot, load_snapshot, save_snapshot
 from streaming.examples import ExampleReader, Place, examples_source, in_record
 from streaming.log import EventLog, LogUnavailableError, OffsetError, Record, TopicPartition
@@ -25,11 +25,14 @@ from streaming.replay import Replay
 from streaming.settings import EXAMPLES, StreamSettings
 from streaming.sources.batch import Position, Reject
 from streaming.train_report import TrainReport
+from streaming.weights_publisher import Reached, WeightsPublisher
 
 __all__ = ["Trainer"]
 
 _AHEAD = 20_000
 """About so many examples are read at a time: fewer cost calls, more cost freshness."""
+_RENEW_MS = 1000
+"""How often the trainer sees whether its live file is still there."""
 _FIRST_WAIT_S, _MOST_WAIT_S, _IDLE_S = 0.1, 5.0, 0.05
 Report = Callable[[str], None]
 _T = TypeVar("_T")
@@ -68,6 +71,8 @@ class Trainer:
         Takes lines for people.
     live
         Where readers find the weights as they are learned; ``None``: nowhere.
+    publish_weights
+        Whether to publish them to the log too, for readers on other machines.
     pause
         Waits so many seconds.
 
@@ -88,6 +93,7 @@ class Trainer:
         report: Report,
         pause: Callable[[float], None],
         live: Path | None = None,
+        publish_weights: bool = False,
     ) -> None:
         self.log, self.spec, self.settings, self.folder = log, spec, settings, folder
         self.now, self.report, self.pause = now, report, pause
@@ -95,6 +101,7 @@ class Trainer:
         self._lock = _lock(folder)
         try:
             self._begin(live)
+            self._weights_out = self._publisher() if publish_weights else None
         except BaseException:
             self._lock.close()
             raise
@@ -118,12 +125,24 @@ class Trainer:
         self._live = (
             None if live is None else create_live(live, self.replay.learner, self._now_ms())
         )
+        self._renew_at = 0
         self._show(new=True)
         self._out = TrainReport(self.log, len(self.offsets), self.report)
         self._saved_at, self._told_at = self.now(), 0.0
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="prepare")
         self._pending: Future[_Chunk] | None = None
         self._usual = self.settings.examples_per_record  # in a record; then as many as the last had
+
+    def _publisher(self) -> WeightsPublisher:
+        settings = self.settings
+        return WeightsPublisher(
+            self.log,
+            self.replay.learner,
+            every_s=settings.publish_every_s,
+            full_every_s=settings.publish_full_every_s,
+            now=self.now,
+            report=self.report,
+        )
 
     def _restored(self) -> tuple[Replay, dict[str, Any]]:
         if not (self.folder / "snapshot.json").exists():
@@ -234,6 +253,8 @@ class Trainer:
     def _learn(self, chunk: _Chunk) -> None:
         for ready in chunk.ready:
             self.replay.learn(ready)
+            if self._weights_out is not None:
+                self._weights_out.learned(ready.hashed)
         self._out.rejected(chunk.rejects)
         for partition, end in enumerate(chunk.offsets):
             if end >= 0:
@@ -245,7 +266,21 @@ class Trainer:
     def _show(self, *, new: bool) -> None:
         if self._live is not None:
             now = self._now_ms()
+            if now >= self._renew_at:
+                self._renew_at = now + _RENEW_MS
+                self._renew(now)
             self._live.update(self.events, self.event_time, self.offsets, now, new=new)
+
+    def _renew(self, now: int) -> None:
+        """Make the live file anew if it was deleted."""
+        held = self._live
+        assert held is not None
+        try:
+            self._live = renew_live(held, now)
+        except SnapshotError as error:
+            self.report(f"train: {error}")
+        if self._live is not held:
+            self.report(f"train: {held.path} was deleted; made anew")
 
     def _retrying(self, ask: Callable[[], _T]) -> _T:
         """Ask the log until it answers."""
@@ -261,13 +296,19 @@ class Trainer:
     # --- keeping ---------------------------------------------------------------------------
 
     def _keep(self) -> None:
-        """Save and tell when it is time."""
+        """Publish, save and tell when it is time."""
+        self._publish()
         now = self.now()
         due = now - self._saved_at >= self.settings.snapshot_every_s
         if due and self.offsets != self._saved_offsets:
             self.save()
         if now - self._told_at >= TrainReport.EVERY_S:
             self._tell()
+
+    def _publish(self, *, at_once: bool = False) -> None:
+        if self._weights_out is not None:
+            reached = Reached(self.events, self.event_time, self.offsets)
+            self._weights_out.publish(reached, at_once=at_once)
 
     def save(self) -> bool:
         """Save the model with its position; whether that went well."""
@@ -318,6 +359,7 @@ class Trainer:
         if self._pending is not None:
             self._pending.cancel()
             self._pending = None
+        self._publish(at_once=True)
         if not self.save():
             raise SnapshotError(
                 f"{self.folder}: the last of the model could not be saved; what was saved before "
@@ -329,6 +371,8 @@ class Trainer:
         """Let go of the thread, the producer and the folder."""
         self._pool.shutdown(cancel_futures=True)
         self._out.close()
+        if self._weights_out is not None:
+            self._weights_out.close()
         self._lock.close()
 
     def __enter__(self) -> Trainer:

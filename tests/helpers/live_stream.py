@@ -38,6 +38,8 @@ class Up:
         self.log = given.get("--kafka") or str(folder / "log.db")
         self.said = folder.parent / "up.txt"
         where = ["--dir", str(folder)] if name_folder else []
+        if "--port" not in options and name_folder:
+            options = (*options, "--no-serve")
         with self.said.open("ab") as said:
             self.process = subprocess.Popen(
                 [sys.executable, *program, "up", *where, *options],

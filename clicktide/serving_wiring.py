@@ -1,0 +1,26 @@
+"""What the processes of ``clicktide serve`` are told when they start."""
+
+from __future__ import annotations
+
+import msgspec
+
+from serving.settings import ServeSettings
+from streaming.settings import StreamSettings
+
+__all__ = ["WIRING", "Wiring"]
+
+WIRING = "CLICKTIDE_SERVE_WIRING"
+"""Environment variable by which a worker learns what it works with: JSON, nothing that runs."""
+
+
+class Wiring(msgspec.Struct, kw_only=True):
+    """What a worker is started with; the options of ``clicktide serve`` by name."""
+
+    log: str
+    spec: str
+    live: str = "run/live.weights"
+    follow: bool = False
+    model: str | None = None
+    redis: str | None = None
+    settings: ServeSettings = ServeSettings()
+    stream: StreamSettings = StreamSettings()

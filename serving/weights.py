@@ -1,0 +1,306 @@
+"""Where serving's weights come from, and how it keeps answering when they go.
+
+* :class:`LiveWeights`: the trainer's mapped file, on its host. No copy, no reload.
+* :class:`~serving.replica.ReplicaWeights`: the ``weights`` topic, on other hosts.
+* :class:`PinnedWeights`: a snapshot folder, such as a registered model version.
+* :class:`Switch`: one of these, which another may replace at any moment.
+
+**A live file that goes wrong.** Deleted or replaced: the mapping that is held stays whole, and what
+stands at the path now is opened, if it is of the same spec; else the old weights stay and
+``problem`` tells. Truncated or overwritten: its numbers are gone for everyone who maps it. The
+reader survives the reading (:mod:`serving.mapped_guard`), ``intact`` turns false, and a spare
+copy takes over, made every ``spare_every_s`` aside: the buckets in use, packed. So a scorer asks
+for ``intact`` after it has scored, and scores again where it is not::
+
+    while True:
+        weighing = weights.current()
+        scored = score(weighing)
+        if weighing.intact:
+            break
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from features.errors import SnapshotError
+from features.spec import Spec
+from features.spec_file import spec_identity
+from learning.live import LiveReader, open_live
+from learning.snapshot import load_snapshot
+from learning.touched import used_buckets
+from serving.mapped_guard import Region, guard
+from serving.spare import Spare, pack_spare, unpack_spare
+from serving.weighing import FixedWeighing, Weighing, WeightsSource
+
+__all__ = ["FixedWeighing", "LiveWeights", "PinnedWeights", "Switch", "Weighing", "WeightsSource"]
+
+_LOOK_S = 0.05
+_TRY_AGAIN_S = 1.0
+
+
+class _LiveWeighing:
+    """A live file, at whatever event its trainer is."""
+
+    def __init__(self, reader: LiveReader, region: Region, source: LiveWeights) -> None:
+        self.reader, self.region, self._source = reader, region, source
+        self.learner = reader.learner
+
+    @property
+    def events(self) -> int:
+        return self.reader.events
+
+    @property
+    def version(self) -> str:
+        return f"live-{self._source.identity}-{self.reader.events}"
+
+    @property
+    def problem(self) -> str | None:
+        return self._source.problem
+
+    @property
+    def intact(self) -> bool:
+        return not self.region.broken
+
+    def age_ms(self, now_ms: float) -> float | None:
+        return now_ms - self.reader.updated_ms
+
+
+class LiveWeights:
+    """The weights in a trainer's live file, on its host; for one thread.
+
+    Parameters
+    ----------
+    path
+        The file; it need not be there yet.
+    spec
+        Whose weights they must be.
+    spare_every_s
+        How often the spare copy is made, for the case that the file is truncated. Longer: less
+        work (docs/weights.md), an older spare. 0: none.
+    backup
+        The trainer's snapshot folder: served when there is neither a live file nor a spare, as in
+        a process that starts while the file is gone. ``None``: there are no weights then.
+    clock
+        Seconds that only rise.
+
+    Attributes
+    ----------
+    problem
+        Why there are no newer weights; ``None``: there are.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        spec: Spec,
+        *,
+        spare_every_s: float = 30.0,
+        backup: str | os.PathLike[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.path, self.spec, self._clock = Path(path), spec, clock
+        self.identity = spec_identity(spec)[:8]
+        self._backup = None if backup is None else Path(backup)
+        self._backup_at = -np.inf
+        self.problem: str | None = None
+        self._weighing: _LiveWeighing | FixedWeighing | None = None
+        self._spare: Spare | None = None
+        self._opened: tuple[int, int] | None = None
+        self._refused: tuple[int, ...] | None = None
+        self._look_at = self._try_at = -np.inf
+        self._closed, self._due = threading.Event(), threading.Event()
+        self.current()
+        if spare_every_s:
+            self._spare_every_s = spare_every_s
+            used_buckets(np.zeros((1, 2, 1)))  # compiled now, not beside the requests
+            threading.Thread(target=self._keep_spare, name="spare-weights", daemon=True).start()
+
+    def current(self) -> Weighing | None:
+        """The newest weights; looks at the file every 50 ms, and at once when it broke."""
+        now = self._clock()
+        held = self._weighing
+        if now >= self._look_at or (held is not None and not held.intact):
+            self._look_at = now + _LOOK_S
+            self._look(now)
+            if self._weighing is None and self._backup is not None and now >= self._backup_at:
+                self._backup_at = now + _TRY_AGAIN_S
+                self._load(self._backup)
+        return self._weighing
+
+    def close(self) -> None:
+        """Make no more spares."""
+        self._closed.set()
+        self._due.set()
+
+    # --- the file --------------------------------------------------------------------------
+
+    def _look(self, now: float) -> None:
+        held = self._weighing
+        about = _stat(self.path)
+        if isinstance(held, _LiveWeighing):
+            same = about is not None and self._opened == (about.st_dev, about.st_ino)
+            short = about is not None and same and about.st_size < held.region.size
+            if short or held.region.broken or not held.reader.sound or held.region.broken:
+                self._rescue(held)
+            elif not held.reader.superseded:
+                self._refresh(held.reader)
+                if same:
+                    return
+        if about is None:
+            self._tell(f"{self.path}: no such file. Fix: start `clicktide train --live`")
+            return
+        stands = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
+        if stands != self._refused or now >= self._try_at:
+            self._open(stands, now)
+
+    def _tell(self, what: str) -> None:
+        """Say why there are no newer weights; a spare that is served says so itself."""
+        if isinstance(self._weighing, FixedWeighing):
+            self.problem = self._weighing.problem
+        elif self._weighing is not None:
+            self.problem = f"{what}; the weights from before stay"
+        else:
+            self.problem = what
+
+    def _refresh(self, reader: LiveReader) -> None:
+        try:
+            reader.refresh()
+            self.problem = None
+        except (SnapshotError, ValueError, KeyError) as error:
+            self.problem = f"{error}; the edges known before stay"
+            self._look_at += _TRY_AGAIN_S
+
+    def _open(self, stands: tuple[int, ...], now: float) -> None:
+        regions: list[Region] = []
+        try:
+            reader = open_live(self.path, self.spec, on_map=lambda map: regions.append(guard(map)))
+        except SnapshotError as error:
+            self._refused, self._try_at = stands, now + _TRY_AGAIN_S
+            self._tell(str(error))
+            return
+        if regions[0].broken:
+            return
+        self._weighing = _LiveWeighing(reader, regions[0], self)
+        self._opened, self._refused, self.problem = (stands[0], stands[1]), None, None
+        self._due.set()
+
+    # --- the spare -------------------------------------------------------------------------
+
+    def _rescue(self, held: _LiveWeighing) -> None:
+        """Serve the spare instead of a file whose numbers are gone."""
+        spare, self._opened = self._spare, None
+        self.problem = f"{self.path}: truncated or overwritten; no spare copy was made yet"
+        self._weighing = None
+        if spare is not None:
+            self.problem = f"{self.path}: truncated or overwritten; a spare copy is served"
+            version = f"spare-{self.identity}-{spare.events}"
+            learner = unpack_spare(self.spec, spare)
+            self._weighing = FixedWeighing(
+                learner, version, spare.events, spare.updated_ms, self.problem
+            )
+
+    def _load(self, folder: Path) -> None:
+        """Serve the trainer's snapshot, until there is a live file."""
+        try:
+            saved_ms = (folder / "snapshot.json").stat().st_mtime * 1000.0
+            snapshot = load_snapshot(folder, self.spec)
+        except (SnapshotError, OSError):
+            return  # what is wrong with the live file says more
+        events = snapshot.progress.overall.events
+        self.problem = f"{self.problem}; the snapshot in {folder} is served"
+        self._weighing = FixedWeighing(
+            snapshot.learner, f"snapshot-{self.identity}-{events}", events, saved_ms, self.problem
+        )
+
+    def _keep_spare(self) -> None:
+        while not self._closed.is_set():
+            held = self._weighing
+            if isinstance(held, _LiveWeighing):
+                spare = pack_spare(held.reader)
+                if held.intact and held.reader.sound and held.intact:
+                    self._spare = spare
+            del held
+            self._due.clear()
+            self._due.wait(self._spare_every_s)
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+class PinnedWeights:
+    """A snapshot, loaded once.
+
+    Parameters
+    ----------
+    folder
+        Of the snapshot.
+    spec
+        Whose weights they must be.
+    version
+        What they are called; ``None``: what the snapshot says (``version`` in its extra), else
+        the folder's name.
+
+    Raises
+    ------
+    SnapshotError
+        There is none, it is damaged, or of another spec.
+    """
+
+    problem: str | None = None
+
+    def __init__(
+        self, folder: str | os.PathLike[str], spec: Spec, version: str | None = None
+    ) -> None:
+        snapshot = load_snapshot(folder, spec)
+        said = snapshot.extra.get("version") or Path(folder).resolve().name
+        events = snapshot.progress.overall.events
+        self._weighing = FixedWeighing(snapshot.learner, version or str(said), events)
+
+    def current(self) -> Weighing:
+        """These weights."""
+        return self._weighing
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Switch:
+    """A source in whose place another may be put while requests run; any thread may.
+
+    Parameters
+    ----------
+    source
+        The first one.
+    """
+
+    def __init__(self, source: WeightsSource) -> None:
+        self._source = source
+
+    def use(self, source: WeightsSource) -> WeightsSource:
+        """Take this one from now on; gives the former one, for the caller to close."""
+        former, self._source = self._source, source
+        return former
+
+    def current(self) -> Weighing | None:
+        """The newest weights of the source in use."""
+        return self._source.current()
+
+    @property
+    def problem(self) -> str | None:
+        """What the source in use says."""
+        return self._source.problem
+
+    def close(self) -> None:
+        """Close the source in use."""
+        self._source.close()
