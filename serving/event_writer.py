@@ -210,16 +210,15 @@ class EventWriter:
         try:
             self._reopen()
             answers = self._commit(requests) if requests else []
+            for request, answer in zip(requests, answers, strict=True):
+                request.settle(answer)
+            requests = []  # what fails now is no longer their affair
+            self._busy_since = time.monotonic()
+            self._vouch()
         except Exception as error:  # whatever it is: answered, and tried anew
-            return self._fail(requests, error)
+            self._fail(requests, error)
         finally:
             self._busy_since = None
-        for request, answer in zip(requests, answers, strict=True):
-            request.settle(answer)
-        try:
-            self._vouch()
-        except Exception as error:
-            self._fail([], error)
 
     def _fail(self, requests: list[Waiting], error: Exception) -> None:
         self._let_go()
