@@ -179,9 +179,9 @@ def decode(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
     Examples
     --------
     >>> body = msgspec.json.Decoder(PredictBody)
-    >>> decode(body, b'{"fields": {"ad": {}}}')
+    >>> decode(body, b'{"fields": 7}')
     Traceback (most recent call last):
-    serving.problem.Problem: Expected `str | int | float | bool | array | null`, got `object`
+    serving.problem.Problem: Expected `object`, got `int`
     """
     try:
         if not raw.isascii():

@@ -66,7 +66,7 @@ class Layout:
         ends = np.cumsum(np.fromiter(map(len, kept), np.int64, len(kept)))
         at_ms = np.array([at for _, at in requests], np.int64)
         weights = [[weight(at, half) for half in self.distinct] for _, at in requests]
-        scales = np.array(weights, np.float64)[:, self.which]
+        scales = np.array(weights, np.float64).take(self.which, axis=1)  # always contiguous
         lengths = [len(events) for events, _ in requests]
         request = np.repeat(np.arange(len(requests)), lengths)
         out, taken = np.empty((len(keys), self.width)), np.empty(keys.shape, np.int16)

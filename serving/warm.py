@@ -50,7 +50,8 @@ def warm_up(spec: Spec, features: FeatureSource | None, uncertainty: Uncertainty
     small = msgspec.structs.replace(spec, hash=HashSpec(bits=4, cross_bits=4))
     learner = ClickLearner(small)
     assert learner.vectoriser is not None
-    names = learner.vectoriser.columns
+    times = {f.column for f in learner.vectoriser.fields if f.is_time}
+    names = [name for name in learner.vectoriser.columns if name not in times]
     lists = {f.column for f in learner.vectoriser.fields if f.transform == "categories"}
     learner.learn_one({}, True)
     none = FeatureSource(small, None)

@@ -34,6 +34,7 @@ from features.spec import Spec
 from features.spec_file import spec_identity
 from learning.live import LiveReader, open_live
 from learning.snapshot import load_snapshot
+from learning.touched import used_buckets
 from serving.mapped_guard import Region, guard
 from serving.spare import Spare, pack_spare, unpack_spare
 from serving.weighing import FixedWeighing, Weighing, WeightsSource
@@ -82,7 +83,10 @@ class LiveWeights:
         Whose weights they must be.
     spare_every_s
         How often the spare copy is made, for the case that the file is truncated. Longer: less
-        work (docs/weights.md), an older spare. 0: none, and there are no weights then.
+        work (docs/weights.md), an older spare. 0: none.
+    backup
+        The trainer's snapshot folder: served when there is neither a live file nor a spare, as in
+        a process that starts while the file is gone. ``None``: there are no weights then.
     clock
         Seconds that only rise.
 
@@ -98,10 +102,13 @@ class LiveWeights:
         spec: Spec,
         *,
         spare_every_s: float = 30.0,
+        backup: str | os.PathLike[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path, self.spec, self._clock = Path(path), spec, clock
         self.identity = spec_identity(spec)[:8]
+        self._backup = None if backup is None else Path(backup)
+        self._backup_at = -np.inf
         self.problem: str | None = None
         self._weighing: _LiveWeighing | FixedWeighing | None = None
         self._spare: Spare | None = None
@@ -112,6 +119,7 @@ class LiveWeights:
         self.current()
         if spare_every_s:
             self._spare_every_s = spare_every_s
+            used_buckets(np.zeros((1, 2, 1)))  # compiled now, not beside the requests
             threading.Thread(target=self._keep_spare, name="spare-weights", daemon=True).start()
 
     def current(self) -> Weighing | None:
@@ -121,6 +129,9 @@ class LiveWeights:
         if now >= self._look_at or (held is not None and not held.intact):
             self._look_at = now + _LOOK_S
             self._look(now)
+            if self._weighing is None and self._backup is not None and now >= self._backup_at:
+                self._backup_at = now + _TRY_AGAIN_S
+                self._load(self._backup)
         return self._weighing
 
     def close(self) -> None:
@@ -194,6 +205,19 @@ class LiveWeights:
             self._weighing = FixedWeighing(
                 learner, version, spare.events, spare.updated_ms, self.problem
             )
+
+    def _load(self, folder: Path) -> None:
+        """Serve the trainer's snapshot, until there is a live file."""
+        try:
+            saved_ms = (folder / "snapshot.json").stat().st_mtime * 1000.0
+            snapshot = load_snapshot(folder, self.spec)
+        except (SnapshotError, OSError):
+            return  # what is wrong with the live file says more
+        events = snapshot.progress.overall.events
+        self.problem = f"{self.problem}; the snapshot in {folder} is served"
+        self._weighing = FixedWeighing(
+            snapshot.learner, f"snapshot-{self.identity}-{events}", events, saved_ms, self.problem
+        )
 
     def _keep_spare(self) -> None:
         while not self._closed.is_set():

@@ -225,6 +225,25 @@ def test_without_a_spare_there_are_no_weights_rather_than_zeros(path, source, cl
     assert "cannot be used" in live.problem
 
 
+@pytest.mark.parametrize("left", ["nothing", "a truncated file"])
+def test_one_that_starts_while_the_file_is_gone_serves_the_trainers_snapshot(
+    path, source, clock, tmp_path, left
+):
+    if left != "nothing":
+        path.write_bytes(b"")
+    live = source(backup=tmp_path / "model")
+    assert live.current() is None  # there is none yet
+    wanted = saved(tmp_path / "model", 0)
+    clock[0] += 1.1
+    assert probability(live) == wanted
+    assert live.current().version == f"snapshot-{live.identity}-0"
+    assert "the snapshot in" in live.current().problem
+    trainer = Trainer(path, spec()).learn()
+    clock[0] += 1.1
+    assert probability(live) == trainer.probability
+    assert live.problem is None
+
+
 LOAD = """
 import os, sys, threading, time
 from pathlib import Path
