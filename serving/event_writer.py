@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
@@ -96,7 +96,7 @@ class EventWriter:
         self._vouching = Vouching(settings.join)
         self._known: OrderedDict[Key, None] = OrderedDict()
         self._changed = threading.Condition()
-        self._waiting: list[Waiting] = []
+        self._waiting: deque[Waiting] = deque()
         self._size = 0
         self._closing = False
         self._problem: str | None = None
@@ -193,7 +193,7 @@ class EventWriter:
                 return None
             taken, size = [], 0
             while self._waiting and size < _MOST_AT_ONCE:
-                taken.append(self._waiting.pop(0))
+                taken.append(self._waiting.popleft())
                 size += len(taken[-1].events)
             self._size -= size
             return taken
@@ -210,16 +210,15 @@ class EventWriter:
         try:
             self._reopen()
             answers = self._commit(requests) if requests else []
+            for request, answer in zip(requests, answers, strict=True):
+                request.settle(answer)
+            requests = []  # what fails now is no longer their affair
+            self._busy_since = time.monotonic()
+            self._vouch()
         except Exception as error:  # whatever it is: answered, and tried anew
-            return self._fail(requests, error)
+            self._fail(requests, error)
         finally:
             self._busy_since = None
-        for request, answer in zip(requests, answers, strict=True):
-            request.settle(answer)
-        try:
-            self._vouch()
-        except Exception as error:
-            self._fail([], error)
 
     def _fail(self, requests: list[Waiting], error: Exception) -> None:
         self._let_go()
@@ -228,7 +227,7 @@ class EventWriter:
         with self._changed:
             self._problem = f"the event log is unavailable: {error}"
             requests = [*requests, *self._waiting]
-            self._waiting, self._size = [], 0
+            self._waiting, self._size = deque(), 0
         for request in requests:
             request.settle(LogAwayError(self._problem, 1.0))
 

@@ -21,6 +21,8 @@ from streaming.settings import StreamSettings
 pytestmark = pytest.mark.timeout(120)
 
 STREAM = StreamSettings(partitions=3, join=JoinerSettings(join_window_s=2, out_of_order_s=1))
+OLD = 1_736_121_600_000
+"""Of such events no heartbeat comes behind."""
 
 
 def now_ms():
@@ -160,13 +162,13 @@ def test_a_log_that_goes_away_refuses_at_once_and_comes_back(tmp_path):
 def test_a_log_that_hangs_is_given_up_and_the_queue_is_bounded(tmp_path):
     flaky = Flaky(f"sqlite:///{tmp_path / 'log.db'}")
     writer = EventWriter(flaky, STREAM, "api", most_waiting=10, patience_s=100)
-    assert writer.submit([shown("first")]).result(30).written == 1
+    assert writer.submit([shown("first", OLD)]).result(30).written == 1
     flaky.hold.clear()
-    stuck = writer.submit([shown("stuck")])
+    stuck = writer.submit([shown("stuck", OLD)])
     end = time.monotonic() + 10
     while writer.waiting and time.monotonic() < end:
         time.sleep(0.01)
-    waiting = writer.submit([shown(f"w{n}") for n in range(10)])
+    waiting = writer.submit([shown(f"w{n}", OLD) for n in range(10)])
     with pytest.raises(QueueFullError, match="10 events wait"):
         writer.submit([shown("one more")])
     with pytest.raises(LogAwayError, match="in time"):

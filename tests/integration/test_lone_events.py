@@ -10,7 +10,14 @@ import pytest
 from clicktide.valkey import start_valkey
 from features.counters.redis_store import open_counters
 from features.counters.stored import StoredCounters
-from features.events import Click, Example, Impression, decode_event
+from features.events import (
+    Click,
+    Example,
+    Heartbeat,
+    Impression,
+    decode_event,
+    encode_event,
+)
 from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
 from serving.open_writer import open_writer
 from streaming.count_process import CountProcess
@@ -134,6 +141,27 @@ def test_a_lone_impression_gets_its_label(url):
         writer.close()
     [example] = examples(url)
     assert isinstance(example, Example) and example.label == 0
+
+
+def test_what_is_sent_again_after_a_crash_is_one_example(tmp_path):
+    url, at = f"sqlite:///{tmp_path / 'log.db'}", now_ms()
+    events = [shown("i", at), Click(v=1, impression_id="i", timestamp=at + 1)]
+    for _ in range(2):  # the second knows nothing of the first, whose answer was lost
+        writer = open_writer(url, STREAM)
+        assert writer.submit(events).result(30).written == 2
+        writer.close()
+    end_of_time = at + 60_000
+    with open_log(url) as log, log.producer("end").transaction() as tx:
+        for topic in ("impressions", "clicks"):
+            beats = [Heartbeat(v=1, timestamp=end_of_time + i) for i in range(2)]
+            records = [NewRecord(None, encode_event(beat), p) for p in (0, 1) for beat in beats]
+            tx.append(topic, records)
+    with open_log(url) as log:
+        process = JoinProcess(log, STREAM, "join-0", print)
+        process.run(until_idle_s=0)
+        process.close()
+    [example] = examples(url)
+    assert example.label == 1
 
 
 def test_a_log_that_lives_in_another_time_is_not_pushed_ahead(tmp_path):

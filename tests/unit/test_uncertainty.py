@@ -76,9 +76,9 @@ def test_on_the_simulated_market_the_error_grows_with_it():
     model = ClickLearner(spec)
     prepare = Preparer(model.vectoriser, spec.source)
     error, sd, rows = [], [], 0
-    for batch in open_simulation("sim:stationary?events=60000", prepare.columns):
+    for batch in open_simulation("sim:stationary?events=36000", prepare.columns):
         ready = prepare(batch)
-        if rows >= 20_000:
+        if rows >= 12_000:
             truth = np.log(ready.truth / (1 - ready.truth))
             error.append(model.predict_hashed(ready.hashed) - truth)
             sd.append(uncertainty(model, ready.hashed))
