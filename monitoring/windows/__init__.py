@@ -3,7 +3,16 @@
 from monitoring.windows.closed import ClosedWindow
 from monitoring.windows.figures import SliceFigures, figures_of
 from monitoring.windows.settings import WindowSettings
+from monitoring.windows.table import SliceTable
 from monitoring.windows.window import Window
 from monitoring.windows.windows import Windows
 
-__all__ = ["ClosedWindow", "SliceFigures", "Window", "WindowSettings", "Windows", "figures_of"]
+__all__ = [
+    "ClosedWindow",
+    "SliceFigures",
+    "SliceTable",
+    "Window",
+    "WindowSettings",
+    "Windows",
+    "figures_of",
+]

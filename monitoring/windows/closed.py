@@ -9,6 +9,7 @@ import numpy as np
 
 from monitoring.windows.drift import Drift
 from monitoring.windows.figures import SliceFigures
+from monitoring.windows.table import SliceTable
 from monitoring.windows.window import Window
 
 __all__ = ["COARSE", "ClosedWindow", "closed_window"]
@@ -35,9 +36,7 @@ class ClosedWindow(msgspec.Struct, frozen=True):
         Clicks, others and sum of p of :data:`COARSE` bins; only bins that hold something, by
         number.
     slices
-        By field and value, the most frequent first.
-    slice_sums
-        Likewise the sums.
+        By field, see :class:`monitoring.windows.SliceTable`.
     drift
         By field, against the reference; ``(prediction)`` is that of the prediction.
     """
@@ -48,8 +47,7 @@ class ClosedWindow(msgspec.Struct, frozen=True):
     overall: SliceFigures
     sums: list[float]
     reliability: dict[int, tuple[float, float, float]]
-    slices: dict[str, dict[str, SliceFigures]]
-    slice_sums: dict[str, dict[str, list[float]]]
+    slices: dict[str, SliceTable]
     drift: dict[str, Drift] = {}
 
 
@@ -59,7 +57,6 @@ def closed_window(
     """Read all that is kept of a window."""
     coarse = window.histogram.reshape(COARSE, -1, 3).sum(axis=1)
     used = np.flatnonzero(coarse[:, :2].sum(axis=1)).tolist()
-    slices = {field: window.slices(field) for field in window.values}
     return ClosedWindow(
         start_ms=window.start_ms,
         end_ms=window.end_ms,
@@ -67,11 +64,7 @@ def closed_window(
         overall=window.figures(),
         sums=window.sums.tolist(),
         reliability={bin: _triple(coarse[bin].tolist()) for bin in used},
-        slices=slices,
-        slice_sums={
-            field: {value: window.slot(field, value).tolist() for value in values}
-            for field, values in slices.items()
-        },
+        slices={field: window.table(field) for field in window.values},
         drift=drift or {},
     )
 

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning.metrics import calibration_interval
-from monitoring.windows import kernels as k
 
-__all__ = ["ECE_BINS", "SliceFigures", "figures_of", "ranking_error", "reliability_error"]
+__all__ = ["ECE_BINS", "Ranking", "SliceFigures", "figures_of", "rankings"]
 
 F64 = NDArray[np.float64]
+
+Ranking = tuple[float | None, float | None, float | None, float | None]
+"""AUC, a bound on its error, ECE, and a bound on its error."""
 
 ECE_BINS = 20
 
@@ -65,16 +67,15 @@ class SliceFigures(msgspec.Struct, frozen=True):
     corrected: int = 0
 
 
-def figures_of(sums: F64, histogram: F64 | None = None) -> SliceFigures:
+def figures_of(sums: F64, ranking: Ranking | None = None) -> SliceFigures:
     """Read the figures of one slot.
 
     Parameters
     ----------
     sums
         float64 (8,), see :data:`monitoring.windows.kernels.SUMS`.
-    histogram
-        float64 (bins, 3): clicks, others and sum of p of each bin of the prediction, rising;
-        without it no AUC and no ECE.
+    ranking
+        AUC and ECE of it, if known.
 
     Examples
     --------
@@ -82,15 +83,10 @@ def figures_of(sums: F64, histogram: F64 | None = None) -> SliceFigures:
     >>> figures.calibration_ratio, figures.log_loss
     (1.25, 0.17)
     """
-    count, clicks, expected = sums[k.COUNT], sums[k.CLICKS], sums[k.EXPECTED]
-    loss = _ratio(sums[k.LOSS], count)
+    count, clicks, expected, spread, loss, bid_expected, bid_clicked, corrected = map(float, sums)
     entropy = _entropy(clicks / count) if count else 0.0
-    low, high = calibration_interval(
-        float(clicks), float(expected), float(expected), float(sums[k.EXPECTED_2])
-    )
-    auc, auc_error = (None, None) if histogram is None else ranking_error(histogram)
-    ece, ece_error = (None, None) if histogram is None else reliability_error(histogram)
-    bids = sums[k.BID_EXPECTED], sums[k.BID_CLICKED]
+    low, high = calibration_interval(clicks, expected, expected, spread)
+    auc, auc_error, ece, ece_error = ranking or (None, None, None, None)
     return SliceFigures(
         count=int(count),
         clicks=int(clicks),
@@ -98,71 +94,81 @@ def figures_of(sums: F64, histogram: F64 | None = None) -> SliceFigures:
         calibration_ratio=_ratio(expected, clicks),
         calibration_low=low,
         calibration_high=high,
-        log_loss=loss,
-        normalised_entropy=None if loss is None else _ratio(loss, entropy),
+        log_loss=_ratio(loss, count),
+        normalised_entropy=_ratio(loss / count, entropy) if count else None,
         auc=auc,
         auc_error=auc_error,
         ece=ece,
         ece_error=ece_error,
-        over_promised=float(expected - clicks),
-        money=float(bids[0] - bids[1]) if any(bids) else None,
-        corrected=int(sums[k.CORRECTED]),
+        over_promised=expected - clicks,
+        money=bid_expected - bid_clicked if bid_expected or bid_clicked else None,
+        corrected=int(corrected),
     )
 
 
-def ranking_error(histogram: F64) -> tuple[float | None, float | None]:
-    """AUC by the rank statistic, and a bound on its error.
+def rankings(histograms: F64) -> list[Ranking]:
+    """AUC and ECE with their bounds of many slots.
 
-    Pairs of a click and another in one bin count half. However they are truly ordered, each
-    such pair changes the area by at most half its share.
+    Parameters
+    ----------
+    histograms
+        float64 (slots, bins, 3): clicks, others and sum of p of each bin of the prediction,
+        rising.
 
     Examples
     --------
-    >>> ranking_error(np.array([[0.0, 3.0, 0.1], [1.0, 1.0, 0.9]]))
+    >>> rankings(np.array([[[0.0, 3.0, 0.1], [1.0, 1.0, 0.9]]]))[0][:2]
     (0.875, 0.125)
     """
-    hits, others = histogram[:, 0], histogram[:, 1]
-    pairs = hits.sum() * others.sum()
-    if not pairs > 0.0:
-        return None, None
-    below = np.cumsum(others) - others
-    tied = float(hits @ others) / 2.0
-    return float((hits @ below + tied) / pairs), tied / float(pairs)
+    columns = (*_ranking_errors(histograms), *_reliability_errors(histograms))
+    known = [np.where(np.isnan(column), None, column).tolist() for column in columns]  # type: ignore[call-overload]
+    return list(zip(*known, strict=True))
 
 
-def reliability_error(histogram: F64, bins: int = ECE_BINS) -> tuple[float | None, float | None]:
-    """ECE on bins of equal mass, and a bound on its error.
+def _ranking_errors(histograms: F64) -> tuple[F64, F64]:
+    """AUC by the rank statistic, and a bound on its error; NaN where there is none.
+
+    Pairs of a click and another in one bin count half. However they are truly ordered, each
+    such pair changes the area by at most half its share.
+    """
+    hits, others = histograms[..., 0], histograms[..., 1]
+    pairs = hits.sum(axis=1) * others.sum(axis=1)
+    pairs[pairs == 0.0] = np.nan
+    below = np.cumsum(others, axis=1) - others
+    tied = (hits * others).sum(axis=1) / 2.0
+    return ((hits * below).sum(axis=1) + tied) / pairs, tied / pairs
+
+
+def _reliability_errors(histograms: F64, bins: int = ECE_BINS) -> tuple[F64, F64]:
+    """ECE on bins of equal mass, and a bound on its error; NaN where there is none.
 
     The literal definition: sort the predictions, put the one of rank r (from 0) into bin
     floor((r + 1/2) * bins / n), and take the mean over rows of abs(sum of p - clicks) by bin. Here
     all of one histogram cell go where the cell's middle goes. A row that goes elsewhere changes
     two bins by at most abs(y - p) <= y + p each, and only cells that straddle a border have such
     rows: the error is at most 2/n times their clicks and their sum of p.
-
-    Examples
-    --------
-    >>> reliability_error(np.array([[0.0, 2.0, 0.2], [1.0, 1.0, 1.0]]), bins=2)
-    (0.05, 0.0)
     """
-    size = histogram[:, 0] + histogram[:, 1]
-    total = float(size.sum())
-    if total <= 0.0:
-        return None, None
-    after = np.cumsum(size)
+    hits, expected = histograms[..., 0], histograms[..., 2]
+    size = hits + histograms[..., 1]
+    total = size.sum(axis=1, keepdims=True)
+    total[total == 0.0] = np.nan
+    after = np.cumsum(size, axis=1)
     before = after - size
     place = _place((before + after) / 2.0, total, bins)
-    gap = np.abs(np.bincount(place, histogram[:, 0] - histogram[:, 2], bins)).sum()
+    slots = np.arange(len(size))[:, None] * bins + place
+    gap = np.bincount(slots.ravel(), (hits - expected).ravel(), len(size) * bins)
     astride = (size > 0) & (_place(before + 0.5, total, bins) != _place(after - 0.5, total, bins))
-    moved = (histogram[:, 0] + histogram[:, 2])[astride].sum()
-    return float(gap) / total, 2.0 * float(moved) / total
+    moved = ((hits + expected) * astride).sum(axis=1)
+    return np.abs(gap).reshape(-1, bins).sum(axis=1) / total[:, 0], 2.0 * moved / total[:, 0]
 
 
-def _place(rank: F64, total: float, bins: int) -> NDArray[np.int64]:
-    return np.clip((rank * bins / total).astype(np.int64), 0, bins - 1)
+def _place(rank: F64, total: F64, bins: int) -> NDArray[np.int64]:
+    place = np.nan_to_num(rank * bins / total).astype(np.int64)
+    return np.minimum(np.maximum(place, 0), bins - 1)
 
 
 def _ratio(above: float, below: float) -> float | None:
-    return float(above / below) if below > 0.0 else None
+    return above / below if below > 0.0 else None
 
 
 def _entropy(rate: float) -> float:

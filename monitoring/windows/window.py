@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from monitoring.coded import MISSING, Coded
 from monitoring.scored import Scored
 from monitoring.windows import kernels as k
-from monitoring.windows.figures import SliceFigures, figures_of
+from monitoring.windows.figures import SliceFigures, figures_of, rankings
+from monitoring.windows.table import SliceTable
 
 __all__ = ["BINS", "OTHER", "SLICE_BINS", "Terms", "Window"]
 
@@ -65,7 +66,7 @@ class Window:
     >>> rows, _ = scored_table(table, TableColumns("y", "p", slices=("site",)))
     >>> window = Window(0, 1000, ["site"], room=10)
     >>> window.add(rows, Terms.of(rows), np.arange(3))
-    >>> window.figures().count, window.slices("site")["a"].clicks
+    >>> window.figures().count, window.table("site").figures("a").clicks
     (3, 1)
     """
 
@@ -155,28 +156,29 @@ class Window:
 
     def figures(self) -> SliceFigures:
         """Figures of the whole window."""
-        return figures_of(self.sums, self.histogram)
+        return figures_of(self.sums, rankings(self.histogram[None])[0])
 
-    def slices(self, field: str) -> dict[str, SliceFigures]:
-        """Figures of every value of a field that was seen, the most frequent first."""
-        return {
-            value: figures_of(self.slot_sums[slot], self._histogram(slot))
-            for value, slot in self._seen(field)
-        }
-
-    def slot(self, field: str, value: str) -> F64:
-        """Sums of one slice; see :data:`monitoring.windows.kernels.SUMS`."""
-        sums: F64 = self.slot_sums[self.values[field][value]]
-        return sums
-
-    def _seen(self, field: str) -> Iterator[tuple[str, int]]:
+    def counts(self, field: str) -> dict[str, float]:
+        """Impressions by value of a field."""
         count = self.slot_sums[:, k.COUNT]
-        seen = [(value, slot) for value, slot in self.values[field].items() if count[slot] > 0]
-        return iter(sorted(seen, key=lambda item: -count[item[1]]))
+        return {value: float(count[slot]) for value, slot in self.values[field].items()}
 
-    def _histogram(self, slot: int) -> F64:
-        counts = self.slot_counts[slot].astype(np.float64)
-        return np.column_stack([counts, self.slot_mass[slot]])
+    def table(self, field: str) -> SliceTable:
+        """All values of a field that were seen, the most frequent first."""
+        places = self.values[field]
+        slots = np.fromiter(places.values(), np.int64)
+        count = self.slot_sums[slots, k.COUNT]
+        order = np.argsort(-count, kind="stable")
+        order = order[count[order] > 0]
+        names, slots = list(places), slots[order]
+        histograms = np.concatenate(
+            [self.slot_counts[slots], self.slot_mass[slots][..., None]], axis=2
+        )
+        return SliceTable(
+            values=[names[i] for i in order.tolist()],
+            sums=self.slot_sums[slots].tolist(),
+            rankings=rankings(histograms),
+        )
 
     # ---- keeping
 

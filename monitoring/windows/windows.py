@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from monitoring.scored import Scored
 from monitoring.windows import kernels as k
@@ -141,7 +140,7 @@ class Windows:
         before, after = (w.histogram[:, :2].sum(axis=1) for w in (reference, window))
         found = {PREDICTION: prediction_drift(before, after)}
         for field in self.fields:
-            found[field] = field_drift(_counts(reference, field), _counts(window, field))
+            found[field] = field_drift(reference.counts(field), window.counts(field))
         return {name: drift for name, drift in found.items() if drift is not None}
 
     # ---- the length
@@ -201,8 +200,3 @@ class Windows:
         self._open = {int(at): Window.restored(window) for at, window in state["open"]}
         for field, values in self._frequent.items():
             values.restore(state["frequent"][field])
-
-
-def _counts(window: Window, field: str) -> dict[str, float]:
-    counts: NDArray[np.float64] = window.slot_sums[:, k.COUNT]
-    return {value: float(counts[slot]) for value, slot in window.values[field].items()}
