@@ -126,7 +126,9 @@ def read_monitor(folder: str | os.PathLike[str], most_windows: int = 0) -> Monit
             f"{root}: no monitor has saved here. Fix: run `clicktide monitor --dir {root}` first"
         ) from error
     except msgspec.DecodeError as error:
-        raise ClicktideError(f"{root / 'now.json'}: {error}. Fix: start the monitor again") from error
+        raise ClicktideError(
+            f"{root / 'now.json'}: {error}. Fix: start the monitor again"
+        ) from error
     begin = now.open[0].start_ms if now.open else None
     files = [f for f in window_files(root) if begin is None or f.start_ms < begin]
     wanted = files[-most_windows:] if most_windows else files
