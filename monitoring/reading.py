@@ -24,7 +24,7 @@ __all__ = ["ExamplesRead", "ScoredReader"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
-_LABEL = "\0label"
+_PLAIN = SourceSpec(label="\0label")
 
 
 class _Shown(msgspec.Struct, gc=False):
@@ -68,8 +68,8 @@ class ScoredReader:
         Slices.
     bid
         Field that says what a click is worth; empty: none.
-    more
-        Other columns to keep in the Arrow rows.
+    source, more
+        Which column is what, and other columns to keep, in the Arrow rows.
 
     Examples
     --------
@@ -84,12 +84,16 @@ class ScoredReader:
     """
 
     def __init__(
-        self, fields: Sequence[SliceField], bid: str = "", more: Sequence[str] = ()
+        self,
+        fields: Sequence[SliceField],
+        bid: str = "",
+        source: SourceSpec = _PLAIN,
+        more: Sequence[str] = (),
     ) -> None:
-        self.fields, self.bid = list(fields), bid
-        wanted = [_LABEL, *(field.column for field in fields), bid, *more]
+        self.fields, self.bid, self._label = list(fields), bid, source.label
+        wanted = [source.label, *(field.column for field in fields), bid, *more]
         columns = list(dict.fromkeys(name for name in wanted if name))
-        self._reader = ExampleReader(SourceSpec(label=_LABEL), columns)
+        self._reader = ExampleReader(source, columns)
 
     def read(self, records: Sequence[Record]) -> ExamplesRead:
         """Read the examples of some records of one partition."""
@@ -117,7 +121,7 @@ class ScoredReader:
         said = _envelopes.decode(b"[" + b",".join(lines) + b"]")
         rows, columns = len(said), batch.columns
         time = np.fromiter((it.impression.timestamp for it in said), np.int64, rows)
-        label = columns.column(_LABEL).to_numpy(zero_copy_only=False).astype(np.float64)
+        label = columns.column(self._label).to_numpy(zero_copy_only=False).astype(np.float64)
         kind = columns.column(CORRECTION).to_numpy(zero_copy_only=False)
         return Scored(
             time_ms=time,
