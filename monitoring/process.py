@@ -265,6 +265,7 @@ class Monitor:
             health=None if joiner is None else label_health(joiner),
             recent_health=None if joiner is None else label_health(joiner, self._before_close),
             freshness=self._freshness(),
+            alarms_open=self.outbox.open(),
             predictions=self.feed.predictions,
         )
 
