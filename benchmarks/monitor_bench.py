@@ -29,6 +29,7 @@ from streaming.sources.batch import Position
 START = 1_736_121_600_000
 VALUES = (2, 3, 5, 7, 10, 24, 24, 50, 100, 100, 200, 500, 1000, 2000, 5000, 10**4, 10**5, 10**6)
 RECORD, READ = 100, 200
+STEPS = ("monitor: read", "monitor: count", "trainer: read", "trainer: learn")
 
 
 def spec_of(crosses: bool) -> Spec:
@@ -82,7 +83,9 @@ def main() -> None:
     prepare = Preparer(Vectoriser(spec), source)
     trainer = ExampleReader(source, prepare.columns)
     replay = Replay(ClickLearner(spec))
-    spent = dict.fromkeys(("monitor: read", "monitor: count", "trainer: read", "trainer: learn"), 0.0)
+    spent = dict.fromkeys(
+        ("monitor: read", "monitor: count", "trainer: read", "trainer: learn"), 0.0
+    )
     done = 0
     for number, some in enumerate(records(asked.rows, asked.rate)):
         t0 = time.process_time()
@@ -111,7 +114,8 @@ def main() -> None:
     print(f"{'monitor':16} {done / monitor:12,.0f} examples/s")
     if not asked.monitor_only:
         both = spent["trainer: read"] + spent["trainer: learn"]
-        print(f"{'trainer':16} {done / both:12,.0f} examples/s; monitor / trainer {monitor / both:.1%}")
+        print(f"{'trainer':16} {done / both:12,.0f} examples/s")
+        print(f"monitor / trainer {monitor / both:.1%}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak memory {peak:,.0f} MB; windows of {windows.window_ms / 1000:g} s")
 
