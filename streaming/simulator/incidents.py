@@ -53,16 +53,21 @@ class CampaignShift(_Incident, frozen=True):
         The campaign whose share of the traffic is nearest to this.
     factor
         Its odds are multiplied by this.
+    number
+        The campaign's number instead of its share; -1: by share.
     """
 
     name = "campaign"
     summary = "at event change_at the click odds of one campaign are multiplied by factor"
     share: _Share = 0.05
     factor: Annotated[float, msgspec.Meta(ge=0.001, le=1_000)] = 0.5
+    number: Annotated[int, msgspec.Meta(ge=-1, lt=100_000)] = -1
 
     def campaign(self, market: Market) -> int:
         """Number of the campaign that changes."""
         settings = market.settings
+        if self.number >= 0:
+            return self.number
         return nearest_share(settings.campaigns, settings.campaign_zipf, self.share)
 
     def bind(self, market: Market) -> Dynamics:
