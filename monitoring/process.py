@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
-from monitoring.detectors import Detectors, NoDetectors
+from monitoring.detect import SequentialDetector
+from monitoring.detectors import Detectors
 from monitoring.feed import Feed
 from monitoring.health import Freshness, freshness, label_health
 from monitoring.keeper import Keeper
@@ -55,7 +56,7 @@ class Monitor:
     pause
         Waits so many seconds.
     detectors
-        What raises alarms.
+        What raises alarms; ``None``: those of :mod:`monitoring.detect`.
 
     Raises
     ------
@@ -81,7 +82,8 @@ class Monitor:
         self.feed = Feed(spec, settings, folder)
         names = [field.name for field in self.feed.fields]
         self._keeper = Keeper(folder, settings.keep_windows)
-        self.watch = Watch(names, settings.windows, detectors or NoDetectors(), self._closed)
+        watching = detectors or SequentialDetector(settings.detect)
+        self.watch = Watch(names, settings.windows, watching, self._closed)
         post = post_to(settings.webhook, pause) if settings.webhook else None
         try:
             self.outbox = Outbox(log, settings.keep_alarms, report, post)

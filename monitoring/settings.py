@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from features.errors import ClicktideError
+from monitoring.detect import DetectSettings
 from monitoring.windows import WindowSettings
 
 __all__ = ["MonitorSettings", "load_monitor_settings"]
@@ -42,6 +43,8 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         URL to which each alarm is sent as JSON. Empty: none.
     windows
         Length and bounds of the windows.
+    detect
+        How much evidence raises an alarm, and of what.
     """
 
     slices: tuple[str, ...] = ()
@@ -52,6 +55,7 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     keep_alarms: int = 1000
     webhook: str = ""
     windows: WindowSettings = WindowSettings()
+    detect: DetectSettings = DetectSettings()
 
     def __post_init__(self) -> None:
         for name in ("keep_windows", "keep_alarms"):
@@ -72,7 +76,8 @@ def load_monitor_settings(
     ----------
     file
         TOML with the names of :class:`MonitorSettings` in ``[monitor]``; ``[monitor.windows]``
-        holds those of :class:`monitoring.windows.WindowSettings`.
+        holds those of :class:`monitoring.windows.WindowSettings`, ``[monitor.detect]`` those of
+        :class:`monitoring.detect.DetectSettings`.
     overrides
         Such as ``bid=bid_price``, ``slices=site,device`` or ``windows.window_s=300``.
 
@@ -91,9 +96,9 @@ def load_monitor_settings(
     for change in overrides:
         name, found, value = change.partition("=")
         section, _, key = name.rpartition(".")
-        if not found or section not in ("", "windows"):
+        if not found or section not in ("", "windows", "detect"):
             raise ClicktideError(f"{where}: {change!r}. Fix: KEY=VALUE, such as save_every_s=5")
-        target = table.setdefault("windows", {}) if section else table
+        target = table.setdefault(section, {}) if section else table
         target[key] = [part for part in value.split(",") if part] if key == "slices" else value
     try:
         return msgspec.convert(table, MonitorSettings, strict=False)
