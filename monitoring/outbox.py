@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -23,7 +24,7 @@ from streaming.log import (
 )
 from streaming.settings import EXAMPLES
 
-__all__ = ["ALARMS", "GROUP", "Outbox", "post_to"]
+__all__ = ["ALARMS", "GROUP", "Outbox", "alarm_line", "post_to"]
 
 ALARMS = "alarms"
 GROUP = "monitor"
@@ -108,12 +109,12 @@ class Outbox:
             self._close_producer()
             return False
         self._sent = self.raised
-        for record in records:
+        for alarm, record in zip(new, records, strict=True):
+            self.report(alarm_line(alarm))
             self._publish(record.value)
         return True
 
     def _publish(self, alarm: bytes) -> None:
-        self.report(f"ALARM {alarm.decode()}")
         if self._post is None:
             return
         if self._posting >= _WAITING:
@@ -155,6 +156,28 @@ class Outbox:
         """Let go; alarms that the webhook has not taken yet are given a last moment."""
         self._pool.shutdown(wait=True, cancel_futures=False)
         self._close_producer()
+
+
+def alarm_line(alarm: Mapping[str, Any]) -> str:
+    """Say an alarm in one line.
+
+    Examples
+    --------
+    >>> alarm_line({"status": "open", "what": "calibration", "field": "site", "value": "s1",
+    ...             "since_ms": 1736121600000, "size": 1.52, "size_low": 1.3, "size_high": 1.8})
+    'ALARM open: calibration of site=s1 since 2025-01-06T00:00:00Z: 1.52 (1.3 to 1.8)'
+    """
+    if "what" not in alarm:
+        return f"ALARM {msgspec.json.encode(alarm).decode()}"
+    field, value = alarm.get("field"), alarm.get("value")
+    where = "everything" if not field else f"{field}={value}" if value else str(field)
+    since = datetime.fromtimestamp(alarm["since_ms"] / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    size = "{size:.3g} ({size_low:.3g} to {size_high:.3g})".format(**alarm)
+    cause, action = alarm.get("cause"), alarm.get("action")
+    return (
+        f"ALARM {alarm.get('status')}: {alarm['what']} of {where} since {since}: {size}"
+        f"{f'; {cause}' if cause else ''}{f'. {action}' if action else ''}"
+    )
 
 
 def post_to(url: str, pause: Callable[[float], None]) -> Callable[[bytes], None]:
