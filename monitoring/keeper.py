@@ -86,13 +86,17 @@ class Keeper:
             self._closed.clear()
             lines = b"".join(msgspec.json.encode(alarm) + b"\n" for alarm in alarms)
             write_text(self.folder / "alarms.jsonl", lines)
-            write_text(self.folder / "now.json", msgspec.json.encode(now))
+            self.tell(now)
             for old in window_files(self.folder)[: -self.keep_windows]:
                 old.path.unlink(missing_ok=True)
         except OSError as error:
             raise SnapshotError(
                 f"{self.folder}: cannot be written: {error.strerror or error}. Fix: free space"
             ) from error
+
+    def tell(self, now: Now) -> None:
+        """Write the figures of now alone, for whoever looks."""
+        write_text(self.folder / "now.json", msgspec.json.encode(now))
 
     def _forget_after(self, closed_to_ms: int) -> None:
         for file in window_files(self.folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -60,6 +61,7 @@ class Outbox:
         post: Callable[[bytes], None] | None = None,
     ) -> None:
         self.log, self.keep, self.report, self._post = log, keep, report, post
+        self.id = secrets.token_hex(8)
         self.raised = 0
         self.kept: list[dict[str, Any]] = []
         self._sent = 0
@@ -92,7 +94,7 @@ class Outbox:
         Call it when the alarms are in the saved state, which has these offsets.
         """
         new = [alarm for alarm in self.kept if alarm["number"] >= self._sent]
-        said = json.dumps({**about, "alarms": self.raised})
+        said = json.dumps({**about, "alarms": self.raised, "id": self.id})
         places = {TopicPartition(EXAMPLES, p): Position(o, said) for p, o in offsets.items()}
         records = [NewRecord(None, msgspec.json.encode(alarm), 0) for alarm in new]
         try:
@@ -102,8 +104,11 @@ class Outbox:
                 if records:
                     tx.append(ALARMS, records)
                 tx.commit(GROUP, places)
-        except FencedError:
-            raise
+        except FencedError as error:
+            raise FencedError(
+                "monitor: another monitor writes alarms into this log: this one stops. Fix: run "
+                f"one monitor a log ({error})"
+            ) from error
         except LogError as error:
             self.report(f"monitor: the log takes no alarms now, again later: {error}")
             self._close_producer()
@@ -134,17 +139,14 @@ class Outbox:
 
     def state(self) -> dict[str, Any]:
         """JSON values."""
-        return {"raised": self.raised, "kept": self.kept}
+        return {"id": self.id, "raised": self.raised, "kept": self.kept}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state; the log says how much of it has been sent."""
-        self.raised, self.kept = state["raised"], list(state["kept"])
-        sent = []
-        for partition in range(self.log.topics()[EXAMPLES]):
-            found = self.log.committed(GROUP, TopicPartition(EXAMPLES, partition))
-            with suppress(ValueError, TypeError):
-                sent.append(int(json.loads(found.metadata if found else "{}").get("alarms", 0)))
-        self._sent = min(max(sent, default=0), self.raised)
+        self.id, self.raised, self.kept = state["id"], state["raised"], list(state["kept"])
+        places = (TopicPartition(EXAMPLES, p) for p in range(self.log.topics()[EXAMPLES]))
+        said = [_said(self.log.committed(GROUP, at), self.id) for at in places]
+        self._sent = min(max(said, default=0), self.raised)
 
     def _close_producer(self) -> None:
         if self._producer is not None:
@@ -156,6 +158,15 @@ class Outbox:
         """Let go; alarms that the webhook has not taken yet are given a last moment."""
         self._pool.shutdown(wait=True, cancel_futures=False)
         self._close_producer()
+
+
+def _said(committed: Position | None, of: str) -> int:
+    """How many alarms of one state the log has, by a commit of the group."""
+    try:
+        about = json.loads(committed.metadata) if committed else {}
+        return int(about["alarms"]) if about.get("id") == of else 0
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return 0
 
 
 def alarm_line(alarm: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -159,8 +160,11 @@ class Monitor:
             self._count(partition, records)
         waited = self.now() - self._saved_at
         urgent = self.outbox.waiting and waited >= _ALARM_EVERY_S
-        if urgent or (waited >= self.settings.save_every_s and self.offsets != self._saved_offsets):
-            self.save()
+        if urgent or waited >= self.settings.save_every_s:
+            if urgent or self.offsets != self._saved_offsets:
+                self.save()
+            else:
+                self._tell()
         return bool(records)
 
     def _read(self) -> tuple[int, list[Record]]:
@@ -234,6 +238,13 @@ class Monitor:
         about = {"seen": self.watch.seen, "at": self._now_ms()}
         self.outbox.send(dict(enumerate(self.offsets)), about)
         return True
+
+    def _tell(self) -> None:
+        """Refresh what ages while nothing comes."""
+        self._saved_at = self.now()
+        self._look = self._retrying(lambda: look_at(self.log, self._now_ms()))
+        with suppress(OSError):  # a full disk is told by the next save
+            self._keeper.tell(self.figures())
 
     def _state(self) -> dict[str, Any]:
         return {
