@@ -33,8 +33,10 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         ``own`` (a learner of the spec inside the monitor predicts each example, then learns
         it), or ``auto``: own, if the first examples were served without one.
     save_every_s
-        Wall-clock seconds between saves. Shorter: less to read again after a crash, alarms
-        sooner.
+        Wall-clock seconds between saves; a new alarm is saved, and sent, within 2. Shorter: less
+        to read again after a crash, more writing.
+    tell_every_s
+        Wall-clock seconds between figures for dashboards (``now.json``).
     keep_windows
         Closed windows kept on disk.
     keep_alarms
@@ -50,7 +52,8 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     slices: tuple[str, ...] = ()
     bid: str = ""
     predict: Literal["auto", "served", "own"] = "auto"
-    save_every_s: float = 10.0
+    save_every_s: float = 30.0
+    tell_every_s: float = 5.0
     keep_windows: int = 500
     keep_alarms: int = 1000
     webhook: str = ""
@@ -61,8 +64,9 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         for name in ("keep_windows", "keep_alarms"):
             if getattr(self, name) < 1:
                 raise ClicktideError(f"monitor settings, {name}: Fix: give at least 1")
-        if not self.save_every_s > 0:
-            raise ClicktideError("monitor settings, save_every_s: Fix: give a number above 0")
+        for name in ("save_every_s", "tell_every_s"):
+            if not getattr(self, name) > 0:
+                raise ClicktideError(f"monitor settings, {name}: Fix: give a number above 0")
         if self.webhook and not self.webhook.startswith(("http://", "https://")):
             raise ClicktideError("monitor settings, webhook: Fix: give an http or https URL")
 
