@@ -236,6 +236,7 @@ class Monitor:
             health=None if joiner is None else label_health(joiner),
             recent_health=None if joiner is None else label_health(joiner, self._before_close),
             freshness=self._freshness(),
+            skew=None if self.feed.skew is None else self.feed.skew.figures(),
             alarms_open=self.outbox.open(),
             predictions=self.feed.predictions,
         )
