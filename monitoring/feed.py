@@ -101,6 +101,7 @@ class Feed:
             "predictions": self.predictions,
             "model": number,
             "rejected": self.rejected,
+            "newness": {name: it.state() for name, it in self._reader.newness.items()},
             "skew": None if self.skew is None else self.skew.state(),
         }
 
@@ -117,6 +118,8 @@ class Feed:
             self.skew.restore(state["skew"])
         if self.predictions == "own":
             self._predict_own(state["model"])
+        for name, newness in self._reader.newness.items():
+            newness.restore(state["newness"][name])
 
 
 def _changes(batch: Batch) -> NDArray[np.bool_]:

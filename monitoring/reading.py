@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from features.spec import SourceSpec
 from monitoring.coded import Coded
+from monitoring.newness import Newness
 from monitoring.scored import Scored
 from monitoring.slicing import SliceField
 from streaming.examples import ExampleReader
@@ -93,6 +94,11 @@ class ScoredReader:
     counters
         Names of counters that an impression may carry.
 
+    Attributes
+    ----------
+    newness
+        What is known of each slice that tells new values.
+
     Examples
     --------
     >>> line = (b'{"type":"example","v":1,"label":1,"click_timestamp":1736121604000,"impression":'
@@ -114,6 +120,7 @@ class ScoredReader:
         counters: Sequence[str] = (),
     ) -> None:
         self._counters = list(counters)
+        self.newness = {field.name: Newness() for field in fields if field.kind == "new"}
         self.fields, self.bid, self._label = list(fields), bid, source.label
         wanted = [source.label, *(field.column for field in fields), bid, *more]
         columns = list(dict.fromkeys(name for name in wanted if name))
@@ -139,6 +146,11 @@ class ScoredReader:
             read += rows
         return ExamplesRead(out, rejected)
 
+    def _slice(self, field: SliceField, columns: pa.RecordBatch, time: I64) -> Coded:
+        coded = field.coded(columns, time)
+        newness = self.newness.get(field.name)
+        return coded if newness is None else newness(coded, time)
+
     def _served(self, said: Sequence[_Envelope]) -> F64 | None:
         carried = [it.impression.counters for it in said] if self._counters else []
         return _matrix(carried, self._counters) if any(carried) else None
@@ -156,7 +168,7 @@ class ScoredReader:
             bid=_bids(columns, self.bid),
             click_delay_ms=_delays(said, time, label),
             correction=kind != 0,
-            slices={field.name: field.coded(columns, time) for field in self.fields},
+            slices={field.name: self._slice(field, columns, time) for field in self.fields},
             version=_versions(said),
         )
 

@@ -24,7 +24,8 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     ----------
     slices
         Fields to slice by: of the spec, any other column of the impressions, ``hour``,
-        ``weekday``. None: the spec's first twenty and the hour.
+        ``weekday``, ``new:FIELD`` (``new:ad``: first seen less than a day ago). None: the
+        spec's first twenty and the hour.
     bid
         Column of the impressions that says what a click is worth, to price what is
         over-promised. Empty: none.

@@ -259,6 +259,22 @@ def test_a_stream_without_predictions_is_watched_with_the_monitors_own(log, tmp_
     assert len(list((tmp_path / "m").glob("model-*"))) == 1
 
 
+def test_new_values_are_a_slice_that_a_restart_does_not_forget(log, tmp_path):
+    day = 86_400
+    lines = [*examples(10), *examples(10, from_row=2 * day), *examples(10, from_row=2 * day + 60)]
+    lines = [line.replace('"ad"', '"old"').replace('"site"', '"ad"') for line in lines]
+    sliced = msgspec.structs.replace(SETTINGS, slices=("new:ad",))
+    write(log, [line.replace('"ad": 1', '"ad": 9') for line in lines[:10]])
+    run(log, tmp_path / "m", sliced)
+    write(log, lines[10:])
+    state = run(log, tmp_path / "m", sliced)
+    seen = {name: 0 for name in ("new", "known")}
+    for window in state.windows:
+        for name in seen:
+            seen[name] += window.slices["new:ad"].figures(name).count
+    assert seen == {"new": 6, "known": 24}
+
+
 def test_served_only_counts_what_was_left_out(log, tmp_path):
     write(log, [*examples(100), *examples(50, served=False, from_row=100)])
     state = run(log, tmp_path / "m", msgspec.structs.replace(SETTINGS, predict="served"))
