@@ -302,6 +302,9 @@ def test_another_logs_state_other_slices_and_a_second_monitor_are_refused(log, t
             monitor(other, tmp_path / "m")
     with pytest.raises(ClicktideError, match=r"fields.*Fix:"):
         monitor(log, tmp_path / "m", msgspec.structs.replace(SETTINGS, slices=("ad",)))
+    longer = msgspec.structs.replace(SETTINGS, windows=WindowSettings(window_s=120))
+    with pytest.raises(ClicktideError, match=r"windows\.window_s 60, not 120"):
+        monitor(log, tmp_path / "m", longer)
     with (
         monitor(log, tmp_path / "m"),
         pytest.raises(ClicktideError, match="another monitor works here"),
@@ -310,6 +313,23 @@ def test_another_logs_state_other_slices_and_a_second_monitor_are_refused(log, t
     (tmp_path / "m" / "state").write_bytes(b"clicktide-plain 1 00\nx")
     with pytest.raises(ClicktideError, match="damaged"):
         monitor(log, tmp_path / "m")
+
+
+def test_records_that_retention_removed_unread_are_told(log, tmp_path):
+    write(log, examples(200))
+    process = monitor(log, tmp_path / "m")
+    process.step()
+    process.close()
+    lines = []
+    process = monitor(log, tmp_path / "n", report=lines.append)
+    start = log.start_offsets
+    log.start_offsets = lambda topic: [offset + 5 for offset in start(topic)]
+    process.tail.offsets = [-1]
+    process.step()
+    process.close()
+    assert process.tail.lost == 6
+    assert any("LOST 6 records" in line for line in lines)
+    assert process.watch.seen < 200
 
 
 def test_a_log_that_is_away_is_waited_for(log, tmp_path):
