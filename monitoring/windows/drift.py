@@ -123,8 +123,8 @@ def prediction_drift(before: F64, after: F64) -> Drift | None:
     place = np.minimum((middle / total * _DECILES).astype(np.int64), _DECILES - 1)
     used = np.unique(place[before > 0])
     cell = np.minimum(np.searchsorted(used, place), len(used) - 1)
-    p, q = (np.bincount(cell, counts, len(used)) for counts in (before, after))
-    return drift_of([f"decile {number + 1}" for number in used.tolist()], p, q)
+    shares = [np.bincount(cell, counts, len(used)).astype(float) for counts in (before, after)]
+    return drift_of([f"decile {number + 1}" for number in used.tolist()], *shares)
 
 
 def _shares(counts: Mapping[str, float], cells: list[str]) -> F64:
