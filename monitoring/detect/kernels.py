@@ -87,7 +87,7 @@ class Rows(NamedTuple):
     absent: I32  # (fields,): the slot of a missing value
 
 
-CLICKS, LEVEL, EVENTS, DELAYS = range(4)
+CLICKS, LEVEL, EVENTS, DELAYS, COLD = range(5)
 NONE, OVERALL, SLICE, MOVED, MISSING, DELAY, CLOSED = range(7)
 
 
@@ -131,6 +131,8 @@ def advance(
         state.clock[EVENTS] += 1.0
         state.clock[CLICKS] += p
         warm = state.clock[CLICKS] >= limits.warmup
+        if not warm:
+            state.clock[COLD] = state.clock[EVENTS]
         paused = _missing(rows, i, p, warm, tests, limits, state, out)
         if y > 0.0 and rows.delay[i] > 0.0:
             _delays(rows.delay[i], warm, tests, limits, state, out)
@@ -156,7 +158,7 @@ def _missing(
     for f in range(rows.slots.shape[1]):
         gone = 1.0 if rows.slots[i, f] == rows.absent[f] else 0.0
         base, m = state.gone[f], state.missing[f]
-        q = min(max((base[1] + 0.5) / (base[0] + 1.0), 1e-4), 1.0 - 1e-4)
+        q = min(max((base[1] + 0.5) / (base[0] + 1.0), 1e-3), 1.0 - 1e-3)
         if base[2] > 0.0:
             hit = hit or gone > 0.0
             if _ends(m, gone, q, base[2], p) >= limits.closing:
@@ -266,7 +268,7 @@ def _slices(
         if total >= limits.slices and total > best:
             best = total
             out[0], out[1] = SLICE, slot
-        if tests.moved.shape[1] > 0:
+        if tests.moved.shape[1] > 0 and state.tilt[0] == 0.0:  # levels mean little while it is
             moved = _moved(slot, part, p, y, relative, warm, tests, limits, state)
             if moved >= limits.moved and moved > best:
                 best = moved
