@@ -213,14 +213,15 @@ class _Count:
 
     def _seen(self, good: NDArray[np.bool_]) -> Occurrences:
         said = self.said
-        missing = np.full(self.rows.num_rows, NO_TIME)
+        missing, counted = np.full(self.rows.num_rows, NO_TIME), None
         if CORRECTION in self.rows.schema.names:  # its impression has been counted already
-            good = good & (self.rows.column(CORRECTION).to_numpy(zero_copy_only=False) == 0)
+            counted = self.rows.column(CORRECTION).to_numpy(zero_copy_only=False) == 0
         times = missing if said.times is None else np.where(good, said.times, NO_TIME)
         clicked = np.zeros(len(times), np.bool_) if said.labels is None else said.labels == 1.0
         delay = said.source.click_delay
         delays = _delays(self.rows.column(delay)) if delay in self.rows.schema.names else None
-        return Occurrences(self.counters.keys_of_batch(self.rows), times, clicked, delays)
+        keys = self.counters.keys_of_batch(self.rows)
+        return Occurrences(keys, times, clicked, delays, counted)
 
 
 def _count(value: float | None) -> float:

@@ -78,7 +78,7 @@ class CounterFields:
             np.ascontiguousarray(values, np.float64), keys, float(self.counters.prior_views),
             math.nan if rate is None else float(rate), _ODDS, _EVIDENCE, codes,
         )  # fmt: skip
-        return self._tokens[self._places, codes.reshape(rows, -1)]
+        return self._tokens[self._places, codes.reshape(rows, len(self.names))]
 
 
 def click_rates(counters: CounterSpec, values: F64) -> tuple[F64, F64]:

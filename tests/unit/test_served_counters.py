@@ -73,6 +73,16 @@ def test_a_text_that_says_counters_is_a_text():
     assert ready.hashed.rows == 1 and not ready.rejects
 
 
+def test_a_late_click_is_learned_with_counters_read_but_counts_no_second_view():
+    late = line(1, correction=True, label=1, click_timestamp=START + 99)
+    vectoriser, ready = prepared(line(0), line(1), late)
+    assert ready.corrections.tolist() == [0, 0, 1]
+    assert tokens(ready, 2)[2:] != vectoriser.counters.missing.tolist()
+    without, _ = prepared(line(0), line(1))
+    for name, array in without.counters.state().items():
+        assert np.array_equal(array, vectoriser.counters.state()[name])
+
+
 def test_a_late_click_corrects_what_was_served():
     vectoriser, ready = prepared(
         line(0, VALUES, correction=True, label=1, click_timestamp=START + 99)
