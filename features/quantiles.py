@@ -88,7 +88,8 @@ class QuantileLearner:
                 for f in learned
                 if f.number not in self._gathered
             },
-            "gathered": {self.fields[n].name: values for n, values in self._gathered.items()},
+            # a copy: who prepares batches ahead goes on gathering
+            "gathered": {self.fields[n].name: [*values] for n, values in self._gathered.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
