@@ -58,6 +58,8 @@ def time_ms(value: Any, form: str) -> int:
     >>> time_ms("1970-01-01T00:00:01Z", "iso"), time_ms(14102100, "%y%m%d%H")
     (1000, 1413849600000)
     """
+    if type(value) is int and form == "ms" and -_MAX_MS < value < _MAX_MS:
+        return value  # as the text of it would be read
     if isinstance(value, datetime) and value == value:
         return _datetime_ms(value)
     text = as_text(value)

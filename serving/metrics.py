@@ -47,6 +47,7 @@ class Metrics:
             ["kind"],
             registry=of,
         )
+        self._fallbacks = self._fallbacks.labels("counters")
         self._refused = Counter(
             "clicktide_overload", "Requests refused because too many were under way", registry=of
         )
@@ -66,11 +67,11 @@ class Metrics:
             known = self._by_route[route, status] = self._seconds.labels(route, str(status))
         known.observe(seconds)
 
-    def scored(self, events: int, without: int, kind: str = "counters") -> None:
+    def scored(self, events: int, without: int) -> None:
         """Note scored events, and how many of them lacked something."""
         self._scored.inc(events)
         if without:
-            self._fallbacks.labels(kind).inc(without)
+            self._fallbacks.inc(without)
 
     def refused(self) -> None:
         """Note a request that was one too many."""
