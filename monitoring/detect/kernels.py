@@ -87,7 +87,7 @@ class Rows(NamedTuple):
     absent: I32  # (fields,): the slot of a missing value
 
 
-CLICKS, LEVEL, EVENTS, DELAYS, COLD = range(5)
+CLICKS, LEVEL, EVENTS, DELAYS, COLD, LEVELLED, RECENT_P, RECENT_Y = range(8)
 NONE, OVERALL, SLICE, MOVED, MISSING, DELAY, CLOSED = range(7)
 
 
@@ -255,7 +255,11 @@ def _slices(
         shared[k] = _ratio(y, p, tests.slices[0, k], tests.slices[1, k])
     logit = math.log(p / (1.0 - p))
     relative = logit - state.clock[LEVEL]
-    state.clock[LEVEL] += relative / min(state.clock[EVENTS], 2000.0)
+    state.clock[LEVELLED] += 1.0
+    state.clock[LEVEL] += relative / min(state.clock[LEVELLED], 2000.0)
+    recent = state.clock[RECENT_Y] / state.clock[RECENT_P]  # a shift of everything is no slice's
+    state.clock[RECENT_P] += p * (1.0 - state.clock[RECENT_P] / 1000.0)
+    state.clock[RECENT_Y] += y - p * state.clock[RECENT_Y] / 1000.0
     best, part = 0.0, rows.time[i] // 7_200_000 % 12
     for f in range(rows.slots.shape[1]):
         slot = rows.slots[i, f]
@@ -269,7 +273,7 @@ def _slices(
             best = total
             out[0], out[1] = SLICE, slot
         if tests.moved.shape[1] > 0 and state.tilt[0] == 0.0:  # levels mean little while it is
-            moved = _moved(slot, part, p, y, relative, warm, tests, limits, state)
+            moved = _moved(slot, part, p, y, relative, recent, warm, tests, limits, state)
             if moved >= limits.moved and moved > best:
                 best = moved
                 out[0], out[1] = MOVED, slot
@@ -277,8 +281,8 @@ def _slices(
 
 @inlined
 def _moved(
-    slot: int, part: int, p: float, y: float, relative: float, warm: bool, tests: Tests,
-    limits: Limits, state: State,
+    slot: int, part: int, p: float, y: float, relative: float, recent: float, warm: bool,
+    tests: Tests, limits: Limits, state: State,
 ) -> float:
     """Test the clicks of a slice against what was predicted for it before the model followed.
 
@@ -292,7 +296,7 @@ def _moved(
     at[0] += 1.0
     back = math.exp(min(max(usual - at[1], -2.0), 2.0))
     if warm and at[0] >= limits.settle and at[6] < limits.merit:
-        q = _tilted(p, back)
+        q = _tilted(p, back * recent)
         wider = math.exp(min(limits.swing * math.sqrt(at[3]), 1.0))
         for k in range(len(m)):
             theta, edge = tests.moved[0, k], tests.moved[1, k]
