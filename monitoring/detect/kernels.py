@@ -115,9 +115,7 @@ def _tilted(p: float, odds: float) -> float:
 
 
 @jit
-def advance(
-    rows: Rows, start: int, tests: Tests, limits: Limits, state: State, out: I64
-) -> int:
+def advance(rows: Rows, start: int, tests: Tests, limits: Limits, state: State, out: I64) -> int:
     """Go on from row ``start`` until something crosses; rows done.
 
     ``out`` gets what crossed and which slot, field, quantile or alarm it is.
@@ -177,13 +175,12 @@ def _ends(m: F64, y: float, p: float, theta: float, unit: float) -> float:
     """Evidence that odds of ``theta`` times ``p``'s are over: nearer to ``p``'s than to those."""
     half = math.sqrt(theta)
     m[0] = min((m[0] + unit) * _ratio(y, p, 1.0, half), _HUGE)
-    return m[0]
+    evidence: float = m[0]
+    return evidence
 
 
 @jit
-def _delays(
-    delay: float, warm: bool, tests: Tests, limits: Limits, state: State, out: I64
-) -> None:
+def _delays(delay: float, warm: bool, tests: Tests, limits: Limits, state: State, out: I64) -> None:
     """Test how many delays are above each of their past quantiles, then learn these."""
     x = math.log(delay)
     state.clock[DELAYS] += 1.0
@@ -205,8 +202,16 @@ def _delays(
 
 @jit
 def _calibration(
-    rows: Rows, i: int, p: float, y: float, warm: bool, tests: Tests, limits: Limits,
-    state: State, shared: F64, out: I64,
+    rows: Rows,
+    i: int,
+    p: float,
+    y: float,
+    warm: bool,
+    tests: Tests,
+    limits: Limits,
+    state: State,
+    shared: F64,
+    out: I64,
 ) -> None:
     """Close alarms that this row belongs to; without any, test everything it belongs to."""
     if state.tilt[0] > 0.0:
@@ -224,7 +229,8 @@ def _calibration(
     if inside:
         return
     if warm and state.tilt[0] == 0.0:
-        if _advance_test(state.overall, tests.overall, y, p, p) >= limits.overall:
+        evidence = _advance_test(state.overall, tests.overall, y, p, p)
+        if evidence >= limits.overall:
             _cross(out, OVERALL, 0)
     _slices(rows, i, p, y, warm, tests, limits, state, shared, out)
 
@@ -246,8 +252,16 @@ def _close(
 
 @inlined
 def _slices(
-    rows: Rows, i: int, p: float, y: float, warm: bool, tests: Tests, limits: Limits,
-    state: State, shared: F64, out: I64,
+    rows: Rows,
+    i: int,
+    p: float,
+    y: float,
+    warm: bool,
+    tests: Tests,
+    limits: Limits,
+    state: State,
+    shared: F64,
+    out: I64,
 ) -> None:
     """Test the slices of a row; what crosses first by the most evidence is told."""
     count = len(shared)
@@ -281,8 +295,16 @@ def _slices(
 
 @inlined
 def _moved(
-    slot: int, part: int, p: float, y: float, relative: float, recent: float, warm: bool,
-    tests: Tests, limits: Limits, state: State,
+    slot: int,
+    part: int,
+    p: float,
+    y: float,
+    relative: float,
+    recent: float,
+    warm: bool,
+    tests: Tests,
+    limits: Limits,
+    state: State,
 ) -> float:
     """Test the clicks of a slice against what was predicted for it before the model followed.
 

@@ -169,7 +169,7 @@ def _named(
 
 def _free_rows(view: View) -> NDArray[np.int64]:
     """Rows that were tested and that no open alarm explains."""
-    explained = (view.state.open_of[view.rows.slots] >= 0).any(axis=1)
+    explained: NDArray[np.bool_] = np.any(view.state.open_of[view.rows.slots] >= 0, axis=1)
     for f in np.flatnonzero(view.state.gone[:, 2] > 0.0):
         explained |= view.rows.slots[:, f] == view.rows.absent[f]
     explained[: max(0, int(view.state.clock[kernels.COLD]) - view.number(0))] = True
@@ -183,7 +183,8 @@ def name_missing(view: View, field: int) -> Named:
     usual = min(max((gone_before + 0.5) / (rows_before + 1.0), 1e-3), 1.0 - 1e-3)
     everyone = np.arange(len(gone))
     expected = np.full(len(gone), usual)
-    found = _named(view, kernels.MISSING, field, everyone, expected, locate(gone, expected, 0.7, True))
+    at = locate(gone, expected, band=0.7, only_more=True)
+    found = _named(view, kernels.MISSING, field, everyone, expected, at)
     return found or Named(
         kernels.MISSING, field, view.seen - 1, view.seen - 1, view.seen - 1,
         everyone[-1:], expected[-1:], 2.0, 0.0,
