@@ -12,6 +12,7 @@ from clicktide.events import events
 from clicktide.explain import explain
 from clicktide.join import join
 from clicktide.memory import keep_freed_memory
+from clicktide.models import app as models_app
 from clicktide.predict import predict
 from clicktide.register import register
 from clicktide.replay import replay
@@ -43,6 +44,7 @@ app.command()(up)
 app.command()(status)
 app.command()(train)
 app.command()(register)
+app.add_typer(models_app, name="models", help="Model versions: list, promote, roll back, pin.")
 app.add_typer(spec_app, name="spec", help="Check a feature spec, or write a first one for a log.")
 
 

@@ -19,7 +19,7 @@ from monitoring.registry.client import registry_urls
 from monitoring.registry.follow import Follower
 from streaming.log import open_log
 
-__all__ = ["MlflowOption", "SettingsOption", "register"]
+__all__ = ["ChangesOption", "MlflowOption", "SettingsOption", "register"]
 
 MlflowOption = Annotated[
     str | None,

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,13 +85,16 @@ def write_model(snapshot: Path, target: Path, columns: tuple[str, ...]) -> None:
 
     inputs = Schema([ColSpec(AnyType(), name, required=False) for name in columns])
     outputs = Schema([TensorSpec(np.dtype(np.float64), (-1,))])
-    mlflow.pyfunc.save_model(
-        str(target),
-        loader_module=__name__,
-        data_path=str(snapshot),
-        signature=ModelSignature(inputs, outputs),
-        pip_requirements=_requirements(),  # stated: else MLflow loads the model to guess them
-    )
+    with warnings.catch_warnings():
+        # an example of an input would be data of users
+        warnings.filterwarnings("ignore", "(?s).*An input example was not provided")
+        mlflow.pyfunc.save_model(
+            str(target),
+            loader_module=__name__,
+            data_path=str(snapshot),
+            signature=ModelSignature(inputs, outputs),
+            pip_requirements=_requirements(),  # stated: else MLflow loads the model to guess them
+        )
 
 
 def _requirements() -> list[str]:
