@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -191,15 +192,15 @@ def _open(run: Path, mlflow: str | None, name: str) -> Registry:
 
 
 def _table(versions: list[Version]) -> Table:
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("version", "made, UTC", "alias", "gate"):
-        table.add_column(title)
-    for title in ("events", "calibration", "NE", "log loss"):
+        table.add_column(title, no_wrap=True)
+    for title in ("events", "calibration", "NE"):
         table.add_column(title, justify="right")
     for v in versions:
-        kept = (v.figures.get(k) for k in ("calibration_ratio", "normalised_entropy", "log_loss"))
+        kept = (v.figures.get(k) for k in ("calibration_ratio", "normalised_entropy"))
         table.add_row(
-            str(v.number), _time(v.created_ms), ", ".join(v.aliases), v.gate, f"{v.events:,}",
+            str(v.number), _time(v.created_ms)[5:-3], ", ".join(v.aliases), v.gate, f"{v.events:,}",
             *map(_number, kept),
         )  # fmt: skip
     return table

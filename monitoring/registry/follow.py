@@ -25,6 +25,7 @@ from learning.click_learner import ClickLearner
 from learning.snapshot import load_snapshot
 from monitoring.registry.client import Registry
 from monitoring.registry.errors import RegistryError
+from monitoring.registry.pyfunc import SNAPSHOT
 from monitoring.registry.versions import CHAMPION, SERVE
 
 __all__ = ["ChampionSource", "Followed", "Follower", "Served", "read_followed"]
@@ -122,7 +123,7 @@ class Follower:
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".fetch-") as draft:
             fetched = self.registry.download(version, Path(draft))
             shutil.rmtree(self.folder / name, ignore_errors=True)
-            (fetched / "data").replace(self.folder / name)
+            (fetched / SNAPSHOT).replace(self.folder / name)
         self.report(f"follow: version {number} is here")
         return Served(number, version.events, name)
 

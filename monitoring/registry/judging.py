@@ -14,6 +14,7 @@ from learning.snapshot import load_snapshot
 from monitoring.registry.actions import promote
 from monitoring.registry.client import Registry
 from monitoring.registry.gate import Verdict, judge
+from monitoring.registry.pyfunc import SNAPSHOT
 from monitoring.registry.settings import GateSettings
 from monitoring.registry.versions import CHAMPION, SERVE, Version
 from monitoring.registry.window import score_after
@@ -89,7 +90,7 @@ def _figures(
 
 def _learner(registry: Registry, version: Version) -> ClickLearner:
     with tempfile.TemporaryDirectory() as folder:
-        return load_snapshot(registry.download(version, Path(folder)) / "data").learner
+        return load_snapshot(registry.download(version, Path(folder)) / SNAPSHOT).learner
 
 
 def _write_down(

@@ -21,7 +21,10 @@ from learning.snapshot import load_snapshot
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ClickModel", "code_version", "input_columns", "write_model"]
+__all__ = ["SNAPSHOT", "ClickModel", "code_version", "input_columns", "write_model"]
+
+SNAPSHOT = "data/snapshot"
+"""Where a model's folder has the snapshot."""
 
 
 class ClickModel:
@@ -73,7 +76,7 @@ def write_model(snapshot: Path, target: Path, columns: tuple[str, ...]) -> None:
     snapshot
         Folder of the snapshot; copied.
     target
-        Made; must not exist.
+        Made, in a folder of its own; must not exist.
     columns
         As :func:`input_columns` gives them. Every one may be absent, and hold any kind of value:
         MLflow must not convert what the vectoriser reads.
@@ -85,13 +88,15 @@ def write_model(snapshot: Path, target: Path, columns: tuple[str, ...]) -> None:
 
     inputs = Schema([ColSpec(AnyType(), name, required=False) for name in columns])
     outputs = Schema([TensorSpec(np.dtype(np.float64), (-1,))])
+    named = target.with_name(Path(SNAPSHOT).name)  # MLflow keeps the name of what it copies
+    named.symlink_to(snapshot.resolve())
     with warnings.catch_warnings():
         # an example of an input would be data of users
         warnings.filterwarnings("ignore", "(?s).*An input example was not provided")
         mlflow.pyfunc.save_model(
             str(target),
             loader_module=__name__,
-            data_path=str(snapshot),
+            data_path=str(named),
             signature=ModelSignature(inputs, outputs),
             pip_requirements=_requirements(),  # stated: else MLflow loads the model to guess them
         )
