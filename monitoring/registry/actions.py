@@ -22,9 +22,10 @@ def promote(registry: Registry, number: int, now_ms: int, why: str) -> Version:
     NoVersionError
         There is none of this number.
     """
-    wanted = registry.version(number)
     before = registry.aliases().get(CHAMPION)
-    registry.tag(number, {"gate": "passed", "reasons": [why], "champion_at_ms": now_ms})
+    wanted = registry.update(
+        registry.version(number), gate="passed", reasons=(why,), champion_at_ms=now_ms
+    )
     if before is not None and before != number:
         registry.set_alias(PREVIOUS, before)
     registry.set_alias(CHAMPION, number)
@@ -70,11 +71,9 @@ def roll_back(registry: Registry, number: int | None, now_ms: int, why: str) -> 
     registry.set_alias(SERVE, target.number)  # first what serving looks at
     if target.number != champion.number:
         registry.set_alias(CHAMPION, target.number)
-        registry.tag(
-            champion.number, {"gate": "rolled_back", "reasons": [why], "champion_at_ms": 0}
-        )
+        registry.update(champion, gate="rolled_back", reasons=(why,), champion_at_ms=0)
         _move_previous(registry, [v for v in versions if v is not champion], target)
-    registry.tag(target.number, {"champion_at_ms": now_ms})
+    registry.update(target, champion_at_ms=now_ms)
     return champion.number, target.number
 
 

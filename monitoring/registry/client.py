@@ -6,7 +6,6 @@ So a version's files can be deleted by any store of artifacts, and nothing else 
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from monitoring.registry.errors import NoVersionError, RegistryError
-from monitoring.registry.records import tags_of, version_of
+from monitoring.registry.records import RECORD, tags_of, version_of
 from monitoring.registry.versions import Version
 
 __all__ = ["Registry", "quiet_mlflow", "registry_urls"]
@@ -181,6 +182,12 @@ class Registry:
                 client.log_text(run.info.run_id, text, file)
             return str(run.info.run_id)
 
+    def experiment(self) -> str | None:
+        """Id of the experiment, if it is there."""
+        with self._asking("the experiment") as client:
+            found = client.get_experiment_by_name(self.model)
+            return None if found is None else str(found.experiment_id)
+
     def has_run(self, run: str) -> bool:
         """Whether a run is there to go on with."""
         try:
@@ -243,12 +250,15 @@ class Registry:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def tag(self, number: int, tags: Mapping[str, Any]) -> None:
-        """Set tags of a version; what is no text is kept as JSON."""
-        with self._asking(f"tags of version {number}") as client:
-            for key, value in tags.items():
-                text = value if isinstance(value, str) else json.dumps(value)
-                client.set_model_version_tag(self.model, str(number), key, text[:5000])
+    def update(self, version: Version, **changes: Any) -> Version:
+        """Change the record of a version; the record as it is now."""
+        changed = msgspec.structs.replace(version, **changes)
+        before = tags_of(version)
+        with self._asking(f"record of version {version.number}") as client:
+            for key, text in tags_of(changed).items():
+                if text != before[key]:
+                    client.set_model_version_tag(self.model, str(version.number), key, text)
+        return changed
 
     def set_alias(self, alias: str, number: int) -> None:
         """Point an alias at a version."""
@@ -267,6 +277,5 @@ class Registry:
 
         with self._asking(f"deletion of version {version.number}") as client:
             get_artifact_repository(version.source, tracking_uri=self.url).delete_artifacts()
-            for key in tags_of(version):  # MLflow would keep them
-                client.delete_model_version_tag(self.model, str(version.number), key)
+            client.delete_model_version_tag(self.model, str(version.number), RECORD)  # else kept
             client.delete_model_version(self.model, str(version.number))

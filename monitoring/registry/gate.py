@@ -25,7 +25,8 @@ class Verdict:
     Parameters
     ----------
     state
-        ``passed``, ``refused``, or ``held`` (not to be judged now).
+        ``passed``, ``refused``, ``pending`` (too little to judge by), or ``held`` (the labels it
+        would be judged by look wrong).
     reasons
         Why, for people.
     """
@@ -70,25 +71,26 @@ def judge(
     >>> print(judge(bad.figures(), good.figures(), GateSettings()).reasons[0])
     calibration ratio 5.0000 (4.5585 to 5.4895), allowed 0.9091 to 1.1000, champion 0.9975
     """
-    held = _held(candidate, settings, usual_rate)
-    if held:
-        return Verdict("held", held)
+    if candidate.events < settings.min_examples or candidate.clicks < settings.min_clicks:
+        return Verdict("pending", (_too_few(candidate, settings),))
+    if not _usual(candidate.base_rate or 0.0, usual_rate, settings.max_rate_change):
+        said = f"click rate {candidate.base_rate:.4f}, of the champion {usual_rate:.4f}"
+        return Verdict("held", (f"{said}: are the labels right?",))
     wrong = [*_calibration(candidate, champion, settings), *_entropy(candidate, champion, settings)]
     if wrong:
         return Verdict("refused", tuple(wrong))
     return Verdict("passed", (_good(candidate, champion),))
 
 
-def _held(figures: Figures, settings: GateSettings, usual: float | None) -> tuple[str, ...]:
-    if figures.events < settings.min_examples or figures.clicks < settings.min_clicks:
-        return (
-            f"{figures.events:,} examples with {figures.clicks:,.0f} clicks since, "
-            f"needed {settings.min_examples:,} with {settings.min_clicks:,}",
-        )
-    rate = figures.base_rate or 0.0
-    if usual and not usual / settings.max_rate_change <= rate <= usual * settings.max_rate_change:
-        return (f"click rate {rate:.4f}, of the champion {usual:.4f}: are the labels right?",)
-    return ()
+def _too_few(figures: Figures, settings: GateSettings) -> str:
+    return (
+        f"{figures.events:,} examples with {figures.clicks:,.0f} clicks since, "
+        f"needed {settings.min_examples:,} with {settings.min_clicks:,}"
+    )
+
+
+def _usual(rate: float, usual: float | None, most: float) -> bool:
+    return not usual or usual / most <= rate <= usual * most
 
 
 def _calibration(mine: Figures, champion: Figures | None, settings: GateSettings) -> list[str]:

@@ -1,36 +1,39 @@
-"""Judges candidates: fetches two versions, scores both on what came after, and says which wins."""
+"""Judges candidates: takes two versions, scores both on what came after, and says which wins."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 
-from learning.click_learner import ClickLearner
 from learning.metrics import Figures
-from learning.snapshot import load_snapshot
 from monitoring.registry.actions import promote
 from monitoring.registry.client import Registry
 from monitoring.registry.gate import Verdict, judge
-from monitoring.registry.pyfunc import SNAPSHOT
+from monitoring.registry.kept import Kept
 from monitoring.registry.settings import GateSettings
 from monitoring.registry.versions import CHAMPION, SERVE, Version
-from monitoring.registry.window import score_after
+from monitoring.registry.window import has_after, score_after
 from streaming.log import EventLog
 
-__all__ = ["judge_newest"]
+__all__ = ["judge_newest", "waiting"]
+
+
+def waiting(versions: list[Version]) -> list[Version]:
+    """Versions that the gate may still judge, oldest first: those after the champion."""
+    champion = max((v.number for v in versions if CHAMPION in v.aliases), default=0)
+    return [v for v in versions if v.gate in ("pending", "held") and v.number > champion]
 
 
 def judge_newest(
     registry: Registry,
     log: EventLog,
+    kept: Kept,
     settings: GateSettings,
     now_ms: int,
     report: Callable[[str], None],
 ) -> Verdict | None:
-    """Judge the newest version that waits for it; those before it are superseded.
+    """Judge the newest version that enough examples have come after; older ones are superseded.
 
     Parameters
     ----------
@@ -38,6 +41,8 @@ def judge_newest(
         Of the versions.
     log
         Whose examples come after them.
+    kept
+        Where learners come from.
     settings
         The bounds.
     now_ms
@@ -51,59 +56,60 @@ def judge_newest(
         ``None``: there was nothing to judge, or serving is pinned, which holds the gate.
     """
     versions = registry.versions()
-    champion = next((v for v in versions if CHAMPION in v.aliases), None)
-    newest = champion.number if champion else 0
-    waiting = [v for v in versions if v.gate in ("pending", "held") and v.number > newest]
-    if not waiting or any(SERVE in v.aliases for v in versions):
+    if any(SERVE in v.aliases for v in versions):
         return None
-    candidate = waiting[-1]
+    candidates = waiting(versions)
+    champion = next((v for v in versions if CHAMPION in v.aliases), None)
+    for at in range(len(candidates) - 1, -1, -1):
+        candidate = candidates[at]
+        if not has_after(log, candidate.offsets, settings.min_examples):
+            continue
+        verdict = _judge(log, kept, candidate, champion, settings, report)
+        if verdict.verdict.state == "pending":
+            continue  # too few clicks so far: an older one has seen more
+        _write_down(registry, verdict, candidates[:at], now_ms)
+        said = "; ".join(verdict.verdict.reasons)
+        report(f"register: version {candidate.number} {verdict.verdict.state}: {said}")
+        return verdict.verdict
+    return None
+
+
+class _Judged(msgspec.Struct, frozen=True):
+    candidate: Version
+    verdict: Verdict
+    mine: Figures
+    other: Figures | None
+
+
+def _judge(
+    log: EventLog,
+    kept: Kept,
+    candidate: Version,
+    champion: Version | None,
+    settings: GateSettings,
+    report: Callable[[str], None],
+) -> _Judged:
+    """Score both on the examples after the candidate's place."""
     if champion is not None and champion.identity != candidate.identity:
         report(f"register: champion {champion.number} is of another spec; it is not compared")
         champion = None
-    mine, other = _figures(registry, log, candidate, champion, settings.max_examples)
+    learners = [kept.learner(v) for v in (candidate, champion) if v is not None]
+    tallies = score_after(log, candidate.offsets, learners, settings.max_examples)
+    mine = tallies[0].figures()
+    other = None if champion is None else tallies[1].figures()
     usual = None if champion is None else champion.figures.get("base_rate")
-    verdict = judge(mine, other, settings, usual)
-    _write_down(registry, candidate, verdict, mine, other)
-    for older in waiting[:-1]:
-        registry.tag(older.number, {"gate": "superseded"})
-    if verdict.passed:
-        promote(registry, candidate.number, now_ms, verdict.reasons[0])
-    report(f"register: version {candidate.number} {verdict.state}: {'; '.join(verdict.reasons)}")
-    return verdict
+    return _Judged(candidate, judge(mine, other, settings, usual), mine, other)
 
 
-def _figures(
-    registry: Registry,
-    log: EventLog,
-    candidate: Version,
-    champion: Version | None,
-    most: int,
-) -> tuple[Figures, Figures | None]:
-    """Of both, on the examples after the candidate's place."""
-    learners = [_learner(registry, candidate)]
-    if champion is not None:
-        learners.append(_learner(registry, champion))
-    tallies = score_after(log, candidate.offsets, learners, most)
-    figures = [tally.figures() for tally in tallies]
-    return figures[0], figures[1] if champion is not None else None
-
-
-def _learner(registry: Registry, version: Version) -> ClickLearner:
-    with tempfile.TemporaryDirectory() as folder:
-        return load_snapshot(registry.download(version, Path(folder)) / SNAPSHOT).learner
-
-
-def _write_down(
-    registry: Registry,
-    candidate: Version,
-    verdict: Verdict,
-    mine: Figures,
-    other: Figures | None,
-) -> None:
-    judged = {"candidate": msgspec.to_builtins(mine)}
-    if other is not None:
-        judged["champion"] = msgspec.to_builtins(other)
-    registry.tag(
-        candidate.number,
-        {"gate": verdict.state, "reasons": list(verdict.reasons), "judged": judged},
+def _write_down(registry: Registry, judged: _Judged, older: list[Version], now_ms: int) -> None:
+    verdict = judged.verdict
+    figures = {"candidate": msgspec.to_builtins(judged.mine)}
+    if judged.other is not None:
+        figures["champion"] = msgspec.to_builtins(judged.other)
+    written = registry.update(
+        judged.candidate, gate=verdict.state, reasons=verdict.reasons, judged=figures
     )
+    for version in older:
+        registry.update(version, gate="superseded")
+    if verdict.passed:
+        promote(registry, written.number, now_ms, verdict.reasons[0])

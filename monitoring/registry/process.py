@@ -9,18 +9,20 @@ from pathlib import Path
 from features.errors import ClicktideError, SnapshotError
 from monitoring.registry.client import Registry
 from monitoring.registry.errors import RegistryError
-from monitoring.registry.judging import judge_newest
+from monitoring.registry.judging import judge_newest, waiting
+from monitoring.registry.kept import Kept
 from monitoring.registry.publishing import Publisher
 from monitoring.registry.purge import purge
 from monitoring.registry.queue import Queue
 from monitoring.registry.settings import RegistrySettings
 from monitoring.registry.snapshots import Look, look
-from monitoring.registry.versions import beyond_retention
+from monitoring.registry.versions import CHAMPION, beyond_retention
 from streaming.log import EventLog
 
 __all__ = ["Register"]
 
 _FIRST_WAIT_S, _MOST_WAIT_S = 2.0, 60.0
+_NEAR = 3
 OpenLog = Callable[[], AbstractContextManager[EventLog]]
 
 
@@ -63,6 +65,7 @@ class Register:
         self.open_log, self.now, self.report = open_log, now, report
         self.queue = Queue(folder, settings.keep_queued, report)
         self.publisher = Publisher(registry, folder, settings, attach)
+        self.kept = Kept(registry, folder / "versions")
         self._points_at = self._try_at = 0.0
         self._wait = _FIRST_WAIT_S
         self._seen = ""
@@ -118,7 +121,7 @@ class Register:
             for staged in self.queue.waiting():
                 self._judge()
                 number = self.publisher.publish(staged, int(now * 1000))
-                self.queue.done(staged)
+                self.kept.put(number, staged)
                 self.report(f"register: version {number} of {self.registry.model}")
                 self._tidy()
         except RegistryError as error:
@@ -142,8 +145,10 @@ class Register:
         """Judge the newest candidate that enough examples have come after."""
         try:
             with self.open_log() as log:
-                judge_newest(self.registry, log, self.settings.gate, int(self.now() * 1000),
-                             self.report)  # fmt: skip
+                judge_newest(
+                    self.registry, log, self.kept, self.settings.gate, int(self.now() * 1000),
+                    self.report,
+                )  # fmt: skip
         except RegistryError:
             raise
         except ClicktideError as error:
@@ -154,4 +159,6 @@ class Register:
         versions = self.registry.versions()
         for version in beyond_retention(versions, settings.keep_versions, settings.keep_champions):
             self.registry.delete(version)
+        near = [v for v in versions if CHAMPION in v.aliases] + waiting(versions)[-_NEAR:]
+        self.kept.keep_only({v.number for v in near})
         purge(self.registry.url, settings.keep_points, self.report)

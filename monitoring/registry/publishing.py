@@ -63,6 +63,7 @@ class Publisher:
         self._found: Look | None = None
         self._sent_s = 0.0
         self._state = self._read()
+        self._asked = False
 
     # --- metric series ---------------------------------------------------------------------
 
@@ -150,7 +151,8 @@ class Publisher:
         """The run that a snapshot belongs to; a new one for another spec or program."""
         state = self._state
         same = (state.identity, state.code) == (found.identity, code_version())
-        if same and state.run and self.registry.has_run(state.run):
+        if same and state.run and (self._asked or self.registry.has_run(state.run)):
+            self._asked = True  # once in a process is enough
             return state.run
         params: dict[str, Any] = {
             "spec": found.spec.get("name", ""),

@@ -1,18 +1,22 @@
-"""A version's record as the tags of an MLflow model version, and back."""
+"""A version's record as the tags of an MLflow model version, and back.
+
+Few tags, for each is a call to a server: ``record`` holds everything as JSON; the others are for
+people to read, and for MLflow's search.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from monitoring.registry.versions import Version
 
-__all__ = ["description", "tags_of", "version_of"]
+__all__ = ["RECORD", "description", "tags_of", "version_of"]
 
-_TEXTS = ("gate", "spec", "identity", "code")
-_NUMBERS = ("events", "event_time", "champion_at_ms")
-_JSON = ("offsets", "reasons", "figures", "judged")
+RECORD = "record"
+_MOST_REASONS = 1_500
 
 
 def tags_of(version: Version) -> dict[str, str]:
@@ -20,45 +24,33 @@ def tags_of(version: Version) -> dict[str, str]:
 
     Examples
     --------
-    >>> tags_of(Version(number=1, created_ms=0, offsets=(7,), spec="sim"))["offsets"]
-    '[7]'
+    >>> tags_of(Version(number=1, created_ms=0, events=7, gate="passed"))["gate"]
+    'passed'
     """
-    tags = {name: str(getattr(version, name)) for name in (*_TEXTS, *_NUMBERS)}
-    return tags | {name: json.dumps(_plain(getattr(version, name))) for name in _JSON}
-
-
-def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else list(value)
+    reasons = tuple(reason[: _MOST_REASONS // 4] for reason in version.reasons[:4])
+    record = msgspec.structs.replace(version, aliases=(), source="", reasons=reasons)
+    return {
+        "gate": version.gate,
+        "calibration": _said(version.figures.get("calibration_ratio")),
+        "events": str(version.events),
+        RECORD: msgspec.json.encode(record).decode(),
+    }
 
 
 def version_of(found: Any, aliases: Mapping[str, int]) -> Version:
-    """The record of an MLflow ``ModelVersion``; tags that are absent or odd are left out."""
-    tags = found.tags or {}
+    """The record of an MLflow ``ModelVersion``; of one without a record, what MLflow knows."""
     number = int(found.version)
-    read: dict[str, Any] = {name: tags[name] for name in _TEXTS if name in tags}
-    read |= {name: _number(tags.get(name)) for name in _NUMBERS}
-    read |= {name: _json(tags.get(name)) for name in ("figures", "judged")}
-    return Version(
+    try:
+        kept = msgspec.json.decode(str((found.tags or {}).get(RECORD)), type=Version)
+    except msgspec.DecodeError:
+        kept = Version(number=number, created_ms=0, gate="foreign")
+    return msgspec.structs.replace(
+        kept,
         number=number,
         created_ms=int(found.creation_timestamp or 0),
         source=found.source or "",
         aliases=tuple(sorted(name for name, at in aliases.items() if at == number)),
-        offsets=tuple(_json(tags.get("offsets"), list)),
-        reasons=tuple(map(str, _json(tags.get("reasons"), list))),
-        **read,
     )
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.lstrip("-").isdigit() else 0
-
-
-def _json(text: str | None, kind: type[Any] = dict) -> Any:
-    try:
-        value = json.loads(text or "null")
-    except ValueError:
-        value = None
-    return value if isinstance(value, kind) else kind()
 
 
 def description(version: Version) -> str:

@@ -15,7 +15,7 @@ from streaming.prepare import Preparer, Ready
 from streaming.settings import EXAMPLES
 from streaming.sources.batch import Position
 
-__all__ = ["score_after"]
+__all__ = ["has_after", "score_after"]
 
 _RECORDS = 200
 
@@ -45,6 +45,16 @@ def score_after(
         if tallies[0].events >= most:
             break
     return tallies
+
+
+def has_after(log: EventLog, offsets: Sequence[int], least: int) -> bool:
+    """Whether there are so many examples from some offsets on."""
+    count = 0
+    for records in _records(log, offsets):
+        count += sum(record.value.count(b"\n") + 1 for record in records)
+        if count >= least:
+            return True
+    return False
 
 
 class _Scorer:

@@ -203,7 +203,7 @@ def test_its_pages_show_versions_figures_and_report(server, tmp_path):
         page.goto(f"{server.url}/#/models/shown/versions/2")
         page.get_by_text("calibration ratio").first.wait_for()
         page.screenshot(path=shots / "mlflow_version.png")
-        experiment = learned.registry.run_experiment(run)
+        experiment = learned.registry.experiment()
         page.goto(f"{server.url}/#/experiments/{experiment}/runs/{run}/model-metrics")
         page.get_by_text("calibration_ratio").first.wait_for()
         page.screenshot(path=shots / "mlflow_metrics.png")
