@@ -7,6 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
+from clicktide.challenge import challenge
 from clicktide.count import count
 from clicktide.events import events
 from clicktide.explain import explain
@@ -44,6 +45,7 @@ app.command()(up)
 app.command()(status)
 app.command()(train)
 app.command()(register)
+app.command()(challenge)
 app.add_typer(models_app, name="models", help="Model versions: list, promote, roll back, pin.")
 app.add_typer(spec_app, name="spec", help="Check a feature spec, or write a first one for a log.")
 
