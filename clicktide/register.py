@@ -68,9 +68,17 @@ def register(
         ),
     ] = None,
     mlflow: MlflowOption = None,
-    report: Annotated[
+    attach: Annotated[
         list[Path] | None,
         typer.Option("--attach", help="Keep this file with every version, such as a drift report"),
+    ] = None,
+    alarms: Annotated[
+        Path | None,
+        typer.Option(
+            "--alarms",
+            help="The monitor's alarms, for gate.roll_back_on_alarm "
+            "[default: RUN/monitor/alarms.jsonl]",
+        ),
     ] = None,
     settings: SettingsOption = None,
     changes: ChangesOption = None,
@@ -104,7 +112,8 @@ def register(
         known,
         now=time.time,
         report=_say,
-        attach=tuple(report or ()),
+        attach=tuple(attach or ()),
+        alarms=alarms or run / "monitor" / "alarms.jsonl",
     )
     follower = Follower(
         Registry(url, known.model, artifacts), served or run / "served", now=time.time, report=_say

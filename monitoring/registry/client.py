@@ -30,6 +30,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # else its pages expect LLMs
 _POINTS = 1_000
 """MLflow takes so many metrics in one call."""
 
@@ -172,7 +173,7 @@ class Registry:
         with self._asking("a run") as client:
             experiment = client.get_experiment_by_name(self.model)
             if experiment is None:
-                made = client.create_experiment(self.model, self.artifacts)
+                made = client.create_experiment(self.model, self.artifacts, tags=_KIND)
             else:
                 made = experiment.experiment_id
             run = client.create_run(made, run_name=name)
@@ -181,12 +182,6 @@ class Registry:
             for file, text in texts.items():
                 client.log_text(run.info.run_id, text, file)
             return str(run.info.run_id)
-
-    def experiment(self) -> str | None:
-        """Id of the experiment, if it is there."""
-        with self._asking("the experiment") as client:
-            found = client.get_experiment_by_name(self.model)
-            return None if found is None else str(found.experiment_id)
 
     def has_run(self, run: str) -> bool:
         """Whether a run is there to go on with."""
@@ -204,10 +199,10 @@ class Registry:
             for at in range(0, len(points), _POINTS):
                 client.log_batch(run, [Metric(*point) for point in points[at : at + _POINTS]])
 
-    def log_files(self, run: str, folder: Path, path: str = "") -> None:
-        """Add the files of a folder to a run's artifacts, such as a report."""
+    def log_file(self, run: str, file: Path) -> None:
+        """Add a file to a run's artifacts, such as a report, in place of the one before."""
         with self._asking("artifacts") as client:
-            client.log_artifacts(run, str(folder), path or None)
+            client.log_artifact(run, str(file))
 
     # --- versions --------------------------------------------------------------------------
 
@@ -228,12 +223,15 @@ class Registry:
             Description, in Markdown.
         """
         with self._asking("publish") as client:
-            root = client.get_run(run).info.artifact_uri
+            source = f"{client.get_run(run).info.artifact_uri}/{path}"
+            for known in self.versions():
+                if known.source == source:  # it was made, and the answer got lost
+                    return known.number
             client.log_artifacts(run, str(folder), path)
             self._make_model(client)
             made = client.create_model_version(
                 self.model,
-                f"{root}/{path}",
+                source,
                 run_id=run,
                 tags=tags_of(record),
                 description=text,
@@ -270,6 +268,28 @@ class Registry:
         if alias in self.aliases():
             with self._asking(f"alias {alias}") as client:
                 client.delete_registered_model_alias(self.model, alias)
+
+    def sweep(self, run: str, path: str, versions: Sequence[Version]) -> None:
+        """Delete folders under ``path`` that no version names: a publication that was broken off.
+
+        Parameters
+        ----------
+        run
+            Whose artifacts.
+        path
+            Where versions lie.
+        versions
+            All there are.
+        """
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        named = {Path(version.source).name for version in versions}
+        with self._asking("broken off publications") as client:
+            root = f"{client.get_run(run).info.artifact_uri}/{path}"
+            for found in client.list_artifacts(run, path):
+                name = Path(found.path).name
+                if name not in named:
+                    get_artifact_repository(f"{root}/{name}", self.url).delete_artifacts()
 
     def delete(self, version: Version) -> None:
         """Delete a version: its files first, so that none is left that nothing names."""

@@ -35,11 +35,12 @@ _TEXT_EVERY_S = 60.0
 
 
 class Served(msgspec.Struct, frozen=True):
-    """A version that stands in a folder: its number, and events it has learned."""
+    """A version that stands in a folder: its number, events it has learned, when it was made."""
 
     number: int
     events: int
     folder: str
+    created_ms: int = 0
 
 
 class Followed(msgspec.Struct, frozen=True):
@@ -102,14 +103,14 @@ class Follower:
         try:
             aliases = self.registry.aliases()
             wanted = {name: aliases[name] for name in (CHAMPION, SERVE) if name in aliases}
-            versions = {name: self._there(number) for name, number in wanted.items()}
+            there = {number: self._there(number) for number in set(wanted.values())}
         except (RegistryError, OSError) as error:
             if not self._down:
                 self.report(f"follow: the registry does not answer, what is here stays: {error}")
             self._down = True
             return False
         self._down = False
-        self._write(versions)
+        self._write({name: there[number] for name, number in wanted.items()})
         return True
 
     def _there(self, number: int) -> Served:
@@ -125,7 +126,7 @@ class Follower:
             shutil.rmtree(self.folder / name, ignore_errors=True)
             (fetched / SNAPSHOT).replace(self.folder / name)
         self.report(f"follow: version {number} is here")
-        return Served(number, version.events, name)
+        return Served(number, version.events, name, version.created_ms)
 
     def _write(self, versions: dict[str, Served]) -> None:
         """Say what is to be served; then remove folders that nobody wants any more."""
@@ -243,7 +244,7 @@ class ChampionSource:
 
 
 class Loaded:
-    """A version in memory.
+    """A version in memory, as weights to serve.
 
     Parameters
     ----------
@@ -256,6 +257,12 @@ class Loaded:
     def __init__(self, learner: ClickLearner, served: Served) -> None:
         self.learner, self.served = learner, served
         self.version, self.events = f"v{served.number}", served.events
+        self.problem: str | None = None
+        self.intact = True
+
+    def age_ms(self, now_ms: float) -> float | None:
+        """Milliseconds since it was registered: about when it last learned."""
+        return max(now_ms - self.served.created_ms, 0.0) if self.served.created_ms else None
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from features.errors import ClicktideError, SnapshotError
+from monitoring.registry.alarms import AlarmWatch
 from monitoring.registry.client import Registry
 from monitoring.registry.errors import RegistryError
 from monitoring.registry.judging import judge_newest, waiting
@@ -47,6 +48,8 @@ class Register:
         Takes lines for people.
     attach
         Files to keep with every version, such as the drift report; those that exist are.
+    alarms
+        The monitor's ``alarms.jsonl``: what it says may roll back, if the settings allow it.
     """
 
     def __init__(
@@ -60,15 +63,18 @@ class Register:
         now: Callable[[], float],
         report: Callable[[str], None],
         attach: tuple[Path, ...] = (),
+        alarms: Path | None = None,
     ) -> None:
         self.model, self.registry, self.settings = model, registry, settings
         self.open_log, self.now, self.report = open_log, now, report
         self.queue = Queue(folder, settings.keep_queued, report)
         self.publisher = Publisher(registry, folder, settings, attach)
         self.kept = Kept(registry, folder / "versions")
+        self.alarms = (
+            None if alarms is None else AlarmWatch(alarms, folder, registry, settings.gate, report)
+        )
         self._points_at = self._try_at = 0.0
         self._wait = _FIRST_WAIT_S
-        self._seen = ""
         self._down = False
 
     def step(self) -> None:
@@ -83,6 +89,7 @@ class Register:
                 self._keep(found, now)
         if now >= self._try_at:
             self._send(now)
+            self._heed(now)
 
     def finish(self) -> None:
         """Send what waits, once; what cannot be sent waits on disk for the next time."""
@@ -135,6 +142,14 @@ class Register:
             self.report("register: MLflow answers again")
         self._down, self._wait = False, _FIRST_WAIT_S
 
+    def _heed(self, now: float) -> None:
+        """Act on alarms."""
+        try:
+            if self.alarms is not None:
+                self.alarms.step(int(now * 1000))
+        except RegistryError as error:
+            self._later(now, error)
+
     def _later(self, now: float, error: RegistryError) -> None:
         if not self._down:
             self.report(f"register: versions wait on disk: {error}")
@@ -159,6 +174,7 @@ class Register:
         versions = self.registry.versions()
         for version in beyond_retention(versions, settings.keep_versions, settings.keep_champions):
             self.registry.delete(version)
+        self.publisher.sweep(versions)
         near = [v for v in versions if CHAMPION in v.aliases] + waiting(versions)[-_NEAR:]
         self.kept.keep_only({v.number for v in near})
         purge(self.registry.url, settings.keep_points, self.report)

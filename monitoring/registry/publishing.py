@@ -26,6 +26,7 @@ from monitoring.registry.versions import Version
 __all__ = ["Publisher"]
 
 _MOST_WAITING = 5_000
+_VERSIONS = "versions"
 _SERIES = (
     "log_loss", "normalised_entropy", "calibration_ratio", "calibration_low", "calibration_high",
     "auc", "ece", "mean_prediction", "base_rate",
@@ -108,12 +109,20 @@ class Publisher:
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             model = Path(folder) / "model"
             self._write(staged, found, since, version, model)
-            name = f"versions/{staged.name}"
+            name = f"{_VERSIONS}/{staged.name}"
             number = self.registry.publish(
                 self.run_for(found), model, name, version, description(version)
             )
+        for file in self.attach:
+            if file.exists():
+                self.registry.log_file(self.run_for(found), file)
         self._keep_tally(found.tally)
         return number
+
+    def sweep(self, versions: list[Version]) -> None:
+        """Delete what is left of publications that were broken off."""
+        if self._state.run:
+            self.registry.sweep(self._state.run, _VERSIONS, versions)
 
     def _record(self, found: Look, since: Tally, now_ms: int) -> Version:
         return Version(

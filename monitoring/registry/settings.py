@@ -90,7 +90,7 @@ class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     model: str = "clicktide"
     version_every_s: float = 300.0
-    metrics_every_s: float = 30.0
+    metrics_every_s: float = 60.0
     poll_s: float = 1.0
     keep_versions: int = 12
     keep_champions: int = 3
