@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -140,7 +141,7 @@ def test_river_is_scored_before_it_learns(log, tmp_path):
     assert window.expected == pytest.approx(0.25 * 5880)
     kinds = [kind for kind, _ in told]
     assert kinds.count("predict") == 5880 and kinds.count("learn") == 6000
-    for (kind, features), (after, same) in zip(told, told[1:], strict=False):
+    for (kind, features), (after, same) in pairwise(told):
         if kind == "predict":
             assert after == "learn" and features == same
 

@@ -307,3 +307,11 @@ def test_commands_say_what_is_missing(tmp_path):
     )  # fmt: skip
     assert done.returncode == 2 and "no registry here" in done.stderr
     assert not list(Path(tmp_path).iterdir())
+
+
+def test_no_command_imports_mlflow_at_start():
+    code = "import sys, clicktide.cli; print([m for m in sys.modules if m.startswith('mlflow')])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.strip() == "[]"

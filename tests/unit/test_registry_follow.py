@@ -321,14 +321,3 @@ def test_a_record_travels_in_tags():
     assert read.judged == {"candidate": {"auc": 0.5}} and read.source == "file:/x"
     Found.tags = {"record": "nonsense"}
     assert version_of(Found, {}).gate == "foreign"
-
-
-def test_no_command_imports_mlflow_at_start():
-    import subprocess
-    import sys
-
-    code = "import sys, clicktide.cli; print([m for m in sys.modules if m.startswith('mlflow')])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
-    )
-    assert done.stdout.strip() == "[]"
