@@ -112,7 +112,7 @@ class Register:
         return found
 
     def _keep(self, found: Look, now: float) -> None:
-        if found.events == 0 or found.arrays == self.queue.last_arrays:
+        if found.events == 0 or found.place == self.queue.last_place:
             return  # nothing was learned since
         try:
             self.queue.put(self.model, found, now)

@@ -15,7 +15,7 @@ __all__ = ["Queue"]
 
 class _State(msgspec.Struct):
     last_s: float = 0.0
-    last_arrays: str = ""
+    last_place: str = ""
 
 
 class Queue:
@@ -42,9 +42,9 @@ class Queue:
         return self._state.last_s
 
     @property
-    def last_arrays(self) -> str:
-        """Which one that was."""
-        return self._state.last_arrays
+    def last_place(self) -> str:
+        """Up to where that one had learned."""
+        return self._state.last_place
 
     def put(self, model: Path, found: Look, now: float) -> None:
         """Keep the snapshot that is there now.
@@ -56,7 +56,7 @@ class Queue:
         """
         name = f"{int(now * 1000):015d}-{found.events}"
         stage(model, self.folder / name)
-        self._state = _State(now, found.arrays)
+        self._state = _State(now, found.place)
         draft = self._state_file.with_suffix(".part")
         draft.write_bytes(msgspec.json.encode(self._state))
         draft.replace(self._state_file)

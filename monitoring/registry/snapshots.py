@@ -26,8 +26,6 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
     Parameters
     ----------
-    arrays
-        Name of its arrays file: another one with every save.
     spec, identity
         The spec as plain data, and its identity.
     events
@@ -42,7 +40,6 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
         Progressive figures of all events.
     """
 
-    arrays: str
     spec: dict[str, Any]
     identity: str
     events: int
@@ -51,6 +48,11 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     corrections: int
     rejected: int
     tally: Tally
+
+    @property
+    def place(self) -> str:
+        """Up to where it has learned: the same for two saves between which nothing came."""
+        return f"{self.identity} {self.events} {self.corrections} {list(self.offsets)}"
 
 
 def look(folder: Path) -> Look | None:
@@ -96,7 +98,6 @@ def _tally(folder: Path, index: dict[str, Any]) -> Tally:
 def _look(index: dict[str, Any], tally: Tally) -> Look:
     extra = index["extra"]
     return Look(
-        arrays=index["arrays"]["file"],
         spec=index["spec"],
         identity=index["spec_identity"],
         events=tally.events,

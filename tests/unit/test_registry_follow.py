@@ -272,7 +272,7 @@ def test_a_queue_keeps_the_newest_and_survives(tmp_path):
         queue.put(tmp_path / "model", look(tmp_path / "model"), events / 10)
     assert len(said) == 1 and "left out" in said[0]
     again = Queue(tmp_path / "q", 2, said.append)
-    assert again.last_s == 3.0 and again.last_arrays == look(tmp_path / "model").arrays
+    assert again.last_s == 3.0 and again.last_place == look(tmp_path / "model").place
     assert [look(path).events for path in again.waiting()] == [20, 30]
     assert load_snapshot(again.waiting()[0]).learner.spec == SPEC
     again.drop_oldest()
