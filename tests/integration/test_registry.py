@@ -201,22 +201,28 @@ def test_versions_and_disk_stay_within_the_bound(stream):
         if number == 6:
             unpin(stream.registry)
             stream.registry.set_alias("keep", 2)
-        sizes.append(used(stream.folder))
+        sizes.append(used(stream.folder / "mlflow.db"))
         if VERSIONS > 100 and number % 12 == 0:
-            print(number, len(stream.registry.versions()), sizes[-1] >> 10, "KiB", flush=True)
+            files = used(stream.folder / "mlartifacts") >> 10
+            count = len(stream.registry.versions())
+            print(f"{number}: {count} versions, {files} KiB, database {sizes[-1] >> 10} KiB")
     versions = stream.registry.versions()
     assert versions[-1].number == VERSIONS and len(versions) <= 3 + 2 + 2
     assert 2 in [v.number for v in versions]
     on_disk = list((stream.folder / "mlartifacts").glob("*/artifacts/versions/*"))
     assert len(on_disk) == len(versions)
-    quarter = len(sizes) // 4
-    assert max(sizes[-quarter:]) < 1.25 * max(sizes[: 2 * quarter])
+    assert used(stream.folder / "mlartifacts") < 1.1 * len(versions) * used(newest(on_disk))
+    assert sizes[-1] < 1.2 * sizes[len(sizes) // 2]
 
 
-def used(folder):
-    """Bytes of the registry: database and artifacts."""
-    files = [folder / "mlflow.db", *(folder / "mlartifacts").rglob("*")]
+def used(path):
+    """Bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def newest(folders):
+    return max(folders, key=lambda folder: folder.stat().st_mtime_ns)
 
 
 def test_servers_follow_the_aliases(stream):
