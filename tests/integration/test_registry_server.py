@@ -105,7 +105,7 @@ class Learned:
         self.register = Register(
             folder / "model", folder / "registry", self.registry,
             lambda: open_log(str(folder / "log.db")),
-            RegistrySettings(model=name, keep_versions=3, keep_champions=1),
+            RegistrySettings(model=name, keep_versions=2, keep_champions=1),
             now=lambda: self.now_s, report=self.said.append, attach=(self.report,),
         )  # fmt: skip
 
@@ -126,11 +126,11 @@ class Learned:
 
 def test_a_server_keeps_versions_and_really_deletes_files(server, tmp_path):
     learned = Learned(tmp_path, server.url, "deleting")
-    for _ in range(6):
+    for _ in range(4):
         learned.version()
-    assert [v.number for v in learned.registry.versions()] == [4, 5, 6], learned.said
+    assert [v.number for v in learned.registry.versions()] == [3, 4], learned.said
     kept = list(server.folder.glob("artifacts/*/*/artifacts/versions/*"))
-    assert len(kept) == 3
+    assert len(kept) == 2
     with pytest.raises(NoVersionError):
         learned.registry.version(1)
     purge(server.url, 1, learned.said.append)  # nothing of ours: left alone
@@ -146,7 +146,7 @@ def test_a_restarted_server_is_caught_up_with(server, tmp_path):
     server.start()
     learned.now_s += 100
     learned.register.step()
-    assert [v.events for v in learned.registry.versions()] == [50, 100, 150]
+    assert [v.events for v in learned.registry.versions()] == [100, 150]
     assert "answers again" in learned.said[-1]
 
 
