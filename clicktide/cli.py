@@ -7,13 +7,16 @@ import sys
 import typer
 from rich.console import Console
 
+from clicktide.challenge import challenge
 from clicktide.count import count
 from clicktide.events import events
 from clicktide.explain import explain
 from clicktide.join import join
 from clicktide.memory import keep_freed_memory
+from clicktide.models import app as models_app
 from clicktide.monitor import monitor
 from clicktide.predict import predict
+from clicktide.register import register
 from clicktide.replay import replay
 from clicktide.serve import serve
 from clicktide.simulate import simulate
@@ -45,6 +48,9 @@ app.command()(up)
 app.command()(serve)
 app.command()(status)
 app.command()(train)
+app.command()(register)
+app.command()(challenge)
+app.add_typer(models_app, name="models", help="Model versions: list, promote, roll back, pin.")
 app.add_typer(spec_app, name="spec", help="Check a feature spec, or write a first one for a log.")
 
 

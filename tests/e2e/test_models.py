@@ -1,0 +1,122 @@
+"""Versions as a user has them: real processes, a rollback under load, followed within seconds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from monitoring.registry import Registry, promote, registry_urls
+from monitoring.registry.follow import ChampionSource
+from streaming.log import NewRecord, TopicPartition, open_log
+from streaming.settings import EXAMPLES, StreamSettings
+
+pytestmark = [
+    pytest.mark.timeout(400),
+    # MLflow warns of its own type hints while it is imported, and of its own deprecations
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+SMALL = ("--set", "hash.bits=12", "--set", "hash.cross_bits=12")
+
+
+ENV = {**os.environ, "PYTHONPATH": os.getcwd()}
+ENV.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.fixture
+def register(tmp_path):
+    """`clicktide register`, running."""
+    with (tmp_path / "register.txt").open("wb") as said:
+        process = subprocess.Popen(
+            [
+                sys.executable, "-m", "clicktide", "register", "--set-registry",
+                "version_every_s=0.1", "--set-registry", "poll_s=0.2",
+                "--set-registry", "gate.max_examples=1000000",
+                "--set-registry", "gate.min_examples=1000000",  # promoted by hand here
+            ],
+            cwd=tmp_path, stdout=said, stderr=said, env=ENV,
+        )  # fmt: skip
+    yield process
+    process.kill()
+    process.wait(20)
+
+
+class Served(threading.Thread):
+    """Predicts all the time, as a server would, and notes each version it served."""
+
+    def __init__(self, source):
+        super().__init__(daemon=True)
+        self.source, self.over, self.failed, self.versions = source, False, None, []
+
+    def run(self):
+        event = {"ad": "ad1", "site": "s", "user": "u", "timestamp": 1_736_121_600_000}
+        while not self.over:
+            try:
+                now = self.source.current()
+                if now is None:
+                    time.sleep(0.01)
+                    continue
+                assert 0 < now.learner.predict_proba_one(event)[True] < 1
+                if self.versions[-1:] != [now.version]:
+                    self.versions.append(now.version)
+            except Exception as error:
+                self.failed = error
+                return
+
+
+def wait_for(holds, said, seconds=150):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, said()
+        time.sleep(0.1)
+
+
+def examples(clicktide, folder):
+    """Records of joined examples of a simulated market."""
+    clicktide("replay", "sim:stationary?events=16000", "--to", "whole.db", "--speed", "max")
+    clicktide("join", "--log", "whole.db", "--until-idle", "0.5")
+    with open_log(str(folder / "whole.db")) as log:
+        return log.read(TopicPartition(EXAMPLES, 0), 0, 10_000)
+
+
+def test_from_a_stream_to_a_champion_and_back(clicktide, register, tmp_path):
+    def said():
+        return (tmp_path / "register.txt").read_text()
+
+    records = examples(clicktide, tmp_path)
+    part = len(records) // 2
+    source = ChampionSource(tmp_path / "run" / "served", policy="champion", every_s=0.1)
+    served = Served(source)
+    with open_log(str(tmp_path / "run" / "log.db")) as log:
+        log.create_topics(StreamSettings().topics())
+        for number in range(2):
+            with log.producer("fill").transaction() as tx:
+                values = [r.value for r in records[number * part : (number + 1) * part]]
+                tx.append(EXAMPLES, [NewRecord(None, value, 0) for value in values])
+            clicktide("train", "--until-idle", *SMALL)
+            wait_for(lambda want=number + 1: f"version {want} of clicktide" in said(), said)
+    registry = Registry(registry_urls(None, tmp_path / "run")[0], "clicktide")
+    promote(registry, 1, 1, "test")
+    source.start()
+    served.start()
+    wait_for(lambda: served.versions == ["v1"], said)
+    promote(registry, 2, 2, "test")
+    start = time.monotonic()
+    wait_for(lambda: served.versions == ["v1", "v2"], said)
+    print(f"served {time.monotonic() - start:.1f} s after the promotion")
+    back = json.loads(clicktide("models", "rollback", "--json")[0])
+    assert back == {"left": 2, "champion": 1, "serve": 1}
+    wait_for(lambda: served.versions == ["v1", "v2", "v1"], said)
+    register.send_signal(signal.SIGTERM)
+    assert register.wait(60) == 0, said()
+    served.over = True
+    served.join(10)
+    source.close()
+    assert served.failed is None
+    assert "Traceback" not in said() and "Warning" not in said(), said()
