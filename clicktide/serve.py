@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from clicktide.serving_wiring import WIRING, Wiring
+from clicktide.serving_wiring import WIRING, Policy, Wiring
 from features.errors import ClicktideError
 from features.spec_file import load_spec
 from serving.settings import load_serve_settings
@@ -54,6 +54,27 @@ def serve(
             "(`clicktide train --publish-weights`)",
         ),
     ] = False,
+    trainer: Annotated[
+        Path | None,
+        typer.Option(
+            "--trainer",
+            help="The trainer's --dir: its snapshot stands in while the live weights are away",
+        ),
+    ] = None,
+    served: Annotated[
+        Path | None,
+        typer.Option(
+            "--served",
+            help="Where `clicktide register` puts versions: one that is pinned or rolled back to "
+            "is served instead of the live weights",
+        ),
+    ] = None,
+    policy: Annotated[
+        Policy,
+        typer.Option(
+            "--policy", help="With nothing pinned, serve the live weights or the champion version"
+        ),
+    ] = "live",
     redis: Annotated[
         str | None,
         typer.Option(
@@ -103,6 +124,9 @@ def serve(
         follow=follow,
         stream=load_stream_settings(stream),
         model=None if model is None else str(model),
+        backup=None if trainer is None else str(trainer),
+        served=None if served is None else str(served),
+        policy=policy,
         redis=redis,
         settings=load_serve_settings(settings, [*(changes or ()), *more]),
     )

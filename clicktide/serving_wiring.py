@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from serving.settings import ServeSettings
 from streaming.settings import StreamSettings
 
-__all__ = ["WIRING", "Wiring"]
+__all__ = ["WIRING", "Policy", "Wiring"]
 
+Policy = Literal["live", "champion"]
 WIRING = "CLICKTIDE_SERVE_WIRING"
 """Environment variable by which a worker learns what it works with: JSON, nothing that runs."""
 
@@ -21,6 +24,9 @@ class Wiring(msgspec.Struct, kw_only=True):
     live: str = "run/live.weights"
     follow: bool = False
     model: str | None = None
+    backup: str | None = None
+    served: str | None = None
+    policy: Policy = "live"
     redis: str | None = None
     settings: ServeSettings = ServeSettings()
     stream: StreamSettings = StreamSettings()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 
 import msgspec
 from fastapi import FastAPI
@@ -14,10 +15,12 @@ from features.errors import ClicktideError
 from features.spec import Spec
 from features.spec_file import load_spec
 from learning.uncertainty import uncertainty
+from monitoring.registry.follow import ChampionSource
 from serving.app import build_app
 from serving.features import FeatureSource
 from serving.metrics import Metrics
 from serving.open_writer import open_writer
+from serving.policy import PolicyWeights
 from serving.replica import ReplicaWeights
 from serving.scorer import Scorer
 from serving.settings import ADMIN_TOKEN
@@ -41,11 +44,14 @@ def state_of(wiring: Wiring) -> ServingState:
     """Wire the real adapters together."""
     spec = load_spec(wiring.spec)
     weights = _weights(wiring, spec)
-    features = FeatureSource(spec, wiring.redis, wiring.settings.store_budget_ms)
+    settings = wiring.settings
+    features = FeatureSource(
+        spec, wiring.redis, settings.store_budget_ms, parents=settings.parents
+    )
     warm_up(spec, features, uncertainty)
     writer = open_writer(wiring.log, wiring.stream)
     return ServingState(
-        settings=wiring.settings,
+        settings=settings,
         spec=spec,
         weights=weights,
         features=features,
@@ -60,11 +66,22 @@ def state_of(wiring: Wiring) -> ServingState:
 
 
 def _weights(wiring: Wiring, spec: Spec) -> WeightsSource:
+    """Give the source asked for; where a registry is named, its word comes first."""
     if wiring.model is not None:
         return PinnedWeights(wiring.model, spec)
+    live = _learning(wiring, spec)
+    if wiring.served is None:
+        return live
+    champion = ChampionSource(Path(wiring.served), spec, wiring.policy)
+    champion.start()
+    return PolicyWeights(champion, live)
+
+
+def _learning(wiring: Wiring, spec: Spec) -> LiveWeights | ReplicaWeights:
+    """Weights that go on learning: of this machine, or by way of the log."""
     if wiring.follow:
         return ReplicaWeights(lambda: open_log(wiring.log), spec)
-    return LiveWeights(wiring.live, spec)
+    return LiveWeights(wiring.live, spec, backup=wiring.backup)
 
 
 def _now_ms() -> int:

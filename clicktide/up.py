@@ -21,7 +21,7 @@ from clicktide.processes import Running, locked, read_running, write_running
 from clicktide.spawn import show_on, spawn
 from clicktide.stream_file import keep_settings, settings_for
 from clicktide.supervise import Child, Supervisor
-from clicktide.up_stream import Serving, Stream, announce, public_url
+from clicktide.up_stream import Serving, Stream, Watching, announce, public_url
 from clicktide.valkey import valkey_command
 from features.errors import ClicktideError
 from features.spec_file import load_spec
@@ -78,16 +78,35 @@ def up(
         ),
     ] = None,
     port: Annotated[
-        int, typer.Option("--port", help="Serve predictions at this port of this machine")
+        int,
+        typer.Option(
+            "--port", envvar="CLICKTIDE_PORT", help="Serve predictions at this port of this machine"
+        ),
     ] = 8000,
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Serving processes that share the port")
     ] = 1,
     no_serve: Annotated[bool, typer.Option("--no-serve", help="Only learn, do not serve")] = False,
+    no_monitor: Annotated[
+        bool, typer.Option("--no-monitor", help="Do not watch calibration and drift")
+    ] = False,
+    no_register: Annotated[
+        bool, typer.Option("--no-register", help="Make no model versions in MLflow")
+    ] = False,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(
+            "--mlflow",
+            metavar="URL",
+            envvar="MLFLOW_TRACKING_URI",
+            help="Model versions go to this MLflow, not to a file in --dir",
+        ),
+    ] = None,
 ) -> None:
     """Run a whole stream, its log, feature store and processes, until Ctrl-C.
 
-    Click probabilities are served at http://localhost:8000/ meanwhile.
+    Click probabilities are served at http://localhost:8000/ meanwhile,
+    drift reports at /reports/, and what happens at /dashboard.
 
     A process that dies is started again and goes on from its last
     commit: no event is lost or counted twice. All that is kept is in
@@ -101,7 +120,9 @@ def up(
     """
     with locked(folder):
         serving = None if no_serve else Serving(port, workers)
+        watching = Watching(monitor=not no_monitor, register=not no_register, mlflow=mlflow)
         stream = _prepare(folder, spec, kafka, redis, settings, set_stream or (), serving)
+        stream = replace(stream, watching=watching)
         show = show_on(sys.stderr)
         with _feature_store(stream) as (store, url):
             announce(stream, url, show)
@@ -176,6 +197,14 @@ def children_of(stream: Stream, redis_url: str) -> list[Child]:
         children.append(replace(count, needs=lambda: _answers(redis_url)))
     model, live = str(stream.folder / "model"), str(stream.folder / "live.weights")
     children.append(_child("train", [*shared, *of_spec, "--dir", model, "--live", live]))
+    if stream.watching.monitor:
+        where = ["--dir", str(stream.folder / "monitor")]
+        children.append(_child("monitor", [*shared, *of_spec, *where]))
+    if stream.watching.register:
+        url = stream.watching.mlflow
+        to = {} if url is None else {"MLFLOW_TRACKING_URI": url}
+        where = ["--run", str(stream.folder), "--model", model]
+        children.append(_child("register", ["--log", stream.log, *where], to))
     if stream.serving is not None:
         children.append(_serve(stream, stream.serving, live, redis_url))
     return children
@@ -183,8 +212,9 @@ def children_of(stream: Stream, redis_url: str) -> list[Child]:
 
 def _serve(stream: Stream, serving: Serving, live: str, redis_url: str) -> Child:
     where = ["--port", str(serving.port), "--workers", str(serving.workers)]
-    stream_settings = ["--stream", str(stream.settings)]
-    of = ["--log", stream.log, "--spec", stream.spec, "--live", live, *stream_settings]
+    of = ["--log", stream.log, "--spec", stream.spec, "--live", live]
+    of += ["--stream", str(stream.settings), "--trainer", str(stream.folder / "model")]
+    of += ["--served", str(stream.folder / "served"), "--run", str(stream.folder)]
     store = {"CLICKTIDE_REDIS": redis_url} if stream.counters else {}
     return _child("serve", [*of, *where], store)
 

@@ -13,7 +13,7 @@ from features.errors import ClicktideError
 from features.spec_file import load_spec
 from serving.bodies import EXAMPLE
 
-__all__ = ["Serving", "Stream", "announce", "public_url"]
+__all__ = ["Serving", "Stream", "Watching", "announce", "public_url"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,15 @@ class Serving:
 
 
 @dataclass(frozen=True)
+class Watching:
+    """What looks after the model: the monitor, and versions in MLflow."""
+
+    monitor: bool = True
+    register: bool = True
+    mlflow: str | None = None
+
+
+@dataclass(frozen=True)
 class Stream:
     """A stream that is ready to run."""
 
@@ -57,6 +66,7 @@ class Stream:
     redis: str | None
     counters: bool
     serving: Serving | None = None
+    watching: Watching = Watching()
 
 
 def public_url(url: str) -> str:

@@ -42,6 +42,8 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     store_budget_ms
         Longest wait for the feature store in one request; then its values fall back. Shorter:
         answers in time while the store is slow; longer: fewer fallbacks.
+    parents
+        For a counter that is not known: whose click rate stands in for it, nearest first.
     max_concurrent
         Requests under way in one worker; more are refused with 503 before they queue.
     retry_after_s
@@ -70,6 +72,7 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_body_bytes: int = 4 << 20
     unknown_fields: Literal["ignore", "refuse"] = "ignore"
     store_budget_ms: float = 10.0
+    parents: tuple[str, ...] = ("ad>campaign>advertiser",)
     max_concurrent: int = 256
     retry_after_s: int = 1
     request_timeout_s: float = 10.0
@@ -131,7 +134,7 @@ def load_serve_settings(
 
 
 def _is_list(name: str) -> bool:
-    return name == "cors_origins"
+    return name in ("cors_origins", "parents")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -15,7 +15,12 @@ from streaming.settings import CLICKS, DEAD_LETTERS, EXAMPLES, IMPRESSIONS
 
 __all__ = ["GROUPS", "GroupPart", "JoinerState", "Look", "TopicLook", "TrainerState", "look_at"]
 
-GROUPS = {"join": (IMPRESSIONS, CLICKS), "count": (IMPRESSIONS, CLICKS), "train": (EXAMPLES,)}
+GROUPS = {
+    "join": (IMPRESSIONS, CLICKS),
+    "count": (IMPRESSIONS, CLICKS),
+    "train": (EXAMPLES,),
+    "monitor": (EXAMPLES,),
+}
 # On Kafka the ends of transactions take offsets too: a lag up to this is looked at closely.
 _MARKERS = 4
 _TAIL = 32
