@@ -1,0 +1,97 @@
+"""Rows of the slice table: what a cell shows, and by what it is sorted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from monitoring.report import words
+from monitoring.report.model import SliceRow
+
+__all__ = ["COLUMNS", "TableRow", "slice_rows", "slices_said"]
+
+COLUMNS = (
+    ("field", "", "Sort by field"),
+    ("value", "", "Sort by value"),
+    ("impressions", "n", "Sort by impressions"),
+    ("clicks", "n", "Sort by clicks"),
+    ("ratio", "n", "Calibration ratio: predicted over observed clicks"),
+    ("95 % interval", "n", "Sort by the distance of the interval from 1"),
+    ("cost, clicks", "n", "Predicted less observed clicks"),
+    ("cost, money", "n", "The same, weighed by the bids"),
+    ("log loss", "n", "Sort by log loss"),
+    ("NE", "n", "Normalised entropy: below 1 is better than the slice's own click rate"),
+    ("against champion", "n", "Relative change of the log loss; below 0 is better"),
+)
+Cell = tuple[str, str | None]
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row to draw: (text, sort key) of each cell; a text sorts by itself."""
+
+    field: str
+    drifted: bool
+    side: str
+    cells: tuple[Cell, ...]
+
+
+def slice_rows(slices: Sequence[SliceRow], most: int) -> list[TableRow]:
+    """The rows that matter most: those that are off, then by cost."""
+    ordered = sorted(slices, key=lambda s: (not s.drifted, -abs(s.cost_clicks or 0.0)))
+    return [_row(row) for row in ordered[:most]]
+
+
+def slices_said(slices: Sequence[SliceRow]) -> str:
+    """One sentence on the table."""
+    off = sum(row.drifted for row in slices)
+    said = "none is" if not off else "1 is" if off == 1 else f"{off} are"
+    return (
+        f"Of {len(slices):,} slices {said} off by more than chance explains, with all of them "
+        "looked at (▲ over-, ▼ under-predicted). Press a heading to sort."
+    )
+
+
+def _row(row: SliceRow) -> TableRow:
+    side = "" if not row.drifted else "under" if row.ratio is not None and row.ratio < 1 else "over"
+    sign = {"over": "▲ ", "under": "▼ ", "": ""}[side]
+    return TableRow(
+        row.field,
+        row.drifted,
+        side,
+        (
+            (row.field, None),
+            (row.value or "(empty)", None),
+            (words.count(row.count), str(row.count)),
+            (words.count(row.clicks), _key(row.clicks)),
+            (f"{sign}{words.ratio(row.ratio)}", _key(row.ratio)),
+            (words.interval(row.low, row.high), _key(_distance(row))),
+            (_signed(row.cost_clicks, words.clicks), _key(row.cost_clicks)),
+            (_signed(row.cost_money, words.money), _key(row.cost_money)),
+            (_five(row.log_loss), _key(row.log_loss)),
+            (_five(row.normalised_entropy), _key(row.normalised_entropy)),
+            ("–" if row.change is None else f"{100 * row.change:+.2f} %", _key(row.change)),
+        ),
+    )
+
+
+def _distance(row: SliceRow) -> float | None:
+    """How far 1 is outside of the interval; below 0: inside."""
+    if row.low is None or row.high is None:
+        return None
+    return max(row.low - 1, 1 - row.high)
+
+
+def _key(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _signed(value: float | None, said: object) -> str:
+    if value is None:
+        return "–"
+    assert callable(said)
+    return f"{'+' if value > 0 else ''}{said(value)}"
+
+
+def _five(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

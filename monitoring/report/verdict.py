@@ -1,0 +1,192 @@
+"""The first screen: is it calibrated, since when not, where, what it costs, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from monitoring.report import words
+from monitoring.report.model import Alarm, SliceRow, Total, Verdict
+
+__all__ = ["DRIFTED", "TOLERANCE", "verdict"]
+
+TOLERANCE = 0.05
+"""A ratio this near 1 is called calibrated, however surely it is not 1 exactly."""
+
+DRIFTED = frozenset({"over", "under", "mixed"})
+"""States in which something is wrong now."""
+
+_ROLL_BACK = "Look at what changed then, and go back to a version from before: clicktide models"
+Direction = Literal["over", "under"]
+
+
+def verdict(
+    total: Total, alarms: Sequence[Alarm], slices: Sequence[SliceRow], axis: str
+) -> Verdict:
+    """Say in words what the figures amount to.
+
+    Parameters
+    ----------
+    total
+        Figures over everything.
+    alarms
+        Those of the detectors.
+    slices
+        Rows of the slice table; those with ``drifted`` count.
+    axis
+        ``time`` or ``row``.
+
+    Examples
+    --------
+    >>> total = Total(1000, 100.0, 0.1, 1.0, 0.9, 1.1)
+    >>> verdict(total, (), (), "time").headline
+    'Yes: predictions and clicks agree.'
+    """
+    open_alarms = sorted((a for a in alarms if a.ended_at is None), key=_size, reverse=True)
+    if open_alarms:
+        return _alarmed(open_alarms, total, axis)
+    if total.ratio is None or total.low is None or total.high is None:
+        return _unknown(total)
+    drifted = sorted((s for s in slices if s.drifted), key=_cost, reverse=True)
+    if not total.low <= 1 <= total.high and abs(total.ratio - 1) > TOLERANCE:
+        return _off(total, drifted)
+    if drifted:
+        return _mixed(total, drifted)
+    if alarms:
+        return _ended(alarms, total, axis)
+    return _calibrated(total)
+
+
+def _alarmed(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
+    worst = alarms[0]
+    side: Direction = "under" if worst.ratio is not None and worst.ratio < 1 else "over"
+    place = words.place(worst.field, worst.value)
+    where = place if worst.field else "everywhere, in all slices"
+    more = f" and {len(alarms) - 1} more" if len(alarms) > 1 else ""
+    found = words.span((worst.detected_at - worst.since) / 1000) if axis == "time" else ""
+    return Verdict(
+        side,
+        f"No: it {side}-predicts{_by(worst.ratio)}"
+        f"{f' in {place}{more}' if worst.field else ''}"
+        f" since {words.when(worst.since, axis)}.",
+        f"No. {_ratio_said(worst.ratio, worst.low, worst.high)}; "
+        f"over everything {words.ratio(total.ratio)}.",
+        f"{words.when(worst.since, axis)}{f'; found {found} later' if found else ''}.",
+        f"{where[0].upper()}{where[1:]}{more}." + (f" {worst.cause}." if worst.cause else ""),
+        _cost_said(worst.cost_clicks, worst.cost_money),
+        worst.action or f"{_ROLL_BACK}.",
+    )
+
+
+def _off(total: Total, drifted: Sequence[SliceRow]) -> Verdict:
+    assert total.ratio is not None
+    side: Direction = "under" if total.ratio < 1 else "over"
+    promised = (total.mean_prediction or 0.0) * total.count - total.clicks
+    money = [row.cost_money for row in drifted if row.cost_money is not None]
+    return Verdict(
+        side,
+        f"No: it {side}-predicts{_by(total.ratio)} over the whole log.",
+        f"No. {_ratio_said(total.ratio, total.low, total.high)}.",
+        "Over the whole log: no change within it stands out.",
+        f"{_places(drifted)}." if drifted else "Everywhere: no slice stands out.",
+        _cost_said(promised, max(money, key=abs, default=None)),
+        f"Divide predictions by {total.ratio:.2f} until the model is trained anew, and look for "
+        "clicks that are lost on their way." if side == "over" else
+        f"Multiply predictions by {1 / total.ratio:.2f} until the model is trained anew.",
+    )  # fmt: skip
+
+
+def _mixed(total: Total, drifted: Sequence[SliceRow]) -> Verdict:
+    worst = drifted[0]
+    side = "under" if worst.ratio is not None and worst.ratio < 1 else "over"
+    return Verdict(
+        "mixed",
+        f"Overall yes, but not in {len(drifted)} "
+        f"{'slice' if len(drifted) == 1 else 'slices'}: "
+        f"{words.place(worst.field, worst.value)} is {side}-predicted{_by(worst.ratio)}.",
+        f"Overall yes: {_ratio_said(total.ratio, total.low, total.high)}. "
+        f"Slices: {len(drifted)} not, by more than chance explains.",
+        "Over the whole log: no change within it stands out.",
+        f"{_places(drifted)}.",
+        _cost_said(worst.cost_clicks, worst.cost_money, words.place(worst.field, worst.value)),
+        f"Give the model the field {worst.field!r}, or a cross with it, and compare the slice "
+        "table again.",
+    )
+
+
+def _ended(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
+    last = max(alarms, key=lambda alarm: alarm.ended_at or 0)
+    place = words.place(last.field, last.value)
+    return Verdict(
+        "ended",
+        f"Yes, again: a shift ({place}) ended at {words.when(last.ended_at or 0, axis)}.",
+        f"Yes. {_ratio_said(total.ratio, total.low, total.high)} over everything.",
+        f"It was not from {words.when(last.since, axis)} to "
+        f"{words.when(last.ended_at or 0, axis)}.",
+        f"{place[0].upper()}{place[1:]}.",
+        _cost_said(last.cost_clicks, last.cost_money),
+        last.action or "Nothing now. See whether what caused it can come back.",
+    )
+
+
+def _calibrated(total: Total) -> Verdict:
+    return Verdict(
+        "calibrated",
+        "Yes: predictions and clicks agree.",
+        f"Yes. {_ratio_said(total.ratio, total.low, total.high)}.",
+        "No shift was found.",
+        "Nowhere: no slice is off by more than chance explains.",
+        "Nothing.",
+        "Nothing.",
+    )
+
+
+def _unknown(total: Total) -> Verdict:
+    return Verdict(
+        "unknown",
+        "Too few clicks to say.",
+        f"{words.count(total.clicks)} clicks of {words.count(total.count)} impressions are too "
+        "few for an interval.",
+        "Not known.",
+        "Not known.",
+        "Not known.",
+        "Wait for more clicks, or check that clicks arrive.",
+    )
+
+
+def _size(alarm: Alarm) -> float:
+    return abs(alarm.cost_clicks or 0.0)
+
+
+def _cost(row: SliceRow) -> float:
+    return abs(row.cost_clicks or 0.0)
+
+
+def _by(ratio: float | None) -> str:
+    """How far off, for a headline."""
+    if ratio is None or ratio <= 0:
+        return ""
+    return f" by {words.percent(abs(ratio - 1))}" if ratio < 2 else f" {ratio:.1f}-fold"
+
+
+def _ratio_said(ratio: float | None, low: float | None, high: float | None) -> str:
+    if ratio is None:
+        return "There are no clicks"
+    return f"For every click, {ratio:.2f} were predicted (95 % interval {words.interval(low, high)})"
+
+
+def _places(rows: Sequence[SliceRow]) -> str:
+    named = [f"{words.place(r.field, r.value)} ({words.ratio(r.ratio)})" for r in rows[:3]]
+    more = f" and {len(rows) - 3} more slices" if len(rows) > 3 else ""
+    return ", ".join(named) + more
+
+
+def _cost_said(clicks: float | None, money: float | None, of: str = "") -> str:
+    if clicks is None:
+        return "Not known."
+    what = "clicks were promised that did not come" if clicks >= 0 else "clicks came unpromised"
+    said = f"{words.clicks(abs(clicks))} {what}{f' ({of})' if of else ''}"
+    if money is None:
+        return f"{said}. In money: no bids are logged."
+    worth = "was over-bid" if money >= 0 else "was under-bid"
+    return f"{said}: {words.money(abs(money))} {worth}."
