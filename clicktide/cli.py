@@ -14,6 +14,7 @@ from clicktide.join import join
 from clicktide.memory import keep_freed_memory
 from clicktide.predict import predict
 from clicktide.replay import replay
+from clicktide.report import report
 from clicktide.simulate import simulate
 from clicktide.spec_commands import app as spec_app
 from clicktide.status import status
@@ -41,6 +42,7 @@ app.command()(events)
 app.command()(up)
 app.command()(status)
 app.command()(train)
+app.command()(report)
 app.add_typer(spec_app, name="spec", help="Check a feature spec, or write a first one for a log.")
 
 
