@@ -80,14 +80,22 @@ class Windows:
 
     # ---- counting
 
-    def update(self, scored: Scored) -> None:
-        """Count a batch, and close the windows whose time has passed."""
+    def update(self, scored: Scored, terms: Terms | None = None) -> None:
+        """Count a batch, and close the windows whose time has passed.
+
+        Parameters
+        ----------
+        scored
+            The rows.
+        terms
+            What they add, if it was worked out already.
+        """
         if not len(scored):
             return
         for field, frequent in self._frequent.items():
             coded = scored.slices[field]
             frequent.add(coded.words, coded.counts())
-        terms, number = Terms.of(scored), scored.time_ms // self.window_ms
+        terms, number = terms or Terms.of(scored), scored.time_ms // self.window_ms
         late = scored.time_ms < self.closed_to_ms
         self.after_close += int(late.sum())
         for at in np.unique(number[~late]).tolist():

@@ -1,0 +1,160 @@
+"""From records of the examples topic to batches of predictions with their outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from features.spec import SourceSpec
+from monitoring.coded import Coded
+from monitoring.scored import Scored
+from monitoring.slicing import SliceField
+from streaming.examples import ExampleReader, in_record
+from streaming.log import Record
+from streaming.prepare import CORRECTION
+from streaming.settings import EXAMPLES
+from streaming.sources.batch import Batch, Position
+
+__all__ = ["ExamplesRead", "ScoredReader"]
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+_LABEL = "\0label"
+
+
+class _Shown(msgspec.Struct, gc=False):
+    timestamp: int
+    probability: float | None = None
+    model_version: str | None = None
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    """What an example says beside its fields."""
+
+    impression: _Shown
+    click_timestamp: int | None = None
+
+
+_envelopes = msgspec.json.Decoder(list[_Envelope])
+
+
+@dataclass(frozen=True, slots=True)
+class ExamplesRead:
+    """Examples of some records.
+
+    Parameters
+    ----------
+    batches
+        Each with the Arrow rows it was made from. A probability is NaN where none was served.
+    rejected
+        Lines that are no example.
+    """
+
+    batches: list[tuple[Scored, Batch]]
+    rejected: int
+
+
+class ScoredReader:
+    r"""Makes batches of example records.
+
+    Parameters
+    ----------
+    fields
+        Slices.
+    bid
+        Field that says what a click is worth; empty: none.
+    more
+        Other columns to keep in the Arrow rows.
+
+    Examples
+    --------
+    >>> line = (b'{"type":"example","v":1,"label":1,"click_timestamp":1736121604000,"impression":'
+    ...         b'{"type":"impression","v":1,"impression_id":"i","timestamp":1736121600000,'
+    ...         b'"probability":0.25,"fields":{"ad":"a"}}}')
+    >>> reader = ScoredReader([SliceField("ad", "value", "ad"), SliceField("hour", "hour")])
+    >>> read = reader.read([Record("examples", 0, 7, 0, None, line)])
+    >>> [(scored, _)] = read.batches
+    >>> scored.probability, scored.slices["ad"].values, scored.click_delay_ms
+    (array([0.25]), ['a'], array([4000.]))
+    """
+
+    def __init__(
+        self, fields: Sequence[SliceField], bid: str = "", more: Sequence[str] = ()
+    ) -> None:
+        self.fields, self.bid = list(fields), bid
+        wanted = [_LABEL, *(field.column for field in fields), bid, *more]
+        columns = list(dict.fromkeys(name for name in wanted if name))
+        self._reader = ExampleReader(SourceSpec(label=_LABEL), columns)
+
+    def read(self, records: Sequence[Record]) -> ExamplesRead:
+        """Read the examples of some records of one partition."""
+        data, _ = in_record(records)
+        last = Position(EXAMPLES, records[-1].offset if records else 0)
+        batches = self._reader.batches(data, lambda line: ("", line), last)
+        lines = [line for line in data.split(b"\n") if line.strip(b"\r")]
+        out, read = [], 0
+        rejected = sum(len(batch.rejects) for batch in batches)
+        for batch in batches:
+            rows = batch.columns.num_rows
+            if not rows:
+                continue
+            if rejected:
+                at = [batch.positions(i).row - 1 for i in range(rows)]
+                chosen = [lines[i] for i in at]
+            else:
+                chosen = lines[read : read + rows]
+            read += rows
+            out.append((self._scored(batch, chosen), batch))
+        return ExamplesRead(out, rejected)
+
+    def _scored(self, batch: Batch, lines: list[bytes]) -> Scored:
+        """All rows of a batch; amendments that change no label are still in it."""
+        said = _envelopes.decode(b"[" + b",".join(lines) + b"]")
+        rows, columns = len(said), batch.columns
+        time = np.fromiter((it.impression.timestamp for it in said), np.int64, rows)
+        label = columns.column(_LABEL).to_numpy(zero_copy_only=False).astype(np.float64)
+        kind = columns.column(CORRECTION).to_numpy(zero_copy_only=False)
+        return Scored(
+            time_ms=time,
+            probability=_probabilities(said),
+            label=label,
+            bid=_bids(columns, self.bid),
+            click_delay_ms=_delays(said, time, label),
+            correction=kind != 0,
+            slices={field.name: field.coded(columns, time) for field in self.fields},
+            version=_versions(said),
+        )
+
+
+def _probabilities(said: Sequence[_Envelope]) -> F64:
+    p = np.array([it.impression.probability for it in said], np.float64)  # None: NaN
+    p[~((p >= 0.0) & (p <= 1.0))] = np.nan
+    return p
+
+
+def _delays(said: Sequence[_Envelope], time: I64, label: F64) -> F64:
+    clicked = np.array([it.click_timestamp for it in said], np.float64)
+    delays: F64 = np.where(label == 1.0, np.maximum(clicked - time, 0.0), np.nan)
+    return delays
+
+
+def _versions(said: Sequence[_Envelope]) -> Coded | None:
+    versions = [it.impression.model_version for it in said]
+    if not any(versions):
+        return None
+    return Coded.of(pa.array(versions, pa.string()))
+
+
+def _bids(columns: pa.RecordBatch, name: str) -> F64:
+    if not name or name not in columns.schema.names:
+        return np.full(columns.num_rows, np.nan)
+    column = columns.column(name)
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        return np.full(columns.num_rows, np.nan)
+    values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return np.asarray(values, np.float64)
