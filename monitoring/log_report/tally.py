@@ -92,16 +92,15 @@ class LogTally:
         windows, periods = self._windows.windows(), self._periods.windows()
         if not windows:
             raise SourceError(f"{source}: no row can be used. Fix: give a log with at least one")
-        named = [Period(period_name(p, self.axis), _sums(p)) for p in periods]
-        several = len(self._versions.names) > 1
+        named = [Period(period_name(p, self.axis), _sums(p), p.start_ms) for p in periods]
         return Gathered(
             source=source,
             stretches=[Stretch(w.start_ms, w.end_ms, w.sums) for w in windows],
             histogram=np.sum([window.histogram for window in windows], axis=0),
             slices=_added([period.slices for period in named], self.fields),
             axis=self.axis,
-            periods=self._versions.periods() if several else named,
-            periods_are="versions" if several else "periods",
+            periods=named,
+            by_version=self._versions.periods(),
             drift=between(periods, self.fields),
             version_changes=self._versions.changes(),
             versions=self._versions.rows(),

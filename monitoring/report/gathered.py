@@ -24,7 +24,8 @@ from monitoring.report.model import (
     VersionChange,
     Window,
 )
-from monitoring.report.slices import Sums, SumsBySlice, slices_of
+from monitoring.report.since import shift_in
+from monitoring.report.slices import Sums, SumsBySlice, since_figures, slices_of
 from monitoring.report.verdict import verdict
 from monitoring.windows import figures_of
 from monitoring.windows.figures import rankings
@@ -51,6 +52,7 @@ class Period:
 
     name: str
     slices: SumsBySlice
+    start: int = 0
     note: str = ""
 
 
@@ -68,8 +70,10 @@ class Gathered:
         float64 (bins, 3) over all: clicks, others, sum of predictions, by rising prediction.
     slices
         Sums over all by field and value.
-    periods, periods_are
-        Rows of the slice grid, oldest first.
+    periods
+        Sums of slices over time, coarser than the windows, oldest first.
+    by_version
+        Likewise by model version; the slice grid's rows are these, if there are two.
     drift, alarms, version_changes, versions, labels, freshness, notes, grid
         As in :class:`ReportData`; ``grid`` in place of one made from the periods.
     """
@@ -80,7 +84,7 @@ class Gathered:
     slices: SumsBySlice = field(default_factory=dict)
     axis: Literal["time", "row"] = "time"
     periods: Sequence[Period] = ()
-    periods_are: Literal["versions", "periods"] = "periods"
+    by_version: Sequence[Period] = ()
     drift: Sequence[Drift] = ()
     alarms: Sequence[Alarm] = ()
     version_changes: Sequence[VersionChange] = ()
@@ -111,14 +115,10 @@ def report_of(gathered: Gathered, made_at: int) -> ReportData:
     (1.05, 'calibrated')
     """
     every = np.sum([stretch.sums for stretch in gathered.stretches], axis=0)
-    total = _total(every, gathered.histogram)
-    rows = slices_of(gathered.slices, gathered.changes)
+    total = _total(every, gathered)
+    history = [(period.start, period.slices) for period in gathered.periods]
+    rows = slices_of(gathered.slices, history, gathered.changes)
     alarms = tuple(sorted(gathered.alarms, key=lambda a: (a.ended_at is not None, -a.since)))
-    grid = gathered.grid or calibration_grid(
-        [(period.name, period.note, period.slices) for period in gathered.periods],
-        gathered.slices,
-        gathered.periods_are,
-    )
     return ReportData(
         source=gathered.source,
         made_at=made_at,
@@ -131,7 +131,7 @@ def report_of(gathered: Gathered, made_at: int) -> ReportData:
         reliability=_reliability(gathered.histogram),
         slices=tuple(rows[:_MOST_SLICES]),
         slices_left_out=max(0, len(rows) - _MOST_SLICES),
-        grid=grid,
+        grid=gathered.grid or _grid(gathered),
         drift=tuple(sorted(gathered.drift, key=lambda d: -(d.psi or 0.0))),
         labels=gathered.labels,
         freshness=tuple(gathered.freshness),
@@ -156,8 +156,10 @@ def _window(stretch: Stretch) -> Window:
     )
 
 
-def _total(sums: Sums, histogram: F64) -> Total:
-    f = figures_of(sums, rankings(histogram[np.newaxis])[0])
+def _total(sums: Sums, gathered: Gathered) -> Total:
+    f = figures_of(sums, rankings(gathered.histogram[np.newaxis])[0])
+    shift = shift_in([stretch.sums for stretch in gathered.stretches])
+    since = None if shift is None else figures_of(shift.after)
     return Total(
         f.count,
         f.clicks,
@@ -168,7 +170,21 @@ def _total(sums: Sums, histogram: F64) -> Total:
         f.log_loss,
         f.normalised_entropy,
         f.auc,
+        f.auc_error,
         f.ece,
+        None if shift is None else gathered.stretches[shift.at].start,
+        *((None,) * 4 if since is None else since_figures(since)),
+        f.money,
+    )
+
+
+def _grid(gathered: Gathered) -> Grid | None:
+    versions = len(gathered.by_version) > 1
+    rows = gathered.by_version if versions else gathered.periods
+    return calibration_grid(
+        [(period.name, period.note, period.slices) for period in rows],
+        gathered.slices,
+        "versions" if versions else "periods",
     )
 
 

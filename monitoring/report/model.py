@@ -66,7 +66,15 @@ class Window(msgspec.Struct, frozen=True):
 
 
 class Total(msgspec.Struct, frozen=True):
-    """Figures of everything the report is about; see :class:`Window`."""
+    """Figures of everything the report is about; see :class:`Window` and :class:`SliceRow`.
+
+    Parameters
+    ----------
+    auc, auc_error
+        Area under the ROC curve, and a bound on its error.
+    ece
+        Expected calibration error on 20 bins of equal mass.
+    """
 
     count: int
     clicks: float
@@ -77,7 +85,14 @@ class Total(msgspec.Struct, frozen=True):
     log_loss: float | None = None
     normalised_entropy: float | None = None
     auc: float | None = None
+    auc_error: float | None = None
     ece: float | None = None
+    since: int | None = None
+    ratio_since: float | None = None
+    low_since: float | None = None
+    high_since: float | None = None
+    cost_since: float | None = None
+    cost_money: float | None = None
 
 
 class Alarm(msgspec.Struct, frozen=True):
@@ -147,7 +162,11 @@ class SliceRow(msgspec.Struct, frozen=True):
     cost_clicks, cost_money
         Promised less observed, as in :class:`Alarm`.
     drifted
-        Its ratio differs from 1 by more than chance explains, with all slices looked at.
+        Its ratio differs from 1, over all or since a change, by more than chance explains, with
+        all slices looked at.
+    since, ratio_since, low_since, high_since, cost_since, money_since
+        Where its calibration has changed once: the start of the period in which it did, and the
+        figures since then.
     change
         Log loss against the champion's on the same events, relative (0.01: 1 % worse).
     """
@@ -166,6 +185,12 @@ class SliceRow(msgspec.Struct, frozen=True):
     cost_money: float | None = None
     drifted: bool = False
     change: float | None = None
+    since: int | None = None
+    ratio_since: float | None = None
+    low_since: float | None = None
+    high_since: float | None = None
+    cost_since: float | None = None
+    money_since: float | None = None
 
 
 class GridColumn(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ from monitoring.report.charts.series import label_charts, loss_charts
 from monitoring.report.charts.shares import shares_chart
 from monitoring.report.charts.slices import grid_charts
 from monitoring.report.model import Drift, Grid, LabelHealth, ReportData
-from monitoring.report.slice_table import COLUMNS, slice_rows, slices_said
+from monitoring.report.slice_table import COLUMNS, columns_of, slice_rows, slices_said
 
 __all__ = ["render"]
 
@@ -52,7 +52,8 @@ def render(data: ReportData) -> str:
 
 
 def _context(data: ReportData) -> dict[str, Any]:
-    rows = slice_rows(data.slices, _MOST_ROWS)
+    kept = columns_of(data.slices)
+    rows = slice_rows(data.slices, kept, data.axis, _MOST_ROWS)
     grid = data.grid
     return {
         "w": words,
@@ -66,7 +67,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "sections": _sections(data),
         "window_said": _window_said(data),
         "charts": _charts(data),
-        "columns": COLUMNS,
+        "columns": [COLUMNS[i] for i in kept],
         "rows": rows,
         "rows_left_out": len(data.slices) - len(rows) + data.slices_left_out,
         "fields": sorted({row.field for row in data.slices}),
@@ -74,7 +75,8 @@ def _context(data: ReportData) -> dict[str, Any]:
         "grid_said": "" if grid is None else _grid_said(grid),
         "grid_legend": () if grid is None else _grid_legend(grid),
         "reliability_said": _reliability_said(data),
-        "drifts": [(d, _level(d), shares_chart(d, 300.0) if d.shares else "") for d in data.drift],
+        "drift_said": _drift_said(data),
+        "drifts": [(d, _level(d), shares_chart(d, 300.0) if _moved(d) else "") for d in data.drift],
         "label_figures": () if data.labels is None else _label_figures(data.labels),
         "notes": (*data.notes, *_NOTES),
     }
@@ -132,7 +134,8 @@ def _figures(data: ReportData) -> list[tuple[str, str, str]]:
         ("normalised entropy", _five(total.normalised_entropy), ""),
     ]
     if total.auc is not None:
-        found.append(("AUC", f"{total.auc:.4f}", ""))
+        error = total.auc_error or 0.0
+        found.append(("AUC", f"{total.auc:.4f}", f"± {error:.4f}" if error >= 0.0001 else ""))
     if total.ece is not None:
         found.append(("ECE", words.percent(total.ece), ""))
     return found
@@ -192,6 +195,17 @@ def _reliability_said(data: ReportData) -> str:
 def _level(drift: Drift) -> str:
     moved = drift.psi if drift.psi is not None else (drift.js or 0.0)
     return "little" if moved < 0.1 else "some" if moved < 0.25 else "much"
+
+
+def _drift_said(data: ReportData) -> str:
+    if any(drift.before_count for drift in data.drift):
+        return "the first third of the log to its last."
+    return "the monitor's reference windows to the newest."
+
+
+def _moved(drift: Drift) -> bool:
+    """Whether there is anything to see."""
+    return any(abs(share.after - share.before) >= 0.01 for share in drift.shares)
 
 
 def _label_figures(labels: LabelHealth) -> list[tuple[str, str]]:

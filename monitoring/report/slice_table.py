@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from monitoring.report import words
 from monitoring.report.model import SliceRow
 
-__all__ = ["COLUMNS", "TableRow", "slice_rows", "slices_said"]
+__all__ = ["COLUMNS", "TableRow", "columns_of", "slice_rows", "slices_said"]
 
 COLUMNS = (
     ("field", "", "Sort by field"),
@@ -20,6 +20,8 @@ COLUMNS = (
     ("cost, clicks", "n", "Predicted less observed clicks"),
     ("cost, money", "n", "The same, weighed by the bids"),
     ("log loss", "n", "Sort by log loss"),
+    ("since", "", "Start of the period in which its calibration changed"),
+    ("ratio since", "n", "Calibration ratio since then"),
     ("NE", "n", "Normalised entropy: below 1 is better than the slice's own click rate"),
     ("against champion", "n", "Relative change of the log loss; below 0 is better"),
 )
@@ -36,10 +38,26 @@ class TableRow:
     cells: tuple[Cell, ...]
 
 
-def slice_rows(slices: Sequence[SliceRow], most: int) -> list[TableRow]:
-    """The rows that matter most: those that are off, then by cost."""
+def columns_of(slices: Sequence[SliceRow]) -> list[int]:
+    """Numbers of the columns that say something of some slice."""
+    money = any(row.cost_money is not None for row in slices)
+    change = any(row.change is not None for row in slices)
+    since = any(row.since is not None for row in slices)
+    absent = {
+        "cost, money": not money,
+        "against champion": not change,
+        "since": not since,
+        "ratio since": not since,
+    }
+    return [i for i, (name, _, _) in enumerate(COLUMNS) if not absent.get(name)]
+
+
+def slice_rows(
+    slices: Sequence[SliceRow], columns: Sequence[int], axis: str, most: int
+) -> list[TableRow]:
+    """The rows that matter most: those that are off, then by cost; with these columns."""
     ordered = sorted(slices, key=lambda s: (not s.drifted, -abs(s.cost_clicks or 0.0)))
-    return [_row(row) for row in ordered[:most]]
+    return [_row(row, columns, axis) for row in ordered[:most]]
 
 
 def slices_said(slices: Sequence[SliceRow]) -> str:
@@ -52,26 +70,29 @@ def slices_said(slices: Sequence[SliceRow]) -> str:
     )
 
 
-def _row(row: SliceRow) -> TableRow:
-    side = "" if not row.drifted else "under" if row.ratio is not None and row.ratio < 1 else "over"
-    sign = {"over": "▲ ", "under": "▼ ", "": ""}[side]
-    return TableRow(
-        row.field,
-        row.drifted,
-        side,
-        (
-            (row.field, None),
-            (row.value or "(empty)", None),
-            (words.count(row.count), str(row.count)),
-            (words.count(row.clicks), _key(row.clicks)),
-            (f"{sign}{words.ratio(row.ratio)}", _key(row.ratio)),
-            (words.interval(row.low, row.high), _key(_distance(row))),
-            (_signed(row.cost_clicks, words.clicks), _key(row.cost_clicks)),
-            (_signed(row.cost_money, words.money), _key(row.cost_money)),
-            (_five(row.log_loss), _key(row.log_loss)),
-            (_five(row.normalised_entropy), _key(row.normalised_entropy)),
-            ("–" if row.change is None else f"{100 * row.change:+.2f} %", _key(row.change)),
-        ),
+def _row(row: SliceRow, columns: Sequence[int], axis: str) -> TableRow:
+    ratio = row.ratio if row.since is None else row.ratio_since
+    side = "" if not row.drifted else "under" if ratio is not None and ratio < 1 else "over"
+    cells = _cells(row, {"over": "▲ ", "under": "▼ ", "": ""}[side], axis)
+    return TableRow(row.field, row.drifted, side, tuple(cells[i] for i in columns))
+
+
+def _cells(row: SliceRow, sign: str, axis: str) -> tuple[Cell, ...]:
+    since = "–" if row.since is None else words.when(row.since, axis).removesuffix(" UTC")
+    return (
+        (row.field, None),
+        (row.value or "(empty)", None),
+        (words.count(row.count), str(row.count)),
+        (words.count(row.clicks), _key(row.clicks)),
+        (f"{sign}{words.ratio(row.ratio)}", _key(row.ratio)),
+        (words.interval(row.low, row.high), _key(_distance(row))),
+        (_signed(row.cost_clicks, words.clicks), _key(row.cost_clicks)),
+        (_signed(row.cost_money, words.money), _key(row.cost_money)),
+        (_five(row.log_loss), _key(row.log_loss)),
+        (since, _key(row.since)),
+        (words.ratio(row.ratio_since), _key(row.ratio_since)),
+        (_five(row.normalised_entropy), _key(row.normalised_entropy)),
+        ("–" if row.change is None else f"{100 * row.change:+.2f} %", _key(row.change)),
     )
 
 
@@ -83,7 +104,7 @@ def _distance(row: SliceRow) -> float | None:
 
 
 def _key(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
+    return "" if value is None else f"{value:.15g}"
 
 
 def _signed(value: float | None, said: object) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from monitoring.report.model import SliceRow
+from monitoring.report.since import shift_in
 from monitoring.report.verdict import TOLERANCE
-from monitoring.windows import figures_of
+from monitoring.windows import SliceFigures, figures_of
 from monitoring.windows import kernels as k
 
-__all__ = ["Sums", "SumsBySlice", "is_off", "slices_of"]
+__all__ = ["Sums", "SumsBySlice", "is_off", "since_figures", "slices_of"]
 
 Sums = NDArray[np.float64]
 SumsBySlice = Mapping[str, Mapping[str, Sums]]
@@ -22,7 +24,9 @@ _FALSE_ALARMS = 0.05
 
 
 def slices_of(
-    slices: SumsBySlice, changes: Mapping[tuple[str, str], float] | None = None
+    slices: SumsBySlice,
+    history: Sequence[tuple[int, SumsBySlice]] = (),
+    changes: Mapping[tuple[str, str], float] | None = None,
 ) -> list[SliceRow]:
     """Rows by cost, dearest first; those that are off before all others.
 
@@ -32,6 +36,8 @@ def slices_of(
     ----------
     slices
         Sums by field and value.
+    history
+        Start and sums of each period, oldest first: to date a change.
     changes
         Relative change of the log loss against the champion, by (field, value).
 
@@ -44,7 +50,10 @@ def slices_of(
     """
     tests = sum(len(values) for values in slices.values())
     rows = [
-        _row(field, value, sums, tests, (changes or {}).get((field, value)))
+        _row(
+            SliceRow(field, value, 0, 0.0, change=(changes or {}).get((field, value))),
+            sums, tests, history,
+        )
         for field, values in slices.items()
         for value, sums in values.items()
     ]
@@ -79,11 +88,19 @@ def is_off(sums: Sums, tests: int) -> bool:
     return surprise > math.log(2.0 * max(1, tests) / _FALSE_ALARMS)
 
 
-def _row(field: str, value: str, sums: Sums, tests: int, change: float | None) -> SliceRow:
+def since_figures(
+    f: SliceFigures,
+) -> tuple[float | None, float | None, float | None, float | None]:
+    """Ratio, its interval and the cost in clicks."""
+    return f.calibration_ratio, f.calibration_low, f.calibration_high, f.over_promised
+
+
+def _row(
+    blank: SliceRow, sums: Sums, tests: int, history: Sequence[tuple[int, SumsBySlice]]
+) -> SliceRow:
     f = figures_of(sums)
-    return SliceRow(
-        field=field,
-        value=value,
+    row = replace(
+        blank,
         count=f.count,
         clicks=f.clicks,
         mean_prediction=f.mean_prediction,
@@ -95,5 +112,20 @@ def _row(field: str, value: str, sums: Sums, tests: int, change: float | None) -
         cost_clicks=f.over_promised,
         cost_money=f.money,
         drifted=is_off(sums, tests),
-        change=change,
     )
+    return _dated(row, tests, history)
+
+
+def _dated(row: SliceRow, tests: int, history: Sequence[tuple[int, SumsBySlice]]) -> SliceRow:
+    """With the change in it, if there is one after which it is off."""
+    none = np.zeros(k.SUMS)
+    parts = [of.get(row.field, {}).get(row.value, none) for _, of in history]
+    shift = shift_in(parts, tests)
+    if shift is None or not is_off(shift.after, tests * len(parts)):
+        return row
+    f = figures_of(shift.after)
+    ratio, low, high, cost = since_figures(f)
+    return replace(
+        row, drifted=True, since=history[shift.at][0], ratio_since=ratio, low_since=low,
+        high_since=high, cost_since=cost, money_since=f.money,
+    )  # fmt: skip

@@ -48,10 +48,10 @@ def verdict(
     if total.ratio is None or total.low is None or total.high is None:
         return _unknown(total)
     drifted = sorted((s for s in slices if s.drifted), key=_cost, reverse=True)
-    if not total.low <= 1 <= total.high and abs(total.ratio - 1) > TOLERANCE:
-        return _off(total, drifted)
+    if _is_off(total):
+        return _off(total, drifted, axis)
     if drifted:
-        return _mixed(total, drifted)
+        return _mixed(total, drifted, axis)
     if alarms:
         return _ended(alarms, total, axis)
     return _calibrated(total)
@@ -69,7 +69,7 @@ def _alarmed(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
         f"No: it {side}-predicts{_by(worst.ratio)}"
         f"{f' in {place}{more}' if worst.field else ''}"
         f" since {words.when(worst.since, axis)}.",
-        f"No. {_ratio_said(worst.ratio, worst.low, worst.high)}; "
+        f"No: {_ratio_said(worst.ratio, worst.low, worst.high)} since then; "
         f"over everything {words.ratio(total.ratio)}.",
         f"{words.when(worst.since, axis)}{f'; found {found} later' if found else ''}.",
         f"{where[0].upper()}{where[1:]}{more}." + (f" {worst.cause}." if worst.cause else ""),
@@ -78,40 +78,63 @@ def _alarmed(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
     )
 
 
-def _off(total: Total, drifted: Sequence[SliceRow]) -> Verdict:
+def _off(total: Total, drifted: Sequence[SliceRow], axis: str) -> Verdict:
     assert total.ratio is not None
-    side: Direction = "under" if total.ratio < 1 else "over"
+    ratio = total.ratio_since or total.ratio
+    dated = total.since is not None
+    side: Direction = "under" if ratio < 1 else "over"
     promised = (total.mean_prediction or 0.0) * total.count - total.clicks
-    money = [row.cost_money for row in drifted if row.cost_money is not None]
+    since = f" since {words.when(total.since, axis)}" if total.since is not None else ""
     return Verdict(
         side,
-        f"No: it {side}-predicts{_by(total.ratio)} over the whole log.",
-        f"No. {_ratio_said(total.ratio, total.low, total.high)}.",
-        "Over the whole log: no change within it stands out.",
+        f"No: it {side}-predicts{_by(ratio)}{since or ' over the whole log'}.",
+        f"No: {_ratio_said(total.ratio, total.low, total.high)}"
+        f"{f', and {ratio:.2f} since then' if dated else ''}.",
+        _since_said(total.since, axis),
         f"{_places(drifted)}." if drifted else "Everywhere: no slice stands out.",
-        _cost_said(promised, max(money, key=abs, default=None)),
-        f"Divide predictions by {total.ratio:.2f} until the model is trained anew, and look for "
-        "clicks that are lost on their way." if side == "over" else
-        f"Multiply predictions by {1 / total.ratio:.2f} until the model is trained anew.",
+        _cost_said(promised if total.cost_since is None else total.cost_since,
+                   None if dated else total.cost_money),
+        _scaled(ratio),
     )  # fmt: skip
 
 
-def _mixed(total: Total, drifted: Sequence[SliceRow]) -> Verdict:
+def _scaled(ratio: float) -> str:
+    if ratio > 1:
+        return (
+            f"Divide predictions by {ratio:.2f} until the model is trained anew, and see whether "
+            "clicks are lost on their way."
+        )
+    return f"Multiply predictions by {1 / ratio:.2f} until the model is trained anew."
+
+
+def _mixed(total: Total, drifted: Sequence[SliceRow], axis: str) -> Verdict:
     worst = drifted[0]
-    side = "under" if worst.ratio is not None and worst.ratio < 1 else "over"
+    ratio = worst.ratio if worst.since is None else worst.ratio_since
+    side = "under" if ratio is not None and ratio < 1 else "over"
+    place = words.place(worst.field, worst.value)
+    cost = worst.cost_clicks if worst.since is None else worst.cost_since
+    money = worst.cost_money if worst.since is None else worst.money_since
+    since = "" if worst.since is None else f" since about {words.when(worst.since, axis)}"
+    slices = "1 slice is" if len(drifted) == 1 else f"{len(drifted)} slices are"
     return Verdict(
         "mixed",
-        f"Overall yes, but not in {len(drifted)} "
-        f"{'slice' if len(drifted) == 1 else 'slices'}: "
-        f"{words.place(worst.field, worst.value)} is {side}-predicted{_by(worst.ratio)}.",
-        f"Overall yes: {_ratio_said(total.ratio, total.low, total.high)}. "
-        f"Slices: {len(drifted)} not, by more than chance explains.",
-        "Over the whole log: no change within it stands out.",
+        f"Overall yes, but {place} is {side}-predicted{_by(ratio)}{since}.",
+        f"Overall yes: {_ratio_said(total.ratio, total.low, total.high)}. But {slices} off by more "
+        "than chance explains.",
+        _since_said(worst.since, axis),
         f"{_places(drifted)}.",
-        _cost_said(worst.cost_clicks, worst.cost_money, words.place(worst.field, worst.value)),
-        f"Give the model the field {worst.field!r}, or a cross with it, and compare the slice "
-        "table again.",
+        _cost_said(cost, money, place),
+        f"Look at what changed for {place} then, and retrain or go back to a version from before."
+        if worst.since is not None
+        else f"Give the model the field {worst.field!r}, or a cross with it: it has been off from "
+        "the start.",
     )
+
+
+def _since_said(since: int | None, axis: str) -> str:
+    if since is None:
+        return "Over the whole log: no one change in it stands out."
+    return f"About {words.when(since, axis)}, by the windows on either side."
 
 
 def _ended(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
@@ -120,7 +143,7 @@ def _ended(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
     return Verdict(
         "ended",
         f"Yes, again: a shift ({place}) ended at {words.when(last.ended_at or 0, axis)}.",
-        f"Yes. {_ratio_said(total.ratio, total.low, total.high)} over everything.",
+        f"Yes: {_ratio_said(total.ratio, total.low, total.high)} over everything.",
         f"It was not from {words.when(last.since, axis)} to "
         f"{words.when(last.ended_at or 0, axis)}.",
         f"{place[0].upper()}{place[1:]}.",
@@ -133,7 +156,7 @@ def _calibrated(total: Total) -> Verdict:
     return Verdict(
         "calibrated",
         "Yes: predictions and clicks agree.",
-        f"Yes. {_ratio_said(total.ratio, total.low, total.high)}.",
+        f"Yes: {_ratio_said(total.ratio, total.low, total.high)}.",
         "No shift was found.",
         "Nowhere: no slice is off by more than chance explains.",
         "Nothing.",
@@ -154,12 +177,25 @@ def _unknown(total: Total) -> Verdict:
     )
 
 
+def _is_off(total: Total) -> bool:
+    """Whether it is off over everything, or since a change."""
+    figures = [(total.ratio, total.low, total.high)]
+    if total.since is not None:
+        figures = [(total.ratio_since, total.low_since, total.high_since)]
+    return any(
+        ratio is not None
+        and abs(ratio - 1) > TOLERANCE
+        and ((low is not None and low > 1) or (high is not None and high < 1))
+        for ratio, low, high in figures
+    )
+
+
 def _size(alarm: Alarm) -> float:
     return abs(alarm.cost_clicks or 0.0)
 
 
 def _cost(row: SliceRow) -> float:
-    return abs(row.cost_clicks or 0.0)
+    return abs((row.cost_since if row.since is not None else row.cost_clicks) or 0.0)
 
 
 def _by(ratio: float | None) -> str:
@@ -172,11 +208,14 @@ def _by(ratio: float | None) -> str:
 def _ratio_said(ratio: float | None, low: float | None, high: float | None) -> str:
     if ratio is None:
         return "There are no clicks"
-    return f"For every click, {ratio:.2f} were predicted (95 % interval {words.interval(low, high)})"
+    return f"{ratio:.2f} clicks predicted for each that came ({words.interval(low, high)})"
 
 
 def _places(rows: Sequence[SliceRow]) -> str:
-    named = [f"{words.place(r.field, r.value)} ({words.ratio(r.ratio)})" for r in rows[:3]]
+    named = [
+        f"{words.place(r.field, r.value)} ({words.ratio(r.ratio_since or r.ratio)})"
+        for r in rows[:3]
+    ]
     more = f" and {len(rows) - 3} more slices" if len(rows) > 3 else ""
     return ", ".join(named) + more
 

@@ -17,7 +17,7 @@ _ROW = 21.0
 def shares_chart(drift: Drift, width: float) -> Markup:
     """Draw the values that moved most."""
     most = max(max(share.before, share.after) for share in drift.shares) or 1.0
-    x = Scale(0.0, most, 118.0, width - 92)
+    x = Scale(0.0, most, 96.0, width - 84)
     height = _ROW * len(drift.shares) + 6
     parts = [_row(share, x, 4 + _ROW * number, width) for number, share in enumerate(drift.shares)]
     said = f"Shares of the values of {drift.field} before and after"
@@ -26,7 +26,7 @@ def shares_chart(drift: Drift, width: float) -> Markup:
 
 def _row(share: Share, x: Scale, y: float, width: float) -> Markup:
     name = share.value or "(empty)"
-    name = name if len(name) <= 17 else f"{name[:16]}…"
+    name = name if len(name) <= 14 else f"{name[:13]}…"
     middle = y + 9
     rose = share.after >= share.before
     change = words.percent(abs(share.after - share.before)).replace(" %", "")
