@@ -108,4 +108,3 @@ class Buckets:
                 wider[at] = window
             wider[at].start_ms, wider[at].end_ms = at * self.width, (at + 1) * self.width
         self._at = wider
-

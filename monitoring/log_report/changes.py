@@ -32,14 +32,14 @@ def between(periods: Sequence[Window], fields: Sequence[str]) -> list[Drift]:
     before, after = periods[:third], periods[-third:]
     if len(periods) < 2:
         return []
-    was, now = (np.sum([w.histogram[:, :2].sum(1) for w in part], axis=0) for part in (before, after))
+    was, now = (
+        np.sum([w.histogram[:, :2].sum(1) for w in part], axis=0) for part in (before, after)
+    )
     found = [_named("predictions", prediction_drift(was, now), was.sum(), now.sum(), ())]
     for field in fields:
         one, two = _counts(before, field), _counts(after, field)
         drift = field_drift(one, two)
-        found.append(
-            _named(field, drift, sum(one.values()), sum(two.values()), _shares(one, two))
-        )
+        found.append(_named(field, drift, sum(one.values()), sum(two.values()), _shares(one, two)))
     return [drift for drift in found if drift is not None]
 
 

@@ -109,7 +109,7 @@ class LogTally:
 
     def _notes(self) -> list[str]:
         notes = [
-            f"{field}: only {places.room:,} values are counted by themselves; the others are (other)."
+            f"{field}: {places.room:,} values are counted by themselves; the others are (other)."
             for field, places in self._places.items()
             if places.full
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -70,7 +71,7 @@ class Versions:
         names = [name for name in self.names if name != _OTHERS]
         return [
             VersionChange(self._windows[name].start_ms, name, before)
-            for before, name in zip(names, names[1:], strict=False)
+            for before, name in pairwise(names)
         ]
 
     def rows(self) -> list[Version]:

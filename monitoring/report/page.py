@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -44,8 +45,8 @@ def render(data: ReportData) -> str:
     css, js = _part("page.css"), _part("page.js")
     return _template().render(
         data=data,
-        css=Markup(css),  # noqa: S704
-        js=Markup(js),  # noqa: S704
+        css=Markup(css),
+        js=Markup(js),
         policy=_policy(css, js),
         **_context(data),
     )
@@ -96,7 +97,7 @@ def _charts(data: ReportData) -> dict[str, tuple[Markup, Markup]]:
     """Every picture twice: for a wide page, and for a phone."""
     none = Markup("")
     grid, labels, bins = data.grid, data.labels, data.reliability
-    drawn = {
+    drawn: dict[str, Callable[[float], Markup]] = {
         "calibration": lambda width: calibration_chart(data, width),
         "loss": lambda width: loss_charts(data, width),
         "reliability": lambda width: reliability_chart(bins, width) if bins else none,
@@ -162,7 +163,7 @@ def _sections(data: ReportData) -> list[tuple[str, str]]:
 
 
 def _grid_said(grid: Grid) -> str:
-    width = "Cells are as wide as a slice has impressions; ▲ and ▼ mark what chance does not explain."
+    width = "Cells are as wide as a slice has impressions; ▲ ▼ mark what chance does not explain."
     if grid.measure == "change":
         return f"Log loss of every version and challenger against the champion's. {width}"
     rows = "Each row is a period" if grid.rows_are == "periods" else "Each row is a version"

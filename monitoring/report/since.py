@@ -58,7 +58,7 @@ def shift_in(parts: Sequence[Sums], looked_at: int = 1) -> Shift | None:
 
     Examples
     --------
-    >>> calm, off = np.array([1e4, 200, 200, 5, 0, 0, 0, 0]), np.array([1e4, 200, 300, 5, 0, 0, 0, 0])
+    >>> calm, off = (np.array([1e4, 200, e, 5, 0, 0, 0, 0]) for e in (200, 300))
     >>> shift = shift_in([calm] * 5 + [off] * 3)
     >>> shift.at, shift.ratio
     (5, 1.5)

@@ -52,7 +52,9 @@ def slices_of(
     rows = [
         _row(
             SliceRow(field, value, 0, 0.0, change=(changes or {}).get((field, value))),
-            sums, tests, history,
+            sums,
+            tests,
+            history,
         )
         for field, values in slices.items()
         for value, sums in values.items()

@@ -96,7 +96,9 @@ def _point(window: Window, x: float, y: float, windows: int) -> Markup:
     """A triangle up or down where the interval leaves 1 out: shape says what colour says."""
     size = 5 if windows <= _DOTS else 3.5
     if window.low is not None and window.low > 1:
-        return el("path", d=f"M{x:.1f} {y - size:.1f}l{size} {2 * size}h-{2 * size}Z", class_="over")
+        return el(
+            "path", d=f"M{x:.1f} {y - size:.1f}l{size} {2 * size}h-{2 * size}Z", class_="over"
+        )
     if window.high is not None and window.high < 1:
         return el(
             "path", d=f"M{x:.1f} {y + size:.1f}l{size} -{2 * size}h-{2 * size}Z", class_="under"

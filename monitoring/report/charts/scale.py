@@ -51,7 +51,9 @@ class Scale:
 
 def ratio_ticks(low: float, high: float) -> list[float]:
     """Ticks of a calibration ratio on a log axis, 1 always among them."""
-    chosen = next((r for r in _RATIOS if r[0] <= low * 1.001 and high <= r[-1] * 1.001), _RATIOS[-1])
+    chosen = next(
+        (r for r in _RATIOS if r[0] <= low * 1.001 and high <= r[-1] * 1.001), _RATIOS[-1]
+    )
     return [tick for tick in chosen if low * 0.999 <= tick <= high * 1.001]
 
 

@@ -61,9 +61,7 @@ def _field(grid: Grid, name: str, at: Sequence[int], width: float) -> Markup:
     return drawing(width, height, parts, said, "chart grid-chart")
 
 
-def _edges(
-    columns: Sequence[GridColumn], left: float, right: float
-) -> list[tuple[float, float]]:
+def _edges(columns: Sequence[GridColumn], left: float, right: float) -> list[tuple[float, float]]:
     """Widths by volume, none under four pixels."""
     total = sum(column.count for column in columns) or 1
     room = right - left

@@ -25,7 +25,7 @@ def el(tag: str, *children: str, **attributes: Attribute) -> Markup:
         if value is not None
     )
     inside = Markup("").join(escape(child) for child in children)
-    return Markup("<{0}{1}>{2}</{0}>").format(Markup(tag), written, inside)  # noqa: S704
+    return Markup("<{0}{1}>{2}</{0}>").format(Markup(tag), written, inside)
 
 
 def text(x: float, y: float, said: str, class_: str, anchor: str = "start") -> Markup:
