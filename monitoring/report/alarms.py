@@ -1,23 +1,31 @@
-"""Alarms as the monitor keeps them, for a report: one record a shift, the newest state of each."""
+"""Alarms: read as the monitor keeps them, and said in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
+from monitoring.report import words
 from monitoring.report.model import Alarm
 
-__all__ = ["alarms_of"]
+__all__ = ["alarms_of", "by", "headline_of", "side_of", "sign_of", "size_said"]
+
+Side = Literal["over", "under", "mixed"]
 
 
 def alarms_of(records: Iterable[Mapping[str, Any]]) -> list[Alarm]:
-    """Read alarm records; a later one of the same alarm replaces the earlier.
+    """Read alarm records; a later telling of the same alarm replaces the earlier.
+
+    Parameters
+    ----------
+    records
+        :class:`monitoring.detect.alarm.Alarm` as plain data, oldest first.
 
     Examples
     --------
-    >>> record = {"id": "a1", "kind": "calibration", "since": 5, "detected_at": 9, "ratio": 1.5}
-    >>> [alarm] = alarms_of([record, {**record, "ended_at": 20}])
-    >>> alarm.ended_at, alarm.ratio
+    >>> record = {"id": "a1", "what": "calibration", "since_ms": 5, "detected_ms": 9, "size": 1.5}
+    >>> [alarm] = alarms_of([record, {**record, "closed_ms": 20}])
+    >>> alarm.ended_at, alarm.size
     (20, 1.5)
     """
     newest: dict[object, Mapping[str, Any]] = {}
@@ -27,10 +35,84 @@ def alarms_of(records: Iterable[Mapping[str, Any]]) -> list[Alarm]:
 
 
 def _alarm(record: Mapping[str, Any]) -> Alarm:
+    get = record.get
     return Alarm(
-        what=str(record.get("kind", "calibration")),
-        since=int(record.get("since", 0)),
-        detected_at=int(record.get("detected_at", record.get("since", 0))),
-        ended_at=record.get("ended_at"),
-        ratio=record.get("ratio"),
+        what=str(get("what", "calibration")),
+        since=int(get("since_ms", 0)),
+        detected_at=int(get("detected_ms", get("since_ms", 0))),
+        ended_at=get("closed_ms"),
+        field=str(get("field", "")),
+        value=str(get("value", "")),
+        size=get("size"),
+        low=get("size_low"),
+        high=get("size_high"),
+        cost_clicks=get("clicks_over_promised"),
+        cost_money=get("money_over_promised"),
+        cause=str(get("cause", "")),
+        action=str(get("action", "")),
+        since_low=get("since_low_ms"),
+        since_high=get("since_high_ms"),
     )
+
+
+def side_of(alarm: Alarm) -> Side:
+    """Whether more clicks are promised than come, fewer, or it is about neither."""
+    if alarm.size is None or alarm.what not in ("calibration", "click_rate"):
+        return "mixed"
+    more = alarm.size > 1 if alarm.what == "calibration" else alarm.size < 1
+    return "over" if more else "under"
+
+
+def sign_of(alarm: Alarm) -> str:
+    """The sign that goes with the colour."""
+    return {"over": "▲", "under": "▼", "mixed": "◆"}[side_of(alarm)]
+
+
+def size_said(alarm: Alarm) -> str:
+    """How large it is.
+
+    Examples
+    --------
+    >>> size_said(Alarm("missing", 0, 0, size=0.31, low=0.3, high=0.33))
+    'missing in 31 % of impressions (30 % to 33 %)'
+    """
+    if alarm.size is None:
+        return "size not known"
+    if alarm.what == "missing":
+        bounds = f"{words.percent(alarm.low)} to {words.percent(alarm.high)}"
+        return f"missing in {words.percent(alarm.size)} of impressions ({bounds})"
+    said = {
+        "click_rate": "clicks over those predicted at first",
+        "click_delay": "median click delay over what it was",
+    }.get(alarm.what, "calibration ratio")
+    return f"{said} {words.ratio(alarm.size)} ({words.interval(alarm.low, alarm.high)})"
+
+
+def headline_of(alarm: Alarm) -> str:
+    """What has happened, in a few words, without when.
+
+    Examples
+    --------
+    >>> headline_of(Alarm("click_rate", 0, 0, field="ad", value="x", size=0.5))
+    'the click rate of ad x fell by 50 %, and the model follows'
+    """
+    place = words.place(alarm.field, alarm.value)
+    size = alarm.size or 1.0
+    if alarm.what == "missing":
+        return f"the field {alarm.field} is missing in {words.percent(alarm.size)} of impressions"
+    if alarm.what == "click_delay":
+        much = f"{size:.1f} times as late" if size > 1 else f"{1 / size:.1f} times as soon"
+        return f"clicks come {much}{f' in {place}' if alarm.field else ''}"
+    if alarm.what == "click_rate":
+        moved = "fell" if size < 1 else "rose"
+        of = f" of {place}" if alarm.field else ""
+        return f"the click rate{of} {moved}{by(size)}, and the model follows"
+    where = f" in {place}" if alarm.field else ""
+    return f"it {side_of(alarm)}-predicts{by(size)}{where}"
+
+
+def by(ratio: float | None) -> str:
+    """How far from 1, for a headline."""
+    if ratio is None or ratio <= 0:
+        return ""
+    return f" by {words.percent(abs(ratio - 1))}" if ratio < 2 else f" {ratio:.1f}-fold"

@@ -101,13 +101,15 @@ class Alarm(msgspec.Struct, frozen=True):
     Parameters
     ----------
     what
-        Kind of the alarm, such as ``calibration``.
+        ``calibration``, ``click_rate``, ``missing`` or ``click_delay``; see
+        :class:`monitoring.detect.alarm.Alarm`.
     since, detected_at, ended_at
         Event times; ``ended_at`` is missing while it goes on.
     field, value
         The slice; empty: everywhere.
-    ratio, low, high
-        Calibration ratio since then, with interval.
+    size, low, high
+        With 95 % interval: the calibration ratio since then; clicks over those predicted at
+        first; the share of rows without the field; the median click delay over what it was.
     cost_clicks
         Clicks that were promised and did not come (below 0: came without being promised).
     cost_money
@@ -116,8 +118,8 @@ class Alarm(msgspec.Struct, frozen=True):
         Probable cause, in words.
     action
         What to do, in words.
-    said
-        The alarm in words, where the detector has said it.
+    since_low, since_high
+        90 % interval of ``since``.
     """
 
     what: str
@@ -126,14 +128,15 @@ class Alarm(msgspec.Struct, frozen=True):
     ended_at: int | None = None
     field: str = ""
     value: str = ""
-    ratio: float | None = None
+    size: float | None = None
     low: float | None = None
     high: float | None = None
     cost_clicks: float | None = None
     cost_money: float | None = None
     cause: str = ""
     action: str = ""
-    said: str = ""
+    since_low: int | None = None
+    since_high: int | None = None
 
 
 class VersionChange(msgspec.Struct, frozen=True):

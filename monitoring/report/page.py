@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from monitoring.report import words
+from monitoring.report import alarms, words
 from monitoring.report.charts.calibration import calibration_chart
 from monitoring.report.charts.reliability import off_diagonal, reliability_chart
 from monitoring.report.charts.series import label_charts, loss_charts
@@ -58,6 +58,7 @@ def _context(data: ReportData) -> dict[str, Any]:
     grid = data.grid
     return {
         "w": words,
+        "words_of": alarms,
         "five": lambda value: "–" if value is None else f"{value:.5f}",
         "both": _both,
         "mark": _MARKS[data.verdict.state],

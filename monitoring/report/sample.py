@@ -56,7 +56,9 @@ def sample_report(windows: int = 72, seed: int = 1) -> ReportData:
     alarms = _alarms()
     slices = _slices(rng)
     count, clicks = sum(w.count for w in series), sum(w.clicks for w in series)
-    total = Total(count, clicks, 0.0216, *_ratio(clicks * 1.03, clicks), 0.0921, 0.874, 0.81, 0.002)
+    total = Total(
+        count, clicks, 0.0216, *_ratio(clicks * 1.03, clicks), 0.0921, 0.874, 0.81, 0.0004, 0.002
+    )
     return ReportData(
         source="simulated market, campaign drift <script>alert(1)</script>",
         made_at=_START + windows * _HOUR,

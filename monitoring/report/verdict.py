@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from monitoring.report import words
+from monitoring.report.alarms import by, headline_of, side_of, size_said
 from monitoring.report.model import Alarm, SliceRow, Total, Verdict
 
 __all__ = ["DRIFTED", "TOLERANCE", "verdict"]
@@ -59,23 +60,33 @@ def verdict(
 
 def _alarmed(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
     worst = alarms[0]
-    side: Direction = "under" if worst.ratio is not None and worst.ratio < 1 else "over"
-    place = words.place(worst.field, worst.value)
+    place = words.place(worst.field, worst.value if worst.what != "missing" else " ").strip()
     where = place if worst.field else "everywhere, in all slices"
     more = f" and {len(alarms) - 1} more" if len(alarms) > 1 else ""
-    found = words.span((worst.detected_at - worst.since) / 1000) if axis == "time" else ""
+    late = (worst.detected_at - worst.since) / 1000
+    found = f"; found {words.span(late)} later" if axis == "time" and late > 0 else ""
+    now = f"over everything {words.ratio(total.ratio)}"
+    if worst.what == "calibration":
+        said = f"No: {_ratio_said(worst.size, worst.low, worst.high)} since then; {now}."
+    else:
+        said = f"Calibration ratio {now}; but {size_said(worst)}."
+    start = "No: " if worst.what == "calibration" else ""
+    headline = f"{start}{headline_of(worst)}, since {words.when(worst.since, axis)}."
     return Verdict(
-        side,
-        f"No: it {side}-predicts{_by(worst.ratio)}"
-        f"{f' in {place}{more}' if worst.field else ''}"
-        f" since {words.when(worst.since, axis)}.",
-        f"No: {_ratio_said(worst.ratio, worst.low, worst.high)} since then; "
-        f"over everything {words.ratio(total.ratio)}.",
-        f"{words.when(worst.since, axis)}{f'; found {found} later' if found else ''}.",
-        f"{where[0].upper()}{where[1:]}{more}." + (f" {worst.cause}." if worst.cause else ""),
+        side_of(worst),
+        headline[0].upper() + headline[1:],
+        said,
+        f"{words.when(worst.since, axis)}{found}.",
+        f"{where[0].upper()}{where[1:]}{more}."
+        + (f" {_sentence(worst.cause)}" if worst.cause else ""),
         _cost_said(worst.cost_clicks, worst.cost_money),
         worst.action or f"{_ROLL_BACK}.",
     )
+
+
+def _sentence(said: str) -> str:
+    """With a capital and a full stop."""
+    return f"{said[0].upper()}{said[1:]}".removesuffix(".") + "."
 
 
 def _off(total: Total, drifted: Sequence[SliceRow], axis: str) -> Verdict:
@@ -87,7 +98,7 @@ def _off(total: Total, drifted: Sequence[SliceRow], axis: str) -> Verdict:
     since = f" since {words.when(total.since, axis)}" if total.since is not None else ""
     return Verdict(
         side,
-        f"No: it {side}-predicts{_by(ratio)}{since or ' over the whole log'}.",
+        f"No: it {side}-predicts{by(ratio)}{since or ' over the whole log'}.",
         f"No: {_ratio_said(total.ratio, total.low, total.high)}"
         f"{f', and {ratio:.2f} since then' if dated else ''}.",
         _since_said(total.since, axis),
@@ -118,7 +129,7 @@ def _mixed(total: Total, drifted: Sequence[SliceRow], axis: str) -> Verdict:
     slices = "1 slice is" if len(drifted) == 1 else f"{len(drifted)} slices are"
     return Verdict(
         "mixed",
-        f"Overall yes, but {place} is {side}-predicted{_by(ratio)}{since}.",
+        f"Overall yes, but {place} is {side}-predicted{by(ratio)}{since}.",
         f"Overall yes: {_ratio_said(total.ratio, total.low, total.high)}. But {slices} off by more "
         "than chance explains.",
         _since_said(worst.since, axis),
@@ -196,13 +207,6 @@ def _size(alarm: Alarm) -> float:
 
 def _cost(row: SliceRow) -> float:
     return abs((row.cost_since if row.since is not None else row.cost_clicks) or 0.0)
-
-
-def _by(ratio: float | None) -> str:
-    """How far off, for a headline."""
-    if ratio is None or ratio <= 0:
-        return ""
-    return f" by {words.percent(abs(ratio - 1))}" if ratio < 2 else f" {ratio:.1f}-fold"
 
 
 def _ratio_said(ratio: float | None, low: float | None, high: float | None) -> str:

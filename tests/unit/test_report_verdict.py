@@ -25,7 +25,7 @@ def test_an_open_alarm_makes_the_headline() -> None:
     said = verdict(_TOTAL, [alarm], [], "time")
     assert said.state == "over"
     assert said.headline == (
-        "No: it over-predicts by 50 % in campaign c7 since 1 Jan 1970, 00:00 UTC."
+        "No: it over-predicts by 50 % in campaign c7, since 1 Jan 1970, 00:00 UTC."
     )
     assert "found 1 h later" in said.since
     assert said.cost == "120 clicks were promised that did not come: 80.00 was over-bid."

@@ -8,6 +8,7 @@ from itertools import groupby
 from markupsafe import Markup
 
 from monitoring.report import words
+from monitoring.report.alarms import side_of, sign_of, size_said
 from monitoring.report.charts.frame import Frame, hits, time_axis, version_marks
 from monitoring.report.charts.scale import Scale, ratio_ticks
 from monitoring.report.charts.svg import drawing, el, line, path, text
@@ -55,7 +56,7 @@ def _scale(windows: Sequence[Window], frame: Frame) -> Scale:
 
 def _ratio_axis(y: Scale, frame: Frame) -> Markup:
     parts = []
-    for tick in ratio_ticks(y.low, y.high):
+    for tick in ratio_ticks(y):
         at = y(tick)
         parts.append(line(frame.left, at, frame.right, at, "one" if tick == 1 else "grid"))
         parts.append(text(frame.left - 6, at + 4, f"{tick:g}", "tick", "end"))
@@ -148,14 +149,15 @@ def _lanes(alarms: Sequence[Alarm], frame: Frame) -> Markup:
 def _lane(alarm: Alarm, number: int, frame: Frame, y: float) -> Markup:
     start = frame.x(alarm.since)
     end = frame.x(frame.x.high if alarm.ended_at is None else alarm.ended_at)
-    side = "under" if alarm.ratio is not None and alarm.ratio < 1 else "over"
-    sign = "▼" if side == "under" else "▲"
-    named = f"{sign} {number}  {words.place(alarm.field, alarm.value)}"
+    side, place = side_of(alarm), words.place(alarm.field, alarm.value)
+    named = f"{sign_of(alarm)} {number}"
+    if frame.right > 500:
+        named += f"  {place if len(place) <= 36 else place[:35] + '…'}"
     tip = (
-        f"Alarm {number}: {words.place(alarm.field, alarm.value)}\n"
+        f"Alarm {number}: {place}\n"
         f"since {words.when(alarm.since, frame.axis)}\n"
         f"found {words.when(alarm.detected_at, frame.axis)}\n"
-        f"calibration ratio {words.ratio(alarm.ratio)} ({words.interval(alarm.low, alarm.high)})"
+        f"{size_said(alarm)}"
     )
     found = frame.x(alarm.detected_at)
     bar = el(

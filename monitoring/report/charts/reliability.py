@@ -43,7 +43,7 @@ def _ends(bins: Sequence[Bin]) -> tuple[float, float]:
 
 def _axes(x: Scale, y: Scale, side: float) -> Markup:
     parts = []
-    for tick in log_ticks(x.low, x.high):
+    for tick in log_ticks(x.low, x.high, 9 if side > 400 else 6):
         said = f"{100 * tick:g} %"
         parts.append(line(x(tick), y.end, x(tick), y.start, "grid"))
         parts.append(line(x.start, y(tick), x.end, y(tick), "grid"))

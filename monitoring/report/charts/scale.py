@@ -14,14 +14,10 @@ _TIME_STEPS_S = (
     86_400, 172_800, 604_800, 1_209_600, 2_419_200, 7_257_600, 31_536_000,
 )  # fmt: skip
 _RATIOS = (
-    (0.95, 1, 1.05),
-    (0.9, 1, 1.1),
-    (0.8, 0.9, 1, 1.1, 1.25),
-    (0.5, 0.67, 0.8, 1, 1.25, 1.5, 2),
-    (0.25, 0.5, 1, 2, 4),
-    (0.1, 0.2, 0.5, 1, 2, 5, 10),
-    (0.001, 0.01, 0.1, 1, 10, 100, 1000),
-)
+    1, 2, 0.5, 1.5, 0.67, 1.25, 0.8, 4, 0.25, 10, 0.1, 1.1, 0.9, 1.05, 0.95, 3, 0.33, 20, 0.05,
+    1.02, 0.98, 0.02, 50,
+)  # fmt: skip
+_APART = 22.0
 
 
 @dataclass(frozen=True)
@@ -49,16 +45,24 @@ class Scale:
         return self.start + share * (self.end - self.start)
 
 
-def ratio_ticks(low: float, high: float) -> list[float]:
-    """Ticks of a calibration ratio on a log axis, 1 always among them."""
-    chosen = next(
-        (r for r in _RATIOS if r[0] <= low * 1.001 and high <= r[-1] * 1.001), _RATIOS[-1]
-    )
-    return [tick for tick in chosen if low * 0.999 <= tick <= high * 1.001]
+def ratio_ticks(scale: Scale) -> list[float]:
+    """Ticks of a calibration ratio on a log axis: 1, and others as there is room.
+
+    Examples
+    --------
+    >>> sorted(ratio_ticks(Scale(0.6, 2.2, 200, 0, log=True)))
+    [0.67, 0.8, 1, 1.25, 1.5, 2]
+    """
+    chosen: list[float] = []
+    for tick in _RATIOS:
+        inside = scale.low <= tick <= scale.high
+        if inside and all(abs(scale(tick) - scale(other)) >= _APART for other in chosen):
+            chosen.append(tick)
+    return chosen
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 of each power of ten; the powers alone if there are many.
+def log_ticks(low: float, high: float, most: int = 12) -> list[float]:
+    """1, 2 and 5 of each power of ten; fewer of them if that is more than ``most``.
 
     Examples
     --------
@@ -66,9 +70,12 @@ def log_ticks(low: float, high: float) -> list[float]:
     [0.01, 0.02, 0.05, 0.1]
     """
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if len(powers) <= 4 else (1,)
-    ticks = (float(f"{step}e{power}") for power in powers for step in steps)
-    return [tick for tick in ticks if low <= tick <= high]
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        ticks = (float(f"{step}e{power}") for power in powers for step in steps)
+        inside = [tick for tick in ticks if low <= tick <= high]
+        if len(inside) <= most:
+            break
+    return inside
 
 
 def linear_ticks(low: float, high: float, most: int = 5) -> list[float]:

@@ -60,7 +60,8 @@ def series_chart(
     low, high = _room(min(known), max(known))
     y = Scale(low, high, frame.bottom, frame.top)
     ticks = linear_ticks(low, high, 3)
-    parts = [text(frame.left - 36, 14, name, "name")]
+    shown = name if width > 500 else name.split(" (")[0]
+    parts = [text(frame.left - 36, 14, shown, "name")]
     for tick in ticks:
         parts.append(line(frame.left, y(tick), frame.right, y(tick), "grid"))
         parts.append(text(frame.left - 6, y(tick) + 4, f"{tick:.5g}", "tick", "end"))
