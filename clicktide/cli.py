@@ -16,6 +16,7 @@ from clicktide.monitor import monitor
 from clicktide.predict import predict
 from clicktide.replay import replay
 from clicktide.report import report
+from clicktide.serve import serve
 from clicktide.simulate import simulate
 from clicktide.spec_commands import app as spec_app
 from clicktide.status import status
@@ -42,6 +43,7 @@ app.command()(join)
 app.command()(monitor)
 app.command()(events)
 app.command()(up)
+app.command()(serve)
 app.command()(status)
 app.command()(train)
 app.command()(report)

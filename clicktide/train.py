@@ -55,6 +55,14 @@ def train(
             "every event as soon as it is learned; best in /dev/shm",
         ),
     ] = None,
+    publish_weights: Annotated[
+        bool,
+        typer.Option(
+            "--publish-weights",
+            help="Also publish the weights to the log, for servers on other machines "
+            "(`clicktide serve --follow`); publish_every_s says how often",
+        ),
+    ] = False,
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="Stop once all that is in the log is learned")
     ] = False,
@@ -102,6 +110,7 @@ def train(
             report=_say,
             pause=time.sleep,
             live=live,
+            publish_weights=publish_weights,
         ) as trainer:
             before, start = trainer.events, time.perf_counter()
             trainer.run(stopping=lambda: request.asked, until_idle=until_idle)

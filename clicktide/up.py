@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -22,6 +21,7 @@ from clicktide.processes import Running, locked, read_running, write_running
 from clicktide.spawn import show_on, spawn
 from clicktide.stream_file import keep_settings, settings_for
 from clicktide.supervise import Child, Supervisor
+from clicktide.up_stream import Serving, Stream, announce, public_url
 from clicktide.valkey import valkey_command
 from features.errors import ClicktideError
 from features.spec_file import load_spec
@@ -44,7 +44,7 @@ def up(
             envvar="CLICKTIDE_SPEC",
             help="What is learned: a TOML file, or the name of a shipped feature spec",
         ),
-    ] = "sim",
+    ] = "market",
     kafka: Annotated[
         str | None,
         typer.Option(
@@ -77,8 +77,17 @@ def up(
             help="Change one of them, e.g. partitions=4, join.join_window_s=60; may be repeated",
         ),
     ] = None,
+    port: Annotated[
+        int, typer.Option("--port", help="Serve predictions at this port of this machine")
+    ] = 8000,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Serving processes that share the port")
+    ] = 1,
+    no_serve: Annotated[bool, typer.Option("--no-serve", help="Only learn, do not serve")] = False,
 ) -> None:
     """Run a whole stream, its log, feature store and processes, until Ctrl-C.
+
+    Click probabilities are served at http://localhost:8000/ meanwhile.
 
     A process that dies is started again and goes on from its last
     commit: no event is lost or counted twice. All that is kept is in
@@ -91,23 +100,12 @@ def up(
     clicktide up --kafka localhost:9092 --redis redis://localhost:6379
     """
     with locked(folder):
-        stream = _prepare(folder, spec, kafka, redis, settings, set_stream or ())
+        serving = None if no_serve else Serving(port, workers)
+        stream = _prepare(folder, spec, kafka, redis, settings, set_stream or (), serving)
         show = show_on(sys.stderr)
         with _feature_store(stream) as (store, url):
-            _announce(stream, url, show)
+            announce(stream, url, show)
             run_children([*store, *children_of(stream, url)], stream, url, show)
-
-
-@dataclass(frozen=True)
-class Stream:
-    """A stream that is ready to run."""
-
-    folder: Path
-    log: str
-    spec: str
-    settings: Path
-    redis: str | None
-    counters: bool
 
 
 def _prepare(
@@ -117,15 +115,18 @@ def _prepare(
     redis: str | None,
     settings: Path | None,
     overrides: Sequence[str],
+    serving: Serving | None,
 ) -> Stream:
     """Find what is wrong now, not in a child; then make topics and settings."""
+    if serving is not None:
+        serving.check()
     log = str(folder / "log.db") if kafka is None else _kafka_url(kafka)
     _check_same_log(folder, log)
     counters = bool(getattr(load_spec(spec), "counters", ())) and _has_command("count")
     wanted = settings_for(folder, settings, overrides)
     with open_log(log) as opened:
         opened.create_topics(wanted.topics())
-    return Stream(folder, log, spec, keep_settings(folder, wanted), redis, counters)
+    return Stream(folder, log, spec, keep_settings(folder, wanted), redis, counters, serving)
 
 
 def _has_command(name: str) -> bool:
@@ -175,7 +176,16 @@ def children_of(stream: Stream, redis_url: str) -> list[Child]:
         children.append(replace(count, needs=lambda: _answers(redis_url)))
     model, live = str(stream.folder / "model"), str(stream.folder / "live.weights")
     children.append(_child("train", [*shared, *of_spec, "--dir", model, "--live", live]))
+    if stream.serving is not None:
+        children.append(_serve(stream, stream.serving, live, redis_url))
     return children
+
+
+def _serve(stream: Stream, serving: Serving, live: str, redis_url: str) -> Child:
+    where = ["--port", str(serving.port), "--workers", str(serving.workers)]
+    of = ["--log", stream.log, "--spec", stream.spec, "--live", live]
+    store = {"CLICKTIDE_REDIS": redis_url} if stream.counters else {}
+    return _child("serve", [*of, *where], store)
 
 
 def _answers(redis_url: str) -> bool:
@@ -206,7 +216,8 @@ def run_children(
     def note() -> None:
         state = supervisor.state()
         write_running(
-            stream.folder, Running(os.getpid(), stream.log, stream.spec, _public(redis_url), state)
+            stream.folder,
+            Running(os.getpid(), stream.log, stream.spec, public_url(redis_url), state),
         )
 
     with _signals() as asked:
@@ -235,26 +246,3 @@ def _signals() -> Iterator[Callable[[], int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _public(url: str) -> str:
-    """A URL without its password, to be shown and kept.
-
-    Examples
-    --------
-    >>> _public("redis://me:secret@host:6379/0"), _public("unix:///run/valkey/socket")
-    ('redis://host:6379/0', 'unix:///run/valkey/socket')
-    """
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
-
-
-def _announce(stream: Stream, redis_url: str, show: Callable[[str, str], None]) -> None:
-    source = "'sim:abrupt?events=200000'" if stream.spec == "sim" else f"FILE --spec {stream.spec}"
-    log, settings = shlex.quote(stream.log), shlex.quote(str(stream.settings))
-    show("", f"event log {stream.log}, spec {stream.spec}, settings {stream.settings}")
-    show("", f"feature store {_public(redis_url)}")
-    show("", f"messages of each process also in {stream.folder / 'logs'}/")
-    show("", "next, in another terminal:")
-    show("", f"  clicktide replay {source} --to {log} --settings {settings} --speed max")
-    show("", f"  clicktide status --watch --log {log}")

@@ -23,11 +23,13 @@ from features.quantiles import QuantileLearner
 from features.spec import Spec
 from features.times import NO_TIME, time_ms
 from features.token_kernels import SEPARATOR, hash_event_texts
+from features.transforms import TIME
 from features.values import as_text
 
 __all__ = ["Vectoriser"]
 
 _JOIN = chr(SEPARATOR)
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +91,18 @@ class Vectoriser:
         self.crosses = cross_indices([f.name for f in self.fields], _groups(spec), spec.crosses)
         self.quantiles = QuantileLearner(self.fields)
         self.counters = Counters(spec) if spec.counters else None
-        self._one_to_one = all(f.transform != "categories" for f in self.fields)
-        texts = [f for f in self.fields if not f.is_time]
+        self._lists = [f for f in self.fields if f.transform == "categories"]
         self._times = [f for f in self.fields if f.is_time]
+        texts = [f for f in self.fields if not f.is_time and f not in self._lists]
         # an itemgetter of one name gives no tuple
-        self._simple = len(texts) > 1 and self._one_to_one
+        self._simple = len(texts) > 1
+        self._text_columns = [f.column for f in texts]
         self._values: Callable[[Mapping[Any, Any]], tuple[Any, ...]] = itemgetter(
-            *(f.column for f in texts or self.fields)
+            *(self._text_columns or ("",))
         )
-        self._kinds = np.array([f.kind for f in self.fields], np.int64)
+        # lists are put in afterwards, as times are
+        kinds = [TIME if f in self._lists else f.kind for f in self.fields]
+        self._kinds = np.array(kinds, np.int64)
         self._on_text = np.array([f.on_text for f in self.fields], np.int64)
         self._seeds = np.array([f.seed for f in self.fields], np.uint64)
         self._no_starts = np.empty(0, np.int64)
@@ -127,8 +132,9 @@ class Vectoriser:
         RowError
             If a value is not what its field declares.
         """
-        tokens = self._hash_simple(event) if self._simple else None
-        hashed = self._hash_careful(event) if tokens is None else self._one(tokens)
+        hashed = self._hash_simple(event) if self._simple else None
+        if hashed is None:
+            hashed = self._hash_careful(event)
         if learn and self.quantiles.learning:
             self.quantiles.note_event(event)
         return hashed if self.counters is None else _append(hashed, self._counted(event))
@@ -144,25 +150,33 @@ class Vectoriser:
     def _one(self, tokens: NDArray[np.uint64]) -> Hashed:
         return Hashed(tokens, self._no_starts, 1, len(self.fields))
 
-    def _hash_simple(self, event: Mapping[Any, Any]) -> NDArray[np.uint64] | None:
-        """All fields but times in one call of the kernel, if each is a text or an integer."""
+    def _hash_simple(self, event: Mapping[Any, Any]) -> Hashed | None:
+        """All fields but times and lists in one call of the kernel, if each is a scalar."""
         try:
-            values = self._values(event)
-        except KeyError:
-            return None
-        try:
-            text = _JOIN.join(values)
-        except TypeError:
-            if not {str, int}.issuperset(map(type, values)):
+            text = _JOIN.join(self._values(event))
+        except (KeyError, TypeError):
+            values = [event.get(column) for column in self._text_columns]
+            if not _SCALARS.issuperset(map(type, values)):
                 return None
-            text = _JOIN.join(map(str, values))
+            text = _JOIN.join(map(as_text, values))
         tokens = self._text_tokens(text)
-        if tokens is None or not self._times:
-            return tokens
-        tokens = tokens.copy()
-        for field in self._times:
-            tokens[field.number] = self._time_token(field, event.get(field.column))
-        return tokens
+        if tokens is None:
+            return None
+        if self._times:
+            tokens = tokens.copy()
+            for field in self._times:
+                tokens[field.number] = self._time_token(field, event.get(field.column))
+        return self._with_lists(tokens, event) if self._lists else self._one(tokens)
+
+    def _with_lists(self, tokens: NDArray[np.uint64], event: Mapping[Any, Any]) -> Hashed:
+        """Put the members of lists in their places among the tokens of the other fields."""
+        parts, last, starts = [], 0, np.arange(len(tokens) + 1)
+        for field in self._lists:
+            members = field.list_tokens(event.get(field.column))
+            parts += [tokens[last : field.number], np.array(members, np.uint64)]
+            starts[field.number + 1 :] += len(members) - 1
+            last = field.number + 1
+        return Hashed(np.concatenate([*parts, tokens[last:]]), starts, 1, len(self.fields))
 
     def _text_tokens(self, text: str) -> NDArray[np.uint64] | None:
         if text == self._last[0]:  # an event is predicted, then learned
@@ -181,7 +195,7 @@ class Vectoriser:
     def _hash_careful(self, event: Mapping[Any, Any]) -> Hashed:
         """Field by field, in Python: lists, times, floats, and whatever is odd."""
         parts = [self._field_tokens(field, event.get(field.column)) for field in self.fields]
-        if self._one_to_one:
+        if not self._lists:
             return self._one(np.array([part[0] for part in parts], np.uint64))
         starts = np.zeros(len(parts) + 1, np.int64)
         np.cumsum([len(part) for part in parts], out=starts[1:])

@@ -17,7 +17,7 @@ import json
 import mmap
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,12 @@ class LiveReader(_Mapped):
         super().__init__(path, map)
         self.learner = ClickLearner()
         self._sequence = -1
+        self._head = _head(self)
+
+    @property
+    def sound(self) -> bool:
+        """Whether this is still the file that was opened, not overwritten in its place."""
+        return self._head == _head(self)
 
     @property
     def superseded(self) -> bool:
@@ -216,9 +222,9 @@ def create_live(path: str | os.PathLike[str], learner: ClickLearner, now_ms: int
         for left in target.parent.glob(f"{glob.escape(target.name)}.*.part"):
             left.unlink(missing_ok=True)  # by a writer that was killed; there is one at a time
         writer = _write(target, draft, learner, now_ms)
-        former = _map(target, mmap.ACCESS_WRITE) if target.exists() else None
+        former = _former(target)
         draft.replace(target)
-        if former is not None and len(former) >= _JSON_AT:
+        if former is not None:
             np.frombuffer(former, np.int64, _SLOTS)[_SUPERSEDED] = 1
         return writer
     except (OSError, ValueError) as error:
@@ -229,6 +235,21 @@ def create_live(path: str | os.PathLike[str], learner: ClickLearner, now_ms: int
             f"{target}: the live weights could not be made: {said}. "
             "Fix: free space or name another place, such as /dev/shm/live.weights"
         ) from error
+
+
+def _head(mapped: _Mapped) -> bytes:
+    """What never changes in a live file: its format, size and spec."""
+    text = mapped.map[_JSON_AT : _JSON_AT + max(0, int(mapped.header[_JSON]))]
+    return mapped.header[: _QUANTILES_ROOM + 1].tobytes() + text
+
+
+def _former(target: Path) -> mmap.mmap | None:
+    """The file in whose place a new one comes, to tell its readers; None if it has no header."""
+    try:
+        former = _map(target, mmap.ACCESS_WRITE)
+    except (OSError, ValueError):  # there is none, or it was truncated: nothing may keep us back
+        return None
+    return former if len(former) >= _JSON_AT else None
 
 
 def _write(target: Path, draft: Path, learner: ClickLearner, now_ms: int) -> LiveWriter:
@@ -290,7 +311,12 @@ def _map(path: Path, access: int) -> mmap.mmap:
         return mmap.mmap(file.fileno(), 0, access=access)
 
 
-def open_live(path: str | os.PathLike[str], spec: Spec | None = None) -> LiveReader:
+def open_live(
+    path: str | os.PathLike[str],
+    spec: Spec | None = None,
+    *,
+    on_map: Callable[[mmap.mmap], object] | None = None,
+) -> LiveReader:
     """Open live weights to predict with.
 
     Parameters
@@ -299,6 +325,8 @@ def open_live(path: str | os.PathLike[str], spec: Spec | None = None) -> LiveRea
         Of the file.
     spec
         The spec it must be of; ``None``: its own will do.
+    on_map
+        Given the mapping before anything in it is read.
 
     Raises
     ------
@@ -315,6 +343,8 @@ def open_live(path: str | os.PathLike[str], spec: Spec | None = None) -> LiveRea
         raise _unusable(target, f"cannot be read ({error})", "name a live weights file") from error
     if len(map) < _JSON_AT:
         raise _unusable(target, "truncated", "restart the trainer")
+    if on_map is not None:
+        on_map(map)
     reader = LiveReader(target, map)
     _check_header(reader)
     try:

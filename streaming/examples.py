@@ -21,7 +21,7 @@ from features.events import EventError, Example, decode_event
 from features.spec import SourceSpec, Spec
 from streaming.example_scan import copy_spans, scan_examples
 from streaming.log import Record
-from streaming.prepare import CORRECTION
+from streaming.prepare import CORRECTION, SERVED
 from streaming.sources.batch import Batch, Position, Reject
 from streaming.sources.block import Block, line_spans
 from streaming.sources.json_lines import JsonLines
@@ -39,6 +39,7 @@ LINE_BITS = 20
 """An example of the log has the row number ``offset << LINE_BITS | line`` in its partition."""
 CLICK_DELAY = "\0click_delay"
 """Column of milliseconds from the impression to its click, for counters."""
+_COUNTERS = b'"counters"'
 _PER_MS = {"ms": pa.int64(), "s": pa.float64(), "us": pa.int64()}
 
 
@@ -70,7 +71,18 @@ class _Outcome(msgspec.Struct):
         return 1 if late_click and (hidden is None or hidden <= (clicked or 0)) else 2
 
 
+class _ShownWith(msgspec.Struct):
+    counters: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Served(msgspec.Struct):
+    """The part of an example that says with which counters its impression was predicted."""
+
+    impression: _ShownWith
+
+
 _outcome = msgspec.json.Decoder(_Outcome)
+_served = msgspec.json.Decoder(_Served)
 
 
 def examples_source(spec: Spec) -> SourceSpec:
@@ -171,6 +183,8 @@ class ExampleReader:
         columns[CORRECTION] = pa.array(lines.kind[rows])
         if self._delays:
             columns[CLICK_DELAY] = pa.array(lines.click_delays(rows))
+        if (served := lines.served(rows)) is not None:
+            columns[SERVED] = served
         rejects = []
         for reject in part.rejects:
             file, line, raw = lines.origin(reject.line)
@@ -275,6 +289,17 @@ class _Lines:
             if known.click_timestamp is not None:
                 out[i] = max(known.click_timestamp - int(self.timestamp[line]), 0)
         return out
+
+    def served(self, rows: I64) -> pa.Array | None:
+        """The counters that each impression carries, as JSON, null where it has none.
+
+        ``None`` if there are none at all, as in the examples of a log that is published.
+        """
+        if _COUNTERS not in self.data.tobytes():
+            return None
+        lines = (self.data[self.starts[i] : self.ends[i]].tobytes() for i in rows.tolist())
+        found = [bytes(_served.decode(line).impression.counters) for line in lines]
+        return pa.array([None if raw == b"null" else raw for raw in found], pa.binary())
 
     def block(self) -> Block:
         """The fields of all good lines, in order, as JSON Lines."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,13 +21,21 @@ from features.values import as_text, to_number
 from features.vectoriser import Vectoriser
 from streaming.sources.batch import Batch, Position, Reject
 
-__all__ = ["CORRECTION", "Preparer", "Ready"]
+__all__ = ["CORRECTION", "SERVED", "Preparer", "Ready"]
 
 CORRECTION = "\0correction"
 """Name of the column, in a batch that has it, that says which rows amend earlier ones."""
 
+SERVED = "\0served"
+"""Name of the column, in a batch that has it, of the counters each row was predicted with.
+
+JSON objects, value by name; null where a row carries none. They are what is learned, as they
+were served; the table counts such an event all the same.
+"""
+
 F64 = NDArray[np.float64]
 _MAX_DELAY_MS = 10**13
+_numbers = msgspec.json.Decoder(dict[str, float])
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +198,18 @@ class _Count:
         """Values of the counters of every row; of no meaning where a row is not good."""
         seen = self._seen(good)
         if not self.learn:
-            return self.counters.read(seen)
+            return self._with_served(self.counters.read(seen))
         self.counted = Counted(self.counters, seen)
-        return self.counters.advance(seen)
+        return self._with_served(self.counters.advance(seen))
+
+    def _with_served(self, values: F64) -> F64:
+        if SERVED not in self.rows.schema.names:
+            return values
+        served = self.rows.column(SERVED)
+        for i in np.flatnonzero(served.is_valid()).tolist():
+            said = _numbers.decode(served[i].as_py())
+            values[i] = [_count(said.get(name)) for name in self.counters.value_names]
+        return values
 
     def _seen(self, good: NDArray[np.bool_]) -> Occurrences:
         said = self.said
@@ -203,6 +221,11 @@ class _Count:
         delay = said.source.click_delay
         delays = _delays(self.rows.column(delay)) if delay in self.rows.schema.names else None
         return Occurrences(self.counters.keys_of_batch(self.rows), times, clicked, delays)
+
+
+def _count(value: float | None) -> float:
+    """A counter's value; what is no count of anything is missing."""
+    return value if value is not None and 0.0 <= value < np.inf else np.nan
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,12 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     snapshot_every_s
         Wall-clock seconds between the trainer's snapshots. Shorter: less to learn again after a
         crash, more writing.
+    publish_every_s
+        Seconds between two messages of a trainer that publishes its weights. Shorter: fresher
+        replicas, more writing.
+    publish_full_every_s
+        Seconds between two full ones. Shorter: a replica that starts, or that missed a message, is
+        up again sooner, at the cost of writing the whole model.
     join
         Windows and bounds of the joiner.
     """
@@ -54,13 +60,16 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     examples_per_record: int = 100
     batch: int = 2_000
     snapshot_every_s: float = 30.0
+    publish_every_s: float = 0.5
+    publish_full_every_s: float = 60.0
     join: JoinerSettings = JoinerSettings()
 
     def __post_init__(self) -> None:
         for name in ("partitions", "examples_per_record", "batch"):
             if getattr(self, name) < 1:
                 raise ClicktideError(f"stream settings, {name}: Fix: give at least 1")
-        for name in ("retention_h", "snapshot_every_s"):
+        seconds = ("snapshot_every_s", "publish_every_s", "publish_full_every_s")
+        for name in ("retention_h", *seconds):
             if not getattr(self, name) > 0:
                 raise ClicktideError(f"stream settings, {name}: Fix: give a number above 0")
 

@@ -25,6 +25,7 @@ from streaming.replay import Replay
 from streaming.settings import EXAMPLES, StreamSettings
 from streaming.sources.batch import Position, Reject
 from streaming.train_report import TrainReport
+from streaming.weights_publisher import Reached, WeightsPublisher
 
 __all__ = ["Trainer"]
 
@@ -68,6 +69,8 @@ class Trainer:
         Takes lines for people.
     live
         Where readers find the weights as they are learned; ``None``: nowhere.
+    publish_weights
+        Whether to publish them to the log too, for readers on other machines.
     pause
         Waits so many seconds.
 
@@ -88,6 +91,7 @@ class Trainer:
         report: Report,
         pause: Callable[[float], None],
         live: Path | None = None,
+        publish_weights: bool = False,
     ) -> None:
         self.log, self.spec, self.settings, self.folder = log, spec, settings, folder
         self.now, self.report, self.pause = now, report, pause
@@ -95,6 +99,7 @@ class Trainer:
         self._lock = _lock(folder)
         try:
             self._begin(live)
+            self._weights_out = self._publisher() if publish_weights else None
         except BaseException:
             self._lock.close()
             raise
@@ -123,6 +128,17 @@ class Trainer:
         self._saved_at, self._told_at = self.now(), 0.0
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="prepare")
         self._pending: Future[_Chunk] | None = None
+
+    def _publisher(self) -> WeightsPublisher:
+        settings = self.settings
+        return WeightsPublisher(
+            self.log,
+            self.replay.learner,
+            every_s=settings.publish_every_s,
+            full_every_s=settings.publish_full_every_s,
+            now=self.now,
+            report=self.report,
+        )
 
     def _restored(self) -> tuple[Replay, dict[str, Any]]:
         if not (self.folder / "snapshot.json").exists():
@@ -231,6 +247,8 @@ class Trainer:
     def _learn(self, chunk: _Chunk) -> None:
         for ready in chunk.ready:
             self.replay.learn(ready)
+            if self._weights_out is not None:
+                self._weights_out.learned(ready.hashed)
         self._out.rejected(chunk.rejects)
         for partition, end in enumerate(chunk.offsets):
             if end >= 0:
@@ -258,13 +276,19 @@ class Trainer:
     # --- keeping ---------------------------------------------------------------------------
 
     def _keep(self) -> None:
-        """Save and tell when it is time."""
+        """Publish, save and tell when it is time."""
+        self._publish()
         now = self.now()
         due = now - self._saved_at >= self.settings.snapshot_every_s
         if due and self.offsets != self._saved_offsets:
             self.save()
         if now - self._told_at >= TrainReport.EVERY_S:
             self._tell()
+
+    def _publish(self, *, at_once: bool = False) -> None:
+        if self._weights_out is not None:
+            reached = Reached(self.events, self.event_time, self.offsets)
+            self._weights_out.publish(reached, at_once=at_once)
 
     def save(self) -> bool:
         """Save the model with its position; whether that went well."""
@@ -315,6 +339,7 @@ class Trainer:
         if self._pending is not None:
             self._pending.cancel()
             self._pending = None
+        self._publish(at_once=True)
         if not self.save():
             raise SnapshotError(
                 f"{self.folder}: the last of the model could not be saved; what was saved before "
@@ -326,6 +351,8 @@ class Trainer:
         """Let go of the thread, the producer and the folder."""
         self._pool.shutdown(cancel_futures=True)
         self._out.close()
+        if self._weights_out is not None:
+            self._weights_out.close()
         self._lock.close()
 
     def __enter__(self) -> Trainer:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal, localcontext
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.counters.names import counter_name, half_life_text
+from features.counters.rate_kernel import FIRST_CLICKS, FIRST_VIEWS, rate_codes
 from features.hashing import code_hash, field_seed, missing_hash
 from features.spec import CounterSpec
 
@@ -18,8 +20,6 @@ _STEPS, _SPAN = 4, 10
 """Buckets of a log-odds ratio: steps of 1/4 from -2.5 to 2.5."""
 _EVIDENCE = 7
 """Buckets of evidence: under 1 view, then by factors of 4."""
-_FIRST_VIEWS, _FIRST_CLICKS = 20.0, 1.0
-"""What the running click rate of all events starts from."""
 
 
 def _thresholds() -> F64:
@@ -67,19 +67,18 @@ class CounterFields:
         seeds = [field_seed(f"counter {name}", seed) for name in self.names]
         tables = [[*(code_hash(c, own) for c in range(_CODES)), missing_hash(own)] for own in seeds]
         self._tokens = np.array(tables, np.uint64)
+        self._places = np.arange(len(self.names))
 
     def tokens(self, values: F64) -> NDArray[np.uint64]:
         """Turn values (rows, keys, half-lives, 2) into tokens (rows, fields)."""
-        keys = len(self.counters.keys)
-        views = values[:, :keys, :, 0]
-        rate, prior = click_rates(self.counters, values)
-        with np.errstate(invalid="ignore"):
-            odds = rate * (1.0 - prior) / ((1.0 - rate) * prior)
-            ratio = np.searchsorted(_ODDS, odds, side="right")
-            evidence = np.clip((np.frexp(views)[1] + 1) // 2, 0, _EVIDENCE - 1)
-        code = np.where(np.isnan(views), _CODES, ratio * _EVIDENCE + evidence)
-        flat = code.reshape(len(values), len(self.names))
-        return self._tokens[np.arange(len(self.names)), flat]
+        keys, rows = len(self.counters.keys), len(values)
+        rate = self.counters.prior_rate
+        codes = np.empty((rows, keys, len(self.counters.half_lives_h)), np.int64)
+        rate_codes(
+            np.ascontiguousarray(values, np.float64), keys, float(self.counters.prior_views),
+            math.nan if rate is None else float(rate), _ODDS, _EVIDENCE, codes,
+        )  # fmt: skip
+        return self._tokens[self._places, codes.reshape(rows, -1)]
 
 
 def click_rates(counters: CounterSpec, values: F64) -> tuple[F64, F64]:
@@ -105,7 +104,7 @@ def click_rates(counters: CounterSpec, values: F64) -> tuple[F64, F64]:
     keys, a = len(counters.keys), counters.prior_views
     if counters.prior_rate is None:
         views, clicks = values[:, keys:, :, 0], values[:, keys:, :, 1]
-        prior = (np.minimum(clicks, views) + _FIRST_CLICKS) / (views + _FIRST_VIEWS)
+        prior = (np.minimum(clicks, views) + FIRST_CLICKS) / (views + FIRST_VIEWS)
     else:
         prior = np.full((len(values), 1, len(counters.half_lives_h)), counters.prior_rate)
     views = values[:, :keys, :, 0]

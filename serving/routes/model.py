@@ -1,0 +1,92 @@
+"""``GET /v1/model``: which model answers, what it was learned from, and how new it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Response
+
+from features.spec_file import spec_identity
+from learning.click_learner import ClickLearner
+from serving.state import ServingState
+
+__all__ = ["Model", "routes"]
+
+
+class Model(msgspec.Struct, kw_only=True):
+    """The model that answers.
+
+    Parameters
+    ----------
+    model_version
+        Names its weights.
+    events
+        Learned so far.
+    weights_age_s
+        Seconds since an event was last learned.
+    problem
+        Why there are no newer weights, if that is known.
+    spec, spec_identity, description
+        The feature spec; two specs of one identity give the same features.
+    fields, crosses, counters
+        Names of what it is learned from.
+    experts
+        Learners in the mixture, and the weight of each.
+    calibration
+        Scale and shift of the mixed logit.
+    """
+
+    model_version: str
+    events: int
+    weights_age_s: float | None
+    problem: str | None
+    spec: str
+    spec_identity: str
+    description: str
+    fields: tuple[str, ...]
+    crosses: tuple[tuple[str, ...], ...]
+    counters: tuple[str, ...]
+    experts: tuple[float, ...]
+    calibration: tuple[float, float]
+
+
+def routes(state: ServingState) -> APIRouter:
+    """Give the routes."""
+    router = APIRouter(tags=["model"], default_response_class=Response)
+    told = state.operations.describe(reply=Model, refusals=(500, 503))
+    identity = spec_identity(state.spec)
+
+    @router.get("/v1/model", summary="The model that answers", openapi_extra=told)
+    async def model() -> Response:
+        """Version and age of the weights, events learned, fields, crosses and counters."""
+        weighing = state.scorer.weighing()
+        age = weighing.age_ms(state.now_ms())
+        reply = Model(
+            model_version=weighing.version,
+            events=weighing.events,
+            weights_age_s=None if age is None else age / 1000,
+            problem=weighing.problem,
+            spec=state.spec.name,
+            spec_identity=identity,
+            description=state.spec.description,
+            counters=state.scorer.value_names,
+            **_learned(weighing.learner),
+        )
+        return Response(msgspec.json.encode(reply), media_type="application/json")
+
+    return router
+
+
+def _learned(learner: ClickLearner) -> dict[str, Any]:
+    vectoriser, weights = learner.vectoriser, learner.weights
+    assert vectoriser is not None and weights is not None
+    names = [field.name for field in vectoriser.fields]
+    return {
+        "fields": tuple(names),
+        "crosses": tuple(
+            tuple(names[i] for i in cross if i >= 0) for cross in vectoriser.crosses.tolist()
+        ),
+        "experts": tuple(weights.mixture.tolist()),
+        "calibration": tuple(weights.calibration[:2].tolist()),
+    }

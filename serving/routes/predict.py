@@ -1,0 +1,150 @@
+"""``POST /v1/predict``: click probabilities of one impression or of many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from fastapi import APIRouter, Response
+from msgspec import UNSET
+
+from serving.bodies import EXAMPLE, ImpressionBody, PredictBody, Prediction, Predictions, decode
+from serving.fast import endpoint
+from serving.problem import Problem
+from serving.scorer import Event, Scored
+from serving.state import ServingState
+
+__all__ = ["events_of", "ignored_in", "routes"]
+
+JSON = "application/json"
+_EXAMPLES = {
+    "one impression": {"fields": EXAMPLE},
+    "several impressions": {
+        "impressions": [
+            {"impression_id": "a", "fields": EXAMPLE},
+            {"impression_id": "b", "fields": EXAMPLE | {"ad": "ad000000000002"}},
+        ]
+    },
+}
+_body = msgspec.json.Decoder(PredictBody)
+_encode = msgspec.json.Encoder().encode
+
+
+def routes(state: ServingState) -> APIRouter:
+    """Give the routes."""
+    router = APIRouter(tags=["predict"], default_response_class=Response)
+    told = state.operations.describe(
+        body=PredictBody,
+        reply=Predictions,
+        examples=_EXAMPLES,
+        refusals=(400, 408, 413, 422, 500, 503),
+    )
+
+    async def predict(raw: bytes) -> bytes:
+        """One impression (`fields`) or many (`impressions`): each one's probability of a click.
+
+        With it come the raw score, its uncertainty, the counter values that were used and how
+        old they are, the version and the age of the weights, and whatever was lacking.
+        """
+        asked = impressions_of(decode(_body, raw), state.settings.max_candidates)
+        ignored = ignored_in(state, [one.fields for one in asked])
+        scored = await state.scorer.score_soon(events_of(asked, state.now_ms()))
+        state.metrics.scored(len(asked), sum(map(bool, scored.fallbacks)))
+        return _encode(_reply(state, asked, scored, ignored))
+
+    state.fast["/v1/predict"] = predict
+    add = router.post("/v1/predict", summary="Click probabilities", openapi_extra=told)
+    add(endpoint(predict))
+    return router
+
+
+def impressions_of(body: PredictBody, most: int) -> Sequence[ImpressionBody]:
+    """Give the impressions of a body.
+
+    Raises
+    ------
+    Problem
+        It has none, too many, or both forms at once.
+    """
+    many = body.impressions
+    if many is UNSET:
+        return [_one(body)]
+    alone = (body.impression_id, body.timestamp, body.counters)
+    if body.fields is not UNSET or any(value is not None for value in alone):
+        raise Problem(422, "give `impressions`, or `fields` of one, not both", "impressions")
+    if not many:
+        raise Problem(422, "there are none. Fix: give at least one", "impressions")
+    if len(many) > most:
+        detail = f"{len(many)} impressions, at most {most}. Fix: send them in parts"
+        raise Problem(422, detail, "impressions", title="Too many")
+    return many
+
+
+def _one(body: PredictBody) -> ImpressionBody:
+    if body.fields is UNSET:
+        raise Problem(422, "missing. Fix: give `fields` of one, or `impressions`", "fields")
+    return ImpressionBody(
+        fields=body.fields,
+        impression_id=body.impression_id,
+        timestamp=body.timestamp,
+        counters=body.counters,
+    )
+
+
+def events_of(impressions: Sequence[ImpressionBody], now_ms: int) -> list[Event]:
+    """What is scored; without a time of its own an impression is shown now."""
+    return [
+        Event(one.fields, now_ms if one.timestamp is None else one.timestamp, one.counters)
+        for one in impressions
+    ]
+
+
+def ignored_in(state: ServingState, fields: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Names of fields that the spec does not know.
+
+    Raises
+    ------
+    Problem
+        There are some, and the settings refuse them.
+    """
+    unknown = set().union(*fields) - state.scorer.known
+    if not unknown:
+        return ()
+    names = tuple(sorted(unknown))
+    if state.settings.unknown_fields == "refuse":
+        place = next(i for i, one in enumerate(fields) if names[0] in one)
+        where = f"impressions[{place}].fields" if len(fields) > 1 else "fields"
+        raise Problem(422, "the spec has no such field. Fix: leave it out", f"{where}.{names[0]}")
+    return names
+
+
+def _reply(
+    state: ServingState, asked: Sequence[ImpressionBody], scored: Scored, ignored: tuple[str, ...]
+) -> Predictions:
+    counters = _named(state.scorer.value_names, scored, len(asked))
+    unsure = [None] * len(asked) if scored.uncertainty is None else scored.uncertainty.tolist()
+    columns = zip(
+        asked, scored.probability.tolist(), scored.logit.tolist(), unsure, counters,
+        scored.fallbacks, strict=True,
+    )  # fmt: skip
+    age = scored.counters_age_s
+    predictions = [
+        Prediction(p, logit, sd, of, age, lacked, one.impression_id or UNSET)
+        for one, p, logit, sd, of, lacked in columns
+    ]
+    return Predictions(scored.version, scored.weights_age_s, scored.lacked, ignored, predictions)
+
+
+def _named(names: Sequence[str], scored: Scored, rows: int) -> list[dict[str, float]]:
+    """Counter values by name, one dict an event; missing ones left out."""
+    if scored.counters is None:
+        return [{}] * rows
+    whole = not np.isnan(scored.counters).any()
+    if whole:
+        return [dict(zip(names, row, strict=True)) for row in scored.counters.tolist()]
+    return [
+        {name: value for name, value in zip(names, row, strict=True) if value == value}
+        for row in scored.counters.tolist()
+    ]

@@ -1,0 +1,143 @@
+"""The settings of serving: limits, budgets, and what a request may ask for."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from features.errors import ClicktideError
+
+__all__ = ["ADMIN_TOKEN", "ServeSettings", "load_serve_settings"]
+
+ADMIN_TOKEN = "CLICKTIDE_ADMIN_TOKEN"
+"""Environment variable with the bearer token of admin calls; unset: there are none."""
+
+_ABOVE_ZERO = (
+    "max_candidates", "max_body_bytes", "max_concurrent", "request_timeout_s", "store_budget_ms",
+    "workers",
+)  # fmt: skip
+
+
+class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one serving process allows, and how long it waits.
+
+    Parameters
+    ----------
+    host, port
+        Where it listens. Loopback by default: whoever can reach it can ask it.
+    workers
+        Processes that share the port. More use more cores; each maps the same weights.
+    max_candidates
+        Most impressions or candidates in one request. More: longer waits for the others.
+    max_body_bytes
+        A larger body is refused, unread.
+    unknown_fields
+        What to do with a field that the spec does not know: ``ignore`` it and name it in the
+        reply, or ``refuse`` the request.
+    store_budget_ms
+        Longest wait for the feature store in one request; then its values fall back. Shorter:
+        answers in time while the store is slow; longer: fewer fallbacks.
+    max_concurrent
+        Requests under way in one worker; more are refused with 503 before they queue.
+    retry_after_s
+        When those refused may come back.
+    request_timeout_s
+        A request that takes longer is given up: 503; so is a body that does not arrive: 408.
+    cors_origins
+        Web pages of these origins may call; none by default.
+    tls_cert, tls_key
+        PEM files; with both, it speaks HTTPS.
+    explore
+        Exploration of a ranking that does not ask for one.
+    epsilon
+        Share of slots filled at random under ``epsilon``. Higher learns of new ads faster, and
+        costs more clicks.
+    access_log
+        Which requests are told on standard error: ``errors`` (4xx and 5xx), ``all``, ``none``.
+    docs
+        Whether ``/docs`` and ``/openapi.json`` are served.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    max_candidates: int = 1000
+    max_body_bytes: int = 4 << 20
+    unknown_fields: Literal["ignore", "refuse"] = "ignore"
+    store_budget_ms: float = 10.0
+    max_concurrent: int = 256
+    retry_after_s: int = 1
+    request_timeout_s: float = 10.0
+    cors_origins: tuple[str, ...] = ()
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    explore: Literal["none", "epsilon", "thompson"] = "none"
+    epsilon: float = 0.05
+    access_log: Literal["errors", "all", "none"] = "errors"
+    docs: bool = True
+
+    def __post_init__(self) -> None:
+        for name in _ABOVE_ZERO:
+            if not getattr(self, name) > 0:
+                raise ClicktideError(f"serve settings, {name}: Fix: give a number above 0")
+        if not 0 <= self.port < 65_536:
+            raise ClicktideError(f"serve settings, port: {self.port}. Fix: 0 to 65535")
+        if not 0.0 <= self.epsilon <= 1.0:
+            raise ClicktideError(f"serve settings, epsilon: {self.epsilon}. Fix: 0 to 1")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ClicktideError("serve settings: Fix: give tls_cert and tls_key, or neither")
+
+
+def load_serve_settings(
+    file: str | os.PathLike[str] | None = None, overrides: Sequence[str] = ()
+) -> ServeSettings:
+    """Read settings from a TOML file, if there is one, and ``key=value`` changes to it.
+
+    Parameters
+    ----------
+    file
+        TOML with the names of :class:`ServeSettings`.
+    overrides
+        Such as ``port=9000`` or ``cors_origins=https://a.example,https://b.example``.
+
+    Raises
+    ------
+    ClicktideError
+        The file cannot be read, or a name or value in it is wrong.
+
+    Examples
+    --------
+    >>> load_serve_settings(None, ["workers=2"]).workers
+    2
+    """
+    table = {} if file is None else _read(Path(file))
+    where = "serve settings" if file is None else str(file)
+    for change in overrides:
+        name, found, value = change.partition("=")
+        if not found:
+            raise ClicktideError(f"{where}: {change!r}. Fix: KEY=VALUE, such as workers=2")
+        table[name] = [part for part in value.split(",") if part] if _is_list(name) else value
+    try:
+        return msgspec.convert(table, ServeSettings, strict=False)
+    except msgspec.ValidationError as error:
+        raise ClicktideError(
+            f"{where}: {error}. Fix: the names and types are in docs/serving.md"
+        ) from error
+
+
+def _is_list(name: str) -> bool:
+    return name == "cors_origins"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ClicktideError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ClicktideError(f"{path}: not TOML: {error}. Fix: mend that line") from error

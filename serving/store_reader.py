@@ -1,0 +1,222 @@
+"""The store as serving reads it: one round trip within a budget, and never a wait for a dead one.
+
+A request that is late or fails opens the breaker and drops the connection, whose answer may still
+come; a thread makes the next one, aside from the requests, and closes the breaker once the store
+answers a probe within the budget. So a dead store costs one budget and then nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import redis
+from numpy.typing import NDArray
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from features.counters.redis_store import open_counters
+from features.counters.store_errors import StoreError, store_error
+from features.errors import ClicktideError
+from serving.breaker import Breaker
+from serving.feature_kernels import pack_mget
+
+__all__ = ["Link", "StoreReader", "open_link"]
+
+SHARDS = 16
+_CONNECT_S, _NAP_S = 1.0, 0.01
+_PROBE = np.ones(1, np.uint64)
+States = Sequence[bytes | None]
+
+
+class Link(Protocol):
+    """A connection to the store."""
+
+    def read(self, keys: NDArray[np.uint64]) -> States:
+        """The states of counters, ``None`` or empty where there is none."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class _OneServer:
+    """A connection of redis-py's, without its client: that takes five times as long."""
+
+    def __init__(self, url: str, name: str, budget_s: float) -> None:
+        options: dict[str, Any] = {
+            "socket_timeout": budget_s,
+            "socket_connect_timeout": _CONNECT_S,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+        }
+        pool: Any = redis.Redis.from_url(url, **options).connection_pool
+        self._connection = pool.make_connection()
+        self._connection.connect()
+        heads = [b"$%d\r\n%s" % (len(t) + 8, t) for t in _tags(name)]
+        self._lengths = np.array([len(head) for head in heads])
+        self._heads = np.zeros((SHARDS, int(self._lengths.max())), np.uint8)
+        for row, head in zip(self._heads, heads, strict=True):
+            row[: len(head)] = np.frombuffer(head, np.uint8)
+        self._room = np.empty(0, np.uint8)
+
+    def read(self, keys: NDArray[np.uint64]) -> States:
+        most = len(keys) * (self._heads.shape[1] + 10)
+        if len(self._room) < most:
+            self._room = np.empty(most, np.uint8)
+        size = pack_mget(keys, self._heads, self._lengths, self._room)
+        head = b"*%d\r\n$4\r\nMGET\r\n" % (len(keys) + 1)
+        self._connection.send_packed_command([head + self._room[:size].tobytes()], False)
+        states: States = self._connection.read_response()
+        return states
+
+    def close(self) -> None:
+        self._connection.disconnect()
+
+
+class _Cluster:
+    """A cluster, through redis-py's client: a command to each slot's node."""
+
+    def __init__(
+        self, url: str, name: str, plan: Mapping[int, Sequence[int]], budget_s: float
+    ) -> None:
+        self._store = open_counters(url, plan, name, timeout_s=budget_s)
+
+    def read(self, keys: NDArray[np.uint64]) -> States:
+        return self._store._fetch(keys)
+
+    def close(self) -> None:
+        self._store._client.close()
+
+
+def _tags(name: str) -> list[bytes]:
+    return [f"{{{name}:{shard}}}:".encode() for shard in range(SHARDS)]
+
+
+def open_link(
+    url: str, name: str, plan: Mapping[int, Sequence[int]], budget_ms: float
+) -> Callable[[], Link]:
+    """Give what connects to the store at a URL; see ``docs/counters.md`` for what it reads there.
+
+    Parameters
+    ----------
+    url
+        As for :func:`features.counters.redis_store.open_counters`.
+    name, plan
+        Of the counters.
+    budget_ms
+        How long an answer may take.
+
+    Raises
+    ------
+    StoreError
+        It is no store's URL.
+    """
+    budget_s = budget_ms / 1000.0
+    if url.startswith("redis+cluster://"):
+        return lambda: _Cluster(url, name, plan, budget_s)
+    open_counters(url, plan, name)  # sends nothing; a wrong URL is told now
+    return lambda: _OneServer(url, name, budget_s)
+
+
+class StoreReader:
+    """Reads counters' states, or says at once that there are none to be had. For one thread.
+
+    Parameters
+    ----------
+    connect
+        Makes a connection; such as :func:`open_link` gives.
+    where
+        The store's URL without its password.
+    clock
+        Seconds that only rise.
+    breaker
+        When to try again.
+
+    Attributes
+    ----------
+    state
+        ``ok``, ``late`` (the last answer did not come within the budget), ``down``.
+    problem
+        What went wrong last; ``None`` while all is well.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Link],
+        where: str,
+        clock: Callable[[], float],
+        breaker: Breaker | None = None,
+    ) -> None:
+        self._connect, self.where, self._clock = connect, where, clock
+        self.breaker = breaker or Breaker()
+        self.state = "down"
+        self.problem: str | None = None
+        self._link: Link | None = None
+        self._closed = threading.Event()
+        if not self._probe():
+            self._mend_aside()
+
+    def read(self, keys: NDArray[np.uint64]) -> States | None:
+        """States of counters, in one round trip; ``None`` if the store is late or down."""
+        link = self._link
+        if link is None:
+            return None
+        try:
+            states = link.read(keys)
+        except (RedisError, OSError, ClicktideError) as error:
+            self._failed(error)
+            self._mend_aside()
+            return None
+        if self.problem is not None:
+            self.breaker.passed()
+            self.problem, self.state = None, "ok"
+        return states
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._closed.set()
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    def _failed(self, error: Exception) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+        cause = error.__cause__ if isinstance(error, StoreError) else error
+        self.state = "late" if isinstance(cause, (RedisTimeoutError, TimeoutError)) else "down"
+        known = error if isinstance(error, ClicktideError) else store_error(error, self.where)
+        self.problem = str(known)
+        self.breaker.failed(self._clock() * 1000.0)
+
+    def _probe(self) -> bool:
+        """Connect, and ask for one counter."""
+        link: Link | None = None
+        try:
+            link = self._connect()
+            link.read(_PROBE)
+        except (RedisError, OSError, ClicktideError) as error:
+            if link is not None:
+                link.close()
+            self._failed(error)
+            return False
+        self.breaker.mended()
+        if self.problem is None:
+            self.state = "ok"
+        self._link = link
+        return True
+
+    def _mend_aside(self) -> None:
+        threading.Thread(target=self._mend, name="store-probe", daemon=True).start()
+
+    def _mend(self) -> None:
+        while not self._closed.is_set():
+            if self.breaker.may_probe(self._clock() * 1000.0) and self._probe():
+                break
+            self._closed.wait(_NAP_S)
+        if self._closed.is_set():
+            self.close()

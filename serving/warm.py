@@ -1,0 +1,60 @@
+"""Compiling the kernels of scoring before the first request, which would wait for them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from features.spec import HashSpec, Spec
+from learning.click_learner import ClickLearner
+from serving.features import FeatureSource
+from serving.scorer import Event, Scorer, Uncertainty
+from serving.weights import FixedWeighing
+
+__all__ = ["warm_up"]
+
+_COUNTS = (1, 40)
+"""Events one by one, and as columns."""
+
+
+class _Small:
+    """Weights of a learner that has learned nothing."""
+
+    problem: str | None = None
+
+    def __init__(self, learner: ClickLearner) -> None:
+        self.weighing = FixedWeighing(learner, "warm-up", 0)
+
+    def current(self) -> FixedWeighing:
+        """These weights."""
+        return self.weighing
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def warm_up(spec: Spec, features: FeatureSource | None, uncertainty: Uncertainty | None) -> None:
+    """Score some events with small tables of a spec, and ask the store once.
+
+    Parameters
+    ----------
+    spec
+        Which kernels are needed.
+    features
+        The store's reader.
+    uncertainty
+        As the scorer has it.
+    """
+    small = msgspec.structs.replace(spec, hash=HashSpec(bits=4, cross_bits=4))
+    learner = ClickLearner(small)
+    assert learner.vectoriser is not None
+    names = learner.vectoriser.columns
+    lists = {f.column for f in learner.vectoriser.fields if f.transform == "categories"}
+    learner.learn_one({}, True)
+    none = FeatureSource(small, None)
+    scorer = Scorer(_Small(learner), none, small, lambda: 0, uncertainty)
+    for value in (None, 1, "1"):
+        fields = {name: [value, "a"] if name in lists else value for name in names}
+        for count in _COUNTS:
+            scorer.score([Event(fields, 0)] * count)
+    if features is not None:
+        features.fetch([{name: "1" for name in names if name not in lists}], 0)

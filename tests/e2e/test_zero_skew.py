@@ -1,0 +1,183 @@
+"""Impressions ranked and logged through the API, joined and learned: as served, to the bit."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import httpx
+import msgspec
+import numpy as np
+import pytest
+
+from features.events import Heartbeat, decode_event, encode_event
+from features.spec_file import load_spec
+from learning import ClickLearner
+from learning.uncertainty import uncertainty
+from serving.app import build_app
+from serving.event_writer import EventWriter
+from serving.metrics import Metrics
+from serving.scorer import Scorer
+from serving.settings import ServeSettings
+from serving.state import ServingState
+from streaming.example_records import unpack_examples
+from streaming.join_process import JoinProcess
+from streaming.joiner import JoinerSettings
+from streaming.log import NewRecord, TopicPartition, open_log
+from streaming.settings import CLICKS, EXAMPLES, IMPRESSIONS, StreamSettings
+from streaming.train_process import Trainer
+
+pytestmark = pytest.mark.timeout(240)
+
+SPEC = load_spec("market")
+STREAM = StreamSettings(join=JoinerSettings(join_window_s=20, out_of_order_s=5, late_window_s=30))
+NOW = 1_736_121_600_000
+
+
+@dataclass
+class Weighing:
+    learner: ClickLearner
+    version: str = "fixed-1"
+    events: int = 0
+    problem: str | None = None
+
+    def current(self):
+        return self
+
+    def age_ms(self, now_ms):
+        return 0.0
+
+
+class Store:
+    """Counter values that no table would give: awkward numbers, some missing, some all missing."""
+
+    def __init__(self, width):
+        self.rng, self.width, self.age_ms, self.fallbacks = np.random.default_rng(3), width, 1.0, ()
+
+    def fetch(self, events, at_ms):
+        self.values = self.rng.lognormal(0, 4, (len(events), self.width))
+        self.values[self.rng.random(self.values.shape) < 0.1] = np.nan
+        self.values[self.rng.random(len(events)) < 0.1] = np.nan
+        self.values[self.rng.random(self.values.shape) < 0.1] = 0.0
+        return self
+
+
+class Clock:
+    def __init__(self):
+        self.ms = NOW
+
+    def __call__(self):
+        self.ms += 300
+        return self.ms
+
+
+def candidate(rng):
+    fields = {
+        "ad": f"ad{rng.integers(40)}", "campaign": f"c{rng.integers(5)}", "advertiser": "ü\"x",
+        "ad_category": int(rng.integers(3)), "placement": None,
+    }  # fmt: skip
+    if rng.random() < 0.2:
+        fields["placement"] = float(rng.random())
+    return {"fields": fields, "bid": float(rng.lognormal(0, 0.3))}
+
+
+def context(rng):
+    return {
+        "user": f"u{rng.integers(20)}", "site": f"s{rng.integers(4)}", "device": rng.random() < 0.5,
+        "interests": [["i0", 7, None, True, 1.5][i] for i in range(rng.integers(6))], "segment": "a,b\n",
+    }  # fmt: skip
+
+
+def test_what_was_served_is_what_is_learned(tmp_path, monkeypatch):
+    url, clock = f"sqlite:///{tmp_path / 'log.db'}", Clock()
+    writer = EventWriter(lambda: open_log(url), STREAM, "api", now_ms=clock)
+    learner = ClickLearner(SPEC)
+    weighing = Weighing(learner)
+    store = Store(len(learner.vectoriser.counters.value_names))
+    scorer = Scorer(weighing, store, SPEC, clock, uncertainty)
+    served = {}
+    hashed = []
+    monkeypatch.setattr(scorer, "hash", spying(scorer.hash, hashed))
+    state = ServingState(
+        settings=ServeSettings(), spec=SPEC, weights=weighing, features=store, scorer=scorer,
+        metrics=Metrics(), now_ms=clock, say=print, rng=lambda _: np.random.default_rng(clock.ms),
+        writer=writer,
+    )  # fmt: skip
+    state.closing.append(writer.close)
+    asyncio.run(traffic(state, served, hashed))
+    state.close()
+    learned = learn(url, tmp_path, monkeypatch)
+    assert len(served) == 340 and learned.keys() == served.keys()
+    for name, tokens in served.items():
+        assert learned[name] == tokens, name
+
+
+def spying(method, out):
+    def spied(*arguments):
+        out.append(method(*arguments))
+        return out[-1]
+
+    return spied
+
+
+async def traffic(state, served, hashed):
+    rng = np.random.default_rng(1)
+    transport = httpx.ASGITransport(build_app(state))
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        for n in range(240):
+            slots = 2 if n < 100 else 1
+            count = int(rng.integers(slots, 30))
+            body = {
+                "context": context(rng), "candidates": [candidate(rng) for _ in range(count)],
+                "explore": ["none", "epsilon", "thompson"][n % 3], "slots": slots, "log": True,
+            }  # fmt: skip
+            reply = await client.post("/v1/rank", content=msgspec.json.encode(body))
+            assert reply.status_code == 200, reply.text
+            shown = reply.json()["candidates"][:slots]
+            assert reply.json()["logged"], reply.text
+            for one in shown:
+                served[one["impression_id"]] = tokens_of(hashed[-1], one["index"])
+            if n % 3 == 0:
+                click = {"impression_id": shown[0]["impression_id"]}
+                reply = await client.post("/v1/clicks", json=click)
+                assert reply.json()["written"] == 1, reply.text
+        # traffic of another publisher, which carries no counters, stands between
+        assert (await client.post("/v1/impressions", json={"fields": {"ad": "x"}})).is_success
+
+
+def tokens_of(hashed, row):
+    part = hashed.part(row, row + 1)
+    starts = part.starts.tolist() or list(range(part.fields + 1))
+    return [part.tokens[a:b].tolist() for a, b in zip(starts, starts[1:], strict=False)]
+
+
+def learn(url, folder, monkeypatch):
+    """Token hashes that the trainer learns, by impression, of those that carry counters."""
+    rows = []
+    learn_hashed = ClickLearner.learn_hashed
+
+    def spied(self, hashed, labels, importance=None):
+        rows.extend(tokens_of(hashed, row) for row in range(hashed.rows))
+        return learn_hashed(self, hashed, labels, importance)
+
+    monkeypatch.setattr(ClickLearner, "learn_hashed", spied)
+    with open_log(url) as log:
+        with log.producer("end").transaction() as tx:
+            for topic in (IMPRESSIONS, CLICKS):
+                for i in range(2):
+                    beat = Heartbeat(v=1, timestamp=NOW + 3_000_000 + i)
+                    tx.append(topic, [NewRecord(None, encode_event(beat), 0)])
+        join = JoinProcess(log, STREAM, "join-0", print)
+        join.run(until_idle_s=0)
+        join.close()
+        trainer = Trainer(log, SPEC, STREAM, folder / "model", now=time.time, report=print,
+                          pause=time.sleep)  # fmt: skip
+        trainer.run(stopping=lambda: False, until_idle=True)
+        trainer.close()
+        records = log.read(TopicPartition(EXAMPLES, 0), 0, 10_000)
+    examples = [decode_event(raw) for record in records for raw in unpack_examples(record.value)]
+    assert len(examples) == len(rows)
+    return {
+        example.impression.impression_id: tokens
+        for example, tokens in zip(examples, rows, strict=True)
+        if example.impression.counters is not None
+    }

@@ -1,0 +1,251 @@
+"""The weights topic: a replica is, bit for bit, the trainer's model, or stays what it was."""
+
+import time
+
+import numpy as np
+import pytest
+
+from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from learning.click_learner import ClickLearner
+from serving.replica import ReplicaWeights
+from streaming.log import TopicPartition, open_log
+from streaming.weights_follower import WeightsFollower
+from streaming.weights_publisher import WEIGHTS, Reached, WeightsPublisher
+
+AT = TopicPartition(WEIGHTS, 0)
+
+
+def spec(name="shop", bits=8):
+    return Spec(
+        name=name,
+        source=SourceSpec(label="click"),
+        fields=(
+            FieldSpec(names=("ad", "site")),
+            FieldSpec(names=("tags",), transform="categories"),
+            FieldSpec(names=("price",), transform="quantile", buckets=8, learn_from=300),
+        ),
+        crosses=CrossSpec(all_pairs=True),
+        hash=HashSpec(bits=bits, cross_bits=bits),
+    )
+
+
+class Training:
+    """A learner that publishes, with a clock of its own."""
+
+    def __init__(self, log, spec, seed=0):
+        self.learner, self.spec, self.log = ClickLearner(spec), spec, log
+        self.rng, self.events, self.now, self.said = np.random.default_rng(seed), 0, 1000.0, []
+        self.restart()
+
+    def restart(self):
+        self.publisher = WeightsPublisher(
+            self.log, self.learner, every_s=1.0, full_every_s=100.0,
+            now=lambda: self.now, report=self.said.append,
+        )  # fmt: skip
+
+    def learn(self, events):
+        for _ in range(events):
+            event = {
+                "ad": int(self.rng.integers(50)),
+                "site": int(self.rng.integers(9)),
+                "tags": self.rng.integers(9, size=3).tolist(),
+                "price": float(self.rng.exponential()),
+            }
+            hashed = self.learner.vectoriser.hash_event(event, learn=True)
+            self.learner.learn_hashed(hashed, np.array([float(self.rng.random() < 0.3)]))
+            self.publisher.learned(hashed)
+            self.events += 1
+
+    def publish(self, seconds=1.0):
+        self.now += seconds
+        self.publisher.publish(Reached(self.events, 7, [self.events]))
+
+    def step(self, events=100):
+        self.learn(events)
+        self.publish()
+
+
+def same(replica, trained):
+    a, b = replica.weights, trained.weights
+    names = ("fields", "crosses", "mixture", "calibration")
+    tables = all(getattr(a, n).tobytes() == getattr(b, n).tobytes() for n in names)
+    return tables and replica.vectoriser.quantiles.state() == trained.vectoriser.quantiles.state()
+
+
+def records(log, start=0):
+    found = log.read(AT, start, 1000)
+    return [record.value for record in found]
+
+
+def fed(follower, values):
+    for value in values:
+        follower.take(value)
+    follower.refresh()
+    return follower
+
+
+@pytest.fixture
+def embedded(tmp_path):
+    with open_log(str(tmp_path / "log.db")) as log:
+        yield log
+
+
+@pytest.fixture
+def small_records(monkeypatch):
+    monkeypatch.setattr("streaming.weights_message._PART_BYTES", 2048)
+
+
+def test_each_message_leads_to_the_very_bits_of_the_trainer(embedded, small_records):
+    training, follower = Training(embedded, spec()), WeightsFollower(spec())
+    at, built = 0, []
+    for events in (0, 100, 1, 250, 0, 40):
+        training.step(events)
+        new = embedded.read(AT, at, 1000)
+        at += len(new)
+        fed(follower, [record.value for record in new])
+        assert same(follower.learner, training.learner)
+        assert (follower.head.events, follower.head.offsets) == (training.events, [training.events])
+        built.append(follower.learner)
+    assert len(set(map(id, built))) == 1  # deltas went into the same tables
+
+
+def test_a_late_joiner_starts_from_the_newest_full_message(embedded, small_records):
+    training = Training(embedded, spec())
+    for _ in range(5):
+        training.step()
+    training.publish(seconds=100)
+    full_at = embedded.end_offsets(WEIGHTS)[0]
+    training.now += 100
+    training.step()  # a delta, then a full one
+    training.step()
+    found = records(embedded, training.publisher._full_at)
+    assert training.publisher._full_at >= full_at
+    assert same(fed(WeightsFollower(spec()), found).learner, training.learner)
+
+
+def test_a_gap_keeps_the_old_weights_until_the_next_full_message(embedded):
+    training, follower = Training(embedded, spec()), WeightsFollower(spec())
+    training.step()
+    fed(follower, records(embedded))
+    before = follower.learner.weights.fields.copy()
+    training.step()
+    training.step()
+    fed(follower, records(embedded)[-1:])
+    assert "missing" in follower.problem
+    assert np.array_equal(before, follower.learner.weights.fields)
+    training.learn(50)
+    training.publish(seconds=100)
+    fed(follower, records(embedded)[-2:])
+    assert follower.problem is None
+    assert same(follower.learner, training.learner)
+
+
+@pytest.mark.parametrize("place", [0, 5, 30, -1])
+def test_a_damaged_record_is_never_put_in(embedded, place):
+    training, follower = Training(embedded, spec()), WeightsFollower(spec())
+    training.step()
+    fed(follower, records(embedded))
+    before = follower.learner.weights.fields.copy()
+    training.step()
+    bad = bytearray(records(embedded)[-1])
+    bad[place] ^= 4
+    fed(follower, [bytes(bad), bytes(bad[:40]), b""])
+    assert follower.problem is not None
+    assert np.array_equal(before, follower.learner.weights.fields)
+
+
+def test_half_a_message_changes_nothing(embedded, small_records):
+    training, follower = Training(embedded, spec()), WeightsFollower(spec())
+    training.step()
+    fed(follower, records(embedded))
+    before = follower.learner.weights.fields.copy()
+    size = len(records(embedded))
+    training.step(300)
+    parts = records(embedded, size)
+    assert len(parts) > 2
+    fed(follower, parts[:-1])
+    assert np.array_equal(before, follower.learner.weights.fields)
+    fed(follower, parts[-1:])
+    assert same(follower.learner, training.learner)
+
+
+def test_another_spec_is_refused_and_the_old_weights_stay(embedded):
+    training, follower = Training(embedded, spec()), WeightsFollower(spec())
+    training.step()
+    fed(follower, records(embedded))
+    held = follower.learner
+    other = Training(embedded, spec("other", bits=9))
+    other.step()
+    fed(follower, records(embedded)[-1:])
+    assert follower.learner is held
+    assert "another spec" in follower.problem
+    training.step()
+    assert any("another trainer" in line for line in training.said)  # it is fenced, and learns on
+
+
+def test_a_restarted_trainer_is_followed(embedded):
+    training, follower = Training(embedded, spec()), WeightsFollower(spec())
+    training.step()
+    fed(follower, records(embedded))
+    training.learn(10)  # never published: killed before
+    training.restart()
+    training.step()
+    training.step()
+    fed(follower, records(embedded))
+    assert same(follower.learner, training.learner)
+
+
+def test_a_log_that_fails_costs_a_full_message_and_no_learning(embedded, monkeypatch):
+    training, follower = Training(embedded, spec()), WeightsFollower(spec())
+    training.step()
+    from streaming.log import LogUnavailableError
+
+    def broken():
+        raise LogUnavailableError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.publisher._producer, "transaction", broken)
+        training.step()
+    training.step()
+    assert len(training.said) == 1
+    assert same(fed(follower, records(embedded)).learner, training.learner)
+
+
+def followed(replica, training, seconds=30):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        weighing = replica.current()
+        if weighing is not None and weighing.events == training.events:
+            return weighing
+        time.sleep(0.02)
+    raise AssertionError(replica.problem)
+
+
+def replicate(url):
+    with open_log(url) as log:
+        training = Training(log, spec(bits=12))
+        replica = ReplicaWeights(lambda: open_log(url), spec(bits=12), poll_s=0.01, retry_s=0.1)
+        try:
+            for _ in range(4):
+                training.step(200)
+                weighing = followed(replica, training)
+                assert same(weighing.learner, training.learner)
+                assert weighing.version.endswith(f"-{training.events}")
+            late = ReplicaWeights(lambda: open_log(url), spec(bits=12), poll_s=0.01)
+            try:
+                assert late.wait(30)
+                assert same(followed(late, training).learner, training.learner)
+            finally:
+                late.close()
+        finally:
+            replica.close()
+
+
+@pytest.mark.timeout(120)
+def test_replicas_follow_on_the_embedded_log(tmp_path):
+    replicate(str(tmp_path / "log.db"))
+
+
+@pytest.mark.timeout(180)
+def test_replicas_follow_on_kafka(kafka_url):
+    replicate(kafka_url)

@@ -1,0 +1,143 @@
+"""Serving gives the very bits of River's API and of the trainer: for one event as for many."""
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.counters.names import COLUMN_PREFIX
+from features.spec import CounterSpec, CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from learning import ClickLearner
+from learning.click_learner import probabilities
+from serving.features import Fetched
+from serving.hasher import EventHasher
+from serving.scorer import Event, Scorer
+from serving.weights import FixedWeighing
+
+NOW = 1_736_121_600_000
+SPEC = Spec(
+    name="law",
+    source=SourceSpec(label="click", timestamp="timestamp", timestamp_format="ms"),
+    fields=(
+        FieldSpec(names=("ad", "site", "user")),
+        FieldSpec(names=("tags",), transform="categories", separator="|"),
+        FieldSpec(names=("price",), transform="log_squared", text="category"),
+        FieldSpec(names=("hour",), transform="hour_of_day", column="timestamp"),
+        FieldSpec(names=("more",), transform="categories", separator=","),
+    ),
+    counters=(CounterSpec(keys=("ad", ("user", "ad")), half_lives_h=(1, 24)),),
+    crosses=CrossSpec(all_pairs=True),
+    hash=HashSpec(bits=10, cross_bits=10),
+)
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**64),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=6),
+    st.sampled_from(["a", "b", "1", "1.0", "a\x1fb", ""]),
+)
+lists = st.one_of(st.none(), st.text("ab|,", max_size=6), st.lists(scalars, max_size=4))
+fields = st.fixed_dictionaries(
+    {},
+    optional={
+        "ad": scalars, "site": scalars, "user": scalars, "tags": lists, "price": scalars,
+        "more": lists, "timestamp": st.integers(NOW, NOW + 10**8),
+    },
+)  # fmt: skip
+
+
+class Fixed:
+    problem = None
+
+    def __init__(self, learner):
+        self.weighing = FixedWeighing(learner, "fixed", 0)
+
+    def current(self):
+        return self.weighing
+
+
+class Served:
+    """Gives each event counter values of its own."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def fetch(self, events, at_ms):
+        return Fetched(self.values[: len(events)], 0.0, [()] * len(events))
+
+
+def learned():
+    rng = np.random.default_rng(0)
+    learner = ClickLearner(SPEC)
+    names = learner.vectoriser.counters.value_names
+    for i in range(300):
+        event = {"ad": "ab"[i % 2], "site": str(i % 3), "tags": ["x"] * (i % 3), "timestamp": NOW}
+        served = zip(names, rng.exponential(9, len(names)).tolist(), strict=True)
+        learner.learn_one(event | {COLUMN_PREFIX + n: v for n, v in served}, i % 3 == 0)
+    return learner
+
+
+LEARNER = learned()
+NAMES = LEARNER.vectoriser.counters.value_names
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(fields, min_size=1, max_size=40), st.integers(0, 2**32 - 1), st.booleans())
+def test_the_same_bits_for_one_and_for_many_and_as_river_gives(events, seed, gaps):
+    rng = np.random.default_rng(seed)
+    values = rng.exponential(10, (len(events), len(NAMES)))
+    if gaps:
+        values[rng.random(values.shape) < 0.3] = np.nan
+    scorer = Scorer(Fixed(LEARNER), Served(values), SPEC, lambda: NOW)
+    many = scorer.score([Event(event, NOW) for event in events])
+    for i, event in enumerate(events):
+        alone = Scorer(Fixed(LEARNER), Served(values[i : i + 1]), SPEC, lambda: NOW)
+        [one] = alone.score([Event(event, NOW)]).probability.tolist()
+        served = {COLUMN_PREFIX + n: v for n, v in zip(NAMES, values[i].tolist(), strict=True)}
+        river = LEARNER.predict_proba_one({"timestamp": NOW} | event | served)[True]
+        assert one == river
+        assert many.probability[i] == river
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(fields, min_size=1, max_size=60))
+def test_the_trainers_batches_have_the_same_tokens(events):
+    """Text columns, as a log has them: what the trainer hashes is what was served."""
+    rows = [{k: v for k, v in event.items() if isinstance(v, str)} for event in events]
+    times = [NOW + i for i in range(len(rows))]
+    columns = {name: [row.get(name) for row in rows] for name in ("ad", "site", "user", "price")}
+    batch = pa.RecordBatch.from_pydict(
+        {name: pa.array(column, pa.string()) for name, column in columns.items()}
+        | {"timestamp": pa.array(times)}
+    )
+    hashed, faults = LEARNER.vectoriser.hash_batch(batch)
+    assert not faults
+    timed = [
+        {k: v for k, v in row.items() if k in columns} | {"timestamp": time}
+        for row, time in zip(rows, times, strict=True)
+    ]
+    mine = EventHasher(SPEC).hash(LEARNER.vectoriser, timed, None)
+    assert (mine.tokens == hashed.tokens).all()
+    assert (probabilities(LEARNER.predict_hashed(mine)) > 0).all()
+
+
+def test_values_that_an_event_brings_are_used_in_place_of_the_stores():
+    stored = np.full((1, len(NAMES)), 7.0)
+    scorer = Scorer(Fixed(LEARNER), Served(stored), SPEC, lambda: NOW)
+    brought = dict.fromkeys(NAMES, 3.0)
+    by_name = scorer.score([Event({"ad": "a"}, NOW, brought), Event({"ad": "a"}, NOW)])
+    assert by_name.counters[0].tolist() == [3.0] * len(NAMES)
+    assert by_name.counters[1].tolist() == [7.0] * len(NAMES)
+    in_fields = {"ad": "a"} | {COLUMN_PREFIX + name: 3.0 for name in NAMES}
+    [same] = scorer.score([Event(in_fields, NOW)]).probability.tolist()
+    assert same == by_name.probability[0] != by_name.probability[1]
+
+
+def test_without_counters_in_the_spec_no_store_is_asked():
+    plain = msgspec.structs.replace(SPEC, counters=())
+    scorer = Scorer(Fixed(ClickLearner(plain)), None, plain, lambda: NOW)
+    scored = scorer.score([Event({"ad": "a"}, NOW)])
+    assert scored.counters is None
+    assert scored.fallbacks == [()]

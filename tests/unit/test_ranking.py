@@ -1,0 +1,124 @@
+"""Ranking: expected value, exploration, and propensities that say how often each is shown."""
+
+import numpy as np
+import pytest
+
+from serving.ranking import Explore, first_chances, rank
+
+
+def market(count, seed=3):
+    rng = np.random.default_rng(seed)
+    logit, sd = rng.normal(-3, 0.7, count), rng.uniform(0.1, 0.9, count)
+    return 1 / (1 + np.exp(-logit)), logit, sd, rng.lognormal(0, 0.4, count)
+
+
+def chi_squared(seen, propensity, requests):
+    """Of the candidates expected at least 5 times, the others as one; and its degrees of freedom."""
+    expected = propensity * requests
+    big = expected >= 5
+    seen = np.append(seen[big], seen[~big].sum())
+    expected = np.append(expected[big], expected[~big].sum())
+    some = expected > 0.5
+    return ((seen - expected)[some] ** 2 / expected[some]).sum(), some.sum() - 1
+
+
+@pytest.mark.parametrize("kind", ["none", "epsilon", "thompson"])
+@pytest.mark.parametrize("slots", [1, 3])
+def test_shown_as_often_as_the_propensity_says(kind, slots):
+    candidates, requests = market(12), 4000
+    rng, explore = np.random.default_rng(1), Explore(kind, epsilon=0.3)
+    seen = np.zeros(12)
+    first = rank(*candidates, explore, np.random.default_rng(0), slots).propensity[0]
+    for _ in range(requests):
+        ranked = rank(*candidates, explore, rng, slots)
+        assert ranked.propensity.shape == (slots, 12)
+        assert np.allclose(ranked.propensity.sum(1), 1)
+        assert np.array_equal(ranked.propensity[0], first)  # a chance, not an estimate from draws
+        assert sorted(ranked.order) == list(range(12))
+        seen[ranked.order[0]] += 1
+    found, freedom = chi_squared(seen, first, requests)
+    assert found < freedom + 5 * np.sqrt(2 * max(freedom, 1))
+
+
+def test_a_later_slot_is_a_choice_among_the_rest():
+    candidates = market(6)
+    ranked = rank(*candidates, Explore("thompson"), np.random.default_rng(2), 3)
+    gone = list(ranked.order[:2])
+    left = [i for i in range(6) if i not in gone]
+    again = first_chances(np.log(candidates[3][left]), candidates[1][left], candidates[2][left])
+    assert ranked.propensity[2][gone].tolist() == [0, 0]
+    assert np.allclose(ranked.propensity[2][left], again, atol=1e-6)
+    assert ranked.propensity_of(int(ranked.order[2])) == ranked.propensity[2][ranked.order[2]]
+    assert ranked.propensity_of(int(ranked.order[5])) == ranked.propensity[0][ranked.order[5]]
+
+
+def test_seeded_requests_repeat():
+    candidates = market(50)
+    one, two, other = (
+        rank(*candidates, Explore("thompson"), np.random.default_rng(seed), 5) for seed in (7, 7, 8)
+    )
+    assert np.array_equal(one.order, two.order) and np.array_equal(one.propensity, two.propensity)
+    assert not np.array_equal(one.order, other.order)
+
+
+def test_every_one_of_1000_new_ads_among_known_ones_is_shown():
+    rng = np.random.default_rng(4)
+    # 200 known ads, and 1000 new ones that are thought a little worse, but are not known
+    logit = np.concatenate([rng.normal(-3, 0.3, 200), np.full(1000, -3.3)])
+    sd = np.concatenate([np.full(200, 0.15), np.full(1000, 1.0)])
+    probability, bids = 1 / (1 + np.exp(-logit)), np.ones(1200)
+    chance, requests = first_chances(np.zeros(1200), logit, sd), 20_000
+    assert chance[200:].min() > 5e-4
+    seen = np.zeros(1200)
+    for _ in range(100):  # what rank() draws, 200 requests at once
+        drawn = logit + sd * rng.standard_normal((requests // 100, 1200))
+        seen += np.bincount(drawn.argmax(1), minlength=1200)
+    found, freedom = chi_squared(seen, chance, requests)
+    assert (seen[200:] > 0).all() and found < freedom + 5 * np.sqrt(2 * freedom)
+    shown: set[int] = set()
+    for _ in range(10):
+        ranked = rank(probability, logit, sd, bids, Explore("thompson"), rng, 10)
+        assert np.allclose(ranked.propensity.sum(1), 1)
+        shown.update(ranked.order[:10].tolist())
+    assert len([i for i in shown if i >= 200]) > 80  # new ads, and hardly any twice
+
+
+def test_without_exploration_it_is_the_order_of_expected_value():
+    probability, logit, sd, bids = market(100)
+    ranked = rank(probability, logit, sd, bids, Explore(), np.random.default_rng(0), 4)
+    assert (np.diff((bids * probability)[ranked.order]) <= 0).all()
+    assert ranked.propensity.max(1).tolist() == [1] * 4
+
+
+@pytest.mark.parametrize("kind", ["none", "epsilon", "thompson"])
+@pytest.mark.parametrize(
+    ("logit", "sd", "bids"),
+    [
+        ([-3.0], [1.0], [1.0]),
+        ([-3.0, -3.0], [0.0, 0.0], [0.0, 0.0]),
+        ([40.0, 700.0, -700.0], [0.0, 3.0, 1.0], [1e300, 1e-300, 0.0]),
+        ([0.0, 0.0, 0.0], [0.0, 0.0, 50.0], [1.0, 1.0, 1.0]),
+        ([-2.0] * 5, [1e-9] * 5, [1.0] * 5),
+    ],
+)
+def test_extremes_give_chances(kind, logit, sd, bids):
+    logit, sd, bids = map(np.array, (logit, sd, bids))
+    probability = np.exp(-np.logaddexp(0, -logit))
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        ranked = rank(probability, logit, sd, bids, Explore(kind), rng, len(bids))
+        assert sorted(ranked.order) == list(range(len(bids)))
+        assert np.allclose(ranked.propensity.sum(1), 1, atol=1e-6)
+        slots = np.arange(len(bids))
+        assert (ranked.propensity[slots, ranked.order] > 0).all()
+
+
+@pytest.mark.parametrize("count", [2, 30, 300])
+def test_chances_agree_with_many_draws(count):
+    _, logit, sd, bids = market(count, seed=count)
+    rng, draws = np.random.default_rng(9), 40_000
+    drawn = logit + sd * rng.standard_normal((draws, count))
+    value = np.log(bids) - np.logaddexp(0, -drawn)
+    seen = np.bincount(value.argmax(1), minlength=count)
+    found, freedom = chi_squared(seen, first_chances(np.log(bids), logit, sd), draws)
+    assert found < freedom + 5 * np.sqrt(2 * freedom)

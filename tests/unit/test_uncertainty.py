@@ -1,0 +1,91 @@
+"""How sure a prediction is: it grows surer with evidence, and knows where it errs."""
+
+import numpy as np
+import pytest
+
+from features.spec import FieldSpec, HashSpec, LearnerSpec, SourceSpec, Spec
+from features.spec_file import load_spec
+from learning import ClickLearner
+from learning.buckets import expand_event
+from learning.uncertainty import uncertainty
+from streaming.prepare import Preparer
+from streaming.simulator import open_simulation
+
+
+def of(model, **event):
+    return float(uncertainty(model, model.vectoriser.hash_event(event))[0])
+
+
+def test_evidence_shrinks_it_step_by_step():
+    model, seen = ClickLearner(), []
+    for _ in range(30):
+        model.learn_one({"ad": "a", "site": "s"}, False)
+        seen.append(of(model, ad="a", site="s"))
+    # the mixture of experts moves too, but less
+    assert all(after < before for before, after in zip(seen[:-5:5], seen[5::5], strict=True))
+
+
+def test_a_new_ad_is_less_sure_and_a_new_ad_on_a_new_site_least():
+    model = ClickLearner()
+    for i in range(500):
+        model.learn_one({"ad": f"a{i % 3}", "site": f"s{i % 2}"}, i % 7 == 0)
+    known, new_ad = of(model, ad="a1", site="s1"), of(model, ad="new", site="s1")
+    assert known < new_ad < of(model, ad="new", site="new")
+
+
+@pytest.mark.parametrize("kind", ["single", "mixture"])
+def test_it_is_the_formula(kind):
+    spec = Spec(
+        name="x",
+        source=SourceSpec(label="y"),
+        fields=(FieldSpec(names=("a", "b")), FieldSpec(names=("c",), transform="categories")),
+        hash=HashSpec(bits=8, cross_bits=9),
+        learner=LearnerSpec(kind=kind),
+    )
+    model, rng = ClickLearner(spec), np.random.default_rng(5)
+    events = [
+        {"a": f"{rng.integers(4)}", "b": f"{rng.integers(3)}", "c": ["p", "q"][: rng.integers(3)]}
+        for _ in range(200)
+    ]
+    for event in events:
+        model.learn_one(event, bool(rng.random() < 0.3))
+    for event in events[:20]:
+        hashed = model.vectoriser.hash_event(event)
+        assert uncertainty(model, hashed)[0] == pytest.approx(by_hand(model.weights, hashed))
+
+
+def by_hand(weights, hashed):
+    fields, crosses = np.empty(50, np.int64), np.empty(50, np.int64)
+    sizes = np.array([1, 1 if weights.kc else 0])
+    count = expand_event(
+        hashed.tokens, hashed.starts, 0, hashed.fields, weights.index, weights.shifts, sizes,
+        fields, 0, crosses, 0,
+    )  # fmt: skip
+    total = 0.0
+    for e, expert in enumerate(weights.experts):
+        n = [(weights.fields[bucket, 1, e], expert.fields) for bucket in fields[: count[0]]]
+        if e < weights.kc:
+            n += [(weights.crosses[bucket, 1, e], expert.crosses) for bucket in crosses[: count[1]]]
+        eta = [1 / ((r.beta + np.sqrt(m)) / r.alpha + r.l2) for m, r in n]
+        total += weights.mixture[e] * np.sqrt(sum(eta))
+    return weights.calibration[0] * total
+
+
+def test_on_the_simulated_market_the_error_grows_with_it():
+    spec = load_spec("sim")
+    model = ClickLearner(spec)
+    prepare = Preparer(model.vectoriser, spec.source)
+    error, sd, rows = [], [], 0
+    for batch in open_simulation("sim:stationary?events=60000", prepare.columns):
+        ready = prepare(batch)
+        if rows >= 20_000:
+            truth = np.log(ready.truth / (1 - ready.truth))
+            error.append(model.predict_hashed(ready.hashed) - truth)
+            sd.append(uncertainty(model, ready.hashed))
+        model.learn_hashed(ready.hashed, ready.labels)
+        rows += ready.hashed.rows
+    error, sd = np.concatenate(error), np.concatenate(sd)
+    quarters = np.argsort(np.argsort(sd)) * 4 // len(sd)
+    rms = [np.sqrt((error[quarters == q] ** 2).mean()) for q in range(4)]
+    assert rms[0] < rms[1] < rms[3] and rms[2] < rms[3] and rms[3] > 1.08 * rms[0]
+    assert 0.7 < np.sqrt((sd**2).mean() / (error**2).mean()) < 1.5  # of the right size too
