@@ -80,6 +80,11 @@ class Outbox:
         """Whether an alarm has not been sent."""
         return self._sent < self.raised
 
+    def open(self) -> list[dict[str, Any]]:
+        """Alarms kept that have not been closed: by ``id``, the last word is not ``closed``."""
+        last = {alarm.get("id"): alarm for alarm in self.kept if alarm.get("id")}
+        return [alarm for alarm in last.values() if alarm.get("status") != "closed"]
+
     def send(self, offsets: Mapping[int, int], about: Mapping[str, Any]) -> bool:
         """Append what is new to the topic and commit the group's offsets; whether it went well.
 

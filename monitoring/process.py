@@ -11,24 +11,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
 from monitoring.detectors import Detectors, NoDetectors
+from monitoring.feed import Feed
 from monitoring.health import Freshness, freshness, label_health
 from monitoring.keeper import Keeper
 from monitoring.outbox import GROUP, Outbox, post_to
-from monitoring.reading import ScoredReader
 from monitoring.settings import MonitorSettings
-from monitoring.slicing import slice_fields
 from monitoring.state import Now
 from monitoring.watch import Watch
 from monitoring.windows import ClosedWindow, figures_of
 from streaming.log import EventLog, LogUnavailableError, OffsetError, Record, TopicPartition
-from streaming.prepare import CORRECTION
 from streaming.settings import EXAMPLES, StreamSettings
-from streaming.sources.batch import Batch
 from streaming.status import JoinerState, Look, look_at
 
 __all__ = ["GROUP", "Monitor"]
@@ -83,9 +78,8 @@ class Monitor:
     ) -> None:
         self.log, self.stream, self.settings = log, stream, settings
         self.now, self.report, self.pause = now, report, pause
-        self.fields = slice_fields(spec, settings.slices)
-        names = [field.name for field in self.fields]
-        self._reader = ScoredReader(self.fields, settings.bid)
+        self.feed = Feed(spec, settings, folder)
+        names = [field.name for field in self.feed.fields]
         self._keeper = Keeper(folder, settings.keep_windows)
         self.watch = Watch(names, settings.windows, detectors or NoDetectors(), self._closed)
         post = post_to(settings.webhook, pause) if settings.webhook else None
@@ -100,7 +94,7 @@ class Monitor:
 
     def _begin(self, names: list[str]) -> None:
         """Take up the state and its place in the log."""
-        self.rejected = self.lost = 0
+        self.lost = 0
         self._joined_s: float | None = None
         self._watched_s: float | None = None
         self._look: Look | None = None
@@ -127,7 +121,8 @@ class Monitor:
             )
         self.offsets, self._marks = list(state["offsets"]), marks
         self._newest = list(state["newest"])
-        self.rejected, self.lost = state["rejected"], state["lost"]
+        self.lost = state["lost"]
+        self.feed.restore(state["feed"])
         self.watch.restore(state)
         self.outbox.restore(state["outbox"])
 
@@ -195,12 +190,10 @@ class Monitor:
         return self.log.read(at, start, most)
 
     def _count(self, partition: int, records: list[Record]) -> None:
-        read = self._reader.read(records)
-        self.rejected += read.rejected
-        for scored, batch in read.batches:
-            kept = _counted(batch)
-            self.outbox.take(self.watch.update(scored if kept is None else scored.take(kept)))
-            self._newest[partition] = max(self._newest[partition], int(scored.time_ms.max()))
+        for scored in self.feed.read(records):
+            self.outbox.take(self.watch.update(scored))
+            newest = int(scored.time_ms.max(initial=0))
+            self._newest[partition] = max(self._newest[partition], newest)
         last = records[-1]
         self.offsets[partition] = last.offset + 1
         self._marks[partition] = [last.offset, zlib.crc32(last.value)]
@@ -234,6 +227,7 @@ class Monitor:
             self.report(f"monitor: NOT SAVED, watching goes on, next try later: {error}")
             self.saved = False
             return False
+        self.feed.saved()
         self.saved, self._saved_offsets = True, list(self.offsets)
         about = {"seen": self.watch.seen, "at": self._now_ms()}
         self.outbox.send(dict(enumerate(self.offsets)), about)
@@ -241,11 +235,11 @@ class Monitor:
 
     def _state(self) -> dict[str, Any]:
         return {
-            "fields": [field.name for field in self.fields],
+            "fields": self.watch.windows.fields,
             "offsets": self.offsets,
             "marks": self._marks,
             "newest": self._newest,
-            "rejected": self.rejected,
+            "feed": self.feed.state(),
             "lost": self.lost,
             "outbox": self.outbox.state(),
             **self.watch.state(),
@@ -261,7 +255,7 @@ class Monitor:
             seen=watch.seen,
             corrections=watch.corrections,
             unscored=watch.unscored,
-            rejected=self.rejected,
+            rejected=self.feed.rejected,
             after_close=windows.after_close,
             lost=self.lost,
             overall=figures_of(watch.sums),
@@ -271,6 +265,8 @@ class Monitor:
             health=None if joiner is None else label_health(joiner),
             recent_health=None if joiner is None else label_health(joiner, self._before_close),
             freshness=self._freshness(),
+            alarms_open=self.outbox.open(),
+            predictions=self.feed.predictions,
         )
 
     def _joiner(self) -> JoinerState | None:
@@ -292,9 +288,3 @@ class Monitor:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _counted(batch: Batch) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
-    """Rows that change a label or are new; ``None``: all."""
-    kind = batch.columns.column(CORRECTION).to_numpy(zero_copy_only=False)
-    return kind != 2 if (kind == 2).any() else None

@@ -14,7 +14,7 @@ from features.spec import SourceSpec
 from monitoring.coded import Coded
 from monitoring.scored import Scored
 from monitoring.slicing import SliceField
-from streaming.examples import ExampleReader, in_record
+from streaming.examples import ExampleReader
 from streaming.log import Record
 from streaming.prepare import CORRECTION
 from streaming.settings import EXAMPLES
@@ -24,7 +24,7 @@ __all__ = ["ExamplesRead", "ScoredReader"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
-_LABEL = "\0label"
+_PLAIN = SourceSpec(label="\0label")
 
 
 class _Shown(msgspec.Struct, gc=False):
@@ -40,7 +40,7 @@ class _Envelope(msgspec.Struct, gc=False):
     click_timestamp: int | None = None
 
 
-_envelopes = msgspec.json.Decoder(list[_Envelope])
+_envelope = msgspec.json.Decoder(_Envelope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ class ScoredReader:
         Slices.
     bid
         Field that says what a click is worth; empty: none.
-    more
-        Other columns to keep in the Arrow rows.
+    source, more
+        Which column is what, and other columns to keep, in the Arrow rows.
 
     Examples
     --------
@@ -84,40 +84,41 @@ class ScoredReader:
     """
 
     def __init__(
-        self, fields: Sequence[SliceField], bid: str = "", more: Sequence[str] = ()
+        self,
+        fields: Sequence[SliceField],
+        bid: str = "",
+        source: SourceSpec = _PLAIN,
+        more: Sequence[str] = (),
     ) -> None:
-        self.fields, self.bid = list(fields), bid
-        wanted = [_LABEL, *(field.column for field in fields), bid, *more]
+        self.fields, self.bid, self._label = list(fields), bid, source.label
+        wanted = [source.label, *(field.column for field in fields), bid, *more]
         columns = list(dict.fromkeys(name for name in wanted if name))
-        self._reader = ExampleReader(SourceSpec(label=_LABEL), columns)
+        self._reader = ExampleReader(source, columns)
 
     def read(self, records: Sequence[Record]) -> ExamplesRead:
         """Read the examples of some records of one partition."""
-        data, _ = in_record(records)
+        data = b"\n".join([record.value for record in records])
         last = Position(EXAMPLES, records[-1].offset if records else 0)
         batches = self._reader.batches(data, lambda line: ("", line), last)
-        lines = [line for line in data.split(b"\n") if line.strip(b"\r")]
-        out, read = [], 0
         rejected = sum(len(batch.rejects) for batch in batches)
+        batches = [batch for batch in batches if batch.columns.num_rows]
+        if not rejected:
+            said = _envelope.decode_lines(data)
+        else:
+            lines = [line for line in data.split(b"\n") if line.strip(b"\r")]
+            said = [_envelope.decode(lines[at]) for batch in batches for at in _lines_of(batch)]
+        out, read = [], 0
         for batch in batches:
             rows = batch.columns.num_rows
-            if not rows:
-                continue
-            if rejected:
-                at = [batch.positions(i).row - 1 for i in range(rows)]
-                chosen = [lines[i] for i in at]
-            else:
-                chosen = lines[read : read + rows]
+            out.append((self._scored(batch, said[read : read + rows]), batch))
             read += rows
-            out.append((self._scored(batch, chosen), batch))
         return ExamplesRead(out, rejected)
 
-    def _scored(self, batch: Batch, lines: list[bytes]) -> Scored:
+    def _scored(self, batch: Batch, said: Sequence[_Envelope]) -> Scored:
         """All rows of a batch; amendments that change no label are still in it."""
-        said = _envelopes.decode(b"[" + b",".join(lines) + b"]")
         rows, columns = len(said), batch.columns
         time = np.fromiter((it.impression.timestamp for it in said), np.int64, rows)
-        label = columns.column(_LABEL).to_numpy(zero_copy_only=False).astype(np.float64)
+        label = columns.column(self._label).to_numpy(zero_copy_only=False).astype(np.float64)
         kind = columns.column(CORRECTION).to_numpy(zero_copy_only=False)
         return Scored(
             time_ms=time,
@@ -129,6 +130,11 @@ class ScoredReader:
             slices={field.name: field.coded(columns, time) for field in self.fields},
             version=_versions(said),
         )
+
+
+def _lines_of(batch: Batch) -> list[int]:
+    """Number of each row's line."""
+    return [batch.positions(i).row - 1 for i in range(batch.columns.num_rows)]
 
 
 def _probabilities(said: Sequence[_Envelope]) -> F64:

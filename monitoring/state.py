@@ -62,7 +62,7 @@ class Now(msgspec.Struct, frozen=True):
     freshness
         Ages.
     alarms_open
-        Alarms that have not been closed.
+        Alarms kept that have not been closed, as they were sent.
     predictions
         ``served``, or ``own``: predicted by the monitor's own learner.
     """
@@ -82,6 +82,7 @@ class Now(msgspec.Struct, frozen=True):
     health: LabelHealth | None = None
     recent_health: LabelHealth | None = None
     freshness: Freshness = Freshness()
+    alarms_open: list[dict[str, Any]] = []
     predictions: str = "served"
 
 

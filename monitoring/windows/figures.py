@@ -144,9 +144,10 @@ def _reliability_errors(histograms: F64, bins: int = ECE_BINS) -> tuple[F64, F64
 
     The literal definition: sort the predictions, put the one of rank r (from 0) into bin
     floor((r + 1/2) * bins / n), and take the mean over rows of abs(sum of p - clicks) by bin. Here
-    all of one histogram cell go where the cell's middle goes. A row that goes elsewhere changes
-    two bins by at most abs(y - p) <= y + p each, and only cells that straddle a border have such
-    rows: the error is at most 2/n times their clicks and their sum of p.
+    all of one histogram cell go where the cell's middle goes. Rows that go elsewhere change two
+    bins by abs(clicks - sum of p) of these rows each, and only cells that straddle a border have
+    such rows: each adds at most 2/n times the larger of its clicks and its sum of p (both, if it
+    straddles several borders) to the error.
     """
     hits, expected = histograms[..., 0], histograms[..., 2]
     size = hits + histograms[..., 1]
@@ -157,8 +158,9 @@ def _reliability_errors(histograms: F64, bins: int = ECE_BINS) -> tuple[F64, F64
     place = _place((before + after) / 2.0, total, bins)
     slots = np.arange(len(size))[:, None] * bins + place
     gap = np.bincount(slots.ravel(), (hits - expected).ravel(), len(size) * bins)
-    astride = (size > 0) & (_place(before + 0.5, total, bins) != _place(after - 0.5, total, bins))
-    moved = ((hits + expected) * astride).sum(axis=1)
+    borders = _place(after - 0.5, total, bins) - _place(before + 0.5, total, bins)
+    most = np.where(borders > 1, hits + expected, np.maximum(hits, expected))
+    moved = (most * ((size > 0) & (borders > 0))).sum(axis=1)
     return np.abs(gap).reshape(-1, bins).sum(axis=1) / total[:, 0], 2.0 * moved / total[:, 0]
 
 

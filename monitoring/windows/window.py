@@ -21,7 +21,7 @@ __all__ = ["BINS", "OTHER", "SLICE_BINS", "Terms", "Window"]
 
 F64 = NDArray[np.float64]
 
-BINS, SLICE_BINS = 4096, 64
+BINS, SLICE_BINS, DELAY_BINS = 4096, 64, 160
 OTHER = "(other)"
 """All values of a field that have no place of their own."""
 _FIRST_SLOTS = 256
@@ -81,6 +81,7 @@ class Window:
         self.start_ms, self.end_ms, self.room = start_ms, end_ms, room
         self.sums = np.zeros(k.SUMS)
         self.histogram = np.zeros((BINS, 3))
+        self.delays = np.zeros(DELAY_BINS, np.int64)
         self.values: dict[str, dict[str, int]] = {}
         self._slots = 0
         self.slot_sums, self.slot_counts, self.slot_mass = _slots(_FIRST_SLOTS)
@@ -94,6 +95,9 @@ class Window:
     def add(self, scored: Scored, terms: Terms, rows: NDArray[np.int64]) -> None:
         """Add some rows of a batch, all of this window."""
         k.add_overall(rows, terms.terms, terms.at, self.sums, self.histogram)
+        delay = scored.click_delay_ms[rows]
+        known = np.log2(np.maximum(delay[~np.isnan(delay)], 1.0)) * 4.0
+        self.delays += np.bincount(known.astype(np.int64), minlength=DELAY_BINS)[:DELAY_BINS]
         for field in self.values:
             coded = scored.slices[field]
             slots = self._slots_of(field, coded, rows)
@@ -141,6 +145,7 @@ class Window:
         self.end_ms = max(self.end_ms, other.end_ms)
         self.sums += other.sums
         self.histogram += other.histogram
+        self.delays += other.delays
         for field, theirs in other.values.items():
             ours = self.values[field]
             for value, slot in sorted(theirs.items(), key=lambda it: -other.slot_sums[it[1], 0]):
@@ -191,6 +196,7 @@ class Window:
             "values": {field: list(places.items()) for field, places in self.values.items()},
             "sums": self.sums,
             "histogram": self.histogram,
+            "delays": self.delays,
             "slot_sums": self.slot_sums[: self._slots],
             "slot_counts": self.slot_counts[: self._slots],
             "slot_mass": self.slot_mass[: self._slots],
@@ -201,6 +207,7 @@ class Window:
         """Take up what :meth:`state` gave."""
         window = cls(state["start_ms"], state["end_ms"], (), state["room"])
         window.sums, window.histogram = state["sums"].copy(), state["histogram"].copy()
+        window.delays = state["delays"].copy()
         window.values = {
             field: {value: int(slot) for value, slot in places}
             for field, places in state["values"].items()

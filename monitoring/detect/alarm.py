@@ -1,0 +1,105 @@
+"""What an alarm says."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = ["Alarm", "ratio_interval"]
+
+What = Literal["calibration", "click_rate", "missing", "click_delay"]
+
+
+class Alarm(msgspec.Struct, frozen=True, kw_only=True):
+    """One shift: raised once, told again when it closes.
+
+    Parameters
+    ----------
+    id
+        The same in both tellings; names the kind, the slice and the start.
+    status
+        ``open`` or ``closed``.
+    what
+        ``calibration``: clicks do not come as predicted; ``click_rate``: they do not come as the
+        model predicted before it followed them; ``missing``: a field's values are missing more
+        often than before; ``click_delay``: clicks come sooner or later than before.
+    field, value
+        The slice; both empty: everywhere. For ``missing`` only the field.
+    since_ms, since_low_ms, since_high_ms
+        Event time of the first row of the shift: best estimate, and its 90 % credible interval.
+    detected_ms, detected_event
+        Event time of the row at which the alarm was raised, and its number in the stream.
+    closed_ms
+        Event time at which the shift was seen to be over.
+    size, size_low, size_high
+        With its 95 % interval: for ``calibration`` the calibration ratio since the start (above
+        1: over-predicts); for ``click_rate`` the clicks over those predicted at first (below 1:
+        fewer); for ``missing`` the share of rows without the field; for ``click_delay`` the
+        median delay over what it was. It is of the data that raised the alarm, so it leans away
+        from 1 a little.
+    events, clicks, expected_clicks
+        Rows of the slice since the start, their clicks, and the sum of their probabilities.
+    clicks_over_promised
+        Predicted clicks less those that came, since the start; below 0: under-promised.
+    money_over_promised
+        The same in units of the bids, if any are logged.
+    cause, cause_field
+        What moved, in words; and the field whose mix of values moved most, if one did.
+    action
+        What to do.
+    """
+
+    id: str
+    status: Literal["open", "closed"]
+    what: What
+    field: str
+    value: str
+    since_ms: int
+    since_low_ms: int
+    since_high_ms: int
+    detected_ms: int
+    detected_event: int
+    closed_ms: int | None = None
+    size: float
+    size_low: float
+    size_high: float
+    events: int
+    clicks: float
+    expected_clicks: float
+    clicks_over_promised: float
+    money_over_promised: float | None = None
+    cause: str = ""
+    cause_field: str = ""
+    action: str = ""
+
+    @property
+    def where(self) -> str:
+        """The slice as text, such as ``campaign=c7`` or ``everywhere``."""
+        if not self.field:
+            return "everywhere"
+        return f"{self.field}={self.value}" if self.value else self.field
+
+
+def ratio_interval(expected: float, clicks: float) -> tuple[float, float, float]:
+    """Calibration ratio, expected over observed clicks, with its 95 % interval.
+
+    Clicks are Poisson; their limits are Wilson and Hilferty's, within 1 % from 3 clicks on.
+
+    Examples
+    --------
+    >>> [round(limit, 2) for limit in ratio_interval(120.0, 100.0)]
+    [1.2, 0.99, 1.47]
+    """
+    at_least, at_most = _poisson_limits(clicks)
+    ratio = expected / clicks if clicks else float("inf")
+    return ratio, expected / at_most, expected / at_least if at_least else float("inf")
+
+
+def _poisson_limits(count: float) -> tuple[float, float]:
+    z, more = 1.959964, count + 1.0
+    upper = more * (1.0 - 1.0 / (9.0 * more) + z / (3.0 * more**0.5)) ** 3
+    if count <= 0.0:
+        return 0.0, upper
+    lower = count * max(0.0, 1.0 - 1.0 / (9.0 * count) - z / (3.0 * count**0.5)) ** 3
+    return float(lower), float(upper)

@@ -1,0 +1,336 @@
+"""The detectors of one stream: rows in, alarms out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from monitoring.detect import kernels
+from monitoring.detect.alarm import Alarm
+from monitoring.detect.fresh import make_limits, make_state, make_tests, muted, with_room
+from monitoring.detect.history import History
+from monitoring.detect.kernels import Limits, Rows, State, advance
+from monitoring.detect.naming import Named, View, name_delay, name_missing, name_shift
+from monitoring.detect.settings import DetectSettings
+from monitoring.detect.values import Values
+from monitoring.detect.wording import Shift, closed, raised
+from monitoring.scored import Scored
+
+__all__ = ["SequentialDetector"]
+
+_SWEEP = 65_536  # rows between clearings of rare values
+_REPLAY_ALARM = 0  # row of `closing` that belongs to an alarm about everything
+
+
+class SequentialDetector:
+    """Finds shifts of calibration, click rate, missing values and click delays.
+
+    Deterministic: the same rows give the same alarms, wherever they are cut into batches, and
+    after any restart from :meth:`state`.
+
+    Parameters
+    ----------
+    settings
+        How it watches.
+
+    Examples
+    --------
+    >>> SequentialDetector().alarms_open
+    []
+    """
+
+    def __init__(self, settings: DetectSettings | None = None) -> None:
+        self.settings = settings or DetectSettings()
+        self._tests = make_tests(self.settings)
+        self._values: Values | None = None
+        self._open: dict[str, Alarm] = {}
+        self._places: dict[str, int] = {}  # by alarm: slot, -1 overall, -2 - f missing, -1001 - j
+        self._looks: dict[str, int] = {}  # by kind of pending alarm: number of the row to look at
+        self._pending_delay = 0
+        self._count = 0
+
+    @property
+    def alarms_open(self) -> list[Alarm]:
+        """Alarms that are open, oldest first."""
+        return list(self._open.values())
+
+    def update(self, scored: Scored) -> Sequence[Alarm]:
+        """Alarms raised or closed by these rows, oldest first.
+
+        Late clicks (corrections) are left out: their impressions were here before.
+        """
+        if scored.correction.any():
+            scored = scored.take(~scored.correction)
+        values = self._begin(scored)
+        alarms: list[Alarm] = []
+        start = 0
+        while start < len(scored):
+            room = _SWEEP - self._history.seen % _SWEEP
+            stop = min(len(scored), start + room)
+            self._run(self._rows(scored, values, start, stop), alarms)
+            if self._history.seen % _SWEEP == 0:
+                self._sweep(values)
+            start = stop
+        return alarms
+
+    # --- rows -----------------------------------------------------------------------------
+
+    def _begin(self, scored: Scored) -> Values:
+        if self._values is None:
+            self._make(tuple(scored.slices))
+        assert self._values is not None
+        return self._values
+
+    def _make(self, fields: tuple[str, ...]) -> None:
+        self._values = Values(fields, self.settings.max_values)
+        self._state = make_state(self.settings, self._tests, len(fields), 4 * len(fields) + 64)
+        self._limits = make_limits(self.settings, max(1, len(fields)))
+        self._history = History(self.settings.history_rows, len(fields))
+        self._absent = np.arange(0, 2 * len(fields), 2, dtype=np.int32)
+
+    def _rows(self, scored: Scored, values: Values, start: int, stop: int) -> Rows:
+        part = scored.take(np.arange(start, stop)) if stop - start < len(scored) else scored
+        slots = np.empty((len(part), len(values.fields)), np.int32)
+        for f, name in enumerate(values.fields):
+            slots[:, f] = values.slots(f, part.slices[name])
+        self._state = with_room(self._state, values.used)
+        delay = np.nan_to_num(part.click_delay_ms, nan=0.0).astype(np.float32)
+        return Rows(
+            part.time_ms,
+            np.asarray(part.probability, np.float64),
+            np.asarray(part.label, np.float64),
+            part.bid.astype(np.float32).astype(np.float64),
+            delay.astype(np.float64),
+            slots,
+            self._absent,
+        )
+
+    def _run(self, rows: Rows, alarms: list[Alarm]) -> None:
+        start, out = 0, np.zeros(2, np.int64)
+        while start < len(rows.p):
+            stop = self._next_look(start, len(rows.p))
+            part = Rows(*(column[:stop] for column in rows[:6]), rows.absent)
+            limits = self._limits_now()
+            done = advance(part, start, self._tests, limits, self._state, out)
+            self._history.append(rows, start, done)
+            start = done
+            if out[0] != kernels.NONE:
+                self._crossed(int(out[0]), int(out[1]), alarms)
+            self._look(alarms)
+
+    def _limits_now(self) -> Limits:
+        limits = muted(self._limits) if "shift" in self._looks else self._limits
+        return limits._replace(delay=1e300) if "delay" in self._looks else limits
+
+    def _next_look(self, start: int, rows: int) -> int:
+        ahead = [row - self._history.seen for row in self._looks.values()]
+        return min([rows, *(start + max(1, a) for a in ahead)])
+
+    # --- what crossed ---------------------------------------------------------------------
+
+    def _crossed(self, kind: int, which: int, alarms: list[Alarm]) -> None:
+        if kind == kernels.CLOSED:
+            alarms.append(self._close(which))
+        elif kind == kernels.MISSING:
+            self._raise(name_missing(self._view(), which), alarms)
+        elif kind == kernels.DELAY:
+            self._pending_delay = which
+            found = name_delay(self._view(), which)
+            self._looks["delay"] = self._later(found, 1.0)
+        else:
+            found = name_shift(self._view())
+            self._looks["shift"] = self._later(found, self.settings.confirm)
+
+    def _later(self, found: Named | None, share: float) -> int:
+        """Number of the row at which a pending alarm is to be looked at."""
+        elapsed = 0 if found is None else self._history.seen - found.first
+        return self._history.seen + math.ceil(share * elapsed)
+
+    def _look(self, alarms: list[Alarm]) -> None:
+        for kind in [k for k, row in self._looks.items() if row <= self._history.seen]:
+            del self._looks[kind]
+            if kind == "delay":
+                found: Named | None = name_delay(self._view(), self._pending_delay)
+            else:
+                found = name_shift(self._view())
+            if found is None:
+                self._forget()
+            else:
+                self._raise(found, alarms)
+
+    def _forget(self) -> None:
+        """Start anew what crossed and then passed: it was no shift that lasts."""
+        limits, state = self._limits, self._state
+        state.slices[state.slices.sum(axis=1) >= limits.slices] = 0.0
+        state.moved[state.moved.sum(axis=1) >= limits.moved] = 0.0
+        if state.overall.sum() >= limits.overall:
+            state.overall[:] = 0.0
+
+    def _view(self) -> View:
+        assert self._values is not None
+        return View(
+            self._history.rows(self._absent),
+            self._history.seen,
+            self._state,
+            self._limits,
+            self._values,
+        )
+
+    # --- alarms ---------------------------------------------------------------------------
+
+    def _raise(self, found: Named, alarms: list[Alarm]) -> None:
+        view = self._view()
+        self._count += 1
+        alarm = raised(found, view, self._count)
+        self._open[alarm.id] = alarm
+        self._places[alarm.id] = found.place
+        alarms.append(alarm)
+        self._mark(found, alarm)
+        if found.kind in (kernels.OVERALL, kernels.SLICE, kernels.MOVED):
+            self._start_anew(found, view)
+
+    def _mark(self, found: Named, alarm: Alarm) -> None:
+        """Tell the tests that the alarm is open."""
+        state = self._state
+        if found.kind == kernels.MISSING:
+            state.gone[found.which, 2] = found.odds
+            state.missing[found.which] = 0.0
+        elif found.kind == kernels.DELAY:
+            state.quantile[found.which, 2] = found.odds
+            state.delay[found.which] = 0.0
+        else:
+            money = alarm.money_over_promised
+            number = _REPLAY_ALARM if found.kind == kernels.OVERALL else self._free_number()
+            self._state = state = _with_alarm(state, number)
+            bids = math.nan if money is None else money
+            state.closing[number] = (
+                found.closing_odds, 0.0, alarm.expected_clicks, alarm.clicks, bids,
+            )
+            if found.kind == kernels.OVERALL:
+                state.tilt[:] = (500.0, 500.0 * found.odds)
+            else:
+                state.open_of[found.which] = number
+
+    def _free_number(self) -> int:
+        taken = set(self._state.open_of[self._state.open_of >= 0].tolist())
+        return next(n for n in range(1, len(taken) + 2) if n not in taken)
+
+    def _start_anew(self, found: Named, view: View) -> None:
+        """Take all tests back to what they would be without the rows that the alarm explains.
+
+        So that a shift of one slice is not told again for each slice that shares its rows.
+        """
+        state = self._state
+        scratch = State(*(array.copy() for array in state))
+        for array in (scratch.overall, scratch.slices, scratch.moved):
+            array[:] = 0.0
+        rows = view.rows
+        if found.kind == kernels.OVERALL:
+            scratch.tilt[:] = state.tilt
+        scratch.clock[kernels.CLICKS] = self._limits.warmup
+        silent = muted(self._limits)._replace(closing=math.inf, missing=math.inf, delay=math.inf)
+        advance(rows, 0, self._tests, silent, scratch, np.zeros(2, np.int64))
+        state.overall[:] = scratch.overall
+        state.slices[:] = scratch.slices
+        state.moved[:] = 0.0
+        if found.kind == kernels.OVERALL:
+            state.overall[:] = 0.0
+
+    def _close(self, which: int) -> Alarm:
+        place = self._place_of(which)
+        key = next(k for k, p in self._places.items() if p == place)
+        shift = Shift(*self._state.closing[max(which, 0)].tolist()) if which >= 0 else None
+        alarm = closed(self._open.pop(key), self._view(), shift)
+        del self._places[key]
+        self._unmark(which, place)
+        return alarm
+
+    def _place_of(self, which: int) -> int:
+        if which == _REPLAY_ALARM:
+            return -1
+        if which > 0:
+            return int(np.flatnonzero(self._state.open_of == which)[0])
+        return which - 1 if which > -1000 else which
+
+    def _unmark(self, which: int, place: int) -> None:
+        state = self._state
+        if which == _REPLAY_ALARM:
+            state.tilt[:] = 0.0
+            state.overall[:] = 0.0
+        elif which > 0:
+            state.open_of[place] = -1
+            state.slices[place] = 0.0
+            state.moved[place] = 0.0
+            state.level[place, 2] = state.level[place, 1]  # what it is now is usual from now on
+            state.level[place, 0] = min(state.level[place, 0], 1.0)
+            state.daily[place] = 0.0
+        elif which > -1000:
+            state.gone[-1 - which, 2] = 0.0
+            state.missing[-1 - which] = 0.0
+        else:
+            state.quantile[-1001 - which, 2] = 0.0
+            state.delay[-1001 - which] = 0.0
+
+    # --- bounded memory -------------------------------------------------------------------
+
+    def _sweep(self, values: Values) -> None:
+        """Forget the rarer values of fields that have very many."""
+        state, rename = self._state, None
+        for f in values.crowded():
+            slots = values.drop(f, state.level[:, 5], state.open_of >= 0)
+            rename = np.arange(len(state.slices), dtype=np.int32) if rename is None else rename
+            rename[slots] = 2 * f + 1
+            for array in (state.slices, state.moved, state.level, state.daily):
+                array[slots] = 0.0
+        if rename is not None:
+            self._history.rename(rename)
+        state.level[:, 5] *= 0.5
+
+    # --- state ----------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """All that a restart needs: JSON values and numpy arrays."""
+        if self._values is None:
+            return {}
+        return {
+            "format": 1,
+            "settings": msgspec.to_builtins(self.settings),
+            "fields": list(self._values.fields),
+            "values": self._values.state(),
+            "tests": {name: array.copy() for name, array in self._state._asdict().items()},
+            "history": self._history.state(),
+            "open": msgspec.to_builtins(list(self._open.values())),
+            "places": dict(self._places),
+            "looks": dict(self._looks),
+            "pending_delay": self._pending_delay,
+            "count": self._count,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state` gave; the settings are those of this detector."""
+        if not state:
+            return
+        self._make(tuple(state["fields"]))
+        assert self._values is not None
+        self._values.restore(state["values"])
+        arrays = {name: np.array(array) for name, array in state["tests"].items()}
+        self._state = State(**arrays)
+        self._history.restore(state["history"])
+        alarms = [msgspec.convert(alarm, Alarm) for alarm in state["open"]]
+        self._open = {alarm.id: alarm for alarm in alarms}
+        self._places = {str(k): int(v) for k, v in state["places"].items()}
+        self._looks = {str(k): int(v) for k, v in state["looks"].items()}
+        self._pending_delay = int(state["pending_delay"])
+        self._count = int(state["count"])
+
+
+def _with_alarm(state: State, number: int) -> State:
+    if number < len(state.closing):
+        return state
+    more = np.zeros((number + 1 - len(state.closing) + 64, state.closing.shape[1]))
+    return state._replace(closing=np.concatenate([state.closing, more]))

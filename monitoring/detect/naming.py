@@ -1,0 +1,192 @@
+"""Which slice a shift is of, and since when: the smallest set of rows that explains it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitoring.detect import kernels
+from monitoring.detect.kernels import Limits, Rows, State
+from monitoring.detect.locating import Located, locate
+from monitoring.detect.recall import followed, levels
+from monitoring.detect.values import Values
+
+__all__ = ["Named", "View", "name_delay", "name_missing", "name_shift"]
+
+F64 = NDArray[np.float64]
+_TIE = 2.0  # nats within which the smaller slice is the better explanation
+_MOST = 24  # candidates looked at
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What there is to see when something has crossed.
+
+    Parameters
+    ----------
+    rows
+        The last rows, oldest first.
+    seen
+        How many rows there have been.
+    state, limits, values
+        Of the tests.
+    """
+
+    rows: Rows
+    seen: int
+    state: State
+    limits: Limits
+    values: Values
+
+    def number(self, row: int) -> int:
+        """A row's number in the stream."""
+        return self.seen - len(self.rows.p) + row
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A shift with its place and start.
+
+    Parameters
+    ----------
+    kind, which
+        As the kernels say it.
+    first, low, high
+        Number, in the stream, of the first row of the shift: estimate and interval.
+    rows
+        Row numbers, in the view, of the slice since the start.
+    expected
+        Their probabilities without the shift.
+    odds
+        By which the odds have been multiplied since.
+    evidence
+        Log likelihood ratio against no shift.
+    """
+
+    kind: int
+    which: int
+    first: int
+    low: int
+    high: int
+    rows: NDArray[np.int64]
+    expected: F64
+    odds: float
+    evidence: float
+
+    @property
+    def place(self) -> int:
+        """Under which the detector keeps it."""
+        if self.kind == kernels.OVERALL:
+            return -1
+        if self.kind == kernels.MISSING:
+            return -2 - self.which
+        return -1001 - self.which if self.kind == kernels.DELAY else self.which
+
+    @property
+    def closing_odds(self) -> float:
+        """Odds ratio that the shift is over from: never so near to 1 that it cannot be told."""
+        away = max(abs(math.log(self.odds)), 0.08)
+        return math.exp(math.copysign(away, math.log(self.odds)))
+
+
+def name_shift(view: View) -> Named | None:
+    """Best explanation of a shift of calibration or click rate; ``None`` if it has passed."""
+    found = [named for named in map(lambda c: _candidate(view, *c), _candidates(view)) if named]
+    if not found:
+        return None
+    best = max(named.evidence for named in found)
+    close = [named for named in found if named.evidence >= best - _TIE]
+    return min(close, key=lambda named: (len(named.rows), -named.evidence))
+
+
+def _candidates(view: View) -> list[tuple[int, int]]:
+    """Kinds and slots with the most evidence, none without much of it."""
+    state, limits = view.state, view.limits
+    found = []
+    for kind, evidence, limit in (
+        (kernels.SLICE, state.slices.sum(axis=1), limits.slices),
+        (kernels.MOVED, state.moved.sum(axis=1), limits.moved),
+        (kernels.OVERALL, state.overall.sum(keepdims=True), limits.overall),
+    ):
+        share = np.log(np.maximum(evidence, 1.0)) / math.log(limit)
+        found += [(share[i], kind, int(i)) for i in np.flatnonzero(share > 0.6)]
+    found.sort(reverse=True)
+    if not found or found[0][0] < 0.9:
+        return []
+    return [(kind, which) for _, kind, which in found[:_MOST]]
+
+
+def _candidate(view: View, kind: int, which: int) -> Named | None:
+    rows = _free_rows(view)
+    if kind != kernels.OVERALL:
+        field = view.values.name[which][0]
+        rows = rows[view.rows.slots[rows, field] == which]
+    p = _expected(view, kind, which, rows)
+    return _named(view, kind, which, rows, p, locate(view.rows.y[rows], p))
+
+
+def _expected(view: View, kind: int, which: int, rows: NDArray[np.int64]) -> F64:
+    """Probabilities that a test expects clicks by."""
+    p = np.clip(view.rows.p[rows], 1e-7, 1 - 1e-7)
+    if view.state.tilt[0] > 0.0:
+        odds = view.state.tilt[1] / view.state.tilt[0]
+        p = odds * p / (1.0 - p + odds * p)
+    if kind != kernels.MOVED:
+        return p
+    part, daily = view.rows.time[rows] // 7_200_000 % 12, view.state.daily[which]
+    usual = view.state.level[which, 2] + (daily[0] * daily[1] / (daily[1] + 1000.0))[part]
+    return followed(p, levels(view.rows.p)[rows], usual.astype(np.float64), view.limits.fast)
+
+
+def _named(
+    view: View, kind: int, which: int, rows: NDArray[np.int64], expected: F64, at: Located
+) -> Named | None:
+    if not len(rows) or at.evidence <= 0.0:
+        return None
+    return Named(
+        kind,
+        which,
+        view.number(int(rows[at.start])),
+        view.number(int(rows[at.low])),
+        view.number(int(rows[at.high])),
+        rows[at.start :],
+        expected[at.start :],
+        at.odds,
+        at.evidence,
+    )
+
+
+def _free_rows(view: View) -> NDArray[np.int64]:
+    """Rows that no open alarm explains."""
+    explained = (view.state.open_of[view.rows.slots] >= 0).any(axis=1)
+    for f in np.flatnonzero(view.state.gone[:, 2] > 0.0):
+        explained |= view.rows.slots[:, f] == view.rows.absent[f]
+    return np.flatnonzero(~explained)
+
+
+def name_missing(view: View, field: int) -> Named:
+    """Since when a field is missing more often."""
+    gone = (view.rows.slots[:, field] == view.rows.absent[field]).astype(np.float64)
+    rows_before, gone_before, _ = view.state.gone[field]
+    usual = min(max((gone_before + 0.5) / (rows_before + 1.0), 1e-4), 1.0 - 1e-4)
+    everyone = np.arange(len(gone))
+    expected = np.full(len(gone), usual)
+    found = _named(view, kernels.MISSING, field, everyone, expected, locate(gone, expected))
+    return found or Named(
+        kernels.MISSING, field, view.seen - 1, view.seen - 1, view.seen - 1,
+        everyone[-1:], expected[-1:], 2.0, 0.0,
+    )  # fmt: skip
+
+
+def name_delay(view: View, quantile: int) -> Named | None:
+    """Since when clicks are sooner or later than before; ``None`` if it has passed."""
+    if view.state.delay[quantile].sum() < math.sqrt(view.limits.delay):
+        return None
+    share, usual, _ = view.state.quantile[quantile]
+    rows = np.flatnonzero((view.rows.delay > 0.0) & (view.rows.y > 0.0))
+    above = (np.log(view.rows.delay[rows]) > usual).astype(np.float64)
+    expected = np.full(len(rows), 1.0 - share)
+    return _named(view, kernels.DELAY, quantile, rows, expected, locate(above, expected))

@@ -1,0 +1,83 @@
+"""Settings of the detectors."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+__all__ = ["DetectSettings"]
+
+_Ratios = tuple[Annotated[float, msgspec.Meta(gt=0)], ...]
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Positive = Annotated[float, msgspec.Meta(gt=0)]
+_Rows = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class DetectSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the detectors watch.
+
+    Parameters
+    ----------
+    false_alarm_clicks
+        All tests of one stream together raise at most one false alarm, on average, in this many
+        clicks (at a click rate of 2 %, a million impressions are 20,000). Higher: fewer false
+        alarms, later true ones: ten times as many clicks cost 2.3 nats of evidence.
+    overall_share, slices_share, moved_share, missing_share, delay_share
+        How this budget is split over the kinds of tests; they need not sum to 1. Within a kind
+        each field has an equal part, and within a field each value has one as its share of the
+        clicks, so that many rare values cost nothing. ``moved_share`` 0 switches the tests of
+        the click rate off.
+    overall_band, slices_band, moved_band
+        Half width of the null band, in log odds: a model that is wrong by less raises no alarm.
+        Wider: fewer alarms about small errors; slower, for all.
+    warmup_clicks
+        Nothing is tested before this many clicks: the model is still learning.
+    settle_rows
+        Rows of a slice before its click rate is compared with the past.
+    fast_rows, slow_rows
+        Over how many rows of a slice its present and its usual prediction are averaged.
+    swing
+        How many times the usual swing of a slice's predictions widens its null band.
+    merit
+        The click rate of a slice is not tested where the model's own level has predicted its
+        clicks better than the usual one by this many nats. Lower: fewer slices are tested.
+    confirm
+        After evidence is enough, this share of the time since the start is waited before the
+        alarm is raised: it dates the start and names the slice better. 0: raised at once.
+    closing_evidence
+        How much evidence closes an alarm; higher: later, and seldom too early.
+    history_rows
+        Rows kept to date alarms and find causes; about 100 bytes each at 20 fields.
+    max_values
+        Values of all fields that are watched at a time, the most frequent; about 350 bytes each.
+        The others of a field are watched as one.
+    """
+
+    false_alarm_clicks: _Positive = 50_000.0
+    overall_share: _Share = 0.1
+    slices_share: _Share = 0.4
+    moved_share: _Share = 0.4
+    missing_share: _Share = 0.05
+    delay_share: _Share = 0.05
+    overall_ratios: _Ratios = (0.7, 0.8, 0.88, 0.93, 1.07, 1.14, 1.25, 1.5)
+    slice_ratios: _Ratios = (0.3, 0.5, 0.65, 0.8, 1.25, 1.5, 2.0, 4.5, 20.0)
+    moved_ratios: _Ratios = (0.45, 0.65, 1.35, 1.7)
+    missing_ratios: _Ratios = (8.0, 1e3, 1e6)
+    delay_ratios: _Ratios = (0.25, 0.5, 2.0, 4.0)
+    delay_quantiles: tuple[float, ...] = (0.5, 0.9)
+    overall_band: _Positive = 0.02
+    slices_band: _Positive = 0.15
+    moved_band: _Positive = 0.02
+    missing_band: _Positive = 0.7
+    delay_band: _Positive = 0.25
+    warmup_clicks: Annotated[float, msgspec.Meta(ge=0)] = 6_000.0
+    settle_rows: _Rows = 5_000
+    fast_rows: _Rows = 600
+    slow_rows: _Rows = 100_000
+    swing: Annotated[float, msgspec.Meta(ge=0)] = 0.8
+    merit: float = 8.0
+    confirm: Annotated[float, msgspec.Meta(ge=0)] = 0.5
+    closing_evidence: _Positive = 10_000.0
+    history_rows: _Rows = 524_288
+    max_values: Annotated[int, msgspec.Meta(ge=64)] = 131_072

@@ -1,0 +1,154 @@
+"""From a shift that was found to an alarm that says what it is, what it costs and what to do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from monitoring.detect import kernels
+from monitoring.detect.alarm import Alarm, What, ratio_interval
+from monitoring.detect.causes import cause_of
+from monitoring.detect.naming import Named, View
+
+__all__ = ["Shift", "closed", "raised"]
+
+_WHAT: dict[int, What] = {
+    kernels.OVERALL: "calibration",
+    kernels.SLICE: "calibration",
+    kernels.MOVED: "click_rate",
+    kernels.MISSING: "missing",
+    kernels.DELAY: "click_delay",
+}
+
+
+class Shift(NamedTuple):
+    """Sums of an open alarm, in the order of the kernels' ``closing``."""
+
+    odds: float
+    evidence: float
+    expected: float
+    clicks: float
+    money: float
+
+
+def raised(found: Named, view: View, number: int) -> Alarm:
+    """An alarm just raised."""
+    rows, first = view.rows, len(view.rows.p) - view.seen
+    what, (field, value) = _WHAT[found.kind], _slice(found, view)
+    p, y = rows.p[found.rows], rows.y[found.rows]
+    expected, clicks = float(p.sum()), float(y.sum())
+    size = _size(found, view)
+    since, low, high = (int(rows.time[n + first]) for n in (found.first, found.low, found.high))
+    cause, cause_field = cause_of(found, view)
+    return Alarm(
+        id=f"{number:04d}-{what}-{field or 'everywhere'}-{_stamp(since)}",
+        status="open",
+        what=what,
+        field=field,
+        value=value,
+        since_ms=since,
+        since_low_ms=low,
+        since_high_ms=high,
+        detected_ms=int(rows.time[-1]),
+        detected_event=view.seen - 1,
+        size=size[0],
+        size_low=size[1],
+        size_high=size[2],
+        events=len(found.rows),
+        clicks=clicks,
+        expected_clicks=expected,
+        clicks_over_promised=expected - clicks,
+        money_over_promised=_money(found, view),
+        cause=cause,
+        cause_field=cause_field,
+        action=_action(what, field, value, expected - clicks),
+    )
+
+
+def closed(alarm: Alarm, view: View, shift: Shift | None) -> Alarm:
+    """The same alarm, told again at its end, with the cost of all of it."""
+    ended = msgspec.structs.replace(
+        alarm, status="closed", closed_ms=int(view.rows.time[-1]), action="none: it is over"
+    )
+    if shift is None:
+        return ended
+    return msgspec.structs.replace(
+        ended,
+        clicks=shift.clicks,
+        expected_clicks=shift.expected,
+        clicks_over_promised=shift.expected - shift.clicks,
+        money_over_promised=None if np.isnan(shift.money) else shift.money,
+    )
+
+
+def _stamp(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000.0, UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _slice(found: Named, view: View) -> tuple[str, str]:
+    if found.kind in (kernels.OVERALL, kernels.DELAY):
+        return "", ""
+    if found.kind == kernels.MISSING:
+        return view.values.fields[found.which], ""
+    field, value = view.values.name[found.which]
+    return view.values.fields[field], value
+
+
+def _size(found: Named, view: View) -> tuple[float, float, float]:
+    rows = view.rows
+    if found.kind == kernels.MISSING:
+        gone = rows.slots[found.rows, found.which] == rows.absent[found.which]
+        return _share_interval(float(gone.mean()), len(gone))
+    if found.kind == kernels.DELAY:
+        return _delay_ratio(found, view)
+    clicks = float(rows.y[found.rows].sum())
+    if found.kind == kernels.MOVED:
+        _, low, high = ratio_interval(float(found.expected.sum()), clicks)
+        return clicks / float(found.expected.sum()), 1.0 / high, 1.0 / max(low, 1e-9)
+    return ratio_interval(float(rows.p[found.rows].sum()), clicks)
+
+
+def _share_interval(share: float, n: int) -> tuple[float, float, float]:
+    """Wilson's interval."""
+    z2 = 1.96**2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = 1.96 / (1 + z2 / n) * (share * (1 - share) / n + z2 / (4 * n * n)) ** 0.5
+    return share, max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _delay_ratio(found: Named, view: View) -> tuple[float, float, float]:
+    """Quantile of the delays since, over the usual one, with its order-statistic interval."""
+    share, usual, _ = view.state.quantile[found.which]
+    delays = np.sort(view.rows.delay[found.rows]) / np.exp(usual)
+    n = len(delays)
+    half = 1.96 * (n * share * (1 - share)) ** 0.5
+    at = [n * share, n * share - half, n * share + half]
+    values = [float(delays[min(max(int(i), 0), n - 1)]) for i in at]
+    return values[0], values[1], values[2]
+
+
+def _money(found: Named, view: View) -> float | None:
+    bid = view.rows.bid[found.rows]
+    known = ~np.isnan(bid)
+    if not known.any():
+        return None
+    promised = view.rows.p[found.rows] - view.rows.y[found.rows]
+    return float((bid * promised)[known].sum())
+
+
+def _action(what: What, field: str, value: str, over: float) -> str:
+    where = f"{field}={value}" if field else "the whole stream"
+    if what == "missing":
+        return f"ask the sender of the impressions for {field}; until then predictions lack it"
+    if what == "click_delay":
+        return "check the path of the clicks; a longer join window may be due"
+    if what == "click_rate":
+        return f"look at what changed in {where}; the model is following by itself"
+    if over < 0.0 and field:
+        return f"look at the clicks of {where}: bots, or an offer that took; if bots, leave it out"
+    if not field:
+        return "compare with the last good model version; roll back if it was calibrated"
+    return f"hold bids on {where}, or roll back, until its calibration ratio is back near 1"
