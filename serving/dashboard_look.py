@@ -52,6 +52,9 @@ class AlarmView(msgspec.Struct, frozen=True):
     """An alarm in words."""
 
     said: str
+    what: str
+    field: str
+    value: str
     side: str
     since: int
     ended: int | None
@@ -68,6 +71,8 @@ class Snapshot(msgspec.Struct, frozen=True):
         When it was looked at.
     rates
         Per second since the look before: records by topic, and ``learned``.
+    records
+        Ever appended, by topic.
     lags
         Records each group has still to read.
     pending, stalled
@@ -84,10 +89,13 @@ class Snapshot(msgspec.Struct, frozen=True):
         Model version of the newest impression that names one.
     monitor_problem
         Why there is nothing of a monitor.
+    monitor_at_ms
+        When the monitor saved last.
     """
 
     at_ms: int
     rates: dict[str, float]
+    records: dict[str, int]
     lags: dict[str, int]
     pending: int | None
     stalled: bool
@@ -99,6 +107,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     labels: dict[str, float] = {}
     served_version: str | None = None
     monitor_problem: str = ""
+    monitor_at_ms: int | None = None
 
 
 class StreamLooker:
@@ -125,11 +134,14 @@ class StreamLooker:
         before, self._before = self._before or look, look
         state, problem = self._state()
         at, behind = look.freshness_s()
+        if look.trainer is None or not look.trainer.learned:
+            behind = None  # of nothing
         ages = {} if state is None else msgspec.to_builtins(state.now.freshness)
         ages |= {"since the last commit of the trainer": at, "learned, behind the newest": behind}
         return Snapshot(
             at_ms=look.at_ms,
             rates=look.rates(before),
+            records={name: topic.records for name, topic in look.topics.items()},
             lags={group: look.lag(group) for group in look.groups},
             pending=None if look.joiner is None else look.joiner.pending,
             stalled=look.joiner is not None and look.joiner.stalled,
@@ -141,6 +153,7 @@ class StreamLooker:
             labels={} if state is None else _labels(state),
             served_version=None if state is None else state.now.freshness.served_version,
             monitor_problem=problem,
+            monitor_at_ms=None if state is None else state.now.at_ms,
         )
 
     def _state(self) -> tuple[MonitorState | None, str]:
@@ -209,7 +222,17 @@ def _alarms(state: MonitorState) -> tuple[AlarmView, ...]:
     """Those that go on, then the newest of the others."""
     alarms = sorted(alarms_of(state.alarms), key=lambda a: (a.ended_at is not None, -a.since))
     return tuple(
-        AlarmView(headline_of(a), side_of(a), a.since, a.ended_at, a.cause, a.action)
+        AlarmView(
+            headline_of(a),
+            a.what,
+            a.field,
+            a.value,
+            side_of(a),
+            a.since,
+            a.ended_at,
+            a.cause,
+            a.action,
+        )
         for a in alarms[:_ALARMS]
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +95,7 @@ class Feed:
         """Whether the stream is being looked at."""
         return self._task is not None and not self._task.done()
 
-    async def watch(self, seconds: float) -> AsyncIterator[bytes]:
+    async def watch(self, seconds: float) -> AsyncGenerator[bytes]:
         """Yield every new look as JSON, for so long; empty: there was none for a while."""
         loop = asyncio.get_running_loop()
         until, seen = loop.time() + seconds, 0
@@ -110,6 +110,11 @@ class Feed:
                 yield news
         finally:
             self.watchers -= 1
+
+    async def once(self) -> bytes:
+        """One look as JSON, shared with those who watch."""
+        async with contextlib.aclosing(self.watch(_WAIT_S)) as looks:
+            return await anext(looks, b"")
 
     async def _next(self, seen: int, wait_s: float) -> bytes:
         with contextlib.suppress(TimeoutError):

@@ -6,11 +6,15 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
+from serving.dashboard_look import Snapshot
+from serving.metrics import CONTENT_TYPE_LATEST
 from serving.problem import Problem
 from serving.state import ServingState
+from serving.stream_metrics import stream_metrics
 from serving.watching import Feed, Watching
 
 __all__ = ["routes"]
@@ -50,6 +54,16 @@ def routes(state: ServingState) -> APIRouter:
         return StreamingResponse(
             _sent(feed, seconds), media_type="text/event-stream", headers=headers
         )
+
+    @router.get("/metrics/stream")
+    async def metrics() -> Response:
+        """Figures of the stream for Prometheus."""
+        news = await feed.once()
+        try:
+            look = msgspec.json.decode(news, type=Snapshot)
+        except msgspec.DecodeError:  # it could not be looked at, and says why
+            look = None
+        return Response(stream_metrics(look), media_type=CONTENT_TYPE_LATEST)
 
     return router
 
