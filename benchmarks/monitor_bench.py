@@ -17,6 +17,7 @@ import numpy as np
 from features.spec import CrossSpec, FieldSpec, SourceSpec, Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
+from monitoring.detect import SequentialDetector
 from monitoring.reading import ScoredReader
 from monitoring.slicing import slice_fields
 from monitoring.windows import Windows, WindowSettings
@@ -29,7 +30,13 @@ from streaming.sources.batch import Position
 START = 1_736_121_600_000
 VALUES = (2, 3, 5, 7, 10, 24, 24, 50, 100, 100, 200, 500, 1000, 2000, 5000, 10**4, 10**5, 10**6)
 RECORD, READ = 100, 200
-STEPS = ("monitor: read", "monitor: count", "trainer: read", "trainer: learn")
+STEPS = (
+    "monitor: read",
+    "monitor: count",
+    "monitor: detect",
+    "trainer: read",
+    "trainer: learn",
+)
 
 
 def spec_of(crosses: bool) -> Spec:
@@ -80,12 +87,11 @@ def main() -> None:
     source = examples_source(spec)
     reader = ScoredReader(slice_fields(spec))
     windows = Windows([field.name for field in reader.fields], WindowSettings())
+    detectors = SequentialDetector()
     prepare = Preparer(Vectoriser(spec), source)
     trainer = ExampleReader(source, prepare.columns)
     replay = Replay(ClickLearner(spec))
-    spent = dict.fromkeys(
-        ("monitor: read", "monitor: count", "trainer: read", "trainer: learn"), 0.0
-    )
+    spent = dict.fromkeys(STEPS, 0.0)
     done = 0
     for number, some in enumerate(records(asked.rows, asked.rate)):
         t0 = time.process_time()
@@ -93,24 +99,27 @@ def main() -> None:
         t1 = time.process_time()
         for scored, _ in read:
             windows.update(scored)
-        t2 = t3 = t4 = time.process_time()
+        t2 = time.process_time()
+        for scored, _ in read:
+            detectors.update(scored)
+        t3 = t4 = t5 = time.process_time()
         if not asked.monitor_only:
             data, _ = in_record(some)
             batches = trainer.batches(data, lambda line: ("", line), Position())
             ready = [prepare(batch) for batch in batches]
-            t3 = time.process_time()
+            t4 = time.process_time()
             for part in ready:
                 replay.learn(part)
-            t4 = time.process_time()
+            t5 = time.process_time()
         if number:  # the first compiles
             done += len(some) * RECORD
-            for name, seconds in zip(spent, (t1 - t0, t2 - t1, t3 - t2, t4 - t3), strict=True):
+            for name, seconds in zip(STEPS, np.diff([t0, t1, t2, t3, t4, t5]), strict=True):
                 spent[name] += seconds
     print(f"{done:,} examples of 20 fields, {asked.rate:g} a second of event time; CPU time")
     for name, seconds in spent.items():
         if seconds:
             print(f"{name:16} {done / seconds:12,.0f} examples/s")
-    monitor = spent["monitor: read"] + spent["monitor: count"]
+    monitor = sum(spent[name] for name in STEPS[:3])
     print(f"{'monitor':16} {done / monitor:12,.0f} examples/s")
     if not asked.monitor_only:
         both = spent["trainer: read"] + spent["trainer: learn"]

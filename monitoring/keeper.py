@@ -33,6 +33,11 @@ class Keeper:
     keep_windows
         Files of closed windows that stay.
 
+    Attributes
+    ----------
+    pending
+        Closed windows that the next save will write.
+
     Raises
     ------
     ClicktideError
@@ -41,12 +46,12 @@ class Keeper:
 
     def __init__(self, folder: Path, keep_windows: int) -> None:
         self.folder, self.keep_windows = folder, keep_windows
-        self._closed: list[ClosedWindow] = []
+        self.pending: list[ClosedWindow] = []
         self._lock = _lock(folder)
 
     def closed(self, window: ClosedWindow) -> None:
         """Keep a window that has closed; it is written with the next state."""
-        self._closed.append(window)
+        self.pending.append(window)
 
     def load(self, must_be: Mapping[str, Any]) -> dict[str, Any] | None:
         """Read the saved state, ``None`` if there is none.
@@ -79,20 +84,24 @@ class Keeper:
             It cannot be written; what was there still is.
         """
         try:
-            for window in self._closed:
+            for window in self.pending:
                 name = f"{window.start_ms}-{window.end_ms}.json"
                 write_text(self.folder / "windows" / name, msgspec.json.encode(window))
             save_plain(self.folder / _STATE, {"format": FORMAT, **state})
-            self._closed.clear()
+            self.pending.clear()
             lines = b"".join(msgspec.json.encode(alarm) + b"\n" for alarm in alarms)
             write_text(self.folder / "alarms.jsonl", lines)
-            write_text(self.folder / "now.json", msgspec.json.encode(now))
+            self.tell(now)
             for old in window_files(self.folder)[: -self.keep_windows]:
                 old.path.unlink(missing_ok=True)
         except OSError as error:
             raise SnapshotError(
                 f"{self.folder}: cannot be written: {error.strerror or error}. Fix: free space"
             ) from error
+
+    def tell(self, now: Now) -> None:
+        """Write the figures of now alone, for whoever looks."""
+        write_text(self.folder / "now.json", msgspec.json.encode(now))
 
     def _forget_after(self, closed_to_ms: int) -> None:
         for file in window_files(self.folder):

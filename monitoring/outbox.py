@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -23,7 +25,7 @@ from streaming.log import (
 )
 from streaming.settings import EXAMPLES
 
-__all__ = ["ALARMS", "GROUP", "Outbox", "post_to"]
+__all__ = ["ALARMS", "GROUP", "Outbox", "alarm_line", "post_to"]
 
 ALARMS = "alarms"
 GROUP = "monitor"
@@ -59,6 +61,7 @@ class Outbox:
         post: Callable[[bytes], None] | None = None,
     ) -> None:
         self.log, self.keep, self.report, self._post = log, keep, report, post
+        self.id = secrets.token_hex(8)
         self.raised = 0
         self.kept: list[dict[str, Any]] = []
         self._sent = 0
@@ -91,7 +94,7 @@ class Outbox:
         Call it when the alarms are in the saved state, which has these offsets.
         """
         new = [alarm for alarm in self.kept if alarm["number"] >= self._sent]
-        said = json.dumps({**about, "alarms": self.raised})
+        said = json.dumps({**about, "alarms": self.raised, "id": self.id})
         places = {TopicPartition(EXAMPLES, p): Position(o, said) for p, o in offsets.items()}
         records = [NewRecord(None, msgspec.json.encode(alarm), 0) for alarm in new]
         try:
@@ -101,19 +104,22 @@ class Outbox:
                 if records:
                     tx.append(ALARMS, records)
                 tx.commit(GROUP, places)
-        except FencedError:
-            raise
+        except FencedError as error:
+            raise FencedError(
+                "monitor: another monitor writes alarms into this log: this one stops. Fix: run "
+                f"one monitor a log ({error})"
+            ) from error
         except LogError as error:
             self.report(f"monitor: the log takes no alarms now, again later: {error}")
             self._close_producer()
             return False
         self._sent = self.raised
-        for record in records:
+        for alarm, record in zip(new, records, strict=True):
+            self.report(alarm_line(alarm))
             self._publish(record.value)
         return True
 
     def _publish(self, alarm: bytes) -> None:
-        self.report(f"ALARM {alarm.decode()}")
         if self._post is None:
             return
         if self._posting >= _WAITING:
@@ -133,17 +139,14 @@ class Outbox:
 
     def state(self) -> dict[str, Any]:
         """JSON values."""
-        return {"raised": self.raised, "kept": self.kept}
+        return {"id": self.id, "raised": self.raised, "kept": self.kept}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state; the log says how much of it has been sent."""
-        self.raised, self.kept = state["raised"], list(state["kept"])
-        sent = []
-        for partition in range(self.log.topics()[EXAMPLES]):
-            found = self.log.committed(GROUP, TopicPartition(EXAMPLES, partition))
-            with suppress(ValueError, TypeError):
-                sent.append(int(json.loads(found.metadata if found else "{}").get("alarms", 0)))
-        self._sent = min(max(sent, default=0), self.raised)
+        self.id, self.raised, self.kept = state["id"], state["raised"], list(state["kept"])
+        places = (TopicPartition(EXAMPLES, p) for p in range(self.log.topics()[EXAMPLES]))
+        said = [_said(self.log.committed(GROUP, at), self.id) for at in places]
+        self._sent = min(max(said, default=0), self.raised)
 
     def _close_producer(self) -> None:
         if self._producer is not None:
@@ -155,6 +158,37 @@ class Outbox:
         """Let go; alarms that the webhook has not taken yet are given a last moment."""
         self._pool.shutdown(wait=True, cancel_futures=False)
         self._close_producer()
+
+
+def _said(committed: Position | None, of: str) -> int:
+    """How many alarms of one state the log has, by a commit of the group."""
+    try:
+        about = json.loads(committed.metadata) if committed else {}
+        return int(about["alarms"]) if about.get("id") == of else 0
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return 0
+
+
+def alarm_line(alarm: Mapping[str, Any]) -> str:
+    """Say an alarm in one line.
+
+    Examples
+    --------
+    >>> alarm_line({"status": "open", "what": "calibration", "field": "site", "value": "s1",
+    ...             "since_ms": 1736121600000, "size": 1.52, "size_low": 1.3, "size_high": 1.8})
+    'ALARM open: calibration of site=s1 since 2025-01-06T00:00:00Z: 1.52 (1.3 to 1.8)'
+    """
+    if "what" not in alarm:
+        return f"ALARM {msgspec.json.encode(alarm).decode()}"
+    field, value = alarm.get("field"), alarm.get("value")
+    where = "everything" if not field else f"{field}={value}" if value else str(field)
+    since = datetime.fromtimestamp(alarm["since_ms"] / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    size = "{size:.3g} ({size_low:.3g} to {size_high:.3g})".format(**alarm)
+    cause, action = alarm.get("cause"), alarm.get("action")
+    return (
+        f"ALARM {alarm.get('status')}: {alarm['what']} of {where} since {since}: {size}"
+        f"{f'; {cause}' if cause else ''}{f'. {action}' if action else ''}"
+    )
 
 
 def post_to(url: str, pause: Callable[[float], None]) -> Callable[[bytes], None]:

@@ -6,23 +6,25 @@ counted once. A group of its own; it writes nothing that the other processes rea
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
-from monitoring.detectors import Detectors, NoDetectors
+from monitoring.detect import SequentialDetector
+from monitoring.detectors import Detectors
 from monitoring.feed import Feed
 from monitoring.health import Freshness, freshness, label_health
 from monitoring.keeper import Keeper
 from monitoring.outbox import GROUP, Outbox, post_to
 from monitoring.settings import MonitorSettings
 from monitoring.state import Now
+from monitoring.tail import Tail
 from monitoring.watch import Watch
 from monitoring.windows import ClosedWindow, figures_of
-from streaming.log import EventLog, LogUnavailableError, OffsetError, Record, TopicPartition
+from streaming.log import EventLog, LogUnavailableError, Record
 from streaming.settings import EXAMPLES, StreamSettings
 from streaming.status import JoinerState, Look, look_at
 
@@ -55,7 +57,7 @@ class Monitor:
     pause
         Waits so many seconds.
     detectors
-        What raises alarms.
+        What raises alarms; ``None``: those of :mod:`monitoring.detect`.
 
     Raises
     ------
@@ -81,7 +83,8 @@ class Monitor:
         self.feed = Feed(spec, settings, folder)
         names = [field.name for field in self.feed.fields]
         self._keeper = Keeper(folder, settings.keep_windows)
-        self.watch = Watch(names, settings.windows, detectors or NoDetectors(), self._closed)
+        watching = detectors or SequentialDetector(settings.detect)
+        self.watch = Watch(names, settings.windows, watching, self._closed)
         post = post_to(settings.webhook, pause) if settings.webhook else None
         try:
             self.outbox = Outbox(log, settings.keep_alarms, report, post)
@@ -89,52 +92,37 @@ class Monitor:
         except BaseException:
             self._keeper.close()
             raise
-        at = ", ".join(map(str, self.offsets))
+        at = ", ".join(map(str, self.tail.offsets))
         report(f"monitor: {self.watch.seen:,} examples seen; reading {EXAMPLES} from offset {at}")
 
     def _begin(self, names: list[str]) -> None:
         """Take up the state and its place in the log."""
-        self.lost = 0
         self._joined_s: float | None = None
         self._watched_s: float | None = None
         self._look: Look | None = None
         self._at_close: JoinerState | None = None
         self._before_close: JoinerState | None = None
-        self._saved_at = self.now()
+        self._saved_at = self._told_at = self.now()
         self.saved = True
-        self.offsets = self._retrying(lambda: self.log.start_offsets(EXAMPLES))
-        self._marks: list[list[int] | None] = [None] * len(self.offsets)
-        self._newest = [0] * len(self.offsets)
+        most = max(1, min(self.stream.batch, _AHEAD // self.stream.examples_per_record))
+        self.tail = self._retrying(lambda: Tail(self.log, EXAMPLES, most, self._say))
         state = self._keeper.load({"fields": names})
         if state is not None:
             self._restore(state)
-        self._saved_offsets: list[int] | None = list(self.offsets) if state is not None else None
+        self._saved_offsets = list(self.tail.offsets) if state is not None else None
 
     def _restore(self, state: dict[str, Any]) -> None:
-        marks = state["marks"]
-        if len(marks) != len(self.offsets) or not all(
-            self._is_there(partition, mark) for partition, mark in enumerate(marks)
-        ):
+        if not self._retrying(lambda: self.tail.restore(state["tail"])):
             raise ClicktideError(
                 f"{self._keeper.folder}: its state was made from another log than this one. "
                 "Fix: give the log it was made from, or another --dir"
             )
-        self.offsets, self._marks = list(state["offsets"]), marks
-        self._newest = list(state["newest"])
-        self.lost = state["lost"]
         self.feed.restore(state["feed"])
         self.watch.restore(state)
         self.outbox.restore(state["outbox"])
 
-    def _is_there(self, partition: int, mark: list[int] | None) -> bool:
-        """Whether the last record counted still stands where it stood, if it can be told."""
-        if mark is None or mark[0] < self.log.start_offsets(EXAMPLES)[partition]:
-            return True
-        try:
-            found = self.log.read(TopicPartition(EXAMPLES, partition), mark[0], 1)
-        except OffsetError:
-            return False
-        return bool(found) and [found[0].offset, zlib.crc32(found[0].value)] == mark
+    def _say(self, line: str) -> None:
+        self.report(f"monitor: {line}")
 
     # --- the loop --------------------------------------------------------------------------
 
@@ -152,53 +140,21 @@ class Monitor:
 
     def step(self) -> bool:
         """Read and count some records; false if there were none."""
-        partition, records = self._retrying(self._read)
+        records = self._retrying(self.tail.read)
         if records:
-            self._count(partition, records)
-        waited = self.now() - self._saved_at
-        urgent = self.outbox.waiting and waited >= _ALARM_EVERY_S
-        if urgent or (waited >= self.settings.save_every_s and self.offsets != self._saved_offsets):
-            self.save()
+            self._count(records)
+        self._keep()
         return bool(records)
 
-    def _read(self) -> tuple[int, list[Record]]:
-        """The next records of the partition that is furthest behind and has any."""
-        most = max(1, min(self.stream.batch, _AHEAD // self.stream.examples_per_record))
-        for partition in sorted(range(len(self.offsets)), key=self._newest.__getitem__):
-            at = TopicPartition(EXAMPLES, partition)
-            try:
-                records = self.log.read(at, self.offsets[partition], most)
-            except OffsetError:
-                records = self._after_gap(at, most)
-            if records:
-                return partition, records
-        return 0, []
-
-    def _after_gap(self, at: TopicPartition, most: int) -> list[Record]:
-        """Go on after what retention has removed unread."""
-        start = self.log.start_offsets(at.topic)[at.partition]
-        offset = self.offsets[at.partition]
-        if start <= offset:
-            raise ClicktideError(
-                f"{EXAMPLES}-{at.partition}: offset {offset} is past the end of the log. "
-                "Fix: give the log that the state was made from, or another --dir"
-            )
-        gap = start - offset
-        self.lost += gap
-        self.report(f"monitor: LOST {gap:,} records of {EXAMPLES}-{at.partition}: retention")
-        self.offsets[at.partition] = start
-        return self.log.read(at, start, most)
-
-    def _count(self, partition: int, records: list[Record]) -> None:
+    def _count(self, records: list[Record]) -> None:
+        newest = 0
         for scored in self.feed.read(records):
             self.outbox.take(self.watch.update(scored))
-            newest = int(scored.time_ms.max(initial=0))
-            self._newest[partition] = max(self._newest[partition], newest)
-        last = records[-1]
-        self.offsets[partition] = last.offset + 1
-        self._marks[partition] = [last.offset, zlib.crc32(last.value)]
-        self._joined_s = (last.timestamp_ms - self._newest[partition]) / 1000
-        self._watched_s = self.now() - last.timestamp_ms / 1000
+            newest = max(newest, int(scored.time_ms.max(initial=0)))
+        newest = self.tail.done(records, newest)
+        arrived = records[-1].timestamp_ms
+        self._joined_s = (arrived - newest) / 1000
+        self._watched_s = self.now() - arrived / 1000
 
     def _closed(self, window: ClosedWindow) -> None:
         self._keeper.closed(window)
@@ -217,9 +173,20 @@ class Monitor:
 
     # --- keeping ---------------------------------------------------------------------------
 
+    def _keep(self) -> None:
+        """Save and tell when it is time."""
+        now = self.now()
+        waited = now - self._saved_at
+        urgent = self.outbox.waiting and waited >= _ALARM_EVERY_S
+        due = waited >= self.settings.save_every_s and self.tail.offsets != self._saved_offsets
+        if urgent or due:
+            self.save()
+        elif now - self._told_at >= self.settings.tell_every_s:
+            self._tell()
+
     def save(self) -> bool:
         """Save everything, then send the alarms that are new; whether it was saved."""
-        self._saved_at = self.now()
+        self._saved_at = self._told_at = self.now()
         self._look = self._retrying(lambda: look_at(self.log, self._now_ms()))
         try:
             self._keeper.save(self._state(), self.figures(), self.outbox.kept)
@@ -228,19 +195,23 @@ class Monitor:
             self.saved = False
             return False
         self.feed.saved()
-        self.saved, self._saved_offsets = True, list(self.offsets)
+        self.saved, self._saved_offsets = True, list(self.tail.offsets)
         about = {"seen": self.watch.seen, "at": self._now_ms()}
-        self.outbox.send(dict(enumerate(self.offsets)), about)
+        self.outbox.send(dict(enumerate(self.tail.offsets)), about)
         return True
+
+    def _tell(self) -> None:
+        """Refresh what people look at; it ages while nothing comes, too."""
+        self._told_at = self.now()
+        self._look = self._retrying(lambda: look_at(self.log, self._now_ms()))
+        with suppress(OSError):  # a full disk is told by the next save
+            self._keeper.tell(self.figures())
 
     def _state(self) -> dict[str, Any]:
         return {
             "fields": self.watch.windows.fields,
-            "offsets": self.offsets,
-            "marks": self._marks,
-            "newest": self._newest,
+            "tail": self.tail.state(),
             "feed": self.feed.state(),
-            "lost": self.lost,
             "outbox": self.outbox.state(),
             **self.watch.state(),
         }
@@ -257,11 +228,11 @@ class Monitor:
             unscored=watch.unscored,
             rejected=self.feed.rejected,
             after_close=windows.after_close,
-            lost=self.lost,
+            lost=self.tail.lost,
             overall=figures_of(watch.sums),
             fields=windows.fields,
             window_s=windows.window_ms / 1000,
-            open=windows.open_windows(),
+            open=[*self._keeper.pending, *windows.open_windows()],
             health=None if joiner is None else label_health(joiner),
             recent_health=None if joiner is None else label_health(joiner, self._before_close),
             freshness=self._freshness(),

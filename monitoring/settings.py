@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from features.errors import ClicktideError
+from monitoring.detect import DetectSettings
 from monitoring.windows import WindowSettings
 
 __all__ = ["MonitorSettings", "load_monitor_settings"]
@@ -32,8 +33,10 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         ``own`` (a learner of the spec inside the monitor predicts each example, then learns
         it), or ``auto``: own, if the first examples were served without one.
     save_every_s
-        Wall-clock seconds between saves. Shorter: less to read again after a crash, alarms
-        sooner.
+        Wall-clock seconds between saves; a new alarm is saved, and sent, within 2. Shorter: less
+        to read again after a crash, more writing.
+    tell_every_s
+        Wall-clock seconds between figures for dashboards (``now.json``).
     keep_windows
         Closed windows kept on disk.
     keep_alarms
@@ -42,23 +45,28 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         URL to which each alarm is sent as JSON. Empty: none.
     windows
         Length and bounds of the windows.
+    detect
+        How much evidence raises an alarm, and of what.
     """
 
     slices: tuple[str, ...] = ()
     bid: str = ""
     predict: Literal["auto", "served", "own"] = "auto"
-    save_every_s: float = 10.0
+    save_every_s: float = 30.0
+    tell_every_s: float = 5.0
     keep_windows: int = 500
     keep_alarms: int = 1000
     webhook: str = ""
     windows: WindowSettings = WindowSettings()
+    detect: DetectSettings = DetectSettings()
 
     def __post_init__(self) -> None:
         for name in ("keep_windows", "keep_alarms"):
             if getattr(self, name) < 1:
                 raise ClicktideError(f"monitor settings, {name}: Fix: give at least 1")
-        if not self.save_every_s > 0:
-            raise ClicktideError("monitor settings, save_every_s: Fix: give a number above 0")
+        for name in ("save_every_s", "tell_every_s"):
+            if not getattr(self, name) > 0:
+                raise ClicktideError(f"monitor settings, {name}: Fix: give a number above 0")
         if self.webhook and not self.webhook.startswith(("http://", "https://")):
             raise ClicktideError("monitor settings, webhook: Fix: give an http or https URL")
 
@@ -72,7 +80,8 @@ def load_monitor_settings(
     ----------
     file
         TOML with the names of :class:`MonitorSettings` in ``[monitor]``; ``[monitor.windows]``
-        holds those of :class:`monitoring.windows.WindowSettings`.
+        holds those of :class:`monitoring.windows.WindowSettings`, ``[monitor.detect]`` those of
+        :class:`monitoring.detect.DetectSettings`.
     overrides
         Such as ``bid=bid_price``, ``slices=site,device`` or ``windows.window_s=300``.
 
@@ -91,9 +100,9 @@ def load_monitor_settings(
     for change in overrides:
         name, found, value = change.partition("=")
         section, _, key = name.rpartition(".")
-        if not found or section not in ("", "windows"):
+        if not found or section not in ("", "windows", "detect"):
             raise ClicktideError(f"{where}: {change!r}. Fix: KEY=VALUE, such as save_every_s=5")
-        target = table.setdefault("windows", {}) if section else table
+        target = table.setdefault(section, {}) if section else table
         target[key] = [part for part in value.split(",") if part] if key == "slices" else value
     try:
         return msgspec.convert(table, MonitorSettings, strict=False)

@@ -4,7 +4,7 @@
 
     run/monitor/
     ├── state            all that a restart needs (monitoring.plain)
-    ├── now.json         Now: figures, open windows, health, as of the last save
+    ├── now.json         Now: figures, open windows, health, every few seconds
     ├── alarms.jsonl     the last alarms, one a line, oldest first
     └── windows/         ClosedWindow as JSON, a file each, named by start and end (ms)
 """
@@ -29,12 +29,12 @@ _NAME = re.compile(r"(\d+)-(\d+)\.json")
 
 
 class Now(msgspec.Struct, frozen=True):
-    """The stream as of the monitor's last save.
+    """The stream as the monitor last told.
 
     Parameters
     ----------
     at_ms
-        Wall clock of the save.
+        Wall clock of then.
     event_time_ms
         The latest impression.
     seen, corrections
@@ -54,7 +54,8 @@ class Now(msgspec.Struct, frozen=True):
     window_s
         Present length of a window.
     open
-        Windows that late clicks may still change, oldest first.
+        Windows that are not in a file yet, oldest first; those that are not ``final`` may still
+        be changed by late clicks.
     health
         Of the labels, since the stream began.
     recent_health

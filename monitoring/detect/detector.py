@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from monitoring.detect import kernels
 from monitoring.detect.alarm import Alarm
@@ -209,7 +208,11 @@ class SequentialDetector:
             self._state = state = _with_alarm(state, number)
             bids = math.nan if money is None else money
             state.closing[number] = (
-                found.closing_odds, 0.0, alarm.expected_clicks, alarm.clicks, bids,
+                found.closing_odds,
+                0.0,
+                alarm.expected_clicks,
+                alarm.clicks,
+                bids,
             )
             if found.kind == kernels.OVERALL:
                 state.tilt[:] = (500.0, 500.0 * found.odds)

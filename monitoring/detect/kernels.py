@@ -115,9 +115,7 @@ def _tilted(p: float, odds: float) -> float:
 
 
 @jit
-def advance(
-    rows: Rows, start: int, tests: Tests, limits: Limits, state: State, out: I64
-) -> int:
+def advance(rows: Rows, start: int, tests: Tests, limits: Limits, state: State, out: I64) -> int:
     """Go on from row ``start`` until something crosses; rows done.
 
     ``out`` gets what crossed and which slot, field, quantile or alarm it is.
@@ -179,9 +177,7 @@ def _ends(m: F64, y: float, p: float, theta: float, unit: float) -> float:
 
 
 @jit
-def _delays(
-    delay: float, warm: bool, tests: Tests, limits: Limits, state: State, out: I64
-) -> None:
+def _delays(delay: float, warm: bool, tests: Tests, limits: Limits, state: State, out: I64) -> None:
     """Test how many delays are above each of their past quantiles, then learn these."""
     x = math.log(delay)
     state.clock[DELAYS] += 1.0
@@ -203,8 +199,16 @@ def _delays(
 
 @jit
 def _calibration(
-    rows: Rows, i: int, p: float, y: float, warm: bool, tests: Tests, limits: Limits,
-    state: State, shared: F64, out: I64,
+    rows: Rows,
+    i: int,
+    p: float,
+    y: float,
+    warm: bool,
+    tests: Tests,
+    limits: Limits,
+    state: State,
+    shared: F64,
+    out: I64,
 ) -> None:
     """Close alarms that this row belongs to; without any, test everything it belongs to."""
     if state.tilt[0] > 0.0:
@@ -244,8 +248,16 @@ def _close(
 
 @inlined
 def _slices(
-    rows: Rows, i: int, p: float, y: float, warm: bool, tests: Tests, limits: Limits,
-    state: State, shared: F64, out: I64,
+    rows: Rows,
+    i: int,
+    p: float,
+    y: float,
+    warm: bool,
+    tests: Tests,
+    limits: Limits,
+    state: State,
+    shared: F64,
+    out: I64,
 ) -> None:
     """Test the slices of a row; what crosses first by the most evidence is told."""
     count = len(shared)
@@ -275,8 +287,15 @@ def _slices(
 
 @inlined
 def _moved(
-    slot: int, part: int, p: float, y: float, relative: float, warm: bool, tests: Tests,
-    limits: Limits, state: State,
+    slot: int,
+    part: int,
+    p: float,
+    y: float,
+    relative: float,
+    warm: bool,
+    tests: Tests,
+    limits: Limits,
+    state: State,
 ) -> float:
     """Test the clicks of a slice against what was predicted for it before the model followed.
 

@@ -11,8 +11,11 @@ __all__ = ["Located", "locate"]
 
 F64 = NDArray[np.float64]
 
-_ODDS = np.exp(np.array([s * x for x in (3.0, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.22, 0.13, 0.07)
-                         for s in (-1.0, 1.0)]))
+_ODDS = np.exp(
+    np.array(
+        [s * x for x in (3.0, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.22, 0.13, 0.07) for s in (-1.0, 1.0)]
+    )
+)
 _MOST = 40_000  # rows of the likelihood; more are put together
 
 

@@ -83,6 +83,7 @@ class Window:
         self.histogram = np.zeros((BINS, 3))
         self.delays = np.zeros(DELAY_BINS, np.int64)
         self.values: dict[str, dict[str, int]] = {}
+        self.changes = 0
         self._slots = 0
         self.slot_sums, self.slot_counts, self.slot_mass = _slots(_FIRST_SLOTS)
         for field in fields:
@@ -94,6 +95,7 @@ class Window:
 
     def add(self, scored: Scored, terms: Terms, rows: NDArray[np.int64]) -> None:
         """Add some rows of a batch, all of this window."""
+        self.changes += 1
         k.add_overall(rows, terms.terms, terms.at, self.sums, self.histogram)
         delay = scored.click_delay_ms[rows]
         known = np.log2(np.maximum(delay[~np.isnan(delay)], 1.0)) * 4.0
@@ -141,6 +143,7 @@ class Window:
 
         Values that find no place are added to :data:`OTHER`.
         """
+        self.changes += 1
         self.start_ms = min(self.start_ms, other.start_ms)
         self.end_ms = max(self.end_ms, other.end_ms)
         self.sums += other.sums

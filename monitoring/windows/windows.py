@@ -74,6 +74,7 @@ class Windows:
         self.reference: Window | None = None
         self._open: dict[int, Window] = {}
         self._in_reference = 0
+        self._shown: dict[tuple[int, ...], ClosedWindow] = {}
         self._judged: list[float] = []
         most = _HITTERS * settings.values_per_field
         self._frequent = {field: HeavyHitters(most) for field in self.fields}
@@ -180,8 +181,13 @@ class Windows:
 
     def open_windows(self) -> list[ClosedWindow]:
         """Windows that late clicks may still change, oldest first, as they are now."""
-        found = (window for _, window in sorted(self._open.items()))
-        return [closed_window(window, self.drift(window), final=False) for window in found]
+        known, self._shown = self._shown, {}
+        for _, window in sorted(self._open.items()):
+            key = window.start_ms, window.end_ms, window.changes, self._in_reference
+            self._shown[key] = known.get(key) or closed_window(
+                window, self.drift(window), final=False
+            )
+        return list(self._shown.values())
 
     def state(self) -> dict[str, Any]:
         """JSON values and arrays."""

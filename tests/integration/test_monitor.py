@@ -187,6 +187,41 @@ def test_an_alarm_that_was_saved_and_not_sent_is_sent_once_after_the_restart(log
     assert log.committed(GROUP, TopicPartition(EXAMPLES, 0)).offset == log.end_offsets(EXAMPLES)[0]
 
 
+def test_a_new_state_does_not_take_anothers_alarms_for_its_own(log, tmp_path):
+    write(log, examples(450))
+    run(log, tmp_path / "first", detectors=EveryHundred())
+    for _ in range(2):
+        run(log, tmp_path / "second", detectors=EveryHundred())
+    assert alarms_in(log) == ["100", "200", "300", "400"] * 2
+
+
+def test_figures_are_refreshed_while_nothing_comes(log, tmp_path):
+    write(log, examples(100))
+    clock = [1_800_000_000.0]
+    process = monitor(log, tmp_path / "m", now=lambda: clock[0])
+    for _ in range(3):
+        process.step()
+    clock[0] += 60
+    process.step()
+    assert read_monitor(tmp_path / "m").now.at_ms == 1_800_000_060_000
+    process.close()
+
+
+def test_on_kafka_too_alarms_and_examples_count_once(kafka_url, tmp_path):
+    with open_log(kafka_url) as log:
+        log.create_topics(StreamSettings(partitions=2).topics())
+        for partition in range(2):
+            write(log, examples(300, seed=partition), partition)
+        for _ in range(3):
+            process = monitor(log, tmp_path / "m", detectors=EveryHundred())
+            process.step()
+            process._keeper.close()
+        state = run(log, tmp_path / "m", detectors=EveryHundred())
+        assert state.now.seen == 600
+        rows = state.now.seen + state.now.corrections
+        assert alarms_in(log) == [f"{n}00" for n in range(1, rows // 100 + 1)]
+
+
 def test_alarms_go_to_a_webhook_and_a_broken_one_stops_nothing(log, tmp_path):
     write(log, examples(250))
     got, lines = [], []
