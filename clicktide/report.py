@@ -67,6 +67,14 @@ def report(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave bad rows out, counted, rather than stop")
     ] = False,
+    alarms: Annotated[
+        bool,
+        typer.Option(
+            "--alarms",
+            help="Look for shifts row by row too, as clicktide monitor does: exact starts, causes, "
+            "shifts that came and went; takes two or three times as long",
+        ),
+    ] = False,
     folder: Annotated[
         Path,
         typer.Option("--dir", help="Without --from: where clicktide up runs; its monitor's state"),
@@ -98,7 +106,7 @@ def report(
         with stop_request() as request:
             try:
                 data = report_log(
-                    log, columns, window=window, skip_bad=skip_bad, console=console,
+                    log, columns, window=window, skip_bad=skip_bad, alarms=alarms, console=console,
                     check=request.check, now_ms=_now_ms(),
                 )  # fmt: skip
             except Stopped:

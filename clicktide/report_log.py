@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 from rich.console import Console
@@ -14,6 +16,9 @@ from features.errors import ClicktideError
 from monitoring.log_report import LogColumns, LogReader, LogTally, read_log
 from monitoring.report.gathered import report_of
 from monitoring.report.model import ReportData
+
+if TYPE_CHECKING:
+    from monitoring.log_report.detecting import LogDetector
 
 __all__ = ["report_log", "window_of"]
 
@@ -26,6 +31,7 @@ def report_log(
     *,
     window: str,
     skip_bad: bool,
+    alarms: bool,
     console: Console,
     check: Callable[[], None],
     now_ms: int,
@@ -42,6 +48,8 @@ def report_log(
         Length of a window as written by the user; empty: chosen.
     skip_bad
         Leave bad rows out and count them.
+    alarms
+        Look for shifts row by row too.
     console
         Where progress is shown.
     check
@@ -54,7 +62,12 @@ def report_log(
     tally = LogTally(
         columns.slices, "time" if columns.time else "row", window=window_of(window, axis)
     )
-    with _progress(console) as bar, closing(read_log(log, reader)) as batches:
+    detector = _detector() if alarms else None
+    read = read_log(log, reader)
+    with (
+        _progress(console) as bar,
+        closing(read if detector is None else detector.beside(read)) as batches,
+    ):
         task = bar.add_task("reading", total=None, rows=0)
         done = 0
         for scored, rows in batches:
@@ -63,9 +76,18 @@ def report_log(
             bar.update(task, rows=done)
             check()
     gathered = tally.gathered("standard input" if log == "-" else log)
+    notes = [f"{count:,} rows were left out: {what}." for what, count in reader.skipped.items()]
+    if detector is not None:
+        notes.append(detector.note())
+        gathered = dataclasses.replace(gathered, alarms=detector.alarms())
     data = report_of(gathered, now_ms)
-    left_out = [f"{count:,} rows were left out: {what}." for what, count in reader.skipped.items()]
-    return replace(data, notes=(*left_out, *data.notes))
+    return replace(data, notes=(*notes, *data.notes))
+
+
+def _detector() -> LogDetector:
+    from monitoring.log_report.detecting import LogDetector  # its kernels take a while to load
+
+    return LogDetector()
 
 
 def window_of(text: str, axis: str) -> int | None:

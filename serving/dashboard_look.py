@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -20,6 +20,7 @@ __all__ = ["AlarmView", "Figures", "Snapshot", "StreamLooker", "WindowView"]
 
 _WINDOWS, _ALARMS = 90, 8
 _CALM_CLICKS = 300.0
+_REPLAY_S = 30 * 86_400.0
 
 
 class WindowView(msgspec.Struct, frozen=True):
@@ -145,7 +146,7 @@ class StreamLooker:
             lags={group: look.lag(group) for group in look.groups},
             pending=None if look.joiner is None else look.joiner.pending,
             stalled=look.joiner is not None and look.joiner.stalled,
-            freshness={_NAMES.get(k, k): v for k, v in ages.items() if isinstance(v, int | float)},
+            freshness=_ages(ages),
             trainer=_trainer(look),
             recent=None if state is None else _recent(state),
             windows=() if state is None else _windows(state),
@@ -238,13 +239,23 @@ def _alarms(state: MonitorState) -> tuple[AlarmView, ...]:
 
 
 def _labels(state: MonitorState) -> dict[str, float]:
-    health = state.now.recent_health or state.now.health
-    if health is None:
-        return {}
-    shares = {
-        "clicks joined": health.join_rate,
-        "came late": health.late_share,
-        "without impression": health.orphan_share,
-        "sent twice": health.duplicate_clicks,
+    """Since the window before, or else since the beginning."""
+    for health in (state.now.recent_health, state.now.health):
+        if health is not None and health.join_rate is not None:
+            shares = {
+                "clicks joined": health.join_rate,
+                "came late": health.late_share,
+                "without impression": health.orphan_share,
+                "sent twice": health.duplicate_clicks,
+            }
+            return {name: share for name, share in shares.items() if share is not None}
+    return {}
+
+
+def _ages(ages: Mapping[str, object]) -> dict[str, float]:
+    """Those that are known; events of a log that is replayed have none."""
+    return {
+        _NAMES.get(name, name): float(age)
+        for name, age in ages.items()
+        if isinstance(age, int | float) and age < _REPLAY_S
     }
-    return {name: share for name, share in shares.items() if share is not None}

@@ -25,6 +25,8 @@ __all__ = ["gather_monitor"]
 
 _WINDOWS, _PERIODS = 150, 14
 _DAY_MS = 86_400_000
+_REPLAY_S = 30 * 86_400.0
+"""Events older than this when they come are of a log that is replayed: they have no age."""
 
 
 def gather_monitor(
@@ -162,7 +164,9 @@ def _freshness(ages: Ages) -> list[Freshness]:
         "event to learned": ages.learned_s,
         "trainer behind the newest impression": ages.behind_s,
     }
-    return [Freshness(name, age) for name, age in stages.items() if age is not None]
+    return [
+        Freshness(name, age) for name, age in stages.items() if age is not None and age < _REPLAY_S
+    ]
 
 
 def _notes(state: MonitorState) -> list[str]:

@@ -98,7 +98,7 @@ def _off(total: Total, drifted: Sequence[SliceRow], axis: str) -> Verdict:
     since = f" since {words.when(total.since, axis)}" if total.since is not None else ""
     return Verdict(
         side,
-        f"No: it {side}-predicts{by(ratio)}{since or ' over the whole log'}.",
+        f"No: it {side}-predicts{by(ratio)}{since or ' all along'}.",
         f"No: {_ratio_said(total.ratio, total.low, total.high)}"
         f"{f', and {ratio:.2f} since then' if dated else ''}.",
         _since_said(total.since, axis),
@@ -144,7 +144,7 @@ def _mixed(total: Total, drifted: Sequence[SliceRow], axis: str) -> Verdict:
 
 def _since_said(since: int | None, axis: str) -> str:
     if since is None:
-        return "Over the whole log: no one change in it stands out."
+        return "All along: no one change stands out."
     return f"About {words.when(since, axis)}, by the windows on either side."
 
 
