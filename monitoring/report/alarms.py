@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from monitoring.report import words
-from monitoring.report.model import Alarm
+from msgspec.structs import replace
 
-__all__ = ["alarms_of", "by", "headline_of", "side_of", "sign_of", "size_said"]
+from monitoring.report import words
+from monitoring.report.model import Alarm, SliceRow, Total
+
+__all__ = ["alarms_of", "by", "headline_of", "priced", "side_of", "sign_of", "size_said"]
 
 Side = Literal["over", "under", "mixed"]
 
@@ -53,6 +55,26 @@ def _alarm(record: Mapping[str, Any]) -> Alarm:
         since_low=get("since_low_ms"),
         since_high=get("since_high_ms"),
     )
+
+
+def priced(alarm: Alarm, total: Total, rows: Iterable[SliceRow]) -> Alarm:
+    """The alarm with its cost up to now, where the windows have counted on since it was raised.
+
+    A detector prices a shift when it raises the alarm, and again when it closes it.
+    """
+    if alarm.ended_at is not None or alarm.what != "calibration":
+        return alarm
+    cost, money = total.cost_since if total.since is not None else None, None
+    for row in rows:
+        if alarm.field and (row.field, row.value) == (alarm.field, alarm.value):
+            cost, money = row.cost_since, row.money_since
+            break
+    else:
+        if alarm.field:
+            return alarm
+    if cost is None or abs(cost) < abs(alarm.cost_clicks or 0.0):
+        return alarm
+    return replace(alarm, cost_clicks=cost, cost_money=money or alarm.cost_money)
 
 
 def side_of(alarm: Alarm) -> Side:

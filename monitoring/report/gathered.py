@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning.metrics import Tally
+from monitoring.report.alarms import priced
 from monitoring.report.grid import calibration_grid
 from monitoring.report.model import (
     Alarm,
@@ -118,7 +119,10 @@ def report_of(gathered: Gathered, made_at: int) -> ReportData:
     total = _total(every, gathered)
     history = [(period.start, period.slices) for period in gathered.periods]
     rows = slices_of(gathered.slices, history, gathered.changes)
-    alarms = tuple(sorted(gathered.alarms, key=lambda a: (a.ended_at is not None, -a.since)))
+    alarms = tuple(
+        priced(alarm, total, rows)
+        for alarm in sorted(gathered.alarms, key=lambda a: (a.ended_at is not None, -a.since))
+    )
     return ReportData(
         source=gathered.source,
         made_at=made_at,

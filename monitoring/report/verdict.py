@@ -80,7 +80,7 @@ def _alarmed(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
         f"{where[0].upper()}{where[1:]}{more}."
         + (f" {_sentence(worst.cause)}" if worst.cause else ""),
         _cost_said(worst.cost_clicks, worst.cost_money),
-        worst.action or f"{_ROLL_BACK}.",
+        _sentence(worst.action or _ROLL_BACK),
     )
 
 
@@ -159,7 +159,7 @@ def _ended(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
         f"{words.when(last.ended_at or 0, axis)}.",
         f"{place[0].upper()}{place[1:]}.",
         _cost_said(last.cost_clicks, last.cost_money),
-        last.action or "Nothing now. See whether what caused it can come back.",
+        "Nothing now. See whether what caused it can come back.",
     )
 
 
