@@ -7,13 +7,16 @@ import sys
 import typer
 from rich.console import Console
 
+from clicktide.challenge import challenge
 from clicktide.count import count
 from clicktide.events import events
 from clicktide.explain import explain
 from clicktide.join import join
 from clicktide.memory import keep_freed_memory
 from clicktide.monitor import monitor
+from clicktide.models import app as models_app
 from clicktide.predict import predict
+from clicktide.register import register
 from clicktide.replay import replay
 from clicktide.report import report
 from clicktide.serve import serve
@@ -47,6 +50,9 @@ app.command()(serve)
 app.command()(status)
 app.command()(train)
 app.command()(report)
+app.command()(register)
+app.command()(challenge)
+app.add_typer(models_app, name="models", help="Model versions: list, promote, roll back, pin.")
 app.add_typer(spec_app, name="spec", help="Check a feature spec, or write a first one for a log.")
 
 

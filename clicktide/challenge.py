@@ -1,0 +1,173 @@
+"""The command ``clicktide challenge``: another model learns the same stream in shadow."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from clicktide.interrupts import stop_request
+from clicktide.register import MlflowOption
+from features.errors import ClicktideError
+from features.spec import Spec
+from features.spec_file import load_spec
+from monitoring.challenge import (
+    Challenge,
+    ChallengeWindow,
+    EventWindows,
+    RiverShadow,
+    Shadow,
+    SpecShadow,
+    river_classifier,
+)
+from monitoring.registry import Registry, registry_urls
+from streaming.log import open_log
+from streaming.settings import EXAMPLES, StreamSettings
+
+__all__ = ["challenge"]
+
+_SERIES = ("log_loss", "normalised_entropy", "calibration_ratio", "auc")
+
+
+def challenge(
+    name: Annotated[str, typer.Argument(help="What it is called: letters, digits, - and _")],
+    spec: Annotated[
+        str,
+        typer.Option(
+            "--spec",
+            envvar="CLICKTIDE_SPEC",
+            help="Feature spec: a TOML file, or the name of a shipped one",
+        ),
+    ] = "sim",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the spec for this challenger"),
+    ] = None,
+    river: Annotated[
+        str | None,
+        typer.Option(
+            "--river",
+            metavar="CLASS",
+            help="A classifier of River instead of ours, on the spec's fields, such as "
+            "linear_model.AdPredictor",
+        ),
+    ] = None,
+    params: Annotated[
+        list[str] | None,
+        typer.Option("--param", metavar="KEY=VALUE", help="A setting of River's classifier"),
+    ] = None,
+    log: Annotated[
+        str,
+        typer.Option(
+            "--log",
+            envvar="CLICKTIDE_LOG",
+            help="Event log: run/log.db, sqlite:///run/log.db or kafka://host:9092",
+        ),
+    ] = "run/log.db",
+    run: Annotated[
+        Path, typer.Option("--run", help="Folder of the stream; it writes to RUN/challengers/NAME")
+    ] = Path("run"),
+    mlflow: MlflowOption = None,
+    to_mlflow: Annotated[
+        bool, typer.Option("--to-mlflow/--no-mlflow", help="Also keep its figures in MLflow")
+    ] = True,
+    window_s: Annotated[
+        float, typer.Option("--window", min=1.0, metavar="SECONDS", help="Of event time")
+    ] = 60.0,
+    from_end: Annotated[
+        bool, typer.Option("--from-end", help="Begin with what comes now, not the oldest example")
+    ] = False,
+    until_idle: Annotated[
+        bool, typer.Option("--until-idle", help="Stop once all that is in the log is learned")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the final windows as one JSON object")
+    ] = False,
+) -> None:
+    """Let another model learn the same joined stream in shadow, and keep its progressive figures.
+
+    It serves nobody. It sees every example, so that its figures compare with the champion's row by
+    row. A model of ours goes on where it stopped; one of River begins the log anew.
+
+    clicktide challenge wide --set hash.cross_bits=24
+
+    clicktide challenge adpredictor --river linear_model.AdPredictor --param beta=0.05
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+        raise ClicktideError(f"{name!r}: no name for a challenger. Fix: letters, digits, - and _")
+    folder = run / "challengers" / name
+    shadow, offsets = _shadow(
+        load_spec(spec, overrides or []), EventWindows(name, window_s), folder, river, params or []
+    )
+    publish = _publisher(name, run, mlflow) if to_mlflow else None
+    with open_log(log) as events, stop_request() as request:
+        if EXAMPLES not in events.topics():
+            events.create_topics(StreamSettings().topics())
+        if from_end and offsets is None:
+            offsets = events.end_offsets(EXAMPLES)
+        process = Challenge(
+            events, shadow, folder,
+            now=time.time, report=_say, pause=time.sleep, offsets=offsets, publish=publish,
+        )  # fmt: skip
+        process.run(stopping=lambda: request.asked, until_idle=until_idle)
+    _say(f"challenge: {name} learned {process.events:,} examples")
+    if as_json:
+        about = {"challenger": name, "learned": process.events, "windows": shadow.windows.all()}
+        typer.echo(msgspec.json.encode(about).decode())
+
+
+def _shadow(
+    spec: Spec, windows: EventWindows, folder: Path, river: str | None, params: Sequence[str]
+) -> tuple[Shadow, list[int] | None]:
+    """What learns, and where it goes on."""
+    if river is None:
+        own = SpecShadow(spec, windows, folder)
+        return own, own.offsets
+    return RiverShadow(spec, windows, river_classifier(river, dict(map(_param, params)))), None
+
+
+def _param(text: str) -> tuple[str, float | int | bool | str]:
+    """Read a setting of a classifier.
+
+    Examples
+    --------
+    >>> _param("beta=0.05"), _param("loss=hinge"), _param("seed=7")
+    (('beta', 0.05), ('loss', 'hinge'), ('seed', 7))
+    """
+    key, found, value = text.partition("=")
+    if not found:
+        raise ClicktideError(f"--param {text!r}. Fix: KEY=VALUE, such as beta=0.05")
+    try:
+        return key, msgspec.json.decode(value, type=bool | int | float | str)
+    except msgspec.DecodeError:
+        return key, value
+
+
+def _publisher(name: str, run: Path, mlflow: str | None) -> Callable[[list[ChallengeWindow]], None]:
+    """Sends closed windows as points of a run of their own."""
+    url, artifacts = registry_urls(mlflow, run)
+    registry = Registry(url, "clicktide", artifacts)
+    started: list[str] = []
+
+    def publish(windows: list[ChallengeWindow]) -> None:
+        if not started:
+            started.append(registry.begin_run(f"challenger {name}", {"challenger": name}, {}))
+        points = []
+        for window in windows:
+            for key in _SERIES:
+                value = getattr(window.figures, key)
+                if value is not None:
+                    points.append((key, float(value), window.end_ms, window.end_ms // 1000))
+        registry.log_points(started[0], points)
+
+    return publish
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

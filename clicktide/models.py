@@ -1,0 +1,258 @@
+"""The commands ``clicktide models``: versions, the champion, and the way back."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from clicktide.interrupts import stop_request
+from clicktide.register import ChangesOption, MlflowOption, SettingsOption
+from features.errors import ClicktideError
+from monitoring.registry import (
+    Registry,
+    Version,
+    load_registry_settings,
+    pin,
+    promote,
+    registry_urls,
+    roll_back,
+    unpin,
+)
+from monitoring.registry.follow import Follower
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True)
+RunOption = Annotated[
+    Path, typer.Option("--run", help="Folder of the stream, where its registry lies")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
+NumberArgument = Annotated[int, typer.Argument(metavar="V", min=1, help="Number of the version")]
+NameOption = Annotated[str, typer.Option("--name", help="Name of the registered model")]
+WhyOption = Annotated[str, typer.Option("--why", help="Kept with the version, for others to read")]
+
+
+@app.command("list")
+def list_(
+    run: RunOption = Path("run"),
+    mlflow: MlflowOption = None,
+    name: NameOption = "clicktide",
+    as_json: JsonOption = False,
+) -> None:
+    """List the versions, newest first: who is champion, who passed the gate, how good they were.
+
+    clicktide models list
+
+    clicktide models list --mlflow http://mlflow:5000 --json
+    """
+    registry = _open(run, mlflow, name)
+    versions = registry.versions()[::-1]
+    if as_json:
+        _print({"model": name, "url": registry.url, "versions": versions})
+    elif not versions:
+        typer.echo(f"No versions of {name} at {registry.url}. `clicktide register` makes them.")
+    else:
+        Console().print(_table(versions))
+
+
+@app.command()
+def show(
+    number: NumberArgument,
+    run: RunOption = Path("run"),
+    mlflow: MlflowOption = None,
+    name: NameOption = "clicktide",
+    as_json: JsonOption = False,
+) -> None:
+    """Show all that is known of a version: figures, place in the log, what the gate said.
+
+    clicktide models show 7
+    """
+    version = _open(run, mlflow, name).version(number)
+    if as_json:
+        _print(version)
+    else:
+        Console().print(_details(version))
+
+
+@app.command("promote")
+def promote_(
+    number: NumberArgument,
+    run: RunOption = Path("run"),
+    mlflow: MlflowOption = None,
+    name: NameOption = "clicktide",
+    why: WhyOption = "promoted by hand",
+    as_json: JsonOption = False,
+) -> None:
+    """Make a version the champion, whatever the gate says.
+
+    clicktide models promote 7 --why "checked by hand"
+    """
+    promote(_open(run, mlflow, name), number, _now_ms(), why)
+    _done(as_json, f"version {number} is champion", champion=number)
+
+
+@app.command()
+def rollback(
+    to: Annotated[
+        int | None,
+        typer.Option("--to", metavar="V", min=1, help="Which version [default: the last champion]"),
+    ] = None,
+    run: RunOption = Path("run"),
+    mlflow: MlflowOption = None,
+    name: NameOption = "clicktide",
+    why: WhyOption = "rolled back by hand",
+    as_json: JsonOption = False,
+) -> None:
+    """Go back to an earlier version, and serve it until `models unpin`.
+
+    Servers follow within seconds, also those that serve live weights. The gate promotes nothing
+    until `models unpin`.
+
+    clicktide models rollback
+
+    clicktide models rollback --to 5 --why "bots since noon"
+    """
+    left, reached = roll_back(_open(run, mlflow, name), to, _now_ms(), why)
+    said = f"from version {left} back to {reached}; it is served until `clicktide models unpin`"
+    _done(as_json, said, left=left, champion=reached, serve=reached)
+
+
+@app.command("pin")
+def pin_(
+    number: NumberArgument,
+    run: RunOption = Path("run"),
+    mlflow: MlflowOption = None,
+    name: NameOption = "clicktide",
+    as_json: JsonOption = False,
+) -> None:
+    """Serve this version, and keep it, until `models unpin`; the champion stays what it is.
+
+    clicktide models pin 5
+    """
+    pin(_open(run, mlflow, name), number)
+    _done(as_json, f"version {number} is served until `clicktide models unpin`", serve=number)
+
+
+@app.command("unpin")
+def unpin_(
+    run: RunOption = Path("run"),
+    mlflow: MlflowOption = None,
+    name: NameOption = "clicktide",
+    as_json: JsonOption = False,
+) -> None:
+    """Serve what the serving policy says again (live weights, or the champion).
+
+    clicktide models unpin
+    """
+    unpin(_open(run, mlflow, name))
+    _done(as_json, "nothing is pinned; the gate promotes again", serve=None)
+
+
+@app.command()
+def follow(
+    to: Annotated[
+        Path, typer.Option("--to", help="Folder that servers on this machine look at")
+    ] = Path("run/served"),
+    run: RunOption = Path("run"),
+    mlflow: MlflowOption = None,
+    settings: SettingsOption = None,
+    changes: ChangesOption = None,
+) -> None:
+    """Keep a folder in step with the champion and the pinned version, until Ctrl-C.
+
+    `clicktide register` does so on its machine; this is for others that serve.
+
+    clicktide models follow --mlflow http://mlflow:5000 --to run/served
+    """
+    known = load_registry_settings(settings, changes or ())
+    url, artifacts = registry_urls(mlflow, run)
+    follower = Follower(Registry(url, known.model, artifacts), to, now=time.time, report=_say)
+    with stop_request() as request:
+        follower.run(stopping=lambda: request.asked, every_s=known.poll_s)
+
+
+def _open(run: Path, mlflow: str | None, name: str) -> Registry:
+    """The registry, if it is there: a look must not make one."""
+    url, artifacts = registry_urls(mlflow, run)
+    if mlflow is None and not (run / "mlflow.db").exists():
+        raise ClicktideError(
+            f"{run / 'mlflow.db'}: no registry here. Fix: name the stream's folder with --run, or "
+            "a server with --mlflow; `clicktide register` makes one"
+        )
+    return Registry(url, name, artifacts)
+
+
+def _table(versions: list[Version]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("version", "made, UTC", "alias", "gate"):
+        table.add_column(title, no_wrap=True)
+    for title in ("events", "calibration", "NE"):
+        table.add_column(title, justify="right")
+    for v in versions:
+        kept = (v.figures.get(k) for k in ("calibration_ratio", "normalised_entropy"))
+        table.add_row(
+            str(v.number), _time(v.created_ms)[5:-3], ", ".join(v.aliases), v.gate, f"{v.events:,}",
+            *map(_number, kept),
+        )  # fmt: skip
+    return table
+
+
+def _details(version: Version) -> Table:
+    table = Table(show_header=False)
+    rows: dict[str, Any] = {
+        "version": version.number,
+        "made": _time(version.created_ms),
+        "aliases": ", ".join(version.aliases) or "none",
+        "gate": version.gate,
+        "reasons": "\n".join(version.reasons) or "none yet",
+        "spec": f"{version.spec} {version.identity[:12]}",
+        "program": version.code,
+        "events learned": f"{version.events:,}",
+        "up to event time": _time(version.event_time),
+        "next offsets": ", ".join(map(str, version.offsets)),
+        "files": version.source,
+    }
+    for who, figures in (("", version.figures), *version.judged.items()):
+        for key in ("events", "calibration_ratio", "normalised_entropy", "log_loss", "auc"):
+            rows[f"{who or 'progressive'}: {key.replace('_', ' ')}"] = _number(figures.get(key))
+    for row in rows.items():
+        table.add_row(*map(str, row))
+    return table
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if ms else ""
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.5f}"
+
+
+def _done(as_json: bool, said: str, **about: Any) -> None:
+    if as_json:
+        _print(about)
+    else:
+        typer.echo(said)
+
+
+def _print(value: Any) -> None:
+    typer.echo(msgspec.json.encode(value).decode())
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,21 @@
+"""Challengers: other specs, or River's classifiers, that learn the same joined stream in shadow.
+
+Every challenger sees all examples, predicts each before it learns it, and serves nobody; so its
+figures and the champion's are of the same rows, which those of a share of the traffic are not.
+"""
+
+from monitoring.challenge.process import Challenge
+from monitoring.challenge.river_shadow import RiverShadow, river_classifier
+from monitoring.challenge.shadow import Shadow, SpecShadow
+from monitoring.challenge.windows import ChallengeWindow, EventWindows, read_windows
+
+__all__ = [
+    "Challenge",
+    "ChallengeWindow",
+    "EventWindows",
+    "RiverShadow",
+    "Shadow",
+    "SpecShadow",
+    "read_windows",
+    "river_classifier",
+]

@@ -1,0 +1,36 @@
+"""Model versions in MLflow: published from snapshots, judged, promoted, rolled back, served.
+
+Importing this package does not import MLflow, which takes seconds: it is when first asked.
+"""
+
+from monitoring.registry.actions import pin, promote, roll_back, roll_back_on_alarm, unpin
+from monitoring.registry.client import Registry, registry_urls
+from monitoring.registry.errors import NoVersionError, RegistryError
+from monitoring.registry.gate import Verdict, alarm_target, judge
+from monitoring.registry.process import Register
+from monitoring.registry.settings import GateSettings, RegistrySettings, load_registry_settings
+from monitoring.registry.versions import CHAMPION, PREVIOUS, SERVE, Version, rollback_target
+
+__all__ = [
+    "CHAMPION",
+    "PREVIOUS",
+    "SERVE",
+    "GateSettings",
+    "NoVersionError",
+    "Register",
+    "Registry",
+    "RegistryError",
+    "RegistrySettings",
+    "Verdict",
+    "Version",
+    "alarm_target",
+    "judge",
+    "load_registry_settings",
+    "pin",
+    "promote",
+    "registry_urls",
+    "roll_back",
+    "roll_back_on_alarm",
+    "rollback_target",
+    "unpin",
+]

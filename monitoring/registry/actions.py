@@ -1,0 +1,129 @@
+"""Promote, roll back, pin: what people, the gate and alarms do to versions.
+
+Each is a few calls that can be made again: one that was interrupted is repaired by repeating it.
+"""
+
+from __future__ import annotations
+
+from monitoring.registry.client import Registry
+from monitoring.registry.errors import NoVersionError
+from monitoring.registry.gate import alarm_target
+from monitoring.registry.settings import GateSettings
+from monitoring.registry.versions import CHAMPION, PREVIOUS, SERVE, Version, rollback_target
+
+__all__ = ["pin", "promote", "roll_back", "roll_back_on_alarm", "unpin"]
+
+
+def promote(registry: Registry, number: int, now_ms: int, why: str) -> Version:
+    """Make a version the champion; the one before it is ``previous``.
+
+    Raises
+    ------
+    NoVersionError
+        There is none of this number.
+    """
+    before = registry.aliases().get(CHAMPION)
+    wanted = registry.update(
+        registry.version(number), gate="passed", reasons=(why,), champion_at_ms=now_ms
+    )
+    if before is not None and before != number:
+        registry.set_alias(PREVIOUS, before)
+    registry.set_alias(CHAMPION, number)
+    return wanted
+
+
+def roll_back(registry: Registry, number: int | None, now_ms: int, why: str) -> tuple[int, int]:
+    """Go back to an earlier version, and serve it until :func:`unpin`.
+
+    The version that is left is no target of a rollback any more, and while serving is pinned the
+    gate promotes nothing.
+
+    Parameters
+    ----------
+    registry
+        Of the versions.
+    number
+        Where to; ``None``: to the champion before this one.
+    now_ms
+        Wall-clock time.
+    why
+        Kept with the version that is left.
+
+    Returns
+    -------
+    left, reached
+        Numbers of the versions.
+
+    Raises
+    ------
+    NoVersionError
+        There is nowhere to go back to.
+    """
+    versions = registry.versions()
+    champion = next((v for v in versions if CHAMPION in v.aliases), None)
+    target = rollback_target(versions) if number is None else registry.version(number)
+    if champion is None or target is None:
+        raise NoVersionError(
+            f"model {registry.model!r} at {registry.url}: no champion to go back "
+            f"{'from' if champion is None else 'to'}. Fix: see `clicktide models list`, then "
+            "`clicktide models promote V` or `rollback --to V`"
+        )
+    registry.set_alias(SERVE, target.number)  # first what serving looks at
+    if target.number != champion.number:
+        registry.set_alias(CHAMPION, target.number)
+        registry.update(champion, gate="rolled_back", reasons=(why,), champion_at_ms=0)
+        _move_previous(registry, [v for v in versions if v is not champion], target)
+    registry.update(target, champion_at_ms=now_ms)
+    return champion.number, target.number
+
+
+def _move_previous(registry: Registry, versions: list[Version], champion: Version) -> None:
+    """Let ``previous`` be the champion before the one that stands now."""
+    older = [v for v in versions if v.champion_at_ms and v.number != champion.number]
+    older = [v for v in older if v.champion_at_ms <= (champion.champion_at_ms or v.champion_at_ms)]
+    if older:
+        last = max(older, key=lambda v: (v.champion_at_ms, v.number))
+        registry.set_alias(PREVIOUS, last.number)
+    else:
+        registry.delete_alias(PREVIOUS)
+
+
+def pin(registry: Registry, number: int) -> Version:
+    """Serve this version until :func:`unpin`; it is kept meanwhile."""
+    wanted = registry.version(number)
+    registry.set_alias(SERVE, number)
+    return wanted
+
+
+def unpin(registry: Registry) -> None:
+    """Serve again what the serving policy says, and let the gate promote."""
+    registry.delete_alias(SERVE)
+
+
+def roll_back_on_alarm(
+    registry: Registry, since_ms: int, what: str, settings: GateSettings, now_ms: int
+) -> tuple[int, int] | None:
+    """Roll back because of a drift alarm, if the settings allow it and it would help.
+
+    Parameters
+    ----------
+    registry
+        Of the versions.
+    since_ms
+        Event time at which the drift began.
+    what
+        The alarm, for people.
+    settings
+        Where ``roll_back_on_alarm`` stands.
+    now_ms
+        Wall-clock time.
+
+    Returns
+    -------
+    left, reached
+        Numbers of the versions; ``None``: nothing was done.
+    """
+    if not settings.roll_back_on_alarm or SERVE in registry.aliases():
+        return None
+    target = alarm_target(since_ms, registry.versions(), settings)
+    return None if target is None else roll_back(registry, target.number, now_ms, f"alarm: {what}")

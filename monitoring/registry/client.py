@@ -1,0 +1,301 @@
+"""The registry: a registered model in MLflow, as plain records. MLflow is imported when asked.
+
+Artifacts lie under the run that made them, in ``versions/ID``; a version's source is that folder.
+So a version's files can be deleted by any store of artifacts, and nothing else is left of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from monitoring.registry.errors import NoVersionError, RegistryError
+from monitoring.registry.records import RECORD, tags_of, version_of
+from monitoring.registry.versions import Version
+
+__all__ = ["Registry", "quiet_mlflow", "registry_urls"]
+
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    # by default it tries for minutes, and we would rather say that it is away
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # else its pages expect LLMs
+_POINTS = 1_000
+"""MLflow takes so many metrics in one call."""
+
+
+def quiet_mlflow() -> None:
+    """Set up what MLflow reads from the environment, where the user has not."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def registry_urls(url: str | None, folder: Path) -> tuple[str, str | None]:
+    """The tracking URI, and where artifacts go if we are to say.
+
+    Examples
+    --------
+    >>> registry_urls("http://mlflow:5000", Path("run"))
+    ('http://mlflow:5000', None)
+    >>> uri, artifacts = registry_urls(None, Path("/srv/run"))
+    >>> uri, artifacts
+    ('sqlite:////srv/run/mlflow.db', 'file:///srv/run/mlartifacts')
+    """
+    if url:
+        return url, None
+    home = folder.resolve()
+    return f"sqlite:///{home / 'mlflow.db'}", (home / "mlartifacts").as_uri()
+
+
+@contextmanager
+def _answering(url: str, what: str) -> Iterator[None]:
+    """Turn MLflow's many errors into one of ours."""
+    import requests
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except MlflowException as error:
+        kind = NoVersionError if error.error_code == "RESOURCE_DOES_NOT_EXIST" else RegistryError
+        said = str(error).split("\n")[0][:300]
+        raise kind(f"MLflow at {url}: {what}: {said}") from error
+    except (SQLAlchemyError, requests.RequestException, OSError) as error:
+        raise RegistryError(
+            f"MLflow at {url}: {what}: {str(error)[:300]}. Fix: start it, or give another --mlflow"
+        ) from error
+
+
+class Registry:
+    """Versions of one registered model.
+
+    Parameters
+    ----------
+    url
+        MLflow's tracking URI; its registry is there too.
+    model
+        Name of the registered model, and of the experiment.
+    artifacts
+        Where a new experiment keeps artifacts; ``None``: where the server says.
+    """
+
+    def __init__(self, url: str, model: str, artifacts: str | None = None) -> None:
+        self.url, self.model, self.artifacts = url, model, artifacts
+
+    @cached_property
+    def _client(self) -> Any:
+        quiet_mlflow()
+        from mlflow import MlflowClient
+
+        return MlflowClient(self.url, self.url)
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[Any]:
+        quiet_mlflow()
+        with _answering(self.url, what):
+            yield self._client
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def aliases(self) -> dict[str, int]:
+        """Version number by alias; none of a model that is not there yet."""
+        try:
+            with self._asking("aliases") as client:
+                return {
+                    k: int(v) for k, v in client.get_registered_model(self.model).aliases.items()
+                }
+        except NoVersionError:
+            return {}
+
+    def versions(self) -> list[Version]:
+        """All versions, oldest first."""
+        aliases = self.aliases()
+        found: list[Version] = []
+        token = None
+        with self._asking("versions") as client:
+            while True:
+                page = client.search_model_versions(
+                    f"name = '{self.model}'", max_results=200, page_token=token
+                )
+                found += [version_of(one, aliases) for one in page]
+                token = page.token
+                if not token:
+                    return sorted(found, key=lambda v: v.number)
+
+    def version(self, number: int) -> Version:
+        """One version.
+
+        Raises
+        ------
+        NoVersionError
+            There is none of this number.
+        """
+        with self._asking(f"version {number}") as client:
+            return version_of(client.get_model_version(self.model, str(number)), self.aliases())
+
+    def download(self, version: Version, target: Path) -> Path:
+        """Copy a version's folder into ``target``, which must be there; give the copy."""
+        from mlflow.artifacts import download_artifacts
+
+        with self._asking(f"files of version {version.number}"):
+            got = download_artifacts(
+                artifact_uri=version.source, dst_path=str(target), tracking_uri=self.url
+            )
+        return Path(got)
+
+    # --- runs ------------------------------------------------------------------------------
+
+    def begin_run(self, name: str, params: Mapping[str, str], texts: Mapping[str, str]) -> str:
+        """Make a run of the experiment; its id.
+
+        Parameters
+        ----------
+        name
+            For people.
+        params
+            Spec, settings and so on.
+        texts
+            Text artifacts by file name.
+        """
+        with self._asking("a run") as client:
+            experiment = client.get_experiment_by_name(self.model)
+            if experiment is None:
+                made = client.create_experiment(self.model, self.artifacts, tags=_KIND)
+            else:
+                made = experiment.experiment_id
+            run = client.create_run(made, run_name=name)
+            for key, value in params.items():
+                client.log_param(run.info.run_id, key, value[:500])
+            for file, text in texts.items():
+                client.log_text(run.info.run_id, text, file)
+            return str(run.info.run_id)
+
+    def has_run(self, run: str) -> bool:
+        """Whether a run is there to go on with."""
+        try:
+            with self._asking("a run") as client:
+                return bool(client.get_run(run).info.lifecycle_stage == "active")
+        except NoVersionError:
+            return False
+
+    def log_points(self, run: str, points: Sequence[tuple[str, float, int, int]]) -> None:
+        """Add (name, value, time in ms, step) to a run's metric series, in few calls."""
+        from mlflow.entities import Metric
+
+        with self._asking("metrics") as client:
+            for at in range(0, len(points), _POINTS):
+                client.log_batch(run, [Metric(*point) for point in points[at : at + _POINTS]])
+
+    def log_file(self, run: str, file: Path) -> None:
+        """Add a file to a run's artifacts, such as a report, in place of the one before."""
+        with self._asking("artifacts") as client:
+            client.log_artifact(run, str(file))
+
+    # --- versions --------------------------------------------------------------------------
+
+    def publish(self, run: str, folder: Path, path: str, record: Version, text: str) -> int:
+        """Upload a version's folder and register it; doing it twice leaves no second copy.
+
+        Parameters
+        ----------
+        run
+            That it belongs to.
+        folder
+            What :func:`monitoring.registry.pyfunc.write_model` wrote.
+        path
+            Where it goes among the run's artifacts.
+        record
+            What is kept about it as tags.
+        text
+            Description, in Markdown.
+        """
+        with self._asking("publish") as client:
+            source = f"{client.get_run(run).info.artifact_uri}/{path}"
+            for known in self.versions():
+                if known.source == source:  # it was made, and the answer got lost
+                    return known.number
+            client.log_artifacts(run, str(folder), path)
+            self._make_model(client)
+            made = client.create_model_version(
+                self.model,
+                source,
+                run_id=run,
+                tags=tags_of(record),
+                description=text,
+                await_creation_for=None,
+            )
+            return int(made.version)
+
+    def _make_model(self, client: Any) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            client.create_registered_model(self.model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def update(self, version: Version, **changes: Any) -> Version:
+        """Change the record of a version; the record as it is now."""
+        changed = msgspec.structs.replace(version, **changes)
+        before = tags_of(version)
+        with self._asking(f"record of version {version.number}") as client:
+            for key, text in tags_of(changed).items():
+                if text != before[key]:
+                    client.set_model_version_tag(self.model, str(version.number), key, text)
+        return changed
+
+    def set_alias(self, alias: str, number: int) -> None:
+        """Point an alias at a version."""
+        with self._asking(f"alias {alias}") as client:
+            client.set_registered_model_alias(self.model, alias, str(number))
+
+    def delete_alias(self, alias: str) -> None:
+        """Remove an alias, if it is there."""
+        if alias in self.aliases():
+            with self._asking(f"alias {alias}") as client:
+                client.delete_registered_model_alias(self.model, alias)
+
+    def sweep(self, run: str, path: str, versions: Sequence[Version]) -> None:
+        """Delete folders under ``path`` that no version names: a publication that was broken off.
+
+        Parameters
+        ----------
+        run
+            Whose artifacts.
+        path
+            Where versions lie.
+        versions
+            All there are.
+        """
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        named = {Path(version.source).name for version in versions}
+        with self._asking("broken off publications") as client:
+            root = f"{client.get_run(run).info.artifact_uri}/{path}"
+            for found in client.list_artifacts(run, path):
+                name = Path(found.path).name
+                if name not in named:
+                    get_artifact_repository(f"{root}/{name}", self.url).delete_artifacts()
+
+    def delete(self, version: Version) -> None:
+        """Delete a version: its files first, so that none is left that nothing names."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        with self._asking(f"deletion of version {version.number}") as client:
+            get_artifact_repository(version.source, tracking_uri=self.url).delete_artifacts()
+            client.delete_model_version_tag(self.model, str(version.number), RECORD)  # else kept
+            client.delete_model_version(self.model, str(version.number))

@@ -1,0 +1,274 @@
+"""Following the aliases: a version that is to be served stands in a folder within seconds.
+
+:class:`Follower`, in one process of a machine, asks the registry and writes ``served.json`` and the
+versions' folders; :class:`ChampionSource`, in every server, looks at that file, loads a new version
+beside the old one, and swaps. So servers do not import MLflow, and with the registry away, or
+after a restart without it, they serve what stands there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from time import sleep
+from typing import Literal
+
+import msgspec
+
+from features.errors import ClicktideError
+from features.spec import Spec
+from learning.click_learner import ClickLearner
+from learning.snapshot import load_snapshot
+from monitoring.registry.client import Registry
+from monitoring.registry.errors import RegistryError
+from monitoring.registry.pyfunc import SNAPSHOT
+from monitoring.registry.versions import CHAMPION, SERVE
+
+__all__ = ["ChampionSource", "Followed", "Follower", "Served", "read_followed"]
+
+_FILE = "served.json"
+_TEXT_EVERY_S = 60.0
+
+
+class Served(msgspec.Struct, frozen=True):
+    """A version that stands in a folder: its number, events it has learned, when it was made."""
+
+    number: int
+    events: int
+    folder: str
+    created_ms: int = 0
+
+
+class Followed(msgspec.Struct, frozen=True):
+    """The contents of ``served.json``: versions by alias, and when that was last known."""
+
+    model: str
+    versions: dict[str, Served] = {}
+    checked_ms: int = 0
+
+
+def read_followed(folder: Path) -> Followed | None:
+    """Read ``served.json``; ``None`` if there is none to be used."""
+    try:
+        return msgspec.json.decode((folder / _FILE).read_bytes(), type=Followed)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+class Follower:
+    """Keeps a folder in step with the aliases ``champion`` and ``serve``.
+
+    Parameters
+    ----------
+    registry
+        Asked again and again; used by the calling thread alone.
+    folder
+        Where versions are put; one follower to a folder.
+    now
+        Wall-clock seconds since 1970.
+    report
+        Takes lines for people.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        folder: Path,
+        *,
+        now: Callable[[], float],
+        report: Callable[[str], None],
+    ) -> None:
+        self.registry, self.folder, self.now, self.report = registry, folder, now, report
+        self._known = read_followed(folder) or Followed(registry.model)
+        self._down = False
+
+    def run(
+        self,
+        *,
+        stopping: Callable[[], bool],
+        every_s: float,
+        pause: Callable[[float], object] = sleep,
+    ) -> None:
+        """Follow until asked to stop."""
+        while not stopping():
+            self.step()
+            pause(every_s)
+
+    def step(self) -> bool:
+        """Look once; whether the registry answered."""
+        try:
+            aliases = self.registry.aliases()
+            wanted = {name: aliases[name] for name in (CHAMPION, SERVE) if name in aliases}
+            there = {number: self._there(number) for number in set(wanted.values())}
+        except (RegistryError, OSError) as error:
+            if not self._down:
+                self.report(f"follow: the registry does not answer, what is here stays: {error}")
+            self._down = True
+            return False
+        self._down = False
+        self._write({name: there[number] for name, number in wanted.items()})
+        return True
+
+    def _there(self, number: int) -> Served:
+        """A version's folder, fetched if it is not there yet."""
+        for known in self._known.versions.values():
+            if known.number == number and (self.folder / known.folder).is_dir():
+                return known
+        version = self.registry.version(number)
+        name = f"version-{number}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".fetch-") as draft:
+            fetched = self.registry.download(version, Path(draft))
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            (fetched / SNAPSHOT).replace(self.folder / name)
+        self.report(f"follow: version {number} is here")
+        return Served(number, version.events, name, version.created_ms)
+
+    def _write(self, versions: dict[str, Served]) -> None:
+        """Say what is to be served; then remove folders that nobody wants any more."""
+        now_ms = int(self.now() * 1000)
+        same = versions == self._known.versions
+        if same and now_ms - self._known.checked_ms < _TEXT_EVERY_S * 1000:
+            return
+        former = {served.folder for served in self._known.versions.values()}
+        self._known = Followed(self.registry.model, versions, now_ms)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        draft = self.folder / f"{_FILE}.part"
+        draft.write_bytes(msgspec.json.encode(self._known))
+        draft.replace(self.folder / _FILE)
+        wanted = former | {served.folder for served in versions.values()}  # one round of grace
+        for folder in self.folder.glob("version-*"):
+            if folder.name not in wanted:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+class ChampionSource:
+    """What is to be served by the registry's word: the pinned version, or else the champion's.
+
+    :meth:`current` costs a look at an attribute. A thread watches the folder and loads; the version
+    that is served stays until the next one is whole in memory. A version of another spec, or a
+    damaged one, is refused, and the one before it stays.
+
+    Parameters
+    ----------
+    folder
+        Of a :class:`Follower`, on this machine.
+    spec
+        The spec that is served; ``None``: that of the first version.
+    policy
+        ``champion``: with nothing pinned, the champion; ``live``: with nothing pinned, nothing,
+        so that the caller serves the live weights.
+    every_s
+        Seconds between looks.
+
+    Attributes
+    ----------
+    problem
+        Why the last version was refused; ``None``: it was not.
+
+    Examples
+    --------
+    >>> source = ChampionSource(Path("/nowhere"), policy="live")
+    >>> source.look(), source.current()
+    (False, None)
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        spec: Spec | None = None,
+        policy: Literal["live", "champion"] = "live",
+        every_s: float = 0.5,
+    ) -> None:
+        self.folder, self.spec, self.policy, self.every_s = folder, spec, policy, every_s
+        self.problem: str | None = None
+        self._current: Loaded | None = None
+        self._refused: Served | None = None
+        self._stamp: tuple[int, int] | None = None
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def current(self) -> Loaded | None:
+        """What to serve now; ``None``: the live weights."""
+        return self._current
+
+    def start(self) -> None:
+        """Look now, and from now on in a thread."""
+        self.look()
+        self._thread = threading.Thread(target=self._watch, name="champion", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join(10.0)
+
+    def _watch(self) -> None:
+        while not self._over.wait(self.every_s):
+            self.look()
+
+    def look(self) -> bool:
+        """Look at the folder once, and load what is new; whether anything changed."""
+        stamp = _stamp(self.folder / _FILE)
+        if stamp is None or stamp == self._stamp:
+            return False
+        followed = read_followed(self.folder)
+        if followed is None:
+            return False
+        self._stamp = stamp
+        names = (SERVE, CHAMPION) if self.policy == "champion" else (SERVE,)
+        wanted = next((followed.versions[n] for n in names if n in followed.versions), None)
+        if wanted is None:
+            changed, self._current = self._current is not None, None
+            return changed
+        now = self._current
+        return (now is None or now.served != wanted) and self._load(wanted)
+
+    def _load(self, wanted: Served) -> bool:
+        if wanted == self._refused:
+            return False
+        try:
+            learner = load_snapshot(self.folder / wanted.folder, self.spec).learner
+        except ClicktideError as error:
+            self.problem, self._refused = str(error), wanted
+            return False
+        self.spec = learner.spec
+        self.problem, self._refused = None, None
+        self._current = Loaded(learner, wanted)
+        return True
+
+
+class Loaded:
+    """A version in memory, as weights to serve.
+
+    Parameters
+    ----------
+    learner
+        Read only: it learns no more.
+    served
+        Which one it is.
+    """
+
+    def __init__(self, learner: ClickLearner, served: Served) -> None:
+        self.learner, self.served = learner, served
+        self.version, self.events = f"v{served.number}", served.events
+        self.problem: str | None = None
+        self.intact = True
+
+    def age_ms(self, now_ms: float) -> float | None:
+        """Milliseconds since it was registered: about when it last learned."""
+        return max(now_ms - self.served.created_ms, 0.0) if self.served.created_ms else None
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Changes whenever the file is replaced."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

@@ -1,0 +1,180 @@
+"""The register process: from the trainer's snapshots to model versions, judged and tidied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from features.errors import ClicktideError, SnapshotError
+from monitoring.registry.alarms import AlarmWatch
+from monitoring.registry.client import Registry
+from monitoring.registry.errors import RegistryError
+from monitoring.registry.judging import judge_newest, waiting
+from monitoring.registry.kept import Kept
+from monitoring.registry.publishing import Publisher
+from monitoring.registry.purge import purge
+from monitoring.registry.queue import Queue
+from monitoring.registry.settings import RegistrySettings
+from monitoring.registry.snapshots import Look, look
+from monitoring.registry.versions import CHAMPION, beyond_retention
+from streaming.log import EventLog
+
+__all__ = ["Register"]
+
+_FIRST_WAIT_S, _MOST_WAIT_S = 2.0, 60.0
+_NEAR = 3
+OpenLog = Callable[[], AbstractContextManager[EventLog]]
+
+
+class Register:
+    """Publishes, judges and deletes versions, a step at a time; training knows nothing of it.
+
+    Parameters
+    ----------
+    model
+        Folder of the trainer's snapshots; only read.
+    folder
+        What this process keeps: versions that wait, where it is.
+    registry
+        Where versions go.
+    open_log
+        The event log whose examples candidates are judged on.
+    settings
+        How often, how many, what the gate asks.
+    now
+        Wall-clock seconds since 1970.
+    report
+        Takes lines for people.
+    attach
+        Files to keep with every version, such as the drift report; those that exist are.
+    alarms
+        The monitor's ``alarms.jsonl``: what it says may roll back, if the settings allow it.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        folder: Path,
+        registry: Registry,
+        open_log: OpenLog,
+        settings: RegistrySettings,
+        *,
+        now: Callable[[], float],
+        report: Callable[[str], None],
+        attach: tuple[Path, ...] = (),
+        alarms: Path | None = None,
+    ) -> None:
+        self.model, self.registry, self.settings = model, registry, settings
+        self.open_log, self.now, self.report = open_log, now, report
+        self.queue = Queue(folder, settings.keep_queued, report)
+        self.publisher = Publisher(registry, folder, settings, attach)
+        self.kept = Kept(registry, folder / "versions")
+        self.alarms = (
+            None if alarms is None else AlarmWatch(alarms, folder, registry, settings.gate, report)
+        )
+        self._points_at = self._try_at = 0.0
+        self._wait = _FIRST_WAIT_S
+        self._down = False
+
+    def step(self) -> None:
+        """Do what is due."""
+        now = self.now()
+        found = self._look(now)
+        if found is not None:
+            if now - self._points_at >= self.settings.metrics_every_s:
+                self._points_at = now
+                self.publisher.note(found, int(now * 1000))
+            if now - self.queue.last_s >= self.settings.version_every_s:
+                self._keep(found, now)
+        if now >= self._try_at:
+            self._send(now)
+            self._heed(now)
+
+    def finish(self) -> None:
+        """Send what waits, once; what cannot be sent waits on disk for the next time."""
+        self._try_at = 0.0
+        self._send(self.now())
+
+    def _look(self, now: float) -> Look | None:
+        """A snapshot when it is due and new."""
+        due = min(
+            self._points_at + self.settings.metrics_every_s,
+            self.queue.last_s + self.settings.version_every_s,
+        )
+        if now < due:
+            return None
+        try:
+            found = look(self.model)
+        except SnapshotError as error:
+            self.report(f"register: {error}")
+            return None
+        return found
+
+    def _keep(self, found: Look, now: float) -> None:
+        if found.events == 0 or found.arrays == self.queue.last_arrays:
+            return  # nothing was learned since
+        try:
+            self.queue.put(self.model, found, now)
+        except SnapshotError as error:
+            self.report(f"register: {error}")
+
+    def _send(self, now: float) -> None:
+        """Publish what waits, and judge and tidy after each; if MLflow is away, later."""
+        if not self.queue.waiting() and not self.publisher.due(now):
+            return
+        try:
+            self.publisher.send_points(now)
+            for staged in self.queue.waiting():
+                self._judge()
+                number = self.publisher.publish(staged, int(now * 1000))
+                self.kept.put(number, staged)
+                self.report(f"register: version {number} of {self.registry.model}")
+                self._tidy()
+        except RegistryError as error:
+            self._later(now, error)
+            return
+        except SnapshotError as error:
+            self.report(f"register: a version is left out: {error}")
+            self.queue.drop_oldest()
+            return
+        if self._down:
+            self.report("register: MLflow answers again")
+        self._down, self._wait = False, _FIRST_WAIT_S
+
+    def _heed(self, now: float) -> None:
+        """Act on alarms."""
+        try:
+            if self.alarms is not None:
+                self.alarms.step(int(now * 1000))
+        except RegistryError as error:
+            self._later(now, error)
+
+    def _later(self, now: float, error: RegistryError) -> None:
+        if not self._down:
+            self.report(f"register: versions wait on disk: {error}")
+        self._down = True
+        self._try_at, self._wait = now + self._wait, min(2 * self._wait, _MOST_WAIT_S)
+
+    def _judge(self) -> None:
+        """Judge the newest candidate that enough examples have come after."""
+        try:
+            with self.open_log() as log:
+                judge_newest(
+                    self.registry, log, self.kept, self.settings.gate, int(self.now() * 1000),
+                    self.report,
+                )  # fmt: skip
+        except RegistryError:
+            raise
+        except ClicktideError as error:
+            self.report(f"register: not judged now: {error}")
+
+    def _tidy(self) -> None:
+        settings = self.settings
+        versions = self.registry.versions()
+        for version in beyond_retention(versions, settings.keep_versions, settings.keep_champions):
+            self.registry.delete(version)
+        self.publisher.sweep(versions)
+        near = [v for v in versions if CHAMPION in v.aliases] + waiting(versions)[-_NEAR:]
+        self.kept.keep_only({v.number for v in near})
+        purge(self.registry.url, settings.keep_points, self.report)

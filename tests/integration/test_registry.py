@@ -1,0 +1,317 @@
+"""Model versions in a real MLflow on SQLite: published, judged, kept within bounds, followed."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from learning.snapshot import load_snapshot
+from monitoring.registry import (
+    Register,
+    Registry,
+    RegistrySettings,
+    pin,
+    promote,
+    registry_urls,
+    roll_back,
+    unpin,
+)
+from monitoring.registry.follow import ChampionSource, Follower
+from monitoring.registry.settings import GateSettings
+from streaming.log import NewRecord, open_log
+from streaming.settings import EXAMPLES, StreamSettings
+from streaming.train_process import Trainer
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    # MLflow warns of its own type hints while it is imported, and of its own deprecations
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning"),
+]
+
+VERSIONS = int(os.environ.get("CLICKTIDE_TEST_VERSIONS", "16"))  # 288: a day of five minutes each
+SPEC = Spec(
+    name="shop",
+    source=SourceSpec(label="click", timestamp="time", timestamp_format="ms"),
+    fields=(
+        FieldSpec(names=("ad", "site")),
+        FieldSpec(names=("tags",), transform="categories"),
+        FieldSpec(names=("hour",), transform="hour_of_day", column="time"),
+    ),
+    crosses=CrossSpec(all_pairs=True),
+    hash=HashSpec(bits=8, cross_bits=10),
+)
+START = 1_736_121_600_000
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    """An MLflow database made once: that takes seconds."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    Registry(*urls(folder)[:1], "other").aliases()
+    return folder / "mlflow.db"
+
+
+def urls(folder):
+    return registry_urls(None, folder)
+
+
+class Stream:
+    """A log, a trainer and a register process, on a clock that the test moves."""
+
+    def __init__(self, folder, registry, **settings):
+        self.folder, self.registry, self.now_s, self.said = folder, registry, 1e9, []
+        self.rng, self.shown = random.Random(5), 0
+        gate = GateSettings(min_examples=500, min_clicks=10)
+        self.settings = RegistrySettings(gate=gate, **settings)
+        with open_log(str(folder / "log.db")) as log:
+            log.create_topics(StreamSettings().topics())
+        self.register = self.registering()
+
+    def registering(self):
+        return Register(
+            self.folder / "model", self.folder / "registry", self.registry, self.open_log,
+            self.settings, now=self.clock, report=self.said.append,
+        )  # fmt: skip
+
+    def clock(self):
+        return self.now_s
+
+    def open_log(self):
+        return open_log(str(self.folder / "log.db"))
+
+    def show(self, count, flipped=False):
+        """Put examples into the log: a click rate of .2 that hangs on ad and site."""
+        lines = [self.example(flipped) for _ in range(count)]
+        with self.open_log() as log, log.producer("fill").transaction() as tx:
+            values = [b"\n".join(lines[at : at + 100]) for at in range(0, count, 100)]
+            tx.append(EXAMPLES, [NewRecord(None, value, 0) for value in values])
+
+    def example(self, flipped):
+        self.shown += 1
+        fields = row(self.rng, self.shown)
+        rate = 0.02 + 0.09 * (fields["ad"] % 5)
+        label = int(self.rng.random() < rate) ^ flipped
+        impression = {"v": 1, "type": "impression", "impression_id": f"i{self.shown}"}
+        impression |= {"timestamp": fields.pop("time"), "fields": fields}
+        outcome = {"v": 1, "type": "example", "label": label, "impression": impression}
+        return json.dumps(outcome).encode()
+
+    def learn(self):
+        """Let the trainer learn all that is there, and save."""
+        with (
+            self.open_log() as log,
+            Trainer(
+                log, SPEC, StreamSettings(), self.folder / "model",
+                now=self.clock, report=lambda _: None, pause=lambda _: None,
+            ) as trainer,
+        ):  # fmt: skip
+            trainer.run(stopping=lambda: False, until_idle=True)
+
+    def pass_by(self, count=2000, flipped=False, seconds=300):
+        """Five minutes: examples come, are learned, and a version is due."""
+        self.show(count, flipped)
+        self.learn()
+        self.now_s += seconds
+        self.register.step()
+
+
+def row(rng, number):
+    return {
+        "ad": rng.randrange(20),
+        "site": rng.choice(["x", "y", "été", None, 7.5]),
+        "tags": rng.sample(["cars", "chess", "tea"], rng.randrange(3)),
+        "time": START + 150 * number,
+    }
+
+
+@pytest.fixture
+def stream(tmp_path, database):
+    shutil.copy(database, tmp_path / "mlflow.db")
+    return Stream(tmp_path, Registry(urls(tmp_path)[0], "clicktide", urls(tmp_path)[1]))
+
+
+def test_a_bad_candidate_is_refused_and_the_next_good_one_is_champion(stream):
+    stream.pass_by(6000)
+    stream.pass_by()
+    assert stream.registry.aliases() == {"champion": 1}, stream.said
+    stream.pass_by()
+    assert stream.registry.aliases() == {"champion": 2, "previous": 1}
+    stream.pass_by(3000, flipped=True)  # ten minutes of flipped labels: version 4, then 5
+    stream.pass_by(3000, flipped=True)
+    bad = stream.registry.version(4)
+    assert (bad.gate, stream.registry.aliases()["champion"]) == ("held", 2)
+    assert "are the labels right?" in bad.reasons[0]
+    stream.pass_by(3000)
+    bad = stream.registry.version(5)
+    assert bad.gate == "refused" and stream.registry.version(4).gate == "superseded"
+    assert bad.judged["candidate"]["log_loss"] > bad.judged["champion"]["log_loss"]
+    assert stream.registry.aliases()["champion"] == 2
+    for _ in range(6):
+        stream.pass_by(6000)
+    assert stream.registry.aliases()["champion"] > 6
+
+
+def test_a_fresh_process_scores_to_the_same_bits(stream):
+    stream.pass_by(3000)
+    promote(stream.registry, 1, 5, "test")
+    rng = random.Random(9)
+    rows = [row(rng, n) for n in range(40)] + [{"ad": None, "time": START}, {"ad": "é" * 300}]
+    (stream.folder / "rows.json").write_text(json.dumps(rows))
+    code = (
+        "import json, sys, mlflow, pandas as pd\n"
+        "mlflow.set_tracking_uri(sys.argv[1])\n"
+        "model = mlflow.pyfunc.load_model('models:/clicktide@champion')\n"
+        "rows = json.load(open(sys.argv[2]))\n"
+        "frame = pd.DataFrame(rows, dtype=object)\n"
+        "print(json.dumps([p.hex() for p in model.predict(frame).tolist()]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, stream.registry.url, str(stream.folder / "rows.json")],
+        capture_output=True, text=True, timeout=200, check=True,
+        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONPATH": os.getcwd()},
+    )  # fmt: skip
+    learner = load_snapshot(stream.folder / "model").learner
+    expected = learner.predict_proba_many(pd.DataFrame(rows, dtype=object))[True]
+    assert json.loads(done.stdout) == [p.hex() for p in expected.tolist()]
+    assert json.loads(done.stdout) == [learner.predict_proba_one(r)[True].hex() for r in rows]
+
+
+def test_versions_and_disk_stay_within_the_bound(stream):
+    stream.settings = RegistrySettings(
+        keep_versions=3, keep_champions=2, keep_points=20, gate=stream.settings.gate
+    )
+    stream.register = stream.registering()
+    sizes = []
+    for number in range(VERSIONS):
+        stream.pass_by(600)
+        if number == 2:
+            pin(stream.registry, 2)  # kept, and the gate is held
+        if number == 6:
+            unpin(stream.registry)
+            stream.registry.set_alias("keep", 2)
+        sizes.append(used(stream.folder))
+    versions = stream.registry.versions()
+    assert versions[-1].number == VERSIONS and len(versions) <= 3 + 2 + 2
+    assert 2 in [v.number for v in versions]
+    on_disk = list((stream.folder / "mlartifacts").glob("*/artifacts/versions/*"))
+    assert len(on_disk) == len(versions)
+    quarter = len(sizes) // 4
+    assert max(sizes[-quarter:]) < 1.25 * max(sizes[: 2 * quarter])
+    if VERSIONS > 100:
+        print([size >> 10 for size in sizes[::12]], stream.said[-3:])
+
+
+def used(folder):
+    """Bytes of the registry: database and artifacts."""
+    files = [folder / "mlflow.db", *(folder / "mlartifacts").rglob("*")]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def test_servers_follow_the_aliases(stream):
+    served = stream.folder / "served"
+    follower = Follower(stream.registry, served, now=stream.clock, report=stream.said.append)
+    live, champion = ChampionSource(served), ChampionSource(served, SPEC, "champion")
+    other = ChampionSource(
+        served, Spec(name="o", source=SPEC.source, fields=SPEC.fields), "champion"
+    )
+    stream.pass_by(3000)
+    stream.pass_by(3000)
+    look(follower, live, champion, other)
+    assert (live.current(), champion.current().version) == (None, "v1")
+    assert other.current() is None and "another spec" in other.problem
+    stream.pass_by(3000)
+    held = champion.current()
+    look(follower, live, champion)
+    assert champion.current().version == "v2" and held.learner is not champion.current().learner
+    roll_back(stream.registry, None, 7, "test")
+    look(follower, live, champion)
+    assert live.current().version == champion.current().version == "v1"
+    own = load_snapshot(served / "version-1").learner.weights.fields
+    assert np.array_equal(live.current().learner.weights.fields, own)
+    unpin(stream.registry)
+    look(follower, live, champion)
+    assert (live.current(), champion.current().version) == (None, "v1")
+    follower.registry = Registry("http://127.0.0.1:9", "clicktide")
+    assert follower.step() is False
+    again = ChampionSource(served, SPEC, "champion")
+    assert again.look() and again.current().version == "v1"
+
+
+def look(follower, *sources):
+    assert follower.step()
+    for source in sources:
+        source.look()
+
+
+def test_with_mlflow_away_versions_wait_and_catch_up(stream):
+    there, stream.registry = stream.registry, Registry("http://127.0.0.1:9", "clicktide")
+    stream.register = stream.registering()
+    for _ in range(5):
+        stream.pass_by(600)
+    assert len([line for line in stream.said if "wait on disk" in line]) == 1
+    stream.registry = there
+    stream.register = stream.registering()  # restarted meanwhile: what waits is on disk
+    stream.now_s += 100
+    stream.register.step()
+    versions = there.versions()
+    assert [v.events for v in versions] == [1800, 2400, 3000]
+    assert not list((stream.folder / "registry" / "waiting").iterdir())
+
+
+def test_the_models_commands(stream):
+    from clicktide.cli import app
+
+    for _ in range(3):
+        stream.pass_by(3000)
+
+    def run(*arguments):
+        done = CliRunner().invoke(
+            app, ["models", *arguments, "--run", str(stream.folder), "--json"]
+        )
+        assert done.exit_code == 0, done.output
+        return json.loads(done.output)
+
+    listed = run("list")["versions"]
+    assert [v["number"] for v in listed] == [3, 2, 1]
+    assert listed[1]["aliases"] == ["champion"] and listed[1]["figures"]["events"] == 3000
+    assert run("show", "2")["gate"] == "passed"
+    assert run("promote", "3", "--why", "looks good") == {"champion": 3}
+    assert run("rollback") == {"left": 3, "champion": 2, "serve": 2}
+    assert run("show", "3")["gate"] == "rolled_back"
+    assert run("rollback") == {"left": 2, "champion": 1, "serve": 1}
+    assert run("pin", "3") == {"serve": 3}
+    stream.pass_by(3000)
+    stream.pass_by(3000)
+    assert stream.registry.aliases()["champion"] == 1  # the gate is held
+    assert run("unpin") == {"serve": None}
+    plain = CliRunner().invoke(app, ["models", "list", "--run", str(stream.folder)])
+    assert "champion" in plain.output and plain.exit_code == 0
+
+
+def test_commands_say_what_is_missing(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "clicktide", "models", "list", "--run", str(tmp_path)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2 and "no registry here" in done.stderr
+    assert not list(Path(tmp_path).iterdir())
+
+
+def test_no_command_imports_mlflow_at_start():
+    code = "import sys, clicktide.cli; print([m for m in sys.modules if m.startswith('mlflow')])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.strip() == "[]"

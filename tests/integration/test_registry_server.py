@@ -1,0 +1,215 @@
+"""Versions on MLflow's own server: over HTTP, with its files, as its pages show them."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from features.spec import FieldSpec, HashSpec, SourceSpec, Spec
+from learning.click_learner import ClickLearner
+from learning.progress import Progress
+from learning.snapshot import Snapshot, save_snapshot
+from monitoring.registry import Register, Registry, RegistrySettings, promote, roll_back
+from monitoring.registry.errors import NoVersionError
+from monitoring.registry.follow import ChampionSource, Follower
+from monitoring.registry.purge import purge
+from streaming.log import open_log
+from streaming.settings import StreamSettings
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    # MLflow warns of its own type hints while it is imported, and of its own deprecations
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+SPEC = Spec(
+    name="shop",
+    source=SourceSpec(label="click"),
+    fields=(FieldSpec(names=("ad", "site")),),
+    hash=HashSpec(bits=8, cross_bits=8),
+)
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+class Server:
+    """`mlflow server` in a folder; it may be stopped and started again."""
+
+    def __init__(self, folder):
+        self.folder, self.port = folder, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process = None
+
+    def start(self):
+        with (self.folder / "server.txt").open("ab") as said:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable, "-m", "mlflow", "server", "--workers", "1",
+                    "--host", "127.0.0.1", "--port", str(self.port),
+                    "--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}",
+                    "--artifacts-destination", str(self.folder / "artifacts"),
+                ],
+                stdout=said, stderr=said, start_new_session=True,
+                env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"},
+            )  # fmt: skip
+        end = time.monotonic() + 120
+        while not self.answers():
+            assert time.monotonic() < end, (self.folder / "server.txt").read_text()
+            time.sleep(0.3)
+
+    def answers(self):
+        try:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=5) as reply:
+                return reply.status == 200
+        except OSError:
+            return False
+
+    def stop(self):
+        if self.process is not None:
+            os.killpg(self.process.pid, 9)
+            self.process.wait(20)
+            self.process = None
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    one = Server(tmp_path_factory.mktemp("server"))
+    one.start()
+    yield one
+    one.stop()
+
+
+class Learned:
+    """A model folder as a trainer leaves it, and a register process on a clock."""
+
+    def __init__(self, folder, url, name):
+        self.folder, self.now_s, self.events, self.said = folder, 1e9, 0, []
+        self.learner, self.progress = ClickLearner(SPEC), Progress()
+        self.registry = Registry(url, name)
+        with open_log(str(folder / "log.db")) as log:
+            log.create_topics(StreamSettings().topics())
+        self.report = folder / "report.html"
+        self.report.write_text("<h1>Drift report</h1>")
+        self.register = Register(
+            folder / "model", folder / "registry", self.registry,
+            lambda: open_log(str(folder / "log.db")),
+            RegistrySettings(model=name, keep_versions=3, keep_champions=1),
+            now=lambda: self.now_s, report=self.said.append, attach=(self.report,),
+        )  # fmt: skip
+
+    def version(self):
+        import numpy as np
+        import pandas as pd
+
+        frame = pd.DataFrame({"ad": [f"a{self.events + i}" for i in range(50)], "site": "x"})
+        hashed = self.learner.vectoriser.hash_frame(frame)
+        labels = (np.arange(50) % 4 == 0).astype(float)
+        self.progress.add(self.learner.learn_hashed(hashed, labels), labels)
+        self.events += 50
+        extra = {"offsets": [self.events], "event_time": 1_736_121_600_000 + self.events}
+        save_snapshot(self.folder / "model", Snapshot(self.learner, self.progress, extra))
+        self.now_s += 300
+        self.register.step()
+
+
+def test_a_server_keeps_versions_and_really_deletes_files(server, tmp_path):
+    learned = Learned(tmp_path, server.url, "deleting")
+    for _ in range(6):
+        learned.version()
+    assert [v.number for v in learned.registry.versions()] == [4, 5, 6], learned.said
+    kept = list(server.folder.glob("artifacts/*/*/artifacts/versions/*"))
+    assert len(kept) == 3
+    with pytest.raises(NoVersionError):
+        learned.registry.version(1)
+    purge(server.url, 1, learned.said.append)  # nothing of ours: left alone
+
+
+def test_a_restarted_server_is_caught_up_with(server, tmp_path):
+    learned = Learned(tmp_path, server.url, "restarting")
+    learned.version()
+    server.stop()
+    for _ in range(2):
+        learned.version()
+    assert "versions wait on disk" in learned.said[-1]
+    server.start()
+    learned.now_s += 100
+    learned.register.step()
+    assert [v.events for v in learned.registry.versions()] == [50, 100, 150]
+    assert "answers again" in learned.said[-1]
+
+
+def test_servers_follow_over_http(server, tmp_path):
+    learned = Learned(tmp_path, server.url, "followed")
+    learned.version()
+    learned.version()
+    promote(learned.registry, 1, 1, "test")
+    promote(learned.registry, 2, 2, "test")
+    follower = Follower(learned.registry, tmp_path / "served", now=time.time, report=print)
+    source = ChampionSource(tmp_path / "served", SPEC, "champion", every_s=0.05)
+    assert follower.step()
+    source.start()
+    try:
+        assert source.current().version == "v2"
+        roll_back(learned.registry, None, 3, "test")
+        assert follower.step()
+        end = time.monotonic() + 60
+        while source.current().version != "v1":
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        assert source.current().events == 50
+    finally:
+        source.close()
+
+
+def chromium():
+    """A page of Chromium, or a skip that says why there is none."""
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("NOT TESTED IN CHROMIUM: there is none on the PATH. Fix: apt install chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    return path, playwright.sync_playwright
+
+
+def test_its_pages_show_versions_figures_and_report(server, tmp_path):
+    path, start = chromium()
+    learned = Learned(tmp_path, server.url, "shown")
+    learned.version()
+    learned.version()
+    promote(learned.registry, 2, 1, "calibration ratio 1.01")
+    run = json.loads((tmp_path / "registry" / "run.json").read_text())["run"]
+    shots = Path(os.environ.get("CLICKTIDE_TEST_SCREENSHOTS", tmp_path))
+    with start() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--headless"], timeout=60_000
+        )
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(60_000)
+        page.goto(f"{server.url}/#/models/shown")
+        page.get_by_text("Version 2").first.wait_for()
+        page.get_by_text("champion").first.wait_for()
+        page.screenshot(path=shots / "mlflow_versions.png")
+        page.goto(f"{server.url}/#/models/shown/versions/2")
+        page.get_by_text("calibration ratio").first.wait_for()
+        page.screenshot(path=shots / "mlflow_version.png")
+        [experiment] = [p.name for p in server.folder.glob("artifacts/*") if (p / run).exists()]
+        page.goto(f"{server.url}/#/experiments/{experiment}/runs/{run}/model-metrics")
+        page.get_by_text("calibration_ratio").first.wait_for()
+        page.screenshot(path=shots / "mlflow_metrics.png")
+        page.goto(f"{server.url}/#/experiments/{experiment}/runs/{run}/artifacts")
+        page.get_by_text("versions").first.wait_for()
+        page.get_by_text("report.html").first.click()
+        page.frame_locator("iframe").get_by_text("Drift report").wait_for()
+        page.screenshot(path=shots / "mlflow_artifacts.png")
+        browser.close()
