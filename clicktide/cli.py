@@ -13,8 +13,8 @@ from clicktide.events import events
 from clicktide.explain import explain
 from clicktide.join import join
 from clicktide.memory import keep_freed_memory
-from clicktide.monitor import monitor
 from clicktide.models import app as models_app
+from clicktide.monitor import monitor
 from clicktide.predict import predict
 from clicktide.register import register
 from clicktide.replay import replay

@@ -79,6 +79,15 @@ def report(
         Path,
         typer.Option("--dir", help="Without --from: where clicktide up runs; its monitor's state"),
     ] = Path("run"),
+    mlflow: Annotated[
+        str | None,
+        typer.Option(
+            "--mlflow",
+            envvar="MLFLOW_TRACKING_URI",
+            metavar="URL",
+            help="Without --from: the registry of model versions [default: DIR/mlflow.db]",
+        ),
+    ] = None,
     out: Annotated[
         Path, typer.Option("--out", help="The page; the same as JSON is written beside it")
     ] = Path("report.html"),
@@ -113,7 +122,7 @@ def report(
                 console.print("stopped: nothing was written")
                 raise typer.Exit(130) from None
     else:
-        data = report_stream(folder, _now_ms())
+        data = report_stream(folder, _now_ms(), mlflow)
     write_report(data, out)
     _say(data, out, console, as_json=as_json, seconds=time.monotonic() - started)
     if fail_if_drift and data.verdict.state in DRIFTED:

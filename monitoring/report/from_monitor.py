@@ -13,6 +13,7 @@ from features.errors import ClicktideError
 from monitoring.health import Freshness as Ages
 from monitoring.health import LabelHealth as Health
 from monitoring.report.alarms import alarms_of
+from monitoring.report.challengers import Challengers, challenger_grid, challenger_rows
 from monitoring.report.gathered import Gathered, Period, Stretch
 from monitoring.report.model import Drift, Freshness, LabelHealth, Share, Version, VersionChange
 from monitoring.report.slices import Sums
@@ -35,6 +36,7 @@ def gather_monitor(
     *,
     versions: Sequence[Version] = (),
     version_changes: Sequence[VersionChange] = (),
+    challengers: Challengers | None = None,
 ) -> Gathered:
     """Gather what a monitor's folder tells.
 
@@ -46,6 +48,8 @@ def gather_monitor(
         Name of the stream, for the title.
     versions, version_changes
         What the registry knows.
+    challengers
+        Windows by challenger.
 
     Raises
     ------
@@ -68,7 +72,8 @@ def gather_monitor(
         drift=_drift(windows),
         alarms=alarms_of(state.alarms),
         version_changes=version_changes,
-        versions=versions,
+        versions=[*versions, *challenger_rows(challengers or {})],
+        challengers=challenger_grid(_served(windows), challengers or {}),
         labels=None if state.now.health is None else _labels(state.now.health),
         freshness=_freshness(state.now.freshness),
         notes=_notes(state),
@@ -104,6 +109,16 @@ def _periods(windows: Sequence[ClosedWindow]) -> list[Period]:
     grouped = _grouped(windows, _PERIODS)
     long = len(grouped) > 1 and grouped[1][0] - grouped[0][0] >= _DAY_MS
     return [Period(_name(start, long=long), _slices(group), start) for start, group in grouped]
+
+
+def _served(windows: Sequence[ClosedWindow]) -> list[tuple[str, int, int, Sums]]:
+    """Name, start, end and sums of each period."""
+    grouped, width = _grouped(windows, _PERIODS), _width(windows, _PERIODS)
+    long = width >= _DAY_MS
+    return [
+        (_name(start, long=long), start, start + width, np.sum([w.sums for w in group], axis=0))
+        for start, group in grouped
+    ]
 
 
 def _name(start: int, *, long: bool) -> str:

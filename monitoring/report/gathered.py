@@ -75,7 +75,7 @@ class Gathered:
         Sums of slices over time, coarser than the windows, oldest first.
     by_version
         Likewise by model version; the slice grid's rows are these, if there are two.
-    drift, alarms, version_changes, versions, labels, freshness, notes, grid
+    drift, alarms, version_changes, versions, labels, freshness, notes, grid, challengers
         As in :class:`ReportData`; ``grid`` in place of one made from the periods.
     """
 
@@ -94,6 +94,7 @@ class Gathered:
     freshness: Sequence[Freshness] = ()
     notes: Sequence[str] = ()
     grid: Grid | None = None
+    challengers: Grid | None = None
     changes: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
@@ -140,6 +141,7 @@ def report_of(gathered: Gathered, made_at: int) -> ReportData:
         labels=gathered.labels,
         freshness=tuple(gathered.freshness),
         versions=tuple(gathered.versions),
+        challengers=gathered.challengers,
         notes=tuple(gathered.notes),
     )
 

@@ -371,6 +371,8 @@ class ReportData(msgspec.Struct, frozen=True):
         ``time``, or ``row`` for a log without times.
     windows
         Oldest first.
+    challengers
+        Challengers against the champion, period by period.
     notes
         How to read it: the false-alarm rate, what was left out.
     """
@@ -392,4 +394,5 @@ class ReportData(msgspec.Struct, frozen=True):
     labels: LabelHealth | None = None
     freshness: tuple[Freshness, ...] = ()
     versions: tuple[Version, ...] = ()
+    challengers: Grid | None = None
     notes: tuple[str, ...] = ()

@@ -75,6 +75,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "fields": sorted({row.field for row in data.slices}),
         "slices_said": slices_said(data.slices),
         "grid_said": "" if grid is None else _grid_said(grid),
+        "rivals_legend": () if data.challengers is None else _grid_legend(data.challengers),
         "grid_legend": () if grid is None else _grid_legend(grid),
         "reliability_said": _reliability_said(data),
         "drift_said": _drift_said(data),
@@ -97,12 +98,13 @@ _NOTES = (
 def _charts(data: ReportData) -> dict[str, tuple[Markup, Markup]]:
     """Every picture twice: for a wide page, and for a phone."""
     none = Markup("")
-    grid, labels, bins = data.grid, data.labels, data.reliability
+    grid, labels, bins, rivals = data.grid, data.labels, data.reliability, data.challengers
     drawn: dict[str, Callable[[float], Markup]] = {
         "calibration": lambda width: calibration_chart(data, width),
         "loss": lambda width: loss_charts(data, width),
         "reliability": lambda width: reliability_chart(bins, width) if bins else none,
         "grid": lambda width: none if grid is None else grid_charts(grid, width),
+        "challengers": lambda width: none if rivals is None else grid_charts(rivals, width),
         "labels": lambda width: none if labels is None else label_charts(data, labels, width),
     }
     return {name: (draw(_WIDE), draw(_NARROW)) for name, draw in drawn.items()}

@@ -14,6 +14,7 @@ from jinja2 import Environment
 
 from features.errors import ClicktideError
 from monitoring.report import ReportData, render
+from monitoring.report.challengers import read_challengers
 from monitoring.report.from_monitor import gather_monitor
 from monitoring.report.gathered import report_of
 from monitoring.state import read_monitor
@@ -68,7 +69,12 @@ class LatestReport:
 
     def _make(self) -> tuple[bytes, bytes]:
         try:
-            gathered = gather_monitor(read_monitor(self._watching.monitor), self._watching.stream)
+            folder = self._watching.monitor
+            gathered = gather_monitor(
+                read_monitor(folder),
+                self._watching.stream,
+                challengers=read_challengers(folder.parent / "challengers"),
+            )
         except ClicktideError as error:
             raise Problem(404, str(error), title="No report") from error
         data: ReportData = report_of(gathered, self._now_ms())

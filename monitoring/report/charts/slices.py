@@ -128,7 +128,7 @@ def _tip(grid: Grid, row: GridRow, column: GridColumn, cell: GridCell | None) ->
         said.append(f"NE {cell.normalised_entropy:.5f}")
     if grid.measure == "change" and cell.shade is not None:
         said.append(f"log loss {_said(cell.shade, 'change')} against the champion")
-    if not cell.sure:
+    if not cell.sure and grid.measure == "calibration":
         said.append("within chance")
     return "\n".join(said)
 
