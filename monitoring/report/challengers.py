@@ -1,4 +1,8 @@
-"""Challengers beside the champion: their log loss against its, period by period."""
+"""Challengers beside the champion: their normalised entropy against its, period by period.
+
+A challenger counts a click when its example is joined; the monitor also counts late ones. So not
+the log losses are compared, but each over the entropy of its own click rate.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,7 @@ def read_challengers(folder: Path) -> dict[str, list[ChallengeWindow]]:
 def challenger_grid(
     champion: Sequence[tuple[str, int, int, Sums]], challengers: Challengers
 ) -> Grid | None:
-    """Relative change of the log loss against the champion's, by period.
+    """Relative change of the normalised entropy against the champion's, by period.
 
     Parameters
     ----------
@@ -78,13 +82,14 @@ def _cell(
 ) -> GridCell | None:
     inside = [window for window in windows if start <= window.start_ms < end]
     events = sum(window.events for window in inside)
-    count, loss = float(champion[k.COUNT]), float(champion[k.LOSS])
-    if not count or not _SHARED <= events / count <= 1 / _SHARED or loss <= 0:
+    count, clicks = float(champion[k.COUNT]), sum(window.clicks for window in inside)
+    ne = _ne(sum(window.loss for window in inside), clicks, events)
+    served = figures_of(champion).normalised_entropy
+    if not count or not _SHARED <= events / count <= 1 / _SHARED or not ne or not served:
         return None
-    change = (sum(window.loss for window in inside) / events) / (loss / count) - 1.0
-    clicks = sum(window.clicks for window in inside)
-    ratio = sum(window.expected for window in inside) / clicks if clicks else None
-    return GridCell(events, change, ratio, sure=abs(change) >= _DIFFERENCE)
+    ratio = sum(window.expected for window in inside) / clicks
+    change = ne / served - 1.0
+    return GridCell(events, change, ratio, normalised_entropy=ne, sure=abs(change) >= _DIFFERENCE)
 
 
 def _row(name: str, windows: Sequence[ChallengeWindow]) -> Version:
@@ -97,7 +102,7 @@ def _row(name: str, windows: Sequence[ChallengeWindow]) -> Version:
         count=events,
         ratio=expected / clicks if clicks else None,
         normalised_entropy=_ne(sum(window.loss for window in windows), clicks, events),
-        note="learns the same stream in shadow",
+        note="in shadow; late clicks are not counted",
     )
 
 

@@ -26,6 +26,8 @@ __all__ = ["gather_monitor"]
 
 _WINDOWS, _PERIODS = 150, 14
 _DAY_MS = 86_400_000
+_CLOCK = ("hour", "weekday")
+"""They move by themselves."""
 _REPLAY_S = 30 * 86_400.0
 """Events older than this when they come are of a log that is replayed: they have no age."""
 
@@ -152,6 +154,8 @@ def _drift(windows: Sequence[ClosedWindow]) -> list[Drift]:
         return []
     found = []
     for name, drift in compared[-1].drift.items():
+        if name in _CLOCK:
+            continue
         shares = [] if name == PREDICTION else [Share(drift.cell, drift.before, drift.after)]
         if drift.missing_before is not None and drift.missing_after is not None:
             missing = Share("(missing)", drift.missing_before, drift.missing_after)

@@ -12,6 +12,7 @@ from monitoring.report.model import Grid, GridCell, GridColumn, GridRow
 from monitoring.report.slices import Sums, SumsBySlice, is_off
 from monitoring.windows import figures_of
 from monitoring.windows import kernels as k
+from monitoring.windows.window import OTHER
 
 __all__ = ["OTHERS", "calibration_grid"]
 
@@ -63,9 +64,9 @@ def calibration_grid(
 
 
 def _most(values: Mapping[str, Sums]) -> list[str]:
-    order = sorted(values.items(), key=lambda item: -item[1][k.COUNT])
-    names = [value for value, _ in order[:_COLUMNS]]
-    return [*names, OTHERS] if len(order) > _COLUMNS else names
+    own = (item for item in values.items() if item[0] != OTHER)
+    names = [value for value, _ in sorted(own, key=lambda item: -item[1][k.COUNT])[:_COLUMNS]]
+    return [*names, OTHERS] if len(values) > len(names) else names
 
 
 def _sums(slices: SumsBySlice, field: str, value: str, chosen: Sequence[str]) -> Sums:

@@ -210,8 +210,8 @@ class GridCell(msgspec.Struct, frozen=True):
     Parameters
     ----------
     shade
-        What colours the cell: the relative change of the log loss against the champion
-        (below 0: better), or the logarithm of the calibration ratio (see ``Grid.measure``).
+        What colours the cell: the relative change of the normalised entropy against the
+        champion (below 0: better), or the logarithm of the calibration ratio (see ``Grid.measure``).
     sure
         It differs from 0 by more than chance explains.
     """

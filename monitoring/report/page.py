@@ -168,7 +168,7 @@ def _sections(data: ReportData) -> list[tuple[str, str]]:
 def _grid_said(grid: Grid) -> str:
     width = "Cells are as wide as a slice has impressions; ▲ ▼ mark what chance does not explain."
     if grid.measure == "change":
-        return f"Log loss of every version and challenger against the champion's. {width}"
+        return f"Normalised entropy of each version and challenger against the champion's. {width}"
     rows = "Each row is a period" if grid.rows_are == "periods" else "Each row is a version"
     return f"{rows}, each number a calibration ratio. {width}"
 
@@ -178,7 +178,7 @@ def _grid_legend(grid: Grid) -> list[tuple[str, str]]:
         said = ("5 % better", "1 % better", "0.1 % better", "as good")
         worse = ("0.1 % worse", "1 % worse", "5 % worse")
     else:
-        said = ("under 0.78", "under 0.90", "under 0.97", "calibrated")
+        said = ("under 0.78", "under 0.90", "under 0.97", "calibrated, or within chance")
         worse = ("over 1.03", "over 1.11", "over 1.28")
     kinds = ("u3", "u2", "u1", "n", "o1", "o2", "o3")
     return [*zip(kinds, said + worse, strict=True), ("none", "no clicks")]

@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import groupby
+from os.path import commonprefix
 
 from markupsafe import Markup
 
+from monitoring.coded import MISSING
 from monitoring.report import words
 from monitoring.report.charts.svg import drawing, el, line, text
+from monitoring.report.grid import OTHERS
 from monitoring.report.model import Grid, GridCell, GridColumn, GridRow
 
 __all__ = ["grid_charts", "shade_class"]
@@ -49,8 +52,9 @@ def _field(grid: Grid, name: str, at: Sequence[int], width: float) -> Markup:
     top = 36.0
     height = top + _ROW * len(grid.rows) + 6
     parts = [text(0, 14, name, "name")]
+    shared = _shared([column.value for column in columns])
     for column, (start, end) in zip(columns, edges, strict=True):
-        parts.append(_heading(column, start, end))
+        parts.append(_heading(column.value, shared, start, end))
     for number, row in enumerate(grid.rows):
         y = top + number * _ROW
         parts.append(text(0, y + 15, _fit(row.name, left - 10), "row"))
@@ -74,8 +78,18 @@ def _edges(columns: Sequence[GridColumn], left: float, right: float) -> list[tup
     return edges
 
 
-def _heading(column: GridColumn, start: float, end: float) -> Markup:
-    said = _fit(column.value or "(empty)", end - start - 3)
+def _shared(values: Sequence[str]) -> int:
+    """Length of the beginning that all values share, such as ``campaign-``."""
+    own = [value for value in values if value not in (OTHERS, MISSING)]
+    length = len(commonprefix(own)) if len(own) > 2 else 0
+    return length if length >= 4 else 0
+
+
+def _heading(value: str, shared: int, start: float, end: float) -> Markup:
+    room = end - start - 3
+    said = _fit(value or "(empty)", room)
+    if shared and said != value and value not in (OTHERS, MISSING):
+        said = _fit(f"…{value[shared:]}", room)
     return Markup("").join([
         text(start + 1, 31, said, "small") if len(said) > 1 else Markup(""),
         line(start, 34, end - _GAP, 34, "axis"),
@@ -92,7 +106,7 @@ def _cell(
     y: float,
 ) -> Markup:
     shade = None if cell is None else cell.shade
-    kind = shade_class(shade, grid.measure)
+    kind = "n" if cell is not None and _by_chance(cell) else shade_class(shade, grid.measure)
     width = max(1.0, width)
     parts = [
         el(
@@ -108,6 +122,16 @@ def _cell(
     elif cell is not None and shade is not None and cell.sure and width >= 9:
         parts.append(text(x + width / 2, y + 14, "▲" if shade > 0 else "▼", f"in {kind}", "middle"))
     return Markup("").join(parts)
+
+
+def _by_chance(cell: GridCell) -> bool:
+    """Whether the interval holds 1: no colour for what may be nothing."""
+    return (
+        cell.ratio is not None
+        and cell.low is not None
+        and cell.low <= 1.0
+        and (cell.high is None or cell.high >= 1.0)
+    )
 
 
 def _said(shade: float, measure: str) -> str:
@@ -127,7 +151,7 @@ def _tip(grid: Grid, row: GridRow, column: GridColumn, cell: GridCell | None) ->
     if cell.normalised_entropy is not None:
         said.append(f"NE {cell.normalised_entropy:.5f}")
     if grid.measure == "change" and cell.shade is not None:
-        said.append(f"log loss {_said(cell.shade, 'change')} against the champion")
+        said.append(f"{_said(cell.shade, 'change')} against the champion")
     if not cell.sure and grid.measure == "calibration":
         said.append("within chance")
     return "\n".join(said)
