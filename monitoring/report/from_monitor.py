@@ -15,6 +15,7 @@ from monitoring.health import LabelHealth as Health
 from monitoring.report.alarms import alarms_of
 from monitoring.report.challengers import Challengers, challenger_grid, challenger_rows
 from monitoring.report.gathered import Gathered, Period, Stretch
+from monitoring.report.grid import CLOCK
 from monitoring.report.model import Drift, Freshness, LabelHealth, Share, Version, VersionChange
 from monitoring.report.slices import Sums
 from monitoring.state import MonitorState
@@ -26,8 +27,6 @@ __all__ = ["gather_monitor"]
 
 _WINDOWS, _PERIODS = 150, 14
 _DAY_MS = 86_400_000
-_CLOCK = ("hour", "weekday")
-"""They move by themselves."""
 _REPLAY_S = 30 * 86_400.0
 """Events older than this when they come are of a log that is replayed: they have no age."""
 
@@ -154,7 +153,7 @@ def _drift(windows: Sequence[ClosedWindow]) -> list[Drift]:
         return []
     found = []
     for name, drift in compared[-1].drift.items():
-        if name in _CLOCK:
+        if name in CLOCK:
             continue
         shares = [] if name == PREDICTION else [Share(drift.cell, drift.before, drift.after)]
         if drift.missing_before is not None and drift.missing_after is not None:

@@ -14,9 +14,11 @@ from monitoring.windows import figures_of
 from monitoring.windows import kernels as k
 from monitoring.windows.window import OTHER
 
-__all__ = ["OTHERS", "calibration_grid"]
+__all__ = ["CLOCK", "OTHERS", "calibration_grid"]
 
 OTHERS = "all others"
+CLOCK = ("hour", "weekday")
+"""Slices by the clock: they come and go by themselves."""
 _COLUMNS = 16
 _ROWS = 16
 
@@ -43,6 +45,8 @@ def calibration_grid(
         Nothing where there are no slices, or fewer than two rows.
     """
     rows = rows[-_ROWS:]
+    if rows_are == "periods":
+        slices = {field: values for field, values in slices.items() if field not in CLOCK}
     if len(rows) < 2 or not slices:
         return None
     chosen = {field: _most(values) for field, values in slices.items()}

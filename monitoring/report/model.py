@@ -211,7 +211,8 @@ class GridCell(msgspec.Struct, frozen=True):
     ----------
     shade
         What colours the cell: the relative change of the normalised entropy against the
-        champion (below 0: better), or the logarithm of the calibration ratio (see ``Grid.measure``).
+        champion (below 0: better), or the logarithm of the calibration ratio (see
+        ``Grid.measure``).
     sure
         It differs from 0 by more than chance explains.
     """

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import groupby
-from os.path import commonprefix
 
 from markupsafe import Markup
 
@@ -81,7 +80,10 @@ def _edges(columns: Sequence[GridColumn], left: float, right: float) -> list[tup
 def _shared(values: Sequence[str]) -> int:
     """Length of the beginning that all values share, such as ``campaign-``."""
     own = [value for value in values if value not in (OTHERS, MISSING)]
-    length = len(commonprefix(own)) if len(own) > 2 else 0
+    if len(own) < 3:
+        return 0
+    same = [a == b for a, b in zip(min(own), max(own), strict=False)]
+    length = same.index(False) if False in same else len(same)
     return length if length >= 4 else 0
 
 
@@ -91,7 +93,7 @@ def _heading(value: str, shared: int, start: float, end: float) -> Markup:
     if shared and said != value and value not in (OTHERS, MISSING):
         said = _fit(f"…{value[shared:]}", room)
     return Markup("").join([
-        text(start + 1, 31, said, "small") if len(said) > 1 else Markup(""),
+        text(start + 1, 31, said, "small") if said == value or len(said) > 3 else Markup(""),
         line(start, 34, end - _GAP, 34, "axis"),
     ])  # fmt: skip
 
