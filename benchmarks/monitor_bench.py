@@ -97,11 +97,11 @@ def main() -> None:
         t0 = time.process_time()
         read = reader.read(some).batches
         t1 = time.process_time()
-        for scored, _ in read:
-            windows.update(scored)
+        for it in read:
+            windows.update(it.scored)
         t2 = time.process_time()
-        for scored, _ in read:
-            detectors.update(scored)
+        for it in read:
+            detectors.update(it.scored)
         t3 = t4 = t5 = time.process_time()
         if not asked.monitor_only:
             data, _ = in_record(some)

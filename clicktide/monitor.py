@@ -48,7 +48,7 @@ def monitor(
         typer.Option(
             "--slices",
             metavar="A,B",
-            help="Fields to slice by instead of the spec's: also hour, weekday, any other column",
+            help="Fields to slice by instead of the spec's: also hour, weekday, new:ad, any column",
         ),
     ] = "",
     until_idle: Annotated[

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.spec import Spec
+from features.spec import SourceSpec, Spec
 from monitoring.own import OwnPredictor
 from monitoring.reading import ScoredReader
 from monitoring.scored import Scored
 from monitoring.settings import MonitorSettings
+from monitoring.skew import SkewCheck
 from monitoring.slicing import slice_fields
 from streaming.examples import examples_source
 from streaming.log import Record
@@ -21,6 +22,8 @@ from streaming.prepare import CORRECTION
 from streaming.sources.batch import Batch
 
 __all__ = ["Feed"]
+
+F64 = NDArray[np.float64]
 
 
 class Feed:
@@ -41,6 +44,8 @@ class Feed:
         ``served`` or ``own``; ``auto`` until the first examples have been read.
     rejected
         Lines that were no example.
+    skew
+        Compares the counters that impressions carry; ``None``: the spec has none.
     """
 
     def __init__(self, spec: Spec, settings: MonitorSettings, folder: Path) -> None:
@@ -50,31 +55,40 @@ class Feed:
         self.rejected = 0
         self._bid = settings.bid
         self._own: OwnPredictor | None = None
-        self._reader = ScoredReader(self.fields, self._bid)
+        self.skew = SkewCheck(spec) if spec.counters else None
+        self._first = True
+        self._reader = self._reads(SourceSpec(label="\0label"), [])
         if self.predictions == "own":
             self._predict_own(0)
 
     def _predict_own(self, number: int) -> None:
         self.predictions = "own"
         self._own = OwnPredictor(self.spec, self.folder, number)
-        source = examples_source(self.spec)
-        self._reader = ScoredReader(self.fields, self._bid, source, self._own.columns)
+        self._reader = self._reads(examples_source(self.spec), self._own.columns)
+
+    def _reads(self, source: SourceSpec, more: Sequence[str]) -> ScoredReader:
+        skew = self.skew
+        columns, names = (skew.columns, skew.names) if skew is not None else ((), [])
+        return ScoredReader(self.fields, self._bid, source, [*more, *columns], names)
 
     def read(self, records: Sequence[Record]) -> list[Scored]:
         """Give the examples of some records of one partition, in order."""
         read = self._reader.read(records)
         if self.predictions == "auto" and read.batches:
-            served = any((~np.isnan(scored.probability)).any() for scored, _ in read.batches)
+            served = any((~np.isnan(it.scored.probability)).any() for it in read.batches)
             if served:
                 self.predictions = "served"
             else:
                 self._predict_own(0)
                 read = self._reader.read(records)
         self.rejected += read.rejected
-        return [self._kept(scored, batch) for scored, batch in read.batches]
+        return [self._kept(*it) for it in read.batches]
 
-    def _kept(self, scored: Scored, batch: Batch) -> Scored:
+    def _kept(self, scored: Scored, batch: Batch, counters: F64 | None) -> Scored:
         """The rows that are new or change a label, with their predictions."""
+        if self.skew is not None:
+            self.skew.update(scored, batch, counters, first=self._first)
+        self._first = False
         if self._own is not None:
             scored = scored.with_probability(self._own(batch))
         changes = _changes(batch)
@@ -83,7 +97,13 @@ class Feed:
     def state(self) -> dict[str, Any]:
         """Save an own learner, and give what names it."""
         number = self._own.save() if self._own is not None else 0
-        return {"predictions": self.predictions, "model": number, "rejected": self.rejected}
+        return {
+            "predictions": self.predictions,
+            "model": number,
+            "rejected": self.rejected,
+            "newness": {name: it.state() for name, it in self._reader.newness.items()},
+            "skew": None if self.skew is None else self.skew.state(),
+        }
 
     def saved(self) -> None:
         """Tell that the state is saved: older saves of the learner can go."""
@@ -93,8 +113,13 @@ class Feed:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state` gave."""
         self.predictions, self.rejected = state["predictions"], state["rejected"]
+        self._first = False
+        if self.skew is not None and state["skew"] is not None:
+            self.skew.restore(state["skew"])
         if self.predictions == "own":
             self._predict_own(state["model"])
+        for name, newness in self._reader.newness.items():
+            newness.restore(state["newness"][name])
 
 
 def _changes(batch: Batch) -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ from monitoring.feed import Feed
 from monitoring.health import Freshness, freshness, label_health
 from monitoring.keeper import Keeper
 from monitoring.outbox import GROUP, Outbox, post_to
-from monitoring.settings import MonitorSettings
+from monitoring.settings import MonitorSettings, fixed_settings
 from monitoring.state import Now
 from monitoring.tail import Tail
 from monitoring.watch import Watch
@@ -106,7 +106,8 @@ class Monitor:
         self.saved = True
         most = max(1, min(self.stream.batch, _AHEAD // self.stream.examples_per_record))
         self.tail = self._retrying(lambda: Tail(self.log, EXAMPLES, most, self._say))
-        state = self._keeper.load({"fields": names})
+        self._fixed = {"fields": names, **fixed_settings(self.settings)}
+        state = self._keeper.load(self._fixed)
         if state is not None:
             self._restore(state)
         self._saved_offsets = list(self.tail.offsets) if state is not None else None
@@ -209,7 +210,7 @@ class Monitor:
 
     def _state(self) -> dict[str, Any]:
         return {
-            "fields": self.watch.windows.fields,
+            **self._fixed,
             "tail": self.tail.state(),
             "feed": self.feed.state(),
             "outbox": self.outbox.state(),
@@ -236,6 +237,7 @@ class Monitor:
             health=None if joiner is None else label_health(joiner),
             recent_health=None if joiner is None else label_health(joiner, self._before_close),
             freshness=self._freshness(),
+            skew=None if self.feed.skew is None else self.feed.skew.figures(),
             alarms_open=self.outbox.open(),
             predictions=self.feed.predictions,
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from features.spec import SourceSpec
 from monitoring.coded import Coded
+from monitoring.newness import Newness
 from monitoring.scored import Scored
 from monitoring.slicing import SliceField
 from streaming.examples import ExampleReader
@@ -20,7 +22,7 @@ from streaming.prepare import CORRECTION
 from streaming.settings import EXAMPLES
 from streaming.sources.batch import Batch, Position
 
-__all__ = ["ExamplesRead", "ScoredReader"]
+__all__ = ["ExamplesRead", "ReadBatch", "ScoredReader"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -31,6 +33,7 @@ class _Shown(msgspec.Struct, gc=False):
     timestamp: int
     probability: float | None = None
     model_version: str | None = None
+    counters: dict[str, float | None] | None = None
 
 
 class _Envelope(msgspec.Struct, gc=False):
@@ -43,6 +46,24 @@ class _Envelope(msgspec.Struct, gc=False):
 _envelope = msgspec.json.Decoder(_Envelope)
 
 
+class ReadBatch(NamedTuple):
+    """Some examples, and what they were read from.
+
+    Parameters
+    ----------
+    scored
+        A probability is NaN where none was served.
+    rows
+        The Arrow rows they were made from.
+    counters
+        float64 (rows, names): as served, NaN where a row lacks it; ``None``: no row has any.
+    """
+
+    scored: Scored
+    rows: Batch
+    counters: F64 | None
+
+
 @dataclass(frozen=True, slots=True)
 class ExamplesRead:
     """Examples of some records.
@@ -50,12 +71,12 @@ class ExamplesRead:
     Parameters
     ----------
     batches
-        Each with the Arrow rows it was made from. A probability is NaN where none was served.
+        In order.
     rejected
         Lines that are no example.
     """
 
-    batches: list[tuple[Scored, Batch]]
+    batches: list[ReadBatch]
     rejected: int
 
 
@@ -70,6 +91,13 @@ class ScoredReader:
         Field that says what a click is worth; empty: none.
     source, more
         Which column is what, and other columns to keep, in the Arrow rows.
+    counters
+        Names of counters that an impression may carry.
+
+    Attributes
+    ----------
+    newness
+        What is known of each slice that tells new values.
 
     Examples
     --------
@@ -78,7 +106,7 @@ class ScoredReader:
     ...         b'"probability":0.25,"fields":{"ad":"a"}}}')
     >>> reader = ScoredReader([SliceField("ad", "value", "ad"), SliceField("hour", "hour")])
     >>> read = reader.read([Record("examples", 0, 7, 0, None, line)])
-    >>> [(scored, _)] = read.batches
+    >>> [(scored, _, _)] = read.batches
     >>> scored.probability, scored.slices["ad"].values, scored.click_delay_ms
     (array([0.25]), ['a'], array([4000.]))
     """
@@ -89,7 +117,10 @@ class ScoredReader:
         bid: str = "",
         source: SourceSpec = _PLAIN,
         more: Sequence[str] = (),
+        counters: Sequence[str] = (),
     ) -> None:
+        self._counters = list(counters)
+        self.newness = {field.name: Newness() for field in fields if field.kind == "new"}
         self.fields, self.bid, self._label = list(fields), bid, source.label
         wanted = [source.label, *(field.column for field in fields), bid, *more]
         columns = list(dict.fromkeys(name for name in wanted if name))
@@ -110,9 +141,19 @@ class ScoredReader:
         out, read = [], 0
         for batch in batches:
             rows = batch.columns.num_rows
-            out.append((self._scored(batch, said[read : read + rows]), batch))
+            part = said[read : read + rows]
+            out.append(ReadBatch(self._scored(batch, part), batch, self._served(part)))
             read += rows
         return ExamplesRead(out, rejected)
+
+    def _slice(self, field: SliceField, columns: pa.RecordBatch, time: I64) -> Coded:
+        coded = field.coded(columns, time)
+        newness = self.newness.get(field.name)
+        return coded if newness is None else newness(coded, time)
+
+    def _served(self, said: Sequence[_Envelope]) -> F64 | None:
+        carried = [it.impression.counters for it in said] if self._counters else []
+        return _matrix(carried, self._counters) if any(carried) else None
 
     def _scored(self, batch: Batch, said: Sequence[_Envelope]) -> Scored:
         """All rows of a batch; amendments that change no label are still in it."""
@@ -127,9 +168,14 @@ class ScoredReader:
             bid=_bids(columns, self.bid),
             click_delay_ms=_delays(said, time, label),
             correction=kind != 0,
-            slices={field.name: field.coded(columns, time) for field in self.fields},
+            slices={field.name: self._slice(field, columns, time) for field in self.fields},
             version=_versions(said),
         )
+
+
+def _matrix(carried: Sequence[Mapping[str, float | None] | None], names: Sequence[str]) -> F64:
+    rows = [[(one or {}).get(name) for name in names] for one in carried]
+    return np.array(rows, np.float64).reshape(len(rows), len(names))  # None: NaN
 
 
 def _lines_of(batch: Batch) -> list[int]:

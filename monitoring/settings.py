@@ -14,7 +14,7 @@ from features.errors import ClicktideError
 from monitoring.detect import DetectSettings
 from monitoring.windows import WindowSettings
 
-__all__ = ["MonitorSettings", "load_monitor_settings"]
+__all__ = ["MonitorSettings", "fixed_settings", "load_monitor_settings"]
 
 
 class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,7 +24,8 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     ----------
     slices
         Fields to slice by: of the spec, any other column of the impressions, ``hour``,
-        ``weekday``. None: the spec's first twenty and the hour.
+        ``weekday``, ``new:FIELD`` (``new:ad``: first seen less than a day ago). None: the
+        spec's first twenty and the hour.
     bid
         Column of the impressions that says what a click is worth, to price what is
         over-promised. Empty: none.
@@ -69,6 +70,21 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                 raise ClicktideError(f"monitor settings, {name}: Fix: give a number above 0")
         if self.webhook and not self.webhook.startswith(("http://", "https://")):
             raise ClicktideError("monitor settings, webhook: Fix: give an http or https URL")
+
+
+def fixed_settings(settings: MonitorSettings) -> dict[str, Any]:
+    """Settings that a state is bound to, by name: it means nothing under others.
+
+    Examples
+    --------
+    >>> fixed_settings(MonitorSettings())["windows.least_clicks"]
+    100
+    """
+    return {
+        f"{section}.{name}": list(value) if isinstance(value, tuple) else value
+        for section in ("windows", "detect")
+        for name, value in msgspec.structs.asdict(getattr(settings, section)).items()
+    }
 
 
 def load_monitor_settings(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -17,7 +17,7 @@ from monitoring.coded import MISSING, Coded
 
 __all__ = ["HOUR", "MOST_FIELDS", "WEEKDAY", "SliceField", "slice_fields"]
 
-HOUR, WEEKDAY = "hour", "weekday"
+HOUR, WEEKDAY, NEW = "hour", "weekday", "new:"
 MOST_FIELDS = 20
 """Fields of a spec that are slices if none are named."""
 
@@ -35,7 +35,8 @@ class SliceField(msgspec.Struct, frozen=True):
         As in alarms and reports.
     kind
         ``value`` (its text), ``number`` (powers of two: ``8..16``), ``hour`` or ``weekday``
-        (UTC).
+        (UTC), or ``new`` (whether its text was first seen less than a day ago; told by
+        :class:`monitoring.newness.Newness`).
     column
         Where it stands among the impression's fields; empty: the impression's own time.
     time_format
@@ -43,7 +44,7 @@ class SliceField(msgspec.Struct, frozen=True):
     """
 
     name: str
-    kind: Literal["value", "number", "hour", "weekday"] = "value"
+    kind: Literal["value", "number", "hour", "weekday", "new"] = "value"
     column: str = ""
     time_format: str = ""
 
@@ -74,8 +75,8 @@ def slice_fields(spec: Spec, names: Sequence[str] = ()) -> list[SliceField]:
     spec
         The feature spec.
     names
-        Fields of it, other columns of the impressions, ``hour``, ``weekday``. None: the spec's
-        first twenty fields that are not lists, and the hour.
+        Fields of it, other columns of the impressions, ``hour``, ``weekday``, ``new:FIELD``.
+        None: the spec's first twenty fields that are not lists, and the hour.
 
     Examples
     --------
@@ -85,7 +86,7 @@ def slice_fields(spec: Spec, names: Sequence[str] = ()) -> list[SliceField]:
     """
     known = {name: _of_spec(name, field, spec) for field in spec.fields for name in field.names}
     if names:
-        return [known.get(name) or _other(name) for name in dict.fromkeys(names)]
+        return [known.get(name) or _other(name, known) for name in dict.fromkeys(names)]
     lists = {n for field in spec.fields if field.transform == "categories" for n in field.names}
     chosen = [field for name, field in known.items() if name not in lists][:MOST_FIELDS]
     own_hour = any(field.kind == "hour" for field in chosen)
@@ -103,7 +104,10 @@ def _of_spec(name: str, field: FieldSpec, spec: Spec) -> SliceField:
     return SliceField(name, "number" if field.transform in _NUMBERS else "value", column)
 
 
-def _other(name: str) -> SliceField:
+def _other(name: str, known: Mapping[str, SliceField]) -> SliceField:
+    if name.startswith(NEW):
+        of = name.removeprefix(NEW)
+        return SliceField(name, "new", known[of].column if of in known else of)
     if name == HOUR:
         return SliceField(name, "hour")
     return SliceField(name, "weekday") if name == WEEKDAY else SliceField(name, "value", name)

@@ -21,6 +21,7 @@ import msgspec
 
 from features.errors import ClicktideError
 from monitoring.health import Freshness, LabelHealth
+from monitoring.skew import Skew
 from monitoring.windows import ClosedWindow, SliceFigures
 
 __all__ = ["MonitorState", "Now", "read_monitor", "window_files", "write_text"]
@@ -62,6 +63,8 @@ class Now(msgspec.Struct, frozen=True):
         Of the labels, since the previous window closed.
     freshness
         Ages.
+    skew
+        Of the counters that impressions carry; ``None``: the spec has none.
     alarms_open
         Alarms kept that have not been closed, as they were sent.
     predictions
@@ -83,6 +86,7 @@ class Now(msgspec.Struct, frozen=True):
     health: LabelHealth | None = None
     recent_health: LabelHealth | None = None
     freshness: Freshness = Freshness()
+    skew: Skew | None = None
     alarms_open: list[dict[str, Any]] = []
     predictions: str = "served"
 

@@ -10,6 +10,9 @@ from features.errors import ClicktideError
 
 __all__ = ["WindowSettings"]
 
+_MOST_OPEN = 100
+"""Windows that may wait for late clicks at a time: each holds up to some megabytes."""
+
 
 class WindowSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the stream is cut into windows, and how much is kept.
@@ -43,6 +46,10 @@ class WindowSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         self._require("least_clicks", self.least_clicks >= 1, "of at least 1")
         self._require("lateness_s", self.lateness_s >= 0, "of at least 0")
         self._require("values_per_field", 1 <= self.values_per_field <= 10_000, "in 1..10,000")
+        open_windows = self.lateness_s / self.window_s if self.window_s else 0.0
+        self._require(
+            "window_s", open_windows <= _MOST_OPEN, f"of at least lateness_s / {_MOST_OPEN}"
+        )
         self._require("reference_windows", self.reference_windows >= 1, "of at least 1")
 
     def _require(self, name: str, holds: bool, what: str) -> None:

@@ -259,6 +259,22 @@ def test_a_stream_without_predictions_is_watched_with_the_monitors_own(log, tmp_
     assert len(list((tmp_path / "m").glob("model-*"))) == 1
 
 
+def test_new_values_are_a_slice_that_a_restart_does_not_forget(log, tmp_path):
+    day = 86_400
+    lines = [*examples(10), *examples(10, from_row=2 * day), *examples(10, from_row=2 * day + 60)]
+    lines = [line.replace('"ad"', '"old"').replace('"site"', '"ad"') for line in lines]
+    sliced = msgspec.structs.replace(SETTINGS, slices=("new:ad",))
+    write(log, [line.replace('"ad": 1', '"ad": 9') for line in lines[:10]])
+    run(log, tmp_path / "m", sliced)
+    write(log, lines[10:])
+    state = run(log, tmp_path / "m", sliced)
+    seen = {name: 0 for name in ("new", "known")}
+    for window in state.windows:
+        for name in seen:
+            seen[name] += window.slices["new:ad"].figures(name).count
+    assert seen == {"new": 6, "known": 24}
+
+
 def test_served_only_counts_what_was_left_out(log, tmp_path):
     write(log, [*examples(100), *examples(50, served=False, from_row=100)])
     state = run(log, tmp_path / "m", msgspec.structs.replace(SETTINGS, predict="served"))
@@ -286,6 +302,9 @@ def test_another_logs_state_other_slices_and_a_second_monitor_are_refused(log, t
             monitor(other, tmp_path / "m")
     with pytest.raises(ClicktideError, match=r"fields.*Fix:"):
         monitor(log, tmp_path / "m", msgspec.structs.replace(SETTINGS, slices=("ad",)))
+    longer = msgspec.structs.replace(SETTINGS, windows=WindowSettings(window_s=120))
+    with pytest.raises(ClicktideError, match=r"windows\.window_s 60, not 120"):
+        monitor(log, tmp_path / "m", longer)
     with (
         monitor(log, tmp_path / "m"),
         pytest.raises(ClicktideError, match="another monitor works here"),
@@ -294,6 +313,23 @@ def test_another_logs_state_other_slices_and_a_second_monitor_are_refused(log, t
     (tmp_path / "m" / "state").write_bytes(b"clicktide-plain 1 00\nx")
     with pytest.raises(ClicktideError, match="damaged"):
         monitor(log, tmp_path / "m")
+
+
+def test_records_that_retention_removed_unread_are_told(log, tmp_path):
+    write(log, examples(200))
+    process = monitor(log, tmp_path / "m")
+    process.step()
+    process.close()
+    lines = []
+    process = monitor(log, tmp_path / "n", report=lines.append)
+    start = log.start_offsets
+    log.start_offsets = lambda topic: [offset + 5 for offset in start(topic)]
+    process.tail.offsets = [-1]
+    process.step()
+    process.close()
+    assert process.tail.lost == 6
+    assert any("LOST 6 records" in line for line in lines)
+    assert process.watch.seen < 200
 
 
 def test_a_log_that_is_away_is_waited_for(log, tmp_path):
