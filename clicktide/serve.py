@@ -13,8 +13,10 @@ import msgspec
 import typer
 
 from clicktide.serving_wiring import WIRING, Wiring
+from features.errors import ClicktideError
 from features.spec_file import load_spec
 from serving.settings import load_serve_settings
+from streaming.settings import load_stream_settings
 
 __all__ = ["serve"]
 
@@ -44,6 +46,14 @@ def serve(
         Path | None,
         typer.Option("--model", help="Serve this saved model instead, which learns no more"),
     ] = None,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            help="Follow the weights that a trainer elsewhere publishes in --log "
+            "(`clicktide train --publish-weights`)",
+        ),
+    ] = False,
     redis: Annotated[
         str | None,
         typer.Option(
@@ -68,6 +78,10 @@ def serve(
             "--set", metavar="KEY=VALUE", help="Change one of them, e.g. max_concurrent=64"
         ),
     ] = None,
+    stream: Annotated[
+        Path | None,
+        typer.Option("--stream", help="The stream's settings (TOML), the same for all processes"),
+    ] = None,
 ) -> None:
     """Serve click probabilities over HTTP, with weights that are learned meanwhile.
 
@@ -78,12 +92,16 @@ def serve(
 
     curl localhost:8000/v1/predict -d '{"fields": {"ad": "a1", "site": "s1"}}'
     """
+    if model is not None and follow:
+        raise ClicktideError("serve: --model or --follow? Fix: give one of them")
     given = {"host": host, "port": port, "workers": workers}
     more = [f"{name}={value}" for name, value in given.items() if value is not None]
     wiring = Wiring(
         log=log,
         spec=spec,
-        live=None if model is not None else str(live),
+        live=str(live),
+        follow=follow,
+        stream=load_stream_settings(stream),
         model=None if model is None else str(model),
         redis=redis,
         settings=load_serve_settings(settings, [*(changes or ()), *more]),

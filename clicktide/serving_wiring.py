@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from serving.settings import ServeSettings
+from streaming.settings import StreamSettings
 
 __all__ = ["WIRING", "Wiring"]
 
@@ -13,11 +14,13 @@ WIRING = "CLICKTIDE_SERVE_WIRING"
 
 
 class Wiring(msgspec.Struct, kw_only=True):
-    """What a worker is started with."""
+    """What a worker is started with; the options of ``clicktide serve`` by name."""
 
     log: str
     spec: str
-    live: str | None
-    model: str | None
-    redis: str | None
-    settings: ServeSettings
+    live: str = "run/live.weights"
+    follow: bool = False
+    model: str | None = None
+    redis: str | None = None
+    settings: ServeSettings = ServeSettings()
+    stream: StreamSettings = StreamSettings()

@@ -18,11 +18,14 @@ from learning.uncertainty import uncertainty
 from serving.app import build_app
 from serving.features import FeatureSource
 from serving.metrics import Metrics
+from serving.open_writer import open_writer
+from serving.replica import ReplicaWeights
 from serving.scorer import Scorer
 from serving.settings import ADMIN_TOKEN
 from serving.state import ServingState
 from serving.warm import warm_up
 from serving.weights import LiveWeights, PinnedWeights, WeightsSource
+from streaming.log import open_log
 
 __all__ = ["make_app", "state_of"]
 
@@ -41,26 +44,29 @@ def state_of(wiring: Wiring) -> ServingState:
     weights = _weights(wiring, spec)
     features = FeatureSource(spec, wiring.redis, wiring.settings.store_budget_ms)
     warm_up(spec, features, uncertainty)
-    scorer = Scorer(weights, features, spec, _now_ms, uncertainty)
+    writer = open_writer(wiring.log, wiring.stream)
     return ServingState(
         settings=wiring.settings,
         spec=spec,
         weights=weights,
         features=features,
-        scorer=scorer,
+        scorer=Scorer(weights, features, spec, _now_ms, uncertainty),
         metrics=Metrics(),
         now_ms=_now_ms,
         say=_say,
         reports=watching_of(wiring.log),
+        writer=writer,
         admin_token=os.environ.get(ADMIN_TOKEN) or None,
-        closing=[weights.close, features.close],
+        closing=[weights.close, features.close, writer.close],
     )
 
 
 def _weights(wiring: Wiring, spec: Spec) -> WeightsSource:
     if wiring.model is not None:
         return PinnedWeights(wiring.model, spec)
-    return LiveWeights(wiring.live or "run/live.weights", spec)
+    if wiring.follow:
+        return ReplicaWeights(lambda: open_log(wiring.log), spec)
+    return LiveWeights(wiring.live, spec)
 
 
 def _now_ms() -> int:

@@ -183,7 +183,8 @@ def children_of(stream: Stream, redis_url: str) -> list[Child]:
 
 def _serve(stream: Stream, serving: Serving, live: str, redis_url: str) -> Child:
     where = ["--port", str(serving.port), "--workers", str(serving.workers)]
-    of = ["--log", stream.log, "--spec", stream.spec, "--live", live]
+    stream_settings = ["--stream", str(stream.settings)]
+    of = ["--log", stream.log, "--spec", stream.spec, "--live", live, *stream_settings]
     store = {"CLICKTIDE_REDIS": redis_url} if stream.counters else {}
     return _child("serve", [*of, *where], store)
 

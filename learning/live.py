@@ -36,7 +36,7 @@ from learning.snapshot import HASH_VERSION
 from learning.sparse import pack, unpack
 from learning.weights import Weights
 
-__all__ = ["LiveReader", "LiveWriter", "create_live", "open_live"]
+__all__ = ["LiveReader", "LiveWriter", "create_live", "open_live", "renew_live"]
 
 F64 = NDArray[np.float64]
 _MAGIC = int.from_bytes(b"CLICKTID", "little")
@@ -235,6 +235,23 @@ def create_live(path: str | os.PathLike[str], learner: ClickLearner, now_ms: int
             f"{target}: the live weights could not be made: {said}. "
             "Fix: free space or name another place, such as /dev/shm/live.weights"
         ) from error
+
+
+def renew_live(writer: LiveWriter, now_ms: int) -> LiveWriter:
+    """Make a live file anew if somebody deleted it; gives the writer to go on with.
+
+    Those who have it open would go on, but nobody else could open it.
+
+    Raises
+    ------
+    SnapshotError
+        It cannot be written; the old one may still be used.
+    """
+    if writer.path.exists():
+        return writer
+    made = create_live(writer.path, writer.learner, now_ms)
+    writer.header[_SUPERSEDED] = 1
+    return made
 
 
 def _head(mapped: _Mapped) -> bytes:

@@ -27,6 +27,7 @@ from features.hashed import Hashed
 from features.jit import inlined, jit
 from learning.buckets import expand_event
 from learning.click_learner import ClickLearner
+from learning.steps import ask_for
 
 __all__ = ["uncertainty"]
 
@@ -80,14 +81,17 @@ def _deviations(
     k, kc = experts
     sizes = np.array([2 * k, 2 * kc], np.int64)
     slots, crossed = np.empty(most[0], np.int64), np.empty(most[1], np.int64)
+    lanes, crossed_lanes = np.empty(most[0] * k), np.empty(most[1] * kc)
     variance = np.empty(k)
     for row in range(rows):
         f, c = expand_event(
             tokens, starts, row, fields, crosses, shifts, sizes, slots, 0, crossed, 0
         )
+        ask_for(field_table, slots, 0, f, sizes[0])
+        ask_for(cross_table, crossed, 0, c, sizes[1])
         variance[:] = 0.0
-        _add_variances(field_table, slots, f, k, field_rates, variance)
-        _add_variances(cross_table, crossed, c, kc, cross_rates, variance)
+        _add_variances(field_table, slots, f, k, field_rates, lanes, variance)
+        _add_variances(cross_table, crossed, c, kc, cross_rates, crossed_lanes, variance)
         total = 0.0
         for e in range(k):
             total += mixture[e] * math.sqrt(variance[e])
@@ -98,9 +102,20 @@ _deviations_of: Any = _deviations  # mypy cannot count the arguments of a starre
 
 
 @inlined
-def _add_variances(table: F64, slots: I64, count: int, k: int, rates: F64, variance: F64) -> None:
-    """Add the learning rates of some buckets to each expert's variance."""
+def _add_variances(
+    table: F64, slots: I64, count: int, k: int, rates: F64, lanes: F64, variance: F64
+) -> None:
+    """Add the learning rates of some buckets to each expert's variance.
+
+    In stages, as :mod:`learning.steps` does it: the second one vectorises.
+    """
     for j in range(count):
-        for e in range(k):  # the rates of lane e are those of expert e, in every bucket
-            root = math.sqrt(table[slots[j] + k + e])
-            variance[e] += 1.0 / (root * rates[0, e] + rates[1, e])
+        at = np.uint64(slots[j]) + np.uint64(k)
+        for e in range(k):
+            lanes[j * k + e] = table[at + np.uint64(e)]
+    inverse, stiffness = rates[0], rates[1]
+    for m in range(count * k):
+        lanes[m] = 1.0 / (math.sqrt(lanes[m]) * inverse[m] + stiffness[m])
+    for j in range(count):
+        for e in range(k):
+            variance[e] += lanes[j * k + e]

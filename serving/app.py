@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.fast import FastPath
-from serving.limits import Limits
+from serving.limits import BUG, Limits
 from serving.problem import Problem
 from serving.routes import (
     dashboard,
@@ -61,7 +61,7 @@ def build_app(state: ServingState) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json" if state.settings.docs else None,
         lifespan=lifespan,
-        exception_handlers={Problem: _problem, HTTPException: _http_error},
+        exception_handlers={Problem: _problem, HTTPException: _http_error, Exception: _bug},
     )
     for room in _ROUTES:
         app.include_router(room.routes(state))
@@ -95,6 +95,11 @@ class _Application(FastAPI):
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
     return error.response(request.scope.get("request_id"))
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    """What the client is told; the error itself goes on, to be logged."""
+    return BUG.response(request.scope.get("request_id"))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

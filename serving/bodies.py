@@ -179,11 +179,13 @@ def decode(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
     Examples
     --------
     >>> body = msgspec.json.Decoder(PredictBody)
-    >>> decode(body, b'{"fields": {"ad": {}}}')
+    >>> decode(body, b'{"fields": 7}')
     Traceback (most recent call last):
-    serving.problem.Problem: Expected `str | int | float | bool | array | null`, got `object`
+    serving.problem.Problem: Expected `object`, got `int`
     """
     try:
+        if not raw.isascii():
+            raw.decode()  # what the decoder passes over must be UTF-8 too
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
         said, _, place = str(error).partition(" - at `")
@@ -198,7 +200,7 @@ def _named(raw: bytes, place: str, said: str) -> str | None:
     """The place at fault with the names of keys, which msgspec leaves out."""
     try:
         at: Any = _any.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         at = None
     kind, out = "", ""
     for name, index in _STEP.findall(place):

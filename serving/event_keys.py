@@ -14,7 +14,7 @@ from features.counters.stored import StoredCounters
 from features.hashing import field_seed
 from features.spec import Spec
 from features.values import ARRAY_TYPES, as_text
-from serving.feature_kernels import event_keys
+from serving.feature_kernels import event_keys, find_ends
 
 __all__ = ["EventKeys"]
 
@@ -49,7 +49,7 @@ class EventKeys:
     """
 
     def __init__(self, spec: Spec) -> None:
-        self._careful = StoredCounters(spec)
+        stored = StoredCounters(spec)
         self.names: list[str] = []
         parts: dict[tuple[str, str], int] = {}  # by column and the name it is hashed under
         pairs: list[list[int]] = []
@@ -69,24 +69,35 @@ class EventKeys:
         self._columns = [column for column, _ in parts]
         self._seeds = np.array([field_seed(name, 0) for _, name in parts], np.uint64)
         self._pairs = np.array(pairs, np.int64)
-        self._own = self._careful._own
+        self._own = stored._own
         self._overall = _overall_key(spec)
         self._tokens = np.empty(len(parts), np.uint64)
 
     def __call__(self, events: Sequence[Mapping[str, Any]]) -> NDArray[np.uint64]:
         """Keys of events by their raw fields: (events, keys); 0 where one is missing."""
         columns = self._columns
-        out = np.empty((len(events), len(self.names)), np.uint64)
         values = [event.get(column) for event in events for column in columns]
-        try:
-            text = _JOIN.join(values)  # type: ignore[arg-type]
-        except TypeError:
-            text = _JOIN.join(map(_text, values))
-        data = np.frombuffer(text.encode("utf-8", "replace"), np.uint8)
-        found = event_keys(
-            data, self._seeds, self._pairs, self._overall, self._own, self._tokens, out
+        data, ends = _joined(values)
+        out = np.empty((len(events), len(self.names)), np.uint64)
+        event_keys(
+            data, ends, self._seeds, self._pairs, self._overall, self._own, self._tokens, out
         )
-        return out if found == len(values) else self._careful.keys(events)
+        return out
+
+
+def _joined(values: list[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Texts of values, a separator between any two, and where each ends."""
+    try:
+        text = _JOIN.join(values)
+    except TypeError:
+        values = [_text(value) for value in values]
+        text = _JOIN.join(values)
+    data = np.frombuffer(text.encode("utf-8", "replace"), np.uint8)
+    ends = np.empty(len(values), np.int64)
+    if find_ends(data, ends) != len(values):  # one of them holds a separator
+        lengths = [len(value.encode("utf-8", "replace")) for value in values]
+        ends = np.cumsum(np.array(lengths, np.int64)) + np.arange(len(lengths))
+    return data, ends
 
 
 def _text(value: Any) -> str:

@@ -15,85 +15,32 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 
-from features.errors import ClicktideError
-from features.events import Click, Impression, encode_event
+from features.events import Click, Impression
+from serving.event_requests import (
+    Accepted,
+    EventsRefusedError,
+    Key,
+    LogAwayError,
+    QueueFullError,
+    Told,
+    Waiting,
+)
 from serving.vouching import Vouching, heartbeat
 from streaming.log import EventLog, NewRecord, Producer, TopicPartition
 from streaming.log.partition import key_partitions
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 
-__all__ = ["Accepted", "EventWriter", "EventsRefusedError", "LogAwayError", "QueueFullError"]
+__all__ = [
+    "Accepted",
+    "EventWriter",
+    "EventsRefusedError",
+    "LogAwayError",
+    "QueueFullError",
+]
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
-_PATIENCE_S = 2.0
 _MOST_AT_ONCE = 5_000
-
-Key = tuple[str, str]
-
-
-class EventsRefusedError(ClicktideError):
-    """Events were not accepted; send them again later, with the same ids.
-
-    Parameters
-    ----------
-    message
-        Why.
-    retry_after_s
-        When to try again.
-    """
-
-    def __init__(self, message: str, retry_after_s: float) -> None:
-        self.retry_after_s = retry_after_s
-        super().__init__(f"{message}. Fix: send it again in {retry_after_s:g} s, same ids")
-
-
-class LogAwayError(EventsRefusedError):
-    """The event log cannot be written now."""
-
-
-class QueueFullError(EventsRefusedError):
-    """More events wait than the writer takes on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """What became of a request: all of it is durable.
-
-    Parameters
-    ----------
-    written
-        Events written for this request.
-    duplicates
-        Events whose id had been written before.
-    """
-
-    written: int
-    duplicates: int
-
-
-@dataclass(slots=True)
-class _Told:
-    """An event, ready to be written."""
-
-    topic: str
-    key: Key
-    time: int
-    record: NewRecord
-
-    @classmethod
-    def of(cls, event: Impression | Click) -> _Told:
-        clicked = type(event) is Click
-        key = (event.kind if isinstance(event, Click) else IMPRESSIONS, event.impression_id)
-        record = NewRecord(event.impression_id.encode(), encode_event(event))
-        return cls(CLICKS if clicked else IMPRESSIONS, key, event.timestamp, record)
-
-
-@dataclass(slots=True)
-class _Request:
-    events: list[_Told]
-    done: Future[Accepted] = field(default_factory=Future)
 
 
 class EventWriter:
@@ -113,6 +60,9 @@ class EventWriter:
         Events that may wait. More: longer bursts are taken; they wait longer.
     remembered
         Ids that are known as written.
+    patience_s
+        How long a transaction may take before no more events are taken. Longer: rides out pauses;
+        more requests wait in vain when the log is gone.
     identity
         Gives something that changes when what was opened is no longer the log, such as the inode
         of its file; asked after every commit, before the acknowledgement.
@@ -136,15 +86,17 @@ class EventWriter:
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         most_waiting: int = 20_000,
         remembered: int = 100_000,
+        patience_s: float = 2.0,
         identity: Callable[[], object] = lambda: None,
     ) -> None:
         self._open, self._settings, self._name = open_log, settings, name
         self._now_ms, self._identity = now_ms, identity
         self._most_waiting, self._remembered = most_waiting, remembered
+        self._patience_s = patience_s
         self._vouching = Vouching(settings.join)
         self._known: OrderedDict[Key, None] = OrderedDict()
         self._changed = threading.Condition()
-        self._waiting: list[_Request] = []
+        self._waiting: list[Waiting] = []
         self._size = 0
         self._closing = False
         self._problem: str | None = None
@@ -181,7 +133,7 @@ class EventWriter:
         QueueFullError
             Too much waits.
         """
-        request = _Request([_Told.of(event) for event in events])
+        request = Waiting([Told.of(event) for event in events])
         with self._changed:
             if self._closing:
                 raise LogAwayError("this server is shutting down", 1.0)
@@ -220,7 +172,7 @@ class EventWriter:
 
     def _is_stuck(self) -> bool:
         since = self._busy_since
-        return since is not None and time.monotonic() - since > _PATIENCE_S
+        return since is not None and time.monotonic() - since > self._patience_s
 
     # --- in the thread ---------------------------------------------------------------------
 
@@ -232,7 +184,7 @@ class EventWriter:
             self._attempt(requests)
         self._let_go()
 
-    def _take(self) -> list[_Request] | None:
+    def _take(self) -> list[Waiting] | None:
         """What is to be written together; empty: heartbeats are due, or a new try of the log."""
         with self._changed:
             if not self._waiting and not self._closing:
@@ -252,7 +204,7 @@ class EventWriter:
         beat = self._vouching.next_ms()
         return None if beat is None else max(beat - self._now_ms(), 10) / 1000
 
-    def _attempt(self, requests: list[_Request]) -> None:
+    def _attempt(self, requests: list[Waiting]) -> None:
         """Write some requests and answer them; on failure leave the log, to be opened again."""
         self._busy_since = time.monotonic()
         try:
@@ -263,13 +215,13 @@ class EventWriter:
         finally:
             self._busy_since = None
         for request, answer in zip(requests, answers, strict=True):
-            _settle(request, answer)
+            request.settle(answer)
         try:
             self._vouch()
         except Exception as error:
             self._fail([], error)
 
-    def _fail(self, requests: list[_Request], error: Exception) -> None:
+    def _fail(self, requests: list[Waiting], error: Exception) -> None:
         self._let_go()
         if self._problem is not None:
             self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
@@ -278,7 +230,7 @@ class EventWriter:
             requests = [*requests, *self._waiting]
             self._waiting, self._size = [], 0
         for request in requests:
-            _settle(request, LogAwayError(self._problem, 1.0))
+            request.settle(LogAwayError(self._problem, 1.0))
 
     def _reopen(self) -> None:
         if self._log is None:
@@ -297,9 +249,9 @@ class EventWriter:
                 with contextlib.suppress(Exception):  # it has failed already
                     held.close()
 
-    def _commit(self, requests: list[_Request]) -> list[Accepted]:
+    def _commit(self, requests: list[Waiting]) -> list[Accepted]:
         """Write all that is new, in one transaction."""
-        fresh: dict[Key, _Told] = {}
+        fresh: dict[Key, Told] = {}
         answers = []
         for request in requests:
             before = len(fresh)
@@ -316,7 +268,7 @@ class EventWriter:
             self._known.popitem(last=False)
         return answers
 
-    def _append(self, events: list[_Told]) -> None:
+    def _append(self, events: list[Told]) -> None:
         places = self._places(events)
         if places:
             self._send({at: [told.record for told in part] for at, part in places.items()})
@@ -324,9 +276,9 @@ class EventWriter:
         for at, part in places.items():
             self._vouching.wrote(at, [told.time for told in part], now)
 
-    def _places(self, events: list[_Told]) -> dict[TopicPartition, list[_Told]]:
+    def _places(self, events: list[Told]) -> dict[TopicPartition, list[Told]]:
         """Events by where their id belongs, as every publisher's key partitions them."""
-        out: dict[TopicPartition, list[_Told]] = {}
+        out: dict[TopicPartition, list[Told]] = {}
         for topic in (IMPRESSIONS, CLICKS):
             part = [told for told in events if told.topic == topic]
             ids = [told.key[1].encode() for told in part]
@@ -352,15 +304,6 @@ class EventWriter:
         }
         if due:
             self._send(due)
-
-
-def _settle(request: _Request, answer: Accepted | Exception) -> None:
-    if not request.done.set_running_or_notify_cancel():
-        return
-    if isinstance(answer, Exception):
-        request.done.set_exception(answer)
-    else:
-        request.done.set_result(answer)
 
 
 def _forget(done: asyncio.Future[Accepted]) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from features.hashing import cross_hash, missing_hash, text_hash
 from features.jit import inlined, jit
 
-__all__ = ["ABSENT", "PRIOR", "event_keys", "pack_mget", "read_values"]
+__all__ = ["ABSENT", "PRIOR", "event_keys", "find_ends", "pack_mget", "read_values"]
 
 U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]
@@ -28,15 +28,32 @@ _PANES = 8
 
 
 @jit
+def find_ends(data: U8, ends: I64) -> int:
+    """Find where joined values end; how many there are, -1 for more than ``ends`` has room for.
+
+    Another number than was joined means that a value holds a separator itself.
+    """
+    found = 0
+    for at in range(len(data) + 1):
+        if at == len(data) or data[at] == _SEPARATOR:
+            if found == len(ends):
+                return -1
+            ends[found] = at
+            found += 1
+    return found
+
+
+@jit
 def event_keys(
-    data: U8, seeds: U64, pairs: I64, overall: np.uint64, own: U64, tokens: U64, out: U64
-) -> int:
+    data: U8, ends: I64, seeds: U64, pairs: I64, overall: np.uint64, own: U64, tokens: U64, out: U64
+) -> None:
     """Hash events' values to the keys of their counters, as ``StoredCounters.keys`` does.
 
     Parameters
     ----------
-    data
-        Texts of all values, event after event, part after part, a separator between any two.
+    data, ends
+        Texts of all values, event after event, part after part, one byte between any two; and
+        where each ends.
     seeds
         Of the parts.
     pairs
@@ -49,31 +66,20 @@ def event_keys(
         Room for one event's.
     out
         uint64 (events, keys), written.
-
-    Returns
-    -------
-    int
-        How many values were found: another number than there are means that one of them holds
-        a separator, and that ``out`` is of no use.
     """
-    parts, row, part, low, found = len(seeds), 0, 0, 0, 0
-    for at in range(len(data) + 1):
-        if at < len(data) and data[at] != _SEPARATOR:
-            continue
-        if row == len(out):
-            return -1
-        missing = missing_hash(seeds[part])
-        token = missing if low == at else text_hash(data, low, at, seeds[part])
-        tokens[part] = token if token != missing else _NONE
-        found, low, part = found + 1, at + 1, part + 1
-        if part == parts:
-            _join(tokens, seeds, pairs, overall, own, out[row])
-            row, part = row + 1, 0
-    return found
+    parts, low = len(seeds), 0
+    for row in range(len(out)):
+        for part in range(parts):
+            high = ends[row * parts + part]
+            missing = missing_hash(seeds[part])
+            token = missing if low == high else text_hash(data, low, high, seeds[part])
+            tokens[part] = token if token != missing else _NONE
+            low = high + 1
+        _join(tokens, pairs, overall, own, out[row])
 
 
 @inlined
-def _join(tokens: U64, seeds: U64, pairs: I64, overall: np.uint64, own: U64, out: U64) -> None:
+def _join(tokens: U64, pairs: I64, overall: np.uint64, own: U64, out: U64) -> None:
     for k in range(len(pairs)):
         a, b = pairs[k, 0], pairs[k, 1]
         key = overall

@@ -31,20 +31,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.counters.names import COLUMN_PREFIX, value_names
-from features.counters.panes import weight
 from features.counters.stored import StoredCounters
-from features.errors import ClicktideError
 from features.spec import Spec
 from serving.event_keys import EventKeys
-from serving.feature_kernels import PRIOR, read_values
+from serving.feature_layout import Layout, Request
 from serving.store_reader import Link, States, StoreReader, open_link
 
 __all__ = ["DEFAULT_PARENTS", "FeatureSource", "Fetched", "Gatherer"]
 
 DEFAULT_PARENTS = ("ad>campaign>advertiser",)
-_MOST_KNOWN = 100_000
+_MOST_KNOWN = 20_000
 Events = Sequence[Mapping[str, Any]]
-Request = tuple[Events, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +124,8 @@ class FeatureSource:
             return
         stored = StoredCounters(spec)
         self._keys = EventKeys(spec)
-        self._layout = _Layout(spec, stored, self._keys.names, parents)
+        self._layout = Layout(spec, stored, self._keys.names, parents)
+        self.fetch([{}], 0)  # compiles the kernels now, not at the first request
         if url is not None and connect is None:
             connect = open_link(url, stored.name, stored.plan, budget_ms)
         if connect is not None:
@@ -182,7 +180,7 @@ class FeatureSource:
         return max(0.0, (self._clock() - self._read_at) * 1000.0) if self.problem else 0.0
 
     def _remember(self, keys: NDArray[np.uint64], states: States) -> None:
-        """Keep what was read, for when the store is away: the last 100,000 counters or more."""
+        """Keep what was read, for when the store is away: the last 20,000 counters or more."""
         if len(self._known) > _MOST_KNOWN:
             self._known_before, self._known = self._known, {}
         self._known.update({k: s for k, s in zip(keys.tolist(), states, strict=True) if s})
@@ -191,94 +189,6 @@ class FeatureSource:
     def _remembered(self, keys: NDArray[np.uint64]) -> States:
         now, before = self._known, self._known_before
         return [now.get(key) or before.get(key) for key in keys.tolist()]
-
-
-class _Layout:
-    """Where the values of each key are, how long its half-lives are, and who stands in for it."""
-
-    def __init__(
-        self, spec: Spec, stored: StoredCounters, names: list[str], parents: Sequence[str]
-    ) -> None:
-        self.names, numbers = names, stored.numbers.tolist()
-        halves = [stored.plan[number] for number in numbers]
-        self.counts = np.array([len(h) for h in halves])
-        self.starts = np.concatenate([[0], np.cumsum(2 * self.counts)[:-1]])
-        self.width = int(2 * self.counts.sum())
-        self.halves = np.ones((len(names), int(self.counts.max())), np.int64)
-        for row, own in zip(self.halves, halves, strict=True):
-            row[: len(own)] = own
-        self.distinct = sorted({*self.halves.ravel().tolist()})
-        self.which = np.searchsorted(self.distinct, self.halves)
-        self.most_views = np.array([spec.counters[n].prior_views for n in numbers])
-        self.chains = _chains(names, halves, parents)
-        self._told: dict[bytes, tuple[str, ...]] = {}
-
-    def read(
-        self,
-        states: States,
-        place: NDArray[np.int64],
-        keys: NDArray[np.uint64],
-        requests: Sequence[Request],
-    ) -> tuple[NDArray[np.float64], NDArray[np.int16]]:
-        """Values, and where they are from."""
-        kept = [state or b"" for state in states]
-        ends = np.cumsum(np.fromiter(map(len, kept), np.int64, len(kept)))
-        at_ms = np.array([at for _, at in requests], np.int64)
-        weights = [[weight(at, half) for half in self.distinct] for _, at in requests]
-        scales = np.array(weights, np.float64)[:, self.which]
-        lengths = [len(events) for events, _ in requests]
-        request = np.repeat(np.arange(len(requests)), lengths)
-        out, taken = np.empty((len(keys), self.width)), np.empty(keys.shape, np.int16)
-        data = np.frombuffer(b"".join(kept), np.uint8)
-        read_values(
-            data, ends, place, keys, request, at_ms, scales, self.halves, self.counts,
-            self.starts, self.chains, self.most_views, out, taken,
-        )  # fmt: skip
-        return out, taken
-
-    def told(self, taken: NDArray[np.int16], head: tuple[str, ...]) -> list[tuple[str, ...]]:
-        """Say of each event what stood in for what."""
-        size, data = taken.itemsize * taken.shape[1], taken.tobytes()
-        rows = [data[at : at + size] for at in range(0, len(data), size)]
-        return [head + (self._told.get(row) or self._tell(row)) for row in rows]
-
-    def _tell(self, row: bytes) -> tuple[str, ...]:
-        taken = np.frombuffer(row, np.int16).tolist()
-        told = tuple(
-            f"{self.names[k]}>{'prior' if by == PRIOR else self.names[by]}"
-            for k, by in enumerate(taken)
-            if by == PRIOR or (by >= 0 and by != k)
-        )
-        if len(self._told) < _MOST_KNOWN:
-            self._told[row] = told
-        return told
-
-
-def _chains(
-    names: list[str], halves: list[tuple[int, ...]], parents: Sequence[str]
-) -> NDArray[np.int64]:
-    """Who stands in for each key, in order, of those with the same half-lives."""
-    chains: list[list[int]] = [[] for _ in names]
-    for text in parents:
-        chain = [name.strip() for name in text.split(">")]
-        if len(chain) < 2 or not all(chain):
-            raise ClicktideError(f"parents {text!r}. Fix: such as 'ad>campaign>advertiser'")
-        for k, name in enumerate(names):
-            if name in chain:
-                above = chain[chain.index(name) + 1 :]
-                found = [_first(p, names, halves, halves[k]) for p in above]
-                chains[k] += [p for p in found if p >= 0]
-    out = np.full((len(names), max(map(len, chains)) + 1), -1, np.int64)
-    for row, chained in zip(out, chains, strict=True):
-        row[: len(chained)] = chained
-    return out
-
-
-def _first(
-    name: str, names: list[str], halves: list[tuple[int, ...]], wanted: tuple[int, ...]
-) -> int:
-    same = [k for k, own in enumerate(names) if own == name and halves[k] == wanted]
-    return same[0] if same else -1
 
 
 def _distinct(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

@@ -15,7 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.problem import Problem
 from serving.state import ServingState
 
-__all__ = ["Limits"]
+__all__ = ["BUG", "Limits"]
+
+BUG = Problem(500, "a bug; the log has it under this request id")
+"""The answer when the program is at fault."""
 
 _ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _FREE = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -83,7 +86,7 @@ class Limits:
             problem = refused
         except Exception as error:  # never a traceback for the client
             self.state.say(f"{call.id}: BUG in {call.route}: {type(error).__name__}: {error}")
-            problem = Problem(500, "a bug; the log has it under this request id")
+            problem = BUG
         if not call.started:
             await problem.response(call.id)(scope, receive, call.send)
 

@@ -18,16 +18,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
-import msgspec
 import numpy as np
-from msgspec import Meta
 from numpy.typing import NDArray
 
 from features.jit import inlined, jit
+from serving.rank_bodies import Explore
 
-__all__ = ["Explore", "Ranking", "first_chances", "rank"]
+__all__ = ["Ranking", "first_chances", "rank"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -39,26 +37,6 @@ _LOWEST, _HIGHEST = -6.5, 7.0  # standard deviations beyond which a winner is no
 _MOST_CELLS = 192
 _TOLERANCE = 1e-3
 _NARROW = 1e-9
-
-
-class Explore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to choose what is shown.
-
-    Parameters
-    ----------
-    kind
-        ``none``, ``epsilon`` or ``thompson``.
-    epsilon
-        Of ``epsilon``: how often any candidate is shown, 0..1. Higher: more is learned of the
-        rarely shown, and more is lost.
-    width
-        Of ``thompson``: multiplies the standard deviations, 0..10. Lower: less is explored
-        (Chapelle and Li 2011 found 0.25 to 0.5 better than 1 where clicks are rare).
-    """
-
-    kind: Literal["none", "epsilon", "thompson"] = "none"
-    epsilon: Annotated[float, Meta(ge=0, le=1)] = 0.05
-    width: Annotated[float, Meta(ge=0, le=10)] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +131,8 @@ def _thompson(log_bid: F64, logit: F64, sd: F64, rng: np.random.Generator) -> tu
     drawn = logit + sd * rng.standard_normal(len(logit))
     at = int(np.argmax(log_bid + _log_sigmoid(drawn)))
     chance = first_chances(log_bid, logit, sd)
-    if chance[at] <= 0.0:  # beyond what the quadrature looks at, but not impossible
-        chance[at] = 1e-12
+    if chance[at] <= 0.0:  # beyond what the quadrature looks at: under 1e-9
+        at = int(rng.choice(len(chance), p=chance))
     return chance, at
 
 
@@ -192,12 +170,14 @@ def first_chances(log_bid: F64, logit: F64, sd: F64) -> F64:
     log_bid = log_bid - log_bid.max()
     low = (log_bid + _log_sigmoid(logit + _LOWEST * sd)).max()
     reach = log_bid + _log_sigmoid(logit + _HIGHEST * sd)
-    able = np.flatnonzero(reach > low)
+    able = np.flatnonzero(reach >= low)
     chance = np.zeros(len(logit))
     if len(able) == 1:
         chance[able] = 1.0
         return chance
     out = _integrate(low, reach.max(), log_bid[able], logit[able], sd[able], _TABLE)
+    if not out.sum() > 0.0:  # clicks are so certain that no value differs from its bid
+        out = np.ones(len(able))
     chance[able] = out / out.sum()
     return chance
 

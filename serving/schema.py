@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +13,7 @@ from serving.problem import MEDIA_TYPE, ProblemBody
 
 __all__ = ["MEANINGS", "Operations", "json_body"]
 
+_PARAMETER = re.compile(r"^(\w[\w, ]*)\n((?:    .*\n|\n)+)", re.M)
 _REF = "#/components/schemas/{name}"
 MEANINGS = {
     400: "The body is not JSON, or nests too deeply",
@@ -101,5 +104,19 @@ class Operations:
         return {"description": MEANINGS[status], "content": {MEDIA_TYPE: problem}}
 
     def components(self) -> dict[str, Any]:
-        """Schemas of all records, by name."""
-        return msgspec.json.schema_components(self._types, ref_template=_REF)[1]
+        """Schemas of all records, by name; what their docstrings say stands with each property."""
+        _, schemas = msgspec.json.schema_components(self._types, ref_template=_REF)
+        for schema in schemas.values():
+            _tell(schema)
+        return schemas
+
+
+def _tell(schema: dict[str, Any]) -> None:
+    """Take a record's numpydoc apart: what it is, and what each property means."""
+    head, _, rest = inspect.cleandoc(schema.get("description", "")).partition("\nParameters\n")
+    if head:
+        schema["description"] = head.strip()
+    for names, text in _PARAMETER.findall(rest + "\n"):
+        for name in names.split(", "):
+            if name in schema.get("properties", {}):
+                schema["properties"][name]["description"] = " ".join(text.split())

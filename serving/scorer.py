@@ -104,6 +104,8 @@ class Scorer:
         Of the counters, in the order of :attr:`Scored.counters`.
     known
         Names of fields that mean something.
+    hasher
+        Makes the tokens.
     """
 
     def __init__(
@@ -117,7 +119,7 @@ class Scorer:
         self.weights, self.features, self.spec, self.now_ms = weights, features, spec, now_ms
         self.uncertainty = uncertainty
         self._gather = None if features is None else Gatherer(features)
-        self._hasher = EventHasher(spec)
+        self.hasher = EventHasher(spec)
         vectoriser = Vectoriser(spec)
         self._counters = vectoriser.counters
         self.value_names = tuple(self._counters.value_names) if self._counters is not None else ()
@@ -166,7 +168,7 @@ class Scorer:
     ) -> Scored:
         learner = weighing.learner
         assert learner.vectoriser is not None  # weights are made by a spec
-        hashed = self._hasher.hash(learner.vectoriser, rows, counted.values)
+        hashed = self.hasher.hash(learner.vectoriser, rows, counted.values)
         logit = learner.predict_hashed(hashed)
         age, problem = weighing.age_ms(self.now_ms()), weighing.problem
         return Scored(

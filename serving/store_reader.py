@@ -119,6 +119,7 @@ def open_link(
     if url.startswith("redis+cluster://"):
         return lambda: _Cluster(url, name, plan, budget_s)
     open_counters(url, plan, name)  # sends nothing; a wrong URL is told now
+    pack_mget(_PROBE, np.zeros((1, 1), np.uint8), np.zeros(1, np.int64), np.zeros(10, np.uint8))
     return lambda: _OneServer(url, name, budget_s)
 
 

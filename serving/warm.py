@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 
 from features.spec import HashSpec, Spec
 from learning.click_learner import ClickLearner
 from serving.features import FeatureSource
+from serving.rank_bodies import Explore
+from serving.ranking import rank
 from serving.scorer import Event, Scorer, Uncertainty
 from serving.weights import FixedWeighing
 
@@ -47,7 +50,8 @@ def warm_up(spec: Spec, features: FeatureSource | None, uncertainty: Uncertainty
     small = msgspec.structs.replace(spec, hash=HashSpec(bits=4, cross_bits=4))
     learner = ClickLearner(small)
     assert learner.vectoriser is not None
-    names = learner.vectoriser.columns
+    times = {f.column for f in learner.vectoriser.fields if f.is_time}
+    names = [name for name in learner.vectoriser.columns if name not in times]
     lists = {f.column for f in learner.vectoriser.fields if f.transform == "categories"}
     learner.learn_one({}, True)
     none = FeatureSource(small, None)
@@ -56,5 +60,10 @@ def warm_up(spec: Spec, features: FeatureSource | None, uncertainty: Uncertainty
         fields = {name: [value, "a"] if name in lists else value for name in names}
         for count in _COUNTS:
             scorer.score([Event(fields, 0)] * count)
-    if features is not None:
-        features.fetch([{name: "1" for name in names if name not in lists}], 0)
+    few, rng = np.ones(3), np.random.default_rng(0)
+    for explore in (Explore("none"), Explore("epsilon"), Explore("thompson")):
+        rank(few / 2, few, few, few, explore, rng, 2)
+    plain = {name: "1" for name in names if name not in lists}
+    for source in [none] if features is None else [none, features]:
+        for count in _COUNTS:
+            source.fetch_all([([plain], 0)] * count)

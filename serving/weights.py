@@ -25,85 +25,24 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from features.errors import SnapshotError
 from features.spec import Spec
 from features.spec_file import spec_identity
-from learning.click_learner import ClickLearner
 from learning.live import LiveReader, open_live
 from learning.snapshot import load_snapshot
 from learning.touched import used_buckets
 from serving.mapped_guard import Region, guard
+from serving.spare import Spare, pack_spare, unpack_spare
+from serving.weighing import FixedWeighing, Weighing, WeightsSource
 
 __all__ = ["FixedWeighing", "LiveWeights", "PinnedWeights", "Switch", "Weighing", "WeightsSource"]
 
 _LOOK_S = 0.05
 _TRY_AGAIN_S = 1.0
-_TABLES = ("fields", "crosses")
-_VECTORS = ("mixture", "calibration")
-
-
-class Weighing(Protocol):
-    """The weights at one moment."""
-
-    @property
-    def learner(self) -> ClickLearner:
-        """Predicts; learns nothing."""
-
-    @property
-    def version(self) -> str:
-        """Names these weights."""
-
-    @property
-    def events(self) -> int:
-        """Events learned."""
-
-    @property
-    def problem(self) -> str | None:
-        """Why there are no newer ones."""
-
-    @property
-    def intact(self) -> bool:
-        """False: they were lost while they were read; ask for others and score again."""
-
-    def age_ms(self, now_ms: float) -> float | None:
-        """Milliseconds since an event was last learned; ``None``: not known."""
-
-
-class WeightsSource(Protocol):
-    """Where weights come from."""
-
-    def current(self) -> Weighing | None:
-        """The newest; ``None`` before the first ones. Cheap: asked at every request."""
-
-    @property
-    def problem(self) -> str | None:
-        """Why there are no newer ones, for people; ``None``: there are."""
-
-    def close(self) -> None:
-        """Let go of threads and files."""
-
-
-@dataclass(slots=True)
-class FixedWeighing:
-    """Weights that stay as they are, or that another thread moves on; see :class:`Weighing`."""
-
-    learner: ClickLearner
-    version: str
-    events: int
-    updated_ms: float | None = None
-    problem: str | None = None
-    intact: bool = True
-
-    def age_ms(self, now_ms: float) -> float | None:
-        """Milliseconds since an event was last learned."""
-        return None if self.updated_ms is None else now_ms - self.updated_ms
 
 
 class _LiveWeighing:
@@ -133,17 +72,6 @@ class _LiveWeighing:
         return now_ms - self.reader.updated_ms
 
 
-@dataclass(frozen=True, slots=True)
-class _Spare:
-    """The buckets in use, and what they held."""
-
-    tables: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
-    vectors: dict[str, NDArray[np.float64]]
-    quantiles: Any
-    events: int
-    updated_ms: float
-
-
 class LiveWeights:
     """The weights in a trainer's live file, on its host; for one thread.
 
@@ -155,7 +83,10 @@ class LiveWeights:
         Whose weights they must be.
     spare_every_s
         How often the spare copy is made, for the case that the file is truncated. Longer: less
-        work (docs/weights.md), an older spare. 0: none, and there are no weights then.
+        work (docs/weights.md), an older spare. 0: none.
+    backup
+        The trainer's snapshot folder: served when there is neither a live file nor a spare, as in
+        a process that starts while the file is gone. ``None``: there are no weights then.
     clock
         Seconds that only rise.
 
@@ -171,13 +102,16 @@ class LiveWeights:
         spec: Spec,
         *,
         spare_every_s: float = 30.0,
+        backup: str | os.PathLike[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path, self.spec, self._clock = Path(path), spec, clock
         self.identity = spec_identity(spec)[:8]
+        self._backup = None if backup is None else Path(backup)
+        self._backup_at = -np.inf
         self.problem: str | None = None
         self._weighing: _LiveWeighing | FixedWeighing | None = None
-        self._spare: _Spare | None = None
+        self._spare: Spare | None = None
         self._opened: tuple[int, int] | None = None
         self._refused: tuple[int, ...] | None = None
         self._look_at = self._try_at = -np.inf
@@ -185,6 +119,7 @@ class LiveWeights:
         self.current()
         if spare_every_s:
             self._spare_every_s = spare_every_s
+            used_buckets(np.zeros((1, 2, 1)))  # compiled now, not beside the requests
             threading.Thread(target=self._keep_spare, name="spare-weights", daemon=True).start()
 
     def current(self) -> Weighing | None:
@@ -194,6 +129,9 @@ class LiveWeights:
         if now >= self._look_at or (held is not None and not held.intact):
             self._look_at = now + _LOOK_S
             self._look(now)
+            if self._weighing is None and self._backup is not None and now >= self._backup_at:
+                self._backup_at = now + _TRY_AGAIN_S
+                self._load(self._backup)
         return self._weighing
 
     def close(self) -> None:
@@ -263,16 +201,29 @@ class LiveWeights:
         if spare is not None:
             self.problem = f"{self.path}: truncated or overwritten; a spare copy is served"
             version = f"spare-{self.identity}-{spare.events}"
-            learner = _unpacked(self.spec, spare)
+            learner = unpack_spare(self.spec, spare)
             self._weighing = FixedWeighing(
                 learner, version, spare.events, spare.updated_ms, self.problem
             )
+
+    def _load(self, folder: Path) -> None:
+        """Serve the trainer's snapshot, until there is a live file."""
+        try:
+            saved_ms = (folder / "snapshot.json").stat().st_mtime * 1000.0
+            snapshot = load_snapshot(folder, self.spec)
+        except (SnapshotError, OSError):
+            return  # what is wrong with the live file says more
+        events = snapshot.progress.overall.events
+        self.problem = f"{self.problem}; the snapshot in {folder} is served"
+        self._weighing = FixedWeighing(
+            snapshot.learner, f"snapshot-{self.identity}-{events}", events, saved_ms, self.problem
+        )
 
     def _keep_spare(self) -> None:
         while not self._closed.is_set():
             held = self._weighing
             if isinstance(held, _LiveWeighing):
-                spare = _packed(held.reader)
+                spare = pack_spare(held.reader)
                 if held.intact and held.reader.sound and held.intact:
                     self._spare = spare
             del held
@@ -285,30 +236,6 @@ def _stat(path: Path) -> os.stat_result | None:
         return path.stat()
     except OSError:
         return None
-
-
-def _packed(reader: LiveReader) -> _Spare:
-    weights, vectoriser = reader.learner.weights, reader.learner.vectoriser
-    assert weights is not None and vectoriser is not None
-    events, updated = reader.events, float(reader.updated_ms)
-    tables = {}
-    for name in _TABLES:
-        table = getattr(weights, name)
-        used = used_buckets(table)
-        tables[name] = (used, table[used])
-    vectors = {name: getattr(weights, name).copy() for name in _VECTORS}
-    return _Spare(tables, vectors, vectoriser.quantiles.state(), events, updated)
-
-
-def _unpacked(spec: Spec, spare: _Spare) -> ClickLearner:
-    learner = ClickLearner(spec)
-    assert learner.weights is not None and learner.vectoriser is not None
-    for name, (used, held) in spare.tables.items():
-        getattr(learner.weights, name)[used] = held
-    for name, vector in spare.vectors.items():
-        getattr(learner.weights, name)[:] = vector
-    learner.vectoriser.quantiles.restore(spare.quantiles)
-    return learner
 
 
 class PinnedWeights:

@@ -18,6 +18,7 @@ from monitoring.report.gathered import Gathered, Period, Stretch
 from monitoring.report.grid import CLOCK
 from monitoring.report.model import Drift, Freshness, LabelHealth, Share, Version, VersionChange
 from monitoring.report.slices import Sums
+from monitoring.skew import Skew
 from monitoring.state import MonitorState
 from monitoring.windows import ClosedWindow
 from monitoring.windows.closed import COARSE
@@ -71,11 +72,11 @@ def gather_monitor(
         slices=_slices(windows),
         periods=periods,
         drift=_drift(windows),
-        alarms=alarms_of(state.alarms),
+        alarms=alarms_of([*state.now.alarms_open, *state.alarms]),
         version_changes=version_changes,
         versions=[*versions, *challenger_rows(challengers or {})],
         challengers=challenger_grid(_served(windows), challengers or {}),
-        labels=None if state.now.health is None else _labels(state.now.health),
+        labels=None if state.now.health is None else _labels(state.now.health, state.now.skew),
         freshness=_freshness(state.now.freshness),
         notes=_notes(state),
     )
@@ -166,12 +167,13 @@ def _drift(windows: Sequence[ClosedWindow]) -> list[Drift]:
     return found
 
 
-def _labels(health: Health) -> LabelHealth:
+def _labels(health: Health, skew: Skew | None) -> LabelHealth:
     return LabelHealth(
         join_rate=health.join_rate,
         late_share=health.late_share,
         orphan_share=health.orphan_share,
         duplicate_share=health.duplicate_clicks,
+        skew_rate=None if skew is None else skew.skew_rate,
     )
 
 

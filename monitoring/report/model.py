@@ -301,6 +301,8 @@ class LabelHealth(msgspec.Struct, frozen=True):
         Quantiles of impression to click.
     windows
         The same over time.
+    skew_rate
+        Impressions whose served counters were not those that are recomputed.
     """
 
     join_rate: float | None = None
@@ -311,6 +313,7 @@ class LabelHealth(msgspec.Struct, frozen=True):
     delay_p90_s: float | None = None
     delay_p99_s: float | None = None
     windows: tuple[LabelWindow, ...] = ()
+    skew_rate: float | None = None
 
 
 class Freshness(msgspec.Struct, frozen=True):

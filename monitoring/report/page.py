@@ -221,6 +221,7 @@ def _label_figures(labels: LabelHealth) -> list[tuple[str, str]]:
         ("median delay", labels.delay_p50_s, words.span),
         ("90 % within", labels.delay_p90_s, words.span),
         ("99 % within", labels.delay_p99_s, words.span),
+        ("served counters skewed", labels.skew_rate, words.percent),
     ]
     return [(name, said(value)) for name, value, said in found if value is not None]
 

@@ -4,117 +4,25 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request, Response
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import Raw
 
-from features.events import Click, EventError, Impression, Probability, Propensity, decode_event
-from serving.bodies import EXAMPLE, Id, Timestamp, decode
+from features.events import Click, EventError, Impression, decode_event
+from serving.bodies import EXAMPLE, decode
+from serving.event_bodies import ClickEvents, EventsAccepted, ImpressionEvents
 from serving.event_writer import EventsRefusedError, EventWriter, QueueFullError
 from serving.problem import Problem
 from serving.state import ServingState
 
-__all__ = ["EventsAccepted", "refused", "routes"]
+__all__ = ["refused", "routes"]
 
 JSON = "application/json"
 _SHARE = 0.8  # of a request's time, for the log: then there is still time to say so
 
-Plain = str | int | float | bool | list[str] | None
 _NO_LOG = "this server has no event log. Fix: start it with --log"
-
-
-class ImpressionEvent(msgspec.Struct, kw_only=True):
-    """An ad was shown.
-
-    Parameters
-    ----------
-    impression_id
-        Names it; a click has the same. Sent again, it counts once. Left out: one is made up.
-    timestamp
-        When, ms since 1970 UTC; left out: now.
-    fields
-        Raw fields by name.
-    probability, model_version, propensity, counters
-        What it was served with, as a reply of this API has them.
-    v, type
-        As in the log; may be left out.
-    """
-
-    impression_id: Id | None = None
-    timestamp: Timestamp | None = None
-    fields: dict[str, Plain] = {}
-    probability: Probability | None = None
-    model_version: str | None = None
-    propensity: Propensity | None = None
-    counters: dict[str, float] | None = None
-    v: Literal[1] = 1
-    type: Literal["impression"] = "impression"
-
-
-class ImpressionEvents(ImpressionEvent, kw_only=True):
-    """One impression, or many.
-
-    Parameters
-    ----------
-    impressions
-        Many; then nothing else is given.
-    """
-
-    impressions: list[ImpressionEvent] | UnsetType = UNSET
-
-
-class ClickEvent(msgspec.Struct, kw_only=True):
-    """What a user did with an impression.
-
-    Parameters
-    ----------
-    impression_id
-        The impression's.
-    timestamp
-        When, ms since 1970 UTC; left out: now.
-    kind
-        ``click``, or ``dismiss``: the ad was hidden.
-    v, type
-        As in the log; may be left out.
-    """
-
-    impression_id: Id | UnsetType = UNSET
-    timestamp: Timestamp | None = None
-    kind: Literal["click", "dismiss"] = "click"
-    v: Literal[1] = 1
-    type: Literal["click"] = "click"
-
-
-class ClickEvents(ClickEvent, kw_only=True):
-    """One click, or many.
-
-    Parameters
-    ----------
-    clicks
-        Many; then nothing else is given.
-    """
-
-    clicks: list[ClickEvent] | UnsetType = UNSET
-
-
-class EventsAccepted(msgspec.Struct):
-    """All of it is durable.
-
-    Parameters
-    ----------
-    written
-        Events that are new in the log.
-    duplicates
-        Events that were there.
-    impression_ids
-        In the order of the request.
-    """
-
-    written: int
-    duplicates: int
-    impression_ids: list[str]
 
 
 _impressions = msgspec.json.Decoder(ImpressionEvents)

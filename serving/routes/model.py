@@ -48,7 +48,7 @@ class Model(msgspec.Struct, kw_only=True):
     crosses: tuple[tuple[str, ...], ...]
     counters: tuple[str, ...]
     experts: tuple[float, ...]
-    calibration: tuple[float, float]
+    calibration: tuple[float, ...]
 
 
 def routes(state: ServingState) -> APIRouter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from html import escape
@@ -17,6 +18,7 @@ from serving.state import ServingState
 
 __all__ = ["routes"]
 
+_NAMES = re.compile("`+([^`]+)`+")
 _FOLDER = Path(__file__).parent.parent / "pages"
 _STATIC = {"/style.css": "text/css", "/page.js": "text/javascript", "/icon.svg": "image/svg+xml"}
 _SAFE = {
@@ -115,7 +117,7 @@ def _docs(described: dict[str, Any]) -> str:
 
 
 def _operation(path: str, method: str, told: dict[str, Any], schemas: dict[str, Any]) -> str:
-    parts = [f"<p>{escape(told.get('description', ''))}</p>"]
+    parts = [f"<p>{_code(told.get('description', ''))}</p>"]
     content = told.get("requestBody", {}).get("content", {}).get("application/json", {})
     for name, example in content.get("examples", {}).items():
         body = json.dumps(example["value"])
@@ -124,7 +126,7 @@ def _operation(path: str, method: str, told: dict[str, Any], schemas: dict[str, 
     if content:
         parts.append(f"<h3>Body</h3>{_record(content['schema'], schemas)}")
     rows = "".join(
-        f"<tr><td>{status}</td><td>{escape(reply['description'])}{_reply(reply, schemas)}</td></tr>"
+        f"<tr><td>{status}</td><td>{_code(reply['description'])}{_reply(reply, schemas)}</td></tr>"
         for status, reply in told["responses"].items()
     )
     parts.append(f"<h3>Replies</h3><table>{rows}</table>")
@@ -141,10 +143,16 @@ def _record(schema: dict[str, Any], schemas: dict[str, Any]) -> str:
     """A record's fields, with what its docstring says at the head."""
     found = schemas[schema["$ref"].rsplit("/", 1)[1]]
     rows = "".join(
-        f"<tr><td><code>{escape(name)}</code></td><td>{escape(_type(kind))}</td></tr>"
+        f"<tr><td><code>{escape(name)}</code></td><td>{escape(_type(kind))}</td>"
+        f"<td>{_code(kind.get('description', ''))}</td></tr>"
         for name, kind in found.get("properties", {}).items()
     )
-    return f"<pre>{escape(found.get('description', ''))}</pre><table>{rows}</table>"
+    return f"<p>{_code(found.get('description', ''))}</p><table>{rows}</table>"
+
+
+def _code(text: str) -> str:
+    """A text with its `names` set apart."""
+    return _NAMES.sub(r"<code>\1</code>", escape(text))
 
 
 def _type(kind: dict[str, Any]) -> str:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
 from fastapi import APIRouter, Request, Response
-from msgspec import Meta
 from numpy.typing import NDArray
 
-from features.events import MAX_ID_LENGTH, Impression
+from features.events import Impression
 from features.values import as_text
-from serving.bodies import EXAMPLE, Count, Features, Id, Timestamp, decode
+from serving.bodies import EXAMPLE, decode
 from serving.event_writer import EventsRefusedError, EventWriter
 from serving.problem import Problem
-from serving.ranking import Explore, Ranking, rank
+from serving.rank_bodies import Explore, Logging, RankBody, Ranked, Rankings
+from serving.ranking import Ranking, first_chances, rank
 from serving.routes.predict import ignored_in
 from serving.scorer import Event, Scored
 from serving.state import ServingState
@@ -26,7 +26,6 @@ from serving.state import ServingState
 __all__ = ["routes"]
 
 JSON = "application/json"
-MOST_SLOTS = 20
 _REPLIES = 2_000
 _SHARE = 0.5  # of a request's time, for the log: a ranking comes even without it
 _CONTEXT = {
@@ -51,146 +50,13 @@ _EXAMPLES = {
 }
 
 
-class Candidate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """An ad that may be shown.
-
-    Parameters
-    ----------
-    fields
-        Its fields by name; they go before those of the context.
-    bid
-        What a click is worth.
-    id
-        Given back.
-    counters
-        Counter values to predict with, by name, instead of the feature store's.
-    """
-
-    fields: Features
-    bid: Annotated[float, Meta(ge=0, le=1e12)] = 1.0
-    id: Id | None = None
-    counters: dict[str, Count] | None = None
-
-
-class Logging(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """How to log what is shown.
-
-    Parameters
-    ----------
-    impression_id
-        Of the first slot; of the others, with ``-2``, ``-3``... behind it.
-    """
-
-    impression_id: Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH - 3)] | None = None
-
-
-class RankBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Candidates for one or several slots.
-
-    Parameters
-    ----------
-    candidates
-        What may be shown.
-    context
-        Fields that all of them share: user, site, device.
-    explore
-        ``none``, ``epsilon``, ``thompson``, or one of them with its settings; left out: as the
-        server is set.
-    seed
-        The same seed, request and model give the same order.
-    slots
-        How many are shown.
-    log
-        Whether to log those shown as impressions, with all that they were served with.
-    timestamp
-        When it is shown, ms since 1970 UTC; left out: now.
-    """
-
-    candidates: list[Candidate]
-    context: Features = {}
-    explore: Literal["none", "epsilon", "thompson"] | Explore | None = None
-    seed: Annotated[int, Meta(ge=0, le=2**53)] | None = None
-    slots: Annotated[int, Meta(ge=1, le=MOST_SLOTS)] = 1
-    log: bool | Logging = False
-    timestamp: Timestamp | None = None
-
-
-class Ranked(msgspec.Struct, omit_defaults=True):
-    """A candidate in its place.
-
-    Parameters
-    ----------
-    index, id
-        Which of the request.
-    slot
-        Where it is shown, from 1; null: it is not.
-    expected_value
-        Bid times probability.
-    probability, logit, uncertainty
-        Of a click; its log odds, and their standard deviation.
-    propensity
-        Chance that it got this slot, given the slots before; if not shown, of the first slot.
-    fallbacks
-        What it lacked.
-    impression_id
-        If it was shown and logging was asked for.
-    counters
-        Of those shown: the counter values it was predicted with.
-    """
-
-    index: int
-    slot: int | None
-    expected_value: float
-    probability: float
-    logit: float
-    uncertainty: float | None
-    propensity: float
-    fallbacks: tuple[str, ...]
-    id: str | None = None
-    impression_id: str | None = None
-    counters: dict[str, float] | None = None
-
-
-class Rankings(msgspec.Struct):
-    """The reply to a request for a ranking.
-
-    Parameters
-    ----------
-    model_version
-        Which weights answered.
-    weights_age_s
-        Seconds since an event was last learned into them.
-    counters_age_s
-        Seconds since the feature store was read.
-    explore
-        How it was chosen.
-    logged
-        Whether those shown are durable in the event log; if not, though asked for, ``fallbacks``
-        says why, and they can be sent to ``/v1/impressions``.
-    fallbacks
-        What the whole request lacked.
-    ignored
-        Fields that the spec does not know.
-    candidates
-        Those shown, slot by slot, then the others by expected value.
-    """
-
-    model_version: str
-    weights_age_s: float | None
-    counters_age_s: float | None
-    explore: Explore
-    logged: bool
-    fallbacks: tuple[str, ...]
-    ignored: tuple[str, ...]
-    candidates: list[Ranked]
-
-
 _body = msgspec.json.Decoder(RankBody)
 _encode = msgspec.json.Encoder().encode
 
 
 def routes(state: ServingState) -> APIRouter:
     """Give the routes."""
+    first_chances(np.zeros(2), np.zeros(2), np.ones(2))  # compiled now, not at the first request
     router = APIRouter(tags=["rank"])
     told = state.operations.describe(
         body=RankBody,
@@ -234,7 +100,7 @@ async def _ranked(state: ServingState, body: RankBody) -> Rankings:
     ]
     try:
         ignored = ignored_in(state, [event.fields for event in events])
-        scored = state.scorer.score(events)
+        scored = await state.scorer.score_soon(events)
     except Problem as problem:
         raise _of_candidate(problem) from None
     state.metrics.scored(count, sum(map(bool, scored.fallbacks)))

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 
 import httpx
 import msgspec
@@ -15,6 +16,7 @@ from learning import ClickLearner
 from learning.uncertainty import uncertainty
 from serving.app import build_app
 from serving.event_writer import EventWriter
+from serving.features import Fetched
 from serving.metrics import Metrics
 from serving.scorer import Scorer
 from serving.settings import ServeSettings
@@ -39,6 +41,7 @@ class Weighing:
     version: str = "fixed-1"
     events: int = 0
     problem: str | None = None
+    intact: bool = True
 
     def current(self):
         return self
@@ -51,14 +54,17 @@ class Store:
     """Counter values that no table would give: awkward numbers, some missing, some all missing."""
 
     def __init__(self, width):
-        self.rng, self.width, self.age_ms, self.fallbacks = np.random.default_rng(3), width, 1.0, ()
+        self.rng, self.width = np.random.default_rng(3), width
 
-    def fetch(self, events, at_ms):
-        self.values = self.rng.lognormal(0, 4, (len(events), self.width))
-        self.values[self.rng.random(self.values.shape) < 0.1] = np.nan
-        self.values[self.rng.random(len(events)) < 0.1] = np.nan
-        self.values[self.rng.random(self.values.shape) < 0.1] = 0.0
-        return self
+    def fetch_all(self, requests):
+        return [self.fetched(len(events)) for events, _ in requests]
+
+    def fetched(self, count):
+        values = self.rng.lognormal(0, 4, (count, self.width))
+        values[self.rng.random(values.shape) < 0.1] = np.nan
+        values[self.rng.random(count) < 0.1] = np.nan
+        values[self.rng.random(values.shape) < 0.1] = 0.0
+        return Fetched(values, 1.0, [()] * count)
 
 
 class Clock:
@@ -83,7 +89,7 @@ def candidate(rng):
 def context(rng):
     return {
         "user": f"u{rng.integers(20)}", "site": f"s{rng.integers(4)}", "device": rng.random() < 0.5,
-        "interests": [["i0", 7, None, True, 1.5][i] for i in range(rng.integers(6))], "segment": "a,b\n",
+        "interests": ["i0", 7, None, True, 1.5][: rng.integers(6)], "segment": "a,b\n",
     }  # fmt: skip
 
 
@@ -96,9 +102,10 @@ def test_what_was_served_is_what_is_learned(tmp_path, monkeypatch):
     scorer = Scorer(weighing, store, SPEC, clock, uncertainty)
     served = {}
     hashed = []
-    monkeypatch.setattr(scorer, "hash", spying(scorer.hash, hashed))
+    monkeypatch.setattr(scorer, "hasher", Spy(scorer.hasher, hashed))
     state = ServingState(
-        settings=ServeSettings(), spec=SPEC, weights=weighing, features=store, scorer=scorer,
+        settings=ServeSettings(request_timeout_s=100),  # kernels may have to be compiled
+        spec=SPEC, weights=weighing, features=store, scorer=scorer,
         metrics=Metrics(), now_ms=clock, say=print, rng=lambda _: np.random.default_rng(clock.ms),
         writer=writer,
     )  # fmt: skip
@@ -111,12 +118,13 @@ def test_what_was_served_is_what_is_learned(tmp_path, monkeypatch):
         assert learned[name] == tokens, name
 
 
-def spying(method, out):
-    def spied(*arguments):
-        out.append(method(*arguments))
-        return out[-1]
+class Spy:
+    def __init__(self, hasher, out):
+        self.hasher, self.out = hasher, out
 
-    return spied
+    def hash(self, *arguments):
+        self.out.append(self.hasher.hash(*arguments))
+        return self.out[-1]
 
 
 async def traffic(state, served, hashed):
@@ -147,7 +155,7 @@ async def traffic(state, served, hashed):
 def tokens_of(hashed, row):
     part = hashed.part(row, row + 1)
     starts = part.starts.tolist() or list(range(part.fields + 1))
-    return [part.tokens[a:b].tolist() for a, b in zip(starts, starts[1:], strict=False)]
+    return [part.tokens[a:b].tolist() for a, b in pairwise(starts)]
 
 
 def learn(url, folder, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 from features.errors import SnapshotError
 from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from learning.click_learner import ClickLearner
-from learning.live import create_live
+from learning.live import create_live, renew_live
 from learning.progress import Progress
 from learning.snapshot import Snapshot, save_snapshot
 from serving.weights import LiveWeights, PinnedWeights, Switch
@@ -131,6 +131,18 @@ def test_a_restarted_trainer_is_taken_up(path, source, clock, deleted_first):
     assert live.problem is None
 
 
+def test_a_trainer_makes_a_deleted_file_anew_and_learns_on_in_it(path, source, clock):
+    trainer = Trainer(path, spec()).learn()
+    live = source()
+    assert renew_live(trainer.file, 1500) is trainer.file
+    path.unlink()
+    trainer.file = renew_live(trainer.file, 1500)
+    trainer.learn(7)
+    clock[0] += 0.06
+    assert live.current().events == trainer.events
+    assert probability(live) == trainer.probability
+
+
 def test_another_spec_is_refused_until_the_right_one_is_back(path, source, clock):
     first = Trainer(path, spec()).learn()
     live = source()
@@ -211,6 +223,25 @@ def test_without_a_spare_there_are_no_weights_rather_than_zeros(path, source, cl
     live._weighing.learner.predict_proba_one(EVENT)
     assert live.current() is None
     assert "cannot be used" in live.problem
+
+
+@pytest.mark.parametrize("left", ["nothing", "a truncated file"])
+def test_one_that_starts_while_the_file_is_gone_serves_the_trainers_snapshot(
+    path, source, clock, tmp_path, left
+):
+    if left != "nothing":
+        path.write_bytes(b"")
+    live = source(backup=tmp_path / "model")
+    assert live.current() is None  # there is none yet
+    wanted = saved(tmp_path / "model", 0)
+    clock[0] += 1.1
+    assert probability(live) == wanted
+    assert live.current().version == f"snapshot-{live.identity}-0"
+    assert "the snapshot in" in live.current().problem
+    trainer = Trainer(path, spec()).learn()
+    clock[0] += 1.1
+    assert probability(live) == trainer.probability
+    assert live.problem is None
 
 
 LOAD = """

@@ -3,9 +3,12 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -54,6 +57,8 @@ class Up:
     def __init__(self, folder, program, *options):
         self.folder = folder
         self.said = folder.parent / "up.txt"
+        if "--port" not in options:
+            options = (*options, "--no-serve")
         with self.said.open("ab") as said:
             self.process = subprocess.Popen(
                 [sys.executable, *program, "up", "--dir", str(folder), *options],
@@ -169,6 +174,17 @@ def test_children_die_with_a_supervisor_that_is_killed(start):
     assert again.stop() == 0
 
 
+def test_a_port_that_is_taken_is_told_at_once(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = clicktide("up", "--dir", tmp_path / "run", "--port", port)
+    assert done.returncode == 2
+    assert f"port {port} cannot be had" in done.stderr
+    assert "--no-serve" in done.stderr
+
+
 def test_a_second_up_in_a_folder_is_refused(start):
     up = start(fake())
     up.until_running("join")
@@ -189,7 +205,7 @@ def test_what_the_log_was_made_with_stays(start, change, named):
     up = start(fake(), "--set-stream", "batch=77")
     up.until_running("join")
     assert up.stop() == 0
-    done = clicktide("up", "--dir", up.folder, "--set-stream", change)
+    done = clicktide("up", "--dir", up.folder, "--no-serve", "--set-stream", change)
     assert done.returncode == 2
     assert named in done.stderr
     assert "Fix: keep the old values" in done.stderr
@@ -257,9 +273,29 @@ def publish(up, events, *options):
 REAL = ["-m", "clicktide"]
 
 
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def ask(port, path, body=None):
+    """Status and JSON of a reply; (0, {}) where nobody answers."""
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data, timeout=10) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+    except OSError:
+        return 0, {}
+
+
 def test_a_stream_is_learned_whole_whatever_is_killed_and_goes_on_another_day(start):
-    up = start(REAL, "--set-stream", "snapshot_every_s=1")
-    up.until_running("valkey", "join", "train")
+    port = free_port()
+    up = start(REAL, "--set-stream", "snapshot_every_s=1", "--port", str(port))
+    up.until_running("valkey", "join", "count", "train", "serve")
+    assert f"curl http://localhost:{port}/v1/predict" in up.text()
     publish(up, 20_000)
     before = {name: up.children()[name] for name in ("join", "train", "valkey")}
     for pid in before.values():
@@ -272,6 +308,10 @@ def test_a_stream_is_learned_whole_whatever_is_killed_and_goes_on_another_day(st
     conserved(first)
     assert learned(first) == first["joiner"]["examples"] == 20_000
     assert first["joiner"]["pending"] == 0
+    until(lambda: ask(port, "/v1/model")[1].get("events") == 20_000, why=up.text)
+    status, said = ask(port, "/v1/predict", {"fields": {"ad": "ad000000000001"}})
+    assert status == 200
+    assert said["predictions"][0]["counters"]["overall_views_24h"] >= 0
     assert up.stop() == 0
 
     again = start(REAL)

@@ -2,14 +2,19 @@
 
 import time
 
+import msgspec
 import numpy as np
 import pytest
 
 from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from learning.click_learner import ClickLearner
+from learning.snapshot import load_snapshot
 from serving.replica import ReplicaWeights
-from streaming.log import TopicPartition, open_log
+from streaming.log import LogUnavailableError, NewRecord, TopicPartition, open_log
+from streaming.settings import EXAMPLES, StreamSettings
+from streaming.train_process import Trainer
 from streaming.weights_follower import WeightsFollower
+from streaming.weights_message import read_head
 from streaming.weights_publisher import WEIGHTS, Reached, WeightsPublisher
 
 AT = TopicPartition(WEIGHTS, 0)
@@ -198,7 +203,6 @@ def test_a_restarted_trainer_is_followed(embedded):
 def test_a_log_that_fails_costs_a_full_message_and_no_learning(embedded, monkeypatch):
     training, follower = Training(embedded, spec()), WeightsFollower(spec())
     training.step()
-    from streaming.log import LogUnavailableError
 
     def broken():
         raise LogUnavailableError("away")
@@ -249,3 +253,51 @@ def test_replicas_follow_on_the_embedded_log(tmp_path):
 @pytest.mark.timeout(180)
 def test_replicas_follow_on_kafka(kafka_url):
     replicate(kafka_url)
+
+
+LOG_SPEC = Spec(
+    name="shop",
+    source=SourceSpec(label="click", timestamp="time", timestamp_format="ms"),
+    fields=spec().fields,
+    crosses=CrossSpec(all_pairs=True),
+    hash=HashSpec(bits=12, cross_bits=12),
+)
+
+
+def examples(count):
+    """Examples of a shop; each seventh has a late click later."""
+    rng = np.random.default_rng(3)
+    for i in range(count):
+        fields = {"ad": int(rng.integers(50)), "tags": ["a", "b"][: int(rng.integers(3))]}
+        fields |= {"price": float(rng.exponential()), "time": 1_736_121_600_000 + i}
+        impression = {"v": 1, "type": "impression", "impression_id": f"i{i}"}
+        impression |= {"timestamp": fields["time"], "fields": fields}
+        yield {"v": 1, "type": "example", "label": int(i % 4 == 0), "impression": impression}
+        if i % 7 == 1:
+            late = {"click_timestamp": fields["time"] + 10**7, "correction": True}
+            yield {"v": 1, "type": "example", "label": 1, "impression": impression} | late
+
+
+@pytest.mark.timeout(180)
+def test_a_trainer_that_publishes_is_followed_to_its_snapshot(tmp_path):
+    url = str(tmp_path / "log.db")
+    settings = StreamSettings(batch=3, publish_every_s=0.001, publish_full_every_s=3600)
+    with open_log(url) as log:
+        log.create_topics(settings.topics())
+        lines = [msgspec.json.encode(one) for one in examples(1500)]
+        values = [b"\n".join(lines[at : at + 10]) for at in range(0, len(lines), 10)]
+        with log.producer("fill").transaction() as tx:
+            tx.append(EXAMPLES, [NewRecord(None, value, 0) for value in values])
+        options = {"now": time.time, "report": print, "pause": time.sleep}
+        for _ in range(2):  # the second time from its snapshot
+            with Trainer(
+                log, LOG_SPEC, settings, tmp_path / "model", live=tmp_path / "live",
+                publish_weights=True, **options,
+            ) as trainer:  # fmt: skip
+                trainer.run(stopping=lambda: False, until_idle=True)
+            follower = fed(WeightsFollower(LOG_SPEC), records(log))
+            assert same(follower.learner, load_snapshot(tmp_path / "model").learner)
+            assert follower.head.events == trainer.events == 1500
+            assert follower.head.offsets == trainer.offsets
+            assert trainer.replay.corrections == 215
+        assert sum(not read_head(value).full for value in records(log)) > 10

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from serving.ranking import Explore, first_chances, rank
+from serving.rank_bodies import Explore
+from serving.ranking import first_chances, rank
 
 
 def market(count, seed=3):
@@ -13,7 +14,7 @@ def market(count, seed=3):
 
 
 def chi_squared(seen, propensity, requests):
-    """Of the candidates expected at least 5 times, the others as one; and its degrees of freedom."""
+    """Of those expected at least 5 times, the others as one; and its degrees of freedom."""
     expected = propensity * requests
     big = expected >= 5
     seen = np.append(seen[big], seen[~big].sum())

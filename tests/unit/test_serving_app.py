@@ -10,6 +10,7 @@ import pytest
 
 from features.errors import ClicktideError
 from features.spec import CounterSpec, CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from features.spec_file import load_spec
 from learning import ClickLearner
 from learning.uncertainty import uncertainty
 from serving.app import build_app
@@ -18,6 +19,7 @@ from serving.metrics import Metrics
 from serving.scorer import Scorer
 from serving.settings import ServeSettings, load_serve_settings
 from serving.state import ServingState
+from serving.warm import warm_up
 from serving.weights import FixedWeighing
 
 NOW = 1_736_121_600_000
@@ -158,6 +160,7 @@ def test_weights_that_have_a_problem_still_answer_and_say_it():
 WRONG = [
     (b"{", 400, None),
     (b"\xff", 400, None),
+    (b'{"fields": {"ad": {}, "\xde": 1}}', 400, None),
     (b"[" * 100_000, 422, None),
     (b'{"fields": {"ad": ' + b"[" * 100_000, 422, "fields"),
     (b'{"fields": {"ad": ' + b"[" * 9_999 + b"]" * 9_999 + b"}}", 422, "fields"),
@@ -380,3 +383,8 @@ def test_settings_come_from_toml_and_changes(tmp_path):
     assert (found.port, found.workers) == (9000, 3)
     assert found.cors_origins == ("https://a.example",)
     assert msgspec.structs.asdict(load_serve_settings()) == msgspec.structs.asdict(ServeSettings())
+
+
+@pytest.mark.parametrize("name", ["avazu20k", "criteo_dac80k", "open_bandit40k", "market"])
+def test_kernels_are_warmed_up_by_any_spec(name):
+    warm_up(load_spec(name), None, uncertainty)

@@ -13,6 +13,7 @@ from features.counters.stored import StoredCounters
 from features.errors import ClicktideError
 from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
 from serving.event_keys import EventKeys
+from serving.feature_kernels import event_keys, find_ends, read_values
 from serving.features import FeatureSource, Gatherer
 
 NOW = 1_736_121_600_000
@@ -212,3 +213,21 @@ def test_a_spec_without_counters_has_no_values_and_an_empty_request_no_rows():
     plain = Spec(name="x", source=SourceSpec(label="y"), fields=(FieldSpec(names=("ad",)),))
     assert FeatureSource(plain, None).fetch([{"ad": 1}], NOW).values is None
     assert FeatureSource(spec(), None).fetch([], NOW).values.shape == (0, 26)
+
+
+def test_kernels_are_compiled_once_for_one_request_and_for_many():
+    store = Memory(spec())
+    store.see(KNOWN, 40, 10)
+    source = FeatureSource(spec(), None, connect=lambda: store)
+    some = [KNOWN | {"user": f"u{i}"} for i in range(30)]
+    for requests in (
+        [(some[:1], NOW)],
+        [(some, NOW)],
+        [([e], NOW + i) for i, e in enumerate(some)],
+    ):
+        source.fetch_all(requests)
+    store.fault = ConnectionResetError("gone")
+    source.fetch(some, NOW)
+    for kernel in (event_keys, find_ends, read_values):
+        assert len(kernel.signatures) == 1
+    source.close()

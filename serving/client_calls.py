@@ -1,0 +1,101 @@
+"""What the clients send, and how patient they are."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import httpx
+import msgspec
+
+from serving.bodies import Predictions
+from serving.client_errors import ApiError, error_of
+from serving.event_bodies import EventsAccepted
+from serving.rank_bodies import Rankings
+
+__all__ = ["HEADERS", "Call", "Json", "Patience", "clicks", "impressions", "predict", "rank"]
+
+T = TypeVar("T")
+Json = Mapping[str, Any]
+HEADERS = {"Content-Type": "application/json"}
+_AGAIN = (429, 503)
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 10.0
+_encode = msgspec.json.Encoder().encode
+
+
+class Call(msgspec.Struct, Generic[T]):
+    """A request, and of what type its reply is."""
+
+    path: str
+    body: bytes
+    kind: type[T]
+
+    def reply(self, response: httpx.Response) -> T:
+        """Read the reply."""
+        if response.status_code != 200:
+            raise error_of(response)
+        try:
+            return msgspec.json.decode(response.content, type=self.kind, strict=False)
+        except msgspec.DecodeError as error:
+            raise ApiError(200, "not a reply of Clicktide", str(error)) from error
+
+
+def predict(impressions: Sequence[Json]) -> Call[Predictions]:
+    """Predictions of impressions."""
+    return Call("/v1/predict", _encode({"impressions": impressions}), Predictions)
+
+
+def rank(candidates: Sequence[Json], log: bool | str, options: Json) -> Call[Rankings]:
+    """A ranking; with an id of its own if it is logged."""
+    if log is not False:  # the id is known before it is sent, so that it can be sent again
+        options = {**options, "log": {"impression_id": _id() if log is True else log}}
+    given = {name: value for name, value in options.items() if value is not None}
+    return Call("/v1/rank", _encode({"candidates": candidates, **given}), Rankings)
+
+
+def impressions(impressions: Sequence[Json]) -> Call[EventsAccepted]:
+    """Impressions, each with an id and a time."""
+    events = [{"impression_id": _id(), "timestamp": _now_ms(), **one} for one in impressions]
+    return Call("/v1/impressions", _encode({"impressions": events}), EventsAccepted)
+
+
+def clicks(clicks: Sequence[Json]) -> Call[EventsAccepted]:
+    """Clicks, each with a time."""
+    events = [{"timestamp": _now_ms(), **one} for one in clicks]
+    return Call("/v1/clicks", _encode({"clicks": events}), EventsAccepted)
+
+
+def _id() -> str:
+    return uuid.uuid4().hex
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Patience:
+    """How long to wait before a request is sent again."""
+
+    def __init__(self, retries: int) -> None:
+        self.left, self.wait_s = retries, _FIRST_WAIT_S
+
+    def after(self, failed: httpx.Response | httpx.TransportError) -> float | None:
+        """Seconds to wait; None: this is the end of it."""
+        if isinstance(failed, httpx.Response) and failed.status_code not in _AGAIN:
+            return None
+        if self.left <= 0:
+            return None
+        self.left -= 1
+        wait, self.wait_s = self.wait_s * random.uniform(0.5, 1.0), 2 * self.wait_s
+        return min(max(wait, _asked(failed)), _LONGEST_WAIT_S)
+
+
+def _asked(failed: httpx.Response | httpx.TransportError) -> float:
+    """Seconds that a server asks to be left alone."""
+    if not isinstance(failed, httpx.Response):
+        return 0.0
+    said = failed.headers.get("Retry-After", "")
+    return float(said) if said.isdigit() else 0.0

@@ -1,0 +1,237 @@
+"""`clicktide serve` as it runs: several workers, a real store, weights learned elsewhere."""
+
+import contextlib
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from clicktide.valkey import start_valkey
+from features.spec_file import load_spec
+from learning import ClickLearner
+from learning.live import create_live, open_live
+from learning.progress import Progress
+from learning.snapshot import Snapshot, save_snapshot
+from streaming.log import TopicPartition, open_log
+
+pytestmark = pytest.mark.timeout(300)
+NOW = 1_736_121_600_000
+SPEC = """
+name = "shop"
+[source]
+label = "click"
+event_id = "impression_id"
+timestamp = "timestamp"
+timestamp_format = "ms"
+[[fields]]
+names = ["ad", "site", "user"]
+[[fields]]
+names = ["tags"]
+transform = "categories"
+[[fields]]
+names = ["hour"]
+transform = "hour_of_day"
+column = "timestamp"
+[[counters]]
+keys = ["ad", "user"]
+half_lives_h = [1, 24]
+[crosses]
+all_pairs = true
+[hash]
+bits = 12
+cross_bits = 12
+"""
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def impression(i):
+    return {
+        "ad": f"a{i % 7}", "site": i % 3, "user": f"u{i % 11}", "tags": ["x", "y", "z"][: i % 4],
+        "timestamp": NOW + 1000 * i,
+    }  # fmt: skip
+
+
+def until(holds, seconds=60, why=lambda: ""):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"waited in vain: {why()}"
+        time.sleep(0.05)
+
+
+class Served:
+    """A running `clicktide serve`, the store and the writer of its weights."""
+
+    def __init__(self, folder, workers=2):
+        self.folder, self.port = folder, free_port()
+        (folder / "shop.toml").write_text(SPEC)
+        self.spec = load_spec(str(folder / "shop.toml"))
+        self.learner = ClickLearner(self.spec)
+        self.live = create_live(folder / "live.weights", self.learner, NOW)
+        self.learn(0, 300)
+        self.store = start_valkey(folder)
+        self.said = (folder / "said.txt").open("wb")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "clicktide", "serve", "--spec", folder / "shop.toml",
+             "--live", folder / "live.weights", "--redis", self.store.url, "--log",
+             folder / "log.db", "--port", str(self.port), "--workers", str(workers),
+             "--set", "store_budget_ms=200"],
+            stdout=self.said, stderr=self.said,
+        )  # fmt: skip
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
+        until(self.ready, 120, self.text)
+
+    def ready(self):
+        assert self.process.poll() is None, self.text()
+        try:
+            return httpx.get(f"{self.client.base_url}/readyz", timeout=30).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def text(self):
+        return (self.folder / "said.txt").read_text()
+
+    def learn(self, start, stop):
+        for i in range(start, stop):
+            self.learner.learn_one(impression(i), i % 3 == 0)
+        self.live.update(stop, NOW, (), int(time.time() * 1000), new=True)
+
+    def workers(self):
+        """Process numbers of those that answer, not the one that starts them."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                line = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+                command = Path(f"/proc/{pid}/cmdline").read_text()
+                if int(line[1]) == self.process.pid and "spawn_main" in command:
+                    found.append(int(pid))
+        return found
+
+    def ask(self, path, **body):
+        """On a connection of its own, so that any worker may take it."""
+        with httpx.Client(base_url=self.client.base_url, timeout=60) as client:
+            return client.post(path, json=body)
+
+    def end(self):
+        self.client.close()
+        self.process.kill()
+        self.process.wait(10)
+        self.said.close()
+        self.store.stop()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    one = Served(tmp_path_factory.mktemp("serve"))
+    yield one
+    one.end()
+
+
+def with_counters(fields, prediction):
+    return fields | {f"counter:{name}": v for name, v in prediction["counters"].items()}
+
+
+def test_all_workers_give_the_bits_of_river_and_of_predict(served, tmp_path):
+    fields = [impression(i) for i in range(300)]
+    many = served.ask("/v1/predict", impressions=[{"fields": one} for one in fields]).json()
+    reader = open_live(served.folder / "live.weights", served.spec).learner
+    rows = []
+    for i, (one, told) in enumerate(zip(fields, many["predictions"], strict=True)):
+        rows.append(with_counters(one, told))
+        assert told["probability"] == reader.predict_proba_one(rows[i])[True]
+        if i % 5 == 0:
+            [alone] = served.ask("/v1/predict", fields=one).json()["predictions"]
+            given = reader.predict_proba_one(with_counters(one, alone))[True]
+            assert alone["probability"] == given
+    save_snapshot(tmp_path / "model", Snapshot(served.learner, Progress()))
+    log = "\n".join(json.dumps(row | {"impression_id": f"i{i}"}) for i, row in enumerate(rows))
+    (tmp_path / "log.jsonl").write_text(log + "\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "clicktide", "predict", tmp_path / "log.jsonl", "--model",
+         tmp_path / "model", "--out", tmp_path / "scored.csv"],
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "scored.csv").open() as file:
+        offline = [float(row["probability"]) for row in csv.DictReader(file)]
+    assert offline == [told["probability"] for told in many["predictions"]]
+
+
+def test_what_is_learned_is_served_at_once_by_every_worker(served):
+    body = {"fields": impression(3)}
+    before = {served.ask("/v1/predict", **body).json()["model_version"] for _ in range(8)}
+    served.learn(300, 400)
+    after = {served.ask("/v1/predict", **body).json()["model_version"] for _ in range(8)}
+    assert len(before) == len(after) == 1
+    assert before != after
+    assert served.client.get("/v1/model").json()["events"] == 400
+
+
+def test_events_are_in_the_log_when_they_are_acknowledged(served):
+    shown = served.ask("/v1/impressions", impression_id="i1", fields={"ad": "a1"})
+    clicked = served.ask("/v1/clicks", impression_id="i1")
+    assert (shown.status_code, clicked.status_code) == (200, 200), served.text()
+    with open_log(str(served.folder / "log.db")) as log:
+        for topic in ("impressions", "clicks"):
+            records = log.read(TopicPartition(topic, 0), 0, 10)
+            assert any(b'"impression_id":"i1"' in record.value for record in records)
+
+
+def test_metrics_are_of_all_workers_together(served):
+    text = served.client.get("/metrics").text
+    line = 'clicktide_request_seconds_count{route="/v1/predict",status="200"}'
+    before = float(text.split(line)[1].split()[0])
+    for _ in range(20):
+        served.ask("/v1/predict", fields={"ad": "a1"})
+    counts = {float(served.client.get("/metrics").text.split(line)[1].split()[0]) for _ in range(3)}
+    assert counts == {before + 20}
+
+
+def test_a_killed_worker_is_replaced_and_the_others_answer(served):
+    until(lambda: len(served.workers()) >= 2, why=served.text)
+    first = served.workers()[0]
+    os.kill(first, signal.SIGKILL)
+    until(lambda: first not in served.workers() and len(served.workers()) >= 2, why=served.text)
+    until(served.ready, why=served.text)
+    assert served.ask("/v1/predict", fields={"ad": "a1"}).status_code == 200
+
+
+def test_a_dead_store_costs_no_answer(served):
+    served.store.stop()
+    for _ in range(30):
+        answer = served.ask("/v1/predict", fields={"ad": "a1", "user": "u1"})
+        assert answer.status_code == 200
+        assert answer.json()["predictions"][0]["fallbacks"][0].startswith("store:")
+
+
+def test_it_stops_when_asked(served):
+    served.process.send_signal(signal.SIGTERM)
+    assert served.process.wait(60) == 0, served.text()
+    assert not served.workers()
+    assert "Traceback" not in served.text()
+
+
+def test_wrong_options_are_told_before_it_starts(tmp_path):
+    for options, said in [
+        (["--spec", "nosuch"], "nosuch"),
+        (["--set", "port=99999"], "0 to 65535"),
+        (["--model", "m", "--follow"], "one of them"),
+    ]:
+        done = subprocess.run(
+            [sys.executable, "-m", "clicktide", "serve", *options],
+            capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert said in done.stderr

@@ -1,0 +1,290 @@
+"""The routes of ranking and of events: what they answer, write, and refuse."""
+
+import asyncio
+import json
+import random
+
+import httpx
+import numpy as np
+import pytest
+
+from features.events import Click, Heartbeat, Impression, decode_event
+from features.spec import CounterSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from learning import ClickLearner
+from learning.uncertainty import uncertainty
+from serving.app import build_app
+from serving.client import AsyncClient
+from serving.event_writer import EventWriter
+from serving.features import Fetched
+from serving.metrics import Metrics
+from serving.scorer import Scorer
+from serving.settings import ServeSettings
+from serving.state import ServingState
+from serving.weights import FixedWeighing
+from streaming.log import LogUnavailableError, TopicPartition, open_log
+from streaming.settings import StreamSettings
+
+NOW = 1_736_121_600_000
+SPEC = Spec(
+    name="shop",
+    source=SourceSpec(label="click", timestamp="timestamp", timestamp_format="ms"),
+    fields=(FieldSpec(names=("ad", "site")), FieldSpec(names=("price",), transform="log2")),
+    counters=(CounterSpec(keys=("ad",), half_lives_h=(24,), prior_rate=0.1),),
+    hash=HashSpec(bits=10, cross_bits=10),
+)
+
+
+class Weights:
+    def __init__(self):
+        learner = ClickLearner(SPEC)
+        for i in range(400):
+            learner.learn_one({"ad": f"a{i % 4}", "site": str(i % 3)}, i % 4 == 0)
+        self.weighing = FixedWeighing(learner, "v7", 400, NOW - 2_500, None)
+
+    def current(self):
+        return self.weighing
+
+
+class Store:
+    def fetch_all(self, requests):
+        return [
+            Fetched(np.array([[30.0, np.nan]] * len(e)), 4.0, [()] * len(e)) for e, _ in requests
+        ]
+
+
+WEIGHTS = Weights()
+ADS = [{"fields": {"ad": f"a{i}"}, "id": f"ad-{i}"} for i in range(4)]
+
+
+class Api:
+    """An application with a log of its own in a file."""
+
+    def __init__(self, folder, writer=True, **settings):
+        self.url = f"sqlite:///{folder / 'log.db'}"
+        self.away, self.said = False, []
+        self.writer = EventWriter(self.open, StreamSettings(), "api", now_ms=lambda: NOW)
+        store = Store()
+        self.state = ServingState(
+            settings=ServeSettings(**settings), spec=SPEC, weights=WEIGHTS, features=store,
+            scorer=Scorer(WEIGHTS, store, SPEC, lambda: NOW, uncertainty), metrics=Metrics(),
+            now_ms=lambda: NOW, say=self.said.append, writer=self.writer if writer else None,
+        )  # fmt: skip
+        self.app = build_app(self.state)
+
+    def open(self):
+        if self.away:
+            raise LogUnavailableError("no broker answers")
+        return open_log(self.url)
+
+    def post(self, path, body):
+        async def asked():
+            transport = httpx.ASGITransport(self.app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+                return await client.post(path, content=raw)
+
+        reply = asyncio.run(asked())
+        if reply.status_code != 200:
+            assert reply.headers["content-type"] == "application/problem+json"
+            assert reply.status_code != 500, self.said
+        return reply
+
+    def events(self, topic="impressions"):
+        with open_log(self.url) as log:
+            records = log.read(TopicPartition(topic, 0), 0, 1000)
+        events = [decode_event(record.value) for record in records]
+        return [event for event in events if not isinstance(event, Heartbeat)]
+
+
+@pytest.fixture
+def api(tmp_path):
+    api = Api(tmp_path)
+    yield api
+    api.writer.close()
+
+
+# --- events ---------------------------------------------------------------------------------
+
+
+def test_one_impression_and_its_click_are_in_the_log_when_answered(api):
+    body = {"impression_id": "i1", "fields": {"ad": "a", "tags": ["x"]}, "page": 7}
+    reply = api.post("/v1/impressions", body).json()
+    assert reply == {"written": 1, "duplicates": 0, "impression_ids": ["i1"]}
+    [event] = api.events()
+    assert event.timestamp == NOW and event.fields == {"ad": "a", "tags": ["x"]}
+    assert event.unknown() == {"page": 7}  # what the schema does not know is kept
+    click = {"clicks": [{"impression_id": "i1"}, {"impression_id": "i1", "kind": "dismiss"}]}
+    assert api.post("/v1/clicks", click).json()["written"] == 2
+    assert api.post("/v1/clicks", click).json()["duplicates"] == 2
+    assert [event.kind for event in api.events("clicks")] == ["click", "dismiss"]
+
+
+def test_an_impression_without_id_is_given_one(api):
+    reply = api.post("/v1/impressions", {"impressions": [{"fields": {}}, {"fields": {}}]}).json()
+    assert len(set(reply["impression_ids"])) == 2
+    assert [event.impression_id for event in api.events()] == reply["impression_ids"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "field"),
+    [
+        ("/v1/clicks", {}, 422, "impression_id"),
+        ("/v1/clicks", {"clicks": []}, 422, "clicks"),
+        ("/v1/clicks", {"clicks": [{"impression_id": "a"}, {}]}, 422, "clicks[1].impression_id"),
+        ("/v1/clicks", {"clicks": [{"impression_id": "a", "kind": "x"}]}, 422, "clicks[0].kind"),
+        ("/v1/clicks", {"impression_id": "a" * 129}, 422, "impression_id"),
+        ("/v1/clicks", {"impression_id": "a", "clicks": []}, 422, "clicks"),
+        ("/v1/clicks", {"impression_id": "a", "timestamp": 7}, 422, "timestamp"),
+        ("/v1/clicks", {"impression_id": "a", "type": "impression"}, 422, "type"),
+        ("/v1/clicks", {"impression_id": "a", "v": 2}, 422, "v"),
+        ("/v1/clicks", b"[]", 422, None),
+        ("/v1/clicks", b"{", 400, None),
+        ("/v1/clicks", b"\xff", 400, None),
+        ("/v1/clicks", b'{"x":' + b"[" * 5000, 400, None),
+        ("/v1/clicks", b'{"impression_id":"a","x":' + b"[" * 5000 + b"]" * 5000 + b"}", 400, None),
+        ("/v1/clicks", b'{"clicks":[{"impression_id":"\\ud800"}]}', 400, None),
+        ("/v1/impressions", {"impressions": [{"fields": {"ad": {}}}]}, 422,
+         "impressions[0].fields.ad"),
+        ("/v1/impressions", {"fields": {"ad": [1]}}, 422, "fields"),
+        ("/v1/impressions", {"fields": {"ad": "x" * 70_000}}, 422, None),
+        ("/v1/impressions", {"probability": 1.5}, 422, "probability"),
+        ("/v1/impressions", {"propensity": 0}, 422, "propensity"),
+        ("/v1/impressions", b'{"fields":{"ad":NaN}}', 400, "fields.ad"),
+        ("/v1/impressions", {"impressions": [{"fields": {}}] * 1001}, 422, "impressions"),
+        ("/v1/rank", {"candidates": []}, 422, "candidates"),
+        ("/v1/rank", {"candidates": ADS * 300}, 422, "candidates"),
+        ("/v1/rank", {"candidates": [{"fields": {}, "bid": -1}]}, 422, "candidates[0].bid"),
+        ("/v1/rank", {"candidates": ADS, "slots": 0}, 422, "slots"),
+        ("/v1/rank", {"candidates": ADS, "explore": "x"}, 422, "explore"),
+        ("/v1/rank", {"candidates": ADS, "explore": {"epsilon": 2}}, 422, "explore.epsilon"),
+        ("/v1/rank", {"candidates": ADS, "log": {"impression_id": ""}}, 422, "log.impression_id"),
+        ("/v1/rank", {"candidates": [{"fields": {"price": "x"}}]}, 422,
+         "candidates[0].fields.price"),
+        ("/v1/rank", {"candidates": [*ADS, {"fields": {"price": "x"}}]}, 422,
+         "candidates[4].fields.price"),
+        ("/v1/rank", {"context": {"site": {}}, "candidates": ADS}, 422, "context.site"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_refused_and_named(api, path, body, status, field):
+    reply = api.post(path, body)
+    assert reply.status_code == status, reply.text
+    assert reply.json().get("field") == field, reply.text
+    api.writer.submit([]).result(10)
+    assert not api.events() and not api.events("clicks")
+
+
+def test_a_log_that_is_away_refuses_events_but_not_rankings(api):
+    assert api.post("/v1/clicks", {"impression_id": "i0"}).status_code == 200
+    api.away = True
+    api.writer._fail([], LogUnavailableError("no broker answers"))
+    reply = api.post("/v1/clicks", {"impression_id": "i1"})
+    assert reply.status_code == 503 and int(reply.headers["retry-after"]) >= 1
+    ranked = api.post("/v1/rank", {"candidates": ADS, "log": True})
+    assert ranked.status_code == 200 and ranked.json()["logged"] is False
+    assert any("unavailable" in said for said in ranked.json()["fallbacks"])
+
+
+def test_a_server_without_log_says_so(tmp_path):
+    api = Api(tmp_path, writer=False)
+    assert api.post("/v1/clicks", {"impression_id": "i"}).status_code == 503
+    assert api.post("/v1/rank", {"candidates": ADS, "log": True}).json()["fallbacks"]
+    api.writer.close()
+
+
+def test_too_much_at_once_is_429(api):
+    api.writer._most_waiting = -1
+    api.writer._size = 1
+    reply = api.post("/v1/clicks", {"impression_id": "i"})
+    assert reply.status_code == 429 and reply.headers["retry-after"] == "1"
+    api.writer._size = 0
+
+
+# --- rank -----------------------------------------------------------------------------------
+
+
+def test_candidates_come_by_expected_value_with_what_they_were_served_with(api):
+    bids = [1.0, 9.0, 1.0, 1.0]
+    body = {
+        "context": {"site": "1"}, "slots": 2, "log": {"impression_id": "r1"},
+        "candidates": [{**ad, "bid": bid} for ad, bid in zip(ADS, bids, strict=True)],
+    }  # fmt: skip
+    reply = api.post("/v1/rank", body).json()
+    values = [one["expected_value"] for one in reply["candidates"]]
+    assert values == sorted(values, reverse=True) and reply["logged"]
+    first, second = reply["candidates"][:2]
+    assert first["probability"] * bids[first["index"]] == first["expected_value"]
+    assert (first["slot"], second["slot"], reply["candidates"][2]["slot"]) == (1, 2, None)
+    logged = {event.impression_id: event for event in api.events()}
+    assert logged.keys() == {"r1", "r1-2"}
+    event = logged["r1-2"]
+    assert event.fields == {"site": "1", "ad": f"a{second['index']}"}
+    assert event.probability == second["probability"] and event.propensity == 1.0
+    assert event.model_version == "v7" and event.timestamp == NOW
+    assert event.counters == second["counters"] == {"ad_views_24h": 30.0}
+
+
+def test_a_ranking_sent_again_is_answered_as_before(api):
+    body = {"candidates": ADS, "explore": "thompson", "log": {"impression_id": "r"}}
+    replies = [api.post("/v1/rank", body).content for _ in range(5)]
+    assert len(set(replies)) == 1 and len(api.events()) == 1
+
+
+def test_a_seed_repeats_and_every_slot_sums_to_one(api):
+    body = {"candidates": ADS, "explore": {"kind": "thompson", "width": 2}, "seed": 5}
+    one, two = (api.post("/v1/rank", body).json() for _ in range(2))
+    assert one == two
+    chances = [candidate["propensity"] for candidate in one["candidates"]]
+    assert sum(chances) == pytest.approx(1) and min(chances) > 0
+    seeds = [
+        api.post("/v1/rank", {**body, "seed": seed}).json()["candidates"][0]["index"]
+        for seed in range(40)
+    ]
+    assert len(set(seeds)) > 1
+
+
+def test_the_client_speaks_to_the_application(api):
+    async def talk():
+        transport = httpx.ASGITransport(api.app)
+        async with AsyncClient("http://test", transport=transport) as client:
+            shown = await client.impression({"ad": "a1"}, probability=0.1)
+            clicked = await client.click(shown)
+            ranked = await client.rank(ADS, explore="epsilon", log=True)
+            predicted = await client.predict({"ad": "a1"})
+            return clicked, ranked, predicted
+
+    clicked, ranked, predicted = asyncio.run(talk())
+    assert clicked.written == 1 and ranked.logged and 0 < predicted.probability < 1
+    assert [type(event) for event in api.events("clicks")] == [Click]
+    assert {type(event) for event in api.events()} == {Impression}
+
+
+ODD = [
+    None, True, -1, 0, 1e308, 10**30, -(10**40), "", "x" * 200, "\x00", "é\ud7ff", [], {}, [None],
+    [[1]], {"a": 1}, [1, "2"], 1.5,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/v1/rank", "/v1/impressions", "/v1/clicks"])
+def test_whatever_is_sent_is_answered_and_never_with_a_bug(api, path):
+    rng = random.Random(path)
+    names = [
+        "candidates", "context", "explore", "seed", "slots", "log", "timestamp", "impressions",
+        "clicks", "impression_id", "fields", "kind", "counters", "v", "type", "bid", "ad", "price",
+        "probability", "propensity", "counter:ad_views_24h", "epsilon", "width",
+    ]  # fmt: skip
+
+    def anything(depth=0):
+        draw = rng.random()
+        if depth < 3 and draw < 0.35:
+            return {rng.choice(names): anything(depth + 1) for _ in range(rng.randrange(4))}
+        if depth < 3 and draw < 0.5:
+            return [anything(depth + 1) for _ in range(rng.randrange(3))]
+        return rng.choice(ODD)
+
+    base = {"/v1/rank": {"candidates": ADS}, "/v1/impressions": {"fields": {"ad": "x"}}}
+    for _ in range(300):
+        body = {**base.get(path, {"impression_id": "i"}), rng.choice(names): anything()}
+        if rng.random() < 0.3:
+            body = anything()
+        reply = api.post(path, body)
+        assert reply.status_code in (200, 400, 422), (body, reply.text)
