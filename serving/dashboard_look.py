@@ -221,7 +221,10 @@ def _windows(state: MonitorState) -> tuple[WindowView, ...]:
 
 def _alarms(state: MonitorState) -> tuple[AlarmView, ...]:
     """Those that go on, then the newest of the others."""
-    alarms = sorted(alarms_of([*state.now.alarms_open, *state.alarms]), key=lambda a: (a.ended_at is not None, -a.since))
+    alarms = sorted(
+        alarms_of([*state.now.alarms_open, *state.alarms]),
+        key=lambda a: (a.ended_at is not None, -a.since),
+    )
     return tuple(
         AlarmView(
             headline_of(a),
