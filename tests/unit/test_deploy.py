@@ -1,17 +1,21 @@
-"""Alert rules and the Grafana dashboard speak of metrics that there are."""
+"""Alert rules, the Grafana dashboard and docs/report.md speak of what there is."""
 
 import json
 import re
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 
+from clicktide.cli import app
 from serving.dashboard_look import AlarmView, Figures, Snapshot
 from serving.metrics import Metrics
 from serving.stream_metrics import stream_metrics
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+TEXT = (ROOT / "docs" / "report.md").read_text()
 LOOK = Snapshot(
     at_ms=1, rates={}, records={"clicks": 5}, lags={"join": 3}, pending=7, stalled=False,
     freshness={"event to learned": 2.0}, trainer={"learned": 9.0},
@@ -79,3 +83,20 @@ def test_panels_do_not_overlap():
         cells = {(at["x"] + i, at["y"] + j) for i in range(at["w"]) for j in range(at["h"])}
         assert not cells & taken and at["x"] + at["w"] <= 24, panel["title"]
         taken |= cells
+
+
+def test_every_option_is_told():
+    command = typer.main.get_command(app).commands["report"]
+    options = {option for param in command.params for option in param.opts} - {"--help"}
+    assert options <= set(re.findall(r"--[a-z-]+", TEXT))
+
+
+def test_every_metric_of_the_stream_is_told():
+    names = set(re.findall(r"^(clicktide_[a-z_]+)", stream_metrics(LOOK).decode(), re.MULTILINE))
+    assert names == set(re.findall(r"`(clicktide_[a-z_]+)", TEXT))
+
+
+def test_every_alert_has_something_to_do():
+    rules = yaml.safe_load((ROOT / "deploy" / "alerts.yml").read_text())
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+    assert alerts == set(re.findall(r"\| `(Clicktide[A-Za-z]+)`", TEXT))
