@@ -21,7 +21,7 @@ from monitoring.log_report.columns import LogColumns
 from monitoring.log_report.numbers import numbers
 from monitoring.log_report.times import TimeReader
 from monitoring.scored import Scored
-from streaming.sources import Batch, Reject, open_source
+from streaming.sources import Batch, Reject, describe_head, open_source
 
 __all__ = ["LogReader", "read_log"]
 
@@ -156,7 +156,7 @@ def read_log(
     ([0.5, 0.2], 2)
     """
     columns = reader.columns
-    source = SourceSpec(label=columns.label)
+    source = SourceSpec(label=columns.label, separator=_separator(path))
     with closing(open_source(path, source, columns.wanted, stdin=stdin)) as batches:
         while True:
             try:
@@ -168,12 +168,27 @@ def read_log(
             yield reader(batch), batch.columns.num_rows + len(batch.rejects)
 
 
+def _separator(path: str) -> str:
+    """What a text's columns are separated by, whatever its name says; empty: by its name."""
+    if path == "-":
+        return ""
+    try:
+        head = describe_head(path, 20)
+    except SourceError:  # it is told better when it is read
+        return ""
+    return head.separator
+
+
 def _told(error: SourceError) -> SourceError:
     """The same in words of the options, where a spec is spoken of."""
-    said = str(error).replace(
-        "Fix: use the file's names in the spec",
-        "Fix: name the right column with --label, --prediction, --time, --slices, --bid "
-        "or --version",
+    said = (
+        str(error)
+        .replace(
+            "Fix: use the file's names in the spec",
+            "Fix: name the right column with --label, --prediction, --time, --slices, --bid "
+            "or --version",
+        )
+        .replace(", with header = false and columns if need be", "")
     )
     return SourceError(said)
 
@@ -202,7 +217,7 @@ def _label_fix(value: str) -> str:
 
 def _prediction_fix(value: str) -> str:
     try:
-        number = float(value)
+        number = float(value.strip().removesuffix("%"))
     except ValueError:
         number = math.nan
     fix = "a prediction is a probability from 0 to 1"

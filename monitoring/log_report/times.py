@@ -49,6 +49,8 @@ class TimeReader:
 
     def fix(self, value: str) -> str:
         """What to do about a value that is not a time."""
+        if not value or value == "None":
+            return "every row needs a time"
         return (
             f"times are read as {self._form!r} here; say how they are written with --time-format: "
             "iso, s, ms, us or a pattern such as '%y%m%d%H'"

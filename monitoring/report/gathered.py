@@ -110,8 +110,8 @@ def report_of(gathered: Gathered, made_at: int) -> ReportData:
 
     Examples
     --------
-    >>> sums = np.array([1000.0, 20.0, 21.0, 0.5, 95.0, 0.0, 0.0, 0.0])
-    >>> histogram = np.array([[20.0, 980.0, 21.0]])
+    >>> sums = np.array([10_000.0, 200.0, 210.0, 5.0, 950.0, 0.0, 0.0, 0.0])
+    >>> histogram = np.array([[200.0, 9800.0, 210.0]])
     >>> report = report_of(Gathered("a log", [Stretch(0, 60_000, sums)], histogram), 0)
     >>> report.total.ratio, report.verdict.state
     (1.05, 'calibrated')
@@ -198,5 +198,7 @@ def _reliability(histogram: F64) -> tuple[Bin, ...]:
     tally = Tally(len(histogram))
     tally.histogram[:] = histogram
     return tuple(
-        Bin(b.predicted, b.observed, b.low, b.high, b.weight) for b in tally.reliability(_BINS)
+        Bin(b.predicted, b.observed, b.low, b.high, b.weight)
+        for b in tally.reliability(_BINS)
+        if b.predicted > 0  # else it has no place on a log axis
     )

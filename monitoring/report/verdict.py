@@ -17,6 +17,9 @@ TOLERANCE = 0.05
 DRIFTED = frozenset({"over", "under", "mixed"})
 """States in which something is wrong now."""
 
+_WIDEST = 2.0
+"""An interval whose ends are further apart than this says nothing."""
+
 _ROLL_BACK = "Look at what changed then, and go back to a version from before: clicktide models"
 Direction = Literal["over", "under"]
 
@@ -46,6 +49,8 @@ def verdict(
     open_alarms = sorted((a for a in alarms if a.ended_at is None), key=_size, reverse=True)
     if open_alarms:
         return _alarmed(open_alarms, total, axis)
+    if total.ratio is None and total.low is not None and total.low > 1 + TOLERANCE:
+        return _no_click(total)
     if total.ratio is None or total.low is None or total.high is None:
         return _unknown(total)
     drifted = sorted((s for s in slices if s.drifted), key=_cost, reverse=True)
@@ -55,7 +60,7 @@ def verdict(
         return _mixed(total, drifted, axis)
     if alarms:
         return _ended(alarms, total, axis)
-    return _calibrated(total)
+    return _calibrated(total) if total.high <= _WIDEST * total.low else _unknown(total)
 
 
 def _alarmed(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
@@ -175,12 +180,25 @@ def _calibrated(total: Total) -> Verdict:
     )
 
 
+def _no_click(total: Total) -> Verdict:
+    promised = (total.mean_prediction or 0.0) * total.count
+    return Verdict(
+        "over",
+        f"No: {words.clicks(promised)} clicks were promised, and none came.",
+        "No: not one click came.",
+        "From the start.",
+        "Everywhere.",
+        _cost_said(promised, total.cost_money),
+        "See whether clicks reach the log at all, and whether the label column is the right one.",
+    )
+
+
 def _unknown(total: Total) -> Verdict:
     return Verdict(
         "unknown",
         "Too few clicks to say.",
-        f"{words.count(total.clicks)} clicks of {words.count(total.count)} impressions are too "
-        "few for an interval.",
+        f"Not known: {words.count(total.clicks)} clicks of {words.count(total.count)} impressions "
+        f"say only that the ratio is {words.interval(total.low, total.high)}.",
         "Not known.",
         "Not known.",
         "Not known.",

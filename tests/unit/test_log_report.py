@@ -138,6 +138,8 @@ def test_endless_values_share_one_slice_and_nothing_is_lost() -> None:
 _BAD = {
     "a missing column": ("click,pr\n1,0.5\n", {}, r"no column 'p', near it: \['pr'\].*--predict"),
     "a prediction above 1": ("click,p\n0,0.2\n1,7.5\n", {}, r"line 3, column 'p': '7\.5'.*percent"),
+    "a percentage": ("click,p\n0,50%\n", {}, r"'50%'.*divide percentages by 100"),
+    "a column named twice": ("click,p,p\n0,0.5,0.5\n", {}, r"'p' occurs more than once.*Fix"),
     "a log-odds prediction": ("click,p\n0,-2.5\n", {}, r"column 'p': '-2\.5'.*1 / \(1 \+ exp"),
     "a prediction that is text": ("click,p\n0,high\n", {}, r"line 2, column 'p': 'high'"),
     "an empty prediction": ("click,p\n0,\n", {}, r"line 2, column 'p': it is empty"),
@@ -186,6 +188,32 @@ def test_bad_rows_can_be_left_out_and_are_counted(tmp_path: Path) -> None:
     assert {"1 rows were left out: bad p.", "1 rows were left out: row too short."} <= set(
         report["notes"]
     )
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_the_separator_is_told_from_the_log(tmp_path: Path, separator: str) -> None:
+    rows = ["click,p", *("0,0.25" for _ in range(75)), *("1,0.25" for _ in range(25))]
+    (tmp_path / "log.csv").write_text("\n".join(rows).replace(",", separator))
+    result = _run(tmp_path / "log.csv", tmp_path / "r.html", "--json")
+    assert json.loads(result.stdout)["total"]["ratio"] == 1.0
+
+
+_EXTREME = {
+    "one row": ("1,0.5\n", "unknown"),
+    "no click, and few promised": ("0,0.01\n" * 50, "unknown"),
+    "no click, and many promised": ("0,0.5\n" * 50, "over"),
+    "nothing promised": ("0,0\n" * 50, "unknown"),
+    "nothing promised, all clicked": ("1,0\n" * 50, "unknown"),
+    "everything sure": ("1,1\n" * 50, "calibrated"),
+}
+
+
+@pytest.mark.parametrize("case", _EXTREME)
+def test_extreme_logs_have_a_report_too(tmp_path: Path, case: str) -> None:
+    rows, state = _EXTREME[case]
+    (tmp_path / "log.csv").write_text(f"click,p\n{rows}")
+    result = _run(tmp_path / "log.csv", tmp_path / "r.html", "--json")
+    assert json.loads(result.stdout)["verdict"]["state"] == state
 
 
 def test_drift_fails_a_build_when_asked_to(tmp_path: Path) -> None:
