@@ -75,8 +75,8 @@ class LogReader:
             bid=bid,
             click_delay_ms=np.full(count, np.nan),
             correction=np.zeros(count, np.bool_),
-            slices={name: Coded.of(rows.column(name)) for name in columns.slices},
-            version=Coded.of(rows.column(columns.version)) if columns.version else None,
+            slices={name: _coded(rows.column(name)) for name in columns.slices},
+            version=_coded(rows.column(columns.version)) if columns.version else None,
         )
         return self._good(
             batch,
@@ -191,6 +191,13 @@ def _told(error: SourceError) -> SourceError:
         .replace(", with header = false and columns if need be", "")
     )
     return SourceError(said)
+
+
+def _coded(column: pa.Array) -> Coded:
+    """Coded; a dictionary that is larger than the batch (Parquet's may be) is not gone through."""
+    if pa.types.is_dictionary(column.type) and len(column.dictionary) > len(column):
+        column = column.dictionary_decode()
+    return Coded.of(column)
 
 
 def _optional(rows: pa.RecordBatch, name: str) -> tuple[F64, NDArray[np.bool_]]:
