@@ -48,6 +48,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
         What moved, in words; and the field whose mix of values moved most, if one did.
     action
         What to do.
+    follows
+        Id of the oldest alarm that was open already: this may be its consequence.
     """
 
     id: str
@@ -72,6 +74,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     cause: str = ""
     cause_field: str = ""
     action: str = ""
+    follows: str = ""
 
     @property
     def where(self) -> str:

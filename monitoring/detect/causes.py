@@ -35,7 +35,7 @@ def _before(found: Named, view: View) -> I64:
     first = found.rows[0]
     rows = np.arange(first)
     if found.kind != kernels.OVERALL:
-        field = view.values.name[found.which][0]
+        field = view.values.named(found.which)[0]
         rows = rows[view.rows.slots[:first, field] == found.which]
     return rows[-len(found.rows) :]
 
@@ -43,6 +43,8 @@ def _before(found: Named, view: View) -> I64:
 def _most_moved(found: Named, view: View, before: I64) -> tuple[float, str]:
     best, name = 0.0, ""
     for f, field in enumerate(view.values.fields):
+        if _goes_with_time(view.rows.slots[:, f]):
+            continue
         now, then = view.rows.slots[found.rows, f], view.rows.slots[before, f]
         size = int(max(now.max(), then.max())) + 1
         a, b = np.bincount(now, minlength=size), np.bincount(then, minlength=size)
@@ -51,6 +53,11 @@ def _most_moved(found: Named, view: View, before: I64) -> tuple[float, str]:
         if moved > best:
             best, name = moved, field
     return best, name
+
+
+def _goes_with_time(slots: NDArray[np.int32]) -> bool:
+    """Whether a field says little but when it is, as the hour does: it comes in long runs."""
+    return float(np.mean(slots[1:] != slots[:-1])) < 0.02
 
 
 def _divergence(a: I64, b: I64) -> float:

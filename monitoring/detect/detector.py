@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from monitoring.detect import kernels
 from monitoring.detect.alarm import Alarm
@@ -90,14 +91,14 @@ class SequentialDetector:
         self._state = make_state(self.settings, self._tests, len(fields), 4 * len(fields) + 64)
         self._limits = make_limits(self.settings, max(1, len(fields)))
         self._history = History(self.settings.history_rows, len(fields))
-        self._absent = np.arange(0, 2 * len(fields), 2, dtype=np.int32)
+        self._absent = np.arange(len(fields), dtype=np.int32)
 
     def _rows(self, scored: Scored, values: Values, start: int, stop: int) -> Rows:
         part = scored.take(np.arange(start, stop)) if stop - start < len(scored) else scored
         slots = np.empty((len(part), len(values.fields)), np.int32)
         for f, name in enumerate(values.fields):
             slots[:, f] = values.slots(f, part.slices[name])
-        self._state = with_room(self._state, values.used)
+        self._state = with_room(self._state, values.room)
         delay = np.nan_to_num(part.click_delay_ms, nan=0.0).astype(np.float32)
         return Rows(
             part.time_ms,
@@ -185,7 +186,7 @@ class SequentialDetector:
     def _raise(self, found: Named, alarms: list[Alarm]) -> None:
         view = self._view()
         self._count += 1
-        alarm = raised(found, view, self._count)
+        alarm = raised(found, view, self._count, next(iter(self._open), ""))
         self._open[alarm.id] = alarm
         self._places[alarm.id] = found.place
         alarms.append(alarm)
@@ -208,11 +209,7 @@ class SequentialDetector:
             self._state = state = _with_alarm(state, number)
             bids = math.nan if money is None else money
             state.closing[number] = (
-                found.closing_odds,
-                0.0,
-                alarm.expected_clicks,
-                alarm.clicks,
-                bids,
+                found.closing_odds, 0.0, alarm.expected_clicks, alarm.clicks, bids,
             )
             if found.kind == kernels.OVERALL:
                 state.tilt[:] = (500.0, 500.0 * found.odds)
@@ -287,7 +284,7 @@ class SequentialDetector:
         for f in values.crowded():
             slots = values.drop(f, state.level[:, 5], state.open_of >= 0)
             rename = np.arange(len(state.slices), dtype=np.int32) if rename is None else rename
-            rename[slots] = 2 * f + 1
+            rename[slots] = len(values.fields) + f
             for array in (state.slices, state.moved, state.level, state.daily):
                 array[slots] = 0.0
         if rename is not None:

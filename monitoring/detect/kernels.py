@@ -87,7 +87,7 @@ class Rows(NamedTuple):
     absent: I32  # (fields,): the slot of a missing value
 
 
-CLICKS, LEVEL, EVENTS, DELAYS = range(4)
+CLICKS, LEVEL, EVENTS, DELAYS, COLD = range(5)
 NONE, OVERALL, SLICE, MOVED, MISSING, DELAY, CLOSED = range(7)
 
 
@@ -115,7 +115,9 @@ def _tilted(p: float, odds: float) -> float:
 
 
 @jit
-def advance(rows: Rows, start: int, tests: Tests, limits: Limits, state: State, out: I64) -> int:
+def advance(
+    rows: Rows, start: int, tests: Tests, limits: Limits, state: State, out: I64
+) -> int:
     """Go on from row ``start`` until something crosses; rows done.
 
     ``out`` gets what crossed and which slot, field, quantile or alarm it is.
@@ -129,6 +131,8 @@ def advance(rows: Rows, start: int, tests: Tests, limits: Limits, state: State, 
         state.clock[EVENTS] += 1.0
         state.clock[CLICKS] += p
         warm = state.clock[CLICKS] >= limits.warmup
+        if not warm:
+            state.clock[COLD] = state.clock[EVENTS]
         paused = _missing(rows, i, p, warm, tests, limits, state, out)
         if y > 0.0 and rows.delay[i] > 0.0:
             _delays(rows.delay[i], warm, tests, limits, state, out)
@@ -154,7 +158,7 @@ def _missing(
     for f in range(rows.slots.shape[1]):
         gone = 1.0 if rows.slots[i, f] == rows.absent[f] else 0.0
         base, m = state.gone[f], state.missing[f]
-        q = min(max((base[1] + 0.5) / (base[0] + 1.0), 1e-4), 1.0 - 1e-4)
+        q = min(max((base[1] + 0.5) / (base[0] + 1.0), 1e-3), 1.0 - 1e-3)
         if base[2] > 0.0:
             hit = hit or gone > 0.0
             if _ends(m, gone, q, base[2], p) >= limits.closing:
@@ -177,7 +181,9 @@ def _ends(m: F64, y: float, p: float, theta: float, unit: float) -> float:
 
 
 @jit
-def _delays(delay: float, warm: bool, tests: Tests, limits: Limits, state: State, out: I64) -> None:
+def _delays(
+    delay: float, warm: bool, tests: Tests, limits: Limits, state: State, out: I64
+) -> None:
     """Test how many delays are above each of their past quantiles, then learn these."""
     x = math.log(delay)
     state.clock[DELAYS] += 1.0
@@ -199,16 +205,8 @@ def _delays(delay: float, warm: bool, tests: Tests, limits: Limits, state: State
 
 @jit
 def _calibration(
-    rows: Rows,
-    i: int,
-    p: float,
-    y: float,
-    warm: bool,
-    tests: Tests,
-    limits: Limits,
-    state: State,
-    shared: F64,
-    out: I64,
+    rows: Rows, i: int, p: float, y: float, warm: bool, tests: Tests, limits: Limits,
+    state: State, shared: F64, out: I64,
 ) -> None:
     """Close alarms that this row belongs to; without any, test everything it belongs to."""
     if state.tilt[0] > 0.0:
@@ -248,16 +246,8 @@ def _close(
 
 @inlined
 def _slices(
-    rows: Rows,
-    i: int,
-    p: float,
-    y: float,
-    warm: bool,
-    tests: Tests,
-    limits: Limits,
-    state: State,
-    shared: F64,
-    out: I64,
+    rows: Rows, i: int, p: float, y: float, warm: bool, tests: Tests, limits: Limits,
+    state: State, shared: F64, out: I64,
 ) -> None:
     """Test the slices of a row; what crosses first by the most evidence is told."""
     count = len(shared)
@@ -278,7 +268,7 @@ def _slices(
         if total >= limits.slices and total > best:
             best = total
             out[0], out[1] = SLICE, slot
-        if tests.moved.shape[1] > 0:
+        if tests.moved.shape[1] > 0 and state.tilt[0] == 0.0:  # levels mean little while it is
             moved = _moved(slot, part, p, y, relative, warm, tests, limits, state)
             if moved >= limits.moved and moved > best:
                 best = moved
@@ -287,15 +277,8 @@ def _slices(
 
 @inlined
 def _moved(
-    slot: int,
-    part: int,
-    p: float,
-    y: float,
-    relative: float,
-    warm: bool,
-    tests: Tests,
-    limits: Limits,
-    state: State,
+    slot: int, part: int, p: float, y: float, relative: float, warm: bool, tests: Tests,
+    limits: Limits, state: State,
 ) -> float:
     """Test the clicks of a slice against what was predicted for it before the model followed.
 

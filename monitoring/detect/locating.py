@@ -11,11 +11,8 @@ __all__ = ["Located", "locate"]
 
 F64 = NDArray[np.float64]
 
-_ODDS = np.exp(
-    np.array(
-        [s * x for x in (3.0, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.22, 0.13, 0.07) for s in (-1.0, 1.0)]
-    )
-)
+_ODDS = np.exp(np.array([s * x for x in (12.0, 7.0, 4.5, 3.0, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.22, 0.13, 0.07)
+                         for s in (-1.0, 1.0)]))
 _MOST = 40_000  # rows of the likelihood; more are put together
 
 
@@ -56,9 +53,7 @@ def locate(y: F64, p: F64) -> Located:
     """
     if not len(y):
         return Located(0, 0, 0, 1.0, 0.0)
-    # The start of a shift is before a row; rows in between are put together if there are many.
-    width = -(-len(y) // _MOST)
-    cuts = np.arange(0, len(y), width)
+    cuts = _cuts(len(y))
     after = np.empty((len(_ODDS), len(cuts)))
     for k, odds in enumerate(_ODDS):
         gain = y * np.log(odds) - np.log1p((odds - 1.0) * p)
@@ -75,6 +70,13 @@ def locate(y: F64, p: F64) -> Located:
         _odds_since(y[cuts[start] :], p[cuts[start] :]),
         float(after[best]),
     )
+
+
+def _cuts(rows: int) -> NDArray[np.int64]:
+    """Where a shift may start: at any of the last rows, at every so many of older ones."""
+    older = max(0, rows - _MOST // 2)
+    width = -(-older // (_MOST // 2)) or 1
+    return np.concatenate([np.arange(0, older, width), np.arange(older, rows)])
 
 
 def _middle_of_the_heaviest(weight: F64, fallback: int) -> int:

@@ -88,7 +88,7 @@ class Named:
     @property
     def closing_odds(self) -> float:
         """Odds ratio that the shift is over from: never so near to 1 that it cannot be told."""
-        away = max(abs(math.log(self.odds)), 0.08)
+        away = min(max(abs(math.log(self.odds)), 0.08), 0.6)
         return math.exp(math.copysign(away, math.log(self.odds)))
 
 
@@ -99,7 +99,12 @@ def name_shift(view: View) -> Named | None:
         return None
     best = max(named.evidence for named in found)
     close = [named for named in found if named.evidence >= best - _TIE]
-    return min(close, key=lambda named: (len(named.rows), -named.evidence))
+    least = min(close, key=lambda named: (len(named.rows), -named.evidence))
+    # Where the model is still wrong about a slice, that is what to say first.
+    wrong = [n for n in found if (n.kind, n.which) == (kernels.SLICE, least.which)]
+    if least.kind == kernels.MOVED and wrong and wrong[0].evidence >= 0.75 * least.evidence:
+        return wrong[0]
+    return least
 
 
 def _candidates(view: View) -> list[tuple[int, int]]:
@@ -122,7 +127,7 @@ def _candidates(view: View) -> list[tuple[int, int]]:
 def _candidate(view: View, kind: int, which: int) -> Named | None:
     rows = _free_rows(view)
     if kind != kernels.OVERALL:
-        field = view.values.name[which][0]
+        field = view.values.named(which)[0]
         rows = rows[view.rows.slots[rows, field] == which]
     p = _expected(view, kind, which, rows)
     return _named(view, kind, which, rows, p, locate(view.rows.y[rows], p))
@@ -160,10 +165,11 @@ def _named(
 
 
 def _free_rows(view: View) -> NDArray[np.int64]:
-    """Rows that no open alarm explains."""
+    """Rows that were tested and that no open alarm explains."""
     explained = (view.state.open_of[view.rows.slots] >= 0).any(axis=1)
     for f in np.flatnonzero(view.state.gone[:, 2] > 0.0):
         explained |= view.rows.slots[:, f] == view.rows.absent[f]
+    explained[: max(0, int(view.state.clock[kernels.COLD]) - view.number(0))] = True
     return np.flatnonzero(~explained)
 
 
@@ -171,7 +177,7 @@ def name_missing(view: View, field: int) -> Named:
     """Since when a field is missing more often."""
     gone = (view.rows.slots[:, field] == view.rows.absent[field]).astype(np.float64)
     rows_before, gone_before, _ = view.state.gone[field]
-    usual = min(max((gone_before + 0.5) / (rows_before + 1.0), 1e-4), 1.0 - 1e-4)
+    usual = min(max((gone_before + 0.5) / (rows_before + 1.0), 1e-3), 1.0 - 1e-3)
     everyone = np.arange(len(gone))
     expected = np.full(len(gone), usual)
     found = _named(view, kernels.MISSING, field, everyone, expected, locate(gone, expected))

@@ -65,7 +65,7 @@ class DetectSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     moved_ratios: _Ratios = (0.45, 0.65, 1.35, 1.7)
     missing_ratios: _Ratios = (8.0, 1e3, 1e6)
     delay_ratios: _Ratios = (0.25, 0.5, 2.0, 4.0)
-    delay_quantiles: tuple[float, ...] = (0.5, 0.9)
+    delay_quantiles: tuple[float, ...] = (0.5,)
     overall_band: _Positive = 0.02
     slices_band: _Positive = 0.15
     moved_band: _Positive = 0.02

@@ -34,12 +34,13 @@ class Shift(NamedTuple):
     money: float
 
 
-def raised(found: Named, view: View, number: int) -> Alarm:
+def raised(found: Named, view: View, number: int, follows: str) -> Alarm:
     """An alarm just raised."""
     rows, first = view.rows, len(view.rows.p) - view.seen
     what, (field, value) = _WHAT[found.kind], _slice(found, view)
     p, y = rows.p[found.rows], rows.y[found.rows]
-    expected, clicks = float(p.sum()), float(y.sum())
+    clicks = float(y.sum())
+    expected = clicks if found.kind == kernels.DELAY else float(p.sum())  # rows are clicks there
     size = _size(found, view)
     since, low, high = (int(rows.time[n + first]) for n in (found.first, found.low, found.high))
     cause, cause_field = cause_of(found, view)
@@ -65,6 +66,7 @@ def raised(found: Named, view: View, number: int) -> Alarm:
         cause=cause,
         cause_field=cause_field,
         action=_action(what, field, value, expected - clicks),
+        follows=follows,
     )
 
 
@@ -93,7 +95,7 @@ def _slice(found: Named, view: View) -> tuple[str, str]:
         return "", ""
     if found.kind == kernels.MISSING:
         return view.values.fields[found.which], ""
-    field, value = view.values.name[found.which]
+    field, value = view.values.named(found.which)
     return view.values.fields[field], value
 
 

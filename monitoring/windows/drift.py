@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from monitoring.coded import MISSING
 
-__all__ = ["Drift", "drift_of", "field_drift", "prediction_drift"]
+__all__ = ["OTHER", "Drift", "drift_of", "field_drift", "prediction_drift"]
 
 F64 = NDArray[np.float64]
+
+OTHER = "(other)"
+"""All values of a field that have no place of their own."""
 
 _CELLS = 50
 _REST = "(rest)"
@@ -83,13 +86,24 @@ def drift_of(names: list[str], before: F64, after: F64) -> Drift | None:
     )
 
 
-def field_drift(before: Mapping[str, float], after: Mapping[str, float]) -> Drift | None:
+def field_drift(
+    before: Mapping[str, float], after: Mapping[str, float], *, all_told: bool = True
+) -> Drift | None:
     """Compare a field's counts by value: the reference's most frequent ones, and all others.
 
     A field that goes missing shows as its cell ``(missing)``.
+
+    Parameters
+    ----------
+    before, after
+        Rows by value, ``(other)`` those of values without a count of their own.
+    all_told
+        Whether a value that ``after`` does not name had no row there; if not, it may be among
+        the others, and is compared as one of them.
     """
     order = sorted(before, key=lambda value: (-before[value], value))
-    cells = list(dict.fromkeys([MISSING, *order]))[:_CELLS]
+    own = [value for value in order if value != OTHER and (all_told or value in after)]
+    cells = list(dict.fromkeys([MISSING, *own]))[:_CELLS]
     drift = drift_of([*cells, _REST], _shares(before, cells), _shares(after, cells))
     if drift is None:
         return None
@@ -107,10 +121,10 @@ def prediction_drift(before: F64, after: F64) -> Drift | None:
         return None
     middle = np.cumsum(before) - before / 2.0
     place = np.minimum((middle / total * _DECILES).astype(np.int64), _DECILES - 1)
-    used = np.unique(place)
-    p = np.bincount(place, before, _DECILES)[used]
-    q = np.bincount(place, after, _DECILES)[used]
-    return drift_of([f"decile {number + 1}" for number in used.tolist()], p, q)
+    used = np.unique(place[before > 0])
+    cell = np.minimum(np.searchsorted(used, place), len(used) - 1)
+    shares = [np.bincount(cell, counts, len(used)).astype(float) for counts in (before, after)]
+    return drift_of([f"decile {number + 1}" for number in used.tolist()], *shares)
 
 
 def _shares(counts: Mapping[str, float], cells: list[str]) -> F64:

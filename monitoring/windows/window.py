@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from monitoring.coded import MISSING, Coded
 from monitoring.scored import Scored
 from monitoring.windows import kernels as k
+from monitoring.windows.drift import OTHER
 from monitoring.windows.figures import SliceFigures, figures_of, rankings
 from monitoring.windows.table import SliceTable
 
@@ -22,8 +23,6 @@ __all__ = ["BINS", "OTHER", "SLICE_BINS", "Terms", "Window"]
 F64 = NDArray[np.float64]
 
 BINS, SLICE_BINS, DELAY_BINS = 4096, 64, 160
-OTHER = "(other)"
-"""All values of a field that have no place of their own."""
 _FIRST_SLOTS = 256
 
 
@@ -115,11 +114,10 @@ class Window:
         known = pc.index_in(coded.words, value_set=pa.array(list(places), pa.string()))
         found = pc.fill_null(known, -1).to_numpy(zero_copy_only=False)
         slots[found >= 0] = np.fromiter(places.values(), np.int64)[found[found >= 0]]
-        free = self.room + 2 - len(places)
-        if free > 0:
+        if not self.is_full(field):
             counts = np.bincount(coded.codes[rows], minlength=len(slots))
             counts[found >= 0] = 0
-            for code in _most(counts, free):
+            for code in _most(counts, self.room + 2 - len(places)):
                 slots[code] = self._place(field, coded.words[code].as_py())
         return slots
 
@@ -152,7 +150,7 @@ class Window:
         for field, theirs in other.values.items():
             ours = self.values[field]
             for value, slot in sorted(theirs.items(), key=lambda it: -other.slot_sums[it[1], 0]):
-                fits = value in ours or len(ours) < self.room + 2
+                fits = value in ours or not self.is_full(field)
                 self._merge_slot(self._place(field, value if fits else OTHER), other, slot)
 
     def _merge_slot(self, mine: int, other: Window, slot: int) -> None:
@@ -170,6 +168,10 @@ class Window:
         """Impressions by value of a field."""
         count = self.slot_sums[:, k.COUNT]
         return {value: float(count[slot]) for value, slot in self.values[field].items()}
+
+    def is_full(self, field: str) -> bool:
+        """Whether a value of a field may be without a place."""
+        return len(self.values[field]) >= self.room + 2
 
     def table(self, field: str) -> SliceTable:
         """All values of a field that were seen, the most frequent first."""

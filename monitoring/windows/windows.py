@@ -149,7 +149,9 @@ class Windows:
         before, after = (w.histogram[:, :2].sum(axis=1) for w in (reference, window))
         found = {PREDICTION: prediction_drift(before, after)}
         for field in self.fields:
-            found[field] = field_drift(reference.counts(field), window.counts(field))
+            found[field] = field_drift(
+                reference.counts(field), window.counts(field), all_told=not window.is_full(field)
+            )
         return {name: drift for name, drift in found.items() if drift is not None}
 
     # ---- the length

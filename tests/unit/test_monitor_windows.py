@@ -249,3 +249,24 @@ def test_heavy_hitters_err_by_no_more_than_they_say():
 def test_missing_values_have_their_own_slice():
     [window] = closed([batch([0] * 4, [0.1] * 4, [0] * 4, ad=["a", None, "", "a"])])
     assert window.slices["ad"].figures(MISSING).count == 2
+
+
+def test_a_field_of_many_equal_values_shows_no_drift_where_there_is_none():
+    settings = WindowSettings(
+        window_s=60, lateness_s=0, values_per_field=60, reference_windows=3, least_clicks=1
+    )
+    out = []
+    windows = Windows(["user", "site"], settings, out.append)
+    rng = np.random.default_rng(4)
+    for n in range(12):
+        users = rng.integers(0, 3000, 5000).astype(str)
+        sites = rng.integers(0, 40, 5000).astype(str)
+        sites[: 2500 * (n >= 9)] = ""
+        time = n * 60_000 + np.arange(5000)
+        windows.update(batch(time, [0.1] * 5000, [0] * 5000, user=users, site=sites))
+    windows.close()
+    assert out[2].drift == {}
+    assert {window.drift["user"].level for window in out[3:]} == {"none"}
+    assert [window.drift["site"].level for window in out[3:]] == ["none"] * 6 + ["large"] * 3
+    assert out[-1].drift["site"].missing_after == 0.5
+    assert out[-1].drift["(prediction)"].psi < 1e-9

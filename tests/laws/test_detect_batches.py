@@ -1,0 +1,101 @@
+"""Laws of the detectors: the cuts between batches, and restarts, change nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitoring.coded import Coded
+from monitoring.detect import Alarm, DetectSettings, SequentialDetector
+from monitoring.detect.stock import StockDetectors
+from monitoring.scored import Scored
+
+ROWS = 70_000  # one clearing of rare values lies within
+SETTINGS = DetectSettings(
+    warmup_clicks=300, history_rows=30_000, max_values=300, settle_rows=500, fast_rows=100
+)
+
+
+def stream() -> Scored:
+    rng = np.random.default_rng(1)
+    ads = np.minimum(rng.zipf(1.3, ROWS), 5_000).astype(np.int32)
+    site = rng.integers(20, size=ROWS).astype(np.int32)
+    p = np.full(ROWS, 0.05)
+    odds = np.where((np.arange(ROWS) > 30_000) & (site == 3), 6.0, 1.0)
+    y = (rng.random(ROWS) < np.minimum(p * odds, 1.0)).astype(float)
+    return Scored(
+        np.arange(ROWS) * 1000,
+        p,
+        y,
+        np.full(ROWS, np.nan),
+        np.where(y > 0, rng.lognormal(9.0, 1.0, ROWS), np.nan),
+        rng.random(ROWS) < 0.001,
+        {
+            "ad": Coded(ads, pa.array([f"ad-{i}" for i in range(5_001)])),
+            "site": Coded(site, pa.array([f"site-{i}" for i in range(20)])),
+        },
+    )
+
+
+STREAM = stream()
+
+
+def run(cuts: list[int], restart: bool = False) -> tuple[list[Alarm], dict[str, Any]]:
+    detector, alarms = SequentialDetector(SETTINGS), []
+    places = [0, *sorted(set(cuts)), ROWS]
+    for start, stop in zip(places, places[1:], strict=False):
+        alarms += detector.update(STREAM.take(np.arange(start, stop)))
+        if restart:
+            state, detector = detector.state(), SequentialDetector(SETTINGS)
+            detector.restore(state)
+    return alarms, detector.state()
+
+
+WHOLE = run([])
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, np.ndarray):
+        return bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
+    return bool(a == b)
+
+
+def rows_of(tests: dict[str, Any], used: int) -> dict[str, Any]:
+    """Room for slots that were never given is not state."""
+    kept = ("slices", "moved", "level", "daily", "open_of")
+    return {k: v[:used] if k in kept else v for k, v in tests.items()}
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.integers(1, ROWS - 1), max_size=12), st.booleans())
+def test_cuts_and_restarts_change_no_alarm_and_no_bit_of_the_state(
+    cuts: list[int], restart: bool
+) -> None:
+    alarms, state = run(cuts, restart)
+    assert alarms == WHOLE[0]
+    used = 2 * max(len(words) for words in state["values"]["words"])
+    expected = {**WHOLE[1], "tests": rows_of(WHOLE[1]["tests"], used)}
+    assert same({**state, "tests": rows_of(state["tests"], used)}, expected)
+
+
+def test_the_stream_of_this_law_raises_an_alarm() -> None:
+    assert [alarm.where for alarm in WHOLE[0] if alarm.status == "open"][:1] == ["site=site-3"]
+
+
+@pytest.mark.parametrize("cut", [1, 999, 1000, 1001, 30_123])
+def test_rivers_detectors_give_the_same_signs_wherever_rows_are_cut(cut: int) -> None:
+    p = np.where(np.arange(ROWS) > 40_000, 0.5, 0.05)
+    whole = StockDetectors().update(STREAM.time_ms, p, STREAM.label)
+    first, second = StockDetectors(), StockDetectors()
+    signs = first.update(STREAM.time_ms[:cut], p[:cut], STREAM.label[:cut])
+    second.restore(first.state())
+    signs += second.update(STREAM.time_ms[cut:], p[cut:], STREAM.label[cut:])
+    assert signs == whole
+    assert whole
