@@ -25,7 +25,7 @@ from learning.click_learner import ClickLearner, probabilities
 from monitoring.coded import MISSING, Coded
 from monitoring.detect import Alarm, DetectSettings, SequentialDetector
 from monitoring.scored import Scored
-from streaming.simulator import MarketSettings, Scenario, Stationary, simulate
+from streaming.simulator import MarketSettings, Scenario, simulate
 from streaming.simulator.impressions import BLOCK
 from streaming.simulator.incidents import Bots, CampaignShift
 

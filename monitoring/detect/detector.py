@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from monitoring.detect import kernels
 from monitoring.detect.alarm import Alarm
@@ -114,7 +113,7 @@ class SequentialDetector:
         start, out = 0, np.zeros(2, np.int64)
         while start < len(rows.p):
             stop = self._next_look(start, len(rows.p))
-            part = Rows(*(column[:stop] for column in rows[:6]), rows.absent)
+            part = _first(rows, stop)
             limits = self._limits_now()
             done = advance(part, start, self._tests, limits, self._state, out)
             self._history.append(rows, start, done)
@@ -209,7 +208,11 @@ class SequentialDetector:
             self._state = state = _with_alarm(state, number)
             bids = math.nan if money is None else money
             state.closing[number] = (
-                found.closing_odds, 0.0, alarm.expected_clicks, alarm.clicks, bids,
+                found.closing_odds,
+                0.0,
+                alarm.expected_clicks,
+                alarm.clicks,
+                bids,
             )
             if found.kind == kernels.OVERALL:
                 state.tilt[:] = (500.0, 500.0 * found.odds)
@@ -226,7 +229,7 @@ class SequentialDetector:
         So that a shift of one slice is not told again for each slice that shares its rows.
         """
         state = self._state
-        scratch = State(*(array.copy() for array in state))
+        scratch = State(**{name: array.copy() for name, array in state._asdict().items()})
         for array in (scratch.overall, scratch.slices, scratch.moved):
             array[:] = 0.0
         rows = view.rows
@@ -327,6 +330,11 @@ class SequentialDetector:
         self._looks = {str(k): int(v) for k, v in state["looks"].items()}
         self._pending_delay = int(state["pending_delay"])
         self._count = int(state["count"])
+
+
+def _first(rows: Rows, stop: int) -> Rows:
+    columns = {name: column[:stop] for name, column in rows._asdict().items()}
+    return Rows(**(columns | {"absent": rows.absent}))
 
 
 def _with_alarm(state: State, number: int) -> State:

@@ -80,7 +80,7 @@ def make_state(settings: DetectSettings, tests: Tests, fields: int, slots: int) 
         gone=np.zeros((fields, 3)),
         delay=np.zeros((len(quantile), tests.delay.shape[1])),
         quantile=quantile,
-        clock=np.zeros(5),
+        clock=np.array([0.0] * 6 + [1000.0, 1000.0]),
         tilt=np.zeros(2),
         closing=np.zeros((_ALARMS, 5)),
     )

@@ -37,6 +37,7 @@ class History:
 
     def append(self, rows: Rows, start: int, stop: int) -> None:
         """Keep rows ``start`` to ``stop - 1``."""
+        self.seen += max(0, stop - self.size - start)  # of these nothing would be left
         start = max(start, stop - self.size)
         while start < stop:
             at = self.seen % self.size

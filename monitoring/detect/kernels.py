@@ -87,7 +87,7 @@ class Rows(NamedTuple):
     absent: I32  # (fields,): the slot of a missing value
 
 
-CLICKS, LEVEL, EVENTS, DELAYS, COLD = range(5)
+CLICKS, LEVEL, EVENTS, DELAYS, COLD, LEVELLED, RECENT_P, RECENT_Y = range(8)
 NONE, OVERALL, SLICE, MOVED, MISSING, DELAY, CLOSED = range(7)
 
 
@@ -115,9 +115,7 @@ def _tilted(p: float, odds: float) -> float:
 
 
 @jit
-def advance(
-    rows: Rows, start: int, tests: Tests, limits: Limits, state: State, out: I64
-) -> int:
+def advance(rows: Rows, start: int, tests: Tests, limits: Limits, state: State, out: I64) -> int:
     """Go on from row ``start`` until something crosses; rows done.
 
     ``out`` gets what crossed and which slot, field, quantile or alarm it is.
@@ -177,13 +175,12 @@ def _ends(m: F64, y: float, p: float, theta: float, unit: float) -> float:
     """Evidence that odds of ``theta`` times ``p``'s are over: nearer to ``p``'s than to those."""
     half = math.sqrt(theta)
     m[0] = min((m[0] + unit) * _ratio(y, p, 1.0, half), _HUGE)
-    return m[0]
+    evidence: float = m[0]
+    return evidence
 
 
 @jit
-def _delays(
-    delay: float, warm: bool, tests: Tests, limits: Limits, state: State, out: I64
-) -> None:
+def _delays(delay: float, warm: bool, tests: Tests, limits: Limits, state: State, out: I64) -> None:
     """Test how many delays are above each of their past quantiles, then learn these."""
     x = math.log(delay)
     state.clock[DELAYS] += 1.0
@@ -205,8 +202,16 @@ def _delays(
 
 @jit
 def _calibration(
-    rows: Rows, i: int, p: float, y: float, warm: bool, tests: Tests, limits: Limits,
-    state: State, shared: F64, out: I64,
+    rows: Rows,
+    i: int,
+    p: float,
+    y: float,
+    warm: bool,
+    tests: Tests,
+    limits: Limits,
+    state: State,
+    shared: F64,
+    out: I64,
 ) -> None:
     """Close alarms that this row belongs to; without any, test everything it belongs to."""
     if state.tilt[0] > 0.0:
@@ -224,7 +229,8 @@ def _calibration(
     if inside:
         return
     if warm and state.tilt[0] == 0.0:
-        if _advance_test(state.overall, tests.overall, y, p, p) >= limits.overall:
+        evidence = _advance_test(state.overall, tests.overall, y, p, p)
+        if evidence >= limits.overall:
             _cross(out, OVERALL, 0)
     _slices(rows, i, p, y, warm, tests, limits, state, shared, out)
 
@@ -246,8 +252,16 @@ def _close(
 
 @inlined
 def _slices(
-    rows: Rows, i: int, p: float, y: float, warm: bool, tests: Tests, limits: Limits,
-    state: State, shared: F64, out: I64,
+    rows: Rows,
+    i: int,
+    p: float,
+    y: float,
+    warm: bool,
+    tests: Tests,
+    limits: Limits,
+    state: State,
+    shared: F64,
+    out: I64,
 ) -> None:
     """Test the slices of a row; what crosses first by the most evidence is told."""
     count = len(shared)
@@ -255,7 +269,11 @@ def _slices(
         shared[k] = _ratio(y, p, tests.slices[0, k], tests.slices[1, k])
     logit = math.log(p / (1.0 - p))
     relative = logit - state.clock[LEVEL]
-    state.clock[LEVEL] += relative / min(state.clock[EVENTS], 2000.0)
+    state.clock[LEVELLED] += 1.0
+    state.clock[LEVEL] += relative / min(state.clock[LEVELLED], 2000.0)
+    recent = state.clock[RECENT_Y] / state.clock[RECENT_P]  # a shift of everything is no slice's
+    state.clock[RECENT_P] += p * (1.0 - state.clock[RECENT_P] / 1000.0)
+    state.clock[RECENT_Y] += y - p * state.clock[RECENT_Y] / 1000.0
     best, part = 0.0, rows.time[i] // 7_200_000 % 12
     for f in range(rows.slots.shape[1]):
         slot = rows.slots[i, f]
@@ -269,7 +287,7 @@ def _slices(
             best = total
             out[0], out[1] = SLICE, slot
         if tests.moved.shape[1] > 0 and state.tilt[0] == 0.0:  # levels mean little while it is
-            moved = _moved(slot, part, p, y, relative, warm, tests, limits, state)
+            moved = _moved(slot, part, p, y, relative, recent, warm, tests, limits, state)
             if moved >= limits.moved and moved > best:
                 best = moved
                 out[0], out[1] = MOVED, slot
@@ -277,8 +295,16 @@ def _slices(
 
 @inlined
 def _moved(
-    slot: int, part: int, p: float, y: float, relative: float, warm: bool, tests: Tests,
-    limits: Limits, state: State,
+    slot: int,
+    part: int,
+    p: float,
+    y: float,
+    relative: float,
+    recent: float,
+    warm: bool,
+    tests: Tests,
+    limits: Limits,
+    state: State,
 ) -> float:
     """Test the clicks of a slice against what was predicted for it before the model followed.
 
@@ -292,7 +318,7 @@ def _moved(
     at[0] += 1.0
     back = math.exp(min(max(usual - at[1], -2.0), 2.0))
     if warm and at[0] >= limits.settle and at[6] < limits.merit:
-        q = _tilted(p, back)
+        q = _tilted(p, back * recent)
         wider = math.exp(min(limits.swing * math.sqrt(at[3]), 1.0))
         for k in range(len(m)):
             theta, edge = tests.moved[0, k], tests.moved[1, k]

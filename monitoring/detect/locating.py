@@ -11,8 +11,8 @@ __all__ = ["Located", "locate"]
 
 F64 = NDArray[np.float64]
 
-_ODDS = np.exp(np.array([s * x for x in (12.0, 7.0, 4.5, 3.0, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.22, 0.13, 0.07)
-                         for s in (-1.0, 1.0)]))
+_STEPS = (12.0, 7.0, 4.5, 3.0, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.22, 0.13, 0.07)
+_ODDS = np.exp(np.array([sign * step for step in _STEPS for sign in (-1.0, 1.0)]))
 _MOST = 40_000  # rows of the likelihood; more are put together
 
 
@@ -37,13 +37,17 @@ class Located:
     evidence: float
 
 
-def locate(y: F64, p: F64) -> Located:
+def locate(y: F64, p: F64, band: float = 0.0, only_more: bool = False) -> Located:
     """Find the start of a shift that lasts to the end of some rows.
 
     Parameters
     ----------
     y, p
         Outcomes, 0 or 1, and the probabilities of 1 without a shift.
+    band
+        Half width, in log odds, of what counts as no shift.
+    only_more
+        Whether the outcomes can only have become more frequent.
 
     Examples
     --------
@@ -54,9 +58,11 @@ def locate(y: F64, p: F64) -> Located:
     if not len(y):
         return Located(0, 0, 0, 1.0, 0.0)
     cuts = _cuts(len(y))
-    after = np.empty((len(_ODDS), len(cuts)))
-    for k, odds in enumerate(_ODDS):
-        gain = y * np.log(odds) - np.log1p((odds - 1.0) * p)
+    grid = _ODDS[_ODDS > 1.0] if only_more else _ODDS
+    after = np.empty((len(grid), len(cuts)))
+    for k, odds in enumerate(grid):
+        edge = np.exp(np.copysign(min(band, 0.5 * abs(np.log(odds))), np.log(odds)))
+        gain = y * np.log(odds / edge) - np.log1p((odds - 1.0) * p) + np.log1p((edge - 1.0) * p)
         after[k] = np.cumsum(np.add.reduceat(gain, cuts)[::-1])[::-1]
     best = np.unravel_index(int(after.argmax()), after.shape)
     weight = np.exp(after - after.max()).sum(axis=0)

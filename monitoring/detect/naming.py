@@ -19,6 +19,7 @@ __all__ = ["Named", "View", "name_delay", "name_missing", "name_shift"]
 F64 = NDArray[np.float64]
 _TIE = 2.0  # nats within which the smaller slice is the better explanation
 _MOST = 24  # candidates looked at
+_BANDS = {kernels.SLICE: 0.05, kernels.MOVED: 0.05, kernels.OVERALL: 0.02}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def _candidate(view: View, kind: int, which: int) -> Named | None:
         field = view.values.named(which)[0]
         rows = rows[view.rows.slots[rows, field] == which]
     p = _expected(view, kind, which, rows)
-    return _named(view, kind, which, rows, p, locate(view.rows.y[rows], p))
+    return _named(view, kind, which, rows, p, locate(view.rows.y[rows], p, _BANDS.get(kind, 0.0)))
 
 
 def _expected(view: View, kind: int, which: int, rows: NDArray[np.int64]) -> F64:
@@ -143,7 +144,9 @@ def _expected(view: View, kind: int, which: int, rows: NDArray[np.int64]) -> F64
         return p
     part, daily = view.rows.time[rows] // 7_200_000 % 12, view.state.daily[which]
     usual = view.state.level[which, 2] + (daily[0] * daily[1] / (daily[1] + 1000.0))[part]
-    return followed(p, levels(view.rows.p)[rows], usual.astype(np.float64), view.limits.fast)
+    q = followed(p, levels(view.rows.p)[rows], usual.astype(np.float64), view.limits.fast)
+    recent = view.state.clock[kernels.RECENT_Y] / view.state.clock[kernels.RECENT_P]
+    return np.asarray(recent * q / (1.0 - q + recent * q))
 
 
 def _named(
@@ -166,7 +169,7 @@ def _named(
 
 def _free_rows(view: View) -> NDArray[np.int64]:
     """Rows that were tested and that no open alarm explains."""
-    explained = (view.state.open_of[view.rows.slots] >= 0).any(axis=1)
+    explained: NDArray[np.bool_] = np.any(view.state.open_of[view.rows.slots] >= 0, axis=1)
     for f in np.flatnonzero(view.state.gone[:, 2] > 0.0):
         explained |= view.rows.slots[:, f] == view.rows.absent[f]
     explained[: max(0, int(view.state.clock[kernels.COLD]) - view.number(0))] = True
@@ -180,7 +183,8 @@ def name_missing(view: View, field: int) -> Named:
     usual = min(max((gone_before + 0.5) / (rows_before + 1.0), 1e-3), 1.0 - 1e-3)
     everyone = np.arange(len(gone))
     expected = np.full(len(gone), usual)
-    found = _named(view, kernels.MISSING, field, everyone, expected, locate(gone, expected))
+    at = locate(gone, expected, band=0.7, only_more=True)
+    found = _named(view, kernels.MISSING, field, everyone, expected, at)
     return found or Named(
         kernels.MISSING, field, view.seen - 1, view.seen - 1, view.seen - 1,
         everyone[-1:], expected[-1:], 2.0, 0.0,

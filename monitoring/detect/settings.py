@@ -77,7 +77,7 @@ class DetectSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     slow_rows: _Rows = 100_000
     swing: Annotated[float, msgspec.Meta(ge=0)] = 0.8
     merit: float = 8.0
-    confirm: Annotated[float, msgspec.Meta(ge=0)] = 0.5
+    confirm: Annotated[float, msgspec.Meta(ge=0)] = 0.2
     closing_evidence: _Positive = 10_000.0
     history_rows: _Rows = 524_288
     max_values: Annotated[int, msgspec.Meta(ge=64)] = 131_072

@@ -70,7 +70,7 @@ class StockDetectors:
 
     def _build(self) -> None:
         self._detectors = {
-            "adwin": drift.ADWIN(delta=self.delta),
+            "adwin": drift.ADWIN(delta=self.delta),  # type: ignore[no-untyped-call]
             "page_hinkley": drift.PageHinkley(delta=0.002, threshold=self.threshold),
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ STREAM = stream()
 def run(cuts: list[int], restart: bool = False) -> tuple[list[Alarm], dict[str, Any]]:
     detector, alarms = SequentialDetector(SETTINGS), []
     places = [0, *sorted(set(cuts)), ROWS]
-    for start, stop in zip(places, places[1:], strict=False):
+    for start, stop in pairwise(places):
         alarms += detector.update(STREAM.take(np.arange(start, stop)))
         if restart:
             state, detector = detector.state(), SequentialDetector(SETTINGS)

@@ -175,3 +175,10 @@ def test_endless_values_use_bounded_memory() -> None:
     detector.update(scored)
     assert len(detector.state()["values"]["words"][0]) <= 1_000
     assert all(len(a) <= 4_000 for a in detector.state()["tests"].values())
+
+
+def test_calibrated_streams_raise_no_more_false_alarms_than_stated() -> None:
+    often = msgspec.structs.replace(SETTINGS, false_alarm_clicks=4_000.0)
+    clicks = 3 * 0.05 * ROWS
+    count = sum(len(alarms(stream(seed), often)) for seed in (20, 21, 22))
+    assert count <= clicks / 4_000.0
