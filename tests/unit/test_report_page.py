@@ -57,7 +57,8 @@ def test_every_link_inside_leads_somewhere(page: str) -> None:
 
 def test_the_first_screen_says_all_five_answers(page: str) -> None:
     said = sample_report().verdict
-    for answer in (said.headline, said.calibrated, said.since, said.where, said.cost, said.action):
+    assert escape(said.headline.replace(" %", "\N{NO-BREAK SPACE}%")) in page
+    for answer in (said.calibrated, said.since, said.where, said.cost, said.action):
         assert escape(answer) in page
     assert page.index(escape(said.action)) < page.index('id="calibration"')
 

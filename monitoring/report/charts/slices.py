@@ -108,7 +108,9 @@ def _cell(
     y: float,
 ) -> Markup:
     shade = None if cell is None else cell.shade
-    kind = "n" if cell is not None and _by_chance(cell) else shade_class(shade, grid.measure)
+    kind = shade_class(shade, grid.measure)
+    if cell is not None and grid.measure == "calibration" and _by_chance(cell):
+        kind = "n"
     width = max(1.0, width)
     parts = [
         el(
