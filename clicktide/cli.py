@@ -18,6 +18,7 @@ from clicktide.monitor import monitor
 from clicktide.predict import predict
 from clicktide.register import register
 from clicktide.replay import replay
+from clicktide.report import report
 from clicktide.serve import serve
 from clicktide.simulate import simulate
 from clicktide.spec_commands import app as spec_app
@@ -48,6 +49,7 @@ app.command()(up)
 app.command()(serve)
 app.command()(status)
 app.command()(train)
+app.command()(report)
 app.command()(register)
 app.command()(challenge)
 app.add_typer(models_app, name="models", help="Model versions: list, promote, roll back, pin.")

@@ -11,6 +11,7 @@ import msgspec
 from fastapi import FastAPI
 
 from clicktide.serving_wiring import WIRING, Wiring
+from clicktide.watching_wiring import watching_of
 from features.errors import ClicktideError
 from features.spec import Spec
 from features.spec_file import load_spec
@@ -59,6 +60,7 @@ def state_of(wiring: Wiring) -> ServingState:
         metrics=Metrics(),
         now_ms=_now_ms,
         say=_say,
+        reports=watching_of(wiring.log),
         writer=writer,
         admin_token=os.environ.get(ADMIN_TOKEN) or None,
         closing=[weights.close, features.close, writer.close],

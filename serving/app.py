@@ -15,7 +15,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serving.fast import FastPath
 from serving.limits import BUG, Limits
 from serving.problem import Problem
-from serving.routes import events, explain, health, model, page, predict, rank
+from serving.routes import (
+    dashboard,
+    events,
+    explain,
+    health,
+    model,
+    page,
+    predict,
+    rank,
+    reports,
+)
 from serving.state import ServingState
 
 __all__ = ["build_app"]
@@ -25,7 +35,7 @@ _ABOUT = """Click probabilities from a model that keeps learning while the ads r
 Every refusal is `application/problem+json` and names the field at fault. Every reply bears an
 `X-Request-ID`, which the log has too.
 """
-_ROUTES = (predict, rank, events, explain, model, health, page)
+_ROUTES = (predict, rank, events, explain, model, health, page, dashboard, reports)
 
 
 def build_app(state: ServingState) -> FastAPI:

@@ -45,7 +45,7 @@ class ServingState:
     admin_token
         What admin calls must bear; ``None``: there are none.
     reports
-        Folder of reports shown at ``/reports/``, if there is one.
+        A :class:`serving.watching.Watching`: what ``/dashboard`` and ``/reports/`` show.
     operations
         Describes what routes take and give.
     fast

@@ -1,0 +1,68 @@
+"""A report of the running stream, from what its monitor has counted."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from features.errors import ClicktideError
+from monitoring.registry import Registry, RegistryError, Version, registry_urls
+from monitoring.report.challengers import read_challengers
+from monitoring.report.from_monitor import gather_monitor
+from monitoring.report.from_registry import changes_of, versions_of
+from monitoring.report.gathered import report_of
+from monitoring.report.model import ReportData
+from monitoring.state import read_monitor
+
+__all__ = ["report_stream"]
+
+
+def report_stream(folder: Path, now_ms: int, mlflow: str | None = None) -> ReportData:
+    """Report on the stream that runs in a folder.
+
+    Parameters
+    ----------
+    folder
+        Where ``clicktide up`` runs (its monitor's folder is in it), or a monitor's own.
+    now_ms
+        When the report is made.
+    mlflow
+        URL of the registry; by default the folder's own, if there is one.
+
+    Raises
+    ------
+    ClicktideError
+        Its monitor has counted nothing.
+    """
+    monitor = folder if (folder / "now.json").exists() else folder / "monitor"
+    if not (monitor / "now.json").exists():
+        raise ClicktideError(
+            f"{monitor}: no monitor has run here. Fix: start one with clicktide up or "
+            "clicktide monitor, or give a log with --from FILE --label COLUMN --prediction COLUMN"
+        )
+    run = monitor.parent
+    registered = _registered(run, mlflow)
+    gathered = gather_monitor(
+        read_monitor(monitor),
+        f"the stream in {run}",
+        versions=versions_of(registered),
+        version_changes=changes_of(registered),
+        challengers=read_challengers(run / "challengers"),
+    )
+    return report_of(gathered, now_ms)
+
+
+def _registered(run: Path, mlflow: str | None) -> list[Version]:
+    """The registry's versions, if there is a registry; MLflow is slow to load, and not needed."""
+    if mlflow is None and not (run / "mlflow.db").exists():
+        return []
+    try:
+        return Registry(*_urls(mlflow, run)).versions()
+    except RegistryError as error:
+        print(f"report: without model versions: {error}", file=sys.stderr)
+        return []
+
+
+def _urls(mlflow: str | None, run: Path) -> tuple[str, str, str | None]:
+    url, artifacts = registry_urls(mlflow, run)
+    return url, "clicktide", artifacts

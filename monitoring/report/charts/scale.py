@@ -1,0 +1,129 @@
+"""From figures to pixels, and where an axis has its ticks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+__all__ = ["Scale", "linear_ticks", "log_ticks", "ratio_ticks", "time_ticks"]
+
+_TIME_STEPS_S = (
+    1, 5, 15, 30, 60, 300, 900, 1800, 3600, 10_800, 21_600, 43_200,
+    86_400, 172_800, 604_800, 1_209_600, 2_419_200, 7_257_600, 31_536_000,
+)  # fmt: skip
+_RATIOS = (
+    1, 2, 0.5, 1.5, 0.67, 1.25, 0.8, 4, 0.25, 10, 0.1, 1.1, 0.9, 1.05, 0.95, 3, 0.33, 20, 0.05,
+    1.02, 0.98, 0.02, 50,
+)  # fmt: skip
+_APART = 22.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A figure from ``low`` to ``high`` becomes a pixel from ``start`` to ``end``.
+
+    Examples
+    --------
+    >>> Scale(1, 100, 0, 200, log=True)(10)
+    100.0
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        """The pixel; beyond the ends, the end."""
+        low, high, at = self.low, self.high, min(max(value, self.low), self.high)
+        if self.log:
+            low, high, at = math.log(low), math.log(high), math.log(at)
+        share = (at - low) / (high - low) if high > low else 0.5
+        return self.start + share * (self.end - self.start)
+
+
+def ratio_ticks(scale: Scale) -> list[float]:
+    """Ticks of a calibration ratio on a log axis: 1, and others as there is room.
+
+    Examples
+    --------
+    >>> sorted(ratio_ticks(Scale(0.6, 2.2, 200, 0, log=True)))
+    [0.67, 0.8, 1, 1.25, 1.5, 2]
+    """
+    chosen: list[float] = []
+    for tick in _RATIOS:
+        inside = scale.low <= tick <= scale.high
+        if inside and all(abs(scale(tick) - scale(other)) >= _APART for other in chosen):
+            chosen.append(tick)
+    return chosen
+
+
+def log_ticks(low: float, high: float, most: int = 12) -> list[float]:
+    """1, 2 and 5 of each power of ten; fewer of them if that is more than ``most``.
+
+    Examples
+    --------
+    >>> log_ticks(0.009, 0.11)
+    [0.01, 0.02, 0.05, 0.1]
+    """
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        ticks = (float(f"{step}e{power}") for power in powers for step in steps)
+        inside = [tick for tick in ticks if low <= tick <= high]
+        if len(inside) <= most:
+            break
+    return inside
+
+
+def linear_ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round figures, at most so many or one more.
+
+    Examples
+    --------
+    >>> linear_ticks(0.0, 1.0)
+    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    """
+    if not high > low:
+        return [low]
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(s * power for s in (1, 2, 5, 10) if s * power >= rough * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(n * step, 12) for n in range(first, last + 1)]
+
+
+def time_ticks(start: int, end: int, axis: str, most: int = 8) -> list[tuple[int, str]]:
+    """Where a time axis has ticks, and what they say.
+
+    Examples
+    --------
+    >>> time_ticks(0, 4 * 3_600_000, "time", 4)
+    [(0, '1 Jan'), (3600000, '01:00'), (7200000, '02:00'), (10800000, '03:00'), (14400000, '04:00')]
+    >>> time_ticks(0, 5_000_000, "row", 5)[1]
+    (1000000, '1M')
+    """
+    if axis == "row":
+        return [(int(tick), _short_count(tick)) for tick in linear_ticks(start, end, most)]
+    rough = max(1, end - start) / 1000 / most
+    step = next((s for s in _TIME_STEPS_S if s >= rough), _TIME_STEPS_S[-1]) * 1000
+    times = range(-(-start // step) * step, end + 1, step)
+    return list(_said(times, step))
+
+
+def _said(times: Iterable[int], step: int) -> Iterable[tuple[int, str]]:
+    for time in times:
+        moment = datetime.fromtimestamp(time // 1000, UTC)
+        if step >= 86_400_000 or moment.hour == moment.minute == moment.second == 0:
+            yield time, f"{moment.day} {moment:%b}"
+        else:
+            yield time, f"{moment:%H:%M:%S}" if step < 60_000 else f"{moment:%H:%M}"
+
+
+def _short_count(value: float) -> str:
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"

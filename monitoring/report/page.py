@@ -1,0 +1,250 @@
+"""The page: one HTML file with everything inside, made from a report's data and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from monitoring.report import alarms, words
+from monitoring.report.charts.calibration import calibration_chart
+from monitoring.report.charts.reliability import off_diagonal, reliability_chart
+from monitoring.report.charts.series import label_charts, loss_charts
+from monitoring.report.charts.shares import shares_chart
+from monitoring.report.charts.slices import grid_charts
+from monitoring.report.model import Drift, Grid, LabelHealth, ReportData
+from monitoring.report.slice_table import COLUMNS, columns_of, slice_rows, slices_said
+
+__all__ = ["render"]
+
+_WIDE, _NARROW = 1036.0, 340.0
+_MARKS = {"over": "▲", "under": "▼", "mixed": "◆", "calibrated": "✔", "ended": "✔", "unknown": "?"}
+_SIDES = {"mixed": "over", "calibrated": "fine", "ended": "fine"}
+_MOST_ROWS = 1000
+
+
+def render(data: ReportData) -> str:
+    """Draw a report as one HTML file: no other file, no network.
+
+    Values from the data are escaped; the page's own policy lets nothing but its own style and
+    script run.
+
+    Examples
+    --------
+    >>> from monitoring.report.sample import sample_report
+    >>> page = render(sample_report())
+    >>> page.startswith("<!doctype html>"), "<script>alert" in page
+    (True, False)
+    """
+    css, js = _part("page.css"), _part("page.js")
+    return _template().render(
+        data=data,
+        css=Markup(css),
+        js=Markup(js),
+        policy=_policy(css, js),
+        **_context(data),
+    )
+
+
+def _context(data: ReportData) -> dict[str, Any]:
+    kept = columns_of(data.slices)
+    rows = slice_rows(data.slices, kept, data.axis, _MOST_ROWS)
+    grid = data.grid
+    return {
+        "w": words,
+        "words_of": alarms,
+        "five": lambda value: "–" if value is None else f"{value:.5f}",
+        "both": _both,
+        "mark": _MARKS[data.verdict.state],
+        "side": _SIDES.get(data.verdict.state, data.verdict.state),
+        "period": _period(data),
+        "rate": words.percent(data.total.clicks / data.total.count) if data.total.count else "",
+        "figures": _figures(data),
+        "sections": _sections(data),
+        "window_said": _window_said(data),
+        "charts": _charts(data),
+        "columns": [COLUMNS[i] for i in kept],
+        "rows": rows,
+        "rows_left_out": len(data.slices) - len(rows) + data.slices_left_out,
+        "fields": sorted({row.field for row in data.slices}),
+        "slices_said": slices_said(data.slices),
+        "grid_said": "" if grid is None else _grid_said(grid),
+        "rivals_legend": () if data.challengers is None else _grid_legend(data.challengers),
+        "grid_legend": () if grid is None else _grid_legend(grid),
+        "reliability_said": _reliability_said(data),
+        "drift_said": _drift_said(data),
+        "drifts": [(d, _level(d), shares_chart(d, 300.0) if _moved(d) else "") for d in data.drift],
+        "label_figures": () if data.labels is None else _label_figures(data.labels),
+        "notes": (*data.notes, *_NOTES),
+    }
+
+
+_NOTES = (
+    "Calibration ratio: the sum of predicted click probabilities over the number of clicks. Above "
+    "1 the model promises more clicks than come (▲, orange), below 1 fewer (▼, blue).",
+    "Intervals are of 95 %, by the score test; where clicks are few they have no upper end (∞).",
+    "Normalised entropy (NE): log loss over the entropy of the click rate of the same impressions; "
+    "below 1 is better than predicting that rate for all.",
+    "Cost in clicks: predicted less observed. In money: the same, each weighed by its bid.",
+)
+
+
+def _charts(data: ReportData) -> dict[str, tuple[Markup, Markup]]:
+    """Every picture twice: for a wide page, and for a phone."""
+    none = Markup("")
+    grid, labels, bins, rivals = data.grid, data.labels, data.reliability, data.challengers
+    drawn: dict[str, Callable[[float], Markup]] = {
+        "calibration": lambda width: calibration_chart(data, width),
+        "loss": lambda width: loss_charts(data, width),
+        "reliability": lambda width: reliability_chart(bins, width) if bins else none,
+        "grid": lambda width: none if grid is None else grid_charts(grid, width),
+        "challengers": lambda width: none if rivals is None else grid_charts(rivals, width),
+        "labels": lambda width: none if labels is None else label_charts(data, labels, width),
+    }
+    return {name: (draw(_WIDE), draw(_NARROW)) for name, draw in drawn.items()}
+
+
+def _both(pictures: tuple[Markup, Markup]) -> Markup:
+    wide, narrow = pictures
+    return Markup('<div class="wide">{}</div><div class="narrow">{}</div>').format(wide, narrow)
+
+
+def _period(data: ReportData) -> str:
+    start, end = data.windows[0].start, data.windows[-1].end
+    if data.axis == "row":
+        return "no times: by row number"
+    return f"{words.day_and_time(start)} to {words.day_and_time(end)} UTC"
+
+
+def _window_said(data: ReportData) -> str:
+    size = data.windows[0].end - data.windows[0].start
+    if data.axis == "row":
+        return f"window of {words.count(size)} rows"
+    return f"window of {words.span(size / 1000)}"
+
+
+def _figures(data: ReportData) -> list[tuple[str, str, str]]:
+    total = data.total
+    found = [
+        ("calibration ratio", words.ratio(total.ratio), words.interval(total.low, total.high)),
+        ("mean prediction", words.percent(total.mean_prediction), ""),
+        ("log loss", _five(total.log_loss), ""),
+        ("normalised entropy", _five(total.normalised_entropy), ""),
+    ]
+    if total.auc is not None:
+        error = total.auc_error or 0.0
+        found.append(("AUC", f"{total.auc:.4f}", f"± {error:.4f}" if error >= 0.0001 else ""))
+    if total.ece is not None:
+        found.append(("ECE", words.percent(total.ece), ""))
+    return found
+
+
+def _five(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _sections(data: ReportData) -> list[tuple[str, str]]:
+    there = (
+        ("calibration", "Calibration", True),
+        ("alarms", "Alarms", data.alarms),
+        ("slices", "Slices", data.slices),
+        ("grid", "Slice grid", data.grid),
+        ("loss", "Log loss, NE", True),
+        ("reliability", "Reliability", data.reliability),
+        ("drift", "Field drift", data.drift),
+        ("labels", "Labels", data.labels),
+        ("freshness", "Freshness", data.freshness),
+        ("versions", "Versions", data.versions),
+    )
+    return [(anchor, name) for anchor, name, shown in there if shown]
+
+
+def _grid_said(grid: Grid) -> str:
+    width = "Cells are as wide as a slice has impressions; ▲ ▼ mark what chance does not explain."
+    if grid.measure == "change":
+        return f"Normalised entropy of each version and challenger against the champion's. {width}"
+    rows = "Each row is a period" if grid.rows_are == "periods" else "Each row is a version"
+    return f"{rows}, each number a calibration ratio. {width}"
+
+
+def _grid_legend(grid: Grid) -> list[tuple[str, str]]:
+    if grid.measure == "change":
+        said = ("5 % better", "1 % better", "0.1 % better", "as good")
+        worse = ("0.1 % worse", "1 % worse", "5 % worse")
+    else:
+        said = ("under 0.78", "under 0.90", "under 0.97", "calibrated, or within chance")
+        worse = ("over 1.03", "over 1.11", "over 1.28")
+    kinds = ("u3", "u2", "u1", "n", "o1", "o2", "o3")
+    return [*zip(kinds, said + worse, strict=True), ("none", "no clicks")]
+
+
+def _reliability_said(data: ReportData) -> str:
+    off = [bin_ for bin_ in data.reliability if off_diagonal(bin_)]
+    if not off:
+        return "Every group's interval holds its prediction."
+    worst = max(off, key=lambda b: abs(b.predicted - b.observed) * b.count)
+    return (
+        f"{len(off)} of {len(data.reliability)} groups are off the diagonal. Most clicks are amiss "
+        f"where {words.percent(worst.predicted)} was predicted: {words.percent(worst.observed)} "
+        f"clicked."
+    )
+
+
+def _level(drift: Drift) -> str:
+    moved = drift.psi if drift.psi is not None else (drift.js or 0.0)
+    return "little" if moved < 0.1 else "some" if moved < 0.25 else "much"
+
+
+def _drift_said(data: ReportData) -> str:
+    if any(drift.before_count for drift in data.drift):
+        return "the first third of the log to its last."
+    return "the monitor's reference windows to the newest."
+
+
+def _moved(drift: Drift) -> bool:
+    """Whether there is anything to see."""
+    return any(abs(share.after - share.before) >= 0.01 for share in drift.shares)
+
+
+def _label_figures(labels: LabelHealth) -> list[tuple[str, str]]:
+    found = [
+        ("clicks joined", labels.join_rate, words.percent),
+        ("came late", labels.late_share, words.percent),
+        ("without impression", labels.orphan_share, words.percent),
+        ("sent twice", labels.duplicate_share, words.percent),
+        ("median delay", labels.delay_p50_s, words.span),
+        ("90 % within", labels.delay_p90_s, words.span),
+        ("99 % within", labels.delay_p99_s, words.span),
+        ("served counters skewed", labels.skew_rate, words.percent),
+    ]
+    return [(name, said(value)) for name, value, said in found if value is not None]
+
+
+def _policy(css: str, js: str) -> str:
+    return (
+        f"default-src 'none'; style-src '{_hash(css)}'; script-src '{_hash(js)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(said: str) -> str:
+    digest = hashlib.sha256(said.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+def _part(name: str) -> str:
+    return (files("monitoring.report") / name).read_text(encoding="utf-8")
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(_part("page.html"))

@@ -1,0 +1,264 @@
+"""One look at the stream for the dashboard: the log, the monitor's folder and the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from features.errors import ClicktideError
+from monitoring.report.alarms import alarms_of, headline_of, side_of
+from monitoring.state import MonitorState, read_monitor
+from monitoring.windows import figures_of
+from monitoring.windows.kernels import CLICKS, SUMS
+from streaming.log import EventLog
+from streaming.status import Look, look_at
+
+__all__ = ["AlarmView", "Figures", "Snapshot", "StreamLooker", "WindowView"]
+
+_WINDOWS, _ALARMS = 90, 8
+_CALM_CLICKS = 300.0
+_REPLAY_S = 30 * 86_400.0
+
+
+class WindowView(msgspec.Struct, frozen=True):
+    """A window of event time: its start, impressions, clicks, ratio with interval, loss, NE."""
+
+    start: int
+    count: int
+    clicks: float
+    ratio: float | None
+    low: float | None
+    high: float | None
+    log_loss: float | None
+    ne: float | None
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """Figures of the newest windows together."""
+
+    count: int
+    clicks: float
+    ratio: float | None
+    low: float | None
+    high: float | None
+    log_loss: float | None
+    ne: float | None
+    since: int
+
+
+class AlarmView(msgspec.Struct, frozen=True):
+    """An alarm in words."""
+
+    said: str
+    what: str
+    field: str
+    value: str
+    side: str
+    since: int
+    ended: int | None
+    cause: str
+    action: str
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """How the stream stands.
+
+    Parameters
+    ----------
+    at_ms
+        When it was looked at.
+    rates
+        Per second since the look before: records by topic, and ``learned``.
+    records
+        Ever appended, by topic.
+    lags
+        Records each group has still to read.
+    pending, stalled
+        Impressions waiting for their label; whether clicks seem to have stopped.
+    freshness
+        Seconds, by what they are of.
+    trainer
+        Figures of the trainer since it began.
+    recent, windows, alarms
+        Of the monitor; absent where none runs.
+    labels
+        Shares, by what they are of.
+    served_version
+        Model version of the newest impression that names one.
+    monitor_problem
+        Why there is nothing of a monitor.
+    monitor_at_ms
+        When the monitor saved last.
+    """
+
+    at_ms: int
+    rates: dict[str, float]
+    records: dict[str, int]
+    lags: dict[str, int]
+    pending: int | None
+    stalled: bool
+    freshness: dict[str, float]
+    trainer: dict[str, float]
+    recent: Figures | None = None
+    windows: tuple[WindowView, ...] = ()
+    alarms: tuple[AlarmView, ...] = ()
+    labels: dict[str, float] = {}
+    served_version: str | None = None
+    monitor_problem: str = ""
+    monitor_at_ms: int | None = None
+
+
+class StreamLooker:
+    """Looks at a stream.
+
+    Parameters
+    ----------
+    log
+        The event log; closed with this.
+    monitor
+        Folder of the monitor.
+    now_ms
+        The wall clock.
+    """
+
+    def __init__(self, log: EventLog, monitor: Path, now_ms: Callable[[], int]) -> None:
+        self._log, self._monitor, self._now_ms = log, monitor, now_ms
+        self._before: Look | None = None
+        self._read: tuple[int, MonitorState] | None = None
+
+    def look(self) -> Snapshot:
+        """How it stands."""
+        look = look_at(self._log, self._now_ms())
+        before, self._before = self._before or look, look
+        state, problem = self._state()
+        at, behind = look.freshness_s()
+        if look.trainer is None or not look.trainer.learned:
+            behind = None  # of nothing
+        ages = {} if state is None else msgspec.to_builtins(state.now.freshness)
+        ages |= {"since the last commit of the trainer": at, "learned, behind the newest": behind}
+        return Snapshot(
+            at_ms=look.at_ms,
+            rates=look.rates(before),
+            records={name: topic.records for name, topic in look.topics.items()},
+            lags={group: look.lag(group) for group in look.groups},
+            pending=None if look.joiner is None else look.joiner.pending,
+            stalled=look.joiner is not None and look.joiner.stalled,
+            freshness=_ages(ages),
+            trainer=_trainer(look),
+            recent=None if state is None else _recent(state),
+            windows=() if state is None else _windows(state),
+            alarms=() if state is None else _alarms(state),
+            labels={} if state is None else _labels(state),
+            served_version=None if state is None else state.now.freshness.served_version,
+            monitor_problem=problem,
+            monitor_at_ms=None if state is None else state.now.at_ms,
+        )
+
+    def _state(self) -> tuple[MonitorState | None, str]:
+        """The monitor's folder, read anew when it has been written."""
+        try:
+            written = (self._monitor / "now.json").stat().st_mtime_ns
+        except OSError:
+            return None, "no monitor has saved yet: clicktide monitor"
+        if self._read is None or self._read[0] != written:
+            try:
+                self._read = written, read_monitor(self._monitor, most_windows=_WINDOWS)
+            except ClicktideError as error:
+                return None, str(error)
+        return self._read[1], ""
+
+    def close(self) -> None:
+        """Close the log."""
+        self._log.close()
+
+
+_NAMES = {
+    "joined_s": "event to joined example",
+    "watched_s": "example to monitor",
+    "learned_s": "event to learned",
+    "behind_s": "learned, behind the newest",
+}
+
+
+def _trainer(look: Look) -> dict[str, float]:
+    if look.trainer is None:
+        return {}
+    of = look.trainer
+    known = {"learned": of.learned, "log loss": of.log_loss, "calibration": of.calibration}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _recent(state: MonitorState) -> Figures | None:
+    """The newest windows that together have some hundred clicks."""
+    taken = [window for window in state.windows if window.overall.count]
+    if not taken:
+        return None
+    sums, since = np.zeros(SUMS), 0
+    for window in reversed(taken):
+        sums, since = sums + np.array(window.sums), window.start_ms
+        if sums[CLICKS] >= _CALM_CLICKS:
+            break
+    f = figures_of(sums)
+    return Figures(
+        f.count, f.clicks, f.calibration_ratio, f.calibration_low, f.calibration_high,
+        f.log_loss, f.normalised_entropy, since,
+    )  # fmt: skip
+
+
+def _windows(state: MonitorState) -> tuple[WindowView, ...]:
+    return tuple(
+        WindowView(
+            window.start_ms, f.count, f.clicks, f.calibration_ratio, f.calibration_low,
+            f.calibration_high, f.log_loss, f.normalised_entropy,
+        )
+        for window in state.windows
+        if (f := window.overall).count
+    )  # fmt: skip
+
+
+def _alarms(state: MonitorState) -> tuple[AlarmView, ...]:
+    """Those that go on, then the newest of the others."""
+    alarms = sorted(
+        alarms_of([*state.now.alarms_open, *state.alarms]),
+        key=lambda a: (a.ended_at is not None, -a.since),
+    )
+    return tuple(
+        AlarmView(
+            headline_of(a),
+            a.what,
+            a.field,
+            a.value,
+            side_of(a),
+            a.since,
+            a.ended_at,
+            a.cause,
+            a.action,
+        )
+        for a in alarms[:_ALARMS]
+    )
+
+
+def _labels(state: MonitorState) -> dict[str, float]:
+    """Since the window before, or else since the beginning."""
+    for health in (state.now.recent_health, state.now.health):
+        if health is not None and health.join_rate is not None:
+            shares = {
+                "clicks joined": health.join_rate,
+                "came late": health.late_share,
+                "without impression": health.orphan_share,
+                "sent twice": health.duplicate_clicks,
+            }
+            return {name: share for name, share in shares.items() if share is not None}
+    return {}
+
+
+def _ages(ages: Mapping[str, object]) -> dict[str, float]:
+    """Those that are known; events of a log that is replayed have none."""
+    return {
+        _NAMES.get(name, name): float(age)
+        for name, age in ages.items()
+        if isinstance(age, int | float) and age < _REPLAY_S
+    }

@@ -1,0 +1,137 @@
+"""``/reports/``: the report of the stream as it is now, and those that were saved."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from jinja2 import Environment
+
+from features.errors import ClicktideError
+from monitoring.report import ReportData, render
+from monitoring.report.challengers import read_challengers
+from monitoring.report.from_monitor import gather_monitor
+from monitoring.report.gathered import report_of
+from monitoring.state import read_monitor
+from serving.problem import Problem
+from serving.state import ServingState
+from serving.watching import Watching
+
+__all__ = ["LatestReport", "routes"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.(html|json)")
+_KINDS = {"html": "text/html; charset=utf-8", "json": "application/json"}
+_SAFE = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
+_LIST = Path(__file__).parent.parent / "pages" / "reports.html"
+
+
+class LatestReport:
+    """The report of the stream, made anew when its monitor has saved.
+
+    Parameters
+    ----------
+    watching
+        Where the monitor's folder is.
+    now_ms
+        The wall clock.
+    """
+
+    def __init__(self, watching: Watching, now_ms: Any) -> None:
+        self._watching, self._now_ms = watching, now_ms
+        self._made: tuple[int, bytes, bytes] | None = None
+        self._lock = asyncio.Lock()
+
+    async def get(self, kind: str) -> bytes:
+        """The page (``html``) or its data (``json``); made in a thread, by one request for all.
+
+        Raises
+        ------
+        Problem
+            There is nothing to report on.
+        """
+        async with self._lock:
+            written = self._written()
+            if self._made is None or self._made[0] != written:
+                self._made = written, *await asyncio.to_thread(self._make)
+        return self._made[1] if kind == "html" else self._made[2]
+
+    def _written(self) -> int:
+        try:
+            return (self._watching.monitor / "now.json").stat().st_mtime_ns
+        except OSError as error:
+            detail = "no monitor has saved yet. Fix: run clicktide monitor beside the stream"
+            raise Problem(404, detail, title="No report") from error
+
+    def _make(self) -> tuple[bytes, bytes]:
+        try:
+            folder = self._watching.monitor
+            gathered = gather_monitor(
+                read_monitor(folder),
+                self._watching.stream,
+                challengers=read_challengers(folder.parent / "challengers"),
+            )
+        except ClicktideError as error:
+            raise Problem(404, str(error), title="No report") from error
+        data: ReportData = report_of(gathered, self._now_ms())
+        return render(data).encode(), msgspec.json.encode(data)
+
+
+def routes(state: ServingState) -> APIRouter:
+    """Give the routes; none where the process does not know of a stream."""
+    router = APIRouter(include_in_schema=False, default_response_class=Response)
+    watching = state.reports
+    if not isinstance(watching, Watching):
+        return router
+    latest = LatestReport(watching, state.now_ms)
+    page = Environment(autoescape=True).from_string(_LIST.read_text(encoding="utf-8"))
+
+    @router.get("/reports/")
+    async def listing(request: Request) -> Response:
+        """What reports there are."""
+        saved = await asyncio.to_thread(_saved, watching.reports)
+        text = page.render(saved=saved, live=(watching.monitor / "now.json").exists())
+        policy = {"Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'"}
+        return Response(text, media_type="text/html", headers={**_SAFE, **policy})
+
+    @router.get("/reports/{name}")
+    async def report(name: str) -> Response:
+        """One report: ``latest``, or one that was saved."""
+        stem, _, kind = name.partition(".")
+        if stem == "latest" and kind in ("", "html", "json"):
+            body = await latest.get(kind or "html")
+            kind = kind or "html"
+        else:
+            body, kind = await asyncio.to_thread(_read, watching.reports, name)
+        return Response(
+            body, media_type=_KINDS[kind], headers={**_SAFE, "Cache-Control": "no-cache"}
+        )
+
+    return router
+
+
+def _saved(folder: Path) -> list[tuple[str, str]]:
+    """Names of saved reports and when they were written, the newest first."""
+    found = []
+    for path in folder.glob("*.html"):
+        if _NAME.fullmatch(path.name):
+            found.append((path.stat().st_mtime, path.name))
+    return [
+        (name, datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC"))
+        for at, name in sorted(found, reverse=True)[:200]
+    ]
+
+
+def _read(folder: Path, name: str) -> tuple[bytes, str]:
+    """A saved report; names cannot leave the folder."""
+    match = _NAME.fullmatch(name)
+    try:
+        if match is None:
+            raise FileNotFoundError(name)
+        return (folder / name).read_bytes(), match[1]
+    except OSError as error:
+        raise Problem(404, "no such report. Fix: /reports/ lists them") from error

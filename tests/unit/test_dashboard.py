@@ -1,0 +1,222 @@
+"""Dashboard and reports over HTTP: one look for all who watch, reports made when they changed."""
+
+import asyncio
+import json
+import threading
+from types import SimpleNamespace
+
+import httpx
+import msgspec
+import numpy as np
+import pytest
+from fastapi import FastAPI
+
+from features.events import Impression, encode_event
+from monitoring.keeper import Keeper
+from monitoring.scored import TableColumns, scored_table
+from monitoring.state import Now
+from monitoring.windows import Windows, WindowSettings
+from serving.dashboard_look import Snapshot, StreamLooker
+from serving.problem import Problem
+from serving.routes import dashboard, reports
+from serving.settings import ServeSettings
+from serving.watching import Feed, Watching
+from streaming.log import NewRecord, open_log
+from streaming.settings import StreamSettings
+
+NOW = 1_767_600_000_000
+
+
+class Look(msgspec.Struct):
+    n: int
+    thread: int
+
+
+class Looker:
+    """Counts its looks; may fail at some."""
+
+    made = 0
+
+    def __init__(self, fail_at=()):
+        type(self).made += 1
+        self.looks, self.fail_at, self.closed = 0, fail_at, False
+
+    def look(self):
+        self.looks += 1
+        if self.looks in self.fail_at:
+            raise ValueError("the log is away")
+        return Look(self.looks, threading.get_ident())
+
+    def close(self):
+        self.closed = True
+
+
+def app_of(watching, **settings):
+    state = SimpleNamespace(
+        reports=watching, settings=ServeSettings(**settings), now_ms=lambda: NOW
+    )
+    app = FastAPI(exception_handlers={Problem: lambda request, error: error.response(None)})
+    for room in (dashboard, reports):
+        app.include_router(room.routes(state))
+    return app
+
+
+def watching(tmp_path, looker=Looker):
+    return Watching(looker, tmp_path / "monitor", tmp_path / "reports", "a stream")
+
+
+async def got(app, *urls):
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        return [await client.get(url) for url in urls]
+
+
+def get(app, *urls):
+    return asyncio.run(got(app, *urls))
+
+
+async def seen(feed, seconds=0.4):
+    return [json.loads(news) async for news in feed.watch(seconds) if news]
+
+
+def test_all_who_watch_share_one_look():
+    made = []
+
+    def make():
+        made.append(Looker())
+        return made[-1]
+
+    async def three():
+        feed = Feed(make, every_s=0.05, linger_s=0.05)
+        news = await asyncio.gather(*(seen(feed) for _ in range(3)))
+        await asyncio.sleep(0.4)
+        assert not feed.looking and feed.watchers == 0
+        return news
+
+    first, *others = asyncio.run(three())
+    assert len(made) == 1 and made[0].closed
+    assert len(first) >= 2 and all(one[0] == first[0] for one in others)
+    assert {look["thread"] for look in first}.isdisjoint({threading.get_ident()})
+
+
+def test_a_look_that_fails_is_told_and_tried_again():
+    async def some():
+        feed = Feed(lambda: Looker(fail_at=(2,)), every_s=0.02, linger_s=0.0)
+        return await seen(feed)
+
+    news = asyncio.run(some())
+    assert {"problem": "the log is away"} in news
+    assert news[-1] != {"problem": "the log is away"} or len(news) > 2
+
+
+def test_server_sent_events_end_before_the_limit_of_a_request(tmp_path):
+    app = app_of(watching(tmp_path), request_timeout_s=1.0)
+    [answer] = get(app, "/dashboard/events")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    head, *events = answer.text.strip().split("\n\n")
+    assert head == "retry: 300"
+    assert json.loads(events[0].removeprefix("data: "))["n"] == 1
+
+
+def test_pages_load_nothing_from_elsewhere(tmp_path):
+    app = app_of(watching(tmp_path))
+    for answer in get(app, "/dashboard", "/dashboard.js", "/dashboard.css", "/reports/"):
+        assert answer.status_code == 200
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        outside = answer.text.replace("http://www.w3.org/2000/svg", "")
+        assert "http://" not in outside and "https://" not in outside
+
+
+def test_without_a_stream_there_is_neither(tmp_path):
+    answers = get(app_of(None), "/dashboard", "/reports/")
+    assert [answer.status_code for answer in answers] == [404, 404]
+
+
+def monitored(folder, rows=3000, seed=1):
+    """A monitor's folder, as it leaves it."""
+    import pyarrow as pa
+
+    rng = np.random.default_rng(seed)
+    p = rng.uniform(0.02, 0.2, rows)
+    table = pa.table(
+        {
+            "t": NOW + np.arange(rows) * 1000,
+            "y": (rng.random(rows) < p).astype(int),
+            "p": p,
+            "site": [f"<b>{i % 4}" for i in range(rows)],
+        }
+    )
+    columns = TableColumns("y", "p", time="t", time_format="ms", slices=("site",))
+    scored, _ = scored_table(table, columns)
+    keeper = Keeper(folder, 100)
+    windows = Windows(["site"], WindowSettings(window_s=300, lateness_s=0), keeper.closed)
+    windows.update(scored)
+    alarm = {"id": "a", "what": "calibration", "field": "site", "value": "<b>1", "size": 1.4}
+    alarm |= {"since_ms": NOW + 9000, "detected_ms": NOW + 10_000, "clicks_over_promised": 12.0}
+    now = Now(
+        at_ms=NOW, event_time_ms=windows.time_ms, seen=rows, corrections=0, unscored=0, rejected=0,
+        after_close=0, lost=0, overall=windows.open_windows()[0].overall, fields=["site"],
+        window_s=300.0, open=windows.open_windows(),
+    )  # fmt: skip
+    keeper.save({"windows": {"closed_to_ms": windows.closed_to_ms}}, now, [alarm])
+    keeper.close()
+
+
+def test_the_latest_report_is_made_anew_when_the_monitor_has_saved(tmp_path):
+    app = app_of(watching(tmp_path))
+    [none] = get(app, "/reports/latest")
+    assert none.status_code == 404 and "clicktide monitor" in none.json()["detail"]
+    monitored(tmp_path / "monitor")
+
+    async def three():
+        page, first, again = await got(
+            app, "/reports/latest", "/reports/latest.json", "/reports/latest.json"
+        )
+        monitored(tmp_path / "monitor", rows=4000)
+        [later] = await got(app, "/reports/latest.json")
+        return page, first, again, later
+
+    page, first, again, later = asyncio.run(three())
+    assert page.text.startswith("<!doctype html>") and "&lt;b&gt;1" in page.text
+    assert first.json()["total"]["count"] == 3000 and first.content == again.content
+    assert later.json()["total"]["count"] == 4000
+    assert first.json()["verdict"]["state"] == "over"
+
+
+def test_saved_reports_are_listed_and_names_cannot_leave_the_folder(tmp_path):
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "monday.html").write_text("<p>monday")
+    (tmp_path / "reports" / "<b>.html").write_text("odd")
+    (tmp_path / "secret.html").write_text("secret")
+    app = app_of(watching(tmp_path))
+    listing, monday, *refused = get(
+        app, "/reports/", "/reports/monday.html", "/reports/..%2Fsecret.html",
+        "/reports/%2e%2e%2fsecret.html", "/reports/.hidden.html", "/reports/none.html",
+    )  # fmt: skip
+    assert "monday.html" in listing.text and "<b>.html" not in listing.text
+    assert monday.text == "<p>monday"
+    assert {answer.status_code for answer in refused} == {404}
+
+
+@pytest.fixture
+def log():
+    with open_log(":memory:", clock_ms=lambda: NOW) as log:
+        log.create_topics(StreamSettings().topics())
+        yield log
+
+
+def test_a_look_tells_rates_lags_windows_and_alarms(log, tmp_path):
+    clock = iter(range(NOW, NOW + 100_000, 1000))
+    looker = StreamLooker(log, tmp_path / "monitor", lambda: next(clock))
+    before = looker.look()
+    assert before.windows == () and "no monitor" in before.monitor_problem
+    monitored(tmp_path / "monitor")
+    event = encode_event(Impression(v=1, impression_id="i1", timestamp=NOW))
+    with log.producer("test").transaction() as tx:
+        tx.append("impressions", [NewRecord(b"i1", event)])
+    now = looker.look()
+    assert isinstance(now, Snapshot)
+    assert now.rates["impressions"] == 1.0
+    assert len(now.windows) == 10 and sum(window.count for window in now.windows) == 3000
+    assert now.recent is not None and 0.5 < now.recent.ratio < 2.0
+    assert now.alarms[0].said == "it over-predicts by 40 % in site <b>1"

@@ -1,0 +1,240 @@
+"""Any log of predictions and clicks: read, counted, and refused with the place and the fix."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner, Result
+
+from clicktide.cli import app
+from features.errors import ClicktideError
+from monitoring.log_report import LogColumns, LogReader, LogTally, read_log
+from monitoring.report.gathered import report_of
+from monitoring.report.model import ReportData
+from monitoring.scored import TableColumns, scored_table
+
+_START = 1_767_600_000_000
+_COLUMNS = LogColumns("click", "p", time="t", slices=("site",), bid="bid", version="v")
+
+
+def _log(rows: int = 20_000, seed: int = 1) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    p = rng.uniform(0.01, 0.3, rows)
+    return pa.table(
+        {
+            "t": _START + np.sort(rng.integers(0, 86_400_000, rows)),
+            "site": [f"s{i}" for i in rng.integers(0, 5, rows)],
+            "p": p,
+            "click": (rng.random(rows) < p).astype(int),
+            "bid": rng.uniform(0.5, 1.5, rows),
+            "v": np.where(np.arange(rows) < rows // 2, "v1", "v2"),
+        }
+    )
+
+
+def _report(path: str, columns: LogColumns = _COLUMNS, **options: bool) -> ReportData:
+    reader = LogReader(columns, **options)
+    tally = LogTally(columns.slices, "time" if columns.time else "row")
+    for scored, _ in read_log(path, reader):
+        tally.update(scored)
+    return report_of(tally.gathered("log"), 0)
+
+
+def test_the_figures_are_those_of_the_definition(tmp_path: Path) -> None:
+    table = _log()
+    pq.write_table(table, tmp_path / "log.parquet")
+    report = _report(str(tmp_path / "log.parquet"))
+    p, y = table["p"].to_numpy(), table["click"].to_numpy()
+    assert report.total.count == len(p) and report.total.clicks == y.sum()
+    assert report.total.ratio == pytest.approx(p.sum() / y.sum(), rel=1e-12)
+    loss = -np.mean(np.where(y == 1, np.log(p), np.log1p(-p)))
+    assert report.total.log_loss == pytest.approx(loss, rel=1e-12)
+    at = table["site"].to_numpy() == "s3"
+    row = next(row for row in report.slices if row.value == "s3")
+    assert row.count == at.sum() and row.clicks == y[at].sum()
+    bids = table["bid"].to_numpy()
+    assert row.cost_money == pytest.approx((bids * (p - y))[at].sum(), rel=1e-9)
+    assert sum(w.count for w in report.windows) == len(p)
+    assert [change.version for change in report.version_changes] == ["v2"]
+    assert report.version_changes[0].at == table["t"][len(p) // 2].as_py()
+
+
+def _csv(table: pa.Table, path: Path) -> None:
+    pyarrow.csv.write_csv(table, path)
+
+
+def _json_lines(table: pa.Table, path: Path) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+
+
+@pytest.mark.parametrize(
+    ("name", "write"), [("a.csv", _csv), ("a.jsonl", _json_lines), ("a.parquet", pq.write_table)]
+)
+def test_every_format_gives_the_same_report(
+    tmp_path: Path, name: str, write: Callable[[pa.Table, Path], None]
+) -> None:
+    table = _log(3000)
+    write(table, tmp_path / name)
+    pq.write_table(table, tmp_path / "truth.parquet")
+    assert _report(str(tmp_path / name)) == _report(str(tmp_path / "truth.parquet"))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        ["1767600000", "1767600001"],
+        ["1767600000000", "1767600001000"],
+        ["2026-01-05T08:00:00Z", "2026-01-05T08:00:01Z"],
+        ["2026-01-05 08:00:00", "2026-01-05 08:00:01"],
+        ["2026-01-05T09:00:00+01:00", "2026-01-05T09:00:01+01:00"],
+    ],
+)
+def test_times_are_understood_as_they_are_usually_written(written: list[str]) -> None:
+    rows = "".join(f"{time},0,0.1\n" for time in written)
+    log = io.BytesIO(f"t,click,p\n{rows}".encode())
+    reader = LogReader(LogColumns("click", "p", time="t"))
+    [(scored, _)] = read_log("-", reader, stdin=log)
+    assert scored.time_ms.tolist() == [_START, _START + 1000]
+
+
+def test_an_unsorted_log_gives_the_report_of_the_sorted_one(tmp_path: Path) -> None:
+    table = _log(5000)
+    order = np.random.default_rng(0).permutation(table.num_rows)
+    pq.write_table(table, tmp_path / "sorted.parquet")
+    pq.write_table(table.take(pa.array(order)), tmp_path / "mixed.parquet")
+    one, two = (_report(str(tmp_path / f"{name}.parquet")) for name in ("sorted", "mixed"))
+    assert [(w.start, w.count, w.clicks) for w in one.windows] == [
+        (w.start, w.count, w.clicks) for w in two.windows
+    ]
+    assert {(s.value, s.count, s.clicks) for s in one.slices} == {
+        (s.value, s.count, s.clicks) for s in two.slices
+    }
+
+
+def test_endless_values_share_one_slice_and_nothing_is_lost() -> None:
+    rows = 4000
+    table = pa.table(
+        {"y": np.zeros(rows), "p": np.full(rows, 0.1), "user": [f"u{i}" for i in range(rows)]}
+    )
+    tally = LogTally(("user",), "row", room=50)
+    for start in range(0, rows, 500):
+        columns = TableColumns("y", "p", slices=("user",))
+        tally.update(scored_table(table.slice(start, 500), columns, start)[0])
+    report = report_of(tally.gathered("x"), 0)
+    assert len(report.slices) == 51
+    assert sum(row.count for row in report.slices) == rows
+    assert any("(other)" in note for note in report.notes)
+
+
+_BAD = {
+    "a missing column": ("click,pr\n1,0.5\n", {}, r"no column 'p', near it: \['pr'\].*--predict"),
+    "a prediction above 1": ("click,p\n0,0.2\n1,7.5\n", {}, r"line 3, column 'p': '7\.5'.*percent"),
+    "a percentage": ("click,p\n0,50%\n", {}, r"'50%'.*divide percentages by 100"),
+    "a column named twice": ("click,p,p\n0,0.5,0.5\n", {}, r"'p' occurs more than once.*Fix"),
+    "a log-odds prediction": ("click,p\n0,-2.5\n", {}, r"column 'p': '-2\.5'.*1 / \(1 \+ exp"),
+    "a prediction that is text": ("click,p\n0,high\n", {}, r"line 2, column 'p': 'high'"),
+    "an empty prediction": ("click,p\n0,\n", {}, r"line 2, column 'p': it is empty"),
+    "a label of 2": ("click,p\n0,0.1\n2,0.1\n", {}, r"line 3, column 'click': '2'.*0 or 1"),
+    "an empty file": ("", {}, r"log\.csv: it is empty"),
+    "a header alone": ("click,p\n", {}, r"empty|no row"),
+    "a short line": ("click,p,t\n0,0.1,5\n0,0.1\n", {}, r"line 3: row too short.*--skip-bad"),
+    "a time that is none": (
+        "click,p,t\n0,0.1,2026-01-05T08:00:00\n0,0.1,noon\n",
+        {"--time": "t"},
+        r"line 3, column 't': 'noon'.*--time-format",
+    ),
+    "a bid that is none": (
+        "click,p,t\n0,0.1,x\n", {"--bid": "t"}, r"line 2, column 't': 'x'.*--bid",
+    ),
+    "a window of the wrong kind": (
+        "click,p\n0,0.1\n", {"--window": "1h"}, r"--window: '1h'.*without --time",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", _BAD)
+def test_bad_input_is_named_with_its_place_and_fix(tmp_path: Path, case: str) -> None:
+    content, options, said = _BAD[case]
+    log, out = tmp_path / "log.csv", tmp_path / "out.html"
+    log.write_text(content)
+    more = [part for option in options.items() for part in option]
+    result = _run(log, out, *more)
+    assert isinstance(result.exception, ClicktideError)
+    assert "Fix: " in str(result.exception)
+    assert re.search(said, str(result.exception), re.DOTALL)
+    assert not out.exists()
+
+
+def _run(log: Path, out: Path, *more: str) -> Result:
+    named = ("--label", "click", "--prediction", "p")
+    return CliRunner().invoke(app, ["report", "--from", str(log), "--out", str(out), *named, *more])
+
+
+def test_bad_rows_can_be_left_out_and_are_counted(tmp_path: Path) -> None:
+    log, out = tmp_path / "log.csv", tmp_path / "out.html"
+    log.write_text("click,p\n0,0.1\n1,nine\n1,0.2\n0\n")
+    assert _run(log, out, "--skip-bad").exit_code == 0
+    report = json.loads((tmp_path / "out.json").read_bytes())
+    assert report["total"]["count"] == 2
+    assert {"1 rows were left out: bad p.", "1 rows were left out: row too short."} <= set(
+        report["notes"]
+    )
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_the_separator_is_told_from_the_log(tmp_path: Path, separator: str) -> None:
+    rows = ["click,p", *("0,0.25" for _ in range(75)), *("1,0.25" for _ in range(25))]
+    (tmp_path / "log.csv").write_text("\n".join(rows).replace(",", separator))
+    result = _run(tmp_path / "log.csv", tmp_path / "r.html", "--json")
+    assert json.loads(result.stdout)["total"]["ratio"] == 1.0
+
+
+_EXTREME = {
+    "one row": ("1,0.5\n", "unknown"),
+    "no click, and few promised": ("0,0.01\n" * 50, "unknown"),
+    "no click, and many promised": ("0,0.5\n" * 50, "over"),
+    "nothing promised": ("0,0\n" * 50, "unknown"),
+    "nothing promised, all clicked": ("1,0\n" * 50, "unknown"),
+    "everything sure": ("1,1\n" * 50, "calibrated"),
+}
+
+
+@pytest.mark.parametrize("case", _EXTREME)
+def test_extreme_logs_have_a_report_too(tmp_path: Path, case: str) -> None:
+    rows, state = _EXTREME[case]
+    (tmp_path / "log.csv").write_text(f"click,p\n{rows}")
+    result = _run(tmp_path / "log.csv", tmp_path / "r.html", "--json")
+    assert json.loads(result.stdout)["verdict"]["state"] == state
+
+
+def test_drift_fails_a_build_when_asked_to(tmp_path: Path) -> None:
+    table = _log(4000)
+    twice = np.minimum(1.0, table["p"].to_numpy() * 2)
+    _csv(table.set_column(2, "p", pa.array(twice)), tmp_path / "log.csv")
+    assert _run(tmp_path / "log.csv", tmp_path / "r.html").exit_code == 0
+    assert _run(tmp_path / "log.csv", tmp_path / "r.html", "--fail-if-drift").exit_code == 3
+    _csv(table, tmp_path / "good.csv")
+    assert _run(tmp_path / "good.csv", tmp_path / "r.html", "--fail-if-drift").exit_code == 0
+
+
+def test_json_goes_to_standard_output(tmp_path: Path) -> None:
+    _csv(_log(500), tmp_path / "log.csv")
+    result = _run(tmp_path / "log.csv", tmp_path / "r.html", "--json")
+    printed = json.loads(result.stdout)
+    assert printed == json.loads((tmp_path / "r.json").read_bytes())
+
+
+def test_without_a_stream_it_says_how_to_get_a_report(tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        app, ["report", "--dir", str(tmp_path), "--out", str(tmp_path / "r.html")]
+    )
+    assert "no monitor has run here" in str(result.exception)

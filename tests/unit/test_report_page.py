@@ -1,0 +1,91 @@
+"""The page of a report: whole, safe, and what its data says."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import msgspec
+import pytest
+from markupsafe import escape
+
+from monitoring.report import ReportData, render
+from monitoring.report.model import SliceRow, Total, Window
+from monitoring.report.sample import sample_report
+from monitoring.report.verdict import verdict
+
+
+class _Page(HTMLParser):
+    """Collects tags with their attributes, and the ids."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render(sample_report())
+
+
+def test_values_of_the_data_never_become_tags(page: str) -> None:
+    tags = _Page(page).tags
+    assert sum(tag == "script" for tag, _ in tags) == 1
+    assert not [tag for tag, _ in tags if tag == "img"]
+    assert "&lt;script&gt;alert(1)" in page and "&lt;script&gt;alert(2)" in page
+
+
+def test_nothing_is_loaded_and_nothing_inline_escapes_the_policy(page: str) -> None:
+    for tag, attributes in _Page(page).tags:
+        assert not {"src", "style", "srcset"} & attributes.keys(), tag
+        assert not [name for name in attributes if name.startswith("on")], tag
+        assert not (attributes.get("href") or "#").lstrip("#").startswith(("http", "javascript"))
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy and "default-src &#39;none&#39;" in policy[1] and "unsafe" not in policy[1]
+
+
+def test_every_link_inside_leads_somewhere(page: str) -> None:
+    tags = _Page(page).tags
+    ids = {attributes["id"] for _, attributes in tags if "id" in attributes}
+    links = {(a.get("href") or "#").removeprefix("#") for tag, a in tags if tag == "a"}
+    assert links <= ids
+
+
+def test_the_first_screen_says_all_five_answers(page: str) -> None:
+    said = sample_report().verdict
+    assert escape(said.headline.replace(" %", "\N{NO-BREAK SPACE}%")) in page
+    for answer in (said.calibrated, said.since, said.where, said.cost, said.action):
+        assert escape(answer) in page
+    assert page.index(escape(said.action)) < page.index('id="calibration"')
+
+
+def test_the_json_reads_back_to_the_same_report() -> None:
+    data = sample_report()
+    assert msgspec.json.decode(msgspec.json.encode(data), type=ReportData) == data
+
+
+def test_a_report_of_windows_alone_is_drawn() -> None:
+    """All parts but the windows may be absent; a window may have no click."""
+    windows = (Window(0, 1000, 10, 0.0, 0.1), Window(1000, 2000, 0, 0.0))
+    total = Total(10, 0.0)
+    page = render(ReportData("x", 0, windows, total, verdict(total, (), (), "time")))
+    assert "Too few clicks to say." in page
+    for absent in ("alarms", "slices", "grid", "reliability", "drift", "labels", "versions"):
+        assert f'id="{absent}"' not in page
+
+
+def test_columns_that_say_nothing_are_left_out() -> None:
+    data = msgspec.structs.replace(sample_report(), slices=(SliceRow("site", "a", 10, 1.0),))
+    page = render(data)
+    assert "cost, money" not in page and "against champion" not in page
+
+
+def test_many_slices_are_cut_and_it_says_so() -> None:
+    rows = tuple(SliceRow("site", f"s{i}", 10, 1.0, cost_clicks=float(i)) for i in range(3000))
+    page = render(msgspec.structs.replace(sample_report(), slices=rows, slices_left_out=0))
+    assert "2,000 more slices" in page and ">s2999<" in page and ">s0<" not in page
+    assert len(page) < 3_000_000

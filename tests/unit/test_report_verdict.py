@@ -1,0 +1,100 @@
+"""Verdicts, changes and slices: what figures amount to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from monitoring.report.gathered import Gathered, Period, Stretch, report_of
+from monitoring.report.model import Alarm, Total
+from monitoring.report.since import shift_in
+from monitoring.report.slices import is_off, slices_of
+from monitoring.report.verdict import verdict
+
+_TOTAL = Total(100_000, 2000.0, 0.0202, 1.01, 0.97, 1.05)
+
+
+def _sums(count: float, clicks: float, expected: float, bid: float = 0.0) -> np.ndarray:
+    loss = count * 0.09
+    spread = expected * expected / max(count, 1.0)
+    return np.array([count, clicks, expected, spread, loss, bid * expected, bid * clicks, 0.0])
+
+
+def test_an_open_alarm_makes_the_headline() -> None:
+    alarm = Alarm("calibration", 0, 3_600_000, None, "campaign", "c7", 1.5, 1.3, 1.7, 120.0, 80.0)
+    said = verdict(_TOTAL, [alarm], [], "time")
+    assert said.state == "over"
+    assert said.headline == (
+        "No: it over-predicts by 50 % in campaign c7, since 1 Jan 1970, 00:00 UTC."
+    )
+    assert "found 1 h later" in said.since
+    assert said.cost == "120 clicks were promised that did not come: 80.00 was over-bid."
+
+
+def test_an_alarm_that_ended_is_told_as_history() -> None:
+    alarm = Alarm("calibration", 0, 5, 3_600_000, "", "", 0.8, 0.7, 0.9, -50.0)
+    said = verdict(_TOTAL, [alarm], [], "time")
+    assert said.state == "ended" and "50 clicks came unpromised" in said.cost
+
+
+def test_a_tiny_error_that_is_surely_there_is_still_calibrated() -> None:
+    total = Total(10**8, 2e6, 0.0206, 1.03, 1.028, 1.032)
+    assert verdict(total, [], [], "time").state == "calibrated"
+
+
+@pytest.mark.parametrize(("ratio", "state"), [(1.3, "over"), (0.7, "under")])
+def test_off_over_the_whole_log(ratio: float, state: str) -> None:
+    total = Total(10**6, 2e4, 0.02 * ratio, ratio, ratio - 0.02, ratio + 0.02)
+    assert verdict(total, [], [], "row").state == state
+
+
+def test_slices_off_by_chance_are_rarely_called_off() -> None:
+    """A hundred calibrated slices a report, from 2 to 2,000 clicks: at most 5 in 100 reports."""
+    rng = np.random.default_rng(5)
+    wrong = 0
+    for _ in range(100):
+        sizes = np.geomspace(100, 100_000, 100)
+        slices = {
+            f"v{i}": _sums(n, float(rng.binomial(int(n), 0.02)), int(n) * 0.02)
+            for i, n in enumerate(sizes)
+        }
+        wrong += any(is_off(sums, len(slices)) for sums in slices.values())
+    assert wrong <= 5
+
+
+def test_a_slice_without_a_click_is_off_if_many_were_promised() -> None:
+    assert is_off(_sums(1000, 0, 20), 10)
+    assert not is_off(_sums(100, 0, 2), 10)
+
+
+def test_a_change_in_one_slice_is_dated_and_priced_from_then_on() -> None:
+    calm, off = _sums(50_000, 1000, 1000, 0.5), _sums(50_000, 600, 1000, 0.5)
+    parts = [calm] * 8 + [off] * 3
+    history = [(i * 1000, {"campaign": {"c7": sums}}) for i, sums in enumerate(parts)]
+    [row] = slices_of({"campaign": {"c7": np.sum(parts, axis=0)}}, history)
+    assert row.since == 8000 and row.drifted
+    assert row.ratio_since == pytest.approx(1000 / 600)
+    assert (row.cost_since, row.money_since) == (1200.0, 600.0)
+    assert row.ratio == pytest.approx(11_000 / 9800)
+
+
+def test_changes_are_rarely_seen_where_there_is_none() -> None:
+    rng = np.random.default_rng(3)
+    series = ([_sums(5000, float(rng.poisson(100)), 100) for _ in range(60)] for _ in range(300))
+    assert sum(shift_in(parts) is not None for parts in series) <= 15
+
+
+def test_a_report_of_sums() -> None:
+    stretches = [Stretch(i * 1000, i * 1000 + 1000, _sums(1000, 20, 21)) for i in range(4)]
+    periods = [
+        Period(f"p{i}", {"site": {"a": _sums(2000, 40, 42), "b": _sums(10, 0, 0.2)}}, i * 2000)
+        for i in range(2)
+    ]
+    slices = {"site": {"a": _sums(4000, 80, 84), "b": _sums(20, 0, 0.4)}}
+    histogram = np.array([[80.0, 3920.0, 84.0]])
+    report = report_of(Gathered("x", stretches, histogram, slices, periods=periods), 7)
+    assert report.total.ratio == pytest.approx(1.05)
+    assert report.grid is not None and [row.name for row in report.grid.rows] == ["p0", "p1"]
+    assert report.grid.rows[0].cells[1] is not None
+    assert [row.value for row in report.slices] == ["a", "b"]
+    assert report.slices[1].ratio is None
