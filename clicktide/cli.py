@@ -9,6 +9,7 @@ from rich.console import Console
 
 from clicktide.challenge import challenge
 from clicktide.count import count
+from clicktide.demo import demo
 from clicktide.events import events
 from clicktide.explain import explain
 from clicktide.join import join
@@ -37,6 +38,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+app.command()(demo)
 app.command()(replay)
 app.command()(simulate)
 app.command()(predict)

@@ -72,9 +72,7 @@ def demo(
         source = f"sim:campaign?events={events}&factor={factor:g}"
         console.print(f"[bold]2[/] {source}: every impression is predicted by the API, then shown")
         publish(
-            Publication(
-                source, load_spec(_SPEC), log, through=url, settings=folder / "stream.toml"
-            )
+            Publication(source, load_spec(_SPEC), log, through=url, settings=folder / "stream.toml")
         )
         console.print("[bold]3[/] joining, learning and watching what is left")
         _drain(log, alive)
@@ -161,9 +159,7 @@ def _joined(look: Look) -> bool:
     return look.joiner is not None and look.joiner.pending == 0 and look.trainer is not None
 
 
-def _until(
-    done: Callable[[], bool], most_s: float, alive: Callable[[], None], what: str
-) -> None:
+def _until(done: Callable[[], bool], most_s: float, alive: Callable[[], None], what: str) -> None:
     give_up = time.monotonic() + most_s
     while not done():
         alive()

@@ -69,6 +69,12 @@ def serve(
             "is served instead of the live weights",
         ),
     ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            "--run", help="Where clicktide up runs: /dashboard and /reports/ show what is there"
+        ),
+    ] = None,
     policy: Annotated[
         Policy,
         typer.Option(
@@ -126,6 +132,7 @@ def serve(
         model=None if model is None else str(model),
         backup=None if trainer is None else str(trainer),
         served=None if served is None else str(served),
+        run=None if run is None else str(run),
         policy=policy,
         redis=redis,
         settings=load_serve_settings(settings, [*(changes or ()), *more]),

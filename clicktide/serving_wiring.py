@@ -26,6 +26,7 @@ class Wiring(msgspec.Struct, kw_only=True):
     model: str | None = None
     backup: str | None = None
     served: str | None = None
+    run: str | None = None
     policy: Policy = "live"
     redis: str | None = None
     settings: ServeSettings = ServeSettings()

@@ -46,9 +46,7 @@ def state_of(wiring: Wiring) -> ServingState:
     spec = load_spec(wiring.spec)
     weights = _weights(wiring, spec)
     settings = wiring.settings
-    features = FeatureSource(
-        spec, wiring.redis, settings.store_budget_ms, parents=settings.parents
-    )
+    features = FeatureSource(spec, wiring.redis, settings.store_budget_ms, parents=settings.parents)
     warm_up(spec, features, uncertainty)
     writer = open_writer(wiring.log, wiring.stream)
     return ServingState(
@@ -60,7 +58,7 @@ def state_of(wiring: Wiring) -> ServingState:
         metrics=Metrics(),
         now_ms=_now_ms,
         say=_say,
-        reports=watching_of(wiring.log),
+        reports=watching_of(wiring.log, None if wiring.run is None else Path(wiring.run)),
         writer=writer,
         admin_token=os.environ.get(ADMIN_TOKEN) or None,
         closing=[weights.close, features.close, writer.close],
