@@ -29,7 +29,7 @@ __all__ = ["demo"]
 
 _MARK = "demo"  # a folder that has it was made here, and may be removed
 _READY_S, _DRAIN_S, _STOP_S = 180.0, 300.0, 60.0
-_SPEC = "market"
+_SPEC, _GROUPS = "market", ("join", "train", "monitor")
 
 
 def demo(
@@ -70,13 +70,18 @@ def demo(
         console.print(f"[bold]1[/] a stream runs in {folder}, serving at {url}")
         _wait_ready(url, alive)
         source = f"sim:campaign?events={events}&factor={factor:g}"
-        console.print(f"[bold]2[/] {source}: every impression is predicted by the API, then shown")
-        publish(
-            Publication(source, load_spec(_SPEC), log, through=url, settings=folder / "stream.toml")
+        market = Publication(
+            source, load_spec(_SPEC), log, settings=folder / "stream.toml", resume=True
         )
-        console.print("[bold]3[/] joining, learning and watching what is left")
+        history = events // 3
+        console.print(f"[bold]2[/] {source}: its first {history:,} impressions are learned")
+        publish(replace(market, events=history, no_end=True))
+        _learned(log, history // 2, alive)
+        console.print("[bold]3[/] the others: each is predicted by the API, then shown")
+        publish(replace(market, through=url))
+        console.print("[bold]4[/] joining, learning and watching what is left")
         _drain(log, alive)
-        console.print("[bold]4[/] the report")
+        console.print("[bold]5[/] the report")
         data = report_stream(folder, time.time_ns() // 1_000_000)
         write_report(data, folder / "report.html")
     verdict = data.verdict
@@ -111,6 +116,7 @@ def _stream(folder: Path, port: int) -> Iterator[Callable[[], None]]:
     said = folder / "up.log"
     command = [sys.executable, "-m", "clicktide", "up", "--dir", str(folder)]
     command += ["--spec", _SPEC, "--port", str(port), "--set-stream", "snapshot_every_s=5"]
+    command += ["--set-monitor", "predict=served", "--set-monitor", "save_every_s=5"]
     with said.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
 
@@ -142,15 +148,24 @@ def _wait_ready(url: str, alive: Callable[[], None]) -> None:
     _until(ready, _READY_S, alive, f"{url} is not ready")
 
 
+def _learned(log: str, least: int, alive: Callable[[], None]) -> None:
+    """Until so many examples are learned; the last ones wait for their clicks."""
+    with open_log(log) as opened:
+
+        def done() -> bool:
+            trainer = look_at(opened, time.time_ns() // 1_000_000).trainer
+            return trainer is not None and trainer.learned >= least
+
+        _until(done, _DRAIN_S, alive, "the trainer does not learn")
+
+
 def _drain(log: str, alive: Callable[[], None]) -> None:
     """Until everything that was published is joined, learned and watched."""
     with open_log(log) as opened:
 
         def done() -> bool:
             look = look_at(opened, time.time_ns() // 1_000_000)
-            return all(look.lag(group) == 0 for group in ("join", "train", "monitor")) and _joined(
-                look
-            )
+            return _joined(look) and all(look.groups.get(g) and not look.lag(g) for g in _GROUPS)
 
         _until(done, _DRAIN_S, alive, "the stream does not come to its end")
 

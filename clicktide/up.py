@@ -90,6 +90,14 @@ def up(
     no_monitor: Annotated[
         bool, typer.Option("--no-monitor", help="Do not watch calibration and drift")
     ] = False,
+    set_monitor: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set-monitor",
+            metavar="KEY=VALUE",
+            help="Change how it is watched, docs/monitor.md: windows.window_s=300; repeatable",
+        ),
+    ] = None,
     no_register: Annotated[
         bool, typer.Option("--no-register", help="Make no model versions in MLflow")
     ] = False,
@@ -120,7 +128,8 @@ def up(
     """
     with locked(folder):
         serving = None if no_serve else Serving(port, workers)
-        watching = Watching(monitor=not no_monitor, register=not no_register, mlflow=mlflow)
+        changes = tuple(set_monitor or ())
+        watching = Watching(not no_monitor, not no_register, mlflow, changes)
         stream = _prepare(folder, spec, kafka, redis, settings, set_stream or (), serving)
         stream = replace(stream, watching=watching)
         show = show_on(sys.stderr)
@@ -199,6 +208,7 @@ def children_of(stream: Stream, redis_url: str) -> list[Child]:
     children.append(_child("train", [*shared, *of_spec, "--dir", model, "--live", live]))
     if stream.watching.monitor:
         where = ["--dir", str(stream.folder / "monitor")]
+        where += [word for one in stream.watching.changes for word in ("--set-monitor", one)]
         children.append(_child("monitor", [*shared, *of_spec, *where]))
     if stream.watching.register:
         url = stream.watching.mlflow

@@ -53,6 +53,7 @@ class Watching:
     monitor: bool = True
     register: bool = True
     mlflow: str | None = None
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

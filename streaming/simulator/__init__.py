@@ -6,9 +6,10 @@ a source (``sim:NAME?key=value``) that replay reads like a file. The model is in
 """
 
 from streaming.simulator.columns import COLUMNS
+from streaming.simulator.incidents import Bots, CampaignShift
+from streaming.simulator.known import SCENARIOS
 from streaming.simulator.market import Market
 from streaming.simulator.scenarios import (
-    SCENARIOS,
     Abrupt,
     Churn,
     Dynamics,
@@ -25,6 +26,8 @@ __all__ = [
     "PREFIX",
     "SCENARIOS",
     "Abrupt",
+    "Bots",
+    "CampaignShift",
     "Churn",
     "Dynamics",
     "Effects",
