@@ -24,7 +24,7 @@ from features.spec import Spec
 from learning.click_learner import ClickLearner
 from learning.snapshot import load_snapshot
 from monitoring.registry.client import Registry
-from monitoring.registry.errors import RegistryError
+from monitoring.registry.errors import NoVersionError, RegistryError
 from monitoring.registry.pyfunc import SNAPSHOT
 from monitoring.registry.versions import CHAMPION, SERVE
 
@@ -85,6 +85,7 @@ class Follower:
         self.registry, self.folder, self.now, self.report = registry, folder, now, report
         self._known = read_followed(folder) or Followed(registry.model)
         self._down = False
+        self._missing: set[int] = set()
 
     def run(
         self,
@@ -101,17 +102,32 @@ class Follower:
     def step(self) -> bool:
         """Look once; whether the registry answered."""
         try:
-            aliases = self.registry.aliases()
+            aliases, known = self.registry.aliases(), self._known.versions
             wanted = {name: aliases[name] for name in (CHAMPION, SERVE) if name in aliases}
-            there = {number: self._there(number) for number in set(wanted.values())}
-        except (RegistryError, OSError) as error:
+            there = {number: self._try(number) for number in set(wanted.values())}
+        except RegistryError as error:
             if not self._down:
                 self.report(f"follow: the registry does not answer, what is here stays: {error}")
             self._down = True
             return False
         self._down = False
-        self._write({name: there[number] for name, number in wanted.items()})
+        found = {name: there[number] or known.get(name) for name, number in wanted.items()}
+        self._write({name: served for name, served in found.items() if served is not None})
         return True
+
+    def _try(self, number: int) -> Served | None:
+        """A version's folder; ``None`` if its files are missing: what stood there stays."""
+        try:
+            served = self._there(number)
+        except (NoVersionError, OSError) as error:
+            if number not in self._missing:
+                self.report(
+                    f"follow: version {number} cannot be had, the one before stays: {error}"
+                )
+            self._missing.add(number)
+            return None
+        self._missing.discard(number)
+        return served
 
     def _there(self, number: int) -> Served:
         """A version's folder, fetched if it is not there yet."""
