@@ -170,8 +170,9 @@ def test_a_follower_fetches_once_and_tidies(registry, tmp_path):
     follower.step()
     assert source.look() and source.current().version == "v1"
     assert sorted(p.name for p in (tmp_path / "served").glob("version-*")) == [
-        "version-1",
-        "version-2",
+        "version-1-1",
+        "version-2-2",
+        "version-3-3",
     ]
     again = Follower(registry, tmp_path / "served", now=lambda: 0.0, report=said.append)
     again.step()
