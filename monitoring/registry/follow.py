@@ -8,6 +8,7 @@ after a restart without it, they serve what stands there.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -32,6 +33,7 @@ __all__ = ["ChampionSource", "Followed", "Follower", "Served", "read_followed"]
 
 _FILE = "served.json"
 _TEXT_EVERY_S = 60.0
+_TRY_AGAIN_S = 30.0
 _SPARE = 2
 """Folders of former versions that stay: a server may be loading one, and may soon want it again."""
 
@@ -87,7 +89,7 @@ class Follower:
         self.registry, self.folder, self.now, self.report = registry, folder, now, report
         self._known = read_followed(folder) or Followed(registry.model)
         self._down = False
-        self._missing: set[int] = set()
+        self._missing: dict[int, float] = {}
         self._recent: list[str] = []
 
     def run(
@@ -120,6 +122,8 @@ class Follower:
 
     def _try(self, number: int) -> Served | None:
         """A version's folder; ``None`` if its files are missing: what stood there stays."""
+        if self.now() - self._missing.get(number, -math.inf) < _TRY_AGAIN_S:
+            return None
         try:
             served = self._there(number)
         except (NoVersionError, OSError) as error:
@@ -127,9 +131,9 @@ class Follower:
                 self.report(
                     f"follow: version {number} cannot be had, the one before stays: {error}"
                 )
-            self._missing.add(number)
+            self._missing[number] = self.now()
             return None
-        self._missing.discard(number)
+        self._missing.pop(number, None)
         return served
 
     def _there(self, number: int) -> Served:
