@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from monitoring.registry.errors import NoVersionError, RegistryError
+from monitoring.registry.pyfunc import SNAPSHOT
 from monitoring.registry.records import RECORD, tags_of, version_of
 from monitoring.registry.versions import Version
 
@@ -153,6 +154,11 @@ class Registry:
         with self._asking(f"files of version {version.number}"):
             got = download_artifacts(
                 artifact_uri=version.source, dst_path=str(target), tracking_uri=self.url
+            )
+        if not (Path(got) / SNAPSHOT).is_dir():
+            raise NoVersionError(
+                f"MLflow at {self.url}: version {version.number} has no {SNAPSHOT}. "
+                "Fix: promote another version"
             )
         return Path(got)
 

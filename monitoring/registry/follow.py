@@ -8,6 +8,7 @@ after a restart without it, they serve what stands there.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -24,14 +25,17 @@ from features.spec import Spec
 from learning.click_learner import ClickLearner
 from learning.snapshot import load_snapshot
 from monitoring.registry.client import Registry
-from monitoring.registry.errors import RegistryError
+from monitoring.registry.errors import NoVersionError, RegistryError
 from monitoring.registry.pyfunc import SNAPSHOT
-from monitoring.registry.versions import CHAMPION, SERVE
+from monitoring.registry.versions import CHAMPION, SERVE, Version
 
 __all__ = ["ChampionSource", "Followed", "Follower", "Served", "read_followed"]
 
 _FILE = "served.json"
 _TEXT_EVERY_S = 60.0
+_TRY_AGAIN_S = 30.0
+_SPARE = 2
+"""Folders of former versions that stay: a server may be loading one, and may soon want it again."""
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -85,6 +89,8 @@ class Follower:
         self.registry, self.folder, self.now, self.report = registry, folder, now, report
         self._known = read_followed(folder) or Followed(registry.model)
         self._down = False
+        self._missing: dict[int, float] = {}
+        self._recent: list[str] = []
 
     def run(
         self,
@@ -101,17 +107,34 @@ class Follower:
     def step(self) -> bool:
         """Look once; whether the registry answered."""
         try:
-            aliases = self.registry.aliases()
+            aliases, known = self.registry.aliases(), self._known.versions
             wanted = {name: aliases[name] for name in (CHAMPION, SERVE) if name in aliases}
-            there = {number: self._there(number) for number in set(wanted.values())}
-        except (RegistryError, OSError) as error:
+            there = {number: self._try(number) for number in set(wanted.values())}
+        except RegistryError as error:
             if not self._down:
                 self.report(f"follow: the registry does not answer, what is here stays: {error}")
             self._down = True
             return False
         self._down = False
-        self._write({name: there[number] for name, number in wanted.items()})
+        found = {name: there[number] or known.get(name) for name, number in wanted.items()}
+        self._write({name: served for name, served in found.items() if served is not None})
         return True
+
+    def _try(self, number: int) -> Served | None:
+        """A version's folder; ``None`` if its files are missing: what stood there stays."""
+        if self.now() - self._missing.get(number, -math.inf) < _TRY_AGAIN_S:
+            return None
+        try:
+            served = self._there(number)
+        except (NoVersionError, OSError) as error:
+            if number not in self._missing:
+                self.report(
+                    f"follow: version {number} cannot be had, the one before stays: {error}"
+                )
+            self._missing[number] = self.now()
+            return None
+        self._missing.pop(number, None)
+        return served
 
     def _there(self, number: int) -> Served:
         """A version's folder, fetched if it is not there yet."""
@@ -119,14 +142,18 @@ class Follower:
             if known.number == number and (self.folder / known.folder).is_dir():
                 return known
         version = self.registry.version(number)
-        name = f"version-{number}"
+        name = f"version-{number}-{version.created_ms}"  # numbers begin anew in a new registry
+        served = Served(number, version.events, name, version.created_ms)
+        if not (self.folder / name).is_dir():
+            self._fetch(version, name)
+        return served
+
+    def _fetch(self, version: Version, name: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".fetch-") as draft:
             fetched = self.registry.download(version, Path(draft))
-            shutil.rmtree(self.folder / name, ignore_errors=True)
             (fetched / SNAPSHOT).replace(self.folder / name)
-        self.report(f"follow: version {number} is here")
-        return Served(number, version.events, name, version.created_ms)
+        self.report(f"follow: version {version.number} is here")
 
     def _write(self, versions: dict[str, Served]) -> None:
         """Say what is to be served; then remove folders that nobody wants any more."""
@@ -134,13 +161,14 @@ class Follower:
         same = versions == self._known.versions
         if same and now_ms - self._known.checked_ms < _TEXT_EVERY_S * 1000:
             return
-        former = {served.folder for served in self._known.versions.values()}
+        former = self._known.versions.values()
+        self._recent = list(dict.fromkeys([s.folder for s in former] + self._recent))[:_SPARE]
         self._known = Followed(self.registry.model, versions, now_ms)
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self.folder / f"{_FILE}.part"
         draft.write_bytes(msgspec.json.encode(self._known))
         draft.replace(self.folder / _FILE)
-        wanted = former | {served.folder for served in versions.values()}  # one round of grace
+        wanted = {*self._recent, *(served.folder for served in versions.values())}
         for folder in self.folder.glob("version-*"):
             if folder.name not in wanted:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -182,7 +210,7 @@ class ChampionSource:
         folder: Path,
         spec: Spec | None = None,
         policy: Literal["live", "champion"] = "live",
-        every_s: float = 0.5,
+        every_s: float = 0.25,
     ) -> None:
         self.folder, self.spec, self.policy, self.every_s = folder, spec, policy, every_s
         self.problem: str | None = None

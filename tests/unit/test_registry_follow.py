@@ -79,7 +79,10 @@ class InMemory:
     def download(self, version, target):
         self._answer()
         self.fetched.append(version.number)
-        stage(self.files / str(version.number), target / "x" / "data" / "snapshot")
+        try:
+            stage(self.files / str(version.number), target / "x" / "data" / "snapshot")
+        except SnapshotError as error:
+            raise NoVersionError(str(error)) from error
         return target / "x"
 
 
@@ -167,8 +170,9 @@ def test_a_follower_fetches_once_and_tidies(registry, tmp_path):
     follower.step()
     assert source.look() and source.current().version == "v1"
     assert sorted(p.name for p in (tmp_path / "served").glob("version-*")) == [
-        "version-1",
-        "version-2",
+        "version-1-1",
+        "version-2-2",
+        "version-3-3",
     ]
     again = Follower(registry, tmp_path / "served", now=lambda: 0.0, report=said.append)
     again.step()
@@ -195,6 +199,23 @@ def test_what_cannot_be_loaded_is_refused_and_the_old_one_stays(registry, tmp_pa
     assert not source.look() and "damaged" in source.problem
     assert source.current().version == "v1"
     promote(registry, 1, 4, "back")
+    follower.step()
+    source.look()
+    assert source.current().version == "v1"
+
+
+def test_a_version_without_files_holds_up_no_other(registry, tmp_path):
+    said = []
+    follower = Follower(registry, tmp_path / "served", now=lambda: 0.0, report=said.append)
+    source = ChampionSource(tmp_path / "served", SPEC, "champion")
+    promoted(registry)
+    follower.step()
+    (registry.files / "2" / "snapshot.json").unlink()
+    roll_back(registry, None, 50, "bad")
+    assert follower.step() and follower.step()
+    source.look()
+    assert source.current().version == "v3" and len([s for s in said if "cannot be had" in s]) == 1
+    pin(registry, 1)
     follower.step()
     source.look()
     assert source.current().version == "v1"
