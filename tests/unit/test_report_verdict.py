@@ -79,6 +79,16 @@ def test_an_alarm_that_ended_is_told_as_history() -> None:
     assert said.state == "ended" and "50 clicks came unpromised" in said.cost
 
 
+def test_a_small_alarm_does_not_hide_that_everything_is_off() -> None:
+    total = Total(10**6, 20_000.0, 0.016, 0.8, 0.78, 0.82)
+    alarm = Alarm("calibration", 0, 5, None, "campaign", "c38", 7.0, 2.0, 30.0, 18.0)
+    said = verdict(total, [alarm], [], "time")
+    assert said.headline == "No: it under-predicts by 20 % all along."
+    assert "campaign c38" in said.where and "4,000 clicks came unpromised" in said.cost
+    dear = msgspec.structs.replace(alarm, cost_clicks=3000.0)
+    assert "campaign c38" in verdict(total, [dear], [], "time").headline
+
+
 def test_a_tiny_error_that_is_surely_there_is_still_calibrated() -> None:
     total = Total(10**8, 2e6, 0.0206, 1.03, 1.028, 1.032)
     assert verdict(total, [], [], "time").state == "calibrated"
