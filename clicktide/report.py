@@ -72,7 +72,7 @@ def report(
         typer.Option(
             "--alarms",
             help="Look for shifts row by row too, as clicktide monitor does: exact starts, causes, "
-            "shifts that came and went; takes two or three times as long",
+            "shifts that came and went; takes several times as long",
         ),
     ] = False,
     folder: Annotated[

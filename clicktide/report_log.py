@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from features.errors import ClicktideError
 from monitoring.log_report import LogColumns, LogReader, LogTally, read_log
 from monitoring.report.gathered import report_of
 from monitoring.report.model import ReportData
+from monitoring.scored import Scored
 
 if TYPE_CHECKING:
     from monitoring.log_report.detecting import LogDetector
@@ -64,17 +65,7 @@ def report_log(
     )
     detector = _detector() if alarms else None
     read = read_log(log, reader)
-    with (
-        _progress(console) as bar,
-        closing(read if detector is None else detector.beside(read)) as batches,
-    ):
-        task = bar.add_task("reading", total=None, rows=0)
-        done = 0
-        for scored, rows in batches:
-            tally.update(scored)
-            done += rows
-            bar.update(task, rows=done)
-            check()
+    _count(read if detector is None else detector.beside(read), tally, console, check)
     gathered = tally.gathered("standard input" if log == "-" else log)
     notes = [f"{count:,} rows were left out: {what}." for what, count in reader.skipped.items()]
     if detector is not None:
@@ -82,6 +73,23 @@ def report_log(
         gathered = dataclasses.replace(gathered, alarms=detector.alarms())
     data = report_of(gathered, now_ms)
     return replace(data, notes=(*notes, *data.notes))
+
+
+def _count(
+    batches: Generator[tuple[Scored, int]],
+    tally: LogTally,
+    console: Console,
+    check: Callable[[], None],
+) -> None:
+    """Count every batch, showing how far it is."""
+    done = 0
+    with _progress(console) as bar, closing(batches):
+        task = bar.add_task("reading", total=None, rows=0)
+        for scored, rows in batches:
+            tally.update(scored)
+            done += rows
+            bar.update(task, rows=done)
+            check()
 
 
 def _detector() -> LogDetector:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -45,9 +46,9 @@ def _alarm(record: Mapping[str, Any]) -> Alarm:
         ended_at=get("closed_ms"),
         field=str(get("field", "")),
         value=str(get("value", "")),
-        size=get("size"),
-        low=get("size_low"),
-        high=get("size_high"),
+        size=_finite(get("size")),
+        low=_finite(get("size_low")),
+        high=_finite(get("size_high")),
         cost_clicks=get("clicks_over_promised"),
         cost_money=get("money_over_promised"),
         cause=str(get("cause", "")),
@@ -55,6 +56,11 @@ def _alarm(record: Mapping[str, Any]) -> Alarm:
         since_low=get("since_low_ms"),
         since_high=get("since_high_ms"),
     )
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no infinity: without a click the ratio is not known, but for its lower end."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def priced(alarm: Alarm, total: Total, rows: Iterable[SliceRow]) -> Alarm:
@@ -79,9 +85,10 @@ def priced(alarm: Alarm, total: Total, rows: Iterable[SliceRow]) -> Alarm:
 
 def side_of(alarm: Alarm) -> Side:
     """Whether more clicks are promised than come, fewer, or it is about neither."""
-    if alarm.size is None or alarm.what not in ("calibration", "click_rate"):
+    size = alarm.low if alarm.size is None else alarm.size
+    if size is None or alarm.what not in ("calibration", "click_rate"):
         return "mixed"
-    more = alarm.size > 1 if alarm.what == "calibration" else alarm.size < 1
+    more = size > 1 if alarm.what == "calibration" else size < 1
     return "over" if more else "under"
 
 
@@ -98,7 +105,7 @@ def size_said(alarm: Alarm) -> str:
     >>> size_said(Alarm("missing", 0, 0, size=0.31, low=0.3, high=0.33))
     'missing in 31 % of impressions (30 % to 33 %)'
     """
-    if alarm.size is None:
+    if alarm.size is None and alarm.low is None:
         return "size not known"
     if alarm.what == "missing":
         bounds = f"{words.percent(alarm.low)} to {words.percent(alarm.high)}"

@@ -47,7 +47,7 @@ def verdict(
     'Yes: predictions and clicks agree.'
     """
     open_alarms = sorted((a for a in alarms if a.ended_at is None), key=_size, reverse=True)
-    if open_alarms:
+    if open_alarms and not _is_larger(total, open_alarms):
         return _alarmed(open_alarms, total, axis)
     if total.ratio is None and total.low is not None and total.low > 1 + TOLERANCE:
         return _no_click(total)
@@ -55,7 +55,7 @@ def verdict(
         return _unknown(total)
     drifted = sorted((s for s in slices if s.drifted), key=_cost, reverse=True)
     if _is_off(total):
-        return _off(total, drifted, axis)
+        return _off(total, drifted, axis, open_alarms)
     if drifted:
         return _mixed(total, drifted, axis)
     if alarms:
@@ -94,12 +94,13 @@ def _sentence(said: str) -> str:
     return f"{said[0].upper()}{said[1:]}".removesuffix(".") + "."
 
 
-def _off(total: Total, drifted: Sequence[SliceRow], axis: str) -> Verdict:
+def _off(
+    total: Total, drifted: Sequence[SliceRow], axis: str, alarms: Sequence[Alarm] = ()
+) -> Verdict:
     assert total.ratio is not None
     ratio = total.ratio_since or total.ratio
     dated = total.since is not None
     side: Direction = "under" if ratio < 1 else "over"
-    promised = (total.mean_prediction or 0.0) * total.count - total.clicks
     since = f" since {words.when(total.since, axis)}" if total.since is not None else ""
     return Verdict(
         side,
@@ -107,11 +108,16 @@ def _off(total: Total, drifted: Sequence[SliceRow], axis: str) -> Verdict:
         f"No: {_ratio_said(total.ratio, total.low, total.high)}"
         f"{f', and {ratio:.2f} since then' if dated else ''}.",
         _since_said(total.since, axis),
-        f"{_places(drifted)}." if drifted else "Everywhere: no slice stands out.",
-        _cost_said(promised if total.cost_since is None else total.cost_since,
-                   None if dated else total.cost_money),
+        _everywhere(drifted, alarms),
+        _cost_said(_promised(total), None if dated else total.cost_money),
         _scaled(ratio),
-    )  # fmt: skip
+    )
+
+
+def _everywhere(drifted: Sequence[SliceRow], alarms: Sequence[Alarm]) -> str:
+    most = f", most in {_places(drifted)}" if drifted else ": no slice stands out"
+    named = ", ".join(words.place(alarm.field, alarm.value) for alarm in alarms[:3])
+    return f"Everywhere{most}.{f' Alarms besides: {named}.' if named else ''}"
 
 
 def _scaled(ratio: float) -> str:
@@ -204,6 +210,20 @@ def _unknown(total: Total) -> Verdict:
         "Not known.",
         "Wait for more clicks, or check that clicks arrive.",
     )
+
+
+def _is_larger(total: Total, alarms: Sequence[Alarm]) -> bool:
+    """Whether everything together is off, no alarm says so, and that costs more than any does."""
+    if not _is_off(total) or any(not alarm.field for alarm in alarms):
+        return False
+    return abs(_promised(total)) > 2 * max(map(_size, alarms))
+
+
+def _promised(total: Total) -> float:
+    """Clicks predicted less those that came, since the change if there is one."""
+    if total.cost_since is not None:
+        return total.cost_since
+    return (total.mean_prediction or 0.0) * total.count - total.clicks
 
 
 def _is_off(total: Total) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
+from monitoring.detect.alarm import Alarm as Found
+from monitoring.report.alarms import alarms_of, side_of, size_said
 from monitoring.report.gathered import Gathered, Period, Stretch, report_of
 from monitoring.report.model import Alarm, Total
 from monitoring.report.since import shift_in
@@ -31,10 +34,59 @@ def test_an_open_alarm_makes_the_headline() -> None:
     assert said.cost == "120 clicks were promised that did not come: 80.00 was over-bid."
 
 
+def _raised(**changes: object) -> dict[str, object]:
+    """An alarm as the monitor keeps it."""
+    found = Found(
+        id="1", status="open", what="calibration", field="site", value="s1", since_ms=1000,
+        since_low_ms=500, since_high_ms=2000, detected_ms=9000, detected_event=7, size=1.4,
+        size_low=1.2, size_high=1.7, events=900, clicks=50.0, expected_clicks=70.0,
+        clicks_over_promised=20.0, cause="a cause", action="an action",
+    )  # fmt: skip
+    told = msgspec.structs.replace(found, **changes)
+    return msgspec.json.decode(msgspec.json.encode(told))
+
+
+def test_alarms_are_read_as_the_monitor_keeps_them() -> None:
+    [alarm] = alarms_of([_raised(), _raised(status="closed", closed_ms=20_000, size=1.5)])
+    assert alarm == Alarm(
+        "calibration", 1000, 9000, 20_000, "site", "s1", 1.5, 1.2, 1.7, 20.0, None, "a cause",
+        "an action", 500, 2000,
+    )  # fmt: skip
+
+
+def test_an_alarm_without_a_single_click_is_over_predicted() -> None:
+    [alarm] = alarms_of([_raised(size=float("inf"), size_high=float("inf"))])
+    assert side_of(alarm) == "over"
+    assert size_said(alarm) == "calibration ratio – (1.20 to ∞)"
+
+
+@pytest.mark.parametrize(
+    ("what", "size", "said"),
+    [
+        ("click_rate", 0.5, "The click rate of site s1 fell by 50 %, and the model follows, since"),
+        ("missing", 0.31, "The field site is missing in 31 % of impressions, since"),
+        ("click_delay", 3.0, "Clicks come 3.0 times as late in site s1, since"),
+    ],
+)
+def test_every_kind_of_alarm_has_a_headline(what: str, size: float, said: str) -> None:
+    alarms = alarms_of([_raised(what=what, size=size)])
+    assert verdict(_TOTAL, alarms, [], "time").headline.startswith(said)
+
+
 def test_an_alarm_that_ended_is_told_as_history() -> None:
     alarm = Alarm("calibration", 0, 5, 3_600_000, "", "", 0.8, 0.7, 0.9, -50.0)
     said = verdict(_TOTAL, [alarm], [], "time")
     assert said.state == "ended" and "50 clicks came unpromised" in said.cost
+
+
+def test_a_small_alarm_does_not_hide_that_everything_is_off() -> None:
+    total = Total(10**6, 20_000.0, 0.016, 0.8, 0.78, 0.82)
+    alarm = Alarm("calibration", 0, 5, None, "campaign", "c38", 7.0, 2.0, 30.0, 18.0)
+    said = verdict(total, [alarm], [], "time")
+    assert said.headline == "No: it under-predicts by 20 % all along."
+    assert "campaign c38" in said.where and "4,000 clicks came unpromised" in said.cost
+    dear = msgspec.structs.replace(alarm, cost_clicks=3000.0)
+    assert "campaign c38" in verdict(total, [dear], [], "time").headline
 
 
 def test_a_tiny_error_that_is_surely_there_is_still_calibrated() -> None:
