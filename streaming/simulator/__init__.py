@@ -6,6 +6,7 @@ a source (``sim:NAME?key=value``) that replay reads like a file. The model is in
 """
 
 from streaming.simulator.columns import COLUMNS
+from streaming.simulator.incidents import Bots, CampaignShift
 from streaming.simulator.market import Market
 from streaming.simulator.scenarios import (
     SCENARIOS,
@@ -25,6 +26,8 @@ __all__ = [
     "PREFIX",
     "SCENARIOS",
     "Abrupt",
+    "Bots",
+    "CampaignShift",
     "Churn",
     "Dynamics",
     "Effects",

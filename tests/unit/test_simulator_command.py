@@ -235,4 +235,6 @@ def test_list_shows_every_scenario_on_a_line_of_its_own() -> None:
         "gradual",
         "abrupt",
         "churn",
+        "campaign",
+        "bots",
     }
