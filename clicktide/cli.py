@@ -12,6 +12,7 @@ from clicktide.events import events
 from clicktide.explain import explain
 from clicktide.join import join
 from clicktide.memory import keep_freed_memory
+from clicktide.monitor import monitor
 from clicktide.predict import predict
 from clicktide.replay import replay
 from clicktide.simulate import simulate
@@ -37,6 +38,7 @@ app.command()(predict)
 app.command()(explain)
 app.command()(count)
 app.command()(join)
+app.command()(monitor)
 app.command()(events)
 app.command()(up)
 app.command()(status)

@@ -1,0 +1,212 @@
+"""From records of the examples topic to batches of predictions with their outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from features.spec import SourceSpec
+from monitoring.coded import Coded
+from monitoring.newness import Newness
+from monitoring.scored import Scored
+from monitoring.slicing import SliceField
+from streaming.examples import ExampleReader
+from streaming.log import Record
+from streaming.prepare import CORRECTION
+from streaming.settings import EXAMPLES
+from streaming.sources.batch import Batch, Position
+
+__all__ = ["ExamplesRead", "ReadBatch", "ScoredReader"]
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+_PLAIN = SourceSpec(label="\0label")
+
+
+class _Shown(msgspec.Struct, gc=False):
+    timestamp: int
+    probability: float | None = None
+    model_version: str | None = None
+    counters: dict[str, float | None] | None = None
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    """What an example says beside its fields."""
+
+    impression: _Shown
+    click_timestamp: int | None = None
+
+
+_envelope = msgspec.json.Decoder(_Envelope)
+
+
+class ReadBatch(NamedTuple):
+    """Some examples, and what they were read from.
+
+    Parameters
+    ----------
+    scored
+        A probability is NaN where none was served.
+    rows
+        The Arrow rows they were made from.
+    counters
+        float64 (rows, names): as served, NaN where a row lacks it; ``None``: no row has any.
+    """
+
+    scored: Scored
+    rows: Batch
+    counters: F64 | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExamplesRead:
+    """Examples of some records.
+
+    Parameters
+    ----------
+    batches
+        In order.
+    rejected
+        Lines that are no example.
+    """
+
+    batches: list[ReadBatch]
+    rejected: int
+
+
+class ScoredReader:
+    r"""Makes batches of example records.
+
+    Parameters
+    ----------
+    fields
+        Slices.
+    bid
+        Field that says what a click is worth; empty: none.
+    source, more
+        Which column is what, and other columns to keep, in the Arrow rows.
+    counters
+        Names of counters that an impression may carry.
+
+    Attributes
+    ----------
+    newness
+        What is known of each slice that tells new values.
+
+    Examples
+    --------
+    >>> line = (b'{"type":"example","v":1,"label":1,"click_timestamp":1736121604000,"impression":'
+    ...         b'{"type":"impression","v":1,"impression_id":"i","timestamp":1736121600000,'
+    ...         b'"probability":0.25,"fields":{"ad":"a"}}}')
+    >>> reader = ScoredReader([SliceField("ad", "value", "ad"), SliceField("hour", "hour")])
+    >>> read = reader.read([Record("examples", 0, 7, 0, None, line)])
+    >>> [(scored, _, _)] = read.batches
+    >>> scored.probability, scored.slices["ad"].values, scored.click_delay_ms
+    (array([0.25]), ['a'], array([4000.]))
+    """
+
+    def __init__(
+        self,
+        fields: Sequence[SliceField],
+        bid: str = "",
+        source: SourceSpec = _PLAIN,
+        more: Sequence[str] = (),
+        counters: Sequence[str] = (),
+    ) -> None:
+        self._counters = list(counters)
+        self.newness = {field.name: Newness() for field in fields if field.kind == "new"}
+        self.fields, self.bid, self._label = list(fields), bid, source.label
+        wanted = [source.label, *(field.column for field in fields), bid, *more]
+        columns = list(dict.fromkeys(name for name in wanted if name))
+        self._reader = ExampleReader(source, columns)
+
+    def read(self, records: Sequence[Record]) -> ExamplesRead:
+        """Read the examples of some records of one partition."""
+        data = b"\n".join([record.value for record in records])
+        last = Position(EXAMPLES, records[-1].offset if records else 0)
+        batches = self._reader.batches(data, lambda line: ("", line), last)
+        rejected = sum(len(batch.rejects) for batch in batches)
+        batches = [batch for batch in batches if batch.columns.num_rows]
+        if not rejected:
+            said = _envelope.decode_lines(data)
+        else:
+            lines = [line for line in data.split(b"\n") if line.strip(b"\r")]
+            said = [_envelope.decode(lines[at]) for batch in batches for at in _lines_of(batch)]
+        out, read = [], 0
+        for batch in batches:
+            rows = batch.columns.num_rows
+            part = said[read : read + rows]
+            out.append(ReadBatch(self._scored(batch, part), batch, self._served(part)))
+            read += rows
+        return ExamplesRead(out, rejected)
+
+    def _slice(self, field: SliceField, columns: pa.RecordBatch, time: I64) -> Coded:
+        coded = field.coded(columns, time)
+        newness = self.newness.get(field.name)
+        return coded if newness is None else newness(coded, time)
+
+    def _served(self, said: Sequence[_Envelope]) -> F64 | None:
+        carried = [it.impression.counters for it in said] if self._counters else []
+        return _matrix(carried, self._counters) if any(carried) else None
+
+    def _scored(self, batch: Batch, said: Sequence[_Envelope]) -> Scored:
+        """All rows of a batch; amendments that change no label are still in it."""
+        rows, columns = len(said), batch.columns
+        time = np.fromiter((it.impression.timestamp for it in said), np.int64, rows)
+        label = columns.column(self._label).to_numpy(zero_copy_only=False).astype(np.float64)
+        kind = columns.column(CORRECTION).to_numpy(zero_copy_only=False)
+        return Scored(
+            time_ms=time,
+            probability=_probabilities(said),
+            label=label,
+            bid=_bids(columns, self.bid),
+            click_delay_ms=_delays(said, time, label),
+            correction=kind != 0,
+            slices={field.name: self._slice(field, columns, time) for field in self.fields},
+            version=_versions(said),
+        )
+
+
+def _matrix(carried: Sequence[Mapping[str, float | None] | None], names: Sequence[str]) -> F64:
+    rows = [[(one or {}).get(name) for name in names] for one in carried]
+    return np.array(rows, np.float64).reshape(len(rows), len(names))  # None: NaN
+
+
+def _lines_of(batch: Batch) -> list[int]:
+    """Number of each row's line."""
+    return [batch.positions(i).row - 1 for i in range(batch.columns.num_rows)]
+
+
+def _probabilities(said: Sequence[_Envelope]) -> F64:
+    p = np.array([it.impression.probability for it in said], np.float64)  # None: NaN
+    p[~((p >= 0.0) & (p <= 1.0))] = np.nan
+    return p
+
+
+def _delays(said: Sequence[_Envelope], time: I64, label: F64) -> F64:
+    clicked = np.array([it.click_timestamp for it in said], np.float64)
+    delays: F64 = np.where(label == 1.0, np.maximum(clicked - time, 0.0), np.nan)
+    return delays
+
+
+def _versions(said: Sequence[_Envelope]) -> Coded | None:
+    versions = [it.impression.model_version for it in said]
+    if not any(versions):
+        return None
+    return Coded.of(pa.array(versions, pa.string()))
+
+
+def _bids(columns: pa.RecordBatch, name: str) -> F64:
+    if not name or name not in columns.schema.names:
+        return np.full(columns.num_rows, np.nan)
+    column = columns.column(name)
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        return np.full(columns.num_rows, np.nan)
+    values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return np.asarray(values, np.float64)

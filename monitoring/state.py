@@ -1,0 +1,183 @@
+"""What the monitor leaves in its folder, and reading it: for reports, dashboards and people.
+
+::
+
+    run/monitor/
+    ├── state            all that a restart needs (monitoring.plain)
+    ├── now.json         Now: figures, open windows, health, every few seconds
+    ├── alarms.jsonl     the last alarms, one a line, oldest first
+    └── windows/         ClosedWindow as JSON, a file each, named by start and end (ms)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from features.errors import ClicktideError
+from monitoring.health import Freshness, LabelHealth
+from monitoring.skew import Skew
+from monitoring.windows import ClosedWindow, SliceFigures
+
+__all__ = ["MonitorState", "Now", "read_monitor", "window_files", "write_text"]
+
+_NAME = re.compile(r"(\d+)-(\d+)\.json")
+
+
+class Now(msgspec.Struct, frozen=True):
+    """The stream as the monitor last told.
+
+    Parameters
+    ----------
+    at_ms
+        Wall clock of then.
+    event_time_ms
+        The latest impression.
+    seen, corrections
+        Examples counted, and late clicks on top of these.
+    unscored
+        Examples without a prediction, not counted.
+    rejected
+        Lines that are no example.
+    after_close
+        Rows that came for windows that had closed.
+    lost
+        Records that retention removed before they were read.
+    overall
+        Figures of everything since the monitor began (no AUC, no ECE).
+    fields
+        Names of the slice fields.
+    window_s
+        Present length of a window.
+    open
+        Windows that are not in a file yet, oldest first; those that are not ``final`` may still
+        be changed by late clicks.
+    health
+        Of the labels, since the stream began.
+    recent_health
+        Of the labels, since the previous window closed.
+    freshness
+        Ages.
+    skew
+        Of the counters that impressions carry; ``None``: the spec has none.
+    alarms_open
+        Alarms kept that have not been closed, as they were sent.
+    predictions
+        ``served``, or ``own``: predicted by the monitor's own learner.
+    """
+
+    at_ms: int
+    event_time_ms: int
+    seen: int
+    corrections: int
+    unscored: int
+    rejected: int
+    after_close: int
+    lost: int
+    overall: SliceFigures
+    fields: list[str]
+    window_s: float
+    open: list[ClosedWindow] = []
+    health: LabelHealth | None = None
+    recent_health: LabelHealth | None = None
+    freshness: Freshness = Freshness()
+    skew: Skew | None = None
+    alarms_open: list[dict[str, Any]] = []
+    predictions: str = "served"
+
+
+class MonitorState(msgspec.Struct, frozen=True):
+    """All that a monitor's folder tells.
+
+    Parameters
+    ----------
+    now
+        Figures of the last save.
+    windows
+        Closed windows and then the open ones, oldest first.
+    alarms
+        The last alarms, oldest first, as they were sent.
+    """
+
+    now: Now
+    windows: list[ClosedWindow]
+    alarms: list[dict[str, Any]]
+
+
+def read_monitor(folder: str | os.PathLike[str], most_windows: int = 0) -> MonitorState:
+    """Read a monitor's folder while the monitor is at work, or after.
+
+    Parameters
+    ----------
+    folder
+        The monitor's ``--dir``.
+    most_windows
+        Only so many of the newest windows; 0: all.
+
+    Raises
+    ------
+    ClicktideError
+        There is no monitor's state.
+    """
+    root = Path(folder)
+    try:
+        now = msgspec.json.decode((root / "now.json").read_bytes(), type=Now)
+    except OSError as error:
+        raise ClicktideError(
+            f"{root}: no monitor has saved here. Fix: run `clicktide monitor --dir {root}` first"
+        ) from error
+    except msgspec.DecodeError as error:
+        raise ClicktideError(
+            f"{root / 'now.json'}: {error}. Fix: start the monitor again"
+        ) from error
+    begin = now.open[0].start_ms if now.open else None
+    files = [f for f in window_files(root) if begin is None or f.start_ms < begin]
+    wanted = files[-most_windows:] if most_windows else files
+    windows = [*_windows(wanted), *now.open]
+    return MonitorState(now, windows[-most_windows:], _alarms(root / "alarms.jsonl"))
+
+
+class WindowFile(msgspec.Struct, frozen=True, order=True):
+    """A closed window's file."""
+
+    start_ms: int
+    end_ms: int
+    path: Path
+
+
+def window_files(root: Path) -> list[WindowFile]:
+    """Files of closed windows, oldest first."""
+    found = []
+    for path in (root / "windows").glob("*.json"):
+        if match := _NAME.fullmatch(path.name):
+            found.append(WindowFile(int(match[1]), int(match[2]), path))
+    return sorted(found)
+
+
+def write_text(path: Path, data: bytes) -> None:
+    """Replace a file in one step."""
+    draft = path.with_name(f".{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft.write_bytes(data)
+    draft.replace(path)
+
+
+def _windows(files: Sequence[WindowFile]) -> Iterator[ClosedWindow]:
+    for file in files:
+        try:
+            yield msgspec.json.decode(file.path.read_bytes(), type=ClosedWindow)
+        except (FileNotFoundError, msgspec.DecodeError):  # removed meanwhile, or damaged
+            continue
+
+
+def _alarms(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    return [msgspec.json.decode(line) for line in lines if line]

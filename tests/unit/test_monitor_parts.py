@@ -1,0 +1,256 @@
+"""Slices, drift, tables, settings and files of the monitor."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy.spatial.distance import jensenshannon
+
+from features.errors import ClicktideError, SnapshotError
+from features.spec import FieldSpec, SourceSpec, Spec
+from monitoring.coded import MISSING, Coded
+from monitoring.health import label_health
+from monitoring.plain import load_plain, save_plain
+from monitoring.scored import TableColumns, scored_table
+from monitoring.settings import MonitorSettings, load_monitor_settings
+from monitoring.slicing import SliceField, slice_fields
+from monitoring.windows.drift import drift_of, field_drift, prediction_drift
+from streaming.status import JoinerState
+
+SPEC = Spec(
+    name="x",
+    source=SourceSpec(label="click", timestamp="t", timestamp_format="ms"),
+    fields=(
+        FieldSpec(names=("ad", "site")),
+        FieldSpec(names=("tags",), transform="categories"),
+        FieldSpec(names=("price",), transform="log2"),
+        FieldSpec(names=("when",), transform="hour_of_day", column="t"),
+        FieldSpec(names=("day",), transform="day_of_week", column="seen", timestamp_format="iso"),
+    ),
+)
+
+
+def values(coded):
+    return [coded.values[code] for code in coded.codes]
+
+
+# ---- coded columns
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (pa.array(["a", None, ""]), ["a", MISSING, MISSING]),
+        (pa.array([1, 2, None]), ["1", "2", MISSING]),
+        (pa.array([1.0, 0.5, float("nan"), -0.0, 0.0]), ["1", "0.5", MISSING, "0", "0"]),
+        (pa.array([True, False, None]), ["true", "false", MISSING]),
+        (pa.array([b"a", None]), ["a", MISSING]),
+        (pa.nulls(2), [MISSING, MISSING]),
+        (pa.array([["a", "b"], [], None]), ["a b", MISSING, MISSING]),
+        (pa.array([[1, 2]]), ["1 2"]),
+        (pa.array([{"x": 1}, None]), ["{'x': 1}", MISSING]),
+        (pa.chunked_array([["a"], ["b", "a"]]), ["a", "b", "a"]),
+        (pa.chunked_array([], pa.string()), []),
+        (
+            pa.DictionaryArray.from_arrays([0, 1, 2, None], ["a", "a", ""]),
+            ["a", "a", MISSING, MISSING],
+        ),
+        (pa.array(["a", None]).dictionary_encode().slice(1), [MISSING]),
+        (pa.array(["x", "y", None, "y"]).slice(1, 3), ["y", MISSING, "y"]),
+    ],
+)
+def test_a_column_of_any_type_becomes_codes_of_distinct_texts(column, expected):
+    coded = Coded.of(column)
+    assert values(coded) == expected
+    assert coded.codes.dtype == np.int32
+    assert len(set(coded.values)) == len(coded.values)
+    assert coded.counts().sum() == len(expected)
+
+
+# ---- slices
+
+
+def test_slices_are_the_specs_fields_but_lists_and_read_as_it_does():
+    fields = {field.name: field for field in slice_fields(SPEC)}
+    assert list(fields) == ["ad", "site", "price", "when", "day"]
+    rows = pa.record_batch(
+        {"ad": ["a", None], "price": [9, 0], "seen": ["2025-01-06T00:00:00Z", None]}
+    )
+    time = np.array([1_736_121_600_000, 1_736_121_600_000 + 5 * 3_600_000])
+    read = {name: values(field.coded(rows, time)) for name, field in fields.items()}
+    assert read == {
+        "ad": ["a", MISSING],
+        "site": [MISSING, MISSING],
+        "price": ["8..16", "0"],
+        "when": ["00", "05"],
+        "day": ["Mon", MISSING],
+    }
+
+
+def test_named_slices_may_be_any_column_and_the_hour():
+    fields = slice_fields(SPEC, ["ad", "hour", "weekday", "position", "ad"])
+    assert [(f.name, f.kind) for f in fields] == [
+        ("ad", "value"), ("hour", "hour"), ("weekday", "weekday"), ("position", "value"),
+    ]  # fmt: skip
+
+
+def test_a_spec_without_an_hour_is_sliced_by_it_too_and_by_twenty_fields_at_most():
+    names = tuple(f"f{i}" for i in range(30))
+    spec = Spec(name="x", source=SourceSpec(label="y"), fields=(FieldSpec(names=names),))
+    fields = [field.name for field in slice_fields(spec)]
+    assert fields == [*names[:20], "hour"]
+
+
+def test_numbers_are_sliced_by_powers_of_two():
+    field = SliceField("n", "number", "n")
+    rows = pa.record_batch({"n": [0.0, 1.0, 1.99, 2.0, 1000.0, -3.0, None, float("nan"), 0.3]})
+    assert values(field.coded(rows, np.zeros(9, np.int64))) == [
+        "0", "1..2", "1..2", "2..4", "512..1024", "-4..-2", MISSING, MISSING, "0.25..0.5",
+    ]  # fmt: skip
+
+
+# ---- drift
+
+
+def test_effect_sizes_are_their_definitions():
+    before, after = np.array([400.0, 300.0, 300.0]), np.array([100.0, 500.0, 400.0])
+    drift = drift_of(["a", "b", "c"], before, after)
+    p, q = (before + 0.5) / (1000 + 1.5), (after + 0.5) / (1000 + 1.5)
+    assert drift.psi == pytest.approx(((q - p) * np.log(q / p)).sum(), abs=1e-12)
+    assert drift.jensen_shannon == pytest.approx(jensenshannon(before, after, base=2), abs=1e-9)
+    assert (drift.cell, drift.before, drift.after, drift.level) == ("a", 0.4, 0.1, "large")
+
+
+def test_without_drift_psi_is_about_its_noise_and_the_level_none():
+    rng = np.random.default_rng(0)
+    psi, noise = [], []
+    for _ in range(200):
+        before, after = rng.multinomial(2000, [0.05] * 20, size=2).astype(float)
+        drift = drift_of(list(map(str, range(20))), before, after)
+        psi.append(drift.psi)
+        noise.append(drift.psi_noise)
+        assert drift.level == "none"
+    assert np.mean(psi) == pytest.approx(np.mean(noise), rel=0.1)
+
+
+def test_a_field_that_goes_missing_shows():
+    drift = field_drift({"a": 600.0, "b": 390.0, MISSING: 10.0}, {"a": 10.0, MISSING: 990.0})
+    assert (drift.cell, drift.level) == (MISSING, "large")
+    assert (drift.missing_before, drift.missing_after) == (0.01, 0.99)
+
+
+def test_new_values_show_as_the_rest():
+    drift = field_drift({"a": 500.0, "b": 500.0}, {"a": 350.0, "b": 350.0, "new": 300.0})
+    assert (drift.cell, drift.after) == ("(rest)", 0.3)
+
+
+def test_predictions_that_move_show_and_an_empty_side_says_nothing():
+    before, after = np.zeros(100), np.zeros(100)
+    before[40:60], after[45:65] = 50.0, 50.0
+    assert prediction_drift(before, before).psi == 0.0
+    assert prediction_drift(before, after).level == "large"
+    assert prediction_drift(before, np.zeros(100)) is None
+    assert prediction_drift(np.zeros(100), after) is None
+
+
+# ---- tables
+
+
+def test_a_table_of_any_log_becomes_a_batch_without_its_bad_rows():
+    table = pa.table(
+        {
+            "clicked": ["1", "0", "maybe", "0", "0"],
+            "p": ["0.5", "0.1", "0.2", "7", "0.3"],
+            "at": ["2025-01-06T00:00:00Z", "2025-01-06T00:00:01Z", "", "", "never"],
+            "bid": [1.5, None, 1.0, 1.0, 1.0],
+        }
+    )
+    columns = TableColumns("clicked", "p", time="at", bid="bid", slices=("bid",))
+    batch, dropped = scored_table(table, columns)
+    assert batch.probability.tolist() == [0.5, 0.1]
+    assert batch.time_ms.tolist() == [1_736_121_600_000, 1_736_121_601_000]
+    assert np.isnan(batch.bid).tolist() == [False, True]
+    assert values(batch.slices["bid"]) == ["1.5", MISSING]
+    assert dropped == {"bad_label": 1, "bad_probability": 1, "bad_time": 1}
+
+
+def test_without_a_time_the_rows_number_is_it():
+    table = pa.table({"y": [0, 1], "p": [0.1, 0.2]})
+    batch, _ = scored_table(table, TableColumns("y", "p"), first_row=10)
+    assert batch.time_ms.tolist() == [10, 11]
+
+
+def test_a_column_that_is_not_there_is_named():
+    with pytest.raises(ClicktideError, match=r"'ctr' is not in the log, which has y, p\. Fix"):
+        scored_table(pa.table({"y": [0], "p": [0.5]}), TableColumns("y", "ctr"))
+
+
+# ---- settings
+
+
+def test_settings_come_from_a_file_and_changes(tmp_path):
+    file = tmp_path / "m.toml"
+    file.write_text('[monitor]\nslices = ["a"]\nbid = "b"\n[monitor.windows]\nwindow_s = 60\n')
+    settings = load_monitor_settings(file, ["windows.least_clicks=7", "detect.confirm=0"])
+    assert (settings.slices, settings.bid) == (("a",), "b")
+    assert (settings.windows.window_s, settings.windows.least_clicks) == (60.0, 7)
+    assert settings.detect.confirm == 0.0
+    (tmp_path / "empty.toml").write_text("")
+    assert load_monitor_settings(tmp_path / "empty.toml") == MonitorSettings()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "nothing=1", "windows.window_s=-1", "windows.window_s=nan", "save_every_s=0", "slices",
+        "webhook=ftp://x", "other.key=1", "keep_windows=0", "windows.values_per_field=0",
+        "predict=maybe",
+    ],
+)  # fmt: skip
+def test_wrong_settings_say_what_to_write(change):
+    with pytest.raises(ClicktideError, match=r"monitor settings.*Fix: "):
+        load_monitor_settings(None, [change])
+
+
+@pytest.mark.parametrize("text", ["[monitor", "monitor = 3"])
+def test_files_that_are_none_are_named(tmp_path, text):
+    (tmp_path / "m.toml").write_text(text)
+    with pytest.raises(ClicktideError, match=r"m\.toml.*Fix"):
+        load_monitor_settings(tmp_path / "m.toml")
+    with pytest.raises(ClicktideError, match="cannot be read"):
+        load_monitor_settings(tmp_path / "none.toml")
+
+
+# ---- label health
+
+
+def test_health_between_two_moments_is_of_what_came_since():
+    before = JoinerState(1000, 50, 900, 40, 5, 90, {"clicks": {"orphan_click": 5}}, 0, False)
+    now = JoinerState(2000, 100, 1900, 60, 5, 90, {"clicks": {"orphan_click": 35}}, 0, False)
+    health = label_health(now, before)
+    assert (health.clicks, health.join_rate, health.orphan_share) == (50, 0.4, 0.6)
+    assert health.late_share == 0.0
+
+
+# ---- files
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    file = tmp_path / "state"
+    save_plain(file, {"a": np.arange(10), "b": ["x", 1, None, 0.1], "c": {"d": np.float64(2)}})
+    read = load_plain(file)
+    assert read["a"].tolist() == list(range(10))
+    assert (read["b"], read["c"]) == (["x", 1, None, 0.1], {"d": 2.0})
+    raw = bytearray(file.read_bytes())
+    raw[-3] ^= 1
+    file.write_bytes(raw)
+    with pytest.raises(SnapshotError, match="checksum"):
+        load_plain(file)
+    file.write_bytes(b"")
+    with pytest.raises(SnapshotError, match="format"):
+        load_plain(file)
+
+
+def test_what_is_not_plain_is_not_written(tmp_path):
+    with pytest.raises(TypeError, match="not plain"):
+        save_plain(tmp_path / "x", {"a": np.array([object()])})
+    assert list(tmp_path.iterdir()) == []

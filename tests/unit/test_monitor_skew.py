@@ -1,0 +1,80 @@
+"""Skew: counters as served against the same ones recomputed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from features.counters.counting import Counters
+from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
+from monitoring.feed import Feed
+from monitoring.settings import MonitorSettings
+from streaming.log import Record
+
+START = 1_736_121_600_000
+SPEC = Spec(
+    name="x",
+    source=SourceSpec(label="click", timestamp="t", timestamp_format="ms"),
+    fields=(FieldSpec(names=("ad",)),),
+    counters=(CounterSpec(keys=("ad",), half_lives_h=(1.0,), prior_rate=0.1),),
+)
+
+
+def records(count, served):
+    """Examples a minute apart, of one ad; ``served(i)`` says its counters."""
+    for i in range(count):
+        impression = {"v": 1, "type": "impression", "impression_id": f"i{i}", "probability": 0.1}
+        impression |= {"timestamp": START + 60_000 * i, "fields": {"ad": "a"}}
+        if (counters := served(i)) is not None:
+            impression["counters"] = counters
+        said = {"v": 1, "type": "example", "label": 0, "impression": impression}
+        yield Record("examples", 0, i, 0, None, json.dumps(said).encode())
+
+
+def views(i):
+    """Views of the hour before, each half as much after an hour."""
+    return float(sum(0.5 ** (n / 60) for n in range(1, i + 1)))
+
+
+def skew(served, count=60, tmp_path=None):
+    feed = Feed(SPEC, MonitorSettings(), tmp_path)
+    for record in records(count, served):
+        feed.read([record])
+    return feed.skew.figures()
+
+
+def test_the_names_are_those_that_serving_gives():
+    assert Counters(SPEC).value_names == ["ad_views_1h", "ad_clicks_1h"]
+
+
+def test_counters_served_right_are_no_skew(tmp_path):
+    found = skew(lambda i: {"ad_views_1h": views(i), "ad_clicks_1h": 0.0}, tmp_path=tmp_path)
+    assert (found.compared, found.skew_rate, found.by_counter) == (60, 0.0, {})
+
+
+def test_counters_that_stand_still_show_by_name(tmp_path):
+    found = skew(lambda i: {"ad_views_1h": min(views(i), 5.0), "ad_clicks_1h": 0.0})
+    assert found.compared == 60
+    assert found.skew_rate == pytest.approx(53 / 60, abs=0.03)
+    assert list(found.by_counter) == ["ad_views_1h"]
+
+
+def test_in_mid_stream_nothing_is_compared_before_five_half_lives():
+    found = skew(lambda i: None if i < 10 else {"ad_views_1h": 1e6}, count=400)
+    assert (found.compared, found.skew_rate) == (400 - 10 - 300, 1.0)
+
+
+def test_without_counters_nothing_is_compared_and_a_state_goes_on(tmp_path):
+    assert skew(lambda i: None).compared == 0
+    whole, cut = (Feed(SPEC, MonitorSettings(), tmp_path) for _ in range(2))
+    right = list(records(40, lambda i: {"ad_views_1h": views(i)}))
+    for record in right:
+        whole.read([record])
+    for record in right[:20]:
+        cut.read([record])
+    again = Feed(SPEC, MonitorSettings(), tmp_path)
+    again.restore(cut.state())
+    for record in right[20:]:
+        again.read([record])
+    assert again.skew.figures() == whole.skew.figures()
+    assert np.array_equal(again.skew.state()["off"], whole.skew.state()["off"])
