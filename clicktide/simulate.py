@@ -15,7 +15,7 @@ from rich.table import Table
 
 from features.errors import ClicktideError
 from streaming.simulator.files import Written, write_simulation
-from streaming.simulator.known import SCENARIOS
+from streaming.simulator.scenarios import SCENARIOS
 from streaming.simulator.settings import MarketSettings
 from streaming.simulator.simulation import Simulation
 from streaming.simulator.sinks import SinkMaker, example_sink, stream_sinks

@@ -218,6 +218,19 @@ class SequentialDetector:
                 state.tilt[:] = (500.0, 500.0 * found.odds)
             else:
                 state.open_of[found.which] = number
+                self._unsettle(found.which)
+
+    def _unsettle(self, slot: int) -> None:
+        """Learn the usual level anew where a good part of the rows come or go with a slice."""
+        state, slots = self._state, self._history.slots[: self._history.seen]
+        inside = slots[:, slot % slots.shape[1]] == slot
+        size = len(state.slices)
+        rows = np.bincount(slots.ravel(), minlength=size)
+        shared = np.bincount(slots[inside].ravel(), minlength=size) > 0.05 * rows
+        state.level[shared, 0] = 0.0
+        state.level[shared, 6] = 0.0
+        state.daily[shared] = 0.0
+        state.moved[shared] = 0.0
 
     def _free_number(self) -> int:
         taken = set(self._state.open_of[self._state.open_of >= 0].tolist())
@@ -269,9 +282,7 @@ class SequentialDetector:
             state.open_of[place] = -1
             state.slices[place] = 0.0
             state.moved[place] = 0.0
-            state.level[place, 2] = state.level[place, 1]  # what it is now is usual from now on
-            state.level[place, 0] = min(state.level[place, 0], 1.0)
-            state.daily[place] = 0.0
+            self._unsettle(place)  # what it is now is usual from now on
         elif which > -1000:
             state.gone[-1 - which, 2] = 0.0
             state.missing[-1 - which] = 0.0

@@ -267,10 +267,9 @@ def _slices(
     count = len(shared)
     for k in range(count):
         shared[k] = _ratio(y, p, tests.slices[0, k], tests.slices[1, k])
-    logit = math.log(p / (1.0 - p))
-    relative = logit - state.clock[LEVEL]
     state.clock[LEVELLED] += 1.0
-    state.clock[LEVEL] += relative / min(state.clock[LEVELLED], 2000.0)
+    state.clock[LEVEL] += (p - state.clock[LEVEL]) / min(state.clock[LEVELLED], 2000.0)
+    relative = p / state.clock[LEVEL]
     recent = state.clock[RECENT_Y] / state.clock[RECENT_P]  # a shift of everything is no slice's
     state.clock[RECENT_P] += p * (1.0 - state.clock[RECENT_P] / 1000.0)
     state.clock[RECENT_Y] += y - p * state.clock[RECENT_Y] / 1000.0
@@ -308,7 +307,7 @@ def _moved(
 ) -> float:
     """Test the clicks of a slice against what was predicted for it before the model followed.
 
-    The slow mean of the logit, less the fast one, undoes what the model has learned of late. The
+    The slow mean of predictions over the fast one undoes what the model has learned of late. The
     null band is as wider as this difference has been until now. Not tested is a slice whose
     clicks have followed the model's own level until now: it comes and goes with the hour, say.
     """
@@ -316,7 +315,7 @@ def _moved(
     daily = state.daily[slot]
     usual = at[2] + daily[0, part] * (daily[1, part] / (daily[1, part] + 1000.0))
     at[0] += 1.0
-    back = math.exp(min(max(usual - at[1], -2.0), 2.0))
+    back = min(max(usual / max(at[1], 1e-9), 0.1), 10.0) if at[0] > 1.0 else 1.0
     if warm and at[0] >= limits.settle and at[6] < limits.merit:
         q = _tilted(p, back * recent)
         wider = math.exp(min(limits.swing * math.sqrt(at[3]), 1.0))
@@ -345,7 +344,7 @@ def _learn_level(
         at[2] += (relative - at[2]) / min(at[0], limits.slow)
         daily[1, part] = min(daily[1, part] + 1.0, limits.slow)
         daily[0, part] += (relative - at[2] - daily[0, part]) / daily[1, part]
-        gap = at[4] - usual
+        gap = at[4] / max(usual, 1e-9) - 1.0
         at[3] += (gap * gap - at[3]) / min(at[0], limits.slow)
     at[1] += (relative - at[1]) / min(at[0], limits.fast)
     at[4] += (relative - at[4]) / min(at[0], 5.0 * limits.fast)

@@ -7,9 +7,9 @@ a source (``sim:NAME?key=value``) that replay reads like a file. The model is in
 
 from streaming.simulator.columns import COLUMNS
 from streaming.simulator.incidents import Bots, CampaignShift
-from streaming.simulator.known import SCENARIOS
 from streaming.simulator.market import Market
 from streaming.simulator.scenarios import (
+    SCENARIOS,
     Abrupt,
     Churn,
     Dynamics,

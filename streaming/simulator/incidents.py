@@ -14,7 +14,7 @@ import numpy as np
 
 from streaming.simulator.market import Floats, Ints, Market
 from streaming.simulator.popularity import zipf_shares
-from streaming.simulator.scenarios import Dynamics, Scenario
+from streaming.simulator.scenarios import SCENARIOS, Dynamics, Scenario
 from streaming.simulator.shown import Shown
 
 __all__ = ["Bots", "CampaignShift", "nearest_share"]
@@ -114,6 +114,9 @@ class Bots(_Incident, frozen=True):
             return moved
 
         return Dynamics(offset=offset)
+
+
+SCENARIOS.update({kind.name: kind for kind in (CampaignShift, Bots)})
 
 
 def nearest_share(size: int, exponent: float, share: float) -> int:

@@ -1,7 +1,7 @@
 """What changes in a market while it runs.
 
 A scenario is a frozen record of parameters; bound to a market it becomes :class:`Dynamics`, two
-functions of the impressions. To add one: write its record here and list it in ``known``.
+functions of the impressions. To add one: write its record here and list it in ``SCENARIOS``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from streaming.simulator.popularity import zipf_shares
 from streaming.simulator.shown import Shown
 
 __all__ = [
+    "SCENARIOS",
     "Abrupt",
     "Churn",
     "Dynamics",
@@ -180,6 +181,12 @@ class Churn(Scenario, frozen=True):
             return numbers
 
         return Dynamics(ad_number=ad_number)
+
+
+SCENARIOS: dict[str, type[Scenario]] = {
+    kind.name: kind for kind in (Stationary, Gradual, Abrupt, Churn)
+}
+"""The scenarios by name."""
 
 
 def campaigns_with_share(market: Market, share: float, rng: np.random.Generator) -> Ints:

@@ -10,9 +10,8 @@ import pyarrow as pa
 from features.errors import SourceError
 from streaming.simulator.columns import COLUMNS, ColumnWriter
 from streaming.simulator.impressions import BLOCK, calibrate, draw_block
-from streaming.simulator.known import SCENARIOS
 from streaming.simulator.market import Market, build_market
-from streaming.simulator.scenarios import Scenario
+from streaming.simulator.scenarios import SCENARIOS, Scenario
 from streaming.simulator.settings import MarketSettings
 
 __all__ = ["Simulation", "simulate"]

@@ -13,7 +13,7 @@ import pyarrow as pa
 from features.errors import SourceError
 from streaming.simulator.impressions import BLOCK
 from streaming.simulator.json_lines import json_lines
-from streaming.simulator.known import SCENARIOS
+from streaming.simulator.scenarios import SCENARIOS
 from streaming.simulator.settings import MarketSettings
 from streaming.simulator.simulation import Simulation
 from streaming.sources.batch import Batch, Position

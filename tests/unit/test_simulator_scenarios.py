@@ -149,5 +149,6 @@ def test_stationary_shows_the_same_ads_for_ever() -> None:
 
 
 def test_every_scenario_has_a_line_that_says_what_it_is() -> None:
-    assert list(SCENARIOS) == [*("stationary", "gradual", "abrupt", "churn", "campaign", "bots")]
+    names = ["stationary", "gradual", "abrupt", "churn", "campaign", "bots"]
+    assert list(SCENARIOS) == names
     assert all(kind.summary and "\n" not in kind.summary for kind in SCENARIOS.values())
