@@ -30,6 +30,8 @@ __all__ = ["demo"]
 
 _MARK = "demo"  # a folder that has it was made here, and may be removed
 _READY_S, _DRAIN_S, _STOP_S = 180.0, 300.0, 60.0
+# Some hours of a busy market: what is served follows what was clicked by minutes, not by hours.
+_PACE, _SPEED = "impressions_per_s=8&max_click_delay_ms=300000", "300"
 _SPEC, _GROUPS = "market", ("join", "train", "monitor")
 
 
@@ -70,16 +72,16 @@ def demo(
     with _stream(folder, port) as alive:
         console.print(f"[bold]1[/] a stream runs in {folder}, serving at {url}")
         _wait_ready(url, alive)
-        source = f"sim:campaign?events={events}&factor={factor:g}"
+        source = f"sim:campaign?events={events}&factor={factor:g}&{_PACE}"
         market = Publication(
             source, load_spec(_SPEC), log, settings=folder / "stream.toml", resume=True
         )
-        history = events // 3
+        history = events * 2 // 5
         console.print(f"[bold]2[/] {source}: its first {history:,} impressions are learned")
         publish(replace(market, events=history, no_end=True))
         _learned(log, history // 2, alive)
         console.print("[bold]3[/] the others: each is predicted by the API, then shown")
-        publish(replace(market, through=url))
+        publish(replace(market, through=url, speed=_SPEED))
         console.print("[bold]4[/] joining, learning and watching what is left")
         _drain(log, alive)
         console.print("[bold]5[/] the report")
