@@ -45,9 +45,9 @@ def demo(
     factor: Annotated[
         float,
         typer.Option(
-            "--factor", min=0.05, max=20, help="Half-way, one campaign's click odds change so much"
+            "--factor", min=0.05, max=20, help="One campaign's click odds change so much"
         ),
-    ] = 0.2,
+    ] = 5.0,
     port: Annotated[
         int, typer.Option("--port", help="Serve predictions here; 0: any free port")
     ] = 0,
@@ -56,13 +56,13 @@ def demo(
 
     A simulated market asks the API for every ad's click probability, shows
     it, and sends impressions and clicks into the log; they are joined,
-    counted, learned and served again. Half-way one campaign's clicks
-    change. The monitor finds that; the report says where, since when and
+    counted, learned and served again. After two thirds one campaign's
+    clicks change. The monitor finds that; the report says where, since when and
     what it cost.
 
     clicktide demo
 
-    clicktide demo --events 500000 --factor 3
+    clicktide demo --events 500000 --factor 0.3
     """
     console = Console(stderr=True, highlight=False)
     _make_room(folder)
@@ -72,7 +72,8 @@ def demo(
     with _stream(folder, port) as alive:
         console.print(f"[bold]1[/] a stream runs in {folder}, serving at {url}")
         _wait_ready(url, alive)
-        source = f"sim:campaign?events={events}&factor={factor:g}&{_PACE}"
+        change = events * 2 // 3
+        source = f"sim:campaign?events={events}&change_at={change}&factor={factor:g}&{_PACE}"
         market = Publication(
             source, load_spec(_SPEC), log, settings=folder / "stream.toml", resume=True
         )
@@ -119,7 +120,9 @@ def _stream(folder: Path, port: int) -> Iterator[Callable[[], None]]:
     said = folder / "up.log"
     command = [sys.executable, "-m", "clicktide", "up", "--dir", str(folder)]
     command += ["--spec", _SPEC, "--port", str(port), "--set-stream", "snapshot_every_s=5"]
-    command += ["--set-monitor", "predict=served", "--set-monitor", "save_every_s=5"]
+    # A short stream: its monitor must not wait for as many clicks as that of a long one.
+    for change in ("predict=served", "save_every_s=5", "detect.warmup_clicks=1000"):
+        command += ["--set-monitor", change]
     with said.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
 
