@@ -19,6 +19,7 @@ __all__ = ["Named", "View", "name_delay", "name_missing", "name_shift"]
 F64 = NDArray[np.float64]
 _TIE = 2.0  # nats within which the smaller slice is the better explanation
 _MOST = 24  # candidates looked at
+_LONGEST = 20_000  # rows of a slice since its click rate moved
 _BANDS = {kernels.SLICE: 0.05, kernels.MOVED: 0.05, kernels.OVERALL: 0.02}
 
 
@@ -131,7 +132,10 @@ def _candidate(view: View, kind: int, which: int) -> Named | None:
         field = view.values.named(which)[0]
         rows = rows[view.rows.slots[rows, field] == which]
     p = _expected(view, kind, which, rows)
-    return _named(view, kind, which, rows, p, locate(view.rows.y[rows], p, _BANDS.get(kind, 0.0)))
+    found = _named(view, kind, which, rows, p, locate(view.rows.y[rows], p, _BANDS.get(kind, 0.0)))
+    # Over more rows the usual level itself is no longer known well enough.
+    stale = kind == kernels.MOVED and found is not None and len(found.rows) > _LONGEST
+    return None if stale else found
 
 
 def _expected(view: View, kind: int, which: int, rows: NDArray[np.int64]) -> F64:
