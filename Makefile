@@ -21,9 +21,8 @@ $(READY): pyproject.toml constraints.txt
 	@$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[test]'
 	@touch $(READY)
 
-run: $(READY) ## Replay a simulated market: final table, plot and saved model in run/
-	@mkdir -p "$(RUN)"
-	@$(VENV)/bin/python -m clicktide replay 'sim:abrupt?events=500000' --save "$(RUN)/model" --plot "$(RUN)/learning.png"
+run: $(READY) ## The whole loop on a simulated market: serve, learn, a drift, its report in run/demo
+	@$(VENV)/bin/python -m clicktide demo --dir "$(RUN)/demo"
 
 test: $(READY) kafka redis-server chromium ## Lint, types, import rooms, and all tests, against real servers
 	@$(MAKE) --no-print-directory lint type
