@@ -44,9 +44,7 @@ def demo(
     ] = 150_000,
     factor: Annotated[
         float,
-        typer.Option(
-            "--factor", min=0.05, max=20, help="One campaign's click odds change so much"
-        ),
+        typer.Option("--factor", min=0.05, max=20, help="One campaign's click odds change so much"),
     ] = 5.0,
     port: Annotated[
         int, typer.Option("--port", help="Serve predictions here; 0: any free port")
