@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +48,8 @@ __all__ = [
 ]
 
 _PANEL = "Publishing (--to)"
+_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_AGO = re.compile(r"now(-(?P<number>\d+(\.\d+)?)(?P<unit>[smhd]))?")
 ToOption = Annotated[
     str | None,
     typer.Option(
@@ -70,9 +73,9 @@ ShiftOption = Annotated[
     str | None,
     typer.Option(
         "--shift",
-        metavar="now|MS",
-        help="Move event times so that the stream begins now, or by so many ms; the fields stay "
-        "as the log has them",
+        metavar="now[-15h]|MS",
+        help="Move event times so that the stream begins now, or so long ago (s, m, h, d), or by "
+        "so many ms; the fields stay as the log has them",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -151,14 +154,14 @@ class Publication:
     def reader(self, stream: StreamSettings) -> RowReader:
         """What makes events of rows."""
         mean_s = 20.0 if self.click_delay_s is None else self.click_delay_s
-        shift = parse_shift(self.shift)
+        shift, ago_ms = parse_shift(self.shift)
         return RowReader(
             self.spec,
             self.source,
             delay=ClickDelay(mean_s, stream.join.join_window_s),
             prefix=self.id_prefix or "",
             shift_ms=shift,
-            begin_ms=time.time_ns() // 1_000_000,
+            begin_ms=time.time_ns() // 1_000_000 - ago_ms,
         )
 
     def group(self) -> str:
@@ -192,21 +195,24 @@ def parse_speed(text: str | None) -> float | None:
     return speed
 
 
-def parse_shift(text: str | None) -> int | None:
-    """Read ``--shift`` as ms to add; None: so that the stream begins now.
+def parse_shift(text: str | None) -> tuple[int | None, int]:
+    """Read ``--shift`` as ms to add; None: so that the stream begins now, or so many ms ago.
 
     Examples
     --------
-    >>> parse_shift("-3600000"), parse_shift(None), parse_shift("now")
-    (-3600000, 0, None)
+    >>> parse_shift("-3600000"), parse_shift(None), parse_shift("now"), parse_shift("now-15h")
+    ((-3600000, 0), (0, 0), (None, 0), (None, 54000000))
     """
-    if text == "now":
-        return None
+    ago = _AGO.fullmatch(text or "")
+    if ago is not None:
+        number, unit = ago["number"], ago["unit"]
+        return None, int(float(number) * _MS[unit]) if number else 0
     try:
-        return int(text or 0)
+        return int(text or 0), 0
     except ValueError:
         raise ClicktideError(
-            f"--shift {text}: neither now nor whole ms. Fix: now, or such as 86400000 for a day"
+            f"--shift {text}: neither now, nor now-15h, nor whole ms. Fix: now; a time ago such as "
+            "now-30m, now-15h or now-2d; or such as 86400000 for a day later"
         ) from None
 
 

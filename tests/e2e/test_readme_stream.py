@@ -56,7 +56,7 @@ def test_a_stream_is_learned_and_goes_on_where_it_was_after_a_stop(start, tmp_pa
 
     again = start()
     assert learned(told(again.log)) == FEWER
-    more = ["--id-prefix", "again-", "--shift", str(30 * 3_600_000)]
+    more = ["--id-prefix", "again-", "--shift", "now-10h"]
     said("replay", *more, cwd=tmp_path)
     second = until_learned(again, 2 * FEWER)
     conserved(again, second)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -29,6 +30,12 @@ def until(holds, seconds=60, why=lambda: ""):
         time.sleep(0.1)
 
 
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
 class Up:
     """A running `clicktide up` and its folder; without `--dir` that is `run`, as for a user."""
 
@@ -47,6 +54,7 @@ class Up:
                 stderr=said,
                 stdout=said,
                 stdin=subprocess.DEVNULL,
+                env={**os.environ, "CLICKTIDE_PORT": str(free_port())},
             )
 
     def text(self):

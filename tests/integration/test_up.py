@@ -14,6 +14,7 @@ from live_stream import (
     alive,
     clicktide,
     conserved,
+    free_port,
     learned,
     publish,
     told,
@@ -164,12 +165,6 @@ def test_status_of_a_log_that_does_not_exist_says_what_to_do(tmp_path):
     assert done.returncode == 2
     assert "there is no event log. Fix: clicktide up" in done.stderr
     assert not (tmp_path / "none.db").exists()
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def ask(port, path, body=None):

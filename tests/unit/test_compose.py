@@ -31,7 +31,9 @@ def each(of):
     return {"type": "object", "patternProperties": {NAMED: of}, "additionalProperties": False}
 
 
-# What we use of the Compose Specification, stricter: lists instead of shell texts, no bind mounts.
+# A volume by name, or what is shipped in deploy/, read only.
+VOLUME = r"^([a-z-]+:/[a-z/]+|\./deploy/[a-z./]+:/[a-z./]+:ro)$"
+# What we use of the Compose Specification, stricter: lists instead of shell texts.
 SERVICE = strict(
     ["image", "restart", "healthcheck"],
     image={"type": "string", "pattern": r"^[a-z0-9/_-]+:[a-z0-9._-]+$"},
@@ -39,10 +41,11 @@ SERVICE = strict(
     init={"type": "boolean"},
     restart={"const": "unless-stopped"},
     stop_grace_period=TIME,
+    entrypoint=TEXTS,
     command=TEXTS,
     profiles=TEXTS,
     ports=TEXTS,
-    volumes={"type": "array", "items": {"type": "string", "pattern": "^[a-z-]+:/[a-z/]+$"}},
+    volumes={"type": "array", "items": {"type": "string", "pattern": VOLUME}},
     environment={"type": "object", "additionalProperties": {"type": ["string", "integer"]}},
     depends_on=each(strict(["condition"], condition={"const": "service_healthy"})),
     healthcheck=strict(
@@ -64,6 +67,9 @@ COMPOSE = strict(
 )
 
 
+PROCESSES = ("join", "count", "train", "monitor", "register", "serve")
+
+
 @pytest.fixture(scope="module")
 def compose():
     read = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -79,8 +85,9 @@ def test_it_is_a_compose_file(compose):
 
 
 def test_it_has_the_log_the_store_and_every_process(compose):
-    assert set(compose["services"]) == {"kafka", "valkey", "join", "count", "train"}
-    assert set(ours(compose)) == {"join", "count", "train"}
+    others = {"kafka", "valkey", "mlflow", "prometheus", "grafana"}
+    assert set(compose["services"]) == {*others, *PROCESSES}
+    assert set(ours(compose)) == set(PROCESSES)
 
 
 def test_ports_are_open_to_this_machine_only(compose):
@@ -99,7 +106,9 @@ def test_what_is_named_exists(compose):
     for service in compose["services"].values():
         assert set(service.get("depends_on", {})) <= set(compose["services"])
         volumes = {volume.partition(":")[0] for volume in service.get("volumes", [])}
-        assert volumes <= set(compose["volumes"])
+        shipped = {volume for volume in volumes if volume.startswith("./")}
+        assert volumes - shipped <= set(compose["volumes"])
+        assert all((ROOT / volume).exists() for volume in shipped)
 
 
 def test_listeners_of_kafka_agree(compose):
@@ -125,14 +134,14 @@ def parsed(arguments):
         return context.params
 
 
-@pytest.mark.parametrize("service", ["join", "count", "train"])
+@pytest.mark.parametrize("service", PROCESSES)
 def test_commands_are_understood(compose, service, monkeypatch):
     for name, value in ours(compose)[service]["environment"].items():
         monkeypatch.setenv(name, str(value))
     parsed(ours(compose)[service]["command"])
 
 
-@pytest.mark.parametrize("service", ["join", "count", "train"])
+@pytest.mark.parametrize("service", PROCESSES)
 def test_health_checks_are_understood(compose, service):
     kind, program, *arguments = ours(compose)[service]["healthcheck"]["test"]
     assert (kind, program) == ("CMD", "clicktide")
