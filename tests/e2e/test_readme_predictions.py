@@ -1,4 +1,4 @@
-"""The README's "Predictions", as they stand there: a prediction, a ranking, a click that moves it."""
+"""The README's "Predictions", as they stand there: a ranking, and a click that moves its ad."""
 
 import json
 import re
