@@ -14,13 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import httpx
 import typer
 from rich.console import Console
 
 from clicktide.publish import Publication, publish
-from clicktide.report_out import write_report
-from clicktide.report_stream import report_stream
 from features.errors import ClicktideError
 from features.spec_file import load_spec
 from streaming.log import open_log
@@ -62,6 +59,9 @@ def demo(
 
     clicktide demo --events 500000 --factor 0.3
     """
+    from clicktide.report_out import write_report
+    from clicktide.report_stream import report_stream
+
     console = Console(stderr=True, highlight=False)
     _make_room(folder)
     port = port or _free_port()
@@ -142,6 +142,7 @@ def _stream(folder: Path, port: int) -> Iterator[Callable[[], None]]:
 
 def _wait_ready(url: str, alive: Callable[[], None]) -> None:
     """Until the first weights are served: on a new machine kernels are compiled first."""
+    import httpx
 
     def ready() -> bool:
         try:

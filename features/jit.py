@@ -29,7 +29,7 @@ def _sources_digest() -> str:
     """Hash of every Python file of the two packages that hold kernels."""
     root = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256(numba.__version__.encode())
-    for file in sorted([*root.glob("features/*.py"), *root.glob("learning/*.py")]):
+    for file in sorted([*root.glob("features/**/*.py"), *root.glob("learning/**/*.py")]):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 

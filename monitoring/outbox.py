@@ -10,7 +10,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import msgspec
 
 from streaming.log import (
@@ -193,6 +192,8 @@ def alarm_line(alarm: Mapping[str, Any]) -> str:
 
 def post_to(url: str, pause: Callable[[float], None]) -> Callable[[bytes], None]:
     """Make what sends an alarm to a URL, three times at most."""
+
+    import httpx  # only where there is a webhook
 
     def post(alarm: bytes) -> None:
         for attempt in range(1, _TRIES + 1):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-import numba as nb
 import numpy as np
 
+from features.jit import jit
 from streaming.log.base import TopicPartition
 
 __all__ = ["assign_ranges", "key_partitions"]
@@ -42,13 +43,13 @@ def key_partitions(keys: Sequence[bytes], partitions: int) -> list[int]:
     return out
 
 
-@nb.njit(inline="always")
-def _times_m(x):  # type: ignore[no-untyped-def]
+@jit
+def _times_m(x: Any) -> Any:
     return (x * 0x5BD1E995) & 0xFFFFFFFF
 
 
-@nb.njit
-def _murmur2(data, start, end):  # type: ignore[no-untyped-def]
+@jit
+def _murmur2(data: Any, start: Any, end: Any) -> Any:
     h = 0x9747B28C ^ (end - start)
     whole = start + (end - start) // 4 * 4
     for i in range(start, whole, 4):
@@ -65,8 +66,8 @@ def _murmur2(data, start, end):  # type: ignore[no-untyped-def]
     return h ^ (h >> 15)
 
 
-@nb.njit("int64[::1](Array(uint8, 1, 'C', readonly=True), int64[::1], int64)", cache=True)
-def _murmur2_each(data, ends, partitions):  # type: ignore[no-untyped-def]
+@jit  # not for stated types: that would compile, or load, when the module is imported
+def _murmur2_each(data: Any, ends: Any, partitions: Any) -> Any:
     out = np.empty(len(ends), np.int64)
     start = 0
     for i, end in enumerate(ends):
