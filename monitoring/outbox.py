@@ -192,7 +192,6 @@ def alarm_line(alarm: Mapping[str, Any]) -> str:
 
 def post_to(url: str, pause: Callable[[float], None]) -> Callable[[bytes], None]:
     """Make what sends an alarm to a URL, three times at most."""
-
     import httpx  # only where there is a webhook
 
     def post(alarm: bytes) -> None:
