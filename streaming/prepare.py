@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.counters.counting import Counters, Occurrences
+from features.counters.rate_kernel import LATE
 from features.counters.table import NO_TIME
 from features.hashed import Hashed
 from features.labels import importance, labels
@@ -203,6 +204,9 @@ class _Count:
         return self._with_served(self.counters.advance(seen))
 
     def _with_served(self, values: F64) -> F64:
+        # What an impression's counters were when it was learned is gone, unless it carries them.
+        # Other values would teach that these come with clicks, for a late click is always one.
+        values[self._late()] = LATE
         if SERVED not in self.rows.schema.names:
             return values
         served = self.rows.column(SERVED)
@@ -213,15 +217,19 @@ class _Count:
 
     def _seen(self, good: NDArray[np.bool_]) -> Occurrences:
         said = self.said
-        missing, counted = np.full(self.rows.num_rows, NO_TIME), None
-        if CORRECTION in self.rows.schema.names:  # its impression has been counted already
-            counted = self.rows.column(CORRECTION).to_numpy(zero_copy_only=False) == 0
+        missing = np.full(self.rows.num_rows, NO_TIME)
+        good = good & ~self._late()  # its impression has been counted already
         times = missing if said.times is None else np.where(good, said.times, NO_TIME)
         clicked = np.zeros(len(times), np.bool_) if said.labels is None else said.labels == 1.0
         delay = said.source.click_delay
         delays = _delays(self.rows.column(delay)) if delay in self.rows.schema.names else None
-        keys = self.counters.keys_of_batch(self.rows)
-        return Occurrences(keys, times, clicked, delays, counted)
+        return Occurrences(self.counters.keys_of_batch(self.rows), times, clicked, delays)
+
+    def _late(self) -> NDArray[np.bool_]:
+        """Which rows amend earlier ones."""
+        if CORRECTION not in self.rows.schema.names:
+            return np.zeros(self.rows.num_rows, np.bool_)
+        return np.asarray(self.rows.column(CORRECTION).to_numpy(zero_copy_only=False) != 0)
 
 
 def _count(value: float | None) -> float:

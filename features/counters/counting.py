@@ -37,15 +37,12 @@ class Occurrences:
         Whether each was clicked.
     delays
         int64 milliseconds to the click; ``None``: 0.
-    counted
-        Which of them count; the others only want to know. ``None``: all.
     """
 
     keys: NDArray[np.uint64]
     times: NDArray[np.int64]
     clicked: NDArray[np.bool_]
     delays: NDArray[np.int64] | None = None
-    counted: NDArray[np.bool_] | None = None
 
 
 class Counters:
@@ -94,7 +91,7 @@ class Counters:
     def advance(self, seen: Occurrences) -> F64:
         """Read every event at its time, then count it; (rows, values)."""
         parts = [
-            table.advance(keys, seen.times, seen.clicked, seen.delays, seen.counted)
+            table.advance(keys, seen.times, seen.clicked, seen.delays)
             for table, keys in self._split(seen.keys)
         ]
         return _side_by_side(parts)

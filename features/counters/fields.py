@@ -65,7 +65,10 @@ class CounterFields:
             for hours in counters.half_lives_h
         ]
         seeds = [field_seed(f"counter {name}", seed) for name in self.names]
-        tables = [[*(code_hash(c, own) for c in range(_CODES)), missing_hash(own)] for own in seeds]
+        tables = [
+            [*(code_hash(c, own) for c in range(_CODES)), missing_hash(own), code_hash(_CODES, own)]
+            for own in seeds
+        ]
         self._tokens = np.array(tables, np.uint64)
         self._places = np.arange(len(self.names))
 

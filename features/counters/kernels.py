@@ -20,7 +20,6 @@ NO_TIME = np.iinfo(np.int64).min
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 _FADE = np.array([2.0**i for i in range(1 - PANES, 1)])
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _USED, _QUEUED, _CLOCK = 0, 1, 2
@@ -119,7 +118,7 @@ def _pop(heap: I64, click_times: I64, n: int) -> None:
 def advance(
     slots: U64, last: I64, newest: I64, sums: I64, half_lives: I64, counts: I64,
     heap: I64, heap_times: I64, heap_weights: I64, heap_keys: U64,
-    keys: U64, times: I64, weights: I64, click_times: I64, click_weights: I64, counted: Bools,
+    keys: U64, times: I64, weights: I64, click_times: I64, click_weights: I64,
     start: int, out: F64,
 ) -> int:  # fmt: skip
     """Take rows in order: clicks that have come by then, the read, the view, the click queued.
@@ -132,8 +131,6 @@ def advance(
         Of the rows; ``NO_TIME`` counts for nothing.
     click_times, click_weights
         ``NO_TIME`` where there is no click.
-    counted
-        Whether the view of a row counts; if not, the row is only read.
     start
         First row to take.
     out
@@ -171,7 +168,7 @@ def advance(
             _read(
                 slots, last, newest, sums, half_lives, key, now, weights[row], out[row, k]
             )  # fmt: skip
-            if counted[row] and key != np.uint64(0):
+            if key != np.uint64(0):
                 _add(
                     slots, last, newest, sums, half_lives, counts, key, now, weights[row], 0
                 )  # fmt: skip

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from features.jit import jit
 
-__all__ = ["FIRST_CLICKS", "FIRST_VIEWS", "rate_codes"]
+__all__ = ["FIRST_CLICKS", "FIRST_VIEWS", "LATE", "rate_codes"]
 
 FIRST_VIEWS, FIRST_CLICKS = 20.0, 1.0
 """What the running click rate of all events starts from."""
+LATE = -1.0
+"""Views, where a late click is learned and its impression's counters are not known any more."""
 
 
 @jit
@@ -42,7 +44,8 @@ def rate_codes(
         Buckets of views.
     out
         int64 (rows, keys, half-lives): ``ratio * evidence_steps + evidence``; where views are
-        missing ``(len(odds_steps) + 1) * evidence_steps``.
+        missing ``(len(odds_steps) + 1) * evidence_steps``; where they are ``LATE`` the next one,
+        which no prediction ever meets.
     """
     missing = (len(odds_steps) + 1) * evidence_steps
     for row in range(values.shape[0]):
@@ -54,8 +57,8 @@ def rate_codes(
                 prior = (least + FIRST_CLICKS) / (seen + FIRST_VIEWS)
             for key in range(keys):
                 views, clicks = values[row, key, half, 0], values[row, key, half, 1]
-                if math.isnan(views):
-                    out[row, key, half] = missing
+                if math.isnan(views) or views < 0.0:
+                    out[row, key, half] = missing + (views < 0.0)
                     continue
                 # clicks come after their views, so they may weigh more than the views left
                 clicks = views if clicks > views else clicks

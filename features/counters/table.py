@@ -74,7 +74,6 @@ class CounterTable:
         times: NDArray[np.int64],
         clicked: NDArray[np.bool_],
         delays: NDArray[np.int64] | None = None,
-        counted: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.float64]:
         """Take events in order: each is read, then its view counts, and its click at its time.
 
@@ -88,8 +87,6 @@ class CounterTable:
             Whether each row was clicked.
         delays
             Milliseconds from impression to click; ``None``: 0.
-        counted
-            Which rows count; the others are only read. ``None``: all.
 
         Returns
         -------
@@ -97,8 +94,7 @@ class CounterTable:
             Views and clicks before each row; NaN where there is no key.
         """
         known = times != NO_TIME
-        counted = known if counted is None else known & counted
-        clicked = clicked & counted
+        clicked = clicked & known
         when = times if delays is None else times + np.maximum(delays, 0)
         click_times = np.where(clicked, when, NO_TIME)
         weights = self._weights(times, known)
@@ -108,8 +104,7 @@ class CounterTable:
         while True:
             row = advance(
                 *self._table(), self._counts, *self._queue(),
-                np.ascontiguousarray(keys), times, weights, click_times, click_weights, counted,
-                row, out,
+                np.ascontiguousarray(keys), times, weights, click_times, click_weights, row, out,
             )  # fmt: skip
             if row == len(times):
                 return out

@@ -73,12 +73,20 @@ def test_a_text_that_says_counters_is_a_text():
     assert ready.hashed.rows == 1 and not ready.rejects
 
 
-def test_a_late_click_is_learned_with_counters_read_but_counts_no_second_view():
+def test_a_late_click_without_served_counters_teaches_nothing_about_any_value():
     late = line(1, correction=True, label=1, click_timestamp=START + 99)
-    vectoriser, ready = prepared(line(0), line(1), late)
-    assert ready.corrections.tolist() == [0, 0, 1]
-    assert tokens(ready, 2)[2:] != vectoriser.counters.missing.tolist()
-    without, _ = prepared(line(0), line(1))
+    vectoriser, ready = prepared(line(0), line(1), late, line(2))
+    assert ready.corrections.tolist() == [0, 0, 1, 0]
+    own = set(tokens(ready, 2)[2:])
+    values = np.array([[0.0], [1.0], [9.0], [np.nan]]) * np.ones(
+        len(vectoriser.counters.value_names)
+    )
+    met = {
+        *vectoriser.counters.missing.tolist(),
+        *vectoriser.counters.tokens(values).ravel().tolist(),
+    }
+    assert own.isdisjoint(met | {*tokens(ready, 1), *tokens(ready, 3)})
+    without, _ = prepared(line(0), line(1), line(2))
     for name, array in without.counters.state().items():
         assert np.array_equal(array, vectoriser.counters.state()[name])
 
