@@ -85,7 +85,8 @@ def public_url(url: str) -> str:
 def announce(stream: Stream, redis_url: str, show: Callable[[str, str], None]) -> None:
     """Say what runs, and what to do next."""
     simulated = stream.spec in ("sim", "market")
-    source = "'sim:abrupt?events=200000'" if simulated else f"FILE --spec {stream.spec}"
+    market = "'sim:abrupt?events=200000&max_click_delay_ms=600000'"
+    source = market if simulated else f"FILE --spec {stream.spec}"
     log, settings = shlex.quote(stream.log), shlex.quote(str(stream.settings))
     show("", f"event log {stream.log}, spec {stream.spec}, settings {stream.settings}")
     show("", f"feature store {public_url(redis_url)}")

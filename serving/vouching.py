@@ -25,7 +25,7 @@ from streaming.settings import IMPRESSIONS
 __all__ = ["Vouching"]
 
 _LOOKED_AT = 20  # last records of a partition that tell which time it lives in
-_RECENT_MS = 60_000
+_RECENT_MS = 10_000
 _AHEAD_MS = 1_000  # of our clock: another machine's may differ by so much
 
 

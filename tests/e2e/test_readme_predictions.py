@@ -28,8 +28,8 @@ def served(tmp_path):
     up = Up(tmp_path / "run", REAL, "--port", str(port), "--no-register")
     try:
         up.until_running("valkey", "join", "count", "train", "serve")
-        source = "sim:stationary?events=30000"
-        done = clicktide("replay", source, "--to", up.log, "--shift", "now-15h", cwd=tmp_path)
+        source = "sim:stationary?events=30000&max_click_delay_ms=300000"
+        done = clicktide("replay", source, "--to", up.log, "--shift", "now-3h", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         until_learned(up, 30_000)
         yield port, up
