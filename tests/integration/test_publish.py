@@ -293,7 +293,7 @@ def test_a_log_that_is_further_in_time_is_not_published_into(tmp_path: Path) -> 
         (["--to", "log.db", "--save", "m", "--plot", "p.png"], "--save, --plot has no meaning"),
         (["--to", "log.db", "--speed", "fast"], "neither a speed nor max"),
         (["--to", "log.db", "--speed", "0"], "neither a speed nor max"),
-        (["--to", "log.db", "--shift", "later"], "neither now nor whole ms"),
+        (["--to", "log.db", "--shift", "later"], "nor whole ms"),
         (["--to", "log.db", "--set-stream", "partition=2"], "partition"),
     ],
 )
