@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import random
 import threading
@@ -40,11 +41,12 @@ class Load:
     """So many requests a second, each sent when it is due, however slow the others are.
 
     Most are predictions, some rankings; one in five brings an impression for the log. `accepted`
-    has the ids of those that were acknowledged. Counts go by `mark`: what is due after it.
+    has the ids of those that were acknowledged. Several clients, each with connections of its own
+    that it keeps, so that every worker has some. Counts go by `mark`: what was sent after it.
     """
 
-    def __init__(self, url, rate, connections=32, seed=0):
-        self.url, self.rate, self.connections = url, rate, connections
+    def __init__(self, url, rate, clients=12, seed=0):
+        self.url, self.rate, self.clients = url, rate, clients
         self.answers, self.accepted, self.lacked = [], [], []
         self.rng = random.Random(seed)
         self._over = threading.Event()
@@ -83,13 +85,17 @@ class Load:
     # --- the load ---------------------------------------------------------------------------
 
     async def _run(self):
-        limits = httpx.Limits(
-            max_connections=self.connections, max_keepalive_connections=self.connections,
-            keepalive_expiry=60,
-        )  # fmt: skip
-        async with httpx.AsyncClient(base_url=self.url, timeout=20, limits=limits) as client:
+        limits = httpx.Limits(keepalive_expiry=60)
+        tls = httpx.create_ssl_context()  # slow to make, and one will do
+        async with contextlib.AsyncExitStack() as stack:
+            clients = []
+            for _ in range(self.clients):
+                one = httpx.AsyncClient(base_url=self.url, timeout=20, limits=limits, verify=tls)
+                clients.append(await stack.enter_async_context(one))
             under_way, due = set(), time.monotonic()
-            while not self._over.is_set():
+            for client in itertools.cycle(clients):
+                if self._over.is_set():
+                    break
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
                 due += 1 / self.rate
                 task = asyncio.create_task(self._one(client))
