@@ -28,8 +28,10 @@ from clicktide.rejects import RejectSink
 from clicktide.score import Scoring, open_to_score
 from clicktide.scored_file import STDOUT, check_out, written
 from clicktide.show import number
+from features.counters.names import COLUMN_PREFIX
 from features.spec import Spec
 from features.spec_file import load_spec
+from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from learning.snapshot import load_snapshot
 
@@ -86,6 +88,12 @@ def predict(
     _show(summary, out, as_json)
 
 
+def _served(model: Vectoriser) -> list[str]:
+    """Columns in which a log may say what counter values were served."""
+    names = () if model.counters is None else model.counters.value_names
+    return [COLUMN_PREFIX + name for name in names]
+
+
 def _scored(
     log: str, layout: Spec | None, learner: ClickLearner, sink: RejectSink, out: Path
 ) -> dict[str, Any]:
@@ -93,7 +101,7 @@ def _scored(
     assert learner.vectoriser is not None  # a learner without a spec cannot be saved
     model = learner.vectoriser
     with stop_request() as request, sink:
-        batches, source = open_to_score(log, layout or model.spec, model.columns)
+        batches, source = open_to_score(log, layout or model.spec, model.columns, _served(model))
         scoring, start = Scoring(learner, source), perf_counter()
         with written(out, scoring.schema) as write, _bar(estimated_rows(log)) as advance:
 

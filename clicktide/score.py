@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from itertools import chain, combinations
 from typing import Any, BinaryIO, cast
@@ -21,6 +21,7 @@ from features.values import text_column
 from learning.click_learner import ClickLearner, probabilities
 from learning.metrics import Tally
 from streaming.prepare import Preparer, Ready
+from streaming.simulator import PREFIX
 from streaming.sources import Batch, Reject, open_source
 from streaming.sources.ordered import ordered_map
 
@@ -147,7 +148,7 @@ class _RowNumbers:
 
 
 def open_to_score(
-    log: str, spec: Spec, fields: tuple[str, ...]
+    log: str, spec: Spec, fields: tuple[str, ...], served: Sequence[str] = ()
 ) -> tuple[Generator[Batch], SourceSpec]:
     """Open a log with as many of the columns beside its fields as it has.
 
@@ -159,6 +160,8 @@ def open_to_score(
         Where the log keeps its columns.
     fields
         Columns that it must have.
+    served
+        Columns of counter values, as they were served, which it may have.
 
     Returns
     -------
@@ -183,11 +186,34 @@ def open_to_score(
             if not kept:
                 raise
             continue
+        carried = _carried(log, spec, columns, served, stdin)
+        if carried:
+            batches.close()
+            batches = _open(log, spec, [*columns, *carried], stdin)
+            first = next(batches, None)
         if stdin is not None:
             stdin.keeps = False
         absent = dict.fromkeys((key for key in given if key not in kept), "")
         return _resumed(first, batches), msgspec.structs.replace(spec.source, **absent)
     raise AssertionError("the last choice is no column at all: it returns or raises")
+
+
+def _carried(
+    log: str, spec: Spec, columns: list[str], served: Sequence[str], stdin: _Rereadable | None
+) -> list[str]:
+    """Those of some columns that a log has."""
+    if not served or log.startswith(PREFIX):
+        return []
+
+    def has(names: Sequence[str]) -> bool:
+        with closing(_open(log, spec, [*columns, *names], stdin)) as batches:
+            try:
+                next(batches, None)
+            except SourceError:
+                return False
+            return True
+
+    return list(served) if has(served) else [name for name in served if has([name])]
 
 
 def _open(log: str, spec: Spec, columns: list[str], stdin: _Rereadable | None) -> Generator[Batch]:

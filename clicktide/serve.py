@@ -20,6 +20,12 @@ from streaming.settings import load_stream_settings
 
 __all__ = ["serve"]
 
+_KEEP_ALIVE_S = 75
+"""Longer than clients and proxies keep an idle connection (5 to 60 s), for whoever closes first may
+cut off a request of the other."""
+_WORKER_START_S = 30
+"""A worker that does not stir for so long is replaced; one that starts may take so long."""
+
 
 def serve(
     log: Annotated[
@@ -144,6 +150,8 @@ def serve(
 def _run(wiring: Wiring) -> None:
     import uvicorn  # with FastAPI it takes a while to import: other commands go without
 
+    from serving.lingering import LingeringProtocol
+
     settings = wiring.settings
     os.environ[WIRING] = msgspec.json.encode(wiring).decode()
     with _counts(settings.workers):
@@ -154,7 +162,7 @@ def _run(wiring: Wiring) -> None:
             port=settings.port,
             workers=settings.workers if settings.workers > 1 else None,
             loop="uvloop",
-            http="httptools",
+            http=LingeringProtocol,
             ws="none",
             access_log=False,
             log_level="warning",
@@ -163,6 +171,8 @@ def _run(wiring: Wiring) -> None:
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,
             timeout_graceful_shutdown=10,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_worker_healthcheck=_WORKER_START_S,
         )
 
 

@@ -16,6 +16,7 @@ from clicktide.show import summary_json
 from clicktide.warm import warm_up
 from features.spec_file import load_spec
 from streaming.examples import ExampleReader
+from streaming.live_file import LostLiveError
 from streaming.log import open_log
 from streaming.settings import EXAMPLES, load_stream_settings
 from streaming.sources import Position
@@ -113,7 +114,11 @@ def train(
             publish_weights=publish_weights,
         ) as trainer:
             before, start = trainer.events, time.perf_counter()
-            trainer.run(stopping=lambda: request.asked, until_idle=until_idle)
+            try:
+                trainer.run(stopping=lambda: request.asked, until_idle=until_idle)
+            except LostLiveError as error:  # no fault of the settings: another start mends it
+                _say(f"train: {error}")
+                raise typer.Exit(1) from None
             seconds = time.perf_counter() - start
     if as_json:
         typer.echo(msgspec.json.encode(_summary(trainer, log, before, seconds)).decode())

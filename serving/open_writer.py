@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 
 from serving.event_writer import EventWriter
-from streaming.log import open_log
+from streaming.log import EventLog, LogUnavailableError, open_log
 from streaming.log.settings import SqliteSettings, log_settings
 from streaming.settings import StreamSettings
 
@@ -32,7 +32,20 @@ def open_writer(url: str, settings: StreamSettings) -> EventWriter:
     if not isinstance(log, SqliteSettings):
         return EventWriter(lambda: open_log(url), settings, name)
     path = Path(log.path)
-    return EventWriter(lambda: open_log(url), settings, name, identity=lambda: _inode(path))
+    seen = False
+
+    def opened() -> EventLog:
+        """Make the file the first time; later it must be there, for others still read that one."""
+        nonlocal seen
+        if seen and not path.exists():
+            raise LogUnavailableError(
+                f"{path} was removed. Fix: put it back; or restart the stream, to begin a new log"
+            )
+        log = open_log(url)
+        seen = True
+        return log
+
+    return EventWriter(opened, settings, name, identity=lambda: _inode(path))
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

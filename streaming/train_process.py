@@ -16,9 +16,9 @@ from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
-from learning.live import create_live, renew_live
 from learning.snapshot import Snapshot, load_snapshot, save_snapshot
 from streaming.examples import ExampleReader, Place, examples_source, in_record
+from streaming.live_file import LiveFile
 from streaming.log import EventLog, LogUnavailableError, OffsetError, Record, TopicPartition
 from streaming.prepare import Preparer, Ready
 from streaming.replay import Replay
@@ -31,8 +31,6 @@ __all__ = ["Trainer"]
 
 _AHEAD = 20_000
 """About so many examples are read at a time: fewer cost calls, more cost freshness."""
-_RENEW_MS = 1000
-"""How often the trainer sees whether its live file is still there."""
 _FIRST_WAIT_S, _MOST_WAIT_S, _IDLE_S = 0.1, 5.0, 0.05
 Report = Callable[[str], None]
 _T = TypeVar("_T")
@@ -123,9 +121,10 @@ class Trainer:
         self._prepare = Preparer(vectoriser, source)
         self._reader = ExampleReader(source, self._prepare.columns, by_time=len(self.offsets) > 1)
         self._live = (
-            None if live is None else create_live(live, self.replay.learner, self._now_ms())
+            None
+            if live is None
+            else LiveFile(live, self.replay.learner, self._now_ms(), self.report)
         )
-        self._renew_at = 0
         self._show(new=True)
         self._out = TrainReport(self.log, len(self.offsets), self.report)
         self._saved_at, self._told_at = self.now(), 0.0
@@ -266,21 +265,7 @@ class Trainer:
     def _show(self, *, new: bool) -> None:
         if self._live is not None:
             now = self._now_ms()
-            if now >= self._renew_at:
-                self._renew_at = now + _RENEW_MS
-                self._renew(now)
             self._live.update(self.events, self.event_time, self.offsets, now, new=new)
-
-    def _renew(self, now: int) -> None:
-        """Make the live file anew if it was deleted."""
-        held = self._live
-        assert held is not None
-        try:
-            self._live = renew_live(held, now)
-        except SnapshotError as error:
-            self.report(f"train: {error}")
-        if self._live is not held:
-            self.report(f"train: {held.path} was deleted; made anew")
 
     def _retrying(self, ask: Callable[[], _T]) -> _T:
         """Ask the log until it answers."""
