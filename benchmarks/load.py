@@ -29,13 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the tables, and keep them where asked."""
     options = _options(arguments)
     times = Times(2, 2.0, 3.0) if options.quick else Times(options.rounds)
-    with tempfile.TemporaryDirectory(prefix="clicktide-load-") as folder:
-        with Stage(Path(folder), options.impressions) as stage:
-            _say("simulating, counting and learning")
-            stage.learn()
-            load = Load(stage, times, _say)
-            for name in options.only or _MEASURES:
-                getattr(load, name)()
+    with (
+        tempfile.TemporaryDirectory(prefix="clicktide-load-") as folder,
+        Stage(options.dir or Path(folder), options.impressions) as stage,
+    ):
+        _say("simulating, counting and learning")
+        stage.learn()
+        load = Load(stage, times, _say)
+        for name in options.only or _MEASURES:
+            getattr(load, name)()
     _tell(load.figures, times, options)
 
 
@@ -55,6 +57,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="does it work at all?")
     parser.add_argument("--only", nargs="+", choices=_MEASURES, help="some of them, in this order")
+    parser.add_argument("--dir", type=Path, help="learn here, or use what an earlier run learned")
     parser.add_argument("--json", type=Path, metavar="FILE", help="every single round")
     parser.add_argument("--write", action="store_true", help="put the result into the README")
     return parser.parse_args(arguments)

@@ -125,12 +125,19 @@ class Load:
 
     def latencies(self) -> None:
         """Single predictions and empty answers at half of our highest rate."""
-        rate = self.figures["predict requests/s"] / 2
-        self.figures.add("rate", rate)
+        rate = self._rate()
         for seed in self._rounds(f"p99 at {rate:,.0f}/s"):
             for name, server, path in self._endpoints():
                 flow = open_loop(server.url + path, self.one, rate, self.times.each_s, seed)
                 self._note(name, flow)
+
+    def _rate(self) -> float:
+        """Half of our highest."""
+        if "rate" not in self.figures:
+            if "predict requests/s" not in self.figures:
+                self.most()
+            self.figures.add("rate", self.figures["predict requests/s"] / 2)
+        return self.figures["rate"]
 
     def _endpoints(self) -> Iterator[tuple[str, Server, str]]:
         yield "predict", self.ours, "/v1/predict"
@@ -170,7 +177,7 @@ class Load:
 
     def training(self) -> None:
         """Single predictions while the trainer learns, and while it is held still."""
-        rate = self.figures["rate"]
+        rate = self._rate()
         self.say("starting the trainer")
         self.stage.more_to_learn(_BACKLOG)
         trainer = self.stage.trainer()

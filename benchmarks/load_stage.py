@@ -131,17 +131,22 @@ class Stage:
     # --- the model ---------------------------------------------------------------------------
 
     def learn(self) -> None:
-        """Simulate, count, learn, and register what is learned."""
-        self.run.mkdir(parents=True)
+        """Simulate, count, learn, and register what is learned, unless it is all there."""
+        known = (self.run / "mlflow.db").exists()
+        self.run.mkdir(parents=True, exist_ok=True)
+        store = start_valkey(self.run)
+        self._stack.callback(store.stop)
+        self.store_url, self.store_id = store.url, store.process_id
+        if not known:
+            self._learn()
+
+    def _learn(self) -> None:
         source = f"sim:stationary?events={self.impressions}"
         hours = 0.44 * self.impressions / 1000 + 1  # so long do they take: the last are of now
         _run("replay", source, "--to", self.log[1], "--speed", "max", "--shift", f"now-{hours}h")
         _run("join", *self.log, "--until-idle", "0")
-        store = start_valkey(self.run)
-        self._stack.callback(store.stop)
-        self.store_url, self.store_id = store.url, store.process_id
         of = [*self.log, "--spec", SPEC]
-        _run("count", *of, "--redis", store.url, "--until-idle", "0")
+        _run("count", *of, "--redis", self.store_url, "--until-idle", "0")
         model = ["--dir", str(self.run / "model"), "--live", str(self.live)]
         _run("train", *of, *model, "--until-idle")
         _run("register", *self.log, "--run", str(self.run), "--once")
