@@ -81,7 +81,9 @@ class Layout:
         """Say of each event what stood in for what."""
         size, data = taken.itemsize * taken.shape[1], taken.tobytes()
         rows = [data[at : at + size] for at in range(0, len(data), size)]
-        return [head + (self._told.get(row) or self._tell(row)) for row in rows]
+        known = [self._told.get(row) for row in rows]
+        whole = [self._tell(row) if of is None else of for row, of in zip(rows, known, strict=True)]
+        return [head + of for of in whole] if head else whole
 
     def _tell(self, row: bytes) -> tuple[str, ...]:
         taken = np.frombuffer(row, np.int16).tolist()
