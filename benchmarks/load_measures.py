@@ -118,8 +118,12 @@ class Load:
             self.say(f"{name} is warm")
         for _ in self._rounds("requests/s"):
             for name, (server, path, bodies) in asked.items():
+                before = server.cpu_s()
                 rate = requests_per_s(server.url + path, bodies, self.times.each_s)
                 self.figures.add(f"{name} requests/s", rate)
+                if server is not self.mlflow:  # whose process has started another
+                    spent = (server.cpu_s() - before) / (rate * self.times.each_s)
+                    self.figures.add(f"{name} server CPU µs", 1e6 * spent)
 
     # --- latencies ----------------------------------------------------------------------------
 
