@@ -69,7 +69,7 @@ def requests_per_s(url: str, bodies: Path, seconds: float) -> float:
         _no_errors(url, flow.errors)
         return len(flow.latencies_s) / flow.seconds
     done = subprocess.run(
-        ["wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{seconds:g}s", "-s", _WRK, url, "--", bodies],
+        ["wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{max(1, round(seconds))}s", "-s", _WRK, url, "--", bodies],
         check=True, capture_output=True, text=True, timeout=seconds + 60,
     )  # fmt: skip
     told = json.loads(done.stdout.splitlines()[-1])

@@ -81,8 +81,9 @@ class Trainer:
         command = ["train", *stage.log, "--spec", SPEC, "--dir", str(stage.run / "model")]
         with self._said.open("wb") as said:
             self._process = subprocess.Popen(
-                _clicktide(*command, "--live", str(stage.live)), stdout=said, stderr=said
-            )
+                _clicktide(*command, "--live", str(stage.live)), stdout=said, stderr=said,
+                start_new_session=True,  # Linux shares cores by session: not that of the client
+            )  # fmt: skip
         _wait(lambda: self.events > stage.impressions, lambda: self._said.read_text("utf-8"))
 
     @property
