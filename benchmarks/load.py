@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -27,8 +28,9 @@ _README = Path(__file__).with_name("README.md")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the tables, and keep them where asked."""
-    options = _options(arguments)
-    times = Times(2, 2.0, 3.0) if options.quick else Times(options.rounds)
+    options, (busy, _, _) = _options(arguments), os.getloadavg()
+    times = Times(2, 2.0, 3.0) if options.quick else Times(options.rounds, options.seconds)
+    now = datetime.now(UTC)
     with (
         tempfile.TemporaryDirectory(prefix="clicktide-load-") as folder,
         Stage(options.dir or Path(folder), options.impressions) as stage,
@@ -38,11 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         load = Load(stage, times, _say)
         for name in options.only or _MEASURES:
             getattr(load, name)()
-    _tell(load.figures, times, options)
+    _tell(page(load.figures, times, options.impressions, now, busy), load.figures, options)
 
 
-def _tell(figures: Figures, times: Times, options: argparse.Namespace) -> None:
-    text = page(figures, times, options.impressions, datetime.now(UTC))
+def _tell(text: str, figures: Figures, options: argparse.Namespace) -> None:
     print(text)
     if options.json:
         options.json.write_text(json.dumps(figures.runs, indent=1), encoding="utf-8")
@@ -55,6 +56,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--impressions", type=int, default=60_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=3, help="of each round")
     parser.add_argument("--quick", action="store_true", help="does it work at all?")
     parser.add_argument("--only", nargs="+", choices=_MEASURES, help="some of them, in this order")
     parser.add_argument("--dir", type=Path, help="learn here, or use what an earlier run learned")

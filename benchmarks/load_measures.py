@@ -26,8 +26,8 @@ class Times:
     """How often and how long each is measured, in seconds."""
 
     rounds: int = 5
-    each_s: float = 4.0
-    rank_s: float = 8.0
+    each_s: float = 3.0
+    rank_s: float = 6.0
 
 
 @dataclass(slots=True)

@@ -13,11 +13,12 @@ __all__ = ["BEGIN", "END", "page"]
 
 BEGIN, END = "<!-- load: begin -->", "<!-- load: end -->"
 _LIBRARIES = ("clicktide", "fastapi", "uvicorn", "mlflow", "redis")
+_BUSY = 0.7
 Row = tuple[str, ...]
 
 
-def page(figures: Figures, times: Times, impressions: int, now: datetime) -> str:
-    """The README's section."""
+def page(figures: Figures, times: Times, impressions: int, now: datetime, busy: float = 0.0) -> str:
+    """The README's section; ``busy``: the load average before it all began."""
     libraries = ", ".join(f"{name} {version_of(name)}" for name in _LIBRARIES)
     about = (
         f"{now:%Y-%m-%d}, {machine()}, {libraries}.\n"
@@ -25,6 +26,11 @@ def page(figures: Figures, times: Times, impressions: int, now: datetime) -> str
         f"an open loop. Medians of {times.rounds} rounds of {times.each_s:g} s taken in turns "
         "(lowest–highest)."
     )
+    if busy > _BUSY:
+        about += (
+            f"\n\n**The machine was not quiet: its load average was {busy:.1f} before it began. "
+            "Latencies and rates suffer from that, and their ratios too.**"
+        )
     judged = Table(("", "asked", "measured", "met"), list(_judged(figures)))
     raw = Table(("", "median (lowest–highest)"), [_said(figures, name) for name in figures.runs])
     return "\n\n".join([about, markdown_table(judged), markdown_table(raw)]) + "\n"
