@@ -68,8 +68,9 @@ def requests_per_s(url: str, bodies: Path, seconds: float) -> float:
         flow = closed_loop(url, bodies.read_bytes().splitlines(), seconds)
         _no_errors(url, flow.errors)
         return len(flow.latencies_s) / flow.seconds
+    whole = max(1, round(seconds))
     done = subprocess.run(
-        ["wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{max(1, round(seconds))}s", "-s", _WRK, url, "--", bodies],
+        ["wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{whole}s", "-s", _WRK, url, "--", bodies],
         check=True, capture_output=True, text=True, timeout=seconds + 60,
     )  # fmt: skip
     told = json.loads(done.stdout.splitlines()[-1])

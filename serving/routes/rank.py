@@ -66,7 +66,7 @@ def routes(state: ServingState) -> APIRouter:
     )
     logged: OrderedDict[str, bytes] = OrderedDict()  # replies, by the impression id asked for
 
-    async def rank_candidates(request: bytes) -> bytes:
+    async def rank_candidates(asked_for: bytes) -> bytes:
         """Candidates in the order of bid × click probability, each with its propensity.
 
         `explore` shows now and then what is not known well. With `log`, those shown are written
@@ -74,7 +74,7 @@ def routes(state: ServingState) -> APIRouter:
         features that are learned. A request sent again with the same `log.impression_id` gets the
         same reply.
         """
-        body = decode(_body, request)
+        body = decode(_body, asked_for)
         asked = body.log.impression_id if isinstance(body.log, Logging) else None
         if asked is not None and asked in logged:
             return logged[asked]
