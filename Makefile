@@ -10,7 +10,7 @@ KAFKA_TESTS := tests/integration/test_log_contract.py tests/integration/test_kaf
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-kafka chaos kafka redis-server chromium lint type bench clean
+.PHONY: help run test test-kafka chaos kafka redis-server chromium lint type bench load clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -55,6 +55,10 @@ type: $(READY) ## Types (mypy, strict)
 bench: $(READY) ## Measure against River and Vowpal Wabbit on the same rows
 	@$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[bench]'
 	@$(VENV)/bin/python benchmarks/bench.py --write
+
+load: $(READY) ## Serving under load, beside an empty FastAPI endpoint and mlflow models serve
+	@tests/servers.sh wrk
+	@$(VENV)/bin/python -m benchmarks.load --write
 
 clean: ## Remove the environment, caches and what run made
 	rm -rf $(VENV) "$(RUN)" .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -18,6 +18,7 @@ __all__ = [
     "END",
     "Section",
     "Table",
+    "machine",
     "markdown",
     "markdown_table",
     "raw_figures",
@@ -27,6 +28,7 @@ __all__ = [
     "said_speed",
     "setting",
     "speed_table",
+    "version_of",
 ]
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
@@ -122,19 +124,21 @@ def markdown(sections: Sequence[Section], about: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def replace_section(text: str, new: str) -> str:
-    """Put ``new`` between the markers of a README.
+def replace_section(text: str, new: str, begin_mark: str = BEGIN, end_mark: str = END) -> str:
+    """Put ``new`` between two markers of a README.
 
     Raises
     ------
     ValueError
         If the markers are not there, once each and in order.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in after:
-        raise ValueError(f"the README needs one line {BEGIN} and, below it, one line {END}")
-    return f"{before}{BEGIN}\n\n{new.strip()}\n\n{END}{after}"
+    before, begin, rest = text.partition(begin_mark)
+    _, end, after = rest.partition(end_mark)
+    if not begin or not end or begin_mark in rest or end_mark in after:
+        raise ValueError(
+            f"the README needs one line {begin_mark} and, below it, one line {end_mark}"
+        )
+    return f"{before}{begin_mark}\n\n{new.strip()}\n\n{end_mark}{after}"
 
 
 # The setting
@@ -142,14 +146,20 @@ def replace_section(text: str, new: str) -> str:
 
 def setting(now: datetime, runs: int, rows: dict[str, int], note: str = "") -> str:
     """When and on what this was measured, and a warning if there is one."""
-    libraries = ", ".join(f"{name} {_version(name)}" for name in _LIBRARIES)
+    libraries = ", ".join(f"{name} {version_of(name)}" for name in _LIBRARIES)
     logs = ", ".join(f"{name} ({count:,} rows)" for name, count in rows.items())
     return (
-        f"{now:%Y-%m-%d}, {_cpu()}, {os.cpu_count()} cores, {platform.system()}, "
-        f"Python {platform.python_version()}, {libraries}.\n"
+        f"{now:%Y-%m-%d}, {machine()}, {libraries}.\n"
         f"Logs: {logs}. Events/s: median of {runs} runs taken in turns (lowest–highest); "
         "ratios are of medians."
     ) + (f"\n\n**{note}**" if note else "")
+
+
+def machine() -> str:
+    """What this runs on."""
+    return (
+        f"{_cpu()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+    )
 
 
 def _cpu() -> str:
@@ -161,7 +171,8 @@ def _cpu() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _version(name: str) -> str:
+def version_of(name: str) -> str:
+    """Version of an installed distribution."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -67,16 +69,23 @@ class EventKeys:
                 self.names.append(OVERALL)
                 pairs.append([-1, -1])
         self._columns = [column for column, _ in parts]
+        # two of them at least, so that it gives a tuple
+        self._parts_of = itemgetter(*self._columns) if len(parts) > 1 else self._one_part
         self._seeds = np.array([field_seed(name, 0) for _, name in parts], np.uint64)
         self._pairs = np.array(pairs, np.int64)
         self._own = stored._own
         self._overall = _overall_key(spec)
         self._tokens = np.empty(len(parts), np.uint64)
 
+    def _one_part(self, event: Mapping[str, Any]) -> list[Any]:
+        return [event.get(column) for column in self._columns]
+
     def __call__(self, events: Sequence[Mapping[str, Any]]) -> NDArray[np.uint64]:
         """Keys of events by their raw fields: (events, keys); 0 where one is missing."""
-        columns = self._columns
-        values = [event.get(column) for event in events for column in columns]
+        try:
+            values = [*chain.from_iterable(map(self._parts_of, events))]
+        except KeyError:
+            values = [event.get(column) for event in events for column in self._columns]
         data, ends = _joined(values)
         out = np.empty((len(events), len(self.names)), np.uint64)
         event_keys(

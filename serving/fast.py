@@ -66,5 +66,5 @@ def endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         return Response(await handler(await request.body()), media_type="application/json")
 
-    answer.__doc__ = handler.__doc__
+    answer.__doc__, answer.__name__ = handler.__doc__, getattr(handler, "__name__", "answer")
     return answer

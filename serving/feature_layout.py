@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -63,12 +64,15 @@ class Layout:
     ) -> tuple[NDArray[np.float64], NDArray[np.int16]]:
         """Values, and where they are from."""
         kept = [state or b"" for state in states]
-        ends = np.cumsum(np.fromiter(map(len, kept), np.int64, len(kept)))
+        ends = np.fromiter(accumulate(map(len, kept)), np.int64, len(kept))
         at_ms = np.array([at for _, at in requests], np.int64)
         weights = [[weight(at, half) for half in self.distinct] for _, at in requests]
         scales = np.array(weights, np.float64).take(self.which, axis=1)  # always contiguous
-        lengths = [len(events) for events, _ in requests]
-        request = np.repeat(np.arange(len(requests)), lengths)
+        if len(requests) == 1:
+            request = np.zeros(len(keys), np.int64)
+        else:
+            lengths = [len(events) for events, _ in requests]
+            request = np.repeat(np.arange(len(requests)), lengths)
         out, taken = np.empty((len(keys), self.width)), np.empty(keys.shape, np.int16)
         data = np.frombuffer(b"".join(kept), np.uint8)
         read_values(
@@ -81,7 +85,9 @@ class Layout:
         """Say of each event what stood in for what."""
         size, data = taken.itemsize * taken.shape[1], taken.tobytes()
         rows = [data[at : at + size] for at in range(0, len(data), size)]
-        return [head + (self._told.get(row) or self._tell(row)) for row in rows]
+        known = [self._told.get(row) for row in rows]
+        whole = [self._tell(row) if of is None else of for row, of in zip(rows, known, strict=True)]
+        return [head + of for of in whole] if head else whole
 
     def _tell(self, row: bytes) -> tuple[str, ...]:
         taken = np.frombuffer(row, np.int16).tolist()

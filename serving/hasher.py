@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import repeat
+from operator import is_, itemgetter
 from typing import Any
 
 import msgspec
@@ -122,16 +124,23 @@ def _misfit(column: str, transform: str, row: int, rows: int) -> Problem:
 
 def _columns(rows: Rows, names: Sequence[str]) -> pa.RecordBatch | None:
     """Columns of some rows; ``None`` where a column cannot hold its values exactly."""
-    arrays = []
+    arrays, all_first = [], np.zeros(len(rows), np.int64)
     for name in names:
-        values = [row.get(name) for row in rows]
+        try:
+            values = [*map(itemgetter(name), rows)]
+        except KeyError:
+            values = [row.get(name) for row in rows]
+        # candidates share their context: the very same objects
+        shared = all(map(is_, values, repeat(values[0])))
+        values = values[:1] if shared else values
         kinds = {*map(type, values)} - {type(None)}
         if dict in kinds or (list in kinds and len(kinds) > 1):
             return None
         try:
-            arrays.append(column_of(values))
+            array = column_of(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
             return None
+        arrays.append(array.take(all_first) if shared else array)
     return pa.RecordBatch.from_arrays(arrays, names=list(names)) if arrays else None
 
 

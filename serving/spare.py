@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +17,11 @@ from learning.click_learner import ClickLearner
 from learning.live import LiveReader
 from learning.touched import used_buckets
 
-__all__ = ["Spare", "pack_spare", "unpack_spare"]
+__all__ = ["Spare", "give_way", "pack_spare", "unpack_spare"]
 
 _TABLES = ("fields", "crosses")
 _VECTORS = ("mixture", "calibration")
+_NICE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,13 @@ class Spare:
     quantiles: Any
     events: int
     updated_ms: float
+
+
+def give_way() -> None:
+    """Let the calling thread, which makes spares aside, come after those that answer."""
+    if sys.platform == "linux":  # there a thread has a priority of its own
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def pack_spare(reader: LiveReader) -> Spare:

@@ -36,7 +36,7 @@ from learning.live import LiveReader, open_live
 from learning.snapshot import load_snapshot
 from learning.touched import used_buckets
 from serving.mapped_guard import Region, guard
-from serving.spare import Spare, pack_spare, unpack_spare
+from serving.spare import Spare, give_way, pack_spare, unpack_spare
 from serving.weighing import FixedWeighing, Weighing, WeightsSource
 
 __all__ = ["FixedWeighing", "LiveWeights", "PinnedWeights", "Switch", "Weighing", "WeightsSource"]
@@ -220,6 +220,7 @@ class LiveWeights:
         )
 
     def _keep_spare(self) -> None:
+        give_way()
         while not self._closed.is_set():
             held = self._weighing
             if isinstance(held, _LiveWeighing):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Brings the real servers that the tests run against: tests/servers.sh kafka PYTHON | redis | chromium
+# Brings the real servers that the tests run against: tests/servers.sh kafka PYTHON | redis | chromium | wrk
 # What cannot be had is said in red, and its tests are skipped (CLICKTIDE_REQUIRE_KAFKA=1: an error).
 set -uo pipefail
 cd "$(dirname "$0")"
@@ -52,6 +52,11 @@ chromium() {
     have chromium || install chromium
     have chromium ||
         missing "PAGES WILL NOT BE TESTED: no chromium on the PATH. Fix: install Chromium" 0
+}
+
+wrk() {
+    have wrk || install wrk
+    have wrk || missing "NO wrk ON THE PATH: a slower load generator stands in. Fix: install wrk" 0
 }
 
 "$@"

@@ -9,13 +9,14 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter
 from numpy.typing import NDArray
 
 from features.events import Impression
 from features.values import as_text
 from serving.bodies import EXAMPLE, decode
 from serving.event_writer import EventsRefusedError, EventWriter
+from serving.fast import endpoint
 from serving.problem import Problem
 from serving.rank_bodies import Explore, Logging, RankBody, Ranked, Rankings
 from serving.ranking import Ranking, first_chances, rank
@@ -25,7 +26,6 @@ from serving.state import ServingState
 
 __all__ = ["routes"]
 
-JSON = "application/json"
 _REPLIES = 2_000
 _SHARE = 0.5  # of a request's time, for the log: a ranking comes even without it
 _CONTEXT = {
@@ -66,8 +66,7 @@ def routes(state: ServingState) -> APIRouter:
     )
     logged: OrderedDict[str, bytes] = OrderedDict()  # replies, by the impression id asked for
 
-    @router.post("/v1/rank", summary="Candidates by expected value", openapi_extra=told)
-    async def rank_candidates(request: Request) -> Response:
+    async def rank_candidates(asked_for: bytes) -> bytes:
         """Candidates in the order of bid × click probability, each with its propensity.
 
         `explore` shows now and then what is not known well. With `log`, those shown are written
@@ -75,18 +74,21 @@ def routes(state: ServingState) -> APIRouter:
         features that are learned. A request sent again with the same `log.impression_id` gets the
         same reply.
         """
-        body = decode(_body, await request.body())
+        body = decode(_body, asked_for)
         asked = body.log.impression_id if isinstance(body.log, Logging) else None
         if asked is not None and asked in logged:
-            return Response(logged[asked], media_type=JSON)
+            return logged[asked]
         reply = await _ranked(state, body)
         raw = _encode(reply)
         if asked is not None and reply.logged:
             logged[asked] = raw
             if len(logged) > _REPLIES:
                 logged.popitem(last=False)
-        return Response(raw, media_type=JSON)
+        return raw
 
+    state.fast["/v1/rank"] = rank_candidates
+    add = router.post("/v1/rank", summary="Candidates by expected value", openapi_extra=told)
+    add(endpoint(rank_candidates))
     return router
 
 
@@ -156,26 +158,23 @@ def _explore(state: ServingState, body: RankBody) -> Explore:
 def _candidates(
     state: ServingState, body: RankBody, scored: Scored, ranked: Ranking
 ) -> list[Ranked]:
-    slots = len(ranked.propensity)
-    first = ranked.propensity[0]
-    unsure = scored.uncertainty
-    out = []
-    for place, i in enumerate(ranked.order.tolist()):
-        shown = place < slots
-        out.append(
-            Ranked(
-                index=i,
-                slot=place + 1 if shown else None,
-                expected_value=float(ranked.value[i]),
-                probability=float(scored.probability[i]),
-                logit=float(scored.logit[i]),
-                uncertainty=None if unsure is None else float(unsure[i]),
-                propensity=float(ranked.propensity[place, i] if shown else first[i]),
-                fallbacks=scored.fallbacks[i],
-                id=body.candidates[i].id,
-                counters=_counters(state.scorer.value_names, scored.counters, i) if shown else None,
-            )
-        )
+    order, unsure = ranked.order, scored.uncertainty
+    indices = order.tolist()
+    columns = zip(
+        indices, ranked.value[order].tolist(), scored.probability[order].tolist(),
+        scored.logit[order].tolist(),
+        [None] * len(order) if unsure is None else unsure[order].tolist(),
+        ranked.propensity[0, order].tolist(), strict=True,
+    )  # fmt: skip
+    lacked, asked = scored.fallbacks, body.candidates
+    out = [
+        Ranked(i, None, value, p, logit, sd, chance, lacked[i], asked[i].id)
+        for i, value, p, logit, sd, chance in columns
+    ]
+    for place, i in enumerate(indices[: len(ranked.propensity)]):
+        out[place].slot = place + 1
+        out[place].propensity = float(ranked.propensity[place, i])
+        out[place].counters = _counters(state.scorer.value_names, scored.counters, i)
     return out
 
 

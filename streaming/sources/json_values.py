@@ -47,9 +47,11 @@ def column_of(values: Sequence[Any]) -> pa.Array:
     if kinds_of(values) != {list}:
         kind = _scalar_type(values)
         return pa.array(_as(kind, values), kind)
-    kind = _scalar_type([member for value in values if value is not None for member in value])
-    lists = [None if value is None else _as(kind, value) for value in values]
-    return pa.array(lists, pa.list_(kind))
+    members = [member for value in values if value is not None for member in value]
+    kind = _scalar_type(members)
+    if _as(kind, members) is not members:
+        values = [None if value is None else _as(kind, value) for value in values]
+    return pa.array(values, pa.list_(kind))
 
 
 def _scalar_type(values: Sequence[Any]) -> pa.DataType:
