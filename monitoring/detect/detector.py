@@ -227,8 +227,8 @@ class SequentialDetector:
         size = len(state.slices)
         rows = np.bincount(slots.ravel(), minlength=size)
         shared = np.bincount(slots[inside].ravel(), minlength=size) > 0.05 * rows
-        state.level[shared, 0] = 0.0
-        state.level[shared, 6] = 0.0
+        state.level[shared, kernels.ROWS] = 0.0
+        state.level[shared, kernels.MERIT] = 0.0
         state.daily[shared] = 0.0
         state.moved[shared] = 0.0
 
@@ -296,14 +296,14 @@ class SequentialDetector:
         """Forget the rarer values of fields that have very many."""
         state, rename = self._state, None
         for f in values.crowded():
-            slots = values.drop(f, state.level[:, 5], state.open_of >= 0)
+            slots = values.drop(f, state.level[:, kernels.LATELY], state.open_of >= 0)
             rename = np.arange(len(state.slices), dtype=np.int32) if rename is None else rename
             rename[slots] = len(values.fields) + f
-            for array in (state.slices, state.moved, state.level, state.daily):
+            for array in (state.slices, state.moved, state.level):
                 array[slots] = 0.0
         if rename is not None:
             self._history.rename(rename)
-        state.level[:, 5] *= 0.5
+        state.level[:, kernels.LATELY] *= 0.5
 
     # --- state ----------------------------------------------------------------------------
 
