@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from features.jit import inlined, jit, prefetch
 
-__all__ = ["Limits", "Rows", "State", "Tests", "advance", "first_seen"]
+__all__ = ["Limits", "Rows", "State", "Tests", "advance", "first_seen", "renamed"]
 
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
@@ -396,15 +396,16 @@ def _slices(
 def _advance_slice(m: F32, slot: int, shared: F32, added: F32) -> float:
     """One event of one slice; its evidence. Four at a time, as the processor has it."""
     a = b = c = d = np.float32(0.0)
-    for k in range(0, len(shared), 4):
-        m[slot, k] = (m[slot, k] + added[k]) * shared[k]
-        m[slot, k + 1] = (m[slot, k + 1] + added[k + 1]) * shared[k + 1]
-        m[slot, k + 2] = (m[slot, k + 2] + added[k + 2]) * shared[k + 2]
-        m[slot, k + 3] = (m[slot, k + 3] + added[k + 3]) * shared[k + 3]
-        a += m[slot, k]
-        b += m[slot, k + 1]
-        c += m[slot, k + 2]
-        d += m[slot, k + 3]
+    for first in range(0, len(shared), 4):
+        i0 = np.uint64(first)  # never below 0: spares tests for that
+        i1, i2, i3 = i0 + np.uint64(1), i0 + np.uint64(2), i0 + np.uint64(3)
+        # all is read before any is written: else the compiler must take them to overlap
+        m0, m1, m2, m3 = m[slot, i0], m[slot, i1], m[slot, i2], m[slot, i3]
+        a0, a1, a2, a3 = added[i0], added[i1], added[i2], added[i3]
+        s0, s1, s2, s3 = shared[i0], shared[i1], shared[i2], shared[i3]
+        m0, m1, m2, m3 = (m0 + a0) * s0, (m1 + a1) * s1, (m2 + a2) * s2, (m3 + a3) * s3
+        m[slot, i0], m[slot, i1], m[slot, i2], m[slot, i3] = m0, m1, m2, m3
+        a, b, c, d = a + m0, b + m1, c + m2, d + m3
     total = np.float64((a + b) + (c + d))
     if total > _LARGE:
         for k in range(len(shared)):
@@ -491,6 +492,14 @@ def _learn_level(
         at[slot, SWING] += (gap * gap - at[slot, SWING]) * slowly
     at[slot, FAST] += (relative - at[slot, FAST]) * max(rate, 1.0 / limits.fast)
     at[slot, MIDDLE] += (relative - at[slot, MIDDLE]) * max(rate, 0.2 / limits.fast)
+
+
+@jit
+def renamed(slots: I32, names: I32, fields: I64) -> None:
+    """Replace each slot of some fields by its new name."""
+    for i in range(len(slots)):
+        for f in fields:
+            slots[i, f] = names[slots[i, f]]
 
 
 @jit
