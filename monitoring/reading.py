@@ -70,7 +70,12 @@ class _Said:
                 time[i], clicked[i] = shown.timestamp, np.nan if click is None else click
                 probability[i], versions[i] = np.nan if p is None else p, shown.model_version
             version = pa.array(versions, pa.string())
-        return cls(time, clicked, np.where((probability >= 0) & (probability <= 1), probability, np.nan), version)
+        return cls(
+            time,
+            clicked,
+            np.where((probability >= 0) & (probability <= 1), probability, np.nan),
+            version,
+        )
 
 
 class ReadBatch(NamedTuple):
@@ -171,7 +176,9 @@ class ScoredReader:
     def _served(self, batch: Batch) -> F64 | None:
         if not self._counters or SERVED not in batch.columns.schema.names:
             return None
-        carried = [raw and _counters.decode(raw) for raw in batch.columns.column(SERVED).to_pylist()]
+        carried = [
+            raw and _counters.decode(raw) for raw in batch.columns.column(SERVED).to_pylist()
+        ]
         return _matrix(carried, self._counters) if any(carried) else None
 
     def _scored(self, batch: Batch) -> Scored:
@@ -184,7 +191,9 @@ class ScoredReader:
             probability=said.probability,
             label=label,
             bid=_bids(columns, self.bid),
-            click_delay_ms=np.where(label == 1.0, np.maximum(said.clicked - said.time, 0.0), np.nan),
+            click_delay_ms=np.where(
+                label == 1.0, np.maximum(said.clicked - said.time, 0.0), np.nan
+            ),
             correction=kind != 0,
             slices={field.name: self._slice(field, columns, said.time) for field in self.fields},
             version=_versions(said.version),

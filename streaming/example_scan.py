@@ -7,8 +7,9 @@ strict reader.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numba.cpython.unsafe.numbers import trailing_zeros
@@ -36,6 +37,8 @@ _TEXT = np.frombuffer(b"".join(_TEXTS), np.uint8)
 _AT = np.cumsum([0, *map(len, _TEXTS)], dtype=np.int64)
 _NEEDED = 1 << _TYPE | 1 << _VERSION | 1 << _LABEL | 1 << _IMPRESSION
 _NEEDED_SHOWN = 1 << _ID | 1 << _TIMESTAMP | 1 << _FIELDS | 1 << _TYPE | 1 << _VERSION
+# mypy takes an intrinsic's typing context for an argument of the caller
+_zeros_below = cast(Callable[[Any], int], trailing_zeros)
 _LEAST, _MOST = MIN_TIMESTAMP_MS, MAX_TIMESTAMP_MS
 
 
@@ -84,7 +87,9 @@ def scan_examples(data: NDArray[np.uint8], starts: I64, ends: I64) -> Found:
     out = np.zeros((len(starts), 11), np.int64)
     _scan_all(data, starts, ends, out)
     begin, end, label, time, plain, clicked = (out[:, i].copy() for i in range(6))
-    return Found(plain == 1, begin, end, label, time, clicked, out[:, 6:8], out[:, 8:10], out[:, 10])
+    return Found(
+        plain == 1, begin, end, label, time, clicked, out[:, 6:8], out[:, 8:10], out[:, 10]
+    )
 
 
 @jit
@@ -270,7 +275,7 @@ def _string(data: Any, at: int, stop: int) -> int:
             if marks == 0:
                 at += 8
                 continue
-            at += np.int64(trailing_zeros(marks)) >> 3
+            at += _zeros_below(marks) >> 3
         if data[at] == _QUOTE:
             return at + 1
         at += 2 if data[at] == _BACKSLASH else 1

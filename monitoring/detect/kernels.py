@@ -13,7 +13,7 @@ are at least c. All kernels are in this one file, for numba's cache sees only on
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +100,7 @@ class Rows(NamedTuple):
 
 
 ROWS, FAST, SLOW, SWING, MIDDLE, LATELY, MERIT, WIDER, DAILY = range(9)
-"""Columns of ``level``: rows; means of the last, of many, their swing, of some; rows of late; ..."""
+"""Columns of ``level``, from its rows to the width of the null band."""
 CLICKS, LEVEL, EVENTS, DELAYS, COLD, LEVELLED, RECENT_P, RECENT_Y = range(8)
 NONE, OVERALL, SLICE, MOVED, MISSING, DELAY, CLOSED = range(7)
 
@@ -188,8 +188,7 @@ def advance(rows: Rows, start: int, tests: Tests, limits: Limits, state: State, 
                 p = _without_tilt(rows, i, p, y, limits, state, out)
             if not (any_open and _explained(rows, i, p, y, limits, state, out)):
                 if warm and tilt[0] == 0.0:
-                    if _advance_test(overall, of_overall, y, p, p) >= limits.overall:
-                        _cross(out, OVERALL, 0)
+                    _overall(overall, of_overall, y, p, limits, out)
                 _slices(
                     slots, i, _part(times[i]), p, y, warm, tilt[0] == 0.0, of_slices, of_moved,
                     limits, slices, moved, level, clock, shared, added, out,
@@ -206,10 +205,17 @@ def _cross(out: I64, kind: int, which: int) -> None:
 
 
 @inlined
+def _overall(m: F64, tests: F64, y: float, p: float, limits: Limits, out: I64) -> None:
+    if _advance_test(m, tests, y, p, p) >= limits.overall:
+        _cross(out, OVERALL, 0)
+
+
+@inlined
 def _usual(gone: F64, f: int) -> float:
     """Usual share of missing values of a field."""
     share = (gone[f, 1] + 0.5) / (gone[f, 0] + 1.0)
-    return min(max(share, 1e-3), 1.0 - 1e-3)
+    usual: float = min(max(share, 1e-3), 1.0 - 1e-3)
+    return usual
 
 
 @jit
@@ -393,7 +399,7 @@ def _slices(
 
 
 @inlined
-def _advance_slice(m: F32, slot: int, shared: F32, added: F32) -> float:
+def _advance_slice(m: F32, slot: Any, shared: F32, added: F32) -> float:
     """One event of one slice; its evidence. Four at a time, as the processor has it."""
     a = b = c = d = np.float32(0.0)
     for first in range(0, len(shared), 4):
@@ -415,7 +421,7 @@ def _advance_slice(m: F32, slot: int, shared: F32, added: F32) -> float:
 
 @inlined
 def _moved(
-    slot: int,
+    slot: Any,
     part: int,
     p: float,
     y: float,
@@ -454,7 +460,7 @@ def _moved(
 
 
 @inlined
-def _advance_moved(slot: int, y: float, q: float, wider: float, tests: F64, m: F32) -> float:
+def _advance_moved(slot: Any, y: float, q: float, wider: float, tests: F64, m: F32) -> float:
     """One event of the test of a click rate; its evidence."""
     narrower, total = 1.0 / wider, 0.0
     for k in range(m.shape[1]):

@@ -86,13 +86,15 @@ class Values:
 
     def _table(self, f: int, words: pa.Array) -> I32:
         """Slot of each of some values, -1 for those that have none."""
-        known = self._known[f]
+        known, of = self._known[f], self._slot_of[f]
+        if known is None and 4 * len(words) < len(of):  # too few to put all that are known in order
+            return np.array([of.get(word, -1) for word in words.to_pylist()], np.int32)
         if known is None:
-            of = self._slot_of[f]
             known = pa.array(of, pa.string()), np.array([*of.values(), -1], np.int32)
             self._known[f] = known
         found = pc.fill_null(pc.index_in(words, value_set=known[0]), -1)
-        return known[1][found.to_numpy(zero_copy_only=False)]
+        slots: I32 = known[1][found.to_numpy(zero_copy_only=False)]
+        return slots
 
     def _give(self, f: int, given: Sequence[str]) -> list[int]:
         """Give values that have none a slot each."""
@@ -113,7 +115,7 @@ class Values:
         """Fields that have used up more than three quarters of their slots."""
         return [f for f, known in enumerate(self._slot_of) if len(known) > 0.75 * self._share]
 
-    def drop(self, f: int, rows: NDArray[np.float64], keep: NDArray[np.bool_]) -> I32:
+    def drop(self, f: int, rows: NDArray[np.float32], keep: NDArray[np.bool_]) -> I32:
         """Forget the rarer half of a field's values but those to keep; their slots."""
         slots = np.fromiter(self._slot_of[f].values(), np.int32, len(self._slot_of[f]))
         slots = slots[(slots >= 2 * len(self.fields)) & ~keep[slots]]

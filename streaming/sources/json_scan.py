@@ -324,7 +324,10 @@ def _number(data: Any, at: int, stop: int) -> tuple[int, int]:
 
 @jit
 def _gather(data: Any, begin: Any, offsets: Any, bases: Any, text: Any) -> None:
-    """Copy the values of each column side by side, SLACK bytes after each column; some rows at a time, which the cache holds."""
+    """Copy the values of each column side by side, SLACK bytes after each column.
+
+    Some rows at a time: as many as a cache holds.
+    """
     for first in range(0, begin.shape[1], _NEAR):
         for column in range(begin.shape[0]):
             base = bases[column]
