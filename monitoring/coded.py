@@ -58,7 +58,7 @@ class Coded:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Coded:
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Coded:
         """Some rows; the distinct texts stay as they are."""
         return Coded(self.codes[rows], self.words)
 

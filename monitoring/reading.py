@@ -12,13 +12,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features.spec import SourceSpec
-from monitoring.coded import Coded
+from monitoring.coded import MISSING, Coded
 from monitoring.newness import Newness
 from monitoring.scored import Scored
 from monitoring.slicing import SliceField
-from streaming.examples import ExampleReader
+from streaming.examples import SAID, SAID_COLUMNS, ExampleReader
 from streaming.log import Record
-from streaming.prepare import CORRECTION
+from streaming.prepare import CORRECTION, SERVED
 from streaming.settings import EXAMPLES
 from streaming.sources.batch import Batch, Position
 
@@ -33,7 +33,6 @@ class _Shown(msgspec.Struct, gc=False):
     timestamp: int
     probability: float | None = None
     model_version: str | None = None
-    counters: dict[str, float | None] | None = None
 
 
 class _Envelope(msgspec.Struct, gc=False):
@@ -44,6 +43,39 @@ class _Envelope(msgspec.Struct, gc=False):
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
+_counters = msgspec.json.Decoder(dict[str, float | None])
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the examples of a batch say beside their fields."""
+
+    time: I64
+    clicked: F64
+    probability: F64
+    version: pa.Array
+
+    @classmethod
+    def of(cls, batch: Batch) -> _Said:
+        """From what was found in passing; the few that were not plain are read strictly."""
+        odd, *columns, version = map(batch.columns.column, SAID_COLUMNS)
+        time, clicked, probability = (c.to_numpy(zero_copy_only=False) for c in columns)
+        clicked = np.where(clicked > 0, clicked, np.nan)
+        rows = np.flatnonzero(odd.to_numpy(zero_copy_only=False)).tolist()
+        if rows:
+            time, probability, versions = time.copy(), probability.copy(), version.to_pylist()
+            for i in rows:
+                said = _envelope.decode(batch.origin(i)[1])
+                shown, click, p = said.impression, said.click_timestamp, said.impression.probability
+                time[i], clicked[i] = shown.timestamp, np.nan if click is None else click
+                probability[i], versions[i] = np.nan if p is None else p, shown.model_version
+            version = pa.array(versions, pa.string())
+        return cls(
+            time,
+            clicked,
+            np.where((probability >= 0) & (probability <= 1), probability, np.nan),
+            version,
+        )
 
 
 class ReadBatch(NamedTuple):
@@ -122,7 +154,7 @@ class ScoredReader:
         self._counters = list(counters)
         self.newness = {field.name: Newness() for field in fields if field.kind == "new"}
         self.fields, self.bid, self._label = list(fields), bid, source.label
-        wanted = [source.label, *(field.column for field in fields), bid, *more]
+        wanted = [source.label, SAID, *(field.column for field in fields), bid, *more]
         columns = list(dict.fromkeys(name for name in wanted if name))
         self._reader = ExampleReader(source, columns)
 
@@ -133,17 +165,7 @@ class ScoredReader:
         batches = self._reader.batches(data, lambda line: ("", line), last)
         rejected = sum(len(batch.rejects) for batch in batches)
         batches = [batch for batch in batches if batch.columns.num_rows]
-        if not rejected:
-            said = _envelope.decode_lines(data)
-        else:
-            lines = [line for line in data.split(b"\n") if line.strip(b"\r")]
-            said = [_envelope.decode(lines[at]) for batch in batches for at in _lines_of(batch)]
-        out, read = [], 0
-        for batch in batches:
-            rows = batch.columns.num_rows
-            part = said[read : read + rows]
-            out.append(ReadBatch(self._scored(batch, part), batch, self._served(part)))
-            read += rows
+        out = [ReadBatch(self._scored(batch), batch, self._served(batch)) for batch in batches]
         return ExamplesRead(out, rejected)
 
     def _slice(self, field: SliceField, columns: pa.RecordBatch, time: I64) -> Coded:
@@ -151,25 +173,30 @@ class ScoredReader:
         newness = self.newness.get(field.name)
         return coded if newness is None else newness(coded, time)
 
-    def _served(self, said: Sequence[_Envelope]) -> F64 | None:
-        carried = [it.impression.counters for it in said] if self._counters else []
+    def _served(self, batch: Batch) -> F64 | None:
+        if not self._counters or SERVED not in batch.columns.schema.names:
+            return None
+        carried = [
+            raw and _counters.decode(raw) for raw in batch.columns.column(SERVED).to_pylist()
+        ]
         return _matrix(carried, self._counters) if any(carried) else None
 
-    def _scored(self, batch: Batch, said: Sequence[_Envelope]) -> Scored:
+    def _scored(self, batch: Batch) -> Scored:
         """All rows of a batch; amendments that change no label are still in it."""
-        rows, columns = len(said), batch.columns
-        time = np.fromiter((it.impression.timestamp for it in said), np.int64, rows)
+        said, columns = _Said.of(batch), batch.columns
         label = columns.column(self._label).to_numpy(zero_copy_only=False).astype(np.float64)
         kind = columns.column(CORRECTION).to_numpy(zero_copy_only=False)
         return Scored(
-            time_ms=time,
-            probability=_probabilities(said),
+            time_ms=said.time,
+            probability=said.probability,
             label=label,
             bid=_bids(columns, self.bid),
-            click_delay_ms=_delays(said, time, label),
+            click_delay_ms=np.where(
+                label == 1.0, np.maximum(said.clicked - said.time, 0.0), np.nan
+            ),
             correction=kind != 0,
-            slices={field.name: self._slice(field, columns, time) for field in self.fields},
-            version=_versions(said),
+            slices={field.name: self._slice(field, columns, said.time) for field in self.fields},
+            version=_versions(said.version),
         )
 
 
@@ -178,28 +205,9 @@ def _matrix(carried: Sequence[Mapping[str, float | None] | None], names: Sequenc
     return np.array(rows, np.float64).reshape(len(rows), len(names))  # None: NaN
 
 
-def _lines_of(batch: Batch) -> list[int]:
-    """Number of each row's line."""
-    return [batch.positions(i).row - 1 for i in range(batch.columns.num_rows)]
-
-
-def _probabilities(said: Sequence[_Envelope]) -> F64:
-    p = np.array([it.impression.probability for it in said], np.float64)  # None: NaN
-    p[~((p >= 0.0) & (p <= 1.0))] = np.nan
-    return p
-
-
-def _delays(said: Sequence[_Envelope], time: I64, label: F64) -> F64:
-    clicked = np.array([it.click_timestamp for it in said], np.float64)
-    delays: F64 = np.where(label == 1.0, np.maximum(clicked - time, 0.0), np.nan)
-    return delays
-
-
-def _versions(said: Sequence[_Envelope]) -> Coded | None:
-    versions = [it.impression.model_version for it in said]
-    if not any(versions):
-        return None
-    return Coded.of(pa.array(versions, pa.string()))
+def _versions(versions: pa.Array) -> Coded | None:
+    coded = Coded.of(versions)
+    return None if coded.words.to_pylist() == [MISSING] else coded
 
 
 def _bids(columns: pa.RecordBatch, name: str) -> F64:

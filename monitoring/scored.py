@@ -68,8 +68,8 @@ class Scored:
     def __len__(self) -> int:
         return len(self.time_ms)
 
-    def take(self, rows: I64 | NDArray[np.bool_]) -> Scored:
-        """Some rows: their numbers in order, or a mask."""
+    def take(self, rows: I64 | NDArray[np.bool_] | slice) -> Scored:
+        """Some rows: their numbers in order, a mask, or a slice (that copies nothing)."""
         return Scored(
             self.time_ms[rows],
             self.probability[rows],

@@ -19,17 +19,20 @@ from numpy.typing import NDArray
 
 from features.events import EventError, Example, decode_event
 from features.spec import SourceSpec, Spec
-from streaming.example_scan import copy_spans, scan_examples
+from streaming.example_scan import Found, copy_spans, runs_of, scan_examples
 from streaming.log import Record
 from streaming.prepare import CORRECTION, SERVED
 from streaming.sources.batch import Batch, Position, Reject
 from streaming.sources.block import Block, line_spans
 from streaming.sources.json_lines import JsonLines
-from streaming.sources.json_scan import Keys
+from streaming.sources.json_scan import Keys, texts_of
 from streaming.sources.json_values import column_of, kinds_of
 from streaming.sources.parsed import Parsed
 
-__all__ = ["CLICK_DELAY", "LINE_BITS", "ExampleReader", "Place", "examples_source", "in_record"]
+__all__ = [
+    "CLICK_DELAY", "LINE_BITS", "SAID", "SAID_COLUMNS", "ExampleReader", "Place", "examples_source",
+    "in_record",
+]  # fmt: skip
 
 I64 = NDArray[np.int64]
 Place = Callable[[int], tuple[str, int]]
@@ -39,7 +42,10 @@ LINE_BITS = 20
 """An example of the log has the row number ``offset << LINE_BITS | line`` in its partition."""
 CLICK_DELAY = "\0click_delay"
 """Column of milliseconds from the impression to its click, for counters."""
-_COUNTERS = b'"counters"'
+SAID = "\0said"
+"""Asks for what an example says of its prediction, in the columns :data:`SAID_COLUMNS`."""
+SAID_COLUMNS = ("\0odd", "\0time", "\0clicked", "\0probability", "\0model")
+"""Whether a strict reader is to be asked for the others; times in ms, 0: no click; null: none."""
 _PER_MS = {"ms": pa.int64(), "s": pa.float64(), "us": pa.int64()}
 
 
@@ -125,8 +131,9 @@ class ExampleReader:
         self, source: SourceSpec, columns: Sequence[str], *, by_time: bool = False
     ) -> None:
         self.source, self.by_time = source, by_time
-        self.columns = [name for name in columns if name not in (source.label, CLICK_DELAY)]
-        self._delays = CLICK_DELAY in columns
+        own = (source.label, CLICK_DELAY, SAID)
+        self.columns = [name for name in columns if name not in own]
+        self._delays, self._said = CLICK_DELAY in columns, SAID in columns
         self.latest_ms = 0
         self._parse: JsonLines | None = None
 
@@ -147,9 +154,9 @@ class ExampleReader:
             lines.sort()
         times = lines.timestamp[lines.order]
         self.latest_ms = max(self.latest_ms, int(times.max(initial=0)))
-        block = lines.block()
-        parse = self._parser(block)
-        parts = parse(block) if block.rows else []
+        parse = self._parse or self._parser(lines.block())
+        scanned = parse.scanned(lines.view()) if len(lines.order) else None
+        parts = [scanned] if scanned else parse(lines.block()) if len(lines.order) else []
         out = [self._batch(lines, part, position) for part in parts]
         if lines.rejects and not out:
             out = [self._batch(lines, _nothing(parse.wanted), position)]
@@ -183,6 +190,8 @@ class ExampleReader:
         columns[CORRECTION] = pa.array(lines.kind[rows])
         if self._delays:
             columns[CLICK_DELAY] = pa.array(lines.click_delays(rows))
+        if self._said:
+            columns |= dict(zip(SAID_COLUMNS, lines.said(rows), strict=True))
         if (served := lines.served(rows)) is not None:
             columns[SERVED] = served
         rejects = []
@@ -230,13 +239,10 @@ def _after(place: tuple[str, int]) -> tuple[str, int]:
 class _Lines:
     """Lines of examples, looked into: ``data[begin:end]`` of each are its fields."""
 
-    data: NDArray[np.uint8]
+    data: bytes
     starts: I64
     ends: I64
-    begin: I64
-    end: I64
-    label: I64
-    timestamp: I64
+    found: Found
     kind: NDArray[np.int8]
     order: I64
     place: Place
@@ -265,27 +271,57 @@ class _Lines:
             found.label[i], found.timestamp[i] = known.label, known.impression.timestamp
             kind[i] = known.kind
             at += len(fields)
-        whole = np.frombuffer(b"".join(extra) if len(extra) > 1 else data, np.uint8)
-        return cls(
-            whole, starts, ends, found.begin, found.end, found.label, found.timestamp, kind,
-            np.flatnonzero(keep), place, rejects,
-        )  # fmt: skip
+        whole = b"".join(extra) if len(extra) > 1 else data
+        return cls(whole, starts, ends, found, kind, np.flatnonzero(keep), place, rejects)
 
     def sort(self) -> None:
         """By event time; those of the same millisecond stay in order."""
         self.order = self.order[np.argsort(self.timestamp[self.order], kind="stable")]
 
+    @property
+    def label(self) -> I64:
+        """0 or 1, by line."""
+        return self.found.label
+
+    @property
+    def timestamp(self) -> I64:
+        """Of the impression, by line."""
+        return self.found.timestamp
+
+    def line(self, line: int) -> bytes:
+        """A line as it stands."""
+        return self.data[self.starts[line] : self.ends[line]]
+
     def origin(self, line: int) -> tuple[str, int, bytes]:
         """File, row number and bytes of a line."""
-        raw = self.data[self.starts[line] : self.ends[line]].tobytes()
-        return *self.place(line), raw
+        return *self.place(line), self.line(line)
+
+    def said(self, rows: I64) -> tuple[pa.Array, ...]:
+        """The columns of :data:`SAID_COLUMNS`."""
+        found = self.found
+        odd = ~found.plain[rows] | (found.clicked[rows] < 0)
+        data, spans = np.frombuffer(self.data, np.uint8), found.probability[rows]
+        probability = _numbers(texts_of(data, spans[:, 0], spans[:, 1]))
+        model, no_text = _unquoted(self._texts(found.model[rows]))
+        if probability is None or no_text:
+            odd[:] = True
+            probability = pa.nulls(len(rows), pa.float64())
+        numbers = (pa.array(of[rows]) for of in (found.timestamp, found.clicked))
+        return pa.array(odd), *numbers, probability, model
+
+    def _texts(self, spans: I64) -> pa.Array:
+        """Texts of some spans, null where a span is empty; cheap where many in a row are equal."""
+        run, first = np.empty(len(spans), np.int32), np.empty(len(spans), np.int64)
+        count = runs_of(np.frombuffer(self.data, np.uint8), spans, run, first)
+        words = [self.data[a:b].decode() or None for a, b in spans[first[:count]].tolist()]
+        return pa.DictionaryArray.from_arrays(pa.array(run), pa.array(words, pa.string()))
 
     def click_delays(self, rows: I64) -> I64:
         """From impression to click, in ms; 0 where there was none."""
         out = np.zeros(len(rows), np.int64)
         for i in np.flatnonzero(self.label[rows] == 1).tolist():
             line = rows[i]
-            known = _outcome.decode(self.data[self.starts[line] : self.ends[line]].tobytes())
+            known = _outcome.decode(self.line(line))
             if known.click_timestamp is not None:
                 out[i] = max(known.click_timestamp - int(self.timestamp[line]), 0)
         return out
@@ -295,19 +331,41 @@ class _Lines:
 
         ``None`` if there are none at all, as in the examples of a log that is published.
         """
-        if _COUNTERS not in self.data.tobytes():
-            return None
-        lines = (self.data[self.starts[i] : self.ends[i]].tobytes() for i in rows.tolist())
-        found = [bytes(_served.decode(line).impression.counters) for line in lines]
-        return pa.array([None if raw == b"null" else raw for raw in found], pa.binary())
+        may = (self.found.counters[rows] == 1) | ~self.found.plain[rows]
+        found: list[bytes | None] = [None] * len(rows)
+        for i in np.flatnonzero(may).tolist():
+            raw = bytes(_served.decode(self.line(rows[i])).impression.counters)
+            found[i] = None if raw == b"null" else raw
+        return pa.array(found, pa.binary()) if any(found) else None
+
+    def view(self) -> Block:
+        """The fields of all good lines, in order, where they stand in the examples."""
+        begin, end = self.found.begin[self.order], self.found.end[self.order]
+        return Block(self.data, "examples", begin, end, self.order, 0)
 
     def block(self) -> Block:
         """The fields of all good lines, in order, as JSON Lines."""
-        begin, end = self.begin[self.order], self.end[self.order]
+        begin, end = self.found.begin[self.order], self.found.end[self.order]
         sizes = end - begin
         out, starts = np.empty(int(sizes.sum()) + len(sizes), np.uint8), np.empty_like(begin)
-        copy_spans(self.data, begin, end, out, starts)
+        copy_spans(np.frombuffer(self.data, np.uint8), begin, end, out, starts)
         return Block(out.tobytes(), "examples", starts, starts + sizes, self.order, 0)
+
+
+def _numbers(texts: pa.Array) -> pa.Array | None:
+    """As float64; ``None`` if one is no number."""
+    try:
+        return texts.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return None
+
+
+def _unquoted(texts: pa.DictionaryArray) -> tuple[pa.Array, bool]:
+    """Plain JSON strings without quotes, and whether one is none."""
+    words = texts.dictionary.to_pylist()
+    odd = any(word is not None and (word[0] != '"' or "\\" in word) for word in words)
+    bare = pa.array([word and word[1:-1] for word in words], pa.string())
+    return bare.take(texts.indices), odd
 
 
 def _strictly(line: bytes) -> _Outcome | EventError:

@@ -93,7 +93,7 @@ class SequentialDetector:
         self._absent = np.arange(len(fields), dtype=np.int32)
 
     def _rows(self, scored: Scored, values: Values, start: int, stop: int) -> Rows:
-        part = scored.take(np.arange(start, stop)) if stop - start < len(scored) else scored
+        part = scored.take(slice(start, stop)) if stop - start < len(scored) else scored
         slots = np.empty((len(part), len(values.fields)), np.int32)
         for f, name in enumerate(values.fields):
             slots[:, f] = values.slots(f, part.slices[name])
@@ -227,8 +227,8 @@ class SequentialDetector:
         size = len(state.slices)
         rows = np.bincount(slots.ravel(), minlength=size)
         shared = np.bincount(slots[inside].ravel(), minlength=size) > 0.05 * rows
-        state.level[shared, 0] = 0.0
-        state.level[shared, 6] = 0.0
+        state.level[shared, kernels.ROWS] = 0.0
+        state.level[shared, kernels.MERIT] = 0.0
         state.daily[shared] = 0.0
         state.moved[shared] = 0.0
 
@@ -294,16 +294,15 @@ class SequentialDetector:
 
     def _sweep(self, values: Values) -> None:
         """Forget the rarer values of fields that have very many."""
-        state, rename = self._state, None
-        for f in values.crowded():
-            slots = values.drop(f, state.level[:, 5], state.open_of >= 0)
-            rename = np.arange(len(state.slices), dtype=np.int32) if rename is None else rename
-            rename[slots] = len(values.fields) + f
-            for array in (state.slices, state.moved, state.level, state.daily):
+        state, crowded = self._state, values.crowded()
+        names = np.arange(len(state.slices) if crowded else 0, dtype=np.int32)
+        for f in crowded:
+            slots = values.drop(f, state.level[:, kernels.LATELY], state.open_of >= 0)
+            names[slots] = len(values.fields) + f
+            for array in (state.slices, state.moved, state.level):
                 array[slots] = 0.0
-        if rename is not None:
-            self._history.rename(rename)
-        state.level[:, 5] *= 0.5
+        self._history.rename(names, np.array(crowded, np.int64))
+        state.level[:, kernels.LATELY] *= 0.5
 
     # --- state ----------------------------------------------------------------------------
 

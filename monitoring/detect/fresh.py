@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.detect.kernels import Limits, State, Tests
+from monitoring.detect.kernels import DAILY, Limits, State, Tests
 from monitoring.detect.settings import DetectSettings
 
 __all__ = ["make_limits", "make_state", "make_tests", "muted", "with_room"]
@@ -33,7 +33,7 @@ def _tests(ratios: Sequence[float], band: float) -> NDArray[np.float64]:
     edge = np.where(theta > 1.0, math.exp(band), math.exp(-band))
     # Rare, strong shifts show at once: most of the budget goes to the weak ones.
     weight = 1.0 / (0.5 + np.abs(np.log(theta)))
-    return np.array([theta, edge, weight / max(weight.sum(), 1e-9)])
+    return np.array([theta, edge, weight / max(weight.sum(), 1e-9), theta / edge])
 
 
 def make_limits(settings: DetectSettings, fields: int) -> Limits:
@@ -71,12 +71,12 @@ def make_state(settings: DetectSettings, tests: Tests, fields: int, slots: int) 
     quantile[:, 0] = settings.delay_quantiles
     return State(
         overall=np.zeros(tests.overall.shape[1]),
-        slices=np.zeros((slots, tests.slices.shape[1])),
-        moved=np.zeros((slots, tests.moved.shape[1])),
-        level=np.zeros((slots, 7)),
-        daily=np.zeros((slots, 2, 12), np.float32),
+        slices=np.zeros((slots, -(-tests.slices.shape[1] // 4) * 4), np.float32),
+        moved=np.zeros((slots, tests.moved.shape[1]), np.float32),
+        level=np.zeros((slots, DAILY + 24), np.float32),
         open_of=np.full(slots, -1, np.int32),
         missing=np.zeros((fields, tests.missing.shape[1])),
+        steady=np.ones((fields, tests.missing.shape[1])),
         gone=np.zeros((fields, 3)),
         delay=np.zeros((len(quantile), tests.delay.shape[1])),
         quantile=quantile,
@@ -94,7 +94,7 @@ def with_room(state: State, slots: int) -> State:
     room = max(slots, 2 * have) - have
     grown = {
         name: np.concatenate([array, np.zeros((room, *array.shape[1:]), array.dtype)])
-        for name in ("slices", "moved", "level", "daily")
+        for name in ("slices", "moved", "level")
         for array in [getattr(state, name)]
     }
     open_of = np.concatenate([state.open_of, np.full(room, -1, np.int32)])

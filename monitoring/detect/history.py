@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.detect.kernels import Rows
+from monitoring.detect.kernels import Rows, renamed
 
 __all__ = ["History"]
 
@@ -65,9 +65,9 @@ class History:
             return np.arange(self.seen)
         return (np.arange(self.size) + self.seen) % self.size
 
-    def rename(self, names: NDArray[np.int32]) -> None:
-        """Replace each slot by ``names[slot]``."""
-        self.slots = names[self.slots]
+    def rename(self, names: NDArray[np.int32], fields: NDArray[np.int64]) -> None:
+        """Replace each slot of some fields by ``names[slot]``."""
+        renamed(self.slots, names, fields)
 
     def state(self) -> dict[str, Any]:
         """Everything, as arrays."""

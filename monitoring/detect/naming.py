@@ -146,8 +146,9 @@ def _expected(view: View, kind: int, which: int, rows: NDArray[np.int64]) -> F64
         p = odds * p / (1.0 - p + odds * p)
     if kind != kernels.MOVED:
         return p
-    part, daily = view.rows.time[rows] // 7_200_000 % 12, view.state.daily[which]
-    usual = view.state.level[which, 2] + (daily[0] * daily[1] / (daily[1] + 1000.0))[part]
+    part, daily = view.rows.time[rows] // 7_200_000 % 12, view.state.daily[which].T
+    slow = view.state.level[which, kernels.SLOW]
+    usual = slow + (daily[0] * daily[1] / (daily[1] + 1000.0))[part]
     q = followed(p, levels(view.rows.p)[rows], usual.astype(np.float64), view.limits.fast)
     recent = view.state.clock[kernels.RECENT_Y] / view.state.clock[kernels.RECENT_P]
     return np.asarray(recent * q / (1.0 - q + recent * q))

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from monitoring.coded import MISSING, Coded
@@ -48,6 +50,7 @@ class Values:
         self._words: list[list[str]] = [[MISSING, OTHER] for _ in fields]
         self._free: list[list[int]] = [[] for _ in fields]
         self._slot_of = [self._index(f) for f in range(len(fields))]
+        self._known: list[tuple[pa.Array, I32] | None] = [None for _ in fields]
 
     def _index(self, f: int) -> dict[str, int]:
         free = set(self._free[f])
@@ -69,39 +72,59 @@ class Values:
 
     def slots(self, f: int, coded: Coded) -> I32:
         """Slots of the values of a column, new ones in order of their first row."""
-        known, words = self._slot_of[f], coded.values
-        table = np.fromiter((known.get(word, -1) for word in words), np.int32, len(words))
-        new = np.empty(len(words), np.int32)
-        for code in new[: first_seen(coded.codes, table, new)].tolist():
-            table[code] = self._give(f, words[code])
+        table = self._table(f, coded.words)
+        new = np.empty(len(table), np.int32)
+        new = new[: first_seen(coded.codes, table, new)]
+        if len(new):
+            room = len(self._free[f]) + max(0, self._share - len(self._words[f]))
+            table[new[room:]] = self._slot(1, f)
+            given = new[:room]
+            table[given] = self._give(f, coded.words.take(pa.array(given)).to_pylist())
+            if room:
+                self._known[f] = None
         return table[coded.codes]
 
-    def _give(self, f: int, word: str) -> int:
-        known, words = self._slot_of[f], self._words[f]
-        if self._free[f]:
-            slot = self._free[f].pop()
-            words[slot // len(self.fields)] = word
-        elif len(words) < self._share:
-            slot = self._slot(len(words), f)
-            words.append(word)
-        else:
-            return self._slot(1, f)
-        known[word] = slot
-        return slot
+    def _table(self, f: int, words: pa.Array) -> I32:
+        """Slot of each of some values, -1 for those that have none."""
+        known, of = self._known[f], self._slot_of[f]
+        if known is None and 4 * len(words) < len(of):  # too few to put all that are known in order
+            return np.array([of.get(word, -1) for word in words.to_pylist()], np.int32)
+        if known is None:
+            known = pa.array(of, pa.string()), np.array([*of.values(), -1], np.int32)
+            self._known[f] = known
+        found = pc.fill_null(pc.index_in(words, value_set=known[0]), -1)
+        slots: I32 = known[1][found.to_numpy(zero_copy_only=False)]
+        return slots
+
+    def _give(self, f: int, given: Sequence[str]) -> list[int]:
+        """Give values that have none a slot each."""
+        words, free, stride = self._words[f], self._free[f], len(self.fields)
+        out = []
+        for word in given:
+            if free:
+                slot = free.pop()
+                words[slot // stride] = word
+            else:
+                slot = len(words) * stride + f
+                words.append(word)
+            out.append(slot)
+        self._slot_of[f].update(zip(given, out, strict=True))
+        return out
 
     def crowded(self) -> list[int]:
         """Fields that have used up more than three quarters of their slots."""
         return [f for f, known in enumerate(self._slot_of) if len(known) > 0.75 * self._share]
 
-    def drop(self, f: int, rows: NDArray[np.float64], keep: NDArray[np.bool_]) -> I32:
+    def drop(self, f: int, rows: NDArray[np.float32], keep: NDArray[np.bool_]) -> I32:
         """Forget the rarer half of a field's values but those to keep; their slots."""
-        used = [s for s in self._slot_of[f].values() if s >= 2 * len(self.fields) and not keep[s]]
-        slots = np.array(used, np.int32)
+        slots = np.fromiter(self._slot_of[f].values(), np.int32, len(self._slot_of[f]))
+        slots = slots[(slots >= 2 * len(self.fields)) & ~keep[slots]]
         slots = slots[np.lexsort((slots, rows[slots]))][: max(1, self._share // 2)]
-        for slot in slots.tolist():
-            n = slot // len(self.fields)
-            del self._slot_of[f][self._words[f][n]]
-            self._words[f][n] = ""
+        words, slot_of = self._words[f], self._slot_of[f]
+        for n in (slots // len(self.fields)).tolist():
+            del slot_of[words[n]]
+            words[n] = ""
+        self._known[f] = None
         self._free[f] += slots[::-1].tolist()
         return slots
 
@@ -117,3 +140,4 @@ class Values:
         self._words = [[str(word) for word in words] for words in state["words"]]
         self._free = [[int(slot) for slot in free] for free in state["free"]]
         self._slot_of = [self._index(f) for f in range(len(self.fields))]
+        self._known = [None for _ in self.fields]

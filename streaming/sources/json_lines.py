@@ -136,6 +136,14 @@ class JsonLines:
             parsed = self._parse_by_arrow(block)
         return self._parse_lines(block) if parsed is None else [parsed]
 
+    def scanned(self, block: Block) -> Parsed | None:
+        """Parse a block of plain rows, between which may stand anything; ``None``: it has others.
+
+        It is for rows that stand in something larger, and spares to copy them out of it.
+        """
+        plain = block.ends - block.starts <= self.max_line_bytes
+        return self._parse_by_scan(block, plain) if block.data.isascii() else None
+
     def _parse_by_scan(self, block: Block, plain: npt.NDArray[np.bool_]) -> Parsed | None:
         """Parse a block whose rows are plain or, a few of them, rejects."""
         columns = scan_block(block, plain, self.keys, self.wanted)

@@ -17,16 +17,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.jit import jit
+from features.jit import inlined, jit
 from streaming.sources.block import Block
+from streaming.sources.copying import SLACK, copy_short
 from streaming.sources.json_values import EXACT
 
-__all__ = ["Keys", "scan_block"]
+__all__ = ["Keys", "scan_block", "texts_of"]
 
 _TEXT, _INT, _FLOAT, _BOOL = 2, 3, 4, 5  # what a value is; 0: absent, 1: null
 _QUOTE, _BACKSLASH, _COLON, _COMMA, _OPEN, _CLOSE = (ord(c) for c in '"\\:,{}')
 _MINUS, _PLUS, _POINT, _ZERO, _NINE, _E = (ord(c) for c in "-+.09e")
 _LONG_NUMBER = 100
+_NEAR = 128  # rows whose lines stay in a cache
 _FEW = 16  # one row in so many may be not plain
 _WORDS = np.frombuffer(b"null\0true\0false", np.uint8)
 
@@ -105,7 +107,7 @@ def scan_block(
         begin, kind, size = (np.ascontiguousarray(a[:, plain]) for a in (begin, kind, size))
     offsets = np.zeros((shape[0], size.shape[1] + 1), np.int32)
     np.cumsum(size, axis=1, out=offsets[:, 1:])
-    bases = np.concatenate([[0], np.cumsum(offsets[:, -1], dtype=np.int64)])
+    bases = np.concatenate([[0], np.cumsum(offsets[:, -1] + np.int64(SLACK))])
     text = np.empty(bases[-1], np.uint8)
     _gather(data, begin, offsets, bases, text)
     texts = [text[bases[i] : bases[i + 1]] for i in range(len(wanted))]
@@ -113,6 +115,16 @@ def scan_block(
     if any(array is None for array in arrays):
         return None
     return pa.RecordBatch.from_arrays(arrays, names=list(wanted))
+
+
+def texts_of(data: Any, begin: Any, end: Any) -> pa.Array:
+    """Texts ``data[begin:end]``, null where that is empty."""
+    sizes = end - begin
+    offsets = np.zeros((1, len(sizes) + 1), np.int32)
+    np.cumsum(sizes, out=offsets[0, 1:])
+    text = np.empty(offsets[0, -1] + SLACK, np.uint8)
+    _gather(data, begin[None].astype(np.int32), offsets, np.zeros(2, np.int64), text)
+    return _text_array(text, offsets[0], np.where(sizes > 0, _TEXT, 0), 1)
 
 
 def _column(text: Any, offsets: Any, kind: Any) -> pa.Array | None:
@@ -169,7 +181,7 @@ def _scan(
     return True
 
 
-@jit
+@inlined
 def _scan_row(
     data: Any,
     at: int,
@@ -212,14 +224,14 @@ def _scan_row(
     return at + 1 == stop and data[at] == _CLOSE
 
 
-@jit
+@inlined
 def _blank(data: Any, at: int, stop: int) -> int:
     while at < stop and (data[at] == 32 or data[at] == 9):
         at += 1
     return at
 
 
-@jit
+@inlined
 def _string_end(data: Any, at: int, stop: int) -> int:
     """Where the closing quote stands; -1: nowhere, or after an escape or control character."""
     while at < stop and data[at] != _QUOTE:
@@ -229,7 +241,7 @@ def _string_end(data: Any, at: int, stop: int) -> int:
     return at if at < stop else -1
 
 
-@jit
+@inlined
 def _find_key(data: Any, start: int, end: int, keys: Any, key_at: Any, expected: int) -> int:
     """Number of a key, looked for from the expected one on; -1: unknown."""
     count = len(key_at) - 1
@@ -247,7 +259,7 @@ def _find_key(data: Any, start: int, end: int, keys: Any, key_at: Any, expected:
     return -1
 
 
-@jit
+@inlined
 def _value(data: Any, at: int, stop: int) -> tuple[int, int]:
     """What a value is (0: not plain) and where it ends, quotes included."""
     if at >= stop:
@@ -267,7 +279,7 @@ def _value(data: Any, at: int, stop: int) -> tuple[int, int]:
     return 0, at
 
 
-@jit
+@inlined
 def _is_word(data: Any, at: int, stop: int, word: int, size: int) -> bool:
     if stop - at < size:
         return False
@@ -277,14 +289,14 @@ def _is_word(data: Any, at: int, stop: int, word: int, size: int) -> bool:
     return same
 
 
-@jit
+@inlined
 def _digits(data: Any, at: int, stop: int) -> int:
     while at < stop and _ZERO <= data[at] <= _NINE:
         at += 1
     return at
 
 
-@jit
+@inlined
 def _number(data: Any, at: int, stop: int) -> tuple[int, int]:
     """A number by the grammar of RFC 8259, section 6: int or float (0: neither), and its end.
 
@@ -312,11 +324,15 @@ def _number(data: Any, at: int, stop: int) -> tuple[int, int]:
 
 @jit
 def _gather(data: Any, begin: Any, offsets: Any, bases: Any, text: Any) -> None:
-    """Copy the values of each column side by side."""
-    for column in range(begin.shape[0]):
-        base = bases[column]
-        for row in range(begin.shape[1]):
-            low = offsets[column, row]
-            start = begin[column, row]
-            for i in range(offsets[column, row + 1] - low):
-                text[base + low + i] = data[start + i]
+    """Copy the values of each column side by side, SLACK bytes after each column.
+
+    Some rows at a time: as many as a cache holds.
+    """
+    for first in range(0, begin.shape[1], _NEAR):
+        for column in range(begin.shape[0]):
+            base = bases[column]
+            for row in range(first, min(first + _NEAR, begin.shape[1])):
+                low = offsets[column, row]
+                start = begin[column, row]
+                size = offsets[column, row + 1] - low
+                copy_short(data, start, size, text, base + low)

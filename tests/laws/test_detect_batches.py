@@ -70,7 +70,7 @@ def same(a: Any, b: Any) -> bool:
 
 def rows_of(tests: dict[str, Any], used: int) -> dict[str, Any]:
     """Room for slots that were never given is not state."""
-    kept = ("slices", "moved", "level", "daily", "open_of")
+    kept = ("slices", "moved", "level", "open_of")
     return {k: v[:used] if k in kept else v for k, v in tests.items()}
 
 

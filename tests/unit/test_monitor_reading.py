@@ -1,0 +1,59 @@
+"""What an example says of its prediction is read as a general parser would read it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from monitoring.reading import ScoredReader
+from monitoring.slicing import SliceField
+from streaming.log import Record
+
+TIME = 1_736_121_600_000
+CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"probability": 0.25, "model_version": "ctr-12"}, {}),
+    ({"probability": 1, "model_version": "ctr-12"}, {"click_timestamp": TIME + 5}),
+    ({"probability": 1.25e-3, "model_version": 'a "b" é\\'}, {"click_timestamp": TIME - 5}),
+    ({"probability": None, "model_version": None}, {"click_timestamp": None}),
+    ({"counters": {"a": 1.5, "b": None}}, {}),
+    ({"probability": 0.1 + 0.2}, {"correction": True, "click_timestamp": TIME + 7}),
+]
+
+
+def line(number: int, shown: dict[str, Any], said: dict[str, Any], **how: Any) -> str:
+    label = int(bool(said.get("click_timestamp")))
+    impression = {"type": "impression", "v": 1, "impression_id": f"i{number}", "timestamp": TIME}
+    impression |= {"fields": {"ad": f"a{number % 3}"}, **shown}
+    example = {"type": "example", "v": 1, "label": label, "impression": impression, **said}
+    return json.dumps(example, **how)
+
+
+@pytest.mark.parametrize("how", [{}, {"separators": (",", ":")}, {"ensure_ascii": False}])
+@pytest.mark.parametrize("cases", [CASES, CASES[:2], CASES[2:], CASES[-1:]])
+def test_what_is_said_of_a_prediction_is_as_it_stands(
+    cases: list[tuple[dict[str, Any], dict[str, Any]]], how: dict[str, Any]
+) -> None:
+    lines = [line(i, shown, said, **how) for i, (shown, said) in enumerate(cases)]
+    reader = ScoredReader([SliceField("ad", "value", "ad")], counters=["a", "b"])
+    read = reader.read([Record("examples", 0, 0, 0, None, "\n".join(lines).encode())])
+    [(scored, _, counters)] = read.batches
+    expected = [shown.get("probability") for shown, _ in cases]
+    np.testing.assert_array_equal(scored.probability, np.array(expected, float))
+    clicks = [said.get("click_timestamp") for _, said in cases]
+    delays = [np.nan if click is None else max(click - TIME, 0) for click in clicks]
+    np.testing.assert_array_equal(scored.click_delay_ms, delays)
+    assert scored.time_ms.tolist() == [TIME] * len(cases)
+    assert scored.correction.tolist() == ["correction" in said for _, said in cases]
+    versions = [shown.get("model_version") or "(missing)" for shown, _ in cases]
+    if scored.version is None:
+        assert set(versions) == {"(missing)"}
+    else:
+        assert [scored.version.values[code] for code in scored.version.codes] == versions
+    carried = [shown.get("counters") for shown, _ in cases]
+    assert (counters is None) == (not any(carried))
+    if counters is not None:
+        expected_of = [[(c or {}).get("a"), (c or {}).get("b")] for c in carried]
+        np.testing.assert_array_equal(counters, np.array(expected_of, float))
