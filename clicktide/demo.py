@@ -37,7 +37,7 @@ def demo(
         Path, typer.Option("--dir", help="All that is made goes here; an earlier demo is removed")
     ] = Path("run/demo"),
     events: Annotated[
-        int, typer.Option("--events", min=20_000, help="Impressions of the simulated market")
+        int, typer.Option("--events", min=40_000, help="Impressions of the simulated market")
     ] = 150_000,
     factor: Annotated[
         float,
@@ -78,7 +78,7 @@ def demo(
         history = events * 2 // 5
         console.print(f"[bold]2[/] {source}: its first {history:,} impressions are learned")
         publish(replace(market, events=history, no_end=True))
-        _learned(log, history // 2, alive)
+        _learned(log, history // 4, alive)
         console.print("[bold]3[/] the others: each is predicted by the API, then shown")
         publish(replace(market, through=url, speed=_SPEED))
         console.print("[bold]4[/] joining, learning and watching what is left")
