@@ -1,5 +1,6 @@
 """docs/serving.md has every setting with its default, and every route."""
 
+import json
 import re
 from pathlib import Path
 
@@ -16,7 +17,9 @@ NAMES = [field.name for field in msgspec.structs.fields(ServeSettings)]
 def shown(default):
     if default is None:
         return "none"
-    text = {"()": "[]", "True": "true"}.get(repr(default), repr(default))
+    if isinstance(default, tuple):
+        return json.dumps(list(default))
+    text = {"True": "true"}.get(repr(default), repr(default))
     text = text.replace("'", '"').removesuffix(".0")
     return text if not isinstance(default, str) else default
 
