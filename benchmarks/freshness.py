@@ -115,6 +115,7 @@ class Probe:
                 counters: dict[str, float] = told["counters"]
                 return counters
             self.late += 1
+            time.sleep(0.01)
 
     def click(self, n: int) -> float:
         """Seconds from the acknowledgement of a click to another probability."""
@@ -137,6 +138,7 @@ class Probe:
             new, was = (one["probability"] for one in reply["predictions"])
             if new != was:
                 break
+            time.sleep(0.002)  # the server has other things to do
             if time.perf_counter() - accepted > 60:
                 raise SystemExit("a click did not move its ad in 60 s")
         seconds = time.perf_counter() - accepted
