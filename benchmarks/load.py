@@ -39,7 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         stage.learn()
         load = Load(stage, times, _say)
         for name in options.only or _MEASURES:
-            getattr(load, name)()
+            try:
+                getattr(load, name)()
+            except RuntimeError as error:
+                load.figures.failed[name] = str(error)
+                _say(f"{name}: {error}")
     _tell(page(load.figures, times, options.impressions, now, busy), load.figures, options)
 
 

@@ -32,9 +32,10 @@ class Times:
 
 @dataclass(slots=True)
 class Figures:
-    """What was measured, by name: one value a round."""
+    """What was measured, by name: one value a round; and what could not be, and why."""
 
     runs: dict[str, list[float]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, value: float) -> None:
         """Note a round's value."""

@@ -31,6 +31,8 @@ def page(figures: Figures, times: Times, impressions: int, now: datetime, busy: 
             f"\n\n**The machine was not quiet: its load average was {busy:.1f} before it began. "
             "Latencies and rates suffer from that, and their ratios too.**"
         )
+    for name, why in figures.failed.items():
+        about += f"\n\n**Not measured to the end: {name}: {why}**"
     judged = Table(("", "asked", "measured", "met"), list(_judged(figures)))
     raw = Table(("", "median (lowest–highest)"), [_said(figures, name) for name in figures.runs])
     return "\n\n".join([about, markdown_table(judged), markdown_table(raw)]) + "\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +18,11 @@ from learning.click_learner import ClickLearner
 from learning.live import LiveReader
 from learning.touched import used_buckets
 
-__all__ = ["Spare", "give_way", "pack_spare", "unpack_spare"]
+__all__ = ["Spare", "drop_aside", "give_way", "pack_spare", "unpack_spare"]
 
 _TABLES = ("fields", "crosses")
 _VECTORS = ("mixture", "calibration")
-_NICE = 10
+_NICE, _LINGER_S = 10, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,22 @@ def give_way() -> None:
     if sys.platform == "linux":  # there a thread has a priority of its own
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+
+
+def drop_aside(held: object) -> None:
+    """Let go of a mapped file in a thread of its own.
+
+    Whoever lets go last of a file that was replaced waits until the system has deleted it, with
+    all that was not on disk yet: seconds, which no request may wait.
+    """
+    if held is not None:
+        threading.Thread(target=_drop, args=([held],), name="drop-weights", daemon=True).start()
+    del held
+
+
+def _drop(box: list[object]) -> None:
+    time.sleep(_LINGER_S)  # until nobody else holds it
+    box.clear()
 
 
 def pack_spare(reader: LiveReader) -> Spare:

@@ -36,7 +36,7 @@ from learning.live import LiveReader, open_live
 from learning.snapshot import load_snapshot
 from learning.touched import used_buckets
 from serving.mapped_guard import Region, guard
-from serving.spare import Spare, give_way, pack_spare, unpack_spare
+from serving.spare import Spare, drop_aside, give_way, pack_spare, unpack_spare
 from serving.weighing import FixedWeighing, Weighing, WeightsSource
 
 __all__ = ["FixedWeighing", "LiveWeights", "PinnedWeights", "Switch", "Weighing", "WeightsSource"]
@@ -187,7 +187,8 @@ class LiveWeights:
             return
         if regions[0].broken:
             return
-        self._weighing = _LiveWeighing(reader, regions[0], self)
+        former, self._weighing = self._weighing, _LiveWeighing(reader, regions[0], self)
+        drop_aside(former)
         self._opened, self._refused, self.problem = (stands[0], stands[1]), None, None
         self._due.set()
 
