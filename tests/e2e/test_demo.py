@@ -1,4 +1,4 @@
-"""`clicktide demo`, which is `make run`: the whole loop, twice in a row, to a report that has it."""
+"""`clicktide demo`, which is `make run`: the whole loop, twice in a row, to its report."""
 
 import json
 
