@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
 
 from streaming.log.base import Consumer, Listener, Record, TopicPartition
 from streaming.log.errors import LogUnavailableError, RebalancedError
@@ -22,12 +24,14 @@ from streaming.log.kafka_client import (
     RangePartitionAssignor,
     errors,
 )
-from streaming.log.kafka_errors import translated
+from streaming.log.kafka_errors import bounded, translated
 from streaming.log.kafka_joining import keep_join
 from streaming.log.kafka_names import Names
 from streaming.log.settings import KafkaSettings
 
 __all__ = ["KafkaLogConsumer", "reader_options", "records_of"]
+
+T = TypeVar("T")
 
 
 def reader_options(settings: KafkaSettings) -> dict[str, Any]:
@@ -83,12 +87,26 @@ class KafkaLogConsumer(Consumer):
         wanted = [self._names.full(topic) for topic in topics]
         self._kafka.subscribe(wanted, listener=self._group)
         # kafka-python 3.0.12 may join before it knows the topics, and then keep an empty share.
-        for topic in wanted:
-            self._kafka.partitions_for_topic(topic)
+        try:
+            for topic in wanted:
+                self._ask(partial(self._kafka.partitions_for_topic, topic))
+        except (KafkaError, TimeoutError) as error:
+            self.close()
+            raise translated(f"group {group!r}", error) from error
+
+    def _ask(self, call: Callable[[], T]) -> T:
+        """Wait for an answer of the brokers, with an end.
+
+        kafka-python 3.0.12 hands the question to its I/O thread and waits for that without one,
+        so a broker that dies in mid-question would hold us for ever.
+        """
+        return bounded(call, self._timeout_ms / 1000 + 1.0)
 
     def close(self) -> None:
         """See ``Consumer``."""
-        self._kafka.close(autocommit=False, timeout_ms=min(self._timeout_ms, 5_000))
+        patience_ms = min(self._timeout_ms, 5_000)
+        with suppress(TimeoutError):  # its thread ends with the process
+            self._ask(partial(self._kafka.close, autocommit=False, timeout_ms=patience_ms))
 
     def group_metadata(self) -> ConsumerGroupMetadata:
         """The membership under which positions are committed: that of the partitions held.
@@ -112,8 +130,9 @@ class KafkaLogConsumer(Consumer):
     def position(self, at: TopicPartition) -> int:
         """See ``Consumer``."""
         try:
-            found = self._kafka.position(self._names.there(at), timeout_ms=self._timeout_ms)
-        except KafkaError as error:
+            there = self._names.there(at)
+            found = self._ask(lambda: self._kafka.position(there, timeout_ms=self._timeout_ms))
+        except (KafkaError, TimeoutError) as error:
             raise translated(f"group {self.group!r}: position of {at}", error) from error
         if found is None:
             fix = "check that the brokers run"
@@ -142,7 +161,7 @@ class KafkaLogConsumer(Consumer):
                 records = self._poll_once(max_records, max(0.0, end - time.monotonic()))
                 if records or time.monotonic() >= end:
                     return records
-        except KafkaError as error:
+        except (KafkaError, TimeoutError) as error:
             raise translated(f"group {self.group!r}", error) from error
 
     def _poll_once(self, max_records: int, wait_s: float) -> list[Record]:
@@ -173,8 +192,10 @@ class KafkaLogConsumer(Consumer):
     def _place(self) -> None:
         """Begin at their start the partitions of which the group has no position."""
         for at in self._kafka.assignment():
-            if self._kafka.committed(at, timeout_ms=self._timeout_ms) is None:
-                self._kafka.seek(at, self._kafka.beginning_offsets([at])[at])
+            ask = partial(self._kafka.committed, at, timeout_ms=self._timeout_ms)
+            if self._ask(ask) is None:
+                start = self._ask(partial(self._kafka.beginning_offsets, [at]))[at]
+                self._kafka.seek(at, start)
 
 
 class _Rebalanced(ConsumerRebalanceListener):  # type: ignore[misc]
