@@ -19,6 +19,7 @@ from streaming.log.kafka_client import (
 )
 from streaming.log.kafka_consumer import KafkaLogConsumer
 from streaming.log.kafka_errors import bounded, translated
+from streaming.log.partition import key_partitions
 from streaming.log.routing import routed
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class KafkaLogProducer(Producer):
     def __init__(self, log: KafkaLog, transactional_id: str) -> None:
         self._log, self._id = log, transactional_id
         self._timeout_s = log.settings.timeout_s
+        key_partitions([b"key"], 1)  # its kernel is loaded now, not in the first transaction
         timeout_ms = int(self._timeout_s * 1000)
         compression = log.settings.compression
         try:

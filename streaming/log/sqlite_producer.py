@@ -10,6 +10,7 @@ import msgspec
 
 from streaming.log.base import Consumer, NewRecord, Position, Producer, TopicPartition
 from streaming.log.errors import FencedError
+from streaming.log.partition import key_partitions
 from streaming.log.routing import routed
 from streaming.log.sqlite_file import written
 from streaming.log.sqlite_group import SqliteConsumer
@@ -28,6 +29,7 @@ class SqliteProducer(Producer):
 
     def __init__(self, log: SqliteLog, transactional_id: str) -> None:
         self._log, self._id = log, transactional_id
+        key_partitions([b"key"], 1)  # its kernel is loaded now, not in the first transaction
         with written(log.db):
             (self._epoch,) = log.db.execute(
                 "INSERT INTO producers VALUES (?, 1)"
