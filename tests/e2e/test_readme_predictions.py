@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import time
 import urllib.request
 from pathlib import Path
 
@@ -53,7 +52,7 @@ def ready(port):
         return False
 
 
-def test_the_commands_work_and_a_click_moves_the_ad_within_a_second(served):
+def test_the_commands_work_and_a_click_moves_its_ad(served):
     port, up = served
     until(lambda: ready(port), 120, up.text)
     predict, rank, click = curls()
@@ -69,6 +68,4 @@ def test_the_commands_work_and_a_click_moves_the_ad_within_a_second(served):
     until(lambda: 0 < ask(port, command)["predictions"][0]["counters"][views] < 2, 20, up.text)
     seen = ask(port, command)["predictions"][0]["probability"]
     ask(port, click)
-    clicked = time.monotonic()
     until(lambda: ask(port, command)["predictions"][0]["probability"] != seen, 20, up.text)
-    assert time.monotonic() - clicked < 20  # a second on a quiet machine: benchmarks/README.md
