@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -13,6 +11,7 @@ import msgspec
 from features.errors import ClicktideError
 from monitoring.detect import DetectSettings
 from monitoring.windows import WindowSettings
+from streaming.settings_file import load_settings
 
 __all__ = ["MonitorSettings", "fixed_settings", "load_monitor_settings"]
 
@@ -111,30 +110,8 @@ def load_monitor_settings(
     >>> load_monitor_settings(None, ["windows.window_s=300", "slices=site,hour"]).slices
     ('site', 'hour')
     """
-    table = {} if file is None else _read(Path(file))
-    where = "monitor settings" if file is None else str(file)
-    for change in overrides:
-        name, found, value = change.partition("=")
-        section, _, key = name.rpartition(".")
-        if not found or section not in ("", "windows", "detect"):
-            raise ClicktideError(f"{where}: {change!r}. Fix: KEY=VALUE, such as save_every_s=5")
-        target = table.setdefault(section, {}) if section else table
-        target[key] = [part for part in value.split(",") if part] if key == "slices" else value
-    try:
-        return msgspec.convert(table, MonitorSettings, strict=False)
-    except msgspec.ValidationError as error:
-        raise ClicktideError(
-            f"{where}: {error}. Fix: the names and types are in docs/monitor.md"
-        ) from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("monitor", {})
-    except OSError as error:
-        raise ClicktideError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ClicktideError(f"{path}: not TOML: {error}. Fix: mend that line") from error
-    if not isinstance(table, dict):
-        raise ClicktideError(f"{path}: monitor is not a table. Fix: write [monitor]")
-    return table
+    return load_settings(
+        MonitorSettings, file, overrides, name="monitor", example="save_every_s=5",
+        page="docs/monitor.md",
+        sections=("windows", "detect"), lists=("slices",), table="monitor",
+    )  # fmt: skip

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from features.errors import ClicktideError
+from streaming.settings_file import load_settings
 
 __all__ = ["ADMIN_TOKEN", "ServeSettings", "load_serve_settings"]
 
@@ -118,29 +117,7 @@ def load_serve_settings(
     >>> load_serve_settings(None, ["workers=2"]).workers
     2
     """
-    table = {} if file is None else _read(Path(file))
-    where = "serve settings" if file is None else str(file)
-    for change in overrides:
-        name, found, value = change.partition("=")
-        if not found:
-            raise ClicktideError(f"{where}: {change!r}. Fix: KEY=VALUE, such as workers=2")
-        table[name] = [part for part in value.split(",") if part] if _is_list(name) else value
-    try:
-        return msgspec.convert(table, ServeSettings, strict=False)
-    except msgspec.ValidationError as error:
-        raise ClicktideError(
-            f"{where}: {error}. Fix: the names and types are in docs/serving.md"
-        ) from error
-
-
-def _is_list(name: str) -> bool:
-    return name in ("cors_origins", "parents")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ClicktideError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ClicktideError(f"{path}: not TOML: {error}. Fix: mend that line") from error
+    return load_settings(
+        ServeSettings, file, overrides, name="serve", example="workers=2",
+        page="docs/serving.md", lists=("cors_origins", "parents"),
+    )  # fmt: skip

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from features.errors import ClicktideError
 from streaming.joiner.settings import JoinerSettings
 from streaming.log import TopicSettings
+from streaming.settings_file import load_settings
 
 __all__ = [
     "CLICKS",
@@ -102,27 +100,7 @@ def load_stream_settings(
     >>> load_stream_settings(None, ["join.join_window_s=60"]).join.join_window_s
     60.0
     """
-    table = {} if file is None else _read(Path(file))
-    where = "stream settings" if file is None else str(file)
-    for change in overrides:
-        name, found, value = change.partition("=")
-        section, _, key = name.rpartition(".")
-        if not found or section not in ("", "join"):
-            raise ClicktideError(f"{where}: {change!r}. Fix: KEY=VALUE, such as partitions=4")
-        target = table.setdefault("join", {}) if section else table
-        target[key] = value
-    try:
-        return msgspec.convert(table, StreamSettings, strict=False)
-    except msgspec.ValidationError as error:
-        raise ClicktideError(
-            f"{where}: {error}. Fix: the names and types are in docs/stream.md"
-        ) from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ClicktideError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ClicktideError(f"{path}: not TOML: {error}. Fix: mend that line") from error
+    return load_settings(
+        StreamSettings, file, overrides, name="stream", example="partitions=4",
+        page="docs/stream.md", sections=("join",),
+    )  # fmt: skip

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from features.errors import ClicktideError
+from streaming.settings_file import load_settings
 
 __all__ = ["GateSettings", "RegistrySettings", "load_registry_settings"]
 
@@ -129,27 +127,7 @@ def load_registry_settings(
     >>> load_registry_settings(None, ["gate.min_clicks=5"]).gate.min_clicks
     5
     """
-    table = {} if file is None else _read(Path(file))
-    where = "registry settings" if file is None else str(file)
-    for change in overrides:
-        name, found, value = change.partition("=")
-        section, _, key = name.rpartition(".")
-        if not found or section not in ("", "gate"):
-            raise ClicktideError(f"{where}: {change!r}. Fix: KEY=VALUE, such as keep_versions=20")
-        target = table.setdefault("gate", {}) if section else table
-        target[key] = value
-    try:
-        return msgspec.convert(table, RegistrySettings, strict=False)
-    except msgspec.ValidationError as error:
-        raise ClicktideError(
-            f"{where}: {error}. Fix: the names and types are in docs/models.md"
-        ) from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ClicktideError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ClicktideError(f"{path}: not TOML: {error}. Fix: mend that line") from error
+    return load_settings(
+        RegistrySettings, file, overrides, name="registry", example="keep_versions=20",
+        page="docs/models.md", sections=("gate",),
+    )  # fmt: skip
