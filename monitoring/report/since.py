@@ -35,11 +35,6 @@ class Shift:
         """Calibration ratio after it."""
         return _ratio(self.after)
 
-    @property
-    def ratio_before(self) -> float | None:
-        """Calibration ratio before it."""
-        return _ratio(self.before)
-
 
 def shift_in(parts: Sequence[Sums], looked_at: int = 1) -> Shift | None:
     """Find the one change of the calibration ratio that explains the clicks best, if one does.
