@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,9 @@ import msgspec
 import typer
 
 from clicktide.interrupts import stop_request
+from clicktide.report_out import write_report
+from clicktide.report_stream import report_stream
+from features.errors import ClicktideError
 from monitoring.registry import Register, Registry, RegistrySettings, load_registry_settings
 from monitoring.registry.client import registry_urls
 from monitoring.registry.follow import Follower
@@ -70,7 +74,9 @@ def register(
     mlflow: MlflowOption = None,
     attach: Annotated[
         list[Path] | None,
-        typer.Option("--attach", help="Keep this file with every version, such as a drift report"),
+        typer.Option(
+            "--attach", help="Keep this file with every version, beside the monitor's drift report"
+        ),
     ] = None,
     alarms: Annotated[
         Path | None,
@@ -88,10 +94,10 @@ def register(
 ) -> None:
     """Register the trainer's snapshots as model versions, and let the gate choose the champion.
 
-    Every five minutes the newest snapshot becomes a version in MLflow, with its figures and its
-    place in the log. A version is judged, beside the champion, on the examples that came after it;
-    if it passes it becomes the champion. Old versions are deleted, files too. With MLflow away
-    versions wait on disk.
+    Every five minutes the newest snapshot becomes a version in MLflow, with its figures, its place
+    in the log and the drift report of that moment. A version is judged, beside the champion, on the
+    examples that came after it; if it passes it becomes the champion. Old versions are deleted,
+    files too. With MLflow away versions wait on disk.
 
     clicktide register --log run/log.db --run run
 
@@ -104,6 +110,7 @@ def register(
         known = _at_once(known)
     url, artifacts = registry_urls(mlflow, run)
     run.mkdir(parents=True, exist_ok=True)
+    drift = run / "registry" / "drift_report.html"
     process = Register(
         model or run / "model",
         run / "registry",
@@ -112,7 +119,8 @@ def register(
         known,
         now=time.time,
         report=_say,
-        attach=tuple(attach or ()),
+        attach=(*(attach or ()), drift, drift.with_suffix(".json")),
+        prepare=partial(_write_drift, drift, run, url),
         alarms=alarms or run / "monitor" / "alarms.jsonl",
     )
     follower = Follower(
@@ -133,6 +141,16 @@ def register(
 
 def _at_once(settings: RegistrySettings) -> RegistrySettings:
     return msgspec.structs.replace(settings, version_every_s=1e-9, metrics_every_s=1e-9)
+
+
+def _write_drift(out: Path, run: Path, mlflow: str) -> None:
+    """Write the drift report for the next version, where a monitor watches the stream."""
+    if not (run / "monitor" / "now.json").exists():
+        return
+    try:
+        write_report(report_stream(run, int(time.time() * 1000), mlflow), out)
+    except ClicktideError as error:
+        _say(f"register: a version without a new drift report: {error}")
 
 
 @contextmanager

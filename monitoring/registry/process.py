@@ -48,6 +48,8 @@ class Register:
         Takes lines for people.
     attach
         Files to keep with every version, such as the drift report; those that exist are.
+    prepare
+        Called before each version is registered, such as to write what is attached.
     alarms
         The monitor's ``alarms.jsonl``: what it says may roll back, if the settings allow it.
     """
@@ -63,10 +65,12 @@ class Register:
         now: Callable[[], float],
         report: Callable[[str], None],
         attach: tuple[Path, ...] = (),
+        prepare: Callable[[], None] = lambda: None,
         alarms: Path | None = None,
     ) -> None:
         self.model, self.registry, self.settings = model, registry, settings
         self.open_log, self.now, self.report = open_log, now, report
+        self.prepare = prepare
         self.queue = Queue(folder, settings.keep_queued, report)
         self.publisher = Publisher(registry, folder, settings, attach)
         self.kept = Kept(registry, folder / "versions")
@@ -127,6 +131,7 @@ class Register:
             self.publisher.send_points(now)
             for staged in self.queue.waiting():
                 self._judge()
+                self.prepare()
                 number = self.publisher.publish(staged, int(now * 1000))
                 self.kept.put(number, staged)
                 self.report(f"register: version {number} of {self.registry.model}")

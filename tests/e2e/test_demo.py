@@ -18,6 +18,10 @@ def test_the_loop_closes_and_again_over_its_own_folder_but_not_over_another(tmp_
         served = report["total"]["count"]
         assert 0.9 * 24_000 <= served <= 24_000  # what the API predicted, not the history
         assert report["windows"] and report["slices"]
+    done = clicktide("register", "--once", "--run", folder, "--log", folder / "log.db")
+    assert "version 2 of clicktide" in done.stderr
+    [kept] = folder.glob("mlartifacts/*/artifacts/versions/*/drift_report.html")
+    assert kept.read_bytes().startswith(b"<!doctype html>")
     taken = tmp_path / "mine"
     taken.mkdir()
     (taken / "file").write_text("keep")
