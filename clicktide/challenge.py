@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import msgspec
 import typer
 
 from clicktide.interrupts import stop_request
+from clicktide.options import LogOption, SpecOption, say
 from clicktide.register import MlflowOption
 from features.errors import ClicktideError
 from features.spec import Spec
@@ -37,14 +37,7 @@ _SERIES = ("log_loss", "normalised_entropy", "calibration_ratio", "auc")
 
 def challenge(
     name: Annotated[str, typer.Argument(help="What it is called: letters, digits, - and _")],
-    spec: Annotated[
-        str,
-        typer.Option(
-            "--spec",
-            envvar="CLICKTIDE_SPEC",
-            help="Feature spec: a TOML file, or the name of a shipped one",
-        ),
-    ] = "sim",
+    spec: SpecOption = "sim",
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change the spec for this challenger"),
@@ -62,14 +55,7 @@ def challenge(
         list[str] | None,
         typer.Option("--param", metavar="KEY=VALUE", help="A setting of River's classifier"),
     ] = None,
-    log: Annotated[
-        str,
-        typer.Option(
-            "--log",
-            envvar="CLICKTIDE_LOG",
-            help="Event log: run/log.db, sqlite:///run/log.db or kafka://host:9092",
-        ),
-    ] = "run/log.db",
+    log: LogOption = "run/log.db",
     run: Annotated[
         Path, typer.Option("--run", help="Folder of the stream; it writes to RUN/challengers/NAME")
     ] = Path("run"),
@@ -113,10 +99,10 @@ def challenge(
             offsets = events.end_offsets(EXAMPLES)
         process = Challenge(
             events, shadow, folder,
-            now=time.time, report=_say, pause=time.sleep, offsets=offsets, publish=publish,
+            now=time.time, report=say, pause=time.sleep, offsets=offsets, publish=publish,
         )  # fmt: skip
         process.run(stopping=lambda: request.asked, until_idle=until_idle)
-    _say(f"challenge: {name} learned {process.events:,} examples")
+    say(f"challenge: {name} learned {process.events:,} examples")
     if as_json:
         about = {"challenger": name, "learned": process.events, "windows": shadow.windows.all()}
         typer.echo(msgspec.json.encode(about).decode())
@@ -167,7 +153,3 @@ def _publisher(name: str, run: Path, mlflow: str | None) -> Callable[[list[Chall
         registry.log_points(started[0], points)
 
     return publish
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
 from clicktide.interrupts import stop_request
+from clicktide.options import (
+    IdleSecondsOption,
+    LogOption,
+    StreamChangesOption,
+    StreamSettingsOption,
+)
 from features.counters.redis_store import open_counters
 from features.counters.stored import StoredCounters
 from features.spec_file import load_spec
@@ -29,14 +34,7 @@ def count(
             help="The feature store: redis://HOST:PORT, unix:///SOCKET or redis+cluster://HOST:PORT",
         ),
     ],
-    log: Annotated[
-        str,
-        typer.Option(
-            "--log",
-            envvar="CLICKTIDE_LOG",
-            help="The event log: a file, sqlite:///FILE, or kafka://HOST:PORT",
-        ),
-    ] = "run/log.db",
+    log: LogOption = "run/log.db",
     spec: Annotated[
         str,
         typer.Option(
@@ -45,26 +43,12 @@ def count(
             help="Feature spec with [[counters]]: a TOML file, or the name of a shipped one",
         ),
     ] = "sim",
-    settings: Annotated[
-        Path | None,
-        typer.Option("--settings", help="The stream's settings (TOML), the same for all processes"),
-    ] = None,
-    set_stream: Annotated[
-        list[str] | None,
-        typer.Option("--set-stream", metavar="KEY=VALUE", help="Change one of them; repeatable"),
-    ] = None,
+    settings: StreamSettingsOption = None,
+    set_stream: StreamChangesOption = None,
     instance: Annotated[
         str, typer.Option("--instance", help="This process's name, the same after a restart")
     ] = "count-0",
-    until_idle: Annotated[
-        float | None,
-        typer.Option(
-            "--until-idle",
-            metavar="SECONDS",
-            min=0.0,
-            help="End when all is read and nothing has come for so long [default: run on]",
-        ),
-    ] = None,
+    until_idle: IdleSecondsOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the final counts as one JSON object")
     ] = False,

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clicktide.interrupts import Stopped, stop_request
+from clicktide.options import LogOption
 from features.errors import ClicktideError
 from streaming.log import EventLog, Record, TopicPartition, open_log
 from streaming.log.settings import SqliteSettings, log_settings
@@ -33,14 +34,7 @@ def events(
             help="impressions, clicks, examples or dead_letters; without one, all are listed"
         ),
     ] = "",
-    log: Annotated[
-        str,
-        typer.Option(
-            "--log",
-            envvar="CLICKTIDE_LOG",
-            help="Event log: run/log.db, sqlite:///..., or kafka://host:port",
-        ),
-    ] = "run/log.db",
+    log: LogOption = "run/log.db",
     begin: Annotated[
         str,
         typer.Option(

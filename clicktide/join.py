@@ -12,6 +12,12 @@ import msgspec
 import typer
 
 from clicktide.interrupts import stop_request
+from clicktide.options import (
+    IdleSecondsOption,
+    LogOption,
+    StreamChangesOption,
+    StreamSettingsOption,
+)
 from streaming.join_process import JoinProcess
 from streaming.log import open_log
 from streaming.settings import StreamSettings, load_stream_settings
@@ -22,26 +28,9 @@ _STATUS_EVERY_S = 3.0
 
 
 def join(
-    log: Annotated[
-        str,
-        typer.Option(
-            "--log",
-            envvar="CLICKTIDE_LOG",
-            help="The event log: a file, sqlite:///FILE, or kafka://HOST:PORT",
-        ),
-    ] = "run/log.db",
-    settings: Annotated[
-        Path | None,
-        typer.Option("--settings", help="The stream's settings (TOML), the same for all processes"),
-    ] = None,
-    set_stream: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set-stream",
-            metavar="KEY=VALUE",
-            help="Change one of them, such as join.join_window_s=60; may be repeated",
-        ),
-    ] = None,
+    log: LogOption = "run/log.db",
+    settings: StreamSettingsOption = None,
+    set_stream: StreamChangesOption = None,
     instance: Annotated[
         str,
         typer.Option(
@@ -50,15 +39,7 @@ def join(
             "runs at once",
         ),
     ] = "join-0",
-    until_idle: Annotated[
-        float | None,
-        typer.Option(
-            "--until-idle",
-            metavar="SECONDS",
-            min=0.0,
-            help="End when all is read and nothing has come for so long [default: run on]",
-        ),
-    ] = None,
+    until_idle: IdleSecondsOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the final counts as one JSON object")
     ] = False,

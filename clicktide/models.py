@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clicktide.interrupts import stop_request
+from clicktide.options import say
 from clicktide.register import ChangesOption, MlflowOption, SettingsOption
 from features.errors import ClicktideError
 from monitoring.registry import (
@@ -175,7 +175,7 @@ def follow(
     """
     known = load_registry_settings(settings, changes or ())
     url, artifacts = registry_urls(mlflow, run)
-    follower = Follower(Registry(url, known.model, artifacts), to, now=time.time, report=_say)
+    follower = Follower(Registry(url, known.model, artifacts), to, now=time.time, report=say)
     with stop_request() as request:
         follower.run(stopping=lambda: request.asked, every_s=known.poll_s)
 
@@ -252,7 +252,3 @@ def _print(value: Any) -> None:
 
 def _now_ms() -> int:
     return int(time.time() * 1000)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import msgspec
 import typer
 
 from clicktide.interrupts import stop_request
+from clicktide.options import LogOption, StreamChangesOption, StreamSettingsOption, say
 from features.spec_file import load_spec
 from monitoring.process import Monitor
 from monitoring.settings import load_monitor_settings
@@ -21,14 +21,7 @@ __all__ = ["monitor"]
 
 
 def monitor(
-    log: Annotated[
-        str,
-        typer.Option(
-            "--log",
-            envvar="CLICKTIDE_LOG",
-            help="Event log: run/log.db, sqlite:///run/log.db or kafka://host:9092",
-        ),
-    ] = "run/log.db",
+    log: LogOption = "run/log.db",
     spec: Annotated[
         str,
         typer.Option(
@@ -57,14 +50,8 @@ def monitor(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the final figures as one JSON object")
     ] = False,
-    settings: Annotated[
-        Path | None,
-        typer.Option("--settings", help="TOML file of the stream's settings, docs/stream.md"),
-    ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set-stream", metavar="KEY=VALUE", help="Change one of them; repeatable"),
-    ] = None,
+    settings: StreamSettingsOption = None,
+    changes: StreamChangesOption = None,
     monitor_settings: Annotated[
         Path | None,
         typer.Option(
@@ -94,13 +81,9 @@ def monitor(
     with open_log(log) as events, stop_request() as request:
         events.create_topics(shared.topics())
         with Monitor(
-            events, known, shared, watched, folder, now=time.time, report=_say, pause=time.sleep
+            events, known, shared, watched, folder, now=time.time, report=say, pause=time.sleep
         ) as process:
             process.run(stopping=lambda: request.asked, until_idle=until_idle)
             figures = process.figures()
     if as_json:
         typer.echo(msgspec.json.encode(msgspec.structs.replace(figures, open=[])).decode())
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import msgspec
 import typer
 
 from clicktide.interrupts import stop_request
+from clicktide.options import LogOption, say
 from clicktide.report_out import write_report
 from clicktide.report_stream import report_stream
 from features.errors import ClicktideError
@@ -49,14 +49,7 @@ ChangesOption = Annotated[
 
 
 def register(
-    log: Annotated[
-        str,
-        typer.Option(
-            "--log",
-            envvar="CLICKTIDE_LOG",
-            help="Event log: run/log.db, sqlite:///run/log.db or kafka://host:9092",
-        ),
-    ] = "run/log.db",
+    log: LogOption = "run/log.db",
     run: Annotated[
         Path, typer.Option("--run", help="Folder of the stream: registry and versions lie there")
     ] = Path("run"),
@@ -118,15 +111,15 @@ def register(
         lambda: open_log(log),
         known,
         now=time.time,
-        report=_say,
+        report=say,
         attach=(*(attach or ()), drift, drift.with_suffix(".json")),
         prepare=partial(_write_drift, drift, run, url),
         alarms=alarms or run / "monitor" / "alarms.jsonl",
     )
     follower = Follower(
-        Registry(url, known.model, artifacts), served or run / "served", now=time.time, report=_say
+        Registry(url, known.model, artifacts), served or run / "served", now=time.time, report=say
     )
-    _say(f"register: versions of {process.model} go to {url}")
+    say(f"register: versions of {process.model} go to {url}")
     with stop_request() as request:
         process.step()
         if once:
@@ -150,7 +143,7 @@ def _write_drift(out: Path, run: Path, mlflow: str) -> None:
     try:
         write_report(report_stream(run, int(time.time() * 1000), mlflow), out)
     except ClicktideError as error:
-        _say(f"register: a version without a new drift report: {error}")
+        say(f"register: a version without a new drift report: {error}")
 
 
 @contextmanager
@@ -168,7 +161,3 @@ def _following(follower: Follower, every_s: float) -> Iterator[None]:
     finally:
         over.set()
         thread.join(30.0)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

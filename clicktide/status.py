@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 
 from clicktide.interrupts import stop_request
+from clicktide.options import LogOption
 from clicktide.processes import local_processes
 from clicktide.status_show import status_json, status_view
 from features.errors import ClicktideError
@@ -25,14 +26,7 @@ __all__ = ["status"]
 
 
 def status(
-    log: Annotated[
-        str,
-        typer.Option(
-            "--log",
-            envvar="CLICKTIDE_LOG",
-            help="The event log: a file, sqlite:///PATH or kafka://HOST:PORT",
-        ),
-    ] = "run/log.db",
+    log: LogOption = "run/log.db",
     folder: Annotated[
         Path | None,
         typer.Option(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ import typer
 from rich.console import Console
 
 from clicktide.interrupts import stop_request
+from clicktide.options import LogOption, SpecOption, StreamChangesOption, StreamSettingsOption, say
 from clicktide.show import summary_json
 from clicktide.warm import warm_up
 from features.spec_file import load_spec
@@ -26,22 +26,8 @@ __all__ = ["train"]
 
 
 def train(
-    log: Annotated[
-        str,
-        typer.Option(
-            "--log",
-            envvar="CLICKTIDE_LOG",
-            help="Event log: run/log.db, sqlite:///run/log.db or kafka://host:9092",
-        ),
-    ] = "run/log.db",
-    spec: Annotated[
-        str,
-        typer.Option(
-            "--spec",
-            envvar="CLICKTIDE_SPEC",
-            help="Feature spec: a TOML file, or the name of a shipped one",
-        ),
-    ] = "sim",
+    log: LogOption = "run/log.db",
+    spec: SpecOption = "sim",
     folder: Annotated[
         Path,
         typer.Option(
@@ -70,18 +56,8 @@ def train(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the final figures as one JSON object")
     ] = False,
-    settings: Annotated[
-        Path | None,
-        typer.Option("--settings", help="TOML file of the stream's settings, docs/stream.md"),
-    ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set-stream",
-            metavar="KEY=VALUE",
-            help="Change a setting of the stream, e.g. snapshot_every_s=5; may be repeated",
-        ),
-    ] = None,
+    settings: StreamSettingsOption = None,
+    changes: StreamChangesOption = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change the spec for this run"),
@@ -108,7 +84,7 @@ def train(
             shared,
             folder,
             now=time.time,
-            report=_say,
+            report=say,
             pause=time.sleep,
             live=live,
             publish_weights=publish_weights,
@@ -117,15 +93,11 @@ def train(
             try:
                 trainer.run(stopping=lambda: request.asked, until_idle=until_idle)
             except LostLiveError as error:  # no fault of the settings: another start mends it
-                _say(f"train: {error}")
+                say(f"train: {error}")
                 raise typer.Exit(1) from None
             seconds = time.perf_counter() - start
     if as_json:
         typer.echo(msgspec.json.encode(_summary(trainer, log, before, seconds)).decode())
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _summary(trainer: Trainer, log: str, before: int, seconds: float) -> dict[str, Any]:
