@@ -111,6 +111,7 @@ class Challenge:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.shadow.save(self.folder, self.offsets)
             self.shadow.windows.write(self.folder / "windows.jsonl")
+            self.shadow.slices.write(self.folder / "slices.json")
         except (OSError, SnapshotError) as error:
             self.report(f"challenge: NOT SAVED, next try later: {error}")
         self._hand_on()

@@ -17,7 +17,7 @@ from river import base
 
 from features.errors import ClicktideError
 from features.spec import Spec
-from monitoring.challenge.shadow import Shadow
+from monitoring.challenge.shadow import Shadow, Told
 from monitoring.challenge.windows import EventWindows
 from streaming.prepare import Ready
 
@@ -98,9 +98,9 @@ class RiverShadow(Shadow):
         super().__init__(spec, windows)
         self.classifier, self._mask = classifier, np.uint64((1 << bits) - 1)
 
-    def _learn(self, ready: Ready, times: NDArray[np.int64]) -> None:
+    def _learn(self, ready: Ready, told: Told) -> None:
         kinds = ready.corrections
-        logits = np.zeros(len(times))
+        logits = np.zeros(len(told.times))
         for at, x in enumerate(self._features(ready)):
             if kinds is not None and kinds[at] == 2:
                 continue
@@ -110,7 +110,7 @@ class RiverShadow(Shadow):
             self._teach(x, bool(ready.labels[at]), weight)
         events = slice(None) if kinds is None else kinds == 0
         importance = None if ready.importance is None else ready.importance[events]
-        self.windows.add(times[events], logits[events], ready.labels[events], importance)
+        self._score(told.take(events), logits[events], ready.labels[events], importance)
 
     def _predict(self, x: dict[int, float]) -> float:
         known = self.classifier.predict_proba_one(x)

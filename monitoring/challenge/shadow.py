@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from learning.progress import Progress
 from learning.snapshot import Snapshot, load_snapshot, save_snapshot
+from monitoring.challenge.slices import EventSlices
 from monitoring.challenge.windows import EventWindows
+from monitoring.coded import Coded
+from monitoring.slicing import slice_fields
 from streaming.examples import ExampleReader, examples_source, in_record
 from streaming.log import Record
 from streaming.prepare import Preparer, Ready
@@ -25,10 +29,22 @@ from streaming.replay import Replay
 from streaming.settings import EXAMPLES
 from streaming.sources.batch import Batch, Position
 
-__all__ = ["Shadow", "SpecShadow"]
+__all__ = ["Shadow", "SpecShadow", "Told"]
 
 F64 = NDArray[np.float64]
 _TIME = "\0time"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Times of some events, and their values of the slice fields."""
+
+    times: NDArray[np.int64]
+    fields: Mapping[str, Coded]
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Told:
+        """Some of them."""
+        return Told(self.times[rows], {name: c.take(rows) for name, c in self.fields.items()})
 
 
 class Shadow(ABC):
@@ -43,7 +59,8 @@ class Shadow(ABC):
     """
 
     def __init__(self, spec: Spec, windows: EventWindows) -> None:
-        self.spec, self.windows = spec, windows
+        self.spec, self.windows, self.slices = spec, windows, EventSlices()
+        self._fields = slice_fields(spec)
         source = examples_source(spec)
         self._prepare = Preparer(Vectoriser(spec), source)
         columns = self._prepare.columns
@@ -61,7 +78,8 @@ class Shadow(ABC):
             times = self._times(batch)
             ready = self._prepare(batch)
             count += ready.hashed.rows
-            self._learn(ready, times[ready.rows])
+            coded = {field.name: field.coded(batch.columns, times) for field in self._fields}
+            self._learn(ready, Told(times, coded).take(ready.rows))
         return count
 
     def _times(self, batch: Batch) -> NDArray[np.int64]:
@@ -69,8 +87,13 @@ class Shadow(ABC):
         times, _ = times_ms(column, self._source.timestamp_format)
         return np.where(times == NO_TIME, self._reader.latest_ms, times)
 
+    def _score(self, told: Told, logits: F64, labels: F64, importance: F64 | None) -> None:
+        """Count what was predicted."""
+        self.windows.add(told.times, logits, labels, importance)
+        self.slices.add(told.times, told.fields, logits, labels, importance)
+
     @abstractmethod
-    def _learn(self, ready: Ready, times: NDArray[np.int64]) -> None:
+    def _learn(self, ready: Ready, told: Told) -> None:
         """Predict, score and learn."""
 
     @abstractmethod
@@ -79,17 +102,17 @@ class Shadow(ABC):
 
 
 class _TimedProgress(Progress):
-    """Progress that also fills windows: it is told the times of the events that come next."""
+    """Progress that also fills windows and slices: it is told of the events that come next."""
 
-    windows_of_time: EventWindows
-    times: NDArray[np.int64]
+    count_in: Callable[[Told, F64, F64, F64 | None], None]
+    told: Told
 
     def add(
         self, logits: F64, labels: F64, importance: F64 | None = None, truth: F64 | None = None
     ) -> None:
         super().add(logits, labels, importance, truth)
-        now, self.times = self.times[: len(logits)], self.times[len(logits) :]
-        self.windows_of_time.add(now, logits, labels, importance)
+        now, self.told = (self.told.take(s) for s in (slice(len(logits)), slice(len(logits), None)))
+        self.count_in(now, logits, labels, importance)
 
 
 class SpecShadow(Shadow):
@@ -113,25 +136,27 @@ class SpecShadow(Shadow):
             replay = self._resumed(load_snapshot(folder, spec))
         progress = _TimedProgress.restored(replay.progress.state())
         assert isinstance(progress, _TimedProgress)
-        progress.windows_of_time = windows
+        progress.count_in = self._score
         replay.progress = self._progress = progress
         self.replay = replay
 
     def _resumed(self, snapshot: Snapshot) -> Replay:
         self.offsets = [int(offset) for offset in snapshot.extra["offsets"]]
         self.windows.restore(snapshot.extra.get("windows", {}))
+        self.slices.restore(snapshot.extra.get("slices", []))
         replay = Replay.resumed(snapshot)
         assert replay.learner.vectoriser is not None
         self._prepare.vectoriser.follow(replay.learner.vectoriser)
         return replay
 
-    def _learn(self, ready: Ready, times: NDArray[np.int64]) -> None:
+    def _learn(self, ready: Ready, told: Told) -> None:
         events = slice(None) if ready.corrections is None else ready.corrections == 0
-        self._progress.times = times[events]
+        self._progress.told = told.take(events)
         self.replay.learn(ready)
 
     def save(self, folder: Path, offsets: Sequence[int]) -> None:
         """Write a snapshot with the windows in it."""
         extra: dict[str, Any] = dict(self.replay.snapshot(EXAMPLES).extra)
         extra |= {"offsets": list(offsets), "windows": self.windows.state()}
+        extra |= {"slices": self.slices.state()}
         save_snapshot(folder, Snapshot(self.replay.learner, self.replay.progress, extra))

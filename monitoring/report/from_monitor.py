@@ -13,7 +13,7 @@ from features.errors import ClicktideError
 from monitoring.health import Freshness as Ages
 from monitoring.health import LabelHealth as Health
 from monitoring.report.alarms import alarms_of
-from monitoring.report.challengers import Challengers, challenger_grid, challenger_rows
+from monitoring.report.challengers import ByPeriod, Challengers, challenger_grid, challenger_rows
 from monitoring.report.gathered import Gathered, Period, Stretch
 from monitoring.report.grid import CLOCK
 from monitoring.report.model import Drift, Freshness, LabelHealth, Share, Version, VersionChange
@@ -51,7 +51,7 @@ def gather_monitor(
     versions, version_changes
         What the registry knows.
     challengers
-        Windows by challenger.
+        By name.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def gather_monitor(
         alarms=alarms_of([*state.now.alarms_open, *state.alarms]),
         version_changes=version_changes,
         versions=[*versions, *challenger_rows(challengers or {})],
-        challengers=challenger_grid(_served(windows), challengers or {}),
+        challengers=challenger_grid(_served(windows), challengers) if challengers else None,
         labels=None if state.now.health is None else _labels(state.now.health, state.now.skew),
         freshness=_freshness(state.now.freshness),
         notes=_notes(state),
@@ -113,14 +113,16 @@ def _periods(windows: Sequence[ClosedWindow]) -> list[Period]:
     return [Period(_name(start, long=long), _slices(group), start) for start, group in grouped]
 
 
-def _served(windows: Sequence[ClosedWindow]) -> list[tuple[str, int, int, Sums]]:
-    """Name, start, end and sums of each period."""
+def _served(windows: Sequence[ClosedWindow]) -> list[ByPeriod]:
     grouped, width = _grouped(windows, _PERIODS), _width(windows, _PERIODS)
     long = width >= _DAY_MS
     return [
-        (_name(start, long=long), start, start + width, np.sum([w.sums for w in group], axis=0))
+        ByPeriod(
+            _name(start, long=long), start, start + width,
+            np.sum([w.sums for w in group], axis=0), _slices(group),
+        )
         for start, group in grouped
-    ]
+    ]  # fmt: skip
 
 
 def _name(start: int, *, long: bool) -> str:

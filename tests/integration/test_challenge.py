@@ -19,6 +19,7 @@ from monitoring.challenge import (
     EventWindows,
     RiverShadow,
     SpecShadow,
+    read_slices,
     read_windows,
     river_classifier,
 )
@@ -39,6 +40,7 @@ SPEC = Spec(
     hash=HashSpec(bits=10, cross_bits=12),
 )
 START = 1_736_121_600_000
+SUMS = ("events", "clicks", "expected", "loss")
 
 
 def example(rng, number):
@@ -96,6 +98,12 @@ def test_with_the_same_spec_it_is_the_trainer_to_the_bit(log, tmp_path):
     assert [w.start_ms for w in windows] == list(
         range(START, START + 60_000 * len(windows), 60_000)
     )
+    [quarter] = read_slices(tmp_path / "twin" / "slices.json")
+    assert quarter.fields.keys() == {"ad", "site", "price", "hour"}  # no lists
+    for values in quarter.fields.values():
+        whole = np.sum(list(values.values()), axis=0)
+        of_windows = [sum(getattr(w, n) for w in windows) for n in SUMS]
+        assert whole == pytest.approx(of_windows, rel=1e-9)
 
 
 def test_stopped_and_started_again_it_ends_the_same(log, tmp_path):
@@ -110,6 +118,8 @@ def test_stopped_and_started_again_it_ends_the_same(log, tmp_path):
     killed.step()  # learned, and lost with the process
     again = SpecShadow(SPEC, EventWindows("one"), folder)
     assert run(log, again, folder, offsets=again.offsets) == whole
+    slices = (tmp_path / "whole" / "slices.json", folder / "slices.json")
+    assert slices[0].read_bytes() == slices[1].read_bytes()
     a, b = load_snapshot(tmp_path / "whole"), load_snapshot(folder)
     assert a.learner.weights.fields.tobytes() == b.learner.weights.fields.tobytes()
 
