@@ -20,6 +20,7 @@ from streaming.log.base import (
     TopicSettings,
 )
 from streaming.log.errors import LogUnavailableError, OffsetError
+from streaming.log.kafka_batches import Piece, joined, read_whole_batches
 from streaming.log.kafka_client import (
     IsolationLevel,
     KafkaAdminClient,
@@ -29,12 +30,13 @@ from streaming.log.kafka_client import (
     OffsetSpec,
     errors,
 )
-from streaming.log.kafka_consumer import KafkaLogConsumer, reader_options, records_of
+from streaming.log.kafka_consumer import KafkaLogConsumer, reader_options
 from streaming.log.kafka_errors import retried, translated
 from streaming.log.kafka_names import Names
 from streaming.log.kafka_producer import MAX_MESSAGE_BYTES, KafkaLogProducer
 from streaming.log.routing import check_differs, no_partition, no_topic
 from streaming.log.settings import KafkaSettings
+from streaming.log.values import Values
 
 __all__ = ["KafkaLog"]
 
@@ -147,12 +149,21 @@ class KafkaLog(EventLog):
         if name not in self._readers:
             options = reader_options(self.settings)
             self._readers[name] = self._retried(
-                "connect", lambda: KafkaConsumer(**options, group_id=group)
+                "connect", lambda: read_whole_batches(KafkaConsumer(**options, group_id=group))
             )
         return self._readers[name]
 
     def read(self, at: TopicPartition, offset: int, max_records: int = 1000) -> list[Record]:
         """See ``EventLog``."""
+        pieces = self._pieces(at, offset, max_records)
+        return [record for piece in pieces for record in piece.records(*at)]
+
+    def read_values(self, at: TopicPartition, offset: int, max_records: int = 1000) -> Values:
+        """See ``EventLog``."""
+        pieces = self._pieces(at, offset, max_records)
+        return joined(*at, pieces) if pieces else Values.of(*at, [], [])
+
+    def _pieces(self, at: TopicPartition, offset: int, max_records: int) -> list[Piece]:
         reader, partition = self._placed(at, offset)
         end = self._ends.get(at, -1)
         if offset >= end:  # before it there is something to read: the brokers need not be asked
@@ -166,12 +177,12 @@ class KafkaLog(EventLog):
 
     def _fetched(
         self, reader: KafkaConsumer, partition: KafkaPartition, end: int, max_records: int
-    ) -> list[Record]:
+    ) -> list[Piece]:
         """The next records, or none when only markers of transactions come before the end."""
         give_up = time.monotonic() + self.settings.timeout_s
         while (reader.position(partition, timeout_ms=1_000) or 0) < end:
-            if records := records_of(reader.poll(100, max_records), self.names):
-                return records
+            if pieces := reader.poll(100, max_records).get(partition):
+                return pieces  # type: ignore[no-any-return]
             if time.monotonic() >= give_up:
                 what = f"{self.settings!r}: read {partition}"
                 raise LogUnavailableError(f"{what}: no answer. Fix: check that the brokers run")
