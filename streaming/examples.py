@@ -7,8 +7,10 @@ a value has the same bits here as there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from features.events import EventError, Example, decode_event
 from features.spec import SourceSpec, Spec
 from streaming.example_scan import Found, copy_spans, runs_of, scan_examples
-from streaming.log import Record
+from streaming.log import Record, Values
 from streaming.prepare import CORRECTION, SERVED
 from streaming.sources.batch import Batch, Position, Reject
 from streaming.sources.block import Block, line_spans
@@ -31,7 +33,7 @@ from streaming.sources.parsed import Parsed
 
 __all__ = [
     "CLICK_DELAY", "LINE_BITS", "SAID", "SAID_COLUMNS", "ExampleReader", "Place", "examples_source",
-    "in_record",
+    "in_record", "lines_of",
 ]  # fmt: skip
 
 I64 = NDArray[np.int64]
@@ -210,25 +212,44 @@ class ExampleReader:
 
 def in_record(records: Sequence[Record]) -> tuple[bytes, Place]:
     """The lines of some records, and where each line stands in the log."""
-    values = [record.value for record in records]
-    counts = [_filled_lines(value) for value in values]
-    ends = np.cumsum(counts, dtype=np.int64)
-
-    def place(line: int) -> tuple[str, int]:
-        at = int(np.searchsorted(ends, line, side="right"))
-        record = records[at]
-        within = line - (int(ends[at - 1]) if at else 0)
-        return f"{record.topic}-{record.partition}", record.offset << LINE_BITS | within
-
-    return b"\n".join(values), place
+    groups = groupby(records, lambda record: (record.topic, record.partition))
+    parts = [Values.of(*at, *_offsets_and_values(some)) for at, some in groups]
+    return lines_of(parts)
 
 
-def _filled_lines(value: bytes) -> int:
-    """Lines of a record that are not blank, as :func:`line_spans` tells them."""
-    if b"\n\n" not in value and b"\r" not in value and value[:1] != b"\n" != value[-1:]:
-        return value.count(b"\n") + 1 if value else 0
-    starts, ends = line_spans(value)
-    return int((ends > starts).sum())
+def _offsets_and_values(records: Iterable[Record]) -> tuple[list[int], list[bytes]]:
+    offsets, values = zip(*((record.offset, record.value) for record in records), strict=True)
+    return list(offsets), list(values)
+
+
+def lines_of(parts: Sequence[Values]) -> tuple[bytes, Place]:
+    """The lines of the values of some records, and where each line stands in the log."""
+    data = parts[0].data if len(parts) == 1 else b"\n".join([part.data for part in parts])
+    return data, _Places(data, parts)
+
+
+class _Places:
+    """Where lines stand in the log; looked up when first asked, for few are."""
+
+    def __init__(self, data: bytes, parts: Sequence[Values]) -> None:
+        self._data, self._parts = data, parts
+        sizes = [0, *(len(part.data) + 1 for part in parts)]
+        self._begins = np.cumsum(sizes[:-1])
+
+    @cached_property
+    def _starts(self) -> I64:
+        """Where each line begins that is not blank."""
+        starts, ends = line_spans(self._data)
+        return starts[ends > starts]
+
+    def __call__(self, line: int) -> tuple[str, int]:
+        at = self._starts[line]
+        number = int(np.searchsorted(self._begins, at, side="right")) - 1
+        part, begin = self._parts[number], self._begins[number]
+        record = int(np.searchsorted(part.ends, at - begin, side="right"))
+        record_begin = begin + (part.ends[record - 1] + 1 if record else 0)
+        within = line - int(np.searchsorted(self._starts, record_begin))
+        return f"{part.topic}-{part.partition}", int(part.offsets[record]) << LINE_BITS | within
 
 
 def _after(place: tuple[str, int]) -> tuple[str, int]:

@@ -17,9 +17,9 @@ from features.spec import Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from learning.snapshot import Snapshot, load_snapshot, save_snapshot
-from streaming.examples import ExampleReader, Place, examples_source, in_record
+from streaming.examples import ExampleReader, Place, examples_source, lines_of
 from streaming.live_file import LiveFile
-from streaming.log import EventLog, LogUnavailableError, OffsetError, Record, TopicPartition
+from streaming.log import EventLog, LogUnavailableError, OffsetError, TopicPartition, Values
 from streaming.prepare import Preparer, Ready
 from streaming.replay import Replay
 from streaming.settings import EXAMPLES, StreamSettings
@@ -42,9 +42,22 @@ class _Chunk:
 
     ready: list[Ready]
     rejects: list[Reject]
-    offsets: list[int]
-    marks: list[tuple[int, int] | None]
+    reached: list[_Reached]
     event_time: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """Where a partition is after a chunk: its next offset, and how to know its last record."""
+
+    partition: int
+    offset: int
+    mark: tuple[int, int]
+
+    @classmethod
+    def of(cls, values: Values) -> _Reached:
+        mark = values.next_offset - 1, zlib.crc32(values.last)
+        return cls(values.partition, values.next_offset, mark)
 
 
 class Trainer:
@@ -128,7 +141,8 @@ class Trainer:
         self._show(new=True)
         self._out = TrainReport(self.log, len(self.offsets), self.report)
         self._saved_at, self._told_at = self.now(), 0.0
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+        self._preparing = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+        self._learning = ThreadPoolExecutor(1, thread_name_prefix="learn")
         self._pending: Future[_Chunk] | None = None
         self._usual = self.settings.examples_per_record  # in a record; then as many as the last had
 
@@ -205,60 +219,62 @@ class Trainer:
     def step(self) -> bool:
         """Read some records, and learn those read before; false if there were neither.
 
-        While a chunk is learned, a thread hashes the one after it.
+        While a chunk is learned, the one after it is read and hashed.
         """
-        records = self._retrying(self._read)
-        ahead = self._pool.submit(self._ready, records) if records else None
-        pending, self._pending = self._pending, ahead
-        if pending is not None:
-            self._learn(pending.result())
-        else:
+        pending, self._pending = self._pending, None
+        learning = None if pending is None else self._learning.submit(self._learn, pending)
+        try:
+            if parts := self._retrying(self._read):
+                self._pending = self._preparing.submit(self._ready, parts)
+        finally:
+            if learning is not None:
+                learning.result()
+        if learning is None:
             self._show(new=False)
         self._keep()
-        return pending is not None or ahead is not None
+        return learning is not None or self._pending is not None
 
-    def _read(self) -> list[list[Record]]:
-        """The next records of each partition; empty if there are none."""
+    def _read(self) -> list[Values]:
+        """The next records of those partitions that have some."""
         most = max(1, min(self.settings.batch, _AHEAD // self._usual))
         parts = []
         for partition, offset in enumerate(self._read_to):
             try:
-                parts.append(self.log.read(TopicPartition(EXAMPLES, partition), offset, most))
+                values = self.log.read_values(TopicPartition(EXAMPLES, partition), offset, most)
             except OffsetError as error:
                 raise ClicktideError(
                     f"{EXAMPLES}-{partition}: what was to be learned next, offset {offset}, is no "
                     f"longer in the log: {error}. Fix: a longer retention_h; to begin anew with "
                     f"what is left, move {self.folder} away"
                 ) from error
-        for partition, records in enumerate(parts):
-            if records:
-                self._read_to[partition] = records[-1].offset + 1
-        return parts if any(parts) else []
+            if len(values.offsets):
+                parts.append(values)
+        for values in parts:
+            self._read_to[values.partition] = values.next_offset
+        return parts
 
-    def _ready(self, parts: list[list[Record]]) -> _Chunk:
-        """Decode and hash; runs in the thread, one chunk after the other."""
-        records = [record for part in parts for record in part]
-        data, place = in_record(records)
-        after = Position(EXAMPLES, records[-1].offset)
+    def _ready(self, parts: list[Values]) -> _Chunk:
+        """Decode and hash; runs in a thread, one chunk after the other."""
+        data, place = lines_of(parts)
+        after = Position(EXAMPLES, parts[-1].next_offset - 1)
         batches = self._reader.batches(data, lambda line: (EXAMPLES, line), after)
         lines = sum(batch.columns.num_rows + len(batch.rejects) for batch in batches)
-        self._usual = max(1, lines // len(records))
+        self._usual = max(1, lines // sum(len(part.offsets) for part in parts))
         ready = [self._prepare(batch) for batch in batches]
         rejects = [_placed(reject, place) for part in ready for reject in part.rejects]
-        marks = [(p[-1].offset, zlib.crc32(p[-1].value)) if p else None for p in parts]
-        ends = [p[-1].offset + 1 if p else -1 for p in parts]
-        return _Chunk(ready, rejects, ends, marks, self._reader.latest_ms)
+        return _Chunk(ready, rejects, list(map(_Reached.of, parts)), self._reader.latest_ms)
 
-    def _learn(self, chunk: _Chunk) -> None:
+    def _learn(self, prepared: Future[_Chunk]) -> None:
+        """Learn a chunk when it is ready; runs in a thread while the log is read on."""
+        chunk = prepared.result()
         for ready in chunk.ready:
             self.replay.learn(ready)
             if self._weights_out is not None:
                 self._weights_out.learned(ready.hashed)
         self._out.rejected(chunk.rejects)
-        for partition, end in enumerate(chunk.offsets):
-            if end >= 0:
-                self.offsets[partition] = end
-                self._marks[partition] = chunk.marks[partition]
+        for reached in chunk.reached:
+            self.offsets[reached.partition] = reached.offset
+            self._marks[reached.partition] = reached.mark
         self.event_time = max(self.event_time, chunk.event_time)
         self._show(new=True)
 
@@ -354,7 +370,8 @@ class Trainer:
 
     def close(self) -> None:
         """Let go of the thread, the producer and the folder."""
-        self._pool.shutdown(cancel_futures=True)
+        self._preparing.shutdown(cancel_futures=True)
+        self._learning.shutdown()
         self._out.close()
         if self._weights_out is not None:
             self._weights_out.close()
