@@ -217,14 +217,16 @@ def _record(data: Any, at: int, end: int, out: Any) -> int:
         at += max(size, 0)
         if at < 0 or at > end:
             return -1
-    out[7], out[6] = _varint(data, at, end)
-    return out[6]
+    out[7], at = _varint(data, at, end)
+    out[6] = at
+    return at
 
 
 @inlined
 def _varint(data: Any, at: int, end: int) -> tuple[int, int]:
     """A zigzag number, and what comes after it (far below 0: not before the end)."""
-    value, shift = 0, 0
+    value: Any = 0
+    shift = 0
     while 0 <= at < end and shift < 64:
         byte = np.int64(data[at])
         at += 1
