@@ -63,6 +63,10 @@ class Piece:
         """After its last record."""
         return int(self.spans[-1, _OFFSET]) + 1
 
+    def cut(self, at: int) -> tuple[Piece, Piece]:
+        """The first so many, and the others."""
+        return Piece(self.body, self.spans[:at]), Piece(self.body, self.spans[at:])
+
     def records(self, topic: str, partition: int) -> Iterator[Record]:
         """Each as a record."""
         body = self.body
@@ -120,8 +124,7 @@ class _Pieces(Fetcher.PartitionRecords):  # type: ignore[misc]
 
     def _cut(self, piece: Piece, most: int) -> Piece:
         if len(piece) > most:
-            self._left = Piece(piece.body, piece.spans[most:])
-            piece = Piece(piece.body, piece.spans[:most])
+            piece, self._left = piece.cut(most)
         self.next_fetch_offset = piece.next_offset
         return piece
 
