@@ -7,57 +7,27 @@ import json
 import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
-from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from learning.snapshot import Snapshot, load_snapshot, save_snapshot
-from streaming.examples import ExampleReader, Place, examples_source, lines_of
 from streaming.live_file import LiveFile
-from streaming.log import EventLog, LogUnavailableError, OffsetError, TopicPartition, Values
-from streaming.prepare import Preparer, Ready
+from streaming.log import EventLog, LogUnavailableError, TopicPartition
 from streaming.replay import Replay
 from streaming.settings import EXAMPLES, StreamSettings
-from streaming.sources.batch import Position, Reject
+from streaming.train_chunks import Chunk, ChunkReader
 from streaming.train_report import TrainReport
 from streaming.weights_publisher import Reached, WeightsPublisher
 
 __all__ = ["Trainer"]
 
-_AHEAD = 20_000
-"""About so many examples are read at a time: fewer cost calls, more cost freshness."""
 _FIRST_WAIT_S, _MOST_WAIT_S, _IDLE_S = 0.1, 5.0, 0.05
 Report = Callable[[str], None]
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """Some records, ready to learn, and where the log stands after them."""
-
-    ready: list[Ready]
-    rejects: list[Reject]
-    reached: list[_Reached]
-    event_time: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Reached:
-    """Where a partition is after a chunk: its next offset, and how to know its last record."""
-
-    partition: int
-    offset: int
-    mark: tuple[int, int]
-
-    @classmethod
-    def of(cls, values: Values) -> _Reached:
-        mark = values.next_offset - 1, zlib.crc32(values.last)
-        return cls(values.partition, values.next_offset, mark)
 
 
 class Trainer:
@@ -126,13 +96,10 @@ class Trainer:
         self.replay, extra = self._restored()
         self.event_time = int(extra.get("event_time", 0))
         self.offsets, self._marks = self._retrying(lambda: self._starts(extra))
-        self._read_to, self._saved_offsets = list(self.offsets), list(self.offsets)
-        vectoriser = Vectoriser(self.spec)
-        assert self.replay.learner.vectoriser is not None
-        vectoriser.follow(self.replay.learner.vectoriser)
-        source = examples_source(self.spec)
-        self._prepare = Preparer(vectoriser, source)
-        self._reader = ExampleReader(source, self._prepare.columns, by_time=len(self.offsets) > 1)
+        self._saved_offsets = list(self.offsets)
+        vectoriser = self.replay.learner.vectoriser
+        assert vectoriser is not None
+        self._chunks = ChunkReader(self.log, vectoriser, self.offsets, self.settings)
         self._live = (
             None
             if live is None
@@ -143,8 +110,7 @@ class Trainer:
         self._saved_at, self._told_at = self.now(), 0.0
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="prepare")
         self._learning = ThreadPoolExecutor(1, thread_name_prefix="learn")
-        self._pending: Future[_Chunk] | None = None
-        self._usual = self.settings.examples_per_record  # in a record; then as many as the last had
+        self._pending: Future[Chunk] | None = None
 
     def _publisher(self) -> WeightsPublisher:
         settings = self.settings
@@ -224,8 +190,8 @@ class Trainer:
         pending, self._pending = self._pending, None
         learning = None if pending is None else self._learning.submit(self._learn, pending)
         try:
-            if parts := self._retrying(self._read):
-                self._pending = self._preparing.submit(self._ready, parts)
+            if parts := self._retrying(self._chunks.read):
+                self._pending = self._preparing.submit(self._chunks.ready, parts)
         finally:
             if learning is not None:
                 learning.result()
@@ -234,37 +200,7 @@ class Trainer:
         self._keep()
         return learning is not None or self._pending is not None
 
-    def _read(self) -> list[Values]:
-        """The next records of those partitions that have some."""
-        most = max(1, min(self.settings.batch, _AHEAD // self._usual))
-        parts = []
-        for partition, offset in enumerate(self._read_to):
-            try:
-                values = self.log.read_values(TopicPartition(EXAMPLES, partition), offset, most)
-            except OffsetError as error:
-                raise ClicktideError(
-                    f"{EXAMPLES}-{partition}: what was to be learned next, offset {offset}, is no "
-                    f"longer in the log: {error}. Fix: a longer retention_h; to begin anew with "
-                    f"what is left, move {self.folder} away"
-                ) from error
-            if len(values.offsets):
-                parts.append(values)
-        for values in parts:
-            self._read_to[values.partition] = values.next_offset
-        return parts
-
-    def _ready(self, parts: list[Values]) -> _Chunk:
-        """Decode and hash; runs in a thread, one chunk after the other."""
-        data, place = lines_of(parts)
-        after = Position(EXAMPLES, parts[-1].next_offset - 1)
-        batches = self._reader.batches(data, lambda line: (EXAMPLES, line), after)
-        lines = sum(batch.columns.num_rows + len(batch.rejects) for batch in batches)
-        self._usual = max(1, lines // sum(len(part.offsets) for part in parts))
-        ready = [self._prepare(batch) for batch in batches]
-        rejects = [_placed(reject, place) for part in ready for reject in part.rejects]
-        return _Chunk(ready, rejects, list(map(_Reached.of, parts)), self._reader.latest_ms)
-
-    def _learn(self, prepared: Future[_Chunk]) -> None:
+    def _learn(self, prepared: Future[Chunk]) -> None:
         """Learn a chunk when it is ready; runs in a thread while the log is read on."""
         chunk = prepared.result()
         for ready in chunk.ready:
@@ -387,12 +323,6 @@ class Trainer:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _placed(reject: Reject, place: Place) -> Reject:
-    """Say where in the log it stands: until here its line is that of the chunk."""
-    file, row = place(reject.line)
-    return replace(reject, file=file, line=row)
 
 
 def _lock(folder: Path) -> Any:

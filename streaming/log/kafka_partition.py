@@ -34,10 +34,6 @@ class PartitionReader:
         self._ahead: list[Piece] = []
         consumer.assign([partition])
 
-    def holds(self, offset: int) -> bool:
-        """Whether it has records from an offset on."""
-        return offset == self._next and bool(self._ahead)
-
     def take(self, offset: int, most: int, end: int, timeout_s: float) -> list[Piece]:
         """Some records from an offset on; none if only markers of transactions come before the end.
 
