@@ -165,12 +165,13 @@ class KafkaLog(EventLog):
 
     def _pieces(self, at: TopicPartition, offset: int, max_records: int) -> list[Piece]:
         reader = self._partition_reader(at)
-        end = self._ends.get(at, -1)
-        if offset >= end:  # before it there is something to read: the brokers need not be asked
-            end = self._ends[at] = self.end_offsets(at.topic)[at.partition]
-        if offset > end:
-            raise OffsetError(f"{at}: offset {offset} is past the end {end}. Fix: read from there")
         try:
+            end = self._ends.get(at, -1)
+            if reader.reached(offset) >= end:  # else the brokers need not be asked
+                end = self._ends[at] = self.end_offsets(at.topic)[at.partition]
+            if offset > end:
+                fix = "read from there"
+                raise OffsetError(f"{at}: offset {offset} is past the end {end}. Fix: {fix}")
             return reader.take(offset, max_records, end, self.settings.timeout_s)
         except KafkaError as error:
             raise translated(f"read {at.topic}-{at.partition}", error) from error

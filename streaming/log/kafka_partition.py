@@ -34,6 +34,12 @@ class PartitionReader:
         self._ahead: list[Piece] = []
         consumer.assign([partition])
 
+    def reached(self, offset: int) -> int:
+        """How far it is read, from an offset on: past the markers that follow it, maybe."""
+        if offset != self._next or self._ahead:
+            return offset
+        return max(offset, self.consumer.position(self._partition, timeout_ms=1_000) or 0)
+
     def take(self, offset: int, most: int, end: int, timeout_s: float) -> list[Piece]:
         """Some records from an offset on; none if only markers of transactions come before the end.
 

@@ -197,6 +197,18 @@ def test_values_read_as_columns_are_those_of_the_records(log, topic, producer):
     assert len(log.read_values(at, log.end_offsets(topic)[1]).offsets) == 0
 
 
+def test_who_waits_at_the_end_gets_what_comes(log, topic, producer):
+    at, offset = TopicPartition(topic, 0), 0
+    for i in range(4):
+        assert log.read_values(at, offset).data == b""  # past the last transaction's marker
+        append(producer, topic, numbered(1, start=i))
+        until = time.monotonic() + 15
+        while not len((found := log.read_values(at, offset)).offsets):
+            assert time.monotonic() < until
+        assert found.data == b"%d" % i
+        offset = found.next_offset
+
+
 def test_a_value_of_a_megabyte_passes(log, topic, producer):
     value = bytes(range(256)) * 4096
     append(producer, topic, [NewRecord(b"k", value, 0), NewRecord(b"k", value, 0)])
