@@ -56,30 +56,38 @@ def bare(bootstrap: str, topics: list[str]) -> float:
 
 
 def join(url: str, settings: StreamSettings) -> tuple[float, int]:
-    """Seconds that the joiner takes over all of a log, the groups' start included; events."""
+    """Seconds that the joiner takes, once it reads, over the rest of a log; events of it."""
     with open_log(url) as log:
         log.create_topics(settings.topics())
         process = JoinProcess(log, settings, "join-0", lambda line: None)
-        start = time.perf_counter()
+        while not process.read:  # connects, and joins its group
+            process.step()
+        first, start = process.read, time.perf_counter()
         process.run(until_idle_s=0)
         seconds = time.perf_counter() - start
         process.close()
-        return seconds, process.read
+        return seconds, process.read - first
 
 
 def train(url: str, overrides: list[str], folder: Path) -> tuple[float, float, int]:
-    """Seconds from the log to the learned model, and to save it; examples."""
+    """Seconds from the log to the learned model, once it reads, and to save it; examples of them.
+
+    What is read when the clock starts is learned, but not counted.
+    """
     spec = load_spec("sim", overrides)
     warm_up(spec, Console(stderr=True, quiet=True))
     settings = load_stream_settings(None, ["snapshot_every_s=3600"])
     quiet = {"now": time.time, "report": lambda line: None, "pause": time.sleep}
     with open_log(url) as log, Trainer(log, spec, settings, folder, **quiet) as trainer:
+        trainer.step()  # connects, and reads
         start = time.perf_counter()
+        trainer.step()
+        first = trainer.events
         while trainer.step():
             pass
         learned = time.perf_counter()
         trainer.finish()
-        return learned - start, time.perf_counter() - learned, trainer.events
+        return learned - start, time.perf_counter() - learned, trainer.events - first
 
 
 SINGLE = ["learner.kind=single"]
