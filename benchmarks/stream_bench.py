@@ -1,7 +1,7 @@
 """How fast a stream flows, against a bare kafka-python consumer of the same topics.
 
 ``python -m benchmarks.stream_bench [--kafka HOST:PORT|start] [--impressions N] [--rounds N]``.
-Ratios within one run, medians of the rounds; every figure is events a second.
+Ratios within one run, medians of the rounds; every figure is events a second, unless it says so.
 """
 
 from __future__ import annotations
@@ -56,27 +56,38 @@ def bare(bootstrap: str, topics: list[str]) -> float:
 
 
 def join(url: str, settings: StreamSettings) -> tuple[float, int]:
-    """Seconds that the joiner takes over all of a log, the groups' start included; events."""
+    """Seconds that the joiner takes, once it reads, over the rest of a log; events of it."""
     with open_log(url) as log:
         log.create_topics(settings.topics())
         process = JoinProcess(log, settings, "join-0", lambda line: None)
-        start = time.perf_counter()
+        while not process.read:  # connects, and joins its group
+            process.step()
+        first, start = process.read, time.perf_counter()
         process.run(until_idle_s=0)
         seconds = time.perf_counter() - start
         process.close()
-        return seconds, process.read
+        return seconds, process.read - first
 
 
-def train(url: str, spec_name: str, overrides: list[str], folder: Path) -> tuple[float, int]:
-    """Seconds from the log to the learned model (one save at the end included); examples."""
-    spec = load_spec(spec_name, overrides)
+def train(url: str, overrides: list[str], folder: Path) -> tuple[float, float, int]:
+    """Seconds from the log to the learned model, once it reads, and to save it; examples of them.
+
+    What is read when the clock starts is learned, but not counted.
+    """
+    spec = load_spec("sim", overrides)
     warm_up(spec, Console(stderr=True, quiet=True))
     settings = load_stream_settings(None, ["snapshot_every_s=3600"])
     quiet = {"now": time.time, "report": lambda line: None, "pause": time.sleep}
     with open_log(url) as log, Trainer(log, spec, settings, folder, **quiet) as trainer:
+        trainer.step()  # connects, and reads
         start = time.perf_counter()
-        trainer.run(stopping=lambda: False, until_idle=True)
-        return time.perf_counter() - start, trainer.events
+        trainer.step()
+        first = trainer.events
+        while trainer.step():
+            pass
+        learned = time.perf_counter()
+        trainer.finish()
+        return learned - start, time.perf_counter() - learned, trainer.events - first
 
 
 SINGLE = ["learner.kind=single"]
@@ -84,7 +95,7 @@ SPECS = {"mixture, 66 crosses": [], "single, 66 crosses": SINGLE}
 
 
 def measure(url_of, bootstrap: str | None, impressions: int, top: Path) -> dict[str, float]:
-    """Events a second of every line, once."""
+    """Figures of every line, once."""
     out: dict[str, float] = {}
     for most in (1, 100):
         url = url_of(f"b{uuid.uuid4().hex[:8]}")
@@ -100,8 +111,21 @@ def measure(url_of, bootstrap: str | None, impressions: int, top: Path) -> dict[
             out[f"bare consumer, examples, {most} a record"] = impressions / seconds
         for name, overrides in SPECS.items():
             folder = top / uuid.uuid4().hex
-            seconds, learned = train(url, "sim", overrides, folder)
+            seconds, save_s, learned = train(url, overrides, folder)
             out[f"trainer, {most} a record, {name}"] = learned / seconds
+            out[f"its save, ms, {most} a record, {name}"] = 1000 * save_s
+    return out
+
+
+def ratios(figures: dict[str, float]) -> dict[str, float]:
+    """Of each line to the bare consumer of the topics that it reads."""
+    out = {}
+    for name, figure in figures.items():
+        base = "bare consumer, events"
+        if name.startswith("trainer"):
+            base = f"bare consumer, examples,{name.split(',')[1]}"
+        if name.startswith(("trainer", "joiner")):
+            out[f"{name}: of the bare consumer"] = round(figure / figures[base], 2)
     return out
 
 
@@ -109,7 +133,7 @@ def main() -> None:
     """Print the medians."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kafka", help="HOST:PORT; the embedded log if absent")
-    parser.add_argument("--impressions", type=int, default=100_000)
+    parser.add_argument("--impressions", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
@@ -120,11 +144,14 @@ def main() -> None:
                 return f"kafka://{options.kafka}?prefix={name}."
             return str(top / f"{name}.db")
 
+        measure(url_of, options.kafka, 2_000, top)  # kernels are loaded, and not timed
         rounds = [
             measure(url_of, options.kafka, options.impressions, top) for _ in range(options.rounds)
         ]
-    figures = {name: round(median(each[name] for each in rounds)) for name in rounds[0]}
-    print(json.dumps(figures, indent=1))
+    figures = {name: median(each[name] for each in rounds) for name in rounds[0]}
+    print(json.dumps({name: round(figure) for name, figure in figures.items()}, indent=1))
+    if options.kafka:
+        print(json.dumps(ratios(figures), indent=1))
 
 
 if __name__ == "__main__":

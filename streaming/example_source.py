@@ -7,7 +7,7 @@ from pathlib import Path
 
 from features.errors import SourceError
 from features.spec import SourceSpec
-from streaming.examples import LINE_BITS, ExampleReader, in_record
+from streaming.examples import LINE_BITS, ExampleReader, lines_of
 from streaming.log import EventLog, OffsetError, TopicPartition, open_log
 from streaming.settings import EXAMPLES
 from streaming.sources.batch import Batch, Position
@@ -85,13 +85,13 @@ def _partition(
     """Examples of one partition to its end, without the first lines of the first record."""
     while True:
         try:
-            records = log.read(at, offset, _RECORDS)
+            values = log.read_values(at, offset, _RECORDS)
         except OffsetError as error:
             raise SourceError(f"{EXAMPLES}-{at.partition}: {error}") from error
-        if not records:
+        if not len(values.offsets):
             return
-        offset = records[-1].offset + 1
-        data, place = in_record(records)
+        offset = values.next_offset
+        data, place = lines_of([values])
         if skip:
             data = b"\n".join([line for line in data.split(b"\n") if line.strip(b"\r")][skip:])
         yield from reader.batches(

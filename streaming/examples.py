@@ -7,8 +7,7 @@ a value has the same bits here as there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -17,29 +16,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from features.events import EventError, Example, decode_event
 from features.spec import SourceSpec, Spec
-from streaming.example_scan import Found, copy_spans, runs_of, scan_examples
-from streaming.log import Record
+from streaming.example_lines import ExampleLines
+from streaming.example_places import LINE_BITS, Place, in_record, lines_of
 from streaming.prepare import CORRECTION, SERVED
 from streaming.sources.batch import Batch, Position, Reject
-from streaming.sources.block import Block, line_spans
+from streaming.sources.block import Block
 from streaming.sources.json_lines import JsonLines
-from streaming.sources.json_scan import Keys, texts_of
+from streaming.sources.json_scan import Keys
 from streaming.sources.json_values import column_of, kinds_of
 from streaming.sources.parsed import Parsed
 
 __all__ = [
     "CLICK_DELAY", "LINE_BITS", "SAID", "SAID_COLUMNS", "ExampleReader", "Place", "examples_source",
-    "in_record",
+    "in_record", "lines_of",
 ]  # fmt: skip
 
 I64 = NDArray[np.int64]
-Place = Callable[[int], tuple[str, int]]
 _SAMPLE = 64
 _MAX_LINE = 1 << 20
-LINE_BITS = 20
-"""An example of the log has the row number ``offset << LINE_BITS | line`` in its partition."""
 CLICK_DELAY = "\0click_delay"
 """Column of milliseconds from the impression to its click, for counters."""
 SAID = "\0said"
@@ -47,48 +42,6 @@ SAID = "\0said"
 SAID_COLUMNS = ("\0odd", "\0time", "\0clicked", "\0probability", "\0model")
 """Whether a strict reader is to be asked for the others; times in ms, 0: no click; null: none."""
 _PER_MS = {"ms": pa.int64(), "s": pa.float64(), "us": pa.int64()}
-
-
-class _Shown(msgspec.Struct):
-    timestamp: int
-    fields: msgspec.Raw = msgspec.Raw(b"{}")
-
-
-class _Outcome(msgspec.Struct):
-    """The part of an example that is learned, its fields as they were received."""
-
-    label: int
-    impression: _Shown
-    click_timestamp: int | None = None
-    dismiss_timestamp: int | None = None
-    correction: bool = False
-
-    @property
-    def kind(self) -> int:
-        """0: an event; 1: a correction for a late click; 2: one that changes no label.
-
-        A correction for a late dismissal repeats what is known of the click; then the
-        dismissal is the later one.
-        """
-        if not self.correction:
-            return 0
-        clicked, hidden = self.click_timestamp, self.dismiss_timestamp
-        late_click = self.label == 1 and clicked is not None
-        return 1 if late_click and (hidden is None or hidden <= (clicked or 0)) else 2
-
-
-class _ShownWith(msgspec.Struct):
-    counters: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _Served(msgspec.Struct):
-    """The part of an example that says with which counters its impression was predicted."""
-
-    impression: _ShownWith
-
-
-_outcome = msgspec.json.Decoder(_Outcome)
-_served = msgspec.json.Decoder(_Served)
 
 
 def examples_source(spec: Spec) -> SourceSpec:
@@ -149,7 +102,7 @@ class ExampleReader:
         position
             After all of it.
         """
-        lines = _Lines.of(data, place)
+        lines = ExampleLines.of(data, place)
         if self.by_time:
             lines.sort()
         times = lines.timestamp[lines.order]
@@ -177,7 +130,7 @@ class ExampleReader:
             self._parse = parser
         return self._parse
 
-    def _batch(self, lines: _Lines, part: Parsed, position: Position) -> Batch:
+    def _batch(self, lines: ExampleLines, part: Parsed, position: Position) -> Batch:
         rows = lines.order[part.rows]
         columns = {name: part.columns.column(i) for i, name in enumerate(part.columns.schema.names)}
         time = self.source.timestamp
@@ -208,176 +161,8 @@ class ExampleReader:
         )
 
 
-def in_record(records: Sequence[Record]) -> tuple[bytes, Place]:
-    """The lines of some records, and where each line stands in the log."""
-    values = [record.value for record in records]
-    counts = [_filled_lines(value) for value in values]
-    ends = np.cumsum(counts, dtype=np.int64)
-
-    def place(line: int) -> tuple[str, int]:
-        at = int(np.searchsorted(ends, line, side="right"))
-        record = records[at]
-        within = line - (int(ends[at - 1]) if at else 0)
-        return f"{record.topic}-{record.partition}", record.offset << LINE_BITS | within
-
-    return b"\n".join(values), place
-
-
-def _filled_lines(value: bytes) -> int:
-    """Lines of a record that are not blank, as :func:`line_spans` tells them."""
-    if b"\n\n" not in value and b"\r" not in value and value[:1] != b"\n" != value[-1:]:
-        return value.count(b"\n") + 1 if value else 0
-    starts, ends = line_spans(value)
-    return int((ends > starts).sum())
-
-
 def _after(place: tuple[str, int]) -> tuple[str, int]:
     return place[0], place[1] + 1
-
-
-@dataclass(slots=True)
-class _Lines:
-    """Lines of examples, looked into: ``data[begin:end]`` of each are its fields."""
-
-    data: bytes
-    starts: I64
-    ends: I64
-    found: Found
-    kind: NDArray[np.int8]
-    order: I64
-    place: Place
-    rejects: list[Reject]
-
-    @classmethod
-    def of(cls, data: bytes, place: Place) -> _Lines:
-        """Look into every line; those that the scan leaves out are read strictly."""
-        starts, ends = line_spans(data)
-        filled = ends > starts
-        starts, ends = starts[filled], ends[filled]
-        found = scan_examples(np.frombuffer(data, np.uint8), starts, ends)
-        kind, keep = np.zeros(len(starts), np.int8), np.ones(len(starts), np.bool_)
-        rejects, extra, at = [], [data], len(data)
-        for i in np.flatnonzero(~found.plain).tolist():
-            line = data[starts[i] : ends[i]]
-            known = _strictly(line)
-            if isinstance(known, EventError):
-                keep[i] = False
-                file, row = place(i)
-                rejects.append(Reject(known.reason, known.detail, file, row, line))
-                continue
-            fields = bytes(known.impression.fields)
-            extra.append(fields)
-            found.begin[i], found.end[i] = at, at + len(fields)
-            found.label[i], found.timestamp[i] = known.label, known.impression.timestamp
-            kind[i] = known.kind
-            at += len(fields)
-        whole = b"".join(extra) if len(extra) > 1 else data
-        return cls(whole, starts, ends, found, kind, np.flatnonzero(keep), place, rejects)
-
-    def sort(self) -> None:
-        """By event time; those of the same millisecond stay in order."""
-        self.order = self.order[np.argsort(self.timestamp[self.order], kind="stable")]
-
-    @property
-    def label(self) -> I64:
-        """0 or 1, by line."""
-        return self.found.label
-
-    @property
-    def timestamp(self) -> I64:
-        """Of the impression, by line."""
-        return self.found.timestamp
-
-    def line(self, line: int) -> bytes:
-        """A line as it stands."""
-        return self.data[self.starts[line] : self.ends[line]]
-
-    def origin(self, line: int) -> tuple[str, int, bytes]:
-        """File, row number and bytes of a line."""
-        return *self.place(line), self.line(line)
-
-    def said(self, rows: I64) -> tuple[pa.Array, ...]:
-        """The columns of :data:`SAID_COLUMNS`."""
-        found = self.found
-        odd = ~found.plain[rows] | (found.clicked[rows] < 0)
-        data, spans = np.frombuffer(self.data, np.uint8), found.probability[rows]
-        probability = _numbers(texts_of(data, spans[:, 0], spans[:, 1]))
-        model, no_text = _unquoted(self._texts(found.model[rows]))
-        if probability is None or no_text:
-            odd[:] = True
-            probability = pa.nulls(len(rows), pa.float64())
-        numbers = (pa.array(of[rows]) for of in (found.timestamp, found.clicked))
-        return pa.array(odd), *numbers, probability, model
-
-    def _texts(self, spans: I64) -> pa.Array:
-        """Texts of some spans, null where a span is empty; cheap where many in a row are equal."""
-        run, first = np.empty(len(spans), np.int32), np.empty(len(spans), np.int64)
-        count = runs_of(np.frombuffer(self.data, np.uint8), spans, run, first)
-        words = [self.data[a:b].decode() or None for a, b in spans[first[:count]].tolist()]
-        return pa.DictionaryArray.from_arrays(pa.array(run), pa.array(words, pa.string()))
-
-    def click_delays(self, rows: I64) -> I64:
-        """From impression to click, in ms; 0 where there was none."""
-        out = np.zeros(len(rows), np.int64)
-        for i in np.flatnonzero(self.label[rows] == 1).tolist():
-            line = rows[i]
-            known = _outcome.decode(self.line(line))
-            if known.click_timestamp is not None:
-                out[i] = max(known.click_timestamp - int(self.timestamp[line]), 0)
-        return out
-
-    def served(self, rows: I64) -> pa.Array | None:
-        """The counters that each impression carries, as JSON, null where it has none.
-
-        ``None`` if there are none at all, as in the examples of a log that is published.
-        """
-        may = (self.found.counters[rows] == 1) | ~self.found.plain[rows]
-        found: list[bytes | None] = [None] * len(rows)
-        for i in np.flatnonzero(may).tolist():
-            raw = bytes(_served.decode(self.line(rows[i])).impression.counters)
-            found[i] = None if raw == b"null" else raw
-        return pa.array(found, pa.binary()) if any(found) else None
-
-    def view(self) -> Block:
-        """The fields of all good lines, in order, where they stand in the examples."""
-        begin, end = self.found.begin[self.order], self.found.end[self.order]
-        return Block(self.data, "examples", begin, end, self.order, 0)
-
-    def block(self) -> Block:
-        """The fields of all good lines, in order, as JSON Lines."""
-        begin, end = self.found.begin[self.order], self.found.end[self.order]
-        sizes = end - begin
-        out, starts = np.empty(int(sizes.sum()) + len(sizes), np.uint8), np.empty_like(begin)
-        copy_spans(np.frombuffer(self.data, np.uint8), begin, end, out, starts)
-        return Block(out.tobytes(), "examples", starts, starts + sizes, self.order, 0)
-
-
-def _numbers(texts: pa.Array) -> pa.Array | None:
-    """As float64; ``None`` if one is no number."""
-    try:
-        return texts.cast(pa.float64())
-    except pa.ArrowInvalid:
-        return None
-
-
-def _unquoted(texts: pa.DictionaryArray) -> tuple[pa.Array, bool]:
-    """Plain JSON strings without quotes, and whether one is none."""
-    words = texts.dictionary.to_pylist()
-    odd = any(word is not None and (word[0] != '"' or "\\" in word) for word in words)
-    bare = pa.array([word and word[1:-1] for word in words], pa.string())
-    return bare.take(texts.indices), odd
-
-
-def _strictly(line: bytes) -> _Outcome | EventError:
-    """Read an example by the schema, or say what is wrong with it."""
-    try:
-        if not isinstance(decode_event(line), Example):
-            return EventError("wrong_type", "an event of another type than example")
-        return _outcome.decode(line)
-    except EventError as error:
-        return error
-    except msgspec.DecodeError as error:
-        return EventError("wrong_type", str(error))
 
 
 def _sample(block: Block) -> Iterator[dict[str, Any]]:

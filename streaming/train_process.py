@@ -7,44 +7,27 @@ import json
 import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
-from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from learning.snapshot import Snapshot, load_snapshot, save_snapshot
-from streaming.examples import ExampleReader, Place, examples_source, in_record
 from streaming.live_file import LiveFile
-from streaming.log import EventLog, LogUnavailableError, OffsetError, Record, TopicPartition
-from streaming.prepare import Preparer, Ready
+from streaming.log import EventLog, LogUnavailableError, TopicPartition
 from streaming.replay import Replay
 from streaming.settings import EXAMPLES, StreamSettings
-from streaming.sources.batch import Position, Reject
+from streaming.train_chunks import Chunk, ChunkReader
 from streaming.train_report import TrainReport
 from streaming.weights_publisher import Reached, WeightsPublisher
 
 __all__ = ["Trainer"]
 
-_AHEAD = 20_000
-"""About so many examples are read at a time: fewer cost calls, more cost freshness."""
 _FIRST_WAIT_S, _MOST_WAIT_S, _IDLE_S = 0.1, 5.0, 0.05
 Report = Callable[[str], None]
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """Some records, ready to learn, and where the log stands after them."""
-
-    ready: list[Ready]
-    rejects: list[Reject]
-    offsets: list[int]
-    marks: list[tuple[int, int] | None]
-    event_time: int
 
 
 class Trainer:
@@ -113,13 +96,10 @@ class Trainer:
         self.replay, extra = self._restored()
         self.event_time = int(extra.get("event_time", 0))
         self.offsets, self._marks = self._retrying(lambda: self._starts(extra))
-        self._read_to, self._saved_offsets = list(self.offsets), list(self.offsets)
-        vectoriser = Vectoriser(self.spec)
-        assert self.replay.learner.vectoriser is not None
-        vectoriser.follow(self.replay.learner.vectoriser)
-        source = examples_source(self.spec)
-        self._prepare = Preparer(vectoriser, source)
-        self._reader = ExampleReader(source, self._prepare.columns, by_time=len(self.offsets) > 1)
+        self._saved_offsets = list(self.offsets)
+        vectoriser = self.replay.learner.vectoriser
+        assert vectoriser is not None
+        self._chunks = ChunkReader(self.log, vectoriser, self.offsets, self.settings)
         self._live = (
             None
             if live is None
@@ -128,9 +108,9 @@ class Trainer:
         self._show(new=True)
         self._out = TrainReport(self.log, len(self.offsets), self.report)
         self._saved_at, self._told_at = self.now(), 0.0
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="prepare")
-        self._pending: Future[_Chunk] | None = None
-        self._usual = self.settings.examples_per_record  # in a record; then as many as the last had
+        self._preparing = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+        self._learning = ThreadPoolExecutor(1, thread_name_prefix="learn")
+        self._pending: Future[Chunk] | None = None
 
     def _publisher(self) -> WeightsPublisher:
         settings = self.settings
@@ -205,60 +185,32 @@ class Trainer:
     def step(self) -> bool:
         """Read some records, and learn those read before; false if there were neither.
 
-        While a chunk is learned, a thread hashes the one after it.
+        While a chunk is learned, the one after it is read and hashed.
         """
-        records = self._retrying(self._read)
-        ahead = self._pool.submit(self._ready, records) if records else None
-        pending, self._pending = self._pending, ahead
-        if pending is not None:
-            self._learn(pending.result())
-        else:
+        pending, self._pending = self._pending, None
+        learning = None if pending is None else self._learning.submit(self._learn, pending)
+        try:
+            if parts := self._retrying(self._chunks.read):
+                self._pending = self._preparing.submit(self._chunks.ready, parts)
+        finally:
+            if learning is not None:
+                learning.result()
+        if learning is None:
             self._show(new=False)
         self._keep()
-        return pending is not None or ahead is not None
+        return learning is not None or self._pending is not None
 
-    def _read(self) -> list[list[Record]]:
-        """The next records of each partition; empty if there are none."""
-        most = max(1, min(self.settings.batch, _AHEAD // self._usual))
-        parts = []
-        for partition, offset in enumerate(self._read_to):
-            try:
-                parts.append(self.log.read(TopicPartition(EXAMPLES, partition), offset, most))
-            except OffsetError as error:
-                raise ClicktideError(
-                    f"{EXAMPLES}-{partition}: what was to be learned next, offset {offset}, is no "
-                    f"longer in the log: {error}. Fix: a longer retention_h; to begin anew with "
-                    f"what is left, move {self.folder} away"
-                ) from error
-        for partition, records in enumerate(parts):
-            if records:
-                self._read_to[partition] = records[-1].offset + 1
-        return parts if any(parts) else []
-
-    def _ready(self, parts: list[list[Record]]) -> _Chunk:
-        """Decode and hash; runs in the thread, one chunk after the other."""
-        records = [record for part in parts for record in part]
-        data, place = in_record(records)
-        after = Position(EXAMPLES, records[-1].offset)
-        batches = self._reader.batches(data, lambda line: (EXAMPLES, line), after)
-        lines = sum(batch.columns.num_rows + len(batch.rejects) for batch in batches)
-        self._usual = max(1, lines // len(records))
-        ready = [self._prepare(batch) for batch in batches]
-        rejects = [_placed(reject, place) for part in ready for reject in part.rejects]
-        marks = [(p[-1].offset, zlib.crc32(p[-1].value)) if p else None for p in parts]
-        ends = [p[-1].offset + 1 if p else -1 for p in parts]
-        return _Chunk(ready, rejects, ends, marks, self._reader.latest_ms)
-
-    def _learn(self, chunk: _Chunk) -> None:
+    def _learn(self, prepared: Future[Chunk]) -> None:
+        """Learn a chunk when it is ready; runs in a thread while the log is read on."""
+        chunk = prepared.result()
         for ready in chunk.ready:
             self.replay.learn(ready)
             if self._weights_out is not None:
                 self._weights_out.learned(ready.hashed)
         self._out.rejected(chunk.rejects)
-        for partition, end in enumerate(chunk.offsets):
-            if end >= 0:
-                self.offsets[partition] = end
-                self._marks[partition] = chunk.marks[partition]
+        for reached in chunk.reached:
+            self.offsets[reached.partition] = reached.offset
+            self._marks[reached.partition] = reached.mark
         self.event_time = max(self.event_time, chunk.event_time)
         self._show(new=True)
 
@@ -354,7 +306,8 @@ class Trainer:
 
     def close(self) -> None:
         """Let go of the thread, the producer and the folder."""
-        self._pool.shutdown(cancel_futures=True)
+        self._preparing.shutdown(cancel_futures=True)
+        self._learning.shutdown()
         self._out.close()
         if self._weights_out is not None:
             self._weights_out.close()
@@ -370,12 +323,6 @@ class Trainer:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _placed(reject: Reject, place: Place) -> Reject:
-    """Say where in the log it stands: until here its line is that of the chunk."""
-    file, row = place(reject.line)
-    return replace(reject, file=file, line=row)
 
 
 def _lock(folder: Path) -> Any:

@@ -194,7 +194,7 @@ class Pair:
             seen.until = max(seen.until, item.ts)
             self._reject(CLICKS, item.offset, item.raw, "duplicate_click", event.impression_id)
         else:
-            kept = KeptClick(*key, item.ts, item.offset, arrival, item.raw)
+            kept = KeptClick(*key, item.ts, item.offset, arrival, item.raw, until=item.ts)
             self._keep_click(kept)
 
     def _keep_click(self, kept: KeptClick) -> None:

@@ -26,6 +26,7 @@ from streaming.log.errors import (
     TopicError,
 )
 from streaming.log.opening import open_log
+from streaming.log.values import Values
 
 __all__ = [
     "AbortedError",
@@ -45,5 +46,6 @@ __all__ = [
     "TopicPartition",
     "TopicSettings",
     "Transaction",
+    "Values",
     "open_log",
 ]

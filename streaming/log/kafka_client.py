@@ -15,10 +15,16 @@ with warnings.catch_warnings():
         errors,
     )
     from kafka.admin import OffsetSpec  # type: ignore[import-untyped]
+    from kafka.consumer.fetcher import Fetcher  # type: ignore[import-untyped]
     from kafka.coordinator.assignors.range import (  # type: ignore[import-untyped]
         RangePartitionAssignor,
     )
     from kafka.protocol.consumer import IsolationLevel  # type: ignore[import-untyped]
+    from kafka.record.default_records import (  # type: ignore[import-untyped]
+        DefaultRecord,
+        DefaultRecordBatch,
+    )
+    from kafka.record.util import decode_varint  # type: ignore[import-untyped]
     from kafka.structs import (  # type: ignore[import-untyped]
         ConsumerGroupMetadata,
         OffsetAndMetadata,
@@ -30,6 +36,9 @@ KafkaError = errors.KafkaError
 __all__ = [
     "ConsumerGroupMetadata",
     "ConsumerRebalanceListener",
+    "DefaultRecord",
+    "DefaultRecordBatch",
+    "Fetcher",
     "IsolationLevel",
     "KafkaAdminClient",
     "KafkaConsumer",
@@ -39,5 +48,6 @@ __all__ = [
     "OffsetAndMetadata",
     "OffsetSpec",
     "RangePartitionAssignor",
+    "decode_varint",
     "errors",
 ]

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from streaming.log.base import Consumer, Listener, Record, TopicPartition
 from streaming.log.errors import LogUnavailableError, RebalancedError
+from streaming.log.kafka_batches import Piece, read_whole_batches
 from streaming.log.kafka_client import (
     ConsumerGroupMetadata,
     ConsumerRebalanceListener,
@@ -47,13 +48,13 @@ def reader_options(settings: KafkaSettings) -> dict[str, Any]:
     }
 
 
-def records_of(fetched: dict[KafkaPartition, list[Any]], names: Names) -> list[Record]:
+def records_of(fetched: dict[KafkaPartition, list[Piece]], names: Names) -> list[Record]:
     """Records as ours, in order within each partition."""
-    return [
-        Record(topic, partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers))
-        for (topic, partition), records in ((names.here(at), fetched[at]) for at in fetched)
-        for r in records
-    ]
+    out: list[Record] = []
+    for there, pieces in fetched.items():
+        for piece in pieces:
+            out.extend(piece.records(*names.here(there)))
+    return out
 
 
 class KafkaLogConsumer(Consumer):
@@ -80,6 +81,7 @@ class KafkaLogConsumer(Consumer):
             max_poll_interval_ms=int(settings.max_poll_interval_s * 1000),
             partition_assignment_strategy=[RangePartitionAssignor],
         )
+        read_whole_batches(self._kafka)
         self._on_assigned, self._on_revoked = on_assigned, on_revoked
         self._held: frozenset[TopicPartition] = frozenset()
         self._membership: ConsumerGroupMetadata | None = None

@@ -7,7 +7,6 @@ from then, also for an old log that is replayed, and no record is refused for it
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -19,22 +18,24 @@ from streaming.log.base import (
     TopicPartition,
     TopicSettings,
 )
-from streaming.log.errors import LogUnavailableError, OffsetError
+from streaming.log.errors import OffsetError
+from streaming.log.kafka_batches import Piece, joined, read_whole_batches
 from streaming.log.kafka_client import (
     IsolationLevel,
     KafkaAdminClient,
     KafkaConsumer,
     KafkaError,
-    KafkaPartition,
     OffsetSpec,
     errors,
 )
-from streaming.log.kafka_consumer import KafkaLogConsumer, reader_options, records_of
+from streaming.log.kafka_consumer import KafkaLogConsumer, reader_options
 from streaming.log.kafka_errors import retried, translated
 from streaming.log.kafka_names import Names
+from streaming.log.kafka_partition import PartitionReader
 from streaming.log.kafka_producer import MAX_MESSAGE_BYTES, KafkaLogProducer
 from streaming.log.routing import check_differs, no_partition, no_topic
 from streaming.log.settings import KafkaSettings
+from streaming.log.values import Values
 
 __all__ = ["KafkaLog"]
 
@@ -60,6 +61,7 @@ class KafkaLog(EventLog):
         self._counts: dict[str, int] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._readers: dict[str, KafkaConsumer] = {}
+        self._partition_readers: dict[TopicPartition, PartitionReader] = {}
         self._admin = self._retried("connect", lambda: KafkaAdminClient(**settings.connection()))
 
     def _retried(self, what: str, call: Callable[[], T]) -> T:
@@ -147,47 +149,40 @@ class KafkaLog(EventLog):
         if name not in self._readers:
             options = reader_options(self.settings)
             self._readers[name] = self._retried(
-                "connect", lambda: KafkaConsumer(**options, group_id=group)
+                "connect", lambda: read_whole_batches(KafkaConsumer(**options, group_id=group))
             )
         return self._readers[name]
 
     def read(self, at: TopicPartition, offset: int, max_records: int = 1000) -> list[Record]:
         """See ``EventLog``."""
-        reader, partition = self._placed(at, offset)
-        end = self._ends.get(at, -1)
-        if offset >= end:  # before it there is something to read: the brokers need not be asked
-            end = self._ends[at] = self.end_offsets(at.topic)[at.partition]
-        if offset > end:
-            raise OffsetError(f"{at}: offset {offset} is past the end {end}. Fix: read from there")
+        pieces = self._pieces(at, offset, max_records)
+        return [record for piece in pieces for record in piece.records(*at)]
+
+    def read_values(self, at: TopicPartition, offset: int, max_records: int = 1000) -> Values:
+        """See ``EventLog``."""
+        pieces = self._pieces(at, offset, max_records)
+        return joined(*at, pieces) if pieces else Values.of(*at, [], [])
+
+    def _pieces(self, at: TopicPartition, offset: int, max_records: int) -> list[Piece]:
+        reader = self._partition_reader(at)
         try:
-            return self._fetched(reader, partition, end, max_records)
+            end = self._ends.get(at, -1)
+            if reader.reached(offset) >= end:  # else the brokers need not be asked
+                end = self._ends[at] = self.end_offsets(at.topic)[at.partition]
+            if offset > end:
+                fix = "read from there"
+                raise OffsetError(f"{at}: offset {offset} is past the end {end}. Fix: {fix}")
+            return reader.take(offset, max_records, end, self.settings.timeout_s)
         except KafkaError as error:
             raise translated(f"read {at.topic}-{at.partition}", error) from error
 
-    def _fetched(
-        self, reader: KafkaConsumer, partition: KafkaPartition, end: int, max_records: int
-    ) -> list[Record]:
-        """The next records, or none when only markers of transactions come before the end."""
-        give_up = time.monotonic() + self.settings.timeout_s
-        while (reader.position(partition, timeout_ms=1_000) or 0) < end:
-            if records := records_of(reader.poll(100, max_records), self.names):
-                return records
-            if time.monotonic() >= give_up:
-                what = f"{self.settings!r}: read {partition}"
-                raise LogUnavailableError(f"{what}: no answer. Fix: check that the brokers run")
-        return []
-
-    def _placed(self, at: TopicPartition, offset: int) -> tuple[KafkaConsumer, KafkaPartition]:
-        """The partition's reader, which goes on fetching where the last read ended."""
-        if not 0 <= at.partition < self.partitions(at.topic):
-            raise no_partition(at, self.partitions(at.topic))
-        reader, partition = self._reader(f"partition {at}", None), self.names.there(at)
-        if not reader.assignment():
-            reader.assign([partition])
-            reader.seek(partition, offset)
-        elif reader.position(partition) != offset:
-            reader.seek(partition, offset)
-        return reader, partition
+    def _partition_reader(self, at: TopicPartition) -> PartitionReader:
+        if at not in self._partition_readers:
+            if not 0 <= at.partition < self.partitions(at.topic):
+                raise no_partition(at, self.partitions(at.topic))
+            reader = PartitionReader(self._reader(f"partition {at}", None), self.names.there(at))
+            self._partition_readers[at] = reader
+        return self._partition_readers[at]
 
     def producer(self, transactional_id: str) -> KafkaLogProducer:
         """See ``EventLog``."""

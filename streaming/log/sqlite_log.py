@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -28,6 +29,7 @@ from streaming.log.routing import check_differs, no_partition, no_topic
 from streaming.log.sqlite_file import connect, written
 from streaming.log.sqlite_group import SqliteConsumer
 from streaming.log.sqlite_producer import SqliteProducer
+from streaming.log.values import Values
 
 __all__ = ["SqliteLog", "now_ms"]
 
@@ -144,19 +146,32 @@ class SqliteLog(EventLog):
 
     def read(self, at: TopicPartition, offset: int, max_records: int = 1000) -> list[Record]:
         """See ``EventLog``."""
-        topic, partition = at
-        ids = self.partition_ids(topic)
-        if not 0 <= partition < len(ids):
+        columns = "offset, timestamp_ms, key, value, headers"
+        rows = self._rows(columns, at, offset, max_records)
+        return [Record(*at, o, t, k, v, _decode(h)) for o, t, k, v, h in rows]
+
+    def read_values(self, at: TopicPartition, offset: int, max_records: int = 1000) -> Values:
+        """See ``EventLog``."""
+        rows = self._rows("offset, value", at, offset, max_records)
+        offsets, values = zip(*rows, strict=True) if rows else ((), ())
+        return Values.of(*at, offsets, values)
+
+    def _rows(
+        self, columns: str, at: TopicPartition, offset: int, max_records: int
+    ) -> list[tuple[Any, ...]]:
+        """Columns, offset first, of the records of a partition."""
+        ids = self.partition_ids(at.topic)
+        if not 0 <= at.partition < len(ids):
             raise no_partition(at, len(ids))
         rows = self.db.execute(
-            f"SELECT offset, timestamp_ms, key, value, headers FROM records_{ids[partition]}"
+            f"SELECT {columns} FROM records_{ids[at.partition]}"
             " WHERE offset >= ? ORDER BY offset LIMIT ?",
             (offset, max_records),
         ).fetchall()
         # Offsets have no gaps here: any other first offset means that something is missing.
         if not rows or rows[0][0] != offset:
             self._check(at, offset)
-        return [Record(topic, partition, o, t, k, v, _decode(h)) for o, t, k, v, h in rows]
+        return rows
 
     def _check(self, at: TopicPartition, offset: int) -> None:
         start = self.start_offsets(at.topic)[at.partition]

@@ -180,6 +180,35 @@ def test_everything_of_a_record_comes_back(log, topic, producer):
     assert abs(record.timestamp_ms - before) < 60_000
 
 
+def test_values_read_as_columns_are_those_of_the_records(log, topic, producer):
+    sent = [b"a", b"", b"two\nlines", b"", b"last"]
+    for value in sent:  # markers of transactions lie between
+        append(producer, topic, [NewRecord(b"k", value, 1)])
+    assert values(log, topic, 1) == sent
+    at = TopicPartition(topic, 1)
+    found = log.read_values(at, 0, 3)
+    assert found[:2] == at
+    assert (found.data, found.ends.tolist()) == (b"a\n\ntwo\nlines", [1, 2, 12])
+    assert found.last == sent[2]
+    rest = log.read_values(at, found.next_offset)
+    assert rest.data == b"\nlast" or rest.data == b""
+    offsets = [record.offset for record in log.read(at, 0)]
+    assert found.offsets.tolist() == offsets[:3]
+    assert len(log.read_values(at, log.end_offsets(topic)[1]).offsets) == 0
+
+
+def test_who_waits_at_the_end_gets_what_comes(log, topic, producer):
+    at, offset = TopicPartition(topic, 0), 0
+    for i in range(4):
+        assert log.read_values(at, offset).data == b""  # past the last transaction's marker
+        append(producer, topic, numbered(1, start=i))
+        until = time.monotonic() + 15
+        while not len((found := log.read_values(at, offset)).offsets):
+            assert time.monotonic() < until
+        assert found.data == b"%d" % i
+        offset = found.next_offset
+
+
 def test_a_value_of_a_megabyte_passes(log, topic, producer):
     value = bytes(range(256)) * 4096
     append(producer, topic, [NewRecord(b"k", value, 0), NewRecord(b"k", value, 0)])

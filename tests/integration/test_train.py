@@ -445,10 +445,10 @@ class Flaky:
     def __getattr__(self, name):
         return getattr(self.log, name)
 
-    def read(self, *args):
+    def read_values(self, *args):
         if self.errors:
             raise self.errors.pop()
-        return self.log.read(*args)
+        return self.log.read_values(*args)
 
 
 def test_a_log_that_does_not_answer_is_asked_again_ever_more_slowly(tmp_path):

@@ -70,7 +70,12 @@ NOT_PLAIN = {
     "an escape": r'{"a": "\n"}',
     "an escape in another field": r'{"x": "\n"}',
     "an escape in a key": r'{"\u0061": 1}',
-    "a list": '{"a": [1]}',
+    "a list of numbers": '{"a": [1]}',
+    "a list of texts and a null": '{"a": ["x", null]}',
+    "a list of lists": '{"a": [["x"]]}',
+    "an escape in a list": r'{"a": ["\n"]}',
+    "a list with a trailing comma": '{"a": ["x",]}',
+    "a list that does not end": '{"a": ["x"}',
     "an object in another field": '{"x": {}}',
     "a control character": '{"a": "\t"}',
     "a key twice": '{"a": 1, "a": 2}',
@@ -126,6 +131,13 @@ def test_a_number_whose_text_is_not_as_read_does_not_mix_here(number: str) -> No
     assert scan('{"a": "x"}', f'{{"a": {number}}}') is None
 
 
+def test_lists_of_texts_are_lists_and_mix_with_nulls_only() -> None:
+    lines = ['{"a": ["x", "yz"]}', '{"a": [ ]}', '{"a": null}', "{}", '{"a":[ "" , "ü"]}']
+    assert [row["a"] for row in scan(*lines) or []] == [["x", "yz"], [], None, None, ["", "ü"]]
+    assert types(*lines) == [pa.string(), pa.list_(pa.string())]
+    assert scan('{"a": ["x"]}', '{"a": "x"}') is None
+
+
 plain = st.text(
     st.characters(min_codepoint=32, exclude_characters='"\\', exclude_categories=["Cs"])
 )
@@ -135,6 +147,7 @@ columns = [
     st.integers(-(2**53) + 1, 2**53 - 1)
     | st.floats(-(2.0**52), 2.0**52).filter(lambda v: v == 0 or abs(v) > 1e-90),
     st.booleans(),
+    st.lists(plain, max_size=3),
 ]
 column = st.sampled_from(columns).flatmap(lambda kind: st.lists(st.none() | kind, min_size=9))
 
@@ -155,5 +168,5 @@ def test_any_plain_block_is_read_to_the_same_values(
     for row, got in zip(rows, found, strict=True):
         assert list(got) == ["b", "a"]
         for key, value in got.items():
-            assert as_text(value) == as_text(row[key])
+            assert value == row[key] if type(value) is list else as_text(value) == as_text(row[key])
             assert (value is None) == (row[key] is None)
