@@ -34,7 +34,9 @@ from features.counters.names import COLUMN_PREFIX, value_names
 from features.counters.stored import StoredCounters
 from features.spec import Spec
 from serving.event_keys import EventKeys
+from serving.feature_kernels import find_distinct
 from serving.feature_layout import Layout, Request
+from serving.sharing import Sharing
 from serving.store_reader import Link, States, StoreReader, open_link
 
 __all__ = ["DEFAULT_PARENTS", "FeatureSource", "Fetched", "Gatherer"]
@@ -118,8 +120,8 @@ class FeatureSource:
         self.names = [COLUMN_PREFIX + n for one in spec.counters for n in value_names(one)]
         self._reader: StoreReader | None = None
         self._read_at: float | None = None
-        self._known: dict[int, bytes] = {}
-        self._known_before: dict[int, bytes] = {}
+        self._known: dict[int, bytes | None] = {}
+        self._known_before: dict[int, bytes | None] = {}
         if not spec.counters:
             return
         stored = StoredCounters(spec)
@@ -152,11 +154,9 @@ class FeatureSource:
         """Read the counters of several requests in one round trip; see :meth:`fetch`."""
         if not self.names:
             return [Fetched(None, None, [()] * len(events)) for events, _ in requests]
-        single = len(requests) == 1
-        events = requests[0][0] if single else [e for some, _ in requests for e in some]
-        if not events:
+        keys = self._keys_of(requests)
+        if not len(keys):
             return [Fetched(np.empty((0, len(self.names))), 0.0, []) for _ in requests]
-        keys = self._keys(events)
         distinct, place = _distinct(keys)
         states = None if self._reader is None else self._reader.read(distinct)
         head: tuple[str, ...] = ()
@@ -174,6 +174,13 @@ class FeatureSource:
         if self._reader is not None:
             self._reader.close()
 
+    def _keys_of(self, requests: Sequence[Request]) -> NDArray[np.uint64]:
+        if len(requests) == 1:
+            return self._keys(requests[0][0])
+        if any(isinstance(events, Sharing) for events, _ in requests):
+            return np.concatenate([self._keys(events) for events, _ in requests])
+        return self._keys([event for events, _ in requests for event in events])
+
     def _age_ms(self) -> float | None:
         if self._read_at is None:
             return None
@@ -183,7 +190,7 @@ class FeatureSource:
         """Keep what was read, for when the store is away: the last 20,000 counters or more."""
         if len(self._known) > _MOST_KNOWN:
             self._known_before, self._known = self._known, {}
-        self._known.update({k: s for k, s in zip(keys.tolist(), states, strict=True) if s})
+        self._known.update(zip(keys.tolist(), states, strict=True))
         self._read_at = self._clock()
 
     def _remembered(self, keys: NDArray[np.uint64]) -> States:
@@ -196,8 +203,8 @@ def _distinct(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.
     flat = keys.ravel()
     if len(keys) == 1:
         return flat, np.arange(len(flat)).reshape(keys.shape)
-    distinct, place = np.unique(flat, return_inverse=True)
-    return distinct, place.reshape(keys.shape)
+    distinct, place = np.empty(flat.size, np.uint64), np.empty(flat.size, np.int64)
+    return distinct[: find_distinct(flat, distinct, place)], place.reshape(keys.shape)
 
 
 def _parted(

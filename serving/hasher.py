@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import repeat
-from operator import is_, itemgetter
 from typing import Any
 
 import msgspec
@@ -12,19 +10,22 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from features.columns import ColumnHasher
 from features.errors import RowError
+from features.field_plan import FieldPlan
 from features.hashed import Hashed
 from features.spec import Spec
 from features.vectoriser import Vectoriser
 from serving.problem import Problem
+from serving.sharing import MANY, Sharing
 from streaming.sources.json_values import column_of
 
 __all__ = ["EventHasher"]
 
 F64 = NDArray[np.float64]
+U64 = NDArray[np.uint64]
 Rows = Sequence[Mapping[str, Any]]
-_MANY = 24
-"""From so many events on, a batch of columns is quicker than one event after the other."""
+_TEXTS = ({str}, {str, type(None)})
 
 
 class EventHasher:
@@ -51,7 +52,7 @@ class EventHasher:
         self._fields = Vectoriser(msgspec.structs.replace(spec, counters=()))
         self._counters = Vectoriser(spec).counters
         width = 0 if self._counters is None else len(self._counters.missing)
-        self._after = np.arange(1, width + 1)
+        self._after, self._width = np.arange(1, width + 1), len(self._fields.fields)
 
     def hash(self, vectoriser: Vectoriser, rows: Rows, values: F64 | None) -> Hashed:
         """Token hashes of events with these counter values.
@@ -71,13 +72,62 @@ class EventHasher:
             A value is not what the spec declares.
         """
         self._fields.quantiles = vectoriser.quantiles
-        batch = _columns(rows, self._fields.columns) if len(rows) >= _MANY else None
+        if len(rows) < MANY:
+            parts = [self._one(rows, i) for i in range(len(rows))]
+            hashed = parts[0] if len(parts) == 1 else _joined(parts, self._width)
+            return hashed if self._counters is None else self._with_counters(hashed, values)
+        return self._many(rows if isinstance(rows, Sharing) else Sharing({}, rows), values)
+
+    def _many(self, rows: Sharing, values: F64 | None) -> Hashed:
+        """Column by column: those of the fields that events have of their own."""
+        own = [field for field in self._fields.fields if not rows.is_shared(field.column)]
+        lists = any(field.transform == "categories" for field in own)
+        names = self._fields.columns if lists else [field.column for field in own]
+        batch = _columns(rows, names)
+        if batch is not None and not lists:
+            return self._spread(rows, batch, own, values)
         if batch is not None:
             hashed = self._at_once(batch)
         else:
-            parts = [self._one(rows, i) for i in range(len(rows))]
-            hashed = parts[0] if len(parts) == 1 else _joined(parts, len(self._fields.fields))
+            hashed = _joined([self._one(rows, i) for i in range(len(rows))], self._width)
         return hashed if self._counters is None else self._with_counters(hashed, values)
+
+    def _spread(
+        self, rows: Sharing, batch: pa.RecordBatch, own: Sequence[FieldPlan], values: F64 | None
+    ) -> Hashed:
+        """Hash what is shared once, and spread it over the events; lists are all shared."""
+        shared = self._shared(rows)
+        count, width = len(rows), len(shared.tokens)
+        starts = shared.starts if len(shared.starts) else np.arange(width + 1)
+        tokens = self._counter_tokens(values, count)
+        table = np.empty((count, width + tokens.shape[1]), np.uint64)
+        table[:, :width], table[:, width:] = shared.tokens, tokens
+        hasher = ColumnHasher(batch, self._fields.quantiles)
+        for field in own:
+            table[:, starts[field.number]] = hasher.hash(field).tokens
+        self._check(hasher.fault)
+        fields = shared.fields + tokens.shape[1]
+        if not len(shared.starts):
+            return Hashed(table.reshape(-1), shared.starts, count, fields)
+        within = np.concatenate([starts[:-1], np.arange(width, table.shape[1])])
+        first = np.arange(0, table.size, table.shape[1])[:, None] + within
+        return Hashed(table.reshape(-1), np.append(first.reshape(-1), table.size), count, fields)
+
+    def _shared(self, rows: Sharing) -> Hashed:
+        """The shared fields' tokens; the others are missing."""
+        try:
+            return self._fields.hash_event(
+                {name: value for name, value in rows.shared.items() if rows.is_shared(name)}
+            )
+        except RowError:
+            raise self._fault(rows, 0) from None
+
+    def _counter_tokens(self, values: F64 | None, rows: int) -> U64:
+        if self._counters is None:
+            return np.empty((rows, 0), np.uint64)
+        if values is None:
+            return np.tile(self._counters.missing, (rows, 1))
+        return self._counters.tokens(values)
 
     def _one(self, rows: Rows, row: int) -> Hashed:
         try:
@@ -87,11 +137,14 @@ class EventHasher:
 
     def _at_once(self, batch: pa.RecordBatch) -> Hashed:
         hashed, faults = self._fields.hash_batch(batch)
-        if faults:
-            row = int(np.flatnonzero(faults.field)[0])
-            field = self._fields.fields[faults.field[row] - 1]
-            raise _misfit(field.column, field.transform, row, batch.num_rows)
+        self._check(faults.field)
         return hashed
+
+    def _check(self, fault: NDArray[np.int32]) -> None:
+        if fault.any():
+            row = int(np.flatnonzero(fault)[0])
+            field = self._fields.fields[fault[row] - 1]
+            raise _misfit(field.column, field.transform, row, len(fault))
 
     def _fault(self, rows: Rows, row: int) -> Problem:
         """Which field of a row is at fault."""
@@ -112,9 +165,7 @@ class EventHasher:
                 starts = np.concatenate([starts, starts[-1] + self._after])
             both = np.concatenate([hashed.tokens, tokens])
             return Hashed(both, starts, 1, hashed.fields + len(tokens))
-        if values is None:
-            return _side_by_side(hashed, np.tile(counters.missing, (hashed.rows, 1)))
-        return _side_by_side(hashed, counters.tokens(values))
+        return _side_by_side(hashed, self._counter_tokens(values, hashed.rows))
 
 
 def _misfit(column: str, transform: str, row: int, rows: int) -> Problem:
@@ -122,26 +173,23 @@ def _misfit(column: str, transform: str, row: int, rows: int) -> Problem:
     return Problem(422, f"this value does not suit the field's transform, {transform}", place)
 
 
-def _columns(rows: Rows, names: Sequence[str]) -> pa.RecordBatch | None:
+def _columns(rows: Sharing, names: Sequence[str]) -> pa.RecordBatch | None:
     """Columns of some rows; ``None`` where a column cannot hold its values exactly."""
-    arrays, all_first = [], np.zeros(len(rows), np.int64)
+    arrays, all_first = {}, np.zeros(len(rows), np.int64)
     for name in names:
-        try:
-            values = [*map(itemgetter(name), rows)]
-        except KeyError:
-            values = [row.get(name) for row in rows]
-        # candidates share their context: the very same objects
-        shared = all(map(is_, values, repeat(values[0])))
-        values = values[:1] if shared else values
-        kinds = {*map(type, values)} - {type(None)}
-        if dict in kinds or (list in kinds and len(kinds) > 1):
+        shared = rows.is_shared(name)
+        values = [rows.shared.get(name)] if shared else rows.column(name)
+        kinds = {*map(type, values)}
+        if dict in kinds or (list in kinds and len(kinds - {type(None)}) > 1):
             return None
         try:
-            array = column_of(values)
+            array = pa.array(values, pa.string()) if kinds in _TEXTS else column_of(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
             return None
-        arrays.append(array.take(all_first) if shared else array)
-    return pa.RecordBatch.from_arrays(arrays, names=list(names)) if arrays else None
+        arrays[name] = array.take(all_first) if shared else array
+    if not arrays:
+        return pa.RecordBatch.from_arrays([pa.nulls(len(rows))], names=[""])
+    return pa.RecordBatch.from_arrays([*arrays.values()], names=[*arrays])
 
 
 def _joined(parts: Sequence[Hashed], fields: int) -> Hashed:

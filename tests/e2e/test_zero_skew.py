@@ -13,10 +13,10 @@ import pytest
 from features.events import Heartbeat, decode_event, encode_event
 from features.spec_file import load_spec
 from learning import ClickLearner
-from learning.uncertainty import uncertainty
 from serving.app import build_app
 from serving.event_writer import EventWriter
 from serving.features import Fetched
+from serving.judging import judge
 from serving.metrics import Metrics
 from serving.scorer import Scorer
 from serving.settings import ServeSettings
@@ -99,7 +99,7 @@ def test_what_was_served_is_what_is_learned(tmp_path, monkeypatch):
     learner = ClickLearner(SPEC)
     weighing = Weighing(learner)
     store = Store(len(learner.vectoriser.counters.value_names))
-    scorer = Scorer(weighing, store, SPEC, clock, uncertainty)
+    scorer = Scorer(weighing, store, SPEC, clock, judge)
     served = {}
     hashed = []
     monkeypatch.setattr(scorer, "hasher", Spy(scorer.hasher, hashed))

@@ -12,7 +12,8 @@ from learning import ClickLearner
 from learning.click_learner import probabilities
 from serving.features import Fetched
 from serving.hasher import EventHasher
-from serving.scorer import Event, Scorer
+from serving.scorer import Events, Scorer
+from serving.sharing import together
 from serving.weights import FixedWeighing
 
 NOW = 1_736_121_600_000
@@ -91,10 +92,10 @@ def test_the_same_bits_for_one_and_for_many_and_as_river_gives(events, seed, gap
     if gaps:
         values[rng.random(values.shape) < 0.3] = np.nan
     scorer = Scorer(Fixed(LEARNER), Served(values), SPEC, lambda: NOW)
-    many = scorer.score([Event(event, NOW) for event in events])
+    many = scorer.score(Events(events, [NOW] * len(events)))
     for i, event in enumerate(events):
         alone = Scorer(Fixed(LEARNER), Served(values[i : i + 1]), SPEC, lambda: NOW)
-        [one] = alone.score([Event(event, NOW)]).probability.tolist()
+        [one] = alone.score(Events([event], [NOW])).probability.tolist()
         served = {COLUMN_PREFIX + n: v for n, v in zip(NAMES, values[i].tolist(), strict=True)}
         river = LEARNER.predict_proba_one({"timestamp": NOW} | event | served)[True]
         assert one == river
@@ -127,17 +128,17 @@ def test_values_that_an_event_brings_are_used_in_place_of_the_stores():
     stored = np.full((1, len(NAMES)), 7.0)
     scorer = Scorer(Fixed(LEARNER), Served(stored), SPEC, lambda: NOW)
     brought = dict.fromkeys(NAMES, 3.0)
-    by_name = scorer.score([Event({"ad": "a"}, NOW, brought), Event({"ad": "a"}, NOW)])
+    by_name = scorer.score(Events([{"ad": "a"}] * 2, [NOW] * 2, [brought, None]))
     assert by_name.counters[0].tolist() == [3.0] * len(NAMES)
     assert by_name.counters[1].tolist() == [7.0] * len(NAMES)
     in_fields = {"ad": "a"} | {COLUMN_PREFIX + name: 3.0 for name in NAMES}
-    [same] = scorer.score([Event(in_fields, NOW)]).probability.tolist()
+    [same] = scorer.score(Events([in_fields], [NOW])).probability.tolist()
     assert same == by_name.probability[0] != by_name.probability[1]
 
 
 def test_without_counters_in_the_spec_no_store_is_asked():
     plain = msgspec.structs.replace(SPEC, counters=())
     scorer = Scorer(Fixed(ClickLearner(plain)), None, plain, lambda: NOW)
-    scored = scorer.score([Event({"ad": "a"}, NOW)])
+    scored = scorer.score(Events([{"ad": "a"}], [NOW]))
     assert scored.counters is None
     assert scored.fallbacks == [()]
