@@ -7,7 +7,7 @@ on asyncio 28; ``redis.asyncio`` 111. What a protocol of our own would gain is l
 logins, TLS and parsing that it would have to do again. A slow store is what makes blocking
 dangerous: so each answer has a budget, and the first late one opens the breaker
 (:mod:`serving.store_reader`). Requests that arrive together share a round trip
-(:class:`Gatherer`).
+(:mod:`serving.gathering`).
 
 **Falling back.** A counter that the store does not know is new, or expired. It takes its parent's
 click rate, with no more views than the prior is worth (``prior_views``): what is expected of a new
@@ -21,7 +21,6 @@ the learner as what was served, so training equals serving.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +38,7 @@ from serving.feature_layout import Layout, Request
 from serving.sharing import Sharing
 from serving.store_reader import Link, States, StoreReader, open_link
 
-__all__ = ["DEFAULT_PARENTS", "FeatureSource", "Fetched", "Gatherer"]
+__all__ = ["DEFAULT_PARENTS", "FeatureSource", "Fetched"]
 
 DEFAULT_PARENTS = ("ad>campaign>advertiser",)
 _MOST_KNOWN = 20_000
@@ -226,39 +225,3 @@ def _parted(
 def _without_password(url: str) -> str:
     scheme, found, rest = url.partition("://")
     return f"{scheme}{found}{rest.rpartition('@')[2]}"
-
-
-class Gatherer:
-    """Lets requests that the event loop handles together share one round trip.
-
-    Parameters
-    ----------
-    source
-        Used in the loop's thread.
-    """
-
-    def __init__(self, source: FeatureSource) -> None:
-        self._source = source
-        self._waiting: list[tuple[Request, asyncio.Future[Fetched]]] = []
-
-    async def fetch(self, events: Events, at_ms: int) -> Fetched:
-        """As :meth:`FeatureSource.fetch`."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Fetched] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._flush)
-        self._waiting.append(((events, at_ms), future))
-        return await future
-
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        try:
-            found = self._source.fetch_all([request for request, _ in waiting])
-        except Exception as error:
-            for _, future in waiting:
-                if not future.done():
-                    future.set_exception(error)
-            return
-        for (_, future), fetched in zip(waiting, found, strict=True):
-            if not future.done():  # its client may have gone
-                future.set_result(fetched)

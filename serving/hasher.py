@@ -17,6 +17,7 @@ from features.hashed import Hashed
 from features.spec import Spec
 from features.vectoriser import Vectoriser
 from serving.problem import Problem
+from serving.row_hasher import RowHasher
 from serving.sharing import MANY, Sharing
 from streaming.sources.json_values import column_of
 
@@ -50,9 +51,9 @@ class EventHasher:
 
     def __init__(self, spec: Spec) -> None:
         self._fields = Vectoriser(msgspec.structs.replace(spec, counters=()))
+        self._rows = RowHasher(self._fields)
         self._counters = Vectoriser(spec).counters
-        width = 0 if self._counters is None else len(self._counters.missing)
-        self._after, self._width = np.arange(1, width + 1), len(self._fields.fields)
+        self._width = len(self._fields.fields)
 
     def hash(self, vectoriser: Vectoriser, rows: Rows, values: F64 | None) -> Hashed:
         """Token hashes of events with these counter values.
@@ -73,10 +74,22 @@ class EventHasher:
         """
         self._fields.quantiles = vectoriser.quantiles
         if len(rows) < MANY:
-            parts = [self._one(rows, i) for i in range(len(rows))]
-            hashed = parts[0] if len(parts) == 1 else _joined(parts, self._width)
-            return hashed if self._counters is None else self._with_counters(hashed, values)
+            return self._few(rows, values)
         return self._many(rows if isinstance(rows, Sharing) else Sharing({}, rows), values)
+
+    def _few(self, rows: Rows, values: F64 | None) -> Hashed:
+        """Row by row."""
+        try:
+            hashed = self._rows.hash(rows, self._counter_tokens(values, len(rows)))
+        except RowError:
+            hashed = None  # which row it is, the careful way tells
+        if hashed is not None:
+            return hashed
+        hashed = self._carefully(rows)
+        return hashed if self._counters is None else self._with_counters(hashed, values)
+
+    def _carefully(self, rows: Rows) -> Hashed:
+        return _joined([self._one(rows, i) for i in range(len(rows))], self._width)
 
     def _many(self, rows: Sharing, values: F64 | None) -> Hashed:
         """Column by column: those of the fields that events have of their own."""
@@ -89,7 +102,7 @@ class EventHasher:
         if batch is not None:
             hashed = self._at_once(batch)
         else:
-            hashed = _joined([self._one(rows, i) for i in range(len(rows))], self._width)
+            hashed = self._carefully(rows)
         return hashed if self._counters is None else self._with_counters(hashed, values)
 
     def _spread(
@@ -156,15 +169,6 @@ class EventHasher:
         return Problem(422, "a value is not what the spec declares")
 
     def _with_counters(self, hashed: Hashed, values: F64 | None) -> Hashed:
-        counters = self._counters
-        assert counters is not None
-        if hashed.rows == 1:
-            tokens = counters.missing if values is None else counters.tokens(values).reshape(-1)
-            starts = hashed.starts
-            if len(starts):
-                starts = np.concatenate([starts, starts[-1] + self._after])
-            both = np.concatenate([hashed.tokens, tokens])
-            return Hashed(both, starts, 1, hashed.fields + len(tokens))
         return _side_by_side(hashed, self._counter_tokens(values, hashed.rows))
 
 
@@ -194,6 +198,8 @@ def _columns(rows: Sharing, names: Sequence[str]) -> pa.RecordBatch | None:
 
 def _joined(parts: Sequence[Hashed], fields: int) -> Hashed:
     """Several events' hashes as those of a batch."""
+    if len(parts) == 1:
+        return parts[0]
     tokens = np.concatenate([part.tokens for part in parts])
     if not any(len(part.starts) for part in parts):
         return Hashed(tokens, parts[0].starts, len(parts), fields)

@@ -14,13 +14,15 @@ from features.hashed import Hashed
 from features.spec import Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner, probabilities
-from serving.features import FeatureSource, Fetched, Gatherer
+from serving.features import FeatureSource, Fetched
+from serving.gathering import Gatherer
 from serving.hasher import EventHasher
 from serving.problem import Problem
-from serving.sharing import Sharing
+from serving.scored import Events, Scored
+from serving.sharing import MANY, Sharing
 from serving.weights import Weighing, WeightsSource
 
-__all__ = ["Events", "Judge", "Scored", "Scorer"]
+__all__ = ["Judge", "Scorer"]
 
 F64 = NDArray[np.float64]
 Judge = Callable[[ClickLearner, Hashed], tuple[F64, F64]]
@@ -28,62 +30,6 @@ _PER_MS = {"ms": 1.0, "us": 1000.0, "s": 0.001}
 _NO_MODEL = "no model yet. Fix: start `clicktide train --live FILE`, then ask again"
 _TRIES = 5
 _NO_STORE = ("store:none",)
-
-
-@dataclass(slots=True)
-class Events:
-    """Events to score.
-
-    Parameters
-    ----------
-    fields
-        Of each event, column name to value; those that share some may be a
-        :class:`~serving.sharing.Sharing`.
-    times
-        Of each event, ms since 1970.
-    counters
-        Of each event, values to use instead of the store's, by name; ``None``: of none.
-    """
-
-    fields: Sequence[Mapping[str, Any]]
-    times: Sequence[int]
-    counters: Sequence[Mapping[str, float] | None] | None = None
-
-
-@dataclass(slots=True)
-class Scored:
-    """What came out, one place an event.
-
-    Parameters
-    ----------
-    probability, logit
-        float64 (events,).
-    uncertainty
-        float64 (events,): standard deviation of the logit; ``None`` if it is not known.
-    version
-        Of the weights.
-    weights_age_s
-        Since an event was last learned.
-    counters
-        float64 (events, values); NaN where missing. ``None``: the spec has no counters, or there
-        was nothing to read them from.
-    counters_age_s
-        Since the store was read.
-    fallbacks
-        What each event lacked.
-    lacked
-        What the whole request lacked.
-    """
-
-    probability: F64
-    logit: F64
-    uncertainty: F64 | None
-    version: str
-    weights_age_s: float | None
-    counters: F64 | None
-    counters_age_s: float | None
-    fallbacks: Sequence[tuple[str, ...]]
-    lacked: tuple[str, ...]
 
 
 class Scorer:
@@ -120,7 +66,7 @@ class Scorer:
     ) -> None:
         self.weights, self.features, self.spec, self.now_ms = weights, features, spec, now_ms
         self.judge = judge
-        self._gather = None if features is None else Gatherer(features)
+        self._gather: Gatherer[Events, Scored] = Gatherer(self._score_all)
         self.hasher = EventHasher(spec)
         vectoriser = Vectoriser(spec)
         self._counters = vectoriser.counters
@@ -141,23 +87,53 @@ class Scorer:
         Problem
             There are no weights yet (503), or a value is not what the spec declares (422).
         """
-        brings = self._brings(events)
-        asked, found = self._asked(events, brings), None
-        if asked is not None and self.features is not None:
-            found = self.features.fetch(*asked)
-        return self._finish(events, brings, found)
+        [counted] = self._count([events])
+        return self._finish(events, counted)
 
     async def score_soon(self, events: Events) -> Scored:
-        """Score events; those that are asked for at one time share a round trip to the store."""
-        brings = self._brings(events)
-        asked, found = self._asked(events, brings), None
-        if asked is not None and self._gather is not None:
-            found = await self._gather.fetch(*asked)
-        return self._finish(events, brings, found)
+        """Score events, with those that others ask for at the same time."""
+        return await self._gather.ask(events)
 
-    def _finish(self, events: Events, brings: list[bool] | None, found: Fetched | None) -> Scored:
-        counted = self._counted(events, brings, found)
-        rows = self._timed(events)
+    def _score_all(self, asked: list[Events]) -> list[Scored | Exception]:
+        """Score several requests: one round trip to the store, and one walk for all small ones."""
+        counted = self._count(asked)
+        few = [i for i, events in enumerate(asked) if len(events.fields) < MANY]
+        out: dict[int, Scored | Exception] = {}
+        if len(few) > 1:
+            try:
+                out |= zip(few, self._finish_few([(asked[i], counted[i]) for i in few]), strict=True)
+            except Problem:
+                pass  # of one of them; each for itself
+        return [
+            out[i] if i in out else self._finish_one(*one)
+            for i, one in enumerate(zip(asked, counted, strict=True))
+        ]
+
+    def _finish_one(self, events: Events, counted: _Counted) -> Scored | Exception:
+        try:
+            return self._finish(events, counted)
+        except Exception as error:
+            return error
+
+    def _finish_few(self, parts: Sequence[tuple[Events, _Counted]]) -> list[Scored]:
+        """Score requests as if they were one."""
+        rows = [row for events, _ in parts for row in self._timed(events)]
+        told = [of for _, counted in parts for of in counted.fallbacks]
+        values = None
+        if self.value_names:
+            values = np.concatenate([c.values for _, c in parts if c.values is not None])
+        whole = self._scored(rows, _Counted(values, None, told))
+        out, at = [], 0
+        for events, counted in parts:
+            end = at + len(events.fields)
+            out.append(whole.part(at, end, counted.age_s))
+            at = end
+        return out
+
+    def _finish(self, events: Events, counted: _Counted) -> Scored:
+        return self._scored(self._timed(events), counted)
+
+    def _scored(self, rows: Sequence[Mapping[str, Any]], counted: _Counted) -> Scored:
         for _ in range(_TRIES):
             weighing = self.weighing()
             scored = self._with(weighing, rows, counted)
@@ -220,12 +196,21 @@ class Scorer:
 
     # --- counters ------------------------------------------------------------------------
 
+    def _count(self, requests: Sequence[Events]) -> list[_Counted]:
+        """The counter values of all events of some requests."""
+        brings = [self._brings(events) for events in requests]
+        found: list[Fetched | None] = [None] * len(requests)
+        if self.value_names and self.features is not None:
+            asked = [*map(self._asked, requests, brings)]
+            some = [one for one in asked if one is not None]
+            fetched = iter(self.features.fetch_all(some) if some else ())
+            found = [None if one is None else next(fetched) for one in asked]
+        return [*map(self._counted, requests, brings, found)]
+
     def _asked(
         self, events: Events, brings: list[bool] | None
     ) -> tuple[Sequence[Mapping[str, Any]], int] | None:
         """What to ask the store for: events that bring no counter values, and when."""
-        if not self.value_names:
-            return None
         if brings is None:
             return events.fields, max(events.times)
         columns = zip(events.fields, events.times, brings, strict=True)

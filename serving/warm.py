@@ -10,7 +10,8 @@ from learning.click_learner import ClickLearner
 from serving.features import FeatureSource
 from serving.rank_bodies import Explore
 from serving.ranking import rank
-from serving.scorer import Events, Judge, Scorer
+from serving.scored import Events
+from serving.scorer import Judge, Scorer
 from serving.sharing import together
 from serving.weights import FixedWeighing
 

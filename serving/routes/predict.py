@@ -13,7 +13,7 @@ from msgspec import UNSET
 from serving.bodies import EXAMPLE, ImpressionBody, PredictBody, Prediction, Predictions, decode
 from serving.fast import endpoint
 from serving.problem import Problem
-from serving.scorer import Events, Scored
+from serving.scored import Events, Scored
 from serving.sharing import Sharing, together
 from serving.state import ServingState
 

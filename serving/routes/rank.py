@@ -21,7 +21,7 @@ from serving.problem import Problem
 from serving.rank_bodies import Explore, Logging, RankBody, Ranked, Rankings
 from serving.ranking import Ranking, first_chances, rank
 from serving.routes.predict import ignored_in
-from serving.scorer import Events, Scored
+from serving.scored import Events, Scored
 from serving.sharing import together
 from serving.state import ServingState
 

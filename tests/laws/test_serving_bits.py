@@ -12,7 +12,8 @@ from learning import ClickLearner
 from learning.click_learner import probabilities
 from serving.features import Fetched
 from serving.hasher import EventHasher
-from serving.scorer import Events, Scorer
+from serving.scored import Events
+from serving.scorer import Scorer
 from serving.sharing import together
 from serving.weights import FixedWeighing
 
@@ -65,8 +66,12 @@ class Served:
     def __init__(self, values):
         self.values = values
 
-    def fetch(self, events, at_ms):
-        return Fetched(self.values[: len(events)], 0.0, [()] * len(events))
+    def fetch_all(self, requests):
+        out, at = [], 0
+        for events, _ in requests:
+            out.append(Fetched(self.values[at : at + len(events)], 0.0, [()] * len(events)))
+            at += len(events)
+        return out
 
 
 def learned():

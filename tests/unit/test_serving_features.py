@@ -1,6 +1,5 @@
 """Features of a request: their keys and values, and what stands in for those not known."""
 
-import asyncio
 import time
 
 import numpy as np
@@ -14,7 +13,7 @@ from features.errors import ClicktideError
 from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
 from serving.event_keys import EventKeys
 from serving.feature_kernels import event_keys, find_ends, read_values
-from serving.features import FeatureSource, Gatherer
+from serving.features import FeatureSource
 
 NOW = 1_736_121_600_000
 HOUR = 3_600_000
@@ -197,13 +196,9 @@ def test_requests_of_one_moment_share_a_round_trip_and_get_their_own_rows():
     requests = [([e] * (i + 1), NOW + i * HOUR) for i, e in enumerate(some)]
     alone = [source.fetch(*request) for request in requests]
 
-    async def together():
-        gatherer, before = Gatherer(source), store.reads
-        found = await asyncio.gather(*(gatherer.fetch(*request) for request in requests))
-        return found, store.reads - before
-
-    found, reads = asyncio.run(together())
-    assert reads == 1
+    before = store.reads
+    found = source.fetch_all(requests)
+    assert store.reads - before == 1
     for one, other in zip(alone, found, strict=True):
         assert np.array_equal(one.values, other.values, equal_nan=True)
         assert one.fallbacks == other.fallbacks
