@@ -102,9 +102,7 @@ class EventKeys:
         except KeyError:
             return [event.get(column) for event in events for column in self._columns]
 
-    def _by_column(
-        self, events: Sharing
-    ) -> tuple[list[Any], NDArray[np.int64], NDArray[np.int64]]:
+    def _by_column(self, events: Sharing) -> tuple[list[Any], NDArray[np.int64], NDArray[np.int64]]:
         """The values of each column once, and where each part finds its own."""
         values: list[Any] = []
         at: dict[str, tuple[int, int]] = {}

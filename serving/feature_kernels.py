@@ -8,7 +8,15 @@ from numpy.typing import NDArray
 from features.hashing import cross_hash, missing_hash, text_hash
 from features.jit import inlined, jit
 
-__all__ = ["ABSENT", "PRIOR", "event_keys", "find_distinct", "find_ends", "pack_mget", "read_values"]
+__all__ = [
+    "ABSENT",
+    "PRIOR",
+    "event_keys",
+    "find_distinct",
+    "find_ends",
+    "pack_mget",
+    "read_values",
+]
 
 U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]

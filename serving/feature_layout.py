@@ -85,10 +85,10 @@ class Layout:
         """Say of each event what stood in for what."""
         size = taken.itemsize * taken.shape[1]
         rows = taken.view(f"S{size}").ravel().tolist()  # without the zeros at the end
-        told = [*map(self._told.get, rows)]
-        if None in told:
-            known = {row: self._tell(row, taken.shape[1]) for row in {*rows}}
-            told = [known[row] for row in rows]
+        known, keys = map(self._told.get, rows), taken.shape[1]
+        told = [
+            self._tell(row, keys) if of is None else of for row, of in zip(rows, known, strict=True)
+        ]
         return [head + of for of in told] if head else told
 
     def _tell(self, row: bytes, keys: int) -> tuple[str, ...]:

@@ -99,10 +99,7 @@ class EventHasher:
         batch = _columns(rows, names)
         if batch is not None and not lists:
             return self._spread(rows, batch, own, values)
-        if batch is not None:
-            hashed = self._at_once(batch)
-        else:
-            hashed = self._carefully(rows)
+        hashed = self._carefully(rows) if batch is None else self._at_once(batch)
         return hashed if self._counters is None else self._with_counters(hashed, values)
 
     def _spread(

@@ -25,11 +25,11 @@ I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
 _JOIN = chr(SEPARATOR)
 _SCALARS = frozenset({str, int, float, bool, type(None)})
-_MOST_TIMES = 1_000
+_HOUR_MS, _MOST_MS, _MOST_HOURS = 3_600_000, 253_402_300_800_000, 1_000
 
 
 class RowHasher:
-    """As ``Vectoriser.hash_event`` with counters behind, of several events and in a third of the time.
+    """As ``Vectoriser.hash_event`` of several events, counters behind, in a third of the time.
 
     Parameters
     ----------
@@ -57,7 +57,9 @@ class RowHasher:
         self._values: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(
             *self._columns, *self._columns[:1]
         )
-        self._codes: dict[Any, list[np.uint64]] = {}
+        clocks = {(f.column, f.time_format) for f in self._times}
+        self._one_clock = next((c for c, form in clocks if form == "ms" and len(clocks) == 1), "")
+        self._hours: dict[int, list[np.uint64]] = {}
 
     def hash(self, rows: Sequence[Mapping[str, Any]], counters: U64) -> Hashed | None:
         """Token hashes of events; ``None`` where a value wants the careful way.
@@ -89,7 +91,8 @@ class RowHasher:
         size = _hash_rows(
             np.frombuffer(text.encode("utf-8", "replace"), np.uint8), len(self._columns),
             np.array(counts, np.int64), self._list_fields, self._time_fields, times, of._kinds,
-            of._on_text, of._seeds, of.quantiles.edges, of.quantiles.spans, counters, tokens, starts,
+            of._on_text, of._seeds, of.quantiles.edges, of.quantiles.spans, counters, tokens,
+            starts,
         )  # fmt: skip
         return None if size < 0 else Hashed(tokens[:size], starts, len(rows), fields)
 
@@ -103,23 +106,26 @@ class RowHasher:
             except KeyError:
                 values += map(row.get, self._columns)
             for field in self._lists:
-                value = row.get(field.column)
+                value: Any = row.get(field.column)
                 short = type(value) is list and len(value) <= MAX_LIST
-                members = value if short else field.members(value)
+                members: list[Any] = value if short else field.members(value)
                 values += members
                 counts.append(len(members))
         return values, counts
 
     def _time_tokens(self, row: Mapping[str, Any]) -> list[np.uint64]:
-        """Tokens of the fields that are times; requests of one millisecond share them."""
-        given = tuple(row.get(field.column) for field in self._times)
-        if any(type(value) is not int for value in given):
+        """Tokens of the fields that are times: of hours and days, so those of an hour are alike."""
+        if not self._one_clock:
             return self._time_tokens_of(row)
-        known = self._codes.get(given)
+        value = row.get(self._one_clock)
+        if type(value) is not int or not 0 < value < _MOST_MS:
+            return self._time_tokens_of(row)
+        hour = value // _HOUR_MS
+        known = self._hours.get(hour)
         if known is None:
-            if len(self._codes) >= _MOST_TIMES:
-                self._codes.clear()
-            known = self._codes[given] = self._time_tokens_of(row)
+            if len(self._hours) >= _MOST_HOURS:
+                self._hours.clear()
+            known = self._hours[hour] = self._time_tokens_of(row)
         return known
 
     def _time_tokens_of(self, row: Mapping[str, Any]) -> list[np.uint64]:

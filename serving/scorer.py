@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -100,10 +102,9 @@ class Scorer:
         few = [i for i, events in enumerate(asked) if len(events.fields) < MANY]
         out: dict[int, Scored | Exception] = {}
         if len(few) > 1:
-            try:
-                out |= zip(few, self._finish_few([(asked[i], counted[i]) for i in few]), strict=True)
-            except Problem:
-                pass  # of one of them; each for itself
+            with contextlib.suppress(Problem):  # of one of them: then each for itself
+                at_once = self._finish_few([(asked[i], counted[i]) for i in few])
+                out |= zip(few, at_once, strict=True)
         return [
             out[i] if i in out else self._finish_one(*one)
             for i, one in enumerate(zip(asked, counted, strict=True))

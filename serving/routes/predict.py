@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 from fastapi import APIRouter, Response
 from msgspec import UNSET
 
@@ -147,10 +147,9 @@ def _named(names: Sequence[str], scored: Scored, rows: int) -> list[dict[str, fl
     """Counter values by name, one dict an event; missing ones left out."""
     if scored.counters is None:
         return [{}] * rows
-    whole = not np.isnan(scored.counters).any()
-    if whole:
-        return [dict(zip(names, row, strict=True)) for row in scored.counters.tolist()]
     return [
-        {name: value for name, value in zip(names, row, strict=True) if value == value}
+        dict(zip(names, row, strict=True))
+        if math.isfinite(sum(row))
+        else {name: value for name, value in zip(names, row, strict=True) if value == value}
         for row in scored.counters.tolist()
     ]

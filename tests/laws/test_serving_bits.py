@@ -1,5 +1,8 @@
 """Serving gives the very bits of River's API and of the trainer: for one event as for many."""
 
+import asyncio
+import zlib
+
 import msgspec
 import numpy as np
 import pyarrow as pa
@@ -10,8 +13,11 @@ from features.counters.names import COLUMN_PREFIX
 from features.spec import CounterSpec, CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from learning import ClickLearner
 from learning.click_learner import probabilities
+from learning.uncertainty import uncertainty
 from serving.features import Fetched
 from serving.hasher import EventHasher
+from serving.judging import judge
+from serving.problem import Problem
 from serving.scored import Events
 from serving.scorer import Scorer
 from serving.sharing import together
@@ -127,6 +133,61 @@ def test_the_trainers_batches_have_the_same_tokens(events):
     mine = EventHasher(SPEC).hash(LEARNER.vectoriser, timed, None)
     assert (mine.tokens == hashed.tokens).all()
     assert (probabilities(LEARNER.predict_hashed(mine)) > 0).all()
+
+
+class Stored:
+    """Counter values that follow from the event."""
+
+    def fetch_all(self, requests):
+        return [self.fetched(events) for events, _ in requests]
+
+    def fetched(self, events):
+        seeds = [zlib.crc32(repr(sorted(event.items())).encode()) for event in events]
+        rows = [np.random.default_rng(seed).exponential(9, len(NAMES)) for seed in seeds]
+        return Fetched(np.array(rows), 0.0, [()] * len(events))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(fields, min_size=1, max_size=4), min_size=2, max_size=6))
+def test_requests_scored_together_get_what_each_gets_alone(requests):
+    scorer = Scorer(Fixed(LEARNER), Stored(), SPEC, lambda: NOW, judge)
+    asked = [Events(events, [NOW + i for i in range(len(events))]) for events in requests]
+    bad = Events([{"ad": "a", "timestamp": "no time"}], [NOW])
+
+    async def at_once(some):
+        return await asyncio.gather(*map(scorer.score_soon, some), return_exceptions=True)
+
+    for some in (asked, [*asked, bad]):
+        found = asyncio.run(at_once(some))
+        assert isinstance(found[-1], Problem) == (some[-1] is bad)
+        for events, mine in zip(asked, found, strict=False):
+            alone = scorer.score(events)
+            assert mine.probability.tolist() == alone.probability.tolist()
+            assert mine.uncertainty.tolist() == alone.uncertainty.tolist()
+            assert mine.counters.tolist() == alone.counters.tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(fields, st.lists(fields, min_size=24, max_size=40))
+def test_what_candidates_share_gives_the_bits_that_it_gives_in_each_of_them(shared, own):
+    scorer = Scorer(Fixed(LEARNER), Stored(), SPEC, lambda: NOW, judge)
+    whole = [{**shared, **one} for one in own]
+    times = [NOW] * len(own)
+    found = scorer.score(Events(together(shared, own), times))
+    for i, event in enumerate(whole):
+        alone = scorer.score(Events([event], times[:1]))
+        assert found.logit[i] == alone.logit[0]
+        assert found.uncertainty[i] == alone.uncertainty[0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(fields, min_size=1, max_size=8))
+def test_one_walk_gives_the_bits_of_prediction_and_uncertainty_apart(events):
+    rows = [{"timestamp": NOW} | event for event in events]
+    hashed = EventHasher(SPEC).hash(LEARNER.vectoriser, rows, None)
+    logits, deviations = judge(LEARNER, hashed)
+    assert logits.tolist() == LEARNER.predict_hashed(hashed).tolist()
+    assert deviations.tolist() == uncertainty(LEARNER, hashed).tolist()
 
 
 def test_values_that_an_event_brings_are_used_in_place_of_the_stores():
