@@ -35,7 +35,7 @@ _NO_BID = -1e4
 _LEAST_SD = 1e-6
 _LOWEST, _HIGHEST = -6.5, 7.0  # standard deviations beyond which a winner is not looked for
 _MOST_CELLS = 192
-_TOLERANCE = 1e-3
+_TOLERANCE = 1e-4  # ten times as much: chances of 1 in 10,000 are half as large again
 _NARROW = 1e-9
 
 
