@@ -1,31 +1,82 @@
-"""Hashing a few events at once, row by row, in one call of a kernel."""
+"""Hashing events row by row, in one call of a kernel: what they share is hashed once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.field_plan import MAX_LIST
+from features.field_plan import MAX_LIST, FieldPlan
 from features.hashed import Hashed
-from features.hashing import missing_hash, text_hash
-from features.jit import inlined, jit
-from features.token_kernels import SEPARATOR, hash_event_texts
+from features.token_kernels import SEPARATOR
+from features.transforms import TIME
 from features.values import as_text
 from features.vectoriser import Vectoriser
+from serving.row_kernel import LIST, SCALAR, SHARED, hash_rows
+from serving.sharing import Sharing
 
 __all__ = ["RowHasher"]
 
-U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
-F64 = NDArray[np.float64]
+Fields = Mapping[str, Any]
 _JOIN = chr(SEPARATOR)
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _HOUR_MS, _MOST_MS, _MOST_HOURS = 3_600_000, 253_402_300_800_000, 1_000
+_MOST_PLANS = 100
+_NOTHING: Fields = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Which fields events have of their own.
+
+    Parameters
+    ----------
+    columns, values
+        Columns of those that are texts and numbers, and what takes them out of an event.
+    kinds, which
+        Of every field: as ``hash_event_texts`` has them; shared, a scalar or a list.
+    lists, times
+        Those that are lists, or times.
+    numbers
+        Of the times.
+    """
+
+    columns: list[str]
+    values: Callable[[Fields], Any]
+    kinds: I64
+    which: I64
+    lists: list[FieldPlan]
+    times: list[FieldPlan]
+    numbers: I64
+
+    def texts(self, rows: Sequence[Fields], shared: Fields) -> tuple[list[Any], list[int]]:
+        """Values of all rows, the members of lists behind those of the other fields."""
+        if not self.lists:
+            return self._scalars(rows, shared), []
+        values: list[Any] = []
+        counts: list[int] = []
+        for row in rows:
+            values += self._scalars((row,), shared)
+            for field in self.lists:
+                members = _members(field, row.get(field.column, shared.get(field.column)))
+                values += members
+                counts.append(len(members))
+        return values, counts
+
+    def _scalars(self, rows: Sequence[Fields], shared: Fields) -> list[Any]:
+        try:
+            if len(self.columns) > 1:
+                return [*chain.from_iterable(map(self.values, rows))]
+            return [*map(self.values, rows)] if self.columns else []
+        except KeyError:
+            return [row.get(name, shared.get(name)) for row in rows for name in self.columns]
 
 
 class RowHasher:
@@ -47,21 +98,15 @@ class RowHasher:
     """
 
     def __init__(self, vectoriser: Vectoriser) -> None:
-        self._of, fields = vectoriser, vectoriser.fields
-        self._lists = vectoriser._lists
-        self._list_fields = np.array([f.number for f in self._lists], np.int64)
-        self._times = [f for f in fields if f.is_time]
-        self._time_fields = np.array([f.number for f in self._times], np.int64)
-        self._columns = vectoriser._text_columns
-        # one column more, for an itemgetter of one gives no tuple
-        self._values: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(
-            *self._columns, *self._columns[:1]
-        )
-        clocks = {(f.column, f.time_format) for f in self._times}
+        self._of, times = vectoriser, [f for f in vectoriser.fields if f.is_time]
+        self._columns = frozenset(vectoriser.columns)
+        self._all = self._plan(self._columns)
+        self._plans = {self._columns: self._all}
+        clocks = {(f.column, f.time_format) for f in times}
         self._one_clock = next((c for c, form in clocks if form == "ms" and len(clocks) == 1), "")
         self._hours: dict[int, list[np.uint64]] = {}
 
-    def hash(self, rows: Sequence[Mapping[str, Any]], counters: U64) -> Hashed | None:
+    def hash(self, rows: Sequence[Fields], counters: U64) -> Hashed | None:
         """Token hashes of events; ``None`` where a value wants the careful way.
 
         Parameters
@@ -74,62 +119,100 @@ class RowHasher:
         Raises
         ------
         RowError
-            A time is none.
+            A time is none, or a shared value is not what its field declares.
         """
-        if not self._columns:
-            return None
-        values, counts = self._texts(rows)
+        plan, shared, template = self._all, _NOTHING, None
+        if isinstance(rows, Sharing):
+            plan, shared = self._planned(rows.names), rows.shared
+            template = self._of.hash_event(
+                {name: value for name, value in shared.items() if rows.is_shared(name)}
+            )
+            rows = rows.own
+        values, counts = plan.texts(rows, shared)
         text = _joined(values)
         if text is None:
             return None
-        times = np.array([self._time_tokens(row) for row in rows], np.uint64)
-        of, width = self._of, len(self._of.fields)
-        most = len(rows) * (width + counters.shape[1]) + sum(counts)
-        tokens = np.empty(most, np.uint64)
-        fields = width + counters.shape[1]
-        starts = np.zeros(len(rows) * fields + 1 if self._lists else 0, np.int64)
-        size = _hash_rows(
-            np.frombuffer(text.encode("utf-8", "replace"), np.uint8), len(self._columns),
-            np.array(counts, np.int64), self._list_fields, self._time_fields, times, of._kinds,
-            of._on_text, of._seeds, of.quantiles.edges, of.quantiles.spans, counters, tokens,
-            starts,
+        times = np.empty((len(rows), 0), np.uint64)
+        if plan.times:
+            times = np.array([self._time_tokens(row, plan, shared) for row in rows], np.uint64)
+        return self._run(plan, text, counts, times, template, counters)
+
+    def _run(
+        self,
+        plan: _Plan,
+        text: str,
+        counts: list[int],
+        times: U64,
+        template: Hashed | None,
+        counters: U64,
+    ) -> Hashed | None:
+        of, rows, width = self._of, len(counters), len(self._of.fields)
+        fields, ragged = width + counters.shape[1], len(of._lists) > 0
+        given, starts = _NO_TOKENS, _NO_STARTS
+        if template is not None:
+            given = template.tokens
+            starts = template.starts if len(template.starts) else np.arange(width + 1)
+        tokens = np.empty(rows * (fields + len(given)) + sum(counts), np.uint64)
+        out = np.zeros(rows * fields + 1 if ragged else 0, np.int64)
+        size = hash_rows(
+            np.frombuffer(text.encode("utf-8", "replace"), np.uint8), len(plan.columns),
+            np.array(counts, np.int64), plan.which, plan.numbers, times, given, starts, plan.kinds,
+            of._on_text, of._seeds, of.quantiles.edges, of.quantiles.spans, counters, tokens, out,
         )  # fmt: skip
-        return None if size < 0 else Hashed(tokens[:size], starts, len(rows), fields)
+        return None if size < 0 else Hashed(tokens[:size], out, rows, fields)
 
-    def _texts(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[int]]:
-        """Values of all rows, the members of lists behind those of the other fields."""
-        values: list[Any] = []
-        counts: list[int] = []
-        for row in rows:
-            try:
-                values += self._values(row)[:-1]
-            except KeyError:
-                values += map(row.get, self._columns)
-            for field in self._lists:
-                value: Any = row.get(field.column)
-                short = type(value) is list and len(value) <= MAX_LIST
-                members: list[Any] = value if short else field.members(value)
-                values += members
-                counts.append(len(members))
-        return values, counts
+    def _planned(self, names: frozenset[str]) -> _Plan:
+        own = names & self._columns
+        plan = self._plans.get(own)
+        if plan is None:
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+            plan = self._plans[own] = self._plan(own)
+        return plan
 
-    def _time_tokens(self, row: Mapping[str, Any]) -> list[np.uint64]:
+    def _plan(self, own: frozenset[str]) -> _Plan:
+        of = self._of
+        mine = [f for f in of.fields if f.column in own]
+        lists = [f for f in mine if f.transform == "categories"]
+        times = [f for f in mine if f.is_time]
+        texts = [f for f in mine if f not in lists and f not in times]
+        kinds, which = np.full(len(of.fields), TIME), np.full(len(of.fields), SHARED)
+        which[[f.number for f in mine]] = SCALAR
+        which[[f.number for f in lists]] = LIST
+        for f in texts:
+            kinds[f.number] = of._kinds[f.number]
+        columns = [f.column for f in texts]
+        getter = itemgetter(*(columns or ("",)))
+        numbers = np.array([f.number for f in times], np.int64)
+        return _Plan(columns, getter, kinds, which, lists, times, numbers)
+
+    def _time_tokens(self, row: Fields, plan: _Plan, shared: Fields) -> list[np.uint64]:
         """Tokens of the fields that are times: of hours and days, so those of an hour are alike."""
         if not self._one_clock:
-            return self._time_tokens_of(row)
-        value = row.get(self._one_clock)
+            return self._time_tokens_of(row, plan, shared)
+        value = row.get(self._one_clock, shared.get(self._one_clock))
         if type(value) is not int or not 0 < value < _MOST_MS:
-            return self._time_tokens_of(row)
+            return self._time_tokens_of(row, plan, shared)
         hour = value // _HOUR_MS
         known = self._hours.get(hour)
         if known is None:
             if len(self._hours) >= _MOST_HOURS:
                 self._hours.clear()
-            known = self._hours[hour] = self._time_tokens_of(row)
+            known = self._hours[hour] = self._time_tokens_of(row, plan, shared)
         return known
 
-    def _time_tokens_of(self, row: Mapping[str, Any]) -> list[np.uint64]:
-        return [self._of._time_token(field, row.get(field.column)) for field in self._times]
+    def _time_tokens_of(self, row: Fields, plan: _Plan, shared: Fields) -> list[np.uint64]:
+        values = (row.get(field.column, shared.get(field.column)) for field in plan.times)
+        return [self._of._time_token(f, v) for f, v in zip(plan.times, values, strict=True)]
+
+
+_NO_TOKENS, _NO_STARTS = np.empty(0, np.uint64), np.empty(0, np.int64)
+
+
+def _members(field: FieldPlan, value: Any) -> list[Any]:
+    if type(value) is list and len(value) <= MAX_LIST:
+        return value  # the kernel passes over empty ones
+    return field.members(value)
 
 
 def _joined(values: list[Any]) -> str | None:
@@ -140,89 +223,4 @@ def _joined(values: list[Any]) -> str | None:
         if not _SCALARS.issuperset(map(type, values)):
             return None
         text = _JOIN.join(map(as_text, values))
-    return text if text.count(_JOIN) == len(values) - 1 else None
-
-
-@inlined
-def _next(data: U8, low: int) -> int:
-    """Where the value that begins here ends."""
-    while low < len(data) and data[low] != SEPARATOR:
-        low += 1
-    return low
-
-
-@inlined
-def _hash_members(
-    data: U8, at: int, count: int, seed: np.uint64, tokens: U64, size: int
-) -> tuple[int, int]:
-    """Write the tokens of a list; where the next value begins, and the next token."""
-    before = size
-    for _ in range(count):
-        end = _next(data, at)
-        if end > at:
-            tokens[size] = text_hash(data, at, end, seed)
-            size += 1
-        at = end + 1
-    if size == before:
-        tokens[size] = missing_hash(seed)
-        size += 1
-    return at, size
-
-
-@jit
-def _hash_rows(
-    data: U8, scalars: int, counts: I64, lists: I64, time_fields: I64, times: U64, kinds: I64,
-    on_text: I64, seeds: U64, edges: F64, spans: I64, counters: U64, tokens: U64, starts: I64,
-) -> int:  # fmt: skip
-    """Hash events.
-
-    Parameters
-    ----------
-    data
-        Texts of all values: of an event its scalars, then the members of its lists.
-    scalars, counts
-        How many scalars an event has; int64 (events * lists), how many members.
-    lists, time_fields, times
-        Numbers of the fields that are lists, of those that are times; these ones' tokens
-        (events, time fields).
-    kinds, on_text, seeds, edges, spans
-        As for ``hash_event_texts``.
-    counters
-        Tokens to put behind (events, fields).
-    tokens, starts
-        Written; as ``Hashed`` has them.
-
-    Returns
-    -------
-    int
-        How many tokens; -1 if a value wants the careful way.
-    """
-    own, at, size, j = np.empty(len(kinds), np.uint64), 0, 0, 0
-    for row in range(len(counters)):
-        end = _next(data, at)
-        for _ in range(scalars - 1):
-            end = _next(data, end + 1)
-        if hash_event_texts(data[at:end], kinds, on_text, seeds, edges, spans, own):
-            return -1
-        at = end + 1
-        for t in range(len(time_fields)):
-            own[time_fields[t]] = times[row, t]
-        k = 0
-        for field in range(len(kinds)):
-            if k < len(lists) and lists[k] == field:
-                count = counts[row * len(lists) + k]
-                at, size = _hash_members(data, at, count, seeds[field], tokens, size)
-                k += 1
-            else:
-                tokens[size] = own[field]
-                size += 1
-            if len(lists) > 0:
-                j += 1
-                starts[j] = size
-        for c in range(counters.shape[1]):
-            tokens[size] = counters[row, c]
-            size += 1
-            if len(lists) > 0:
-                j += 1
-                starts[j] = size
-    return size
+    return text if text.count(_JOIN) == max(len(values) - 1, 0) else None
