@@ -22,6 +22,7 @@ from serving.sharing import Sharing
 
 __all__ = ["RowHasher"]
 
+U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 Fields = Mapping[str, Any]
@@ -56,27 +57,27 @@ class _Plan:
     times: list[FieldPlan]
     numbers: I64
 
-    def texts(self, rows: Sequence[Fields], shared: Fields) -> tuple[list[Any], list[int]]:
-        """Values of all rows, the members of lists behind those of the other fields."""
-        if not self.lists:
-            return self._scalars(rows, shared), []
-        values: list[Any] = []
-        counts: list[int] = []
-        for row in rows:
-            values += self._scalars((row,), shared)
-            for field in self.lists:
-                members = _members(field, row.get(field.column, shared.get(field.column)))
-                values += members
-                counts.append(len(members))
-        return values, counts
-
-    def _scalars(self, rows: Sequence[Fields], shared: Fields) -> list[Any]:
+    def scalars(self, rows: Sequence[Fields], shared: Fields) -> list[Any]:
+        """Values of all rows but lists and times."""
         try:
             if len(self.columns) > 1:
                 return [*chain.from_iterable(map(self.values, rows))]
             return [*map(self.values, rows)] if self.columns else []
         except KeyError:
             return [row.get(name, shared.get(name)) for row in rows for name in self.columns]
+
+    def members(self, rows: Sequence[Fields], shared: Fields) -> tuple[list[Any], list[int]]:
+        """Members of the lists of all rows, and how many each list has."""
+        values: list[Any] = []
+        counts: list[int] = []
+        for row in rows if self.lists else ():
+            for field in self.lists:
+                value: Any = row.get(field.column, shared.get(field.column))
+                if type(value) is not list or len(value) > MAX_LIST:
+                    value = field.members(value)
+                values += value  # the kernel passes over empty ones
+                counts.append(len(value))
+        return values, counts
 
 
 class RowHasher:
@@ -128,24 +129,24 @@ class RowHasher:
                 {name: value for name, value in shared.items() if rows.is_shared(name)}
             )
             rows = rows.own
-        values, counts = plan.texts(rows, shared)
-        text = _joined(values)
-        if text is None:
+        members, counts = plan.members(rows, shared)
+        text, listed = _joined(plan.scalars(rows, shared)), _joined(members)
+        if text is None or listed is None:
             return None
         times = np.empty((len(rows), 0), np.uint64)
         if plan.times:
             times = np.array([self._time_tokens(row, plan, shared) for row in rows], np.uint64)
-        return self._run(plan, text, counts, times, template, counters)
+        return self._run(plan, (text, listed, counts), times, template, counters)
 
     def _run(
         self,
         plan: _Plan,
-        text: str,
-        counts: list[int],
+        texts: tuple[U8, U8, list[int]],
         times: U64,
         template: Hashed | None,
         counters: U64,
     ) -> Hashed | None:
+        text, listed, counts = texts
         of, rows, width = self._of, len(counters), len(self._of.fields)
         fields, ragged = width + counters.shape[1], len(of._lists) > 0
         given, starts = _NO_TOKENS, _NO_STARTS
@@ -155,9 +156,9 @@ class RowHasher:
         tokens = np.empty(rows * (fields + len(given)) + sum(counts), np.uint64)
         out = np.zeros(rows * fields + 1 if ragged else 0, np.int64)
         size = hash_rows(
-            np.frombuffer(text.encode("utf-8", "replace"), np.uint8), len(plan.columns),
-            np.array(counts, np.int64), plan.which, plan.numbers, times, given, starts, plan.kinds,
-            of._on_text, of._seeds, of.quantiles.edges, of.quantiles.spans, counters, tokens, out,
+            text, len(plan.columns), listed, np.array(counts, np.int64), plan.which, plan.numbers,
+            times, given, starts, plan.kinds, of._on_text, of._seeds, of.quantiles.edges,
+            of.quantiles.spans, counters, tokens, out,
         )  # fmt: skip
         return None if size < 0 else Hashed(tokens[:size], out, rows, fields)
 
@@ -209,13 +210,7 @@ class RowHasher:
 _NO_TOKENS, _NO_STARTS = np.empty(0, np.uint64), np.empty(0, np.int64)
 
 
-def _members(field: FieldPlan, value: Any) -> list[Any]:
-    if type(value) is list and len(value) <= MAX_LIST:
-        return value  # the kernel passes over empty ones
-    return field.members(value)
-
-
-def _joined(values: list[Any]) -> str | None:
+def _joined(values: list[Any]) -> U8 | None:
     """Texts of values in one; ``None`` if they could not be told apart in it."""
     try:
         text = _JOIN.join(values)
@@ -223,4 +218,6 @@ def _joined(values: list[Any]) -> str | None:
         if not _SCALARS.issuperset(map(type, values)):
             return None
         text = _JOIN.join(map(as_text, values))
-    return text if text.count(_JOIN) == max(len(values) - 1, 0) else None
+    if text.count(_JOIN) != max(len(values) - 1, 0):
+        return None
+    return np.frombuffer(text.encode("utf-8", "replace"), np.uint8)

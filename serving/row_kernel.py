@@ -63,18 +63,18 @@ def _hash_scalars(
 
 @jit
 def hash_rows(
-    data: U8, scalars: int, counts: I64, which: I64, time_fields: I64, times: U64, given: U64,
-    given_starts: I64, kinds: I64, on_text: I64, seeds: U64, edges: F64, spans: I64,
+    data: U8, scalars: int, listed: U8, counts: I64, which: I64, time_fields: I64, times: U64,
+    given: U64, given_starts: I64, kinds: I64, on_text: I64, seeds: U64, edges: F64, spans: I64,
     counters: U64, tokens: U64, starts: I64,
 ) -> int:  # fmt: skip
     """Hash events.
 
     Parameters
     ----------
-    data
-        Texts of all values: of an event its scalars, then the members of its lists.
-    scalars, counts
-        How many scalars an event has; int64 (events * lists), how many members.
+    data, scalars
+        Texts of the events' scalars, and how many an event has.
+    listed, counts
+        Texts of the members of their lists, and how many there are: int64 (events * lists).
     which
         Of each field: shared, a scalar or a list.
     time_fields, times
@@ -93,7 +93,8 @@ def hash_rows(
     int
         How many tokens; -1 if a value wants the careful way.
     """
-    own, at, size, j, k = np.empty(len(kinds), np.uint64), 0, 0, 0, 0
+    own, at, size, j = np.empty(len(kinds), np.uint64), 0, 0, 0
+    begin, k = 0, 0  # of the next list
     for row in range(len(counters)):
         at = _hash_scalars(data, at, scalars, kinds, on_text, seeds, edges, spans, own)
         if at < 0:
@@ -102,7 +103,7 @@ def hash_rows(
             own[time_fields[t]] = times[row, t]
         for field in range(len(kinds)):
             if which[field] == LIST:
-                at, size = _hash_members(data, at, counts[k], seeds[field], tokens, size)
+                begin, size = _hash_members(listed, begin, counts[k], seeds[field], tokens, size)
                 k += 1
             elif which[field] == SCALAR:
                 tokens[size] = own[field]
