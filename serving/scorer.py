@@ -95,28 +95,32 @@ class Scorer:
         """Score events, with those that others ask for at the same time."""
         return await self._gather.ask(events)
 
-    def _score_all(self, asked: list[Events]) -> list[Scored | Exception]:
-        """Score several requests: one round trip to the store, and one walk for all small ones."""
-        counted = self._count(asked)
-        few = [i for i, events in enumerate(asked) if len(events.fields) < MANY]
-        out: dict[int, Scored | Exception] = {}
-        if len(few) > 1:
-            with contextlib.suppress(Problem):  # of one of them: then each for itself
-                at_once = self._finish_few([(asked[i], counted[i]) for i in few])
-                out |= zip(few, at_once, strict=True)
-        return [
-            out[i] if i in out else self._finish_one(*one)
-            for i, one in enumerate(zip(asked, counted, strict=True))
-        ]
+    def _score_all(self, asked: list[Events]) -> Sequence[Scored | Exception]:
+        """Score several requests; what is wrong with one of them is no other one's affair."""
+        if len(asked) > 1:
+            with contextlib.suppress(Exception):
+                return self._score_together(asked)
+        return [self._score_alone(events) for events in asked]
 
-    def _finish_one(self, events: Events, counted: _Counted) -> Scored | Exception:
+    def _score_alone(self, events: Events) -> Scored | Exception:
         try:
-            return self._finish(events, counted)
+            return self.score(events)
         except Exception as error:
             return error
 
+    def _score_together(self, asked: list[Events]) -> list[Scored]:
+        """One round trip to the store, and one walk through the weights for all small ones."""
+        parts = [*zip(asked, self._count(asked), strict=True)]
+        few = iter(self._finish_few([one for one in parts if len(one[0].fields) < MANY]))
+        return [
+            next(few) if len(events.fields) < MANY else self._finish(events, counted)
+            for events, counted in parts
+        ]
+
     def _finish_few(self, parts: Sequence[tuple[Events, _Counted]]) -> list[Scored]:
         """Score requests as if they were one."""
+        if not parts:
+            return []
         rows = [row for events, _ in parts for row in self._timed(events)]
         told = [of for _, counted in parts for of in counted.fallbacks]
         values = None

@@ -18,7 +18,7 @@ from serving.features import Fetched
 from serving.hasher import EventHasher
 from serving.judging import judge
 from serving.problem import Problem
-from serving.scored import Events
+from serving.scored import Events, Scored
 from serving.scorer import Scorer
 from serving.sharing import together
 from serving.weights import FixedWeighing
@@ -153,12 +153,14 @@ def test_requests_scored_together_get_what_each_gets_alone(requests):
     scorer = Scorer(Fixed(LEARNER), Stored(), SPEC, lambda: NOW, judge)
     asked = [Events(events, [NOW + i for i in range(len(events))]) for events in requests]
     bad = Events([{"ad": "a", "timestamp": "no time"}], [NOW])
+    worse = Events([None], [NOW])  # a bug
 
     async def at_once(some):
         return await asyncio.gather(*map(scorer.score_soon, some), return_exceptions=True)
 
-    for some in (asked, [*asked, bad]):
+    for some in (asked, [*asked, bad], [*asked, worse]):
         found = asyncio.run(at_once(some))
+        assert isinstance(found[-1], Scored) == (some is asked)
         assert isinstance(found[-1], Problem) == (some[-1] is bad)
         for events, mine in zip(asked, found, strict=False):
             alone = scorer.score(events)
