@@ -68,6 +68,10 @@ class _Plan:
 
     def members(self, rows: Sequence[Fields], shared: Fields) -> tuple[list[Any], list[int]]:
         """Members of the lists of all rows, and how many each list has."""
+        if len(self.lists) == 1 and len(rows) > 1:
+            found: list[Any] = [row.get(self.lists[0].column) for row in rows]
+            if {*map(type, found)} == {list} and max(map(len, found)) <= MAX_LIST:
+                return [*chain.from_iterable(found)], [*map(len, found)]
         values: list[Any] = []
         counts: list[int] = []
         for row in rows if self.lists else ():

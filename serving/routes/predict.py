@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import starmap
 from typing import Any
 
 import msgspec
@@ -148,12 +149,12 @@ def _named(names: tuple[str, ...], scored: Scored, rows: int) -> list[Any]:
     """Counter values by name, missing ones left out: of each event what becomes a JSON object."""
     if scored.counters is None:
         return [{}] * rows
-    whole = _record(names)
+    whole, values = _record(names), scored.counters.tolist()
+    if math.isfinite(sum(map(sum, values))):
+        return [*starmap(whole, values)]
     return [
-        whole(*row)
-        if math.isfinite(sum(row))
-        else {name: value for name, value in zip(names, row, strict=True) if value == value}
-        for row in scored.counters.tolist()
+        {name: value for name, value in zip(names, row, strict=True) if value == value}
+        for row in values
     ]
 
 
