@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import msgspec
@@ -154,7 +156,7 @@ def _run(wiring: Wiring) -> None:
 
     settings = wiring.settings
     os.environ[WIRING] = msgspec.json.encode(wiring).decode()
-    with _counts(settings.workers):
+    with _counts(settings.workers), _stops_cleanly():
         uvicorn.run(
             "clicktide.serving_worker:make_app",
             factory=True,
@@ -174,6 +176,27 @@ def _run(wiring: Wiring) -> None:
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_worker_healthcheck=_WORKER_START_S,
         )
+
+
+@contextmanager
+def _stops_cleanly() -> Iterator[None]:
+    """SIGTERM is how it is stopped: it says so, and its exit code is 0.
+
+    uvicorn sends itself the signal again when it has shut down; by default that would kill it.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except SystemExit as ended:
+        if ended.code:
+            raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    typer.echo("serve: stopped", err=True)
 
 
 @contextmanager

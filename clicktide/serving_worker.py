@@ -16,10 +16,10 @@ from clicktide.watching_wiring import watching_of
 from features.errors import ClicktideError
 from features.spec import Spec
 from features.spec_file import load_spec
-from learning.uncertainty import uncertainty
 from monitoring.registry.follow import ChampionSource
 from serving.app import build_app
 from serving.features import FeatureSource
+from serving.judging import judge
 from serving.metrics import Metrics
 from serving.open_writer import open_writer
 from serving.policy import PolicyWeights
@@ -60,14 +60,14 @@ def state_of(wiring: Wiring) -> ServingState:
     weights = _weights(wiring, spec)
     settings = wiring.settings
     features = FeatureSource(spec, wiring.redis, settings.store_budget_ms, parents=settings.parents)
-    warm_up(spec, features, uncertainty)
+    warm_up(spec, features, judge)
     writer = open_writer(wiring.log, wiring.stream)
     return ServingState(
         settings=settings,
         spec=spec,
         weights=weights,
         features=features,
-        scorer=Scorer(weights, features, spec, _now_ms, uncertainty),
+        scorer=Scorer(weights, features, spec, _now_ms, judge),
         metrics=Metrics(),
         now_ms=_now_ms,
         say=_say,

@@ -14,6 +14,8 @@ class Breaker:
         How long it stays open after a second failure in a row, and at the most; it doubles in
         between. After the first failure, a new try may be made at once. Longer: a sick store is
         spared more, and its return is noticed later.
+    late_ms
+        The most after an answer that was only late: a busy machine's store is back in a moment.
 
     Examples
     --------
@@ -27,18 +29,21 @@ class Breaker:
     True
     """
 
-    def __init__(self, first_ms: float = 50.0, most_ms: float = 1000.0) -> None:
-        self.first_ms, self.most_ms = first_ms, most_ms
+    def __init__(
+        self, first_ms: float = 50.0, most_ms: float = 1000.0, late_ms: float = 100.0
+    ) -> None:
+        self.first_ms, self.most_ms, self.late_ms = first_ms, most_ms, late_ms
         self.failures = 0
         self.closed = True
         self._probe_at = 0.0
 
-    def failed(self, now_ms: float) -> None:
+    def failed(self, now_ms: float, *, late: bool = False) -> None:
         """Note that a request or a probe failed, or came late."""
         self.failures += 1
         self.closed = False
         doubled = self.first_ms * 2.0 ** min(self.failures - 2, 30)
-        self._probe_at = now_ms + (0.0 if self.failures < 2 else min(doubled, self.most_ms))
+        most = self.late_ms if late else self.most_ms
+        self._probe_at = now_ms + (0.0 if self.failures < 2 else min(doubled, most))
 
     def may_probe(self, now_ms: float) -> bool:
         """Whether it is time to see if the store answers again."""

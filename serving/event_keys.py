@@ -17,6 +17,7 @@ from features.hashing import field_seed
 from features.spec import Spec
 from features.values import ARRAY_TYPES, as_text
 from serving.feature_kernels import event_keys, find_ends
+from serving.sharing import Sharing
 
 __all__ = ["EventKeys"]
 
@@ -71,6 +72,7 @@ class EventKeys:
         self._columns = [column for column, _ in parts]
         # two of them at least, so that it gives a tuple
         self._parts_of = itemgetter(*self._columns) if len(parts) > 1 else self._one_part
+        self._first, self._step = np.arange(len(parts)), np.full(len(parts), len(parts))
         self._seeds = np.array([field_seed(name, 0) for _, name in parts], np.uint64)
         self._pairs = np.array(pairs, np.int64)
         self._own = stored._own
@@ -82,16 +84,36 @@ class EventKeys:
 
     def __call__(self, events: Sequence[Mapping[str, Any]]) -> NDArray[np.uint64]:
         """Keys of events by their raw fields: (events, keys); 0 where one is missing."""
-        try:
-            values = [*chain.from_iterable(map(self._parts_of, events))]
-        except KeyError:
-            values = [event.get(column) for event in events for column in self._columns]
+        if isinstance(events, Sharing):
+            values, first, step = self._by_column(events)
+        else:
+            values, first, step = self._by_event(events), self._first, self._step
         data, ends = _joined(values)
         out = np.empty((len(events), len(self.names)), np.uint64)
         event_keys(
-            data, ends, self._seeds, self._pairs, self._overall, self._own, self._tokens, out
-        )
+            data, ends, first, step, self._seeds, self._pairs, self._overall, self._own,
+            self._tokens, out,
+        )  # fmt: skip
         return out
+
+    def _by_event(self, events: Sequence[Mapping[str, Any]]) -> list[Any]:
+        try:
+            return [*chain.from_iterable(map(self._parts_of, events))]
+        except KeyError:
+            return [event.get(column) for event in events for column in self._columns]
+
+    def _by_column(self, events: Sharing) -> tuple[list[Any], NDArray[np.int64], NDArray[np.int64]]:
+        """The values of each column once, and where each part finds its own."""
+        values: list[Any] = []
+        at: dict[str, tuple[int, int]] = {}
+        for column in self._columns:
+            if column in at:
+                continue
+            shared = events.is_shared(column)
+            at[column] = len(values), not shared
+            values += [events.shared.get(column)] if shared else events.column(column)
+        places = np.array([at[column] for column in self._columns], np.int64).reshape(-1, 2)
+        return values, places[:, 0].copy(), places[:, 1].copy()
 
 
 def _joined(values: list[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

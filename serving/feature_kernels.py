@@ -8,7 +8,15 @@ from numpy.typing import NDArray
 from features.hashing import cross_hash, missing_hash, text_hash
 from features.jit import inlined, jit
 
-__all__ = ["ABSENT", "PRIOR", "event_keys", "find_ends", "pack_mget", "read_values"]
+__all__ = [
+    "ABSENT",
+    "PRIOR",
+    "event_keys",
+    "find_distinct",
+    "find_ends",
+    "pack_mget",
+    "read_values",
+]
 
 U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]
@@ -45,15 +53,18 @@ def find_ends(data: U8, ends: I64) -> int:
 
 @jit
 def event_keys(
-    data: U8, ends: I64, seeds: U64, pairs: I64, overall: np.uint64, own: U64, tokens: U64, out: U64
-) -> None:
+    data: U8, ends: I64, first: I64, step: I64, seeds: U64, pairs: I64, overall: np.uint64,
+    own: U64, tokens: U64, out: U64,
+) -> None:  # fmt: skip
     """Hash events' values to the keys of their counters, as ``StoredCounters.keys`` does.
 
     Parameters
     ----------
     data, ends
-        Texts of all values, event after event, part after part, one byte between any two; and
-        where each ends.
+        Texts of all values, one byte between any two; and where each ends.
+    first, step
+        Which of them is each part's for the first event, and how many further for every next one;
+        0: all events share it.
     seeds
         Of the parts.
     pairs
@@ -67,14 +78,15 @@ def event_keys(
     out
         uint64 (events, keys), written.
     """
-    parts, low = len(seeds), 0
     for row in range(len(out)):
-        for part in range(parts):
-            high = ends[row * parts + part]
+        for part in range(len(seeds)):
+            if row and step[part] == 0:
+                continue
+            at = first[part] + row * step[part]
+            low, high = ends[at - 1] + 1 if at else 0, ends[at]
             missing = missing_hash(seeds[part])
             token = missing if low == high else text_hash(data, low, high, seeds[part])
             tokens[part] = token if token != missing else _NONE
-            low = high + 1
         _join(tokens, pairs, overall, own, out[row])
 
 
@@ -91,6 +103,37 @@ def _join(tokens: U64, pairs: I64, overall: np.uint64, own: U64, out: U64) -> No
             if key == _NONE:
                 key = _GOLDEN
         out[k] = key ^ own[k]
+
+
+@jit
+def find_distinct(keys: U64, out: U64, place: I64) -> int:
+    """Write each key once, in the order in which they come; how many there are.
+
+    Parameters
+    ----------
+    keys
+        Of counters.
+    out
+        uint64, room for all of them; written.
+    place
+        int64, one a key: where it is in ``out``; written.
+    """
+    size = 16
+    while size < 2 * len(keys):
+        size *= 2
+    mask, found = np.uint64(size - 1), 0
+    table = np.full(size, -1, np.int32)
+    for i in range(len(keys)):
+        key = keys[i]
+        at = ((key * _GOLDEN) >> np.uint64(32)) & mask
+        while table[at] >= 0 and out[table[at]] != key:
+            at = (at + np.uint64(1)) & mask
+        if table[at] < 0:
+            table[at] = found
+            out[found] = key
+            found += 1
+        place[i] = table[at]
+    return found
 
 
 @jit

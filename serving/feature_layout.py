@@ -64,7 +64,7 @@ class Layout:
     ) -> tuple[NDArray[np.float64], NDArray[np.int16]]:
         """Values, and where they are from."""
         kept = [state or b"" for state in states]
-        ends = np.fromiter(accumulate(map(len, kept)), np.int64, len(kept))
+        ends = np.array([*accumulate(map(len, kept))], np.int64)
         at_ms = np.array([at for _, at in requests], np.int64)
         weights = [[weight(at, half) for half in self.distinct] for _, at in requests]
         scales = np.array(weights, np.float64).take(self.which, axis=1)  # always contiguous
@@ -83,14 +83,16 @@ class Layout:
 
     def told(self, taken: NDArray[np.int16], head: tuple[str, ...]) -> list[tuple[str, ...]]:
         """Say of each event what stood in for what."""
-        size, data = taken.itemsize * taken.shape[1], taken.tobytes()
-        rows = [data[at : at + size] for at in range(0, len(data), size)]
-        known = [self._told.get(row) for row in rows]
-        whole = [self._tell(row) if of is None else of for row, of in zip(rows, known, strict=True)]
-        return [head + of for of in whole] if head else whole
+        size = taken.itemsize * taken.shape[1]
+        rows = taken.view(f"S{size}").ravel().tolist()  # without the zeros at the end
+        known, keys = map(self._told.get, rows), taken.shape[1]
+        told = [
+            self._tell(row, keys) if of is None else of for row, of in zip(rows, known, strict=True)
+        ]
+        return [head + of for of in told] if head else told
 
-    def _tell(self, row: bytes) -> tuple[str, ...]:
-        taken = np.frombuffer(row, np.int16).tolist()
+    def _tell(self, row: bytes, keys: int) -> tuple[str, ...]:
+        taken = np.frombuffer(row.ljust(2 * keys, b"\0"), np.int16).tolist()
         told = tuple(
             f"{self.names[k]}>{'prior' if by == PRIOR else self.names[by]}"
             for k, by in enumerate(taken)

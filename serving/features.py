@@ -7,7 +7,7 @@ on asyncio 28; ``redis.asyncio`` 111. What a protocol of our own would gain is l
 logins, TLS and parsing that it would have to do again. A slow store is what makes blocking
 dangerous: so each answer has a budget, and the first late one opens the breaker
 (:mod:`serving.store_reader`). Requests that arrive together share a round trip
-(:class:`Gatherer`).
+(:mod:`serving.gathering`).
 
 **Falling back.** A counter that the store does not know is new, or expired. It takes its parent's
 click rate, with no more views than the prior is worth (``prior_views``): what is expected of a new
@@ -21,7 +21,6 @@ the learner as what was served, so training equals serving.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,10 +33,12 @@ from features.counters.names import COLUMN_PREFIX, value_names
 from features.counters.stored import StoredCounters
 from features.spec import Spec
 from serving.event_keys import EventKeys
+from serving.feature_kernels import find_distinct
 from serving.feature_layout import Layout, Request
+from serving.sharing import Sharing
 from serving.store_reader import Link, States, StoreReader, open_link
 
-__all__ = ["DEFAULT_PARENTS", "FeatureSource", "Fetched", "Gatherer"]
+__all__ = ["DEFAULT_PARENTS", "FeatureSource", "Fetched"]
 
 DEFAULT_PARENTS = ("ad>campaign>advertiser",)
 _MOST_KNOWN = 20_000
@@ -118,8 +119,8 @@ class FeatureSource:
         self.names = [COLUMN_PREFIX + n for one in spec.counters for n in value_names(one)]
         self._reader: StoreReader | None = None
         self._read_at: float | None = None
-        self._known: dict[int, bytes] = {}
-        self._known_before: dict[int, bytes] = {}
+        self._known: dict[int, bytes | None] = {}
+        self._known_before: dict[int, bytes | None] = {}
         if not spec.counters:
             return
         stored = StoredCounters(spec)
@@ -152,11 +153,9 @@ class FeatureSource:
         """Read the counters of several requests in one round trip; see :meth:`fetch`."""
         if not self.names:
             return [Fetched(None, None, [()] * len(events)) for events, _ in requests]
-        single = len(requests) == 1
-        events = requests[0][0] if single else [e for some, _ in requests for e in some]
-        if not events:
+        keys = self._keys_of(requests)
+        if not len(keys):
             return [Fetched(np.empty((0, len(self.names))), 0.0, []) for _ in requests]
-        keys = self._keys(events)
         distinct, place = _distinct(keys)
         states = None if self._reader is None else self._reader.read(distinct)
         head: tuple[str, ...] = ()
@@ -174,6 +173,13 @@ class FeatureSource:
         if self._reader is not None:
             self._reader.close()
 
+    def _keys_of(self, requests: Sequence[Request]) -> NDArray[np.uint64]:
+        if len(requests) == 1:
+            return self._keys(requests[0][0])
+        if any(isinstance(events, Sharing) for events, _ in requests):
+            return np.concatenate([self._keys(events) for events, _ in requests])
+        return self._keys([event for events, _ in requests for event in events])
+
     def _age_ms(self) -> float | None:
         if self._read_at is None:
             return None
@@ -183,7 +189,7 @@ class FeatureSource:
         """Keep what was read, for when the store is away: the last 20,000 counters or more."""
         if len(self._known) > _MOST_KNOWN:
             self._known_before, self._known = self._known, {}
-        self._known.update({k: s for k, s in zip(keys.tolist(), states, strict=True) if s})
+        self._known.update(zip(keys.tolist(), states, strict=True))
         self._read_at = self._clock()
 
     def _remembered(self, keys: NDArray[np.uint64]) -> States:
@@ -196,8 +202,8 @@ def _distinct(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.
     flat = keys.ravel()
     if len(keys) == 1:
         return flat, np.arange(len(flat)).reshape(keys.shape)
-    distinct, place = np.unique(flat, return_inverse=True)
-    return distinct, place.reshape(keys.shape)
+    distinct, place = np.empty(flat.size, np.uint64), np.empty(flat.size, np.int64)
+    return distinct[: find_distinct(flat, distinct, place)], place.reshape(keys.shape)
 
 
 def _parted(
@@ -219,39 +225,3 @@ def _parted(
 def _without_password(url: str) -> str:
     scheme, found, rest = url.partition("://")
     return f"{scheme}{found}{rest.rpartition('@')[2]}"
-
-
-class Gatherer:
-    """Lets requests that the event loop handles together share one round trip.
-
-    Parameters
-    ----------
-    source
-        Used in the loop's thread.
-    """
-
-    def __init__(self, source: FeatureSource) -> None:
-        self._source = source
-        self._waiting: list[tuple[Request, asyncio.Future[Fetched]]] = []
-
-    async def fetch(self, events: Events, at_ms: int) -> Fetched:
-        """As :meth:`FeatureSource.fetch`."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Fetched] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._flush)
-        self._waiting.append(((events, at_ms), future))
-        return await future
-
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        try:
-            found = self._source.fetch_all([request for request, _ in waiting])
-        except Exception as error:
-            for _, future in waiting:
-                if not future.done():
-                    future.set_exception(error)
-            return
-        for (_, future), fetched in zip(waiting, found, strict=True):
-            if not future.done():  # its client may have gone
-                future.set_result(fetched)

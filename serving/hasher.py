@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import repeat
-from operator import is_, itemgetter
 from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from features.errors import RowError
@@ -17,14 +14,13 @@ from features.hashed import Hashed
 from features.spec import Spec
 from features.vectoriser import Vectoriser
 from serving.problem import Problem
-from streaming.sources.json_values import column_of
+from serving.row_hasher import RowHasher
 
 __all__ = ["EventHasher"]
 
 F64 = NDArray[np.float64]
+U64 = NDArray[np.uint64]
 Rows = Sequence[Mapping[str, Any]]
-_MANY = 24
-"""From so many events on, a batch of columns is quicker than one event after the other."""
 
 
 class EventHasher:
@@ -49,9 +45,9 @@ class EventHasher:
 
     def __init__(self, spec: Spec) -> None:
         self._fields = Vectoriser(msgspec.structs.replace(spec, counters=()))
+        self._rows = RowHasher(self._fields)
         self._counters = Vectoriser(spec).counters
-        width = 0 if self._counters is None else len(self._counters.missing)
-        self._after = np.arange(1, width + 1)
+        self._width = len(self._fields.fields)
 
     def hash(self, vectoriser: Vectoriser, rows: Rows, values: F64 | None) -> Hashed:
         """Token hashes of events with these counter values.
@@ -71,27 +67,30 @@ class EventHasher:
             A value is not what the spec declares.
         """
         self._fields.quantiles = vectoriser.quantiles
-        batch = _columns(rows, self._fields.columns) if len(rows) >= _MANY else None
-        if batch is not None:
-            hashed = self._at_once(batch)
-        else:
-            parts = [self._one(rows, i) for i in range(len(rows))]
-            hashed = parts[0] if len(parts) == 1 else _joined(parts, len(self._fields.fields))
+        try:
+            hashed = self._rows.hash(rows, self._counter_tokens(values, len(rows)))
+        except RowError:
+            hashed = None  # which row it is, the careful way tells
+        if hashed is not None:
+            return hashed
+        hashed = self._carefully(rows)
         return hashed if self._counters is None else self._with_counters(hashed, values)
+
+    def _carefully(self, rows: Rows) -> Hashed:
+        return _joined([self._one(rows, i) for i in range(len(rows))], self._width)
+
+    def _counter_tokens(self, values: F64 | None, rows: int) -> U64:
+        if self._counters is None:
+            return np.empty((rows, 0), np.uint64)
+        if values is None:
+            return np.tile(self._counters.missing, (rows, 1))
+        return self._counters.tokens(values)
 
     def _one(self, rows: Rows, row: int) -> Hashed:
         try:
             return self._fields.hash_event(rows[row])
         except RowError:
             raise self._fault(rows, row) from None
-
-    def _at_once(self, batch: pa.RecordBatch) -> Hashed:
-        hashed, faults = self._fields.hash_batch(batch)
-        if faults:
-            row = int(np.flatnonzero(faults.field)[0])
-            field = self._fields.fields[faults.field[row] - 1]
-            raise _misfit(field.column, field.transform, row, batch.num_rows)
-        return hashed
 
     def _fault(self, rows: Rows, row: int) -> Problem:
         """Which field of a row is at fault."""
@@ -103,18 +102,7 @@ class EventHasher:
         return Problem(422, "a value is not what the spec declares")
 
     def _with_counters(self, hashed: Hashed, values: F64 | None) -> Hashed:
-        counters = self._counters
-        assert counters is not None
-        if hashed.rows == 1:
-            tokens = counters.missing if values is None else counters.tokens(values).reshape(-1)
-            starts = hashed.starts
-            if len(starts):
-                starts = np.concatenate([starts, starts[-1] + self._after])
-            both = np.concatenate([hashed.tokens, tokens])
-            return Hashed(both, starts, 1, hashed.fields + len(tokens))
-        if values is None:
-            return _side_by_side(hashed, np.tile(counters.missing, (hashed.rows, 1)))
-        return _side_by_side(hashed, counters.tokens(values))
+        return _side_by_side(hashed, self._counter_tokens(values, hashed.rows))
 
 
 def _misfit(column: str, transform: str, row: int, rows: int) -> Problem:
@@ -122,30 +110,10 @@ def _misfit(column: str, transform: str, row: int, rows: int) -> Problem:
     return Problem(422, f"this value does not suit the field's transform, {transform}", place)
 
 
-def _columns(rows: Rows, names: Sequence[str]) -> pa.RecordBatch | None:
-    """Columns of some rows; ``None`` where a column cannot hold its values exactly."""
-    arrays, all_first = [], np.zeros(len(rows), np.int64)
-    for name in names:
-        try:
-            values = [*map(itemgetter(name), rows)]
-        except KeyError:
-            values = [row.get(name) for row in rows]
-        # candidates share their context: the very same objects
-        shared = all(map(is_, values, repeat(values[0])))
-        values = values[:1] if shared else values
-        kinds = {*map(type, values)} - {type(None)}
-        if dict in kinds or (list in kinds and len(kinds) > 1):
-            return None
-        try:
-            array = column_of(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
-            return None
-        arrays.append(array.take(all_first) if shared else array)
-    return pa.RecordBatch.from_arrays(arrays, names=list(names)) if arrays else None
-
-
 def _joined(parts: Sequence[Hashed], fields: int) -> Hashed:
     """Several events' hashes as those of a batch."""
+    if len(parts) == 1:
+        return parts[0]
     tokens = np.concatenate([part.tokens for part in parts])
     if not any(len(part.starts) for part in parts):
         return Hashed(tokens, parts[0].starts, len(parts), fields)

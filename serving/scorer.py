@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,74 +15,22 @@ from features.hashed import Hashed
 from features.spec import Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner, probabilities
-from serving.features import FeatureSource, Fetched, Gatherer
+from serving.features import FeatureSource, Fetched
+from serving.gathering import Gatherer
 from serving.hasher import EventHasher
 from serving.problem import Problem
+from serving.scored import Events, Scored
+from serving.sharing import MANY, Sharing
 from serving.weights import Weighing, WeightsSource
 
-__all__ = ["Event", "Scored", "Scorer"]
+__all__ = ["Judge", "Scorer"]
 
 F64 = NDArray[np.float64]
-Uncertainty = Callable[[ClickLearner, Hashed], F64]
+Judge = Callable[[ClickLearner, Hashed], tuple[F64, F64]]
 _PER_MS = {"ms": 1.0, "us": 1000.0, "s": 0.001}
 _NO_MODEL = "no model yet. Fix: start `clicktide train --live FILE`, then ask again"
 _TRIES = 5
 _NO_STORE = ("store:none",)
-
-
-@dataclass(slots=True)
-class Event:
-    """An event to score.
-
-    Parameters
-    ----------
-    fields
-        Column name to value.
-    timestamp
-        ms since 1970.
-    counters
-        Values to use instead of the store's, by name.
-    """
-
-    fields: Mapping[str, Any]
-    timestamp: int
-    counters: Mapping[str, float] | None = None
-
-
-@dataclass(slots=True)
-class Scored:
-    """What came out, one place an event.
-
-    Parameters
-    ----------
-    probability, logit
-        float64 (events,).
-    uncertainty
-        float64 (events,): standard deviation of the logit; ``None`` if it is not known.
-    version
-        Of the weights.
-    weights_age_s
-        Since an event was last learned.
-    counters
-        float64 (events, values); NaN where missing. ``None``: the spec has no counters, or there
-        was nothing to read them from.
-    counters_age_s
-        Since the store was read.
-    fallbacks
-        What each event lacked.
-    lacked
-        What the whole request lacked.
-    """
-
-    probability: F64
-    logit: F64
-    uncertainty: F64 | None
-    version: str
-    weights_age_s: float | None
-    counters: F64 | None
-    counters_age_s: float | None
-    fallbacks: Sequence[tuple[str, ...]]
-    lacked: tuple[str, ...]
 
 
 class Scorer:
@@ -95,8 +44,8 @@ class Scorer:
         Of both.
     now_ms
         The clock.
-    uncertainty
-        Gives the standard deviations of logits.
+    judge
+        Gives logits and their standard deviations; ``None``: these are not known.
 
     Attributes
     ----------
@@ -114,11 +63,11 @@ class Scorer:
         features: FeatureSource | None,
         spec: Spec,
         now_ms: Callable[[], int],
-        uncertainty: Uncertainty | None = None,
+        judge: Judge | None = None,
     ) -> None:
         self.weights, self.features, self.spec, self.now_ms = weights, features, spec, now_ms
-        self.uncertainty = uncertainty
-        self._gather = None if features is None else Gatherer(features)
+        self.judge = judge
+        self._gather: Gatherer[Events, Scored] = Gatherer(self._score_all)
         self.hasher = EventHasher(spec)
         vectoriser = Vectoriser(spec)
         self._counters = vectoriser.counters
@@ -131,7 +80,7 @@ class Scorer:
 
     # --- scoring -------------------------------------------------------------------------
 
-    def score(self, events: Sequence[Event]) -> Scored:
+    def score(self, events: Events) -> Scored:
         """Score events; waits for the store.
 
         Raises
@@ -139,23 +88,56 @@ class Scorer:
         Problem
             There are no weights yet (503), or a value is not what the spec declares (422).
         """
-        asked = self._asked(events)
-        found = None
-        if asked is not None and self.features is not None:
-            found = self.features.fetch(*asked)
-        return self._finish(events, found)
+        [counted] = self._count([events])
+        return self._finish(events, counted)
 
-    async def score_soon(self, events: Sequence[Event]) -> Scored:
-        """Score events; those that are asked for at one time share a round trip to the store."""
-        asked = self._asked(events)
-        found = None
-        if asked is not None and self._gather is not None:
-            found = await self._gather.fetch(*asked)
-        return self._finish(events, found)
+    async def score_soon(self, events: Events) -> Scored:
+        """Score events, with those that others ask for at the same time."""
+        return await self._gather.ask(events)
 
-    def _finish(self, events: Sequence[Event], found: Fetched | None) -> Scored:
-        counted = self._counted(events, found)
-        rows = [self.timed(event) for event in events]
+    def _score_all(self, asked: list[Events]) -> Sequence[Scored | Exception]:
+        """Score several requests; what is wrong with one of them is no other one's affair."""
+        if len(asked) > 1:
+            with contextlib.suppress(Exception):
+                return self._score_together(asked)
+        return [self._score_alone(events) for events in asked]
+
+    def _score_alone(self, events: Events) -> Scored | Exception:
+        try:
+            return self.score(events)
+        except Exception as error:
+            return error
+
+    def _score_together(self, asked: list[Events]) -> list[Scored]:
+        """One round trip to the store, and one walk through the weights for all small ones."""
+        parts = [*zip(asked, self._count(asked), strict=True)]
+        few = iter(self._finish_few([one for one in parts if len(one[0].fields) < MANY]))
+        return [
+            next(few) if len(events.fields) < MANY else self._finish(events, counted)
+            for events, counted in parts
+        ]
+
+    def _finish_few(self, parts: Sequence[tuple[Events, _Counted]]) -> list[Scored]:
+        """Score requests as if they were one."""
+        if not parts:
+            return []
+        rows = [row for events, _ in parts for row in self._timed(events)]
+        told = [of for _, counted in parts for of in counted.fallbacks]
+        values = None
+        if self.value_names:
+            values = np.concatenate([c.values for _, c in parts if c.values is not None])
+        whole = self._scored(rows, _Counted(values, None, told))
+        out, at = [], 0
+        for events, counted in parts:
+            end = at + len(events.fields)
+            out.append(whole.part(at, end, counted.age_s))
+            at = end
+        return out
+
+    def _finish(self, events: Events, counted: _Counted) -> Scored:
+        return self._scored(self._timed(events), counted)
+
+    def _scored(self, rows: Sequence[Mapping[str, Any]], counted: _Counted) -> Scored:
         for _ in range(_TRIES):
             weighing = self.weighing()
             scored = self._with(weighing, rows, counted)
@@ -169,12 +151,16 @@ class Scorer:
         learner = weighing.learner
         assert learner.vectoriser is not None  # weights are made by a spec
         hashed = self.hasher.hash(learner.vectoriser, rows, counted.values)
-        logit = learner.predict_hashed(hashed)
+        sd: F64 | None = None
+        if self.judge is None:
+            logit = learner.predict_hashed(hashed)
+        else:
+            logit, sd = self.judge(learner, hashed)
         age, problem = weighing.age_ms(self.now_ms()), weighing.problem
         return Scored(
             probability=probabilities(logit),
             logit=logit,
-            uncertainty=None if self.uncertainty is None else self.uncertainty(learner, hashed),
+            uncertainty=sd,
             version=weighing.version,
             weights_age_s=None if age is None else age / 1000,
             counters=counted.values,
@@ -190,53 +176,95 @@ class Scorer:
             raise Problem(503, _NO_MODEL, title="No model yet", headers={"Retry-After": "1"})
         return weighing
 
-    def timed(self, event: Event) -> Mapping[str, Any]:
+    def timed(self, fields: Mapping[str, Any], at_ms: int) -> Mapping[str, Any]:
         """Fields of an event, its time among them, as the trainer reads it from the log."""
-        if not self._time or event.fields.get(self._time) is not None:
-            return event.fields
-        time = event.timestamp * self._scale
-        return {**event.fields, self._time: time if self._scale < 1.0 else int(time)}
+        if not self._time or fields.get(self._time) is not None:
+            return fields
+        return {**fields, self._time: self._scaled(at_ms)}
+
+    def _timed(self, events: Events) -> Sequence[Mapping[str, Any]]:
+        """As :meth:`timed`, of all events."""
+        rows, times = events.fields, events.times
+        if not self._time:
+            return rows
+        if isinstance(rows, Sharing) and rows.is_shared(self._time):
+            if rows.shared.get(self._time) is not None:
+                return rows
+            if min(times) == max(times):
+                return rows.with_shared(self._time, self._scaled(times[0]))
+        return [self.timed(row, at) for row, at in zip(rows, times, strict=True)]
+
+    def _scaled(self, at_ms: int) -> int | float:
+        time = at_ms * self._scale
+        return time if self._scale < 1.0 else int(time)
 
     # --- counters ------------------------------------------------------------------------
 
-    def _asked(self, events: Sequence[Event]) -> tuple[list[Mapping[str, Any]], int] | None:
+    def _count(self, requests: Sequence[Events]) -> list[_Counted]:
+        """The counter values of all events of some requests."""
+        brings = [self._brings(events) for events in requests]
+        found: list[Fetched | None] = [None] * len(requests)
+        if self.value_names and self.features is not None:
+            asked = [*map(self._asked, requests, brings)]
+            some = [one for one in asked if one is not None]
+            fetched = iter(self.features.fetch_all(some) if some else ())
+            found = [None if one is None else next(fetched) for one in asked]
+        return [*map(self._counted, requests, brings, found)]
+
+    def _asked(
+        self, events: Events, brings: list[bool] | None
+    ) -> tuple[Sequence[Mapping[str, Any]], int] | None:
         """What to ask the store for: events that bring no counter values, and when."""
-        if not self.value_names:
-            return None
-        asked = [event for event in events if not self._brings(event)]
-        if not asked:
-            return None
-        return [event.fields for event in asked], max(event.timestamp for event in asked)
+        if brings is None:
+            return events.fields, max(events.times)
+        columns = zip(events.fields, events.times, brings, strict=True)
+        asked = [(row, at) for row, at, own in columns if not own]
+        return ([row for row, _ in asked], max(at for _, at in asked)) if asked else None
 
-    def _brings(self, event: Event) -> bool:
-        return event.counters is not None or not self._carriers.isdisjoint(event.fields)
+    def _brings(self, events: Events) -> list[bool] | None:
+        """Which events bring counter values; ``None``: none does."""
+        rows = events.fields
+        of_all = (rows.all_names,) if isinstance(rows, Sharing) else rows
+        if events.counters is None and all(map(self._carriers.isdisjoint, of_all)):
+            return None
+        given = events.counters or [None] * len(rows)
+        return [
+            one is not None or not self._carriers.isdisjoint(row)
+            for row, one in zip(rows, given, strict=True)
+        ]
 
-    def _counted(self, events: Sequence[Event], found: Fetched | None) -> _Counted:
+    def _counted(
+        self, events: Events, brings: list[bool] | None, found: Fetched | None
+    ) -> _Counted:
         """The counter values of all events, the store's and those that they bring."""
+        count = len(events.fields)
         if not self.value_names:
-            return _Counted(None, None, [()] * len(events))
-        if found is not None and len(found.fallbacks) == len(events):
-            age = None if found.age_ms is None else found.age_ms / 1000
+            return _Counted(None, None, [()] * count)
+        age = None if found is None or found.age_ms is None else found.age_ms / 1000
+        if brings is None:
+            if found is None:
+                nothing = np.full((count, len(self.value_names)), np.nan)
+                return _Counted(nothing, None, [_NO_STORE] * count)
             return _Counted(found.values, age, found.fallbacks)
-        values = np.full((len(events), len(self.value_names)), np.nan)
+        values = np.full((count, len(self.value_names)), np.nan)
         fallbacks: list[tuple[str, ...]] = []
         at = 0
-        for i, event in enumerate(events):
-            if self._brings(event):
-                values[i] = self._brought(event)
+        for i, brought in enumerate(brings):
+            if brought:
+                values[i] = self._brought(events, i)
                 fallbacks.append(())
                 continue
             if found is not None and found.values is not None:
                 values[i] = found.values[at]
             fallbacks.append(_NO_STORE if found is None else found.fallbacks[at])
             at += 1
-        age = None if found is None or found.age_ms is None else found.age_ms / 1000
         return _Counted(values, age, fallbacks)
 
-    def _brought(self, event: Event) -> F64:
-        given = {COLUMN_PREFIX + name: value for name, value in (event.counters or {}).items()}
+    def _brought(self, events: Events, i: int) -> F64:
+        own = (events.counters[i] if events.counters is not None else None) or {}
+        given = {COLUMN_PREFIX + name: value for name, value in own.items()}
         assert self._counters is not None
-        values = self._counters.served_in_event({**event.fields, **given})
+        values = self._counters.served_in_event({**events.fields[i], **given})
         return np.full(len(self.value_names), np.nan) if values is None else values[0]
 
 

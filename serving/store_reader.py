@@ -3,6 +3,10 @@
 A request that is late or fails opens the breaker and drops the connection, whose answer may still
 come; a thread makes the next one, aside from the requests, and closes the breaker once the store
 answers a probe within the budget. So a dead store costs one budget and then nothing.
+
+The thread is patient where no request pays for it: the connection, its handshake and a first read
+may take ``_PATIENCE_S``, and only the probe behind them must keep the budget. Else a busy machine,
+on which a handshake of several round trips seldom keeps it, would be without its store for seconds.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from serving.feature_kernels import pack_mget
 __all__ = ["Link", "StoreReader", "open_link"]
 
 SHARDS = 16
-_CONNECT_S, _NAP_S = 1.0, 0.01
+_PATIENCE_S, _NAP_S = 1.0, 0.01
 _PROBE = np.ones(1, np.uint64)
 States = Sequence[bytes | None]
 
@@ -48,8 +52,7 @@ class _OneServer:
 
     def __init__(self, url: str, name: str, budget_s: float) -> None:
         options: dict[str, Any] = {
-            "socket_timeout": budget_s,
-            "socket_connect_timeout": _CONNECT_S,
+            "socket_timeout": max(budget_s, _PATIENCE_S),
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
         }
@@ -62,6 +65,8 @@ class _OneServer:
         for row, head in zip(self._heads, heads, strict=True):
             row[: len(head)] = np.frombuffer(head, np.uint8)
         self._room = np.empty(0, np.uint8)
+        self.read(_PROBE)
+        self._connection._sock.settimeout(budget_s)
 
     def read(self, keys: NDArray[np.uint64]) -> States:
         most = len(keys) * (self._heads.shape[1] + 10)
@@ -192,7 +197,7 @@ class StoreReader:
         self.state = "late" if isinstance(cause, (RedisTimeoutError, TimeoutError)) else "down"
         known = error if isinstance(error, ClicktideError) else store_error(error, self.where)
         self.problem = str(known)
-        self.breaker.failed(self._clock() * 1000.0)
+        self.breaker.failed(self._clock() * 1000.0, late=self.state == "late")
 
     def _probe(self) -> bool:
         """Connect, and ask for one counter."""

@@ -10,7 +10,9 @@ from learning.click_learner import ClickLearner
 from serving.features import FeatureSource
 from serving.rank_bodies import Explore
 from serving.ranking import rank
-from serving.scorer import Event, Scorer, Uncertainty
+from serving.scored import Events
+from serving.scorer import Judge, Scorer
+from serving.sharing import together
 from serving.weights import FixedWeighing
 
 __all__ = ["warm_up"]
@@ -35,7 +37,7 @@ class _Small:
         """Nothing is held."""
 
 
-def warm_up(spec: Spec, features: FeatureSource | None, uncertainty: Uncertainty | None) -> None:
+def warm_up(spec: Spec, features: FeatureSource | None, judge: Judge | None) -> None:
     """Score some events with small tables of a spec, and ask the store once.
 
     Parameters
@@ -44,7 +46,7 @@ def warm_up(spec: Spec, features: FeatureSource | None, uncertainty: Uncertainty
         Which kernels are needed.
     features
         The store's reader.
-    uncertainty
+    judge
         As the scorer has it.
     """
     small = msgspec.structs.replace(spec, hash=HashSpec(bits=4, cross_bits=4))
@@ -55,11 +57,13 @@ def warm_up(spec: Spec, features: FeatureSource | None, uncertainty: Uncertainty
     lists = {f.column for f in learner.vectoriser.fields if f.transform == "categories"}
     learner.learn_one({}, True)
     none = FeatureSource(small, None)
-    scorer = Scorer(_Small(learner), none, small, lambda: 0, uncertainty)
+    scorer = Scorer(_Small(learner), none, small, lambda: 0, judge)
     for value in (None, 1, "1"):
         fields = {name: [value, "a"] if name in lists else value for name in names}
         for count in _COUNTS:
-            scorer.score([Event(fields, 0)] * count)
+            scorer.score(Events(together({}, [fields] * count), [0] * count))
+            shared = together(fields, [{names[0]: value}] * count)
+            scorer.score(Events(shared, [0] * count))
     few, rng = np.ones(3), np.random.default_rng(0)
     for explore in (Explore("none"), Explore("epsilon"), Explore("thompson")):
         rank(few / 2, few, few, few, explore, rng, 2)

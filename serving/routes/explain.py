@@ -60,10 +60,10 @@ def routes(state: ServingState) -> APIRouter:
 
 def _answer(state: ServingState, raw: bytes) -> Response:
     one = decode(_body, raw)
-    ignored = ignored_in(state, [one.fields])
-    [event] = events_of([one], state.now_ms())
-    scored = state.scorer.score([event])
-    fields = dict(state.scorer.timed(event))
+    events = events_of([one], state.now_ms())
+    ignored = ignored_in(state, events.fields)
+    scored = state.scorer.score(events)
+    fields = dict(state.scorer.timed(one.fields, events.times[0]))
     if scored.counters is not None:
         names = (COLUMN_PREFIX + name for name in state.scorer.value_names)
         fields |= dict(zip(names, scored.counters[0].tolist(), strict=True))

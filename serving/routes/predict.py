@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import starmap
 from typing import Any
 
 import msgspec
-import numpy as np
 from fastapi import APIRouter, Response
 from msgspec import UNSET
 
 from serving.bodies import EXAMPLE, ImpressionBody, PredictBody, Prediction, Predictions, decode
 from serving.fast import endpoint
 from serving.problem import Problem
-from serving.scorer import Event, Scored
+from serving.scored import Events, Scored
+from serving.sharing import Sharing, together
 from serving.state import ServingState
 
 __all__ = ["events_of", "ignored_in", "routes"]
@@ -49,8 +52,9 @@ def routes(state: ServingState) -> APIRouter:
         old they are, the version and the age of the weights, and whatever was lacking.
         """
         asked = impressions_of(decode(_body, raw), state.settings.max_candidates)
-        ignored = ignored_in(state, [one.fields for one in asked])
-        scored = await state.scorer.score_soon(events_of(asked, state.now_ms()))
+        events = events_of(asked, state.now_ms())
+        ignored = ignored_in(state, events.fields)
+        scored = await state.scorer.score_soon(events)
         state.metrics.scored(len(asked), sum(map(bool, scored.fallbacks)))
         return _encode(_reply(state, asked, scored, ignored))
 
@@ -93,12 +97,15 @@ def _one(body: PredictBody) -> ImpressionBody:
     )
 
 
-def events_of(impressions: Sequence[ImpressionBody], now_ms: int) -> list[Event]:
+def events_of(impressions: Sequence[ImpressionBody], now_ms: int) -> Events:
     """What is scored; without a time of its own an impression is shown now."""
-    return [
-        Event(one.fields, now_ms if one.timestamp is None else one.timestamp, one.counters)
-        for one in impressions
-    ]
+    times = [now_ms if one.timestamp is None else one.timestamp for one in impressions]
+    counters = [one.counters for one in impressions]
+    return Events(
+        together({}, [one.fields for one in impressions]),
+        times,
+        None if counters.count(None) == len(counters) else counters,
+    )
 
 
 def ignored_in(state: ServingState, fields: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -109,9 +116,10 @@ def ignored_in(state: ServingState, fields: Sequence[Mapping[str, Any]]) -> tupl
     Problem
         There are some, and the settings refuse them.
     """
-    unknown = set().union(*fields) - state.scorer.known
-    if not unknown:
+    known = state.scorer.known
+    if all(map(known.issuperset, (fields.all_names,) if isinstance(fields, Sharing) else fields)):
         return ()
+    unknown = set().union(*fields) - known
     names = tuple(sorted(unknown))
     if state.settings.unknown_fields == "refuse":
         place = next(i for i, one in enumerate(fields) if names[0] in one)
@@ -137,14 +145,21 @@ def _reply(
     return Predictions(scored.version, scored.weights_age_s, scored.lacked, ignored, predictions)
 
 
-def _named(names: Sequence[str], scored: Scored, rows: int) -> list[dict[str, float]]:
-    """Counter values by name, one dict an event; missing ones left out."""
+def _named(names: tuple[str, ...], scored: Scored, rows: int) -> list[Any]:
+    """Counter values by name, missing ones left out: of each event what becomes a JSON object."""
     if scored.counters is None:
         return [{}] * rows
-    whole = not np.isnan(scored.counters).any()
-    if whole:
-        return [dict(zip(names, row, strict=True)) for row in scored.counters.tolist()]
+    whole, values = _record(names), scored.counters.tolist()
+    if math.isfinite(sum(map(sum, values))):
+        return [*starmap(whole, values)]
     return [
         {name: value for name, value in zip(names, row, strict=True) if value == value}
-        for row in scored.counters.tolist()
+        for row in values
     ]
+
+
+@cache
+def _record(names: tuple[str, ...]) -> type[msgspec.Struct]:
+    """A record with all values: as JSON the same as a dict, and made in a tenth of the time."""
+    fields = {f"value_{i}": name for i, name in enumerate(names)}
+    return msgspec.defstruct("Counters", [(f, float) for f in fields], rename=fields, gc=False)

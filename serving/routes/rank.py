@@ -21,7 +21,8 @@ from serving.problem import Problem
 from serving.rank_bodies import Explore, Logging, RankBody, Ranked, Rankings
 from serving.ranking import Ranking, first_chances, rank
 from serving.routes.predict import ignored_in
-from serving.scorer import Event, Scored
+from serving.scored import Events, Scored
+from serving.sharing import together
 from serving.state import ServingState
 
 __all__ = ["routes"]
@@ -96,12 +97,14 @@ async def _ranked(state: ServingState, body: RankBody) -> Rankings:
     count = len(body.candidates)
     _check(body, state.settings.max_candidates)
     now = state.now_ms() if body.timestamp is None else body.timestamp
-    events = [
-        Event({**body.context, **one.fields} if body.context else one.fields, now, one.counters)
-        for one in body.candidates
-    ]
+    counters = [one.counters for one in body.candidates]
+    events = Events(
+        together(body.context, [one.fields for one in body.candidates]),
+        [now] * count,
+        None if counters.count(None) == count else counters,
+    )
     try:
-        ignored = ignored_in(state, [event.fields for event in events])
+        ignored = ignored_in(state, events.fields)
         scored = await state.scorer.score_soon(events)
     except Problem as problem:
         raise _of_candidate(problem) from None
@@ -192,7 +195,7 @@ def _counters(
 
 def _impressions(
     body: RankBody,
-    events: Sequence[Event],
+    events: Events,
     scored: Scored,
     ranked: Ranking,
     candidates: Sequence[Ranked],
@@ -205,8 +208,8 @@ def _impressions(
         impression = Impression(
             v=1,
             impression_id=one.impression_id,
-            timestamp=events[one.index].timestamp,
-            fields={name: _logged(v) for name, v in events[one.index].fields.items()},
+            timestamp=events.times[one.index],
+            fields={name: _logged(v) for name, v in events.fields[one.index].items()},
             probability=one.probability,
             model_version=scored.version,
             propensity=min(one.propensity, 1.0),

@@ -1,6 +1,9 @@
 """Impressions ranked and logged through the API, joined and learned: as served, to the bit."""
 
 import asyncio
+import contextlib
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,13 +13,15 @@ import msgspec
 import numpy as np
 import pytest
 
+from clicktide.valkey import start_valkey
 from features.events import Heartbeat, decode_event, encode_event
 from features.spec_file import load_spec
+from features.vectoriser import Vectoriser
 from learning import ClickLearner
-from learning.uncertainty import uncertainty
 from serving.app import build_app
 from serving.event_writer import EventWriter
-from serving.features import Fetched
+from serving.features import FeatureSource, Fetched
+from serving.judging import judge
 from serving.metrics import Metrics
 from serving.scorer import Scorer
 from serving.settings import ServeSettings
@@ -93,13 +98,48 @@ def context(rng):
     }  # fmt: skip
 
 
-def test_what_was_served_is_what_is_learned(tmp_path, monkeypatch):
-    url, clock = f"sqlite:///{tmp_path / 'log.db'}", Clock()
+@contextlib.contextmanager
+def awkward(url, folder):
+    yield Store(len(Vectoriser(SPEC).counters.value_names))
+
+
+@contextlib.contextmanager
+def counted(url, folder):
+    """The real store, in which `clicktide count` counts what is written meanwhile."""
+    server = start_valkey(folder)
+    with open_log(url) as log:
+        log.create_topics(STREAM.topics())
+    (folder / "stream.toml").write_text(
+        "[join]\njoin_window_s = 20\nout_of_order_s = 5\nlate_window_s = 30\n"
+    )
+    counting = subprocess.Popen(
+        [sys.executable, "-m", "clicktide", "count", "--log", url, "--redis", server.url,
+         "--spec", "market", "--settings", folder / "stream.toml"],
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    source = FeatureSource(SPEC, server.url, budget_ms=5000)
+    try:
+        yield source
+    finally:
+        source.close()
+        counting.terminate()
+        counting.wait(30)
+        server.stop()
+
+
+@pytest.mark.parametrize("features", [awkward, counted])
+def test_what_was_served_is_what_is_learned(features, tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path / 'log.db'}"
+    with features(url, tmp_path) as store:
+        check(url, store, tmp_path, monkeypatch)
+
+
+def check(url, store, tmp_path, monkeypatch):
+    clock = Clock()
     writer = EventWriter(lambda: open_log(url), STREAM, "api", now_ms=clock)
     learner = ClickLearner(SPEC)
     weighing = Weighing(learner)
-    store = Store(len(learner.vectoriser.counters.value_names))
-    scorer = Scorer(weighing, store, SPEC, clock, uncertainty)
+    scorer = Scorer(weighing, store, SPEC, clock, judge)
     served = {}
     hashed = []
     monkeypatch.setattr(scorer, "hasher", Spy(scorer.hasher, hashed))
@@ -110,7 +150,7 @@ def test_what_was_served_is_what_is_learned(tmp_path, monkeypatch):
         writer=writer,
     )  # fmt: skip
     state.closing.append(writer.close)
-    asyncio.run(traffic(state, served, hashed))
+    asyncio.run(traffic(state, served, hashed, isinstance(store, FeatureSource)))
     state.close()
     learned = learn(url, tmp_path, monkeypatch)
     assert len(served) == 340 and learned.keys() == served.keys()
@@ -127,7 +167,8 @@ class Spy:
         return self.out[-1]
 
 
-async def traffic(state, served, hashed):
+async def traffic(state, served, hashed, counting):
+    own = 0  # shown by their own counters, nothing stood in for them
     rng = np.random.default_rng(1)
     transport = httpx.ASGITransport(build_app(state))
     async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
@@ -141,6 +182,7 @@ async def traffic(state, served, hashed):
             reply = await client.post("/v1/rank", content=msgspec.json.encode(body))
             assert reply.status_code == 200, reply.text
             shown = reply.json()["candidates"][:slots]
+            own += not any(said for one in shown for said in one["fallbacks"])
             assert reply.json()["logged"], reply.text
             for one in shown:
                 served[one["impression_id"]] = tokens_of(hashed[-1], one["index"])
@@ -148,8 +190,21 @@ async def traffic(state, served, hashed):
                 click = {"impression_id": shown[0]["impression_id"]}
                 reply = await client.post("/v1/clicks", json=click)
                 assert reply.json()["written"] == 1, reply.text
+            if counting and n % 40 == 39:
+                await until_counted(client, len(served))
+        assert own > 20
         # traffic of another publisher, which carries no counters, stands between
         assert (await client.post("/v1/impressions", json={"fields": {"ad": "x"}})).is_success
+
+
+async def until_counted(client, written):
+    """Wait until almost all that was written is counted: the joiner holds the last one."""
+    views, end = 0.0, time.monotonic() + 60
+    while views < written - 5:
+        assert time.monotonic() < end, f"{views} of {written} are counted"
+        reply = await client.post("/v1/predict", json={"fields": {}})
+        views = reply.json()["predictions"][0]["counters"]["overall_views_24h"]
+        await asyncio.sleep(0.05)
 
 
 def tokens_of(hashed, row):

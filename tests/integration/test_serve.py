@@ -220,7 +220,18 @@ def test_it_stops_when_asked(served):
     served.process.send_signal(signal.SIGTERM)
     assert served.process.wait(60) == 0, served.text()
     assert not served.workers()
-    assert "Traceback" not in served.text()
+    assert served.text().splitlines()[-1] == "serve: stopped"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_single_worker_says_that_it_stopped_and_was_not_killed(tmp_path, number):
+    running = Served(tmp_path, workers=1)
+    try:
+        running.process.send_signal(number)
+        assert running.process.wait(60) == 0, running.text()
+        assert running.text() == "serve: stopped\n"
+    finally:
+        running.end()
 
 
 def test_wrong_options_are_told_before_it_starts(tmp_path):

@@ -141,3 +141,18 @@ def test_a_password_is_in_no_message(tmp_path):
     source.fetch(EVENTS[:1], NOW)
     assert "secret" not in source.problem
     source.close()
+
+
+def test_a_store_whose_handshake_is_slow_is_used_again_all_the_same(server):
+    """The probes of a busy machine: only the answer to a read must keep the budget."""
+    fill(server.url)
+    source = FeatureSource(SPEC, server.url, budget_ms=100)
+    again(source)
+    os.kill(server.process_id, signal.SIGSTOP)
+    try:
+        assert source.fetch(EVENTS[:1], NOW).fallbacks[0][0] == "store:late"
+        time.sleep(0.4)  # a handshake began meanwhile, and waits for more than the budget
+    finally:
+        os.kill(server.process_id, signal.SIGCONT)
+    assert again(source, 5).age_ms == 0
+    source.close()

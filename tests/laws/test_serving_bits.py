@@ -1,5 +1,8 @@
 """Serving gives the very bits of River's API and of the trainer: for one event as for many."""
 
+import asyncio
+import zlib
+
 import msgspec
 import numpy as np
 import pyarrow as pa
@@ -10,9 +13,14 @@ from features.counters.names import COLUMN_PREFIX
 from features.spec import CounterSpec, CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from learning import ClickLearner
 from learning.click_learner import probabilities
+from learning.uncertainty import uncertainty
 from serving.features import Fetched
 from serving.hasher import EventHasher
-from serving.scorer import Event, Scorer
+from serving.judging import judge
+from serving.problem import Problem
+from serving.scored import Events, Scored
+from serving.scorer import Scorer
+from serving.sharing import together
 from serving.weights import FixedWeighing
 
 NOW = 1_736_121_600_000
@@ -64,8 +72,12 @@ class Served:
     def __init__(self, values):
         self.values = values
 
-    def fetch(self, events, at_ms):
-        return Fetched(self.values[: len(events)], 0.0, [()] * len(events))
+    def fetch_all(self, requests):
+        out, at = [], 0
+        for events, _ in requests:
+            out.append(Fetched(self.values[at : at + len(events)], 0.0, [()] * len(events)))
+            at += len(events)
+        return out
 
 
 def learned():
@@ -91,10 +103,10 @@ def test_the_same_bits_for_one_and_for_many_and_as_river_gives(events, seed, gap
     if gaps:
         values[rng.random(values.shape) < 0.3] = np.nan
     scorer = Scorer(Fixed(LEARNER), Served(values), SPEC, lambda: NOW)
-    many = scorer.score([Event(event, NOW) for event in events])
+    many = scorer.score(Events(events, [NOW] * len(events)))
     for i, event in enumerate(events):
         alone = Scorer(Fixed(LEARNER), Served(values[i : i + 1]), SPEC, lambda: NOW)
-        [one] = alone.score([Event(event, NOW)]).probability.tolist()
+        [one] = alone.score(Events([event], [NOW])).probability.tolist()
         served = {COLUMN_PREFIX + n: v for n, v in zip(NAMES, values[i].tolist(), strict=True)}
         river = LEARNER.predict_proba_one({"timestamp": NOW} | event | served)[True]
         assert one == river
@@ -123,21 +135,78 @@ def test_the_trainers_batches_have_the_same_tokens(events):
     assert (probabilities(LEARNER.predict_hashed(mine)) > 0).all()
 
 
+class Stored:
+    """Counter values that follow from the event."""
+
+    def fetch_all(self, requests):
+        return [self.fetched(events) for events, _ in requests]
+
+    def fetched(self, events):
+        seeds = [zlib.crc32(repr(sorted(event.items())).encode()) for event in events]
+        rows = [np.random.default_rng(seed).exponential(9, len(NAMES)) for seed in seeds]
+        return Fetched(np.array(rows), 0.0, [()] * len(events))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(fields, min_size=1, max_size=4), min_size=2, max_size=6))
+def test_requests_scored_together_get_what_each_gets_alone(requests):
+    scorer = Scorer(Fixed(LEARNER), Stored(), SPEC, lambda: NOW, judge)
+    asked = [Events(events, [NOW + i for i in range(len(events))]) for events in requests]
+    bad = Events([{"ad": "a", "timestamp": "no time"}], [NOW])
+    worse = Events([None], [NOW])  # a bug
+
+    async def at_once(some):
+        return await asyncio.gather(*map(scorer.score_soon, some), return_exceptions=True)
+
+    for some in (asked, [*asked, bad], [*asked, worse]):
+        found = asyncio.run(at_once(some))
+        assert isinstance(found[-1], Scored) == (some is asked)
+        assert isinstance(found[-1], Problem) == (some[-1] is bad)
+        for events, mine in zip(asked, found, strict=False):
+            alone = scorer.score(events)
+            assert mine.probability.tolist() == alone.probability.tolist()
+            assert mine.uncertainty.tolist() == alone.uncertainty.tolist()
+            assert mine.counters.tolist() == alone.counters.tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(fields, st.lists(fields, min_size=24, max_size=40))
+def test_what_candidates_share_gives_the_bits_that_it_gives_in_each_of_them(shared, own):
+    scorer = Scorer(Fixed(LEARNER), Stored(), SPEC, lambda: NOW, judge)
+    whole = [{**shared, **one} for one in own]
+    times = [NOW] * len(own)
+    found = scorer.score(Events(together(shared, own), times))
+    for i, event in enumerate(whole):
+        alone = scorer.score(Events([event], times[:1]))
+        assert found.logit[i] == alone.logit[0]
+        assert found.uncertainty[i] == alone.uncertainty[0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(fields, min_size=1, max_size=8))
+def test_one_walk_gives_the_bits_of_prediction_and_uncertainty_apart(events):
+    rows = [{"timestamp": NOW} | event for event in events]
+    hashed = EventHasher(SPEC).hash(LEARNER.vectoriser, rows, None)
+    logits, deviations = judge(LEARNER, hashed)
+    assert logits.tolist() == LEARNER.predict_hashed(hashed).tolist()
+    assert deviations.tolist() == uncertainty(LEARNER, hashed).tolist()
+
+
 def test_values_that_an_event_brings_are_used_in_place_of_the_stores():
     stored = np.full((1, len(NAMES)), 7.0)
     scorer = Scorer(Fixed(LEARNER), Served(stored), SPEC, lambda: NOW)
     brought = dict.fromkeys(NAMES, 3.0)
-    by_name = scorer.score([Event({"ad": "a"}, NOW, brought), Event({"ad": "a"}, NOW)])
+    by_name = scorer.score(Events([{"ad": "a"}] * 2, [NOW] * 2, [brought, None]))
     assert by_name.counters[0].tolist() == [3.0] * len(NAMES)
     assert by_name.counters[1].tolist() == [7.0] * len(NAMES)
     in_fields = {"ad": "a"} | {COLUMN_PREFIX + name: 3.0 for name in NAMES}
-    [same] = scorer.score([Event(in_fields, NOW)]).probability.tolist()
+    [same] = scorer.score(Events([in_fields], [NOW])).probability.tolist()
     assert same == by_name.probability[0] != by_name.probability[1]
 
 
 def test_without_counters_in_the_spec_no_store_is_asked():
     plain = msgspec.structs.replace(SPEC, counters=())
     scorer = Scorer(Fixed(ClickLearner(plain)), None, plain, lambda: NOW)
-    scored = scorer.score([Event({"ad": "a"}, NOW)])
+    scored = scorer.score(Events([{"ad": "a"}], [NOW]))
     assert scored.counters is None
     assert scored.fallbacks == [()]

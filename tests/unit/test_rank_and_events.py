@@ -11,11 +11,11 @@ import pytest
 from features.events import Click, Heartbeat, Impression, decode_event
 from features.spec import CounterSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from learning import ClickLearner
-from learning.uncertainty import uncertainty
 from serving.app import build_app
 from serving.client import AsyncClient
 from serving.event_writer import EventWriter
 from serving.features import Fetched
+from serving.judging import judge
 from serving.metrics import Metrics
 from serving.scorer import Scorer
 from serving.settings import ServeSettings
@@ -66,7 +66,7 @@ class Api:
         store = Store()
         self.state = ServingState(
             settings=ServeSettings(**settings), spec=SPEC, weights=WEIGHTS, features=store,
-            scorer=Scorer(WEIGHTS, store, SPEC, lambda: NOW, uncertainty), metrics=Metrics(),
+            scorer=Scorer(WEIGHTS, store, SPEC, lambda: NOW, judge), metrics=Metrics(),
             now_ms=lambda: NOW, say=self.said.append, writer=self.writer if writer else None,
         )  # fmt: skip
         self.app = build_app(self.state)

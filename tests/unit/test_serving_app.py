@@ -12,9 +12,9 @@ from features.errors import ClicktideError
 from features.spec import CounterSpec, CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from features.spec_file import load_spec
 from learning import ClickLearner
-from learning.uncertainty import uncertainty
 from serving.app import build_app
 from serving.features import Fetched
+from serving.judging import judge
 from serving.metrics import Metrics
 from serving.scorer import Scorer
 from serving.settings import ServeSettings, load_serve_settings
@@ -80,7 +80,7 @@ class Client:
             spec=SPEC,
             weights=weights,
             features=store,
-            scorer=Scorer(weights, store, SPEC, lambda: NOW, uncertainty),
+            scorer=Scorer(weights, store, SPEC, lambda: NOW, judge),
             metrics=Metrics(),
             now_ms=lambda: NOW,
             say=self.said.append,
@@ -387,4 +387,4 @@ def test_settings_come_from_toml_and_changes(tmp_path):
 
 @pytest.mark.parametrize("name", ["avazu20k", "criteo_dac80k", "open_bandit40k", "market"])
 def test_kernels_are_warmed_up_by_any_spec(name):
-    warm_up(load_spec(name), None, uncertainty)
+    warm_up(load_spec(name), None, judge)

@@ -46,3 +46,13 @@ def test_failures_without_end_do_not_overflow():
     for _ in range(5000):
         breaker.failed(0)
     assert breaker.may_probe(1000)
+
+
+def test_a_store_that_is_only_late_is_tried_again_sooner():
+    breaker = Breaker(first_ms=50, most_ms=1000, late_ms=100)
+    for now in range(0, 8000, 1000):
+        breaker.failed(now, late=True)
+    assert not breaker.may_probe(7099)
+    assert breaker.may_probe(7100)
+    breaker.failed(8000)
+    assert not breaker.may_probe(8999)

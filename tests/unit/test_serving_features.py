@@ -1,6 +1,5 @@
 """Features of a request: their keys and values, and what stands in for those not known."""
 
-import asyncio
 import time
 
 import numpy as np
@@ -13,8 +12,9 @@ from features.counters.stored import StoredCounters
 from features.errors import ClicktideError
 from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
 from serving.event_keys import EventKeys
-from serving.feature_kernels import event_keys, find_ends, read_values
-from serving.features import FeatureSource, Gatherer
+from serving.feature_kernels import event_keys, find_distinct, find_ends, read_values
+from serving.features import FeatureSource
+from serving.sharing import Sharing
 
 NOW = 1_736_121_600_000
 HOUR = 3_600_000
@@ -197,13 +197,9 @@ def test_requests_of_one_moment_share_a_round_trip_and_get_their_own_rows():
     requests = [([e] * (i + 1), NOW + i * HOUR) for i, e in enumerate(some)]
     alone = [source.fetch(*request) for request in requests]
 
-    async def together():
-        gatherer, before = Gatherer(source), store.reads
-        found = await asyncio.gather(*(gatherer.fetch(*request) for request in requests))
-        return found, store.reads - before
-
-    found, reads = asyncio.run(together())
-    assert reads == 1
+    before = store.reads
+    found = source.fetch_all(requests)
+    assert store.reads - before == 1
     for one, other in zip(alone, found, strict=True):
         assert np.array_equal(one.values, other.values, equal_nan=True)
         assert one.fallbacks == other.fallbacks
@@ -231,3 +227,18 @@ def test_kernels_are_compiled_once_for_one_request_and_for_many():
     for kernel in (event_keys, find_ends, read_values):
         assert len(kernel.signatures) == 1
     source.close()
+
+
+@settings(deadline=None, max_examples=60)
+@given(events, st.lists(events, min_size=1, max_size=30))
+def test_keys_of_events_that_share_fields_are_those_of_whole_events(shared, own):
+    keys, rows = EventKeys(spec()), Sharing(shared, own)
+    assert np.array_equal(keys(rows), keys([{**shared, **one} for one in own]))
+
+
+def test_each_key_is_asked_for_once():
+    keys = np.array([7, 0, 7, 2**64 - 1, 5, 0, 2**63], np.uint64)
+    out, place = np.empty(7, np.uint64), np.empty(7, np.int64)
+    count = find_distinct(keys, out, place)
+    assert out[:count].tolist() == [7, 0, 2**64 - 1, 5, 2**63]
+    assert (out[place] == keys).all()
