@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from monitoring.coded import MISSING, Coded
-from monitoring.detect.kernels import first_seen
+from monitoring.detect.slots import first_seen
 
 __all__ = ["OTHER", "Values"]
 
