@@ -193,7 +193,7 @@ class SequentialDetector:
     def _forget(self) -> None:
         """Start anew what crossed and then passed: it was no shift that lasts."""
         limits, state = self._limits, self._state
-        state.slices[state.slices.sum(axis=1) >= limits.slices] = 0.0
+        state.slices[state.slices.sum(axis=1, dtype=float) >= limits.slices] = 0.0
         self._rates.take_as_usual()
         if state.overall.sum() >= limits.overall:
             state.overall[:] = 0.0

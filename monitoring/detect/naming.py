@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.detect import state as kernels
-from monitoring.detect.locating import Located, locate
+from monitoring.detect.locating import Located, locate, locate_rate
 from monitoring.detect.rates import Rates
 from monitoring.detect.recall import market
 from monitoring.detect.state import Limits, Rows, State
@@ -20,7 +20,7 @@ __all__ = ["Named", "View", "name_delay", "name_missing", "name_shift"]
 F64 = NDArray[np.float64]
 _TIE = 2.0  # nats within which the smaller slice is the better explanation
 _MOST = 24  # candidates looked at
-_BANDS = {kernels.SLICE: 0.05, kernels.MOVED: 0.05, kernels.OVERALL: 0.02}
+_BANDS = {kernels.SLICE: 0.05, kernels.OVERALL: 0.02}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,16 +156,16 @@ def _moved(view: View, which: int, rows: NDArray[np.int64]) -> Named | None:
     """A click rate that moved: what is expected is the usual one."""
     if view.rates.book[which] < 0:
         return None
-    level, daily, rests_on = view.rates.usual(which)
-    now = market(view.rows.p, view.rows.y)[rows]
-    q = np.clip(now * level * daily[view.rates.part(view.rows.time[rows])], 1e-7, 0.5)
-    at = locate(view.rows.y[rows], q, _BANDS[kernels.MOVED])
-    named = _named(view, kernels.MOVED, which, rows, q, at)
-    if named is None:
-        return None
-    # The usual rate is not known for sure: that takes as much of the evidence as of the variance.
-    sure = rests_on / (rests_on + float(named.expected.sum()))
-    return replace(named, evidence=named.evidence * sure, rests_on=rests_on)
+    daily, (clicks, expected) = view.rates.usual(which)
+    by = market(view.rows.p, view.rows.y)[rows]
+    by *= daily[view.rates.part(view.rows.time[rows])]
+    y = view.rows.y[rows]
+    older = max(clicks - float(y.sum()), 0.0), max(expected - float(by.sum()), 0.0)
+    at = locate_rate(y, by, older, view.rates.settings.moved_band)
+    before = older[0] + float(y[: at.start].sum())
+    level = before / max(older[1] + float(by[: at.start].sum()), 1e-9)
+    named = _named(view, kernels.MOVED, which, rows, np.clip(by * level, 1e-7, 0.5), at)
+    return named and replace(named, rests_on=before)
 
 
 def _named(

@@ -115,14 +115,14 @@ class Rates:
         evidence[known] = np.maximum(best[:, k.SCORE] + need[known], 0.0)
         return evidence, need
 
-    def usual(self, slot: int) -> tuple[float, F64, float]:
-        """Usual rate of a slot over the stream's, by part of the day; clicks that it rests on."""
+    def usual(self, slot: int) -> tuple[F64, tuple[float, float]]:
+        """What each part of the day is for a slot; its clicks and expected ones in all."""
         book = self.book[slot]
-        _, _, clicks, expected = self.best[book]
-        level = max(clicks, 0.5) / expected
         of, by = self.daily[book, :, 0].astype(float), self.daily[book, :, 1].astype(float)
-        whole = (of.sum() + 5.0) / (by.sum() + 5.0)
-        return level, (of + 15.0) / (by * whole + 15.0), float(clicks)
+        level = (of.sum() + 5.0) / (by.sum() + 5.0)
+        panes = self.panes[book, : self.filled[book], :2].sum(axis=0, dtype=float)
+        clicks, expected = (self.before[book] + panes).tolist()
+        return (of + 15.0) / (by * level + 15.0), (clicks, expected)
 
     def part(self, time_ms: NDArray[np.int64]) -> NDArray[np.int64]:
         """Part of the day of some times."""

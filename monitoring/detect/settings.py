@@ -44,8 +44,9 @@ class DetectSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         its usual one is not known for sure. Higher: fewer false alarms, fewer true ones: see
         docs/detectors.md for how many.
     confirm
-        After evidence is enough, this share of the time since the start is waited before the
-        alarm is raised: it dates the start and names the slice better. 0: raised at once.
+        After evidence that a prediction is wrong is enough, this share of the time since the
+        start is waited before the alarm is raised: it dates the start and names the slice better.
+        0: raised at once, as one of a click rate always is.
     closing_evidence
         How much evidence closes an alarm; higher: later, and seldom too early.
     history_rows
