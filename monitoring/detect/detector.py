@@ -19,6 +19,7 @@ from monitoring.detect.naming import Named, View, name_delay, name_missing, name
 from monitoring.detect.rates import TICK, Rates
 from monitoring.detect.settings import DetectSettings
 from monitoring.detect.state import (
+    BEGUN,
     CLICKS,
     CLOSED,
     DELAY,
@@ -38,6 +39,7 @@ __all__ = ["SequentialDetector"]
 
 FORMAT = 2
 """Of what :meth:`SequentialDetector.state` gives."""
+_FEW = 50  # rows of a slice
 _SWEEP = 65_536  # rows between clearings of rare values
 
 
@@ -141,7 +143,7 @@ class SequentialDetector:
             self._look(alarms)
 
     def _tick(self, time_ms: int, alarms: list[Alarm]) -> None:
-        if not self._rates.on or self._state.clock[CLICKS] < 0.25 * self._limits.warmup:
+        if not self._rates.on or self._state.clock[CLICKS] < BEGUN * self._limits.warmup:
             return
         moved = self._rates.tick(self._state, time_ms)
         warm = self._state.clock[CLICKS] >= self._limits.warmup
@@ -170,8 +172,13 @@ class SequentialDetector:
             self._looks["delay"] = self._later(found, 1.0)
         else:
             found = name_shift(self._view())
-            share = 0.0 if found and found.kind == MOVED else self.settings.confirm
-            self._looks["shift"] = self._later(found, share)
+            self._looks["shift"] = self._later(found, self._confirm(found))
+
+    def _confirm(self, found: Named | None) -> float:
+        """Share of the time since the start to wait: of a few rows all, to date and name it."""
+        if found is None or found.kind == MOVED:
+            return 0.0
+        return max(self.settings.confirm, 1.0 if len(found.rows) < _FEW else 0.0)
 
     def _later(self, found: Named | None, share: float) -> int:
         """Number of the row at which a pending alarm is to be looked at."""

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from features.jit import inlined, jit, prefetch
 from monitoring.detect.state import (
+    BEGUN,
     CLICKED,
     CLICKS,
     CLOSED,
@@ -138,7 +139,7 @@ def advance(rows: Rows, start: int, tests: Tests, limits: Limits, state: State, 
             _nothing_missing(p, warm, weights, missing, steady, gone)
         if y > 0.0 and rows.delay[i] > 0.0:
             _delays(rows.delay[i], warm, tests, limits, state, out)
-        if not paused and clock[CLICKS] >= 0.25 * limits.warmup:
+        if not paused and clock[CLICKS] >= BEGUN * limits.warmup:
             if tilt[0] > 0.0:
                 p = _without_tilt(rows, i, p, y, limits, state, out)
             if not (any_open and _explained(rows, i, p, y, limits, state, out)):

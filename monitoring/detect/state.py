@@ -24,6 +24,8 @@ of the whole stream and clicks, since its pane began (:mod:`monitoring.detect.ra
 """
 CLICKS, LEVEL, EVENTS, DELAYS, COLD, LEVELLED, RECENT_P, RECENT_Y = range(8)
 """Places of ``clock``."""
+BEGUN = 0.25
+"""Of the clicks of the warm-up: from then on click rates are learned."""
 NONE, OVERALL, SLICE, MOVED, MISSING, DELAY, CLOSED = range(7)
 """What crosses."""
 
