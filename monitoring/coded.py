@@ -70,6 +70,10 @@ class Coded:
 
     def counts(self) -> NDArray[np.int64]:
         """Rows of each distinct text."""
+        return self._counted.copy()
+
+    @cached_property
+    def _counted(self) -> NDArray[np.int64]:
         return np.bincount(self.codes, minlength=len(self.words))
 
     @classmethod

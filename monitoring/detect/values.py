@@ -52,11 +52,12 @@ class Values:
         self._slot_of = [self._index(f) for f in range(len(fields))]
 
     def _index(self, f: int) -> HashTable:
-        free, table = set(self._free[f]), HashTable()
-        slots = [self._slot(n, f) for n in range(len(self._words[f]))]
-        kept = [n for n, slot in enumerate(slots) if slot not in free]
-        words = pa.array([self._words[f][n] for n in kept], pa.string())
-        table.add(hashes_of(words), np.array([slots[n] for n in kept], np.int32))
+        table, words = HashTable(), self._words[f]
+        held = np.ones(len(words), np.bool_)
+        held[np.array(self._free[f], np.int64) // len(self.fields)] = False
+        kept = np.flatnonzero(held)
+        texts = pa.array(words, pa.string()).take(pa.array(kept))
+        table.add(hashes_of(texts), (kept * len(self.fields) + f).astype(np.int32))
         return table
 
     def _slot(self, n: int, f: int) -> int:
@@ -109,8 +110,11 @@ class Values:
     def drop(self, f: int, rows: NDArray[np.float32], keep: NDArray[np.bool_]) -> I32:
         """Forget the rarer half of a field's values but those to keep; their slots."""
         stride, words = len(self.fields), self._words[f]
-        slots = np.arange(2, len(words), dtype=np.int32) * stride + f
-        slots = slots[~np.isin(slots, self._free[f]) & ~keep[slots]]
+        slots = np.arange(len(words), dtype=np.int32) * stride + f
+        held = ~keep[slots]
+        held[:2] = False
+        held[np.array(self._free[f], np.int64) // stride] = False
+        slots = slots[held]
         slots = slots[np.lexsort((slots, rows[slots]))][: max(1, self._share // 2)]
         for n in (slots // stride).tolist():
             words[n] = ""
