@@ -13,8 +13,6 @@ The slices' tests multiply the hazard ``-log(1 - p)`` in place of the odds: then
 rows without a click depends on the sum of their hazards only. It is held back until a click or
 until it is ``CHUNK``, so that most rows cost a slice one addition. Starts within such a stretch
 are counted as if it were one of time: sum_k M_k is at most 5 % too high for it.
-
-All kernels that call each other are in this one file, for numba's cache sees only one.
 """
 
 from __future__ import annotations
@@ -25,24 +23,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.jit import inlined, jit, prefetch
+from features.jit import prefetch
+from monitoring.detect.compiling import inlined, jit
+from monitoring.detect.side_kernels import (
+    any_absent,
+    delays,
+    explained,
+    missing_values,
+    nothing_missing,
+    overall_test,
+    refresh_steady,
+    without_tilt,
+)  # fmt: skip
 from monitoring.detect.state import (
     BEGUN,
     CLICKED,
     CLICKS,
-    CLOSED,
     COLD,
-    DELAY,
-    DELAYS,
     EVENTS,
     EXPECTED,
     HELD,
     LATELY,
     LEVEL,
     LEVELLED,
-    MISSING,
     NONE,
-    OVERALL,
     RECENT_P,
     RECENT_Y,
     SLICE,
@@ -54,42 +58,17 @@ from monitoring.detect.state import (
 
 __all__ = ["advance"]
 
-_SHAPE = 2  # of State and its kind: see there
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
 
-_HUGE = 1e250
 _LARGE = 1e30  # of float32
 _AHEAD = 6  # rows
 _REFRESH = 32  # rows between looks at what changes slowly
 _CHUNK = 0.25  # hazard
 _AT_ONCE = 0.1  # hazard of a row that is not held back
 _MARKET_CLICKS = 150.0  # that the rate of the whole stream is averaged over
-
-
-@inlined
-def _ratio(y: float, p: float, theta: float, edge: float) -> float:
-    """L_k of the module's formula."""
-    lower = (1.0 - p + edge * p) / (1.0 - p + theta * p)
-    return lower * (theta / edge) if y > 0.0 else lower
-
-
-@inlined
-def _advance_test(m: F64, tests: F64, y: float, p: float, unit: float) -> float:
-    """One event of one test; its evidence."""
-    total = 0.0
-    for k in range(len(m)):
-        value = (m[k] + tests[2, k] * unit) * _ratio(y, p, tests[0, k], tests[1, k])
-        m[k] = min(value, _HUGE)
-        total += m[k]
-    return total
-
-
-@inlined
-def _tilted(p: float, odds: float) -> float:
-    return odds * p / (1.0 - p + odds * p)
 
 
 @inlined
@@ -131,20 +110,20 @@ def advance(rows: Rows, start: int, tests: Tests, limits: Limits, state: State, 
         if not warm:
             clock[COLD] = clock[EVENTS]
         if clock[EVENTS] % _REFRESH == 1.0:
-            _refresh_steady(tests, state)
+            refresh_steady(tests, state)
         paused = False
-        if any_gone or _any_absent(slots, i, absent):
-            paused = _missing(rows, i, p, warm, tests, limits, state, out)
+        if any_gone or any_absent(slots, i, absent):
+            paused = missing_values(rows, i, p, warm, tests, limits, state, out)
         else:
-            _nothing_missing(p, warm, weights, missing, steady, gone)
+            nothing_missing(p, warm, weights, missing, steady, gone)
         if y > 0.0 and rows.delay[i] > 0.0:
-            _delays(rows.delay[i], warm, tests, limits, state, out)
+            delays(rows.delay[i], warm, tests, limits, state, out)
         if not paused and clock[CLICKS] >= BEGUN * limits.warmup:
             if tilt[0] > 0.0:
-                p = _without_tilt(rows, i, p, y, limits, state, out)
-            if not (any_open and _explained(rows, i, p, y, limits, state, out)):
+                p = without_tilt(rows, i, p, y, limits, state, out)
+            if not (any_open and explained(rows, i, p, y, limits, state, out)):
                 if warm and tilt[0] == 0.0:
-                    _overall(overall, of_overall, y, p, limits, out)
+                    overall_test(overall, of_overall, y, p, limits, out)
                 market = np.float32(_market(clock, p, y))
                 hazard = -math.log1p(-p)
                 if y == 0.0 and hazard <= _AT_ONCE:
@@ -157,158 +136,6 @@ def advance(rows: Rows, start: int, tests: Tests, limits: Limits, state: State, 
         if out[0] != NONE:
             return i + 1
     return n
-
-
-@inlined
-def _cross(out: I64, kind: int, which: int) -> None:
-    if out[0] == NONE:
-        out[0], out[1] = kind, which
-
-
-@inlined
-def _overall(m: F64, tests: F64, y: float, p: float, limits: Limits, out: I64) -> None:
-    if _advance_test(m, tests, y, p, p) >= limits.overall:
-        _cross(out, OVERALL, 0)
-
-
-@inlined
-def _usual(gone: F64, f: int) -> float:
-    """Usual share of missing values of a field."""
-    share = (gone[f, 1] + 0.5) / (gone[f, 0] + 1.0)
-    usual: float = min(max(share, 1e-3), 1.0 - 1e-3)
-    return usual
-
-
-@jit
-def _refresh_steady(tests: Tests, state: State) -> None:
-    for f in range(len(state.missing)):
-        q = _usual(state.gone, f)
-        for k in range(tests.missing.shape[1]):
-            state.steady[f, k] = _ratio(0.0, q, tests.missing[0, k], tests.missing[1, k])
-
-
-@inlined
-def _any_absent(slots: I32, i: int, absent: I32) -> bool:
-    count = 0
-    for f in range(len(absent)):
-        count += slots[i, f] == absent[f]
-    return count > 0
-
-
-@inlined
-def _nothing_missing(
-    p: float, warm: bool, weights: F64, missing: F64, steady: F64, gone: F64
-) -> None:
-    """Take a row with all its fields. Nothing can cross: of what is there, evidence falls."""
-    if warm:
-        for f in range(missing.shape[0]):
-            for k in range(missing.shape[1]):
-                missing[f, k] = (missing[f, k] + weights[f, k] * p) * steady[f, k]
-    for f in range(len(gone)):
-        gone[f, 0] += 1.0
-
-
-@jit
-def _missing(
-    rows: Rows, i: int, p: float, warm: bool, tests: Tests, limits: Limits, state: State, out: I64
-) -> bool:
-    """Test each field's share of missing values; whether a field of an open alarm is missing."""
-    hit = False
-    for f in range(rows.slots.shape[1]):
-        gone = 1.0 if rows.slots[i, f] == rows.absent[f] else 0.0
-        base, m = state.gone[f], state.missing[f]
-        if base[2] > 0.0:
-            hit = hit or gone > 0.0
-            if _ends(m, gone, _usual(state.gone, f), base[2], p) >= limits.closing:
-                _cross(out, CLOSED, -1 - f)
-            continue
-        if warm and _advance_missing(m, tests.missing, gone, state.steady[f], p) >= limits.missing:
-            _cross(out, MISSING, f)
-            hit = True
-        base[0] += 1.0
-        base[1] += gone
-    return hit
-
-
-@inlined
-def _advance_missing(m: F64, tests: F64, gone: float, steady: F64, unit: float) -> float:
-    total = 0.0
-    for k in range(len(m)):
-        value = (m[k] + tests[2, k] * unit) * steady[k]
-        m[k] = min(value * tests[3, k], _HUGE) if gone > 0.0 else value
-        total += m[k]
-    return total
-
-
-@inlined
-def _ends(m: F64, y: float, p: float, theta: float, unit: float) -> float:
-    """Evidence that odds of ``theta`` times ``p``'s are over: nearer to ``p``'s than to those."""
-    half = math.sqrt(theta)
-    m[0] = min((m[0] + unit) * _ratio(y, p, 1.0, half), _HUGE)
-    evidence: float = m[0]
-    return evidence
-
-
-@jit
-def _delays(delay: float, warm: bool, tests: Tests, limits: Limits, state: State, out: I64) -> None:
-    """Test how many delays are above each of their past quantiles, then learn these."""
-    x = math.log(delay)
-    state.clock[DELAYS] += 1.0
-    n = state.clock[DELAYS]
-    for j in range(len(state.quantile)):
-        at = state.quantile[j]
-        above, q = (1.0 if x > at[1] else 0.0), 1.0 - at[0]
-        if n > 500.0 and warm:
-            m = state.delay[j]
-            if at[2] > 0.0:
-                if _ends(m, above, q, at[2], 1.0) >= limits.closing:
-                    _cross(out, CLOSED, -1001 - j)
-            elif _advance_test(m, tests.delay, above, q, 1.0) >= limits.delay:
-                _cross(out, DELAY, j)
-        if at[2] == 0.0:
-            step = 4.0 / min(n + 3.0, 5000.0)
-            at[1] = x if n == 1.0 else at[1] + step * (above - q)
-
-
-@jit
-def _without_tilt(
-    rows: Rows, i: int, p: float, y: float, limits: Limits, state: State, out: I64
-) -> float:
-    """The probability without what an open alarm about everything explains."""
-    _close(rows, i, p, y, 0, limits, state, out)
-    tilt = (state.tilt[1] + 1e-9) / state.tilt[0]
-    state.tilt[0] += p - state.tilt[0] / 500.0 * p
-    state.tilt[1] += y - state.tilt[1] / 500.0 * p
-    return _tilted(p, tilt)
-
-
-@jit
-def _explained(
-    rows: Rows, i: int, p: float, y: float, limits: Limits, state: State, out: I64
-) -> bool:
-    """Whether the row is of a slice with an open alarm; then these learn of it."""
-    inside = False
-    for f in range(rows.slots.shape[1]):
-        alarm = state.open_of[rows.slots[i, f]]
-        if alarm >= 0:
-            inside = True
-            _close(rows, i, p, y, alarm, limits, state, out)
-    return inside
-
-
-@inlined
-def _close(
-    rows: Rows, i: int, p: float, y: float, alarm: int, limits: Limits, state: State, out: I64
-) -> None:
-    """Evidence that an open alarm's shift is over: odds nearer to 1 than to what they were."""
-    at = state.closing[alarm]
-    evidence = _ends(at[1:2], y, p, at[0], p)
-    at[2] += p
-    at[3] += y
-    if rows.bid[i] == rows.bid[i]:
-        at[4] += rows.bid[i] * (p - y)
-    if evidence >= limits.closing:
-        _cross(out, CLOSED, alarm)
 
 
 @inlined

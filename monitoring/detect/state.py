@@ -1,8 +1,4 @@
-"""What the kernels are given: rows, tests, thresholds, and what the tests remember.
-
-Compiled code is kept by the time of its own file: whoever changes this file changes
-``kernels.py`` too, if only its ``_SHAPE``.
-"""
+"""What the kernels are given: rows, tests, thresholds, and what the tests remember."""
 
 from __future__ import annotations
 
