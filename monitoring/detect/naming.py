@@ -66,7 +66,7 @@ class Named:
     odds
         By which the odds have been multiplied since.
     evidence
-        Log likelihood ratio against no shift.
+        Log likelihood ratio against no shift; of a click rate, less what its stretch is too short.
     rests_on
         Clicks before the shift by which it is known what would be without.
     """
@@ -165,7 +165,11 @@ def _moved(view: View, which: int, rows: NDArray[np.int64]) -> Named | None:
     before = older[0] + float(y[: at.start].sum())
     level = before / max(older[1] + float(by[: at.start].sum()), 1e-9)
     named = _named(view, kernels.MOVED, which, rows, np.clip(by * level, 1e-7, 0.5), at)
-    return named and replace(named, rests_on=before)
+    if named is None:
+        return None
+    # Of short stretches there are many, and of small slices: they need more evidence.
+    many = math.log(view.rates.settings.longest_clicks / max(named.expected.sum(), 1.0))
+    return replace(named, rests_on=before, evidence=named.evidence - max(many, 0.0))
 
 
 def _named(
