@@ -101,7 +101,8 @@ class Coded:
         if texts.null_count:
             texts = pc.fill_null(texts, "")
         codes, first, hashes = encode(texts)
-        words = texts.take(pa.array(first)).cast(pa.string())
+        words = texts if len(first) == len(texts) else texts.take(pa.array(first))
+        words = words if pa.types.is_string(words.type) else words.cast(pa.string())
         empty = pc.index(words, "").as_py()
         if empty >= 0:
             return cls(codes, pc.replace_with_mask(words, pc.equal(words, ""), pa.scalar(MISSING)))

@@ -14,6 +14,7 @@ from monitoring.text_codes import U64, HashTable, hashes_of
 __all__ = ["HeavyHitters"]
 
 _LONGEST = 256
+_SMALL = 1023
 
 
 class HeavyHitters:
@@ -110,7 +111,17 @@ def _cut(rows: NDArray[Any], size: int) -> tuple[NDArray[np.int64], NDArray[np.f
     counts = rows[used].astype(np.float64)
     off = 0.0
     if len(used) > size:
-        off = float(np.partition(counts, len(counts) - size - 1)[len(counts) - size - 1])
+        off = _nth_largest(rows[used], size)
         keep = counts > off
         used, counts = used[keep], counts[keep] - off
     return used, counts, off
+
+
+def _nth_largest(counts: NDArray[Any], nth: int) -> float:
+    """The largest but ``nth`` of some counts; most are small whole numbers."""
+    if counts.dtype.kind == "i":
+        at_least = np.bincount(np.minimum(counts, _SMALL))[::-1].cumsum()[::-1]
+        value = int(np.flatnonzero(at_least > nth)[-1])
+        if value < _SMALL:
+            return float(value)
+    return float(np.partition(counts, len(counts) - nth - 1)[len(counts) - nth - 1])
