@@ -69,6 +69,8 @@ class Named:
         Log likelihood ratio against no shift; of a click rate, less what its stretch is too short.
     rests_on
         Clicks before the shift by which it is known what would be without.
+    of
+        Rows of the slice in the view: how small it is.
     """
 
     kind: int
@@ -81,6 +83,7 @@ class Named:
     odds: float
     evidence: float
     rests_on: float = math.inf
+    of: int = 0
 
     @property
     def place(self) -> int:
@@ -105,7 +108,7 @@ def name_shift(view: View) -> Named | None:
         return None
     best = max(named.evidence for named in found)
     close = [named for named in found if named.evidence >= best - _TIE]
-    least = min(close, key=lambda named: (len(named.rows), -named.evidence))
+    least = min(close, key=lambda named: (named.of, -named.evidence))
     # Where the model is still wrong about a slice, that is what to say first.
     wrong = [n for n in found if (n.kind, n.which) == (kernels.SLICE, least.which)]
     if least.kind == kernels.MOVED and wrong and wrong[0].evidence >= 0.75 * least.evidence:
@@ -187,6 +190,7 @@ def _named(
         expected[at.start :],
         at.odds,
         at.evidence,
+        of=len(rows),
     )
 
 

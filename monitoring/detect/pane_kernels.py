@@ -17,7 +17,7 @@ I32 = NDArray[np.int32]
 
 PARTS = 12
 """Of a day."""
-EACH, LEVELS = 8, 5
+EACH, LEVELS = 16, 4
 MOST = LEVELS * (EACH + 1)
 """Panes of a slot."""
 CLICKS, EXPECTED, LEVEL, END = range(4)
