@@ -70,7 +70,7 @@ class Named:
     rests_on
         Clicks before the shift by which it is known what would be without.
     of
-        Rows of the slice in the view: how small it is.
+        Rows of the slice in the view.
     """
 
     kind: int
@@ -84,6 +84,11 @@ class Named:
     evidence: float
     rests_on: float = math.inf
     of: int = 0
+
+    @property
+    def small(self) -> int:
+        """How small an explanation it is: of a click rate, whose past counts too, all rows do."""
+        return self.of if self.kind == kernels.MOVED else len(self.rows)
 
     @property
     def place(self) -> int:
@@ -108,7 +113,7 @@ def name_shift(view: View) -> Named | None:
         return None
     best = max(named.evidence for named in found)
     close = [named for named in found if named.evidence >= best - _TIE]
-    least = min(close, key=lambda named: (named.of, -named.evidence))
+    least = min(close, key=lambda named: (named.small, -named.evidence))
     # Where the model is still wrong about a slice, that is what to say first.
     wrong = [n for n in found if (n.kind, n.which) == (kernels.SLICE, least.which)]
     if least.kind == kernels.MOVED and wrong and wrong[0].evidence >= 0.75 * least.evidence:

@@ -181,7 +181,8 @@ def _mixed(panes: F32, n: int, first: int, expected: float, daily: F32) -> float
     for k in range(first, n):
         end = np.float64(panes[k, END])
         begin = np.float64(panes[k - 1, END]) if k > 0 else end
-        first_part, last_part = int(begin // 1.0), int(end // 1.0)
+        first_part = int(begin // 1.0)
+        last_part = min(int(end // 1.0), first_part + 2 * PARTS)  # whatever the times are
         whole = last_part - first_part + 1
         for part in range(first_part, last_part + 1):
             since[part % PARTS] += panes[k, EXPECTED] / whole
