@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.values import text_column
+from monitoring.text_codes import U64, encode, hashes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +53,11 @@ class Coded:
         words: list[str] = self.words.to_pylist()
         return words
 
+    @cached_property
+    def hashes(self) -> U64:
+        """A number for each distinct text, the same wherever it comes."""
+        return hashes_of(self.words)
+
     def __iter__(self) -> Iterator[I32 | list[str]]:
         return iter((self.codes, self.values))
 
@@ -64,6 +70,10 @@ class Coded:
 
     def counts(self) -> NDArray[np.int64]:
         """Rows of each distinct text."""
+        return self._counted.copy()
+
+    @cached_property
+    def _counted(self) -> NDArray[np.int64]:
         return np.bincount(self.codes, minlength=len(self.words))
 
     @classmethod
@@ -83,7 +93,22 @@ class Coded:
         words = text_column(_flat(column))
         if pa.types.is_dictionary(words.type):
             return cls._of_dictionary(words)
-        return cls._named(pc.dictionary_encode(words))
+        return cls._encoded(words)
+
+    @classmethod
+    def _encoded(cls, texts: pa.Array) -> Coded:
+        """Texts one by one; the empty text and null are missing."""
+        if texts.null_count:
+            texts = pc.fill_null(texts, "")
+        codes, first, hashes = encode(texts)
+        words = texts if len(first) == len(texts) else texts.take(pa.array(first))
+        words = words if pa.types.is_string(words.type) else words.cast(pa.string())
+        empty = pc.index(words, "").as_py()
+        if empty >= 0:
+            return cls(codes, pc.replace_with_mask(words, pc.equal(words, ""), pa.scalar(MISSING)))
+        coded = cls(codes, words)
+        coded.__dict__["hashes"] = hashes
+        return coded
 
     @classmethod
     def _of_dictionary(cls, words: pa.DictionaryArray) -> Coded:

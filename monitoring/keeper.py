@@ -16,7 +16,7 @@ from monitoring.windows import ClosedWindow
 
 __all__ = ["Keeper"]
 
-FORMAT = 1
+FORMAT = 2
 _STATE = "state"
 
 
@@ -66,7 +66,13 @@ class Keeper:
             self._forget_after(0)
             return None
         state: dict[str, Any] = load_plain(path)
-        for name, value in {"format": FORMAT, **must_be}.items():
+        if state.get("format") != FORMAT:
+            raise ClicktideError(
+                f"{self.folder}: its state has format {state.get('format')!r}, not {FORMAT}: "
+                "another version of Clicktide saved it. Fix: name another --dir, or remove this "
+                "one; the monitor then begins anew"
+            )
+        for name, value in must_be.items():
             if state.get(name) != value:
                 raise ClicktideError(
                     f"{self.folder}: its state has {name} {state.get(name)!r}, not {value!r}. "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.detect import kernels
+from monitoring.detect import state as kernels
 from monitoring.detect.naming import Named, View
 
 __all__ = ["cause_of"]

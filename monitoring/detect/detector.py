@@ -9,21 +9,38 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from monitoring.detect import kernels
+from features.errors import ClicktideError
 from monitoring.detect.alarm import Alarm
 from monitoring.detect.fresh import make_limits, make_state, make_tests, muted, with_room
 from monitoring.detect.history import History
-from monitoring.detect.kernels import Limits, Rows, State, advance
+from monitoring.detect.kernels import advance
+from monitoring.detect.marking import mark, place_of, start_anew, unmark
 from monitoring.detect.naming import Named, View, name_delay, name_missing, name_shift
+from monitoring.detect.rates import TICK, Rates
 from monitoring.detect.settings import DetectSettings
+from monitoring.detect.state import (
+    BEGUN,
+    CLICKS,
+    CLOSED,
+    DELAY,
+    LATELY,
+    MISSING,
+    MOVED,
+    NONE,
+    Limits,
+    Rows,
+    State,
+)  # fmt: skip
 from monitoring.detect.values import Values
 from monitoring.detect.wording import Shift, closed, raised
 from monitoring.scored import Scored
 
 __all__ = ["SequentialDetector"]
 
+FORMAT = 2
+"""Of what :meth:`SequentialDetector.state` gives."""
+_FEW = 50  # rows of a slice
 _SWEEP = 65_536  # rows between clearings of rare values
-_REPLAY_ALARM = 0  # row of `closing` that belongs to an alarm about everything
 
 
 class SequentialDetector:
@@ -90,6 +107,7 @@ class SequentialDetector:
         self._state = make_state(self.settings, self._tests, len(fields), 4 * len(fields) + 64)
         self._limits = make_limits(self.settings, max(1, len(fields)))
         self._history = History(self.settings.history_rows, len(fields))
+        self._rates = Rates(self.settings, len(fields))
         self._absent = np.arange(len(fields), dtype=np.int32)
 
     def _rows(self, scored: Scored, values: Values, start: int, stop: int) -> Rows:
@@ -118,32 +136,49 @@ class SequentialDetector:
             done = advance(part, start, self._tests, limits, self._state, out)
             self._history.append(rows, start, done)
             start = done
-            if out[0] != kernels.NONE:
+            if out[0] != NONE:
                 self._crossed(int(out[0]), int(out[1]), alarms)
+            if self._history.seen % TICK == 0:
+                self._tick(int(rows.time[done - 1]), alarms)
             self._look(alarms)
+
+    def _tick(self, time_ms: int, alarms: list[Alarm]) -> None:
+        if not self._rates.on or self._state.clock[CLICKS] < BEGUN * self._limits.warmup:
+            return
+        moved = self._rates.tick(self._state, time_ms)
+        warm = self._state.clock[CLICKS] >= self._limits.warmup
+        if moved and warm and "shift" not in self._looks:
+            self._crossed(MOVED, 0, alarms)
 
     def _limits_now(self) -> Limits:
         limits = muted(self._limits) if "shift" in self._looks else self._limits
         return limits._replace(delay=1e300) if "delay" in self._looks else limits
 
     def _next_look(self, start: int, rows: int) -> int:
-        ahead = [row - self._history.seen for row in self._looks.values()]
+        seen = self._history.seen
+        ahead = [TICK - seen % TICK, *(row - seen for row in self._looks.values())]
         return min([rows, *(start + max(1, a) for a in ahead)])
 
     # --- what crossed ---------------------------------------------------------------------
 
     def _crossed(self, kind: int, which: int, alarms: list[Alarm]) -> None:
-        if kind == kernels.CLOSED:
+        if kind == CLOSED:
             alarms.append(self._close(which))
-        elif kind == kernels.MISSING:
+        elif kind == MISSING:
             self._raise(name_missing(self._view(), which), alarms)
-        elif kind == kernels.DELAY:
+        elif kind == DELAY:
             self._pending_delay = which
             found = name_delay(self._view(), which)
             self._looks["delay"] = self._later(found, 1.0)
         else:
             found = name_shift(self._view())
-            self._looks["shift"] = self._later(found, self.settings.confirm)
+            self._looks["shift"] = self._later(found, self._confirm(found))
+
+    def _confirm(self, found: Named | None) -> float:
+        """Share of the time since the start to wait: of a few rows all, to date and name it."""
+        if found is None or found.kind == MOVED:
+            return 0.0
+        return max(self.settings.confirm, 1.0 if len(found.rows) < _FEW else 0.0)
 
     def _later(self, found: Named | None, share: float) -> int:
         """Number of the row at which a pending alarm is to be looked at."""
@@ -165,8 +200,8 @@ class SequentialDetector:
     def _forget(self) -> None:
         """Start anew what crossed and then passed: it was no shift that lasts."""
         limits, state = self._limits, self._state
-        state.slices[state.slices.sum(axis=1) >= limits.slices] = 0.0
-        state.moved[state.moved.sum(axis=1) >= limits.moved] = 0.0
+        state.slices[state.slices.sum(axis=1, dtype=float) >= limits.slices] = 0.0
+        self._rates.take_as_usual()
         if state.overall.sum() >= limits.overall:
             state.overall[:] = 0.0
 
@@ -178,6 +213,7 @@ class SequentialDetector:
             self._state,
             self._limits,
             self._values,
+            self._rates,
         )
 
     # --- alarms ---------------------------------------------------------------------------
@@ -189,106 +225,17 @@ class SequentialDetector:
         self._open[alarm.id] = alarm
         self._places[alarm.id] = found.place
         alarms.append(alarm)
-        self._mark(found, alarm)
-        if found.kind in (kernels.OVERALL, kernels.SLICE, kernels.MOVED):
-            self._start_anew(found, view)
-
-    def _mark(self, found: Named, alarm: Alarm) -> None:
-        """Tell the tests that the alarm is open."""
-        state = self._state
-        if found.kind == kernels.MISSING:
-            state.gone[found.which, 2] = found.odds
-            state.missing[found.which] = 0.0
-        elif found.kind == kernels.DELAY:
-            state.quantile[found.which, 2] = found.odds
-            state.delay[found.which] = 0.0
-        else:
-            money = alarm.money_over_promised
-            number = _REPLAY_ALARM if found.kind == kernels.OVERALL else self._free_number()
-            self._state = state = _with_alarm(state, number)
-            bids = math.nan if money is None else money
-            state.closing[number] = (
-                found.closing_odds,
-                0.0,
-                alarm.expected_clicks,
-                alarm.clicks,
-                bids,
-            )
-            if found.kind == kernels.OVERALL:
-                state.tilt[:] = (500.0, 500.0 * found.odds)
-            else:
-                state.open_of[found.which] = number
-                self._unsettle(found.which)
-
-    def _unsettle(self, slot: int) -> None:
-        """Learn the usual level anew where a good part of the rows come or go with a slice."""
-        state, slots = self._state, self._history.slots[: self._history.seen]
-        inside = slots[:, slot % slots.shape[1]] == slot
-        size = len(state.slices)
-        rows = np.bincount(slots.ravel(), minlength=size)
-        shared = np.bincount(slots[inside].ravel(), minlength=size) > 0.05 * rows
-        state.level[shared, kernels.ROWS] = 0.0
-        state.level[shared, kernels.MERIT] = 0.0
-        state.daily[shared] = 0.0
-        state.moved[shared] = 0.0
-
-    def _free_number(self) -> int:
-        taken = set(self._state.open_of[self._state.open_of >= 0].tolist())
-        return next(n for n in range(1, len(taken) + 2) if n not in taken)
-
-    def _start_anew(self, found: Named, view: View) -> None:
-        """Take all tests back to what they would be without the rows that the alarm explains.
-
-        So that a shift of one slice is not told again for each slice that shares its rows.
-        """
-        state = self._state
-        scratch = State(**{name: array.copy() for name, array in state._asdict().items()})
-        for array in (scratch.overall, scratch.slices, scratch.moved):
-            array[:] = 0.0
-        rows = view.rows
-        if found.kind == kernels.OVERALL:
-            scratch.tilt[:] = state.tilt
-        scratch.clock[kernels.CLICKS] = self._limits.warmup
-        silent = muted(self._limits)._replace(closing=math.inf, missing=math.inf, delay=math.inf)
-        advance(rows, 0, self._tests, silent, scratch, np.zeros(2, np.int64))
-        state.overall[:] = scratch.overall
-        state.slices[:] = scratch.slices
-        state.moved[:] = 0.0
-        if found.kind == kernels.OVERALL:
-            state.overall[:] = 0.0
+        self._state = mark(found, alarm, self._state, self._rates, self._history)
+        start_anew(found, self._view(), self._state, self._tests)
 
     def _close(self, which: int) -> Alarm:
-        place = self._place_of(which)
+        place = place_of(which, self._state)
         key = next(k for k, p in self._places.items() if p == place)
         shift = Shift(*self._state.closing[max(which, 0)].tolist()) if which >= 0 else None
         alarm = closed(self._open.pop(key), self._view(), shift)
         del self._places[key]
-        self._unmark(which, place)
+        unmark(which, place, self._state, self._rates, self._history)
         return alarm
-
-    def _place_of(self, which: int) -> int:
-        if which == _REPLAY_ALARM:
-            return -1
-        if which > 0:
-            return int(np.flatnonzero(self._state.open_of == which)[0])
-        return which - 1 if which > -1000 else which
-
-    def _unmark(self, which: int, place: int) -> None:
-        state = self._state
-        if which == _REPLAY_ALARM:
-            state.tilt[:] = 0.0
-            state.overall[:] = 0.0
-        elif which > 0:
-            state.open_of[place] = -1
-            state.slices[place] = 0.0
-            state.moved[place] = 0.0
-            self._unsettle(place)  # what it is now is usual from now on
-        elif which > -1000:
-            state.gone[-1 - which, 2] = 0.0
-            state.missing[-1 - which] = 0.0
-        else:
-            state.quantile[-1001 - which, 2] = 0.0
-            state.delay[-1001 - which] = 0.0
 
     # --- bounded memory -------------------------------------------------------------------
 
@@ -297,12 +244,13 @@ class SequentialDetector:
         state, crowded = self._state, values.crowded()
         names = np.arange(len(state.slices) if crowded else 0, dtype=np.int32)
         for f in crowded:
-            slots = values.drop(f, state.level[:, kernels.LATELY], state.open_of >= 0)
+            slots = values.drop(f, state.sums[:, LATELY], state.open_of >= 0)
             names[slots] = len(values.fields) + f
-            for array in (state.slices, state.moved, state.level):
-                array[slots] = 0.0
+            state.slices[slots] = state.sums[slots] = 0.0
+            self._rates.drop(slots)
         self._history.rename(names, np.array(crowded, np.int64))
-        state.level[:, kernels.LATELY] *= 0.5
+        state.sums[:, LATELY] *= 0.5
+        self._rates.tie(self._history.newest(2 * TICK))
 
     # --- state ----------------------------------------------------------------------------
 
@@ -311,11 +259,12 @@ class SequentialDetector:
         if self._values is None:
             return {}
         return {
-            "format": 1,
+            "format": FORMAT,
             "settings": msgspec.to_builtins(self.settings),
             "fields": list(self._values.fields),
             "values": self._values.state(),
             "tests": {name: array.copy() for name, array in self._state._asdict().items()},
+            "rates": self._rates.state(),
             "history": self._history.state(),
             "open": msgspec.to_builtins(list(self._open.values())),
             "places": dict(self._places),
@@ -328,11 +277,17 @@ class SequentialDetector:
         """Go on from what :meth:`state` gave; the settings are those of this detector."""
         if not state:
             return
+        if state.get("format") != FORMAT:
+            raise ClicktideError(
+                f"the detectors' state has format {state.get('format')!r}, not {FORMAT}: another "
+                "version of Clicktide saved it. Fix: begin anew, in an empty folder"
+            )
         self._make(tuple(state["fields"]))
         assert self._values is not None
         self._values.restore(state["values"])
         arrays = {name: np.array(array) for name, array in state["tests"].items()}
         self._state = State(**arrays)
+        self._rates.restore(state["rates"])
         self._history.restore(state["history"])
         alarms = [msgspec.convert(alarm, Alarm) for alarm in state["open"]]
         self._open = {alarm.id: alarm for alarm in alarms}
@@ -345,10 +300,3 @@ class SequentialDetector:
 def _first(rows: Rows, stop: int) -> Rows:
     columns = {name: column[:stop] for name, column in rows._asdict().items()}
     return Rows(**(columns | {"absent": rows.absent}))
-
-
-def _with_alarm(state: State, number: int) -> State:
-    if number < len(state.closing):
-        return state
-    more = np.zeros((number + 1 - len(state.closing) + 64, state.closing.shape[1]))
-    return state._replace(closing=np.concatenate([state.closing, more]))

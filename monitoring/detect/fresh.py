@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.detect.kernels import DAILY, Limits, State, Tests
 from monitoring.detect.settings import DetectSettings
+from monitoring.detect.state import Limits, State, Tests
 
 __all__ = ["make_limits", "make_state", "make_tests", "muted", "with_room"]
 
@@ -22,7 +22,6 @@ def make_tests(settings: DetectSettings) -> Tests:
     return Tests(
         overall=_tests(settings.overall_ratios, settings.overall_band),
         slices=_tests(settings.slice_ratios, settings.slices_band),
-        moved=_tests(settings.moved_ratios if settings.moved_share else (), settings.moved_band),
         missing=_tests(settings.missing_ratios, settings.missing_band),
         delay=_tests(settings.delay_ratios, settings.delay_band),
     )
@@ -46,23 +45,16 @@ def make_limits(settings: DetectSettings, fields: int) -> Limits:
     return Limits(
         overall=threshold(settings.overall_share, 1),
         slices=threshold(settings.slices_share, fields),
-        moved=threshold(settings.moved_share, fields),
         missing=threshold(settings.missing_share, fields),
         delay=threshold(settings.delay_share, len(settings.delay_quantiles)),
         warmup=settings.warmup_clicks,
-        settle=float(settings.settle_rows),
-        fast=float(settings.fast_rows),
-        slow=float(settings.slow_rows),
-        swing=settings.swing,
-        hold=100.0,
-        merit=settings.merit,
         closing=settings.closing_evidence,
     )
 
 
 def muted(limits: Limits) -> Limits:
     """The same without alarms of calibration: one is being looked at."""
-    return limits._replace(overall=NEVER, slices=NEVER, moved=NEVER)
+    return limits._replace(overall=NEVER, slices=NEVER)
 
 
 def make_state(settings: DetectSettings, tests: Tests, fields: int, slots: int) -> State:
@@ -72,15 +64,14 @@ def make_state(settings: DetectSettings, tests: Tests, fields: int, slots: int) 
     return State(
         overall=np.zeros(tests.overall.shape[1]),
         slices=np.zeros((slots, -(-tests.slices.shape[1] // 4) * 4), np.float32),
-        moved=np.zeros((slots, tests.moved.shape[1]), np.float32),
-        level=np.zeros((slots, DAILY + 24), np.float32),
+        sums=np.zeros((slots, 4), np.float32),
         open_of=np.full(slots, -1, np.int32),
         missing=np.zeros((fields, tests.missing.shape[1])),
         steady=np.ones((fields, tests.missing.shape[1])),
         gone=np.zeros((fields, 3)),
         delay=np.zeros((len(quantile), tests.delay.shape[1])),
         quantile=quantile,
-        clock=np.array([0.0] * 6 + [1000.0, 1000.0]),
+        clock=np.array([0.0] * 6 + [150.0, 150.0]),
         tilt=np.zeros(2),
         closing=np.zeros((_ALARMS, 5)),
     )
@@ -94,7 +85,7 @@ def with_room(state: State, slots: int) -> State:
     room = max(slots, 2 * have) - have
     grown = {
         name: np.concatenate([array, np.zeros((room, *array.shape[1:]), array.dtype)])
-        for name in ("slices", "moved", "level")
+        for name in ("slices", "sums")
         for array in [getattr(state, name)]
     }
     open_of = np.concatenate([state.open_of, np.full(room, -1, np.int32)])

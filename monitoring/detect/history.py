@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.detect.kernels import Rows, renamed
+from monitoring.detect.slots import renamed
+from monitoring.detect.state import Rows
 
 __all__ = ["History"]
 
@@ -59,6 +60,11 @@ class History:
             self.slots[order],
             absent,
         )
+
+    def newest(self, rows: int) -> NDArray[np.int32]:
+        """Slots of the newest rows, oldest first."""
+        rows = min(rows, self.seen, self.size)
+        return self.slots[np.arange(self.seen - rows, self.seen) % self.size]
 
     def _order(self) -> NDArray[np.int64]:
         if self.seen <= self.size:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Located", "locate"]
+__all__ = ["Located", "locate", "locate_rate"]
 
 F64 = NDArray[np.float64]
 
 _STEPS = (12.0, 7.0, 4.5, 3.0, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.22, 0.13, 0.07)
 _ODDS = np.exp(np.array([sign * step for step in _STEPS for sign in (-1.0, 1.0)]))
+_QUANTILES = (0.05, 0.5, 0.95)
 _MOST = 40_000  # rows of the likelihood; more are put together
 
 
@@ -76,6 +77,51 @@ def locate(y: F64, p: F64, band: float = 0.0, only_more: bool = False) -> Locate
         _odds_since(y[cuts[start] :], p[cuts[start] :]),
         float(after[best]),
     )
+
+
+def locate_rate(
+    y: F64, expected: F64, older: tuple[float, float] = (0.0, 0.0), band: float = 0.0
+) -> Located:
+    """Find since when outcomes come at another rate than before, whatever that was.
+
+    The likelihood of a start is that at the best rates before it and after it.
+
+    Parameters
+    ----------
+    y, expected
+        Outcomes, and how many of them are expected at an equal rate.
+    older
+        The sums of both over rows before these.
+    band
+        Log ratio of the two rates from which on they differ.
+
+    Examples
+    --------
+    >>> y = np.tile([1.0, 0.0], 500) * np.repeat([1.0, 0.0], [800, 200])
+    >>> locate_rate(y, np.full(1000, 0.5), band=0.15).start
+    800
+    """
+    cuts = _cuts(len(y))
+    clicks, sizes = (np.add.reduceat(of, cuts)[::-1].cumsum()[::-1] for of in (y, expected))
+    before = clicks[0] - clicks + older[0]
+    earlier = np.maximum(sizes[0] - sizes + older[1], 1e-9)
+    ratio = (clicks + 0.5) / sizes * earlier / (before + 0.5)
+    gain = _gain(clicks, sizes) + _gain(before, earlier)
+    gain -= _gain(clicks + before, sizes + earlier)
+    gain[(np.abs(np.log(ratio)) < band) | (before < 5.0)] = -np.inf
+    best = int(gain.argmax())
+    if not np.isfinite(gain[best]):
+        return Located(0, 0, 0, 1.0, 0.0)
+    weight = np.exp(gain - gain[best])
+    share = np.cumsum(weight) / weight.sum()
+    low, start, high = (
+        int(cuts[min(i, len(cuts) - 1)]) for i in np.searchsorted(share, _QUANTILES)
+    )
+    return Located(start, low, high, float(ratio[np.searchsorted(cuts, start)]), float(gain[best]))
+
+
+def _gain(clicks: F64, expected: F64) -> F64:
+    return np.asarray(np.where(clicks > 0, clicks * np.log(np.maximum(clicks, 1) / expected), 0.0))
 
 
 def _cuts(rows: int) -> NDArray[np.int64]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.detect import kernels
-from monitoring.detect.kernels import Limits, Rows, State
-from monitoring.detect.locating import Located, locate
-from monitoring.detect.recall import followed, levels
+from monitoring.detect import state as kernels
+from monitoring.detect.locating import Located, locate, locate_rate
+from monitoring.detect.rates import Rates
+from monitoring.detect.recall import market
+from monitoring.detect.state import Limits, Rows, State
 from monitoring.detect.values import Values
 
 __all__ = ["Named", "View", "name_delay", "name_missing", "name_shift"]
@@ -19,8 +20,7 @@ __all__ = ["Named", "View", "name_delay", "name_missing", "name_shift"]
 F64 = NDArray[np.float64]
 _TIE = 2.0  # nats within which the smaller slice is the better explanation
 _MOST = 24  # candidates looked at
-_LONGEST = 20_000  # rows of a slice since its click rate moved
-_BANDS = {kernels.SLICE: 0.05, kernels.MOVED: 0.05, kernels.OVERALL: 0.02}
+_BANDS = {kernels.SLICE: 0.05, kernels.OVERALL: 0.02}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class View:
         The last rows, oldest first.
     seen
         How many rows there have been.
-    state, limits, values
+    state, limits, values, rates
         Of the tests.
     """
 
@@ -42,6 +42,7 @@ class View:
     state: State
     limits: Limits
     values: Values
+    rates: Rates
 
     def number(self, row: int) -> int:
         """A row's number in the stream."""
@@ -65,7 +66,11 @@ class Named:
     odds
         By which the odds have been multiplied since.
     evidence
-        Log likelihood ratio against no shift.
+        Log likelihood ratio against no shift; of a click rate, less what its stretch is too short.
+    rests_on
+        Clicks before the shift by which it is known what would be without.
+    of
+        Rows of the slice in the view.
     """
 
     kind: int
@@ -77,6 +82,13 @@ class Named:
     expected: F64
     odds: float
     evidence: float
+    rests_on: float = math.inf
+    of: int = 0
+
+    @property
+    def small(self) -> int:
+        """How small an explanation it is: of a click rate, whose past counts too, all rows do."""
+        return self.of if self.kind == kernels.MOVED else len(self.rows)
 
     @property
     def place(self) -> int:
@@ -101,7 +113,7 @@ def name_shift(view: View) -> Named | None:
         return None
     best = max(named.evidence for named in found)
     close = [named for named in found if named.evidence >= best - _TIE]
-    least = min(close, key=lambda named: (len(named.rows), -named.evidence))
+    least = min(close, key=lambda named: (named.small, -named.evidence))
     # Where the model is still wrong about a slice, that is what to say first.
     wrong = [n for n in found if (n.kind, n.which) == (kernels.SLICE, least.which)]
     if least.kind == kernels.MOVED and wrong and wrong[0].evidence >= 0.75 * least.evidence:
@@ -115,11 +127,13 @@ def _candidates(view: View) -> list[tuple[int, int]]:
     found = []
     for kind, evidence, limit in (
         (kernels.SLICE, state.slices.sum(axis=1), limits.slices),
-        (kernels.MOVED, state.moved.sum(axis=1), limits.moved),
         (kernels.OVERALL, state.overall.sum(keepdims=True), limits.overall),
     ):
         share = np.log(np.maximum(evidence, 1.0)) / math.log(limit)
         found += [(share[i], kind, int(i)) for i in np.flatnonzero(share > 0.6)]
+    evidence, need = view.rates.evidence(len(state.slices))
+    for i in np.flatnonzero(evidence > 0.6 * need).tolist():
+        found.append((evidence[i] / need[i], kernels.MOVED, i))
     found.sort(reverse=True)
     if not found or found[0][0] < 0.9:
         return []
@@ -131,27 +145,39 @@ def _candidate(view: View, kind: int, which: int) -> Named | None:
     if kind != kernels.OVERALL:
         field = view.values.named(which)[0]
         rows = rows[view.rows.slots[rows, field] == which]
-    p = _expected(view, kind, which, rows)
-    found = _named(view, kind, which, rows, p, locate(view.rows.y[rows], p, _BANDS.get(kind, 0.0)))
-    # Over more rows the usual level itself is no longer known well enough.
-    stale = kind == kernels.MOVED and found is not None and len(found.rows) > _LONGEST
-    return None if stale else found
+    if kind == kernels.MOVED:
+        return _moved(view, which, rows)
+    p = _expected(view, rows)
+    return _named(view, kind, which, rows, p, locate(view.rows.y[rows], p, _BANDS[kind]))
 
 
-def _expected(view: View, kind: int, which: int, rows: NDArray[np.int64]) -> F64:
-    """Probabilities that a test expects clicks by."""
+def _expected(view: View, rows: NDArray[np.int64]) -> F64:
+    """Probabilities that the tests of calibration expect clicks by."""
     p = np.clip(view.rows.p[rows], 1e-7, 1 - 1e-7)
-    if view.state.tilt[0] > 0.0:
-        odds = view.state.tilt[1] / view.state.tilt[0]
-        p = odds * p / (1.0 - p + odds * p)
-    if kind != kernels.MOVED:
-        return p
-    part, daily = view.rows.time[rows] // 7_200_000 % 12, view.state.daily[which].T
-    slow = view.state.level[which, kernels.SLOW]
-    usual = slow + (daily[0] * daily[1] / (daily[1] + 1000.0))[part]
-    q = followed(p, levels(view.rows.p)[rows], usual.astype(np.float64), view.limits.fast)
-    recent = view.state.clock[kernels.RECENT_Y] / view.state.clock[kernels.RECENT_P]
-    return np.asarray(recent * q / (1.0 - q + recent * q))
+    if view.state.tilt[0] == 0.0:
+        return np.asarray(p, np.float64)
+    odds = view.state.tilt[1] / view.state.tilt[0]
+    return np.asarray(odds * p / (1.0 - p + odds * p), np.float64)
+
+
+def _moved(view: View, which: int, rows: NDArray[np.int64]) -> Named | None:
+    """A click rate that moved: what is expected is the usual one."""
+    if view.rates.book[which] < 0:
+        return None
+    daily, (clicks, expected) = view.rates.usual(which)
+    by = market(view.rows.p, view.rows.y)[rows]
+    by *= daily[view.rates.part(view.rows.time[rows])]
+    y = view.rows.y[rows]
+    older = max(clicks - float(y.sum()), 0.0), max(expected - float(by.sum()), 0.0)
+    at = locate_rate(y, by, older, view.rates.settings.moved_band)
+    before = older[0] + float(y[: at.start].sum())
+    level = before / max(older[1] + float(by[: at.start].sum()), 1e-9)
+    named = _named(view, kernels.MOVED, which, rows, np.clip(by * level, 1e-7, 0.5), at)
+    if named is None:
+        return None
+    # Of short stretches there are many, and of small slices: they need more evidence.
+    many = math.log(view.rates.settings.longest_clicks / max(named.expected.sum(), 1.0))
+    return replace(named, rests_on=before, evidence=named.evidence - max(many, 0.0))
 
 
 def _named(
@@ -169,6 +195,7 @@ def _named(
         expected[at.start :],
         at.odds,
         at.evidence,
+        of=len(rows),
     )
 
 

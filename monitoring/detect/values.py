@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from monitoring.coded import MISSING, Coded
-from monitoring.detect.kernels import first_seen
+from monitoring.detect.slots import first_seen
+from monitoring.text_codes import HashTable, hashes_of
 
 __all__ = ["OTHER", "Values"]
 
@@ -50,12 +50,15 @@ class Values:
         self._words: list[list[str]] = [[MISSING, OTHER] for _ in fields]
         self._free: list[list[int]] = [[] for _ in fields]
         self._slot_of = [self._index(f) for f in range(len(fields))]
-        self._known: list[tuple[pa.Array, I32] | None] = [None for _ in fields]
 
-    def _index(self, f: int) -> dict[str, int]:
-        free = set(self._free[f])
-        words = enumerate(self._words[f])
-        return {word: self._slot(n, f) for n, word in words if self._slot(n, f) not in free}
+    def _index(self, f: int) -> HashTable:
+        table, words = HashTable(), self._words[f]
+        held = np.ones(len(words), np.bool_)
+        held[np.array(self._free[f], np.int64) // len(self.fields)] = False
+        kept = np.flatnonzero(held)
+        texts = pa.array(words, pa.string()).take(pa.array(kept))
+        table.add(hashes_of(texts), (kept * len(self.fields) + f).astype(np.int32))
+        return table
 
     def _slot(self, n: int, f: int) -> int:
         return n * len(self.fields) + f
@@ -72,7 +75,7 @@ class Values:
 
     def slots(self, f: int, coded: Coded) -> I32:
         """Slots of the values of a column, new ones in order of their first row."""
-        table = self._table(f, coded.words)
+        table = self._slot_of[f].find(coded.hashes)
         new = np.empty(len(table), np.int32)
         new = new[: first_seen(coded.codes, table, new)]
         if len(new):
@@ -80,20 +83,8 @@ class Values:
             table[new[room:]] = self._slot(1, f)
             given = new[:room]
             table[given] = self._give(f, coded.words.take(pa.array(given)).to_pylist())
-            if room:
-                self._known[f] = None
-        return table[coded.codes]
-
-    def _table(self, f: int, words: pa.Array) -> I32:
-        """Slot of each of some values, -1 for those that have none."""
-        known, of = self._known[f], self._slot_of[f]
-        if known is None and 4 * len(words) < len(of):  # too few to put all that are known in order
-            return np.array([of.get(word, -1) for word in words.to_pylist()], np.int32)
-        if known is None:
-            known = pa.array(of, pa.string()), np.array([*of.values(), -1], np.int32)
-            self._known[f] = known
-        found = pc.fill_null(pc.index_in(words, value_set=known[0]), -1)
-        slots: I32 = known[1][found.to_numpy(zero_copy_only=False)]
+            self._slot_of[f].add(coded.hashes[given], table[given])
+        slots: I32 = table[coded.codes]
         return slots
 
     def _give(self, f: int, given: Sequence[str]) -> list[int]:
@@ -108,24 +99,27 @@ class Values:
                 slot = len(words) * stride + f
                 words.append(word)
             out.append(slot)
-        self._slot_of[f].update(zip(given, out, strict=True))
         return out
 
     def crowded(self) -> list[int]:
         """Fields that have used up more than three quarters of their slots."""
-        return [f for f, known in enumerate(self._slot_of) if len(known) > 0.75 * self._share]
+        fields = range(len(self.fields))
+        used = (len(self._words[f]) - len(self._free[f]) for f in fields)
+        return [f for f, count in zip(fields, used, strict=True) if count > 0.75 * self._share]
 
     def drop(self, f: int, rows: NDArray[np.float32], keep: NDArray[np.bool_]) -> I32:
         """Forget the rarer half of a field's values but those to keep; their slots."""
-        slots = np.fromiter(self._slot_of[f].values(), np.int32, len(self._slot_of[f]))
-        slots = slots[(slots >= 2 * len(self.fields)) & ~keep[slots]]
+        stride, words = len(self.fields), self._words[f]
+        slots = np.arange(len(words), dtype=np.int32) * stride + f
+        held = ~keep[slots]
+        held[:2] = False
+        held[np.array(self._free[f], np.int64) // stride] = False
+        slots = slots[held]
         slots = slots[np.lexsort((slots, rows[slots]))][: max(1, self._share // 2)]
-        words, slot_of = self._words[f], self._slot_of[f]
-        for n in (slots // len(self.fields)).tolist():
-            del slot_of[words[n]]
+        for n in (slots // stride).tolist():
             words[n] = ""
-        self._known[f] = None
         self._free[f] += slots[::-1].tolist()
+        self._slot_of[f] = self._index(f)
         return slots
 
     def state(self) -> dict[str, Any]:
@@ -140,4 +134,3 @@ class Values:
         self._words = [[str(word) for word in words] for words in state["words"]]
         self._free = [[int(slot) for slot in free] for free in state["free"]]
         self._slot_of = [self._index(f) for f in range(len(self.fields))]
-        self._known = [None for _ in self.fields]

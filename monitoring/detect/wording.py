@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
-from monitoring.detect import kernels
+from monitoring.detect import state as kernels
 from monitoring.detect.alarm import Alarm, What, ratio_interval
 from monitoring.detect.causes import cause_of
 from monitoring.detect.naming import Named, View
@@ -108,8 +109,9 @@ def _size(found: Named, view: View) -> tuple[float, float, float]:
         return _delay_ratio(found, view)
     clicks = float(rows.y[found.rows].sum())
     if found.kind == kernels.MOVED:
-        _, low, high = ratio_interval(float(found.expected.sum()), clicks)
-        return clicks / float(found.expected.sum()), 1.0 / high, 1.0 / max(low, 1e-9)
+        size = clicks / float(found.expected.sum())
+        off = 1.96 * (1.0 / max(clicks, 0.5) + 1.0 / max(found.rests_on, 0.5)) ** 0.5
+        return size, size * math.exp(-off), max(size, 1e-9) * math.exp(off)
     return ratio_interval(float(rows.p[found.rows].sum()), clicks)
 
 

@@ -6,11 +6,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from monitoring.text_codes import U64, HashTable, hashes_of
 
 __all__ = ["HeavyHitters"]
 
 _LONGEST = 256
+_SMALL = 1023
 
 
 class HeavyHitters:
@@ -26,8 +30,6 @@ class HeavyHitters:
 
     Attributes
     ----------
-    counts
-        Rows by value, fading.
     error
         Bound on what each count lacks.
 
@@ -40,30 +42,53 @@ class HeavyHitters:
     """
 
     def __init__(self, size: int) -> None:
-        self.size = size
-        self.counts: dict[str, float] = {}
-        self.error = 0.0
+        self.size, self.error = size, 0.0
+        self._keep([], np.zeros(0))
 
-    def add(self, words: pa.Array, rows: NDArray[np.int64]) -> None:
-        """Tell of a batch: its distinct values, and the rows of each."""
-        used, counts = _cut(rows, self.size)
-        self.error += counts[1]
-        for word, count in zip(words.take(pa.array(used)).to_pylist(), counts[0], strict=True):
-            value = word[:_LONGEST]
-            self.counts[value] = self.counts.get(value, 0.0) + count
-        if len(self.counts) > 2 * self.size:
+    def _keep(self, names: list[str], counts: NDArray[np.float64]) -> None:
+        self._names, self._counts, self._table = names, counts, HashTable()
+        hashes = hashes_of(pa.array(names, pa.string()))
+        self._table.add(hashes, np.arange(len(names), dtype=np.int32))
+
+    @property
+    def counts(self) -> dict[str, float]:
+        """Rows by value, fading."""
+        return dict(zip(self._names, self._counts.tolist(), strict=True))
+
+    def add(self, words: pa.Array, rows: NDArray[np.int64], hashes: U64 | None = None) -> None:
+        """Tell of a batch: its distinct values, the rows of each, and their hashes if known."""
+        used, counts, off = _cut(rows, self.size)
+        self.error += off
+        if (pc.max(pc.binary_length(words)).as_py() or 0) > _LONGEST:
+            words, hashes = pc.utf8_slice_codeunits(words, 0, _LONGEST), None
+        hashes = hashes_of(words) if hashes is None else hashes
+        at = self._table.find(hashes[used])
+        known = at >= 0
+        self._counts[at[known]] += counts[known]
+        self._add_new(
+            words.take(pa.array(used[~known])).to_pylist(), counts[~known], hashes[used[~known]]
+        )
+        if len(self._names) > 2 * self.size:
             self._shrink()
 
+    def _add_new(self, names: list[str], counts: NDArray[np.float64], hashes: U64) -> None:
+        first = len(self._names)
+        self._table.add(hashes, np.arange(first, first + len(names), dtype=np.int32))
+        self._names += names
+        self._counts = np.concatenate([self._counts, counts])
+
     def _shrink(self) -> None:
-        names, counts = list(self.counts), np.array(list(self.counts.values()))
-        used, (kept, off) = _cut(counts, self.size)
-        self.counts = {names[i]: count for i, count in zip(used.tolist(), kept, strict=True)}
+        used, kept, off = _cut(self._counts, self.size)
+        self._keep([self._names[i] for i in used.tolist()], kept)
         self.error += off
 
     def fade(self, factor: float) -> None:
         """Let what was told so far weigh less."""
-        self.counts = {v: c * factor for v, c in self.counts.items() if c * factor > 1e-3}
         self.error *= factor
+        self._counts *= factor
+        kept = np.flatnonzero(self._counts > 1e-3)
+        if len(kept) < len(self._names):
+            self._keep([self._names[i] for i in kept.tolist()], self._counts[kept])
 
     def top(self, most: int) -> list[str]:
         """The values of the highest counts, highest first."""
@@ -72,26 +97,31 @@ class HeavyHitters:
 
     def state(self) -> dict[str, Any]:
         """Plain data for a snapshot."""
-        values = list(self.counts)
-        return {
-            "values": values,
-            "counts": np.array(list(self.counts.values())),
-            "error": self.error,
-        }
+        return {"values": list(self._names), "counts": self._counts.copy(), "error": self.error}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up what :meth:`state` gave."""
-        self.counts = dict(zip(state["values"], state["counts"].tolist(), strict=True))
+        self._keep(list(state["values"]), np.array(state["counts"], np.float64))
         self.error = float(state["error"])
 
 
-def _cut(rows: NDArray[Any], size: int) -> tuple[NDArray[np.int64], tuple[list[float], float]]:
+def _cut(rows: NDArray[Any], size: int) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
     """Which of the counts stay when at most ``size`` do, what is left of each, what came off."""
     used = np.flatnonzero(rows > 0)
     counts = rows[used].astype(np.float64)
     off = 0.0
     if len(used) > size:
-        off = float(np.partition(counts, len(counts) - size - 1)[len(counts) - size - 1])
+        off = _nth_largest(rows[used], size)
         keep = counts > off
         used, counts = used[keep], counts[keep] - off
-    return used, (counts.tolist(), off)
+    return used, counts, off
+
+
+def _nth_largest(counts: NDArray[Any], nth: int) -> float:
+    """The largest but ``nth`` of some counts; most are small whole numbers."""
+    if counts.dtype.kind == "i":
+        at_least = np.bincount(np.minimum(counts, _SMALL))[::-1].cumsum()[::-1]
+        value = int(np.flatnonzero(at_least > nth)[-1])
+        if value < _SMALL:
+            return float(value)
+    return float(np.partition(counts, len(counts) - nth - 1)[len(counts) - nth - 1])

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from monitoring.coded import MISSING, Coded
 from monitoring.scored import Scored
+from monitoring.text_codes import HashTable, hashes_of
 from monitoring.windows import kernels as k
 from monitoring.windows.drift import OTHER
 from monitoring.windows.figures import SliceFigures, figures_of, rankings
@@ -82,6 +82,7 @@ class Window:
         self.histogram = np.zeros((BINS, 3))
         self.delays = np.zeros(DELAY_BINS, np.int64)
         self.values: dict[str, dict[str, int]] = {}
+        self._tables: dict[str, tuple[int, HashTable]] = {}
         self.changes = 0
         self._slots = 0
         self.slot_sums, self.slot_counts, self.slot_mass = _slots(_FIRST_SLOTS)
@@ -109,17 +110,29 @@ class Window:
 
     def _slots_of(self, field: str, coded: Coded, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Slot of each distinct value; new values take places while there are any."""
-        places = self.values[field]
-        slots = np.full(len(coded.words), places[OTHER])
-        known = pc.index_in(coded.words, value_set=pa.array(list(places), pa.string()))
-        found = pc.fill_null(known, -1).to_numpy(zero_copy_only=False)
-        slots[found >= 0] = np.fromiter(places.values(), np.int64)[found[found >= 0]]
-        if not self.is_full(field):
-            counts = np.bincount(coded.codes[rows], minlength=len(slots))
+        places, table = self.values[field], self._table(field)
+        found = table.find(coded.hashes)
+        slots = np.where(found >= 0, found, places[OTHER]).astype(np.int64)
+        if not self.is_full(field) and (found < 0).any():
+            counts = coded.counts() if len(rows) == len(coded) else _counts(coded, rows)
             counts[found >= 0] = 0
-            for code in _most(counts, self.room + 2 - len(places)):
+            new = _most(counts, self.room + 2 - len(places))
+            for code in new:
                 slots[code] = self._place(field, coded.words[code].as_py())
+            table.add(coded.hashes[new], slots[new].astype(np.int32))
+            self._tables[field] = len(places), table
         return slots
+
+    def _table(self, field: str) -> HashTable:
+        """Slots of the values of a field by their hashes."""
+        places = self.values[field]
+        known, table = self._tables.get(field, (0, HashTable()))
+        if known != len(places):
+            table = HashTable()
+            slots = np.fromiter(places.values(), np.int32, len(places))
+            table.add(hashes_of(pa.array(list(places), pa.string())), slots)
+            self._tables[field] = len(places), table
+        return table
 
     def _place(self, field: str, value: str) -> int:
         places = self.values[field]
@@ -227,6 +240,10 @@ class Window:
 def _slots(size: int) -> tuple[F64, NDArray[np.int32], F64]:
     shape = (size, SLICE_BINS)
     return np.zeros((size, k.SUMS)), np.zeros((*shape, 2), np.int32), np.zeros(shape)
+
+
+def _counts(coded: Coded, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.bincount(coded.codes[rows], minlength=len(coded.words))
 
 
 def _most(counts: NDArray[np.int64], most: int) -> list[int]:

@@ -95,7 +95,7 @@ class Windows:
             return
         for field, frequent in self._frequent.items():
             coded = scored.slices[field]
-            frequent.add(coded.words, coded.counts())
+            frequent.add(coded.words, coded.counts(), coded.hashes)
         terms, number = terms or Terms.of(scored), scored.time_ms // self.window_ms
         late = scored.time_ms < self.closed_to_ms
         self.after_close += int(late.sum())

@@ -1,0 +1,33 @@
+"""A state that another version saved is refused, and the error says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from features.errors import ClicktideError
+from monitoring.coded import Coded
+from monitoring.detect import SequentialDetector
+from monitoring.keeper import Keeper
+from monitoring.plain import save_plain
+from monitoring.scored import Scored
+
+
+def test_a_monitor_folder_of_an_older_version_is_refused(tmp_path: Path) -> None:
+    save_plain(tmp_path / "state", {"format": 1, "windows": {"closed_to_ms": 0}})
+    keeper = Keeper(tmp_path, 10)
+    with pytest.raises(ClicktideError, match=r"format 1, not 2.*Fix: name another --dir"):
+        keeper.load({})
+    keeper.close()
+
+
+def test_detectors_refuse_a_state_of_an_older_version() -> None:
+    detector = SequentialDetector()
+    no = np.full(2, np.nan)
+    slices = {"ad": Coded.constant("a", 2)}
+    detector.update(Scored(np.arange(2), no * 0 + 0.1, no * 0, no, no, no == 0, slices))
+    state = detector.state() | {"format": 1}
+    with pytest.raises(ClicktideError, match=r"format 1, not 2.*Fix: begin anew"):
+        SequentialDetector().restore(state)
