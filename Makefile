@@ -26,7 +26,7 @@ run: $(READY) ## The whole loop on a simulated market: serve, learn, a drift, it
 
 test: $(READY) kafka redis-server chromium ## Lint, types, import rooms, and all tests, against real servers
 	@$(MAKE) --no-print-directory lint type
-	@$(VENV)/bin/python -m pytest -n 2
+	@$(VENV)/bin/python -m pytest -n 3
 
 test-kafka: $(READY) kafka ## The event log on real Kafka brokers: its contract, and faults
 	@CLICKTIDE_REQUIRE_KAFKA=1 $(VENV)/bin/python -m pytest -n 2 $(KAFKA_TESTS)
