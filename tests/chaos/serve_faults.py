@@ -129,8 +129,16 @@ class Stage:
         lines = [line for value in values(self.log, "impressions") for line in value.split(b"\n")]
         return {json.loads(line).get("impression_id") for line in lines}
 
-    def until_events_are_taken(self, seconds=60):
+    def until_events_are_taken(self, load, seconds=60):
+        """By every worker: nothing that was sent in the last two seconds was refused."""
         until(lambda: self.event(f"probe-{time.time_ns()}").status_code == 200, seconds)
+        since = time.monotonic()
+        until(lambda: time.monotonic() - max([since, *self._refused_at(load)]) > 2.0, seconds)
+
+    def _refused_at(self, load):
+        if self.event(f"probe-{time.time_ns()}").status_code != 200:
+            yield time.monotonic()
+        yield from (answer.at for answer in load.refused(time.monotonic() - 5.0))
 
 
 # --- faults: each breaks something, mends it, and gives what replies must have said ------------
@@ -171,7 +179,7 @@ def log_locked(stage, load):
     finally:
         holder.execute("ROLLBACK")
         holder.close()
-    stage.until_events_are_taken()
+    stage.until_events_are_taken(load)
     return len(load.refused(mark)) > 0
 
 
@@ -183,7 +191,7 @@ def log_removed(stage, load):
     time.sleep(1.0)
     assert not path.exists()
     away.rename(path)
-    stage.until_events_are_taken()
+    stage.until_events_are_taken(load)
     return len(load.refused(mark)) > 0
 
 
@@ -373,7 +381,7 @@ def broker(stage, load, cluster):
     until(lambda: load.refused(mark), 60)
     time.sleep(5.0)
     cluster.start(0)
-    stage.until_events_are_taken(180)
+    stage.until_events_are_taken(load, 180)
     return len(load.refused(mark)) > 0
 
 
