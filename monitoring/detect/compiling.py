@@ -19,7 +19,7 @@ from features import jit as plain
 __all__ = ["inlined", "jit"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-_FILES = ("kernels.py", "side_kernels.py", "state.py")
+_FILES = ("kernels.py", "side_kernels.py", "market.py", "state.py")
 
 
 def _folder() -> str:

@@ -131,7 +131,7 @@ class SequentialDetector:
         start, out = 0, np.zeros(2, np.int64)
         while start < len(rows.p):
             stop = self._next_look(start, len(rows.p))
-            part = _first(rows, stop)
+            part = rows.first(stop)
             limits = self._limits_now()
             done = advance(part, start, self._tests, limits, self._state, out)
             self._history.append(rows, start, done)
@@ -295,8 +295,3 @@ class SequentialDetector:
         self._looks = {str(k): int(v) for k, v in state["looks"].items()}
         self._pending_delay = int(state["pending_delay"])
         self._count = int(state["count"])
-
-
-def _first(rows: Rows, stop: int) -> Rows:
-    columns = {name: column[:stop] for name, column in rows._asdict().items()}
-    return Rows(**(columns | {"absent": rows.absent}))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.detect.settings import DetectSettings
-from monitoring.detect.state import Limits, State, Tests
+from monitoring.detect.state import MARKET_CLICKS, Limits, State, Tests
 
 __all__ = ["make_limits", "make_state", "make_tests", "muted", "with_room"]
 
@@ -71,7 +71,7 @@ def make_state(settings: DetectSettings, tests: Tests, fields: int, slots: int) 
         gone=np.zeros((fields, 3)),
         delay=np.zeros((len(quantile), tests.delay.shape[1])),
         quantile=quantile,
-        clock=np.array([0.0] * 6 + [150.0, 150.0]),
+        clock=np.array([0.0] * 6 + [MARKET_CLICKS, MARKET_CLICKS]),
         tilt=np.zeros(2),
         closing=np.zeros((_ALARMS, 5)),
     )

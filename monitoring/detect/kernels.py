@@ -46,6 +46,7 @@ from monitoring.detect.state import (
     LATELY,
     LEVEL,
     LEVELLED,
+    MARKET_CLICKS,
     NONE,
     RECENT_P,
     RECENT_Y,
@@ -68,7 +69,6 @@ _AHEAD = 6  # rows
 _REFRESH = 32  # rows between looks at what changes slowly
 _CHUNK = 0.25  # hazard
 _AT_ONCE = 0.1  # hazard of a row that is not held back
-_MARKET_CLICKS = 150.0  # that the rate of the whole stream is averaged over
 
 
 @inlined
@@ -144,8 +144,8 @@ def _market(clock: F64, p: float, y: float) -> float:
     clock[LEVELLED] += 1.0
     clock[LEVEL] += (p - clock[LEVEL]) / min(clock[LEVELLED], 2000.0)
     rate: float = clock[LEVEL] * clock[RECENT_Y] / clock[RECENT_P]
-    clock[RECENT_P] += p * (1.0 - clock[RECENT_P] / _MARKET_CLICKS)
-    clock[RECENT_Y] += y - p * clock[RECENT_Y] / _MARKET_CLICKS
+    clock[RECENT_P] += p * (1.0 - clock[RECENT_P] / MARKET_CLICKS)
+    clock[RECENT_Y] += y - p * clock[RECENT_Y] / MARKET_CLICKS
     return rate
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from monitoring.detect import state as kernels
 from monitoring.detect.locating import Located, locate, locate_rate
+from monitoring.detect.market import market
 from monitoring.detect.rates import Rates
-from monitoring.detect.recall import market
 from monitoring.detect.state import Limits, Rows, State
 from monitoring.detect.values import Values
 

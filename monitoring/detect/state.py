@@ -20,6 +20,8 @@ of the whole stream and clicks, since its pane began (:mod:`monitoring.detect.ra
 """
 CLICKS, LEVEL, EVENTS, DELAYS, COLD, LEVELLED, RECENT_P, RECENT_Y = range(8)
 """Places of ``clock``."""
+MARKET_CLICKS = 150.0
+"""That the click rate of the whole stream is averaged over."""
 BEGUN = 0.25
 """Of the clicks of the warm-up: from then on click rates are learned."""
 NONE, OVERALL, SLICE, MOVED, MISSING, DELAY, CLOSED = range(7)
@@ -76,3 +78,8 @@ class Rows(NamedTuple):
     delay: F64
     slots: I32  # (n, fields); of a missing value: that field's own slot for it
     absent: I32  # (fields,): the slot of a missing value
+
+    def first(self, stop: int) -> Rows:
+        """Those before row ``stop``."""
+        columns = {name: column[:stop] for name, column in self._asdict().items()}
+        return Rows(**(columns | {"absent": self.absent}))
