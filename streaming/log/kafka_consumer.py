@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -30,7 +31,7 @@ from streaming.log.kafka_joining import keep_join
 from streaming.log.kafka_names import Names
 from streaming.log.settings import KafkaSettings
 
-__all__ = ["KafkaLogConsumer", "reader_options", "records_of"]
+__all__ = ["KafkaLogConsumer", "KafkaMember", "reader_options", "records_of"]
 
 T = TypeVar("T")
 
@@ -55,6 +56,14 @@ def records_of(fetched: dict[KafkaPartition, list[Piece]], names: Names) -> list
         for piece in pieces:
             out.extend(piece.records(*names.here(there)))
     return out
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaMember:
+    """A membership of a group, in one of its generations."""
+
+    group: str
+    metadata: ConsumerGroupMetadata
 
 
 class KafkaLogConsumer(Consumer):
@@ -110,7 +119,7 @@ class KafkaLogConsumer(Consumer):
         with suppress(TimeoutError):  # its thread ends with the process
             self._ask(partial(self._kafka.close, autocommit=False, timeout_ms=patience_ms))
 
-    def group_metadata(self) -> ConsumerGroupMetadata:
+    def member(self) -> KafkaMember:
         """The membership under which positions are committed: that of the partitions held.
 
         kafka-python's own may be of a later generation already, in which they are another's.
@@ -123,7 +132,7 @@ class KafkaLogConsumer(Consumer):
         if self._membership is None or self._kafka.group_metadata().generation_id < 0:
             fix = "poll, and go on from what is assigned then"
             raise RebalancedError(f"group {self.group!r}: not a member any more. Fix: {fix}")
-        return self._membership
+        return KafkaMember(self.group, self._membership)
 
     def assignment(self) -> frozenset[TopicPartition]:
         """See ``Consumer``."""
