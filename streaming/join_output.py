@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from features.events import DeadLetter as DeadLetterEvent
 from features.events import encode_event
 from streaming.example_records import pack_examples
 from streaming.joiner import CommitUpTo, DeadLetter, EmitExample, Instruction
-from streaming.log import Member, NewRecord, Position, Producer, TopicPartition
+from streaming.log import Consumer, NewRecord, Position, Producer, TopicPartition
 from streaming.settings import DEAD_LETTERS, EXAMPLES
 
-__all__ = ["JoinOutput", "Parcel"]
+__all__ = ["JoinOutput"]
 
 MAX_RAW = 262_144
 """Bytes of a rejected record that a dead letter keeps: as base64 it is still a legal event."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """What is written in one transaction."""
-
-    examples: Sequence[EmitExample]
-    dead: Sequence[DeadLetter]
-    positions: Mapping[TopicPartition, Position]
-    most: int
-
-    def write(self, producer: Producer, member: Member) -> None:
-        """Write it, or, if this raises, nothing of it."""
-        with producer.transaction() as tx:
-            if self.examples:
-                tx.append(EXAMPLES, pack_examples(self.examples, self.most))
-            if self.dead:
-                tx.append(DEAD_LETTERS, map(_dead_letter, self.dead))
-            tx.commit(member, self.positions)
 
 
 class JoinOutput:
@@ -65,14 +45,19 @@ class JoinOutput:
             return False
         return True
 
-    def pack(self, commits: Sequence[CommitUpTo]) -> Parcel | None:
-        """Hand over all of it and the positions, to be written; nothing if nothing is new."""
+    def commit(self, producer: Producer, consumer: Consumer, commits: Sequence[CommitUpTo]) -> None:
+        """Write all of it and the positions in one transaction; nothing if nothing is new."""
         positions = {TopicPartition(c[0], c[1]): Position(c[2], c[3]) for c in map(_parts, commits)}
         if not self and positions == self._committed:
-            return None
-        parcel = Parcel(self._examples, self._dead, positions, self._most)
-        self._examples, self._dead, self._committed = [], [], positions
-        return parcel
+            return
+        with producer.transaction() as tx:
+            if self._examples:
+                tx.append(EXAMPLES, pack_examples(self._examples, self._most))
+            if self._dead:
+                tx.append(DEAD_LETTERS, map(_dead_letter, self._dead))
+            tx.commit(consumer, positions)
+        self.clear()
+        self._committed = positions
 
     def clear(self) -> None:
         """Forget it: it will come again from the last commit."""

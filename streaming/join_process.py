@@ -1,9 +1,8 @@
 """The joiner at work: from the log's impressions and clicks to its examples.
 
 Read a batch, give it to :class:`streaming.joiner.Joiner`, and in one transaction append what came
-out and commit how far it got; on Kafka the next batch is read and joined while the brokers take
-that in. A crash anywhere leaves the last transaction, from which the next process goes on; nothing
-is kept elsewhere.
+out and commit how far it got. A crash anywhere leaves the last transaction, from which the next
+process goes on; nothing is kept elsewhere.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
 from features.errors import ClicktideError
@@ -96,8 +94,6 @@ class JoinProcess:
         self._quiet = QuietWatch(log)
         self._consumer: Consumer | None = None
         self._producer: Producer | None = None
-        self._aside = ThreadPoolExecutor(1, thread_name_prefix="commit")
-        self._writing: Future[None] | None = None
         self._assigned = False
         self._next_commit = 0.0
         self._retry_at, self._pause_s = 0.0, _FIRST_PAUSE_S
@@ -118,19 +114,14 @@ class JoinProcess:
         """
         active = self._clock()
         while not stopped():
-            if self._turn():
+            if self.step():
                 active = self._clock()
             elif until_idle_s is not None and self._is_done(active + until_idle_s):
                 break
-        self._recovering(self._finish)
+        self._recovering(lambda: self._commit(final=True))
 
     def step(self) -> bool:
         """Read a batch, join it, commit; whether anything was read or came out."""
-        busy = self._turn()
-        return self._recovering(self._settle) or busy
-
-    def _turn(self) -> bool:
-        """As ``step``, but what is committed may still be on its way."""
         if self._clock() < self._retry_at:
             self._sleep(_NAP_S)
             return True
@@ -148,8 +139,6 @@ class JoinProcess:
             self._follow(self._joiner.step(idle))
         came_out = bool(self._output)
         self._commit()
-        if not records:
-            self._settle()
         self._pause_s = _FIRST_PAUSE_S
         return bool(records) or came_out
 
@@ -162,7 +151,7 @@ class JoinProcess:
         return records
 
     def _is_done(self, at: float) -> bool:
-        # The output is empty here and what came out is in the log: a turn that read nothing waits.
+        # The output is empty here: what comes out is committed in the same step.
         return self._assigned and self._clock() >= at and self._quiet.all_read
 
     # ---- what the joiner says
@@ -195,27 +184,10 @@ class JoinProcess:
     # ---- committing
 
     def _commit(self, *, final: bool = False) -> None:
-        now, consumer, producer = self._clock(), self._consumer, self._producer
-        due = bool(self._output) or final or now > self._next_commit
-        if consumer is None or producer is None or not due:
-            return
-        self._settle()
-        parcel = self._output.pack(self._joiner.commits())
-        if parcel is not None and producer.aside:
-            self._writing = self._aside.submit(parcel.write, producer, consumer.member())
-        elif parcel is not None:
-            parcel.write(producer, consumer)
-        self._next_commit = now + _COMMIT_EVERY_S
-
-    def _settle(self) -> None:
-        """Wait for the transaction that is on its way; its error is raised here."""
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            writing.result()
-
-    def _finish(self) -> None:
-        self._commit(final=True)
-        self._settle()
+        now = self._clock()
+        if self._consumer and self._producer and (self._output or final or now > self._next_commit):
+            self._output.commit(self._producer, self._consumer, self._joiner.commits())
+            self._next_commit = now + _COMMIT_EVERY_S
 
     # ---- partitions come and go
 
@@ -224,7 +196,6 @@ class JoinProcess:
         self._start({at.partition for at in held})
 
     def _on_revoked(self, given_up: frozenset[TopicPartition]) -> None:
-        self._settle()
         for at in given_up:
             self._joiner.revoke(at.partition)
             self._started.discard(at.partition)
@@ -232,7 +203,6 @@ class JoinProcess:
 
     def _start(self, partitions: set[int]) -> None:
         """Go on from what is committed of these partitions."""
-        self._settle()
         for partition in sorted(partitions):
             places = [TopicPartition(topic, partition) for topic in (IMPRESSIONS, CLICKS)]
             committed = {at: self.log.committed(GROUP, at) for at in places}
@@ -248,23 +218,10 @@ class JoinProcess:
         self._quiet.clear()
 
     def _forget_all(self) -> None:
-        self._let_end()
         for partition in self._started:
             self._joiner.revoke(partition)
         self._started.clear()
         self._forget_unsaid()
-
-    def _let_end(self) -> None:
-        """Wait for the transaction that is on its way, before anything is read anew.
-
-        Where its outcome is not known, only a new producer settles it.
-        """
-        try:
-            self._settle()
-        except (RebalancedError, FencedError):  # refused; if fenced, the next one is too
-            pass
-        except LogError:
-            self._close_clients()
 
     # ---- errors
 
@@ -308,8 +265,6 @@ class JoinProcess:
         return self._consumer
 
     def _close_clients(self) -> None:
-        with suppress(LogError):
-            self._settle()
         for client in (self._consumer, self._producer):
             if client is not None:
                 with suppress(LogError):  # the log may be why we close
@@ -319,7 +274,6 @@ class JoinProcess:
     def close(self) -> None:
         """Leave the group."""
         self._close_clients()
-        self._aside.shutdown(wait=False)
 
     # ---- figures
 

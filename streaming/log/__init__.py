@@ -7,7 +7,6 @@ Which one is meant is a URL (``open_log``), never a code path.
 from streaming.log.base import (
     Consumer,
     EventLog,
-    Member,
     NewRecord,
     Position,
     Producer,
@@ -37,7 +36,6 @@ __all__ = [
     "LogError",
     "LogSettingsError",
     "LogUnavailableError",
-    "Member",
     "NewRecord",
     "OffsetError",
     "Position",

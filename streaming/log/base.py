@@ -24,7 +24,6 @@ __all__ = [
     "Consumer",
     "EventLog",
     "Headers",
-    "Member",
     "NewRecord",
     "Position",
     "Producer",
@@ -149,14 +148,6 @@ class _Closing(ABC):
         self.close()
 
 
-class Member(Protocol):
-    """Someone's place in a group, by which positions are committed."""
-
-    @property
-    def group(self) -> str:
-        """The group's name."""
-
-
 class Consumer(_Closing):
     """A member of a group, reading the partitions that fell to it, each from its position.
 
@@ -166,19 +157,6 @@ class Consumer(_Closing):
     """
 
     group: str
-
-    def member(self) -> Member:
-        """What to commit positions by, in a transaction that is written aside while one polls on.
-
-        It is this consumer's membership as it is now: if partitions have moved by the time it is
-        written, it is refused.
-
-        Raises
-        ------
-        RebalancedError
-            It is no current member.
-        """
-        return self
 
     @abstractmethod
     def poll(self, max_records: int = 1000, wait_s: float = 0.0) -> list[Record]:
@@ -235,29 +213,23 @@ class Transaction(Protocol):
             No such topic or partition, or a record with neither key nor partition.
         """
 
-    def commit(self, consumer: Member | str, positions: Mapping[TopicPartition, Position]) -> None:
+    def commit(
+        self, consumer: Consumer | str, positions: Mapping[TopicPartition, Position]
+    ) -> None:
         """Commit a group's positions when (and only when) the transaction does.
 
         Parameters
         ----------
         consumer
-            The consumer that has read, or its ``member()``; a stale one is refused. The group's
-            name alone skips that check (for readers that assign partitions themselves).
+            The member that has read; a stale member is refused. The group's name alone skips
+            that check (for readers that assign partitions themselves).
         positions
             Position by partition.
         """
 
 
 class Producer(_Closing):
-    """The one writer under a transactional id; a newer one of the same id fences this one.
-
-    Attributes
-    ----------
-    aside
-        Whether another thread may write a transaction while its maker's reads on.
-    """
-
-    aside = False
+    """The one writer under a transactional id; a newer one of the same id fences this one."""
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[Transaction]:

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -31,7 +30,7 @@ from streaming.log.kafka_joining import keep_join
 from streaming.log.kafka_names import Names
 from streaming.log.settings import KafkaSettings
 
-__all__ = ["KafkaLogConsumer", "KafkaMember", "reader_options", "records_of"]
+__all__ = ["KafkaLogConsumer", "reader_options", "records_of"]
 
 T = TypeVar("T")
 
@@ -56,14 +55,6 @@ def records_of(fetched: dict[KafkaPartition, list[Piece]], names: Names) -> list
         for piece in pieces:
             out.extend(piece.records(*names.here(there)))
     return out
-
-
-@dataclass(frozen=True, slots=True)
-class KafkaMember:
-    """A membership of a group, in one of its generations."""
-
-    group: str
-    metadata: ConsumerGroupMetadata
 
 
 class KafkaLogConsumer(Consumer):
@@ -119,7 +110,7 @@ class KafkaLogConsumer(Consumer):
         with suppress(TimeoutError):  # its thread ends with the process
             self._ask(partial(self._kafka.close, autocommit=False, timeout_ms=patience_ms))
 
-    def member(self) -> KafkaMember:
+    def group_metadata(self) -> ConsumerGroupMetadata:
         """The membership under which positions are committed: that of the partitions held.
 
         kafka-python's own may be of a later generation already, in which they are another's.
@@ -132,7 +123,7 @@ class KafkaLogConsumer(Consumer):
         if self._membership is None or self._kafka.group_metadata().generation_id < 0:
             fix = "poll, and go on from what is assigned then"
             raise RebalancedError(f"group {self.group!r}: not a member any more. Fix: {fix}")
-        return KafkaMember(self.group, self._membership)
+        return self._membership
 
     def assignment(self) -> frozenset[TopicPartition]:
         """See ``Consumer``."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from streaming.log.base import Member, NewRecord, Position, Producer, TopicPartition
+from streaming.log.base import Consumer, NewRecord, Position, Producer, TopicPartition
 from streaming.log.errors import LogError
 from streaming.log.kafka_client import (
     ConsumerGroupMetadata,
@@ -17,7 +17,7 @@ from streaming.log.kafka_client import (
     KafkaProducer,
     OffsetAndMetadata,
 )
-from streaming.log.kafka_consumer import KafkaLogConsumer, KafkaMember
+from streaming.log.kafka_consumer import KafkaLogConsumer
 from streaming.log.kafka_errors import bounded, translated
 from streaming.log.partition import key_partitions
 from streaming.log.routing import routed
@@ -35,8 +35,6 @@ _LINGER_MS = 5
 
 class KafkaLogProducer(Producer):
     """See ``Producer``; the broker fences by producer epoch (``init_transactions`` raises it)."""
-
-    aside = True
 
     def __init__(self, log: KafkaLog, transactional_id: str) -> None:
         self._log, self._id = log, transactional_id
@@ -123,12 +121,12 @@ class _Transaction:
         except KafkaError as error:
             raise translated(f"append to {topic!r}", error) from error
 
-    def commit(self, consumer: Member | str, positions: Mapping[TopicPartition, Position]) -> None:
+    def commit(
+        self, consumer: Consumer | str, positions: Mapping[TopicPartition, Position]
+    ) -> None:
         """See ``Producer``."""
         if isinstance(consumer, KafkaLogConsumer):
-            consumer = consumer.member()
-        if isinstance(consumer, KafkaMember):
-            group = consumer.metadata
+            group = consumer.group_metadata()
         else:
             name = consumer if isinstance(consumer, str) else consumer.group
             group = ConsumerGroupMetadata(group_id=self._log.names.full(name))

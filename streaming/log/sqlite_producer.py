@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from streaming.log.base import Member, NewRecord, Position, Producer, TopicPartition
+from streaming.log.base import Consumer, NewRecord, Position, Producer, TopicPartition
 from streaming.log.errors import FencedError
 from streaming.log.partition import key_partitions
 from streaming.log.routing import routed
@@ -77,7 +77,9 @@ class _Transaction:
             if share:
                 self._appended.setdefault(TopicPartition(topic, partition), []).extend(share)
 
-    def commit(self, consumer: Member | str, positions: Mapping[TopicPartition, Position]) -> None:
+    def commit(
+        self, consumer: Consumer | str, positions: Mapping[TopicPartition, Position]
+    ) -> None:
         """See ``Producer``."""
         if isinstance(consumer, SqliteConsumer):
             self._readers.append(consumer)

@@ -66,7 +66,7 @@ def test_a_huge_rejected_record_makes_a_dead_letter_that_can_be_read():
     output.take(DeadLetter("broken_json", "no JSON", "clicks", 0, 7, raw))
     with log.consumer("join", ["clicks"]) as consumer:
         consumer.poll()
-        output.pack([]).write(log.producer("me"), consumer)
+        output.commit(log.producer("me"), consumer, [])
     [record] = log.read(TopicPartition("dead_letters", 0), 0)
     letter = decode_event(record.value)
     assert isinstance(letter, DeadLetterEvent)
