@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from clicktide.interrupts import stop_request
-from clicktide.options import LogOption, SpecOption, say
+from clicktide.options import LogOption, NiceOption, SpecOption, give_way, say
 from clicktide.register import MlflowOption
 from features.errors import ClicktideError
 from features.spec import Spec
@@ -75,6 +75,7 @@ def challenge(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the final windows as one JSON object")
     ] = False,
+    nice: NiceOption = 10,
 ) -> None:
     """Let another model learn the same joined stream in shadow, and keep its progressive figures.
 
@@ -85,6 +86,7 @@ def challenge(
 
     clicktide challenge adpredictor --river linear_model.AdPredictor --param beta=0.05
     """
+    give_way(nice)
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
         raise ClicktideError(f"{name!r}: no name for a challenger. Fix: letters, digits, - and _")
     folder = run / "challengers" / name

@@ -10,7 +10,14 @@ import msgspec
 import typer
 
 from clicktide.interrupts import stop_request
-from clicktide.options import LogOption, StreamChangesOption, StreamSettingsOption, say
+from clicktide.options import (
+    LogOption,
+    NiceOption,
+    StreamChangesOption,
+    StreamSettingsOption,
+    give_way,
+    say,
+)
 from features.spec_file import load_spec
 from monitoring.process import Monitor
 from monitoring.settings import load_monitor_settings
@@ -66,6 +73,7 @@ def monitor(
             help="Change one of those, e.g. windows.window_s=300; repeatable",
         ),
     ] = None,
+    nice: NiceOption = 10,
 ) -> None:
     """Watch the calibration of a stream: by window of event time, overall and by slice.
 
@@ -75,6 +83,7 @@ def monitor(
 
     clicktide monitor --log run/log.db --spec sim --slices campaign,site,device
     """
+    give_way(nice)
     own = [*(monitor_changes or []), *([f"slices={slices}"] if slices else [])]
     watched = load_monitor_settings(monitor_settings, own)
     shared, known = load_stream_settings(settings, changes or []), load_spec(spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,9 +12,11 @@ import typer
 __all__ = [
     "IdleSecondsOption",
     "LogOption",
+    "NiceOption",
     "SpecOption",
     "StreamChangesOption",
     "StreamSettingsOption",
+    "give_way",
     "say",
 ]
 
@@ -57,6 +60,22 @@ IdleSecondsOption = Annotated[
         help="End when all is read and nothing has come for so long [default: run on]",
     ),
 ]
+
+NiceOption = Annotated[
+    int,
+    typer.Option(
+        "--nice",
+        min=0,
+        max=19,
+        help="How far it gives way to other processes of this machine, such as a server: 0 not at "
+        "all, 19 most",
+    ),
+]
+
+
+def give_way(nice: int) -> None:
+    """Lower this thread's priority, and that of all threads that it starts."""
+    os.nice(nice)
 
 
 def say(line: str) -> None:

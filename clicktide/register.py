@@ -14,7 +14,7 @@ import msgspec
 import typer
 
 from clicktide.interrupts import stop_request
-from clicktide.options import LogOption, say
+from clicktide.options import LogOption, NiceOption, give_way, say
 from clicktide.report_out import write_report
 from clicktide.report_stream import report_stream
 from features.errors import ClicktideError
@@ -84,6 +84,7 @@ def register(
     once: Annotated[
         bool, typer.Option("--once", help="Register what is there now, judge, and stop")
     ] = False,
+    nice: NiceOption = 10,
 ) -> None:
     """Register the trainer's snapshots as model versions, and let the gate choose the champion.
 
@@ -98,6 +99,7 @@ def register(
 
     python -c 'import mlflow; print(mlflow.pyfunc.load_model("models:/clicktide@champion"))'
     """
+    give_way(nice)
     known = load_registry_settings(settings, changes or ())
     if once:
         known = _at_once(known)

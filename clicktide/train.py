@@ -11,7 +11,15 @@ import typer
 from rich.console import Console
 
 from clicktide.interrupts import stop_request
-from clicktide.options import LogOption, SpecOption, StreamChangesOption, StreamSettingsOption, say
+from clicktide.options import (
+    LogOption,
+    NiceOption,
+    SpecOption,
+    StreamChangesOption,
+    StreamSettingsOption,
+    give_way,
+    say,
+)
 from clicktide.show import summary_json
 from clicktide.warm import warm_up
 from features.spec_file import load_spec
@@ -62,6 +70,7 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change the spec for this run"),
     ] = None,
+    nice: NiceOption = 10,
 ) -> None:
     """Learn the examples of an event log, each scored before it is learned.
 
@@ -71,6 +80,7 @@ def train(
     clicktide train --log run/log.db --spec sim --dir run/model --live /dev/shm/live.weights
     clicktide train --until-idle --json
     """
+    give_way(nice)
     known = load_spec(spec, overrides or [])
     shared = load_stream_settings(settings, changes or [])
     ExampleReader(known.source, [known.source.label]).batches(b"{}", lambda i: ("", i), Position())
