@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -74,8 +75,15 @@ NiceOption = Annotated[
 
 
 def give_way(nice: int) -> None:
-    """Lower this thread's priority, and that of all threads that it starts."""
+    """Lower this thread's priority, and that of all threads that it starts.
+
+    Where Linux shares the cores out by session (autogroup), also that of the session, if it is
+    this process's own: else niceness would count for nothing beside processes of other sessions.
+    """
     os.nice(nice)
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):  # no such thing here
+            Path("/proc/self/autogroup").write_text(str(nice), "ascii")
 
 
 def say(line: str) -> None:
