@@ -123,3 +123,31 @@ def test_chances_agree_with_many_draws(count):
     seen = np.bincount(value.argmax(1), minlength=count)
     found, freedom = chi_squared(seen, first_chances(np.log(bids), logit, sd), draws)
     assert found < freedom + 5 * np.sqrt(2 * freedom)
+
+
+@pytest.mark.parametrize(
+    ("log_bid", "logit", "sd"),
+    [
+        # One whose click is sure, so that all its mass is at the value of its bid: in the middle,
+        ([13.13, -8.54, -1.58, -8.66], [-28.98, 9.36, 47.39, 32.98], [18.4, 10.47, 1.52, 13.25]),
+        # and at the highest value that there is, with logs that are no round numbers.
+        (np.log([50.0, 0.01, 50.0, 1.0]) - 0.2, [-5.0, -22.0, -30.0, 13.0], [0.01, 1.0, 1.0, 19.4]),
+        (np.log([41.0, 1.0]), [-5.0, 13.0], [0.01, 19.4]),
+    ],
+)
+def test_chances_beside_a_sure_click_agree_with_draws(log_bid, logit, sd):
+    log_bid, logit, sd = (np.array(column) for column in (log_bid, logit, sd))
+    rng, draws = np.random.default_rng(9), 400_000
+    value = log_bid - np.logaddexp(0, -(logit + sd * rng.standard_normal((draws, len(sd)))))
+    seen = np.bincount(value.argmax(1), minlength=len(sd)) / draws
+    assert 0.1 < seen.max() < 0.9  # else anything would agree
+    assert np.allclose(first_chances(log_bid, logit, sd), seen, atol=4 / np.sqrt(draws))
+
+
+def test_chances_are_exact_to_one_in_a_hundred_thousand():
+    log_bid = np.array([1.51, 1.08, 3.35, -1.13, 1.43])
+    logit = np.array([0.09, -1.29, -6.09, -4.02, -7.41])
+    sd = np.array([0.47, 0.87, 0.98, 1.24, 1.39])
+    # From four million cells of even width.
+    expected = [0.988317, 0.011529, 0.000154, 0.0, 0.0]
+    assert np.allclose(first_chances(log_bid, logit, sd), expected, atol=1e-5)
