@@ -272,7 +272,7 @@ def _integrate(low: float, high: float, log_bid: F64, logit: F64, sd: F64, table
 
 @inlined
 def _unseen(low: float, half: float, high: float) -> float:
-    """How wrong a cell may be where halving it shows little: a steep one, or one grown in a half."""
+    """How wrong a cell may be where halving shows little: a steep one, or one grown in a half."""
     grown = high - low
     shown = grown < 3.0 and min(half - low, high - half) > 0.2 * grown
     bound: float = 0.0 if shown else (math.exp(high) - math.exp(low)) * min(grown, 8.0)
