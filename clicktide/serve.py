@@ -152,19 +152,20 @@ def serve(
 def _run(wiring: Wiring) -> None:
     import uvicorn  # with FastAPI it takes a while to import: other commands go without
 
-    from serving.lingering import LingeringProtocol
+    from serving.kept import KeptProtocol
 
     settings = wiring.settings
     os.environ[WIRING] = msgspec.json.encode(wiring).decode()
-    with _counts(settings.workers), _stops_cleanly():
+    several = settings.workers > 1
+    with _counts(settings.workers), _kept(several and not settings.tls_cert), _stops_cleanly():
         uvicorn.run(
             "clicktide.serving_worker:make_app",
             factory=True,
             host=settings.host,
             port=settings.port,
-            workers=settings.workers if settings.workers > 1 else None,
+            workers=settings.workers if several else None,
             loop="uvloop",
-            http=LingeringProtocol,
+            http=KeptProtocol,
             ws="none",
             access_log=False,
             log_level="warning",
@@ -211,3 +212,23 @@ def _counts(workers: int) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="clicktide-metrics-") as folder:
         os.environ[WORKERS_FOLDER] = folder
         yield
+
+
+@contextmanager
+def _kept(wanted: bool) -> Iterator[None]:
+    """Workers whose connections outlive them. Not with TLS, whose keys die with the worker."""
+    from uvicorn.supervisors import multiprocess
+
+    from serving.keeper import Keeper
+    from serving.kept import KEEPER, KeptProcess
+
+    if not wanted:
+        os.environ.pop(KEEPER, None)
+        yield
+        return
+    multiprocess.Process = KeptProcess  # type: ignore[misc]  # uvicorn has no setting for it
+    with tempfile.TemporaryDirectory(prefix="clicktide-keeper-") as folder:
+        path = Path(folder) / "keeper.sock"
+        os.environ[KEEPER] = str(path)
+        with Keeper(path, lambda line: typer.echo(f"serve: {line}", err=True)):
+            yield

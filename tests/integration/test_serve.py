@@ -199,13 +199,91 @@ def test_metrics_are_of_all_workers_together(served):
     assert counts == {before + 20}
 
 
-def test_a_killed_worker_is_replaced_and_the_others_answer(served):
+def kill_all(served):
+    """Kill all workers at once, and wait until others answer."""
     until(lambda: len(served.workers()) >= 2, why=served.text)
-    first = served.workers()[0]
-    os.kill(first, signal.SIGKILL)
-    until(lambda: first not in served.workers() and len(served.workers()) >= 2, why=served.text)
+    gone, said = set(served.workers()), served.text()
+    for pid in gone:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: len(set(served.workers()) - gone) >= 2, why=served.text)
     until(served.ready, why=served.text)
-    assert served.ask("/v1/predict", fields={"ad": "a1"}).status_code == 200
+    return served.text()[len(said) :]
+
+
+def connect(served):
+    return socket.create_connection(("127.0.0.1", served.port), timeout=60)
+
+
+def answer(lines):
+    """One whole answer with a stated length."""
+    status = lines.readline().decode().strip()
+    length, line = 0, b"."
+    while line.strip():
+        line = lines.readline()
+        if line.lower().startswith(b"content-length:"):
+            length = int(line.split(b":")[1])
+    return status.partition(" ")[2], json.loads(lines.read(length) or b"null")
+
+
+def answer_on(connection):
+    with connection.makefile("rb") as lines:
+        return answer(lines)
+
+
+BODY = json.dumps({"fields": {"ad": "a1"}}).encode()
+HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+REQUEST = HEAD % len(BODY) + BODY
+
+
+def test_connections_of_killed_workers_go_on(served):
+    """Idle ones, those with half a request, and those whose request nobody has read yet."""
+    idle, half, unread, closing = (connect(served) for _ in range(4))
+    for connection in (idle, half, unread):
+        connection.sendall(REQUEST)
+        assert answer_on(connection)[0] == "200 OK"
+    half.sendall(REQUEST[:-5])
+    time.sleep(1.0)  # it is read, and waits for the rest
+    for pid in served.workers():
+        os.kill(pid, signal.SIGSTOP)
+    unread.sendall(REQUEST)
+    said = kill_all(served)
+    assert "go on with another" in said
+    assert "end with it" not in said
+    half.sendall(REQUEST[-5:])
+    idle.sendall(REQUEST)
+    for connection in (half, unread, idle):
+        status, body = answer_on(connection)
+        assert (status, 0 < body["predictions"][0]["probability"] < 1) == ("200 OK", True)
+    closing.sendall(REQUEST.replace(b"Host", b"Connection: close\r\nHost"))
+    assert answer_on(closing)[0] == "200 OK"
+    assert closing.recv(1) == b""  # nobody keeps it
+    for connection in (idle, half, unread, closing):
+        connection.close()
+
+
+def test_closed_connections_are_let_go(served):
+    def held():
+        return len(os.listdir(f"/proc/{served.process.pid}/fd"))
+
+    served.client.post("/v1/predict", json={"fields": {"ad": "a1"}})
+    before = held()
+    many = [connect(served) for _ in range(50)]
+    for connection in many:
+        connection.sendall(REQUEST)
+    assert {answer_on(connection)[0] for connection in many} == {"200 OK"}
+    assert held() >= before + 40  # some others may have ended meanwhile
+    for connection in many:
+        connection.close()
+    until(lambda: held() <= before, why=served.text)
+
+
+def test_headers_alone_and_two_requests_at_once(served):
+    with connect(served) as connection:
+        connection.sendall(b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(65536).endswith(b"\r\n\r\n")
+        connection.sendall(REQUEST + REQUEST)
+        with connection.makefile("rb") as lines:
+            assert [answer(lines)[0] for _ in range(2)] == ["200 OK", "200 OK"]
 
 
 def test_a_dead_store_costs_no_answer(served):
