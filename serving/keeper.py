@@ -25,6 +25,7 @@ from serving.open_requests import SLOT_BYTES, Slots
 __all__ = [
     "ALONE",
     "CLOSED",
+    "GIVEN",
     "HELLO",
     "LEAVING",
     "MESSAGE",
@@ -37,10 +38,11 @@ __all__ = [
 
 MESSAGE = struct.Struct("<III")
 """From a worker: what happened, the connection's slot, and the offer it is of, if it is of one."""
-HELLO, OPENED, CLOSED, LEAVING, ALONE = range(5)
+HELLO, OPENED, CLOSED, GIVEN, LEAVING, ALONE = range(6)
 TAKE = struct.Struct("<IQQ?")
-"""To a worker, before a request: number of the offer (not 0), bytes read and written before the
-request, and whether it was open on another worker that died."""
+"""To a worker, before a request: number of the offer, bytes read and written before the
+request, and whether it was open on another that died. Offer 0, to one that leaves: whether any
+stay."""
 _ACKED, _TCP_INFO_BYTES = 120, 136  # where tcp_info (linux/tcp.h) has bytes_acked, bytes_received
 
 
@@ -177,8 +179,13 @@ class Keeper:
             worker.held[number] = files.pop()
         elif what == CLOSED:
             worker.close(number)
+        elif what == GIVEN and worker.slots is not None and number in worker.held:
+            self._take_back(worker.slots, {number: worker.held.pop(number)})
+            self._rehouse()
         elif what == LEAVING:
             worker.leaving = True
+            with suppress(OSError):
+                worker.channel.send(TAKE.pack(0, 0, 0, bool(self._homes())))
         for file in files:
             os.close(file)
 
@@ -189,10 +196,15 @@ class Keeper:
             self._workers.remove(worker)
         self._homeless += worker.offered.values()
         if worker.held and worker.slots is not None:
-            self._take_back(worker.slots, worker.held)
+            lost = self._take_back(worker.slots, worker.held)
+            self._say(
+                f"a worker is gone; {len(worker.held) - lost} of its connections go on with another"
+                + (f", {lost} end with it" if lost else "")
+            )
         self._rehouse()
 
-    def _take_back(self, slots: Slots, held: dict[int, int]) -> None:
+    def _take_back(self, slots: Slots, held: dict[int, int]) -> int:
+        """Take connections of a worker; the number of those that nobody can go on with."""
         lost = 0
         for number, connection in held.items():
             left = _what_is_left(slots, number, connection)
@@ -201,14 +213,11 @@ class Keeper:
                 lost += 1
             else:
                 self._homeless.append((left, connection))
-        self._say(
-            f"a worker is gone; {len(held) - lost} of its connections go on with another"
-            + (f", {lost} end with it" if lost else "")
-        )
+        return lost
 
     def _rehouse(self) -> None:
         """Give connections of the dead to the living, each in turn; or keep them until one is."""
-        homes = [worker for worker in self._workers if not worker.leaving]
+        homes = self._homes()
         if not homes:
             return
         homeless, self._homeless = self._homeless, []
@@ -216,6 +225,9 @@ class Keeper:
             first = turn % len(homes)
             if not any(self._offer(it, left, connection) for it in homes[first:] + homes[:first]):
                 self._homeless.append((left, connection))
+
+    def _homes(self) -> list[_Worker]:
+        return [worker for worker in self._workers if not worker.leaving]
 
     def _offer(self, worker: _Worker, left: _Left, connection: int) -> bool:
         self._offers += 1

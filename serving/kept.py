@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from uvicorn.server import Server
 from uvicorn.supervisors.multiprocess import Process
 
-from serving.keeper import ALONE, CLOSED, HELLO, LEAVING, MESSAGE, OPENED, TAKE, hear
+from serving.keeper import ALONE, CLOSED, GIVEN, HELLO, LEAVING, MESSAGE, OPENED, TAKE, hear
 from serving.lingering import LingeringProtocol
 from serving.open_requests import SLOT_BYTES, SLOTS, Slot, Slots
 
@@ -21,7 +21,7 @@ __all__ = ["KEEPER", "KeptProcess", "KeptProtocol", "KeptServer"]
 
 KEEPER = "CLICKTIDE_KEEPER"
 """Environment variable with the path of the keeper's socket."""
-_RETRY_S = 0.05
+_RETRY_S, _REPLY_S = 0.05, 1.0
 
 
 class Taken(NamedTuple):
@@ -43,6 +43,7 @@ class _Keeping:
         os.truncate(memory, SLOTS * SLOT_BYTES)
         self._slots, self._free = Slots(memory), [*range(SLOTS)]
         self._unsaid: deque[int] = deque()
+        self._others: asyncio.Future[bool] = self._loop.create_future()
         self._channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.connect(path)
         self._channel.setblocking(False)
@@ -72,10 +73,21 @@ class _Keeping:
         self._unsaid.append(slot.number)
         self._say_closed()
 
-    def leave(self) -> None:
-        """Say that no more connections are taken."""
-        with suppress(OSError):
+    def give(self, slot: Slot) -> bool:
+        """Give a connection away that is read no more; whether that could be said."""
+        try:
+            self._channel.send(MESSAGE.pack(GIVEN, slot.number, 0))
+        except OSError:
+            return False
+        return True
+
+    async def leave(self) -> bool:
+        """Say that no more connections are taken; whether there are others to give them to."""
+        try:
             self._channel.send(MESSAGE.pack(LEAVING, 0, 0))
+            return await asyncio.wait_for(self._others, _REPLY_S)
+        except (OSError, TimeoutError):
+            return False
 
     def _say_closed(self) -> None:
         while self._unsaid:
@@ -95,6 +107,8 @@ class _Keeping:
             self._loop.remove_reader(self._channel)
             return
         taken = Taken(message[TAKE.size :], *TAKE.unpack_from(message))
+        if not taken.offer and not self._others.done():
+            self._others.set_result(taken.again)
         for file in files:
             self._adopt(socket.socket(fileno=file), taken)
 
@@ -145,6 +159,7 @@ class KeptProtocol(LingeringProtocol):
     """uvicorn's HTTP protocol, on connections that outlive the worker."""
 
     keeping: _Keeping | None = None  # of the process
+    giving = False  # of the process too: whether another worker takes what is idle here
     taken = Taken()
     _slot: Slot | None = None
     _counted: _Counted
@@ -158,6 +173,8 @@ class KeptProtocol(LingeringProtocol):
             self._slot = self.keeping.hold(connection, self.taken)
         if self.taken.request:
             self.data_received(self.taken.request)
+        elif self.ending:
+            self._linger()
 
     def data_received(self, data: bytes) -> None:
         """Note a request down before it is answered."""
@@ -182,6 +199,16 @@ class KeptProtocol(LingeringProtocol):
                 self._slot.answered(self._counted.written)
         super().on_response_complete()
 
+    def _linger(self) -> None:
+        """End an idle connection: by giving it away, or as ever."""
+        if self._slot is None or self.keeping is None or not self.giving:
+            super()._linger()
+            return
+        self.transport.pause_reading()  # from here on it is another's
+        if self.keeping.give(self._slot):
+            self._slot = None
+        self.transport.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Let it end."""
         super().connection_lost(exc)
@@ -202,7 +229,7 @@ class KeptServer(Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take over nothing any more, and end."""
         if KeptProtocol.keeping is not None:
-            KeptProtocol.keeping.leave()
+            KeptProtocol.giving = await KeptProtocol.keeping.leave()
         await super().shutdown(sockets)
 
     def _adopt(self, tcp: socket.socket, taken: Taken) -> None:

@@ -177,5 +177,12 @@ def offspring(pid):
     return out
 
 
+def serves(pid):
+    """Whether a worker serves, so that its connections are kept beyond its death."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/maps") as file:
+        return "memfd:clicktide-open-requests" in file.read()
+    return False
+
+
 def as_json(tally):
     return json.dumps(tally, indent=1)
