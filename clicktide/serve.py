@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -216,13 +217,13 @@ def _counts(workers: int) -> Iterator[None]:
 
 @contextmanager
 def _kept(wanted: bool) -> Iterator[None]:
-    """Workers whose connections outlive them. Not with TLS, whose keys die with the worker."""
+    """Workers whose connections outlive them: on Linux; not with TLS, whose keys die with one."""
     from uvicorn.supervisors import multiprocess
 
     from serving.keeper import Keeper
     from serving.kept import KEEPER, KeptProcess
 
-    if not wanted:
+    if not (wanted and sys.platform == "linux"):
         os.environ.pop(KEEPER, None)
         yield
         return
