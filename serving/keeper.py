@@ -43,6 +43,7 @@ TAKE = struct.Struct("<IQQ?")
 """To a worker, before a request: number of the offer, bytes read and written before the
 request, and whether it was open on another that died. Offer 0, to one that leaves: whether any
 stay."""
+_RETRY_S = 0.1
 _ACKED, _TCP_INFO_BYTES = 120, 136  # where tcp_info (linux/tcp.h) has bytes_acked, bytes_received
 
 
@@ -139,6 +140,28 @@ class Keeper:
     def __exit__(self, *exc: object) -> None:
         self._stop.send(b"!")
         self._thread.join()
+        for it in (self._stop, self._stopped):
+            it.close()
+
+    def _run(self) -> None:
+        try:
+            while self._tend():
+                pass
+        except Exception as error:
+            self._say(f"connections are kept no longer, and end with their worker: {error!r}")
+        finally:
+            self._let_go()
+
+    def _tend(self) -> bool:
+        for key, _ in self._selector.select(_RETRY_S if self._homeless else None):
+            if key.data is None:
+                return False
+            key.data()
+        self._rehouse()
+        return True
+
+    def _let_go(self) -> None:
+        """Close all: where nobody answers on it any more, a connection that is held would hang."""
         for worker in self._workers:
             self._homeless += worker.offered.values()
             for number in [*worker.held]:
@@ -146,16 +169,8 @@ class Keeper:
             worker.channel.close()
         for _, connection in self._homeless:
             os.close(connection)
-        for it in (self._listener, self._stop, self._stopped):
-            it.close()
+        self._listener.close()
         self._selector.close()
-
-    def _run(self) -> None:
-        while True:
-            for key, _ in self._selector.select():
-                if key.data is None:
-                    return
-                key.data()
 
     def _meet(self) -> None:
         channel, _ = self._listener.accept()
@@ -173,7 +188,6 @@ class Keeper:
         if what == HELLO:
             worker.slots = Slots(files.pop())
             self._workers.append(worker)
-            self._rehouse()
         elif what == OPENED and files:
             worker.close(number)
             worker.held[number] = files.pop()
@@ -181,7 +195,6 @@ class Keeper:
             worker.close(number)
         elif what == GIVEN and worker.slots is not None and number in worker.held:
             self._take_back(worker.slots, {number: worker.held.pop(number)})
-            self._rehouse()
         elif what == LEAVING:
             worker.leaving = True
             with suppress(OSError):
@@ -201,7 +214,6 @@ class Keeper:
                 f"a worker is gone; {len(worker.held) - lost} of its connections go on with another"
                 + (f", {lost} end with it" if lost else "")
             )
-        self._rehouse()
 
     def _take_back(self, slots: Slots, held: dict[int, int]) -> int:
         """Take connections of a worker; the number of those that nobody can go on with."""
@@ -218,7 +230,7 @@ class Keeper:
     def _rehouse(self) -> None:
         """Give connections of the dead to the living, each in turn; or keep them until one is."""
         homes = self._homes()
-        if not homes:
+        if not (homes and self._homeless):
             return
         homeless, self._homeless = self._homeless, []
         for turn, (left, connection) in enumerate(homeless):
