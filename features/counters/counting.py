@@ -84,10 +84,6 @@ class Counters:
         """Give the keys of the rows of a batch, table after table."""
         return np.concatenate([keys.of_batch(batch) for keys in self._keys], axis=1)
 
-    def keys_of_event(self, event: Mapping[Any, Any]) -> NDArray[np.uint64]:
-        """Give the keys of an event, table after table."""
-        return np.concatenate([keys.of_event(event) for keys in self._keys])
-
     def advance(self, seen: Occurrences) -> F64:
         """Read every event at its time, then count it; (rows, values)."""
         parts = [
