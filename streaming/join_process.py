@@ -15,7 +15,6 @@ from contextlib import suppress
 from features.errors import ClicktideError
 from streaming.join_output import JoinOutput
 from streaming.joiner import Instruction, Joiner, Overfull, Pause, Resumed, Stalled, Unpause
-from streaming.joiner import Record as JoinRecord
 from streaming.log import (
     AbortedError,
     Consumer,
@@ -25,7 +24,7 @@ from streaming.log import (
     LogUnavailableError,
     Producer,
     RebalancedError,
-    Record,
+    Run,
     TopicPartition,
 )
 from streaming.quiet import QuietWatch
@@ -129,26 +128,24 @@ class JoinProcess:
 
     def _step(self) -> bool:
         consumer = self._consumer or self._open()
-        records = self._poll(consumer)
-        for record in records:
-            topic, partition, offset, _, _, value, _ = record
-            if out := self._joiner.step(JoinRecord(topic, partition, offset, value)):  # type: ignore[arg-type]
-                self._follow(out)
-        self.read += len(records)
+        runs = self._poll(consumer)
+        for run in runs:
+            self._follow(self._joiner.step_many(*run))  # type: ignore[arg-type]
+            self.read += len(run.offsets)
         for idle in self._quiet.idle(consumer, self._clock()):
             self._follow(self._joiner.step(idle))
         came_out = bool(self._output)
         self._commit()
         self._pause_s = _FIRST_PAUSE_S
-        return bool(records) or came_out
+        return bool(runs) or came_out
 
-    def _poll(self, consumer: Consumer) -> list[Record]:
-        records = consumer.poll(self.settings.batch, _NAP_S)
+    def _poll(self, consumer: Consumer) -> list[Run]:
+        runs = consumer.poll_runs(self.settings.batch, _NAP_S)
         missing = {at.partition for at in consumer.assignment()} - self._started
         if missing:  # a commit was refused, and yet they are still ours
-            records = [record for record in records if record.partition not in missing]
+            runs = [run for run in runs if run.partition not in missing]
             self._start(missing)
-        return records
+        return runs
 
     def _is_done(self, at: float) -> bool:
         # The output is empty here: what comes out is committed in the same step.
@@ -157,9 +154,8 @@ class JoinProcess:
     # ---- what the joiner says
 
     def _follow(self, instructions: Sequence[Instruction]) -> None:
-        for it in instructions:
-            if not self._output.take(it):
-                self._heed(it)
+        for it in self._output.take(instructions):
+            self._heed(it)
 
     def _heed(self, it: Instruction) -> None:
         match it:
