@@ -36,6 +36,8 @@ GROUP = "join"
 """The consumer group of all joiners of a stream."""
 
 _COMMIT_EVERY_S = 1.0
+# A transaction takes some 10 ms on Kafka, whatever is in it. Behind a backlog nobody waits for it.
+_BATCHES_A_COMMIT = 4
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 15.0
 _NAP_S = 0.1
 
@@ -95,6 +97,7 @@ class JoinProcess:
         self._producer: Producer | None = None
         self._assigned = False
         self._next_commit = 0.0
+        self._full = 0  # batches since the last commit, none of which was all there was
         self._retry_at, self._pause_s = 0.0, _FIRST_PAUSE_S
         _check_partitions(log)
 
@@ -129,13 +132,17 @@ class JoinProcess:
     def _step(self) -> bool:
         consumer = self._consumer or self._open()
         runs = self._poll(consumer)
+        got = sum(len(run.offsets) for run in runs)
         for run in runs:
             self._follow(self._joiner.step_many(*run))  # type: ignore[arg-type]
-            self.read += len(run.offsets)
+        self.read += got
         for idle in self._quiet.idle(consumer, self._clock()):
             self._follow(self._joiner.step(idle))
         came_out = bool(self._output)
-        self._commit()
+        self._full = self._full + 1 if got >= self.settings.batch else _BATCHES_A_COMMIT
+        if self._full >= _BATCHES_A_COMMIT:
+            self._commit()
+            self._full = 0
         self._pause_s = _FIRST_PAUSE_S
         return bool(runs) or came_out
 
