@@ -114,10 +114,10 @@ class Pair:
         if topic.replayed_lifts < len(topic.lifts):
             self._lift(kind, topic.replay_lifts())
 
-    def _offer(
-        self, kind: TopicKind, topic: Topic, offset: int, event: Event, raw: bytes
-    ) -> None:
+    def _offer(self, kind: TopicKind, topic: Topic, offset: int, event: Event, raw: bytes) -> None:
+        key: str | int = offset
         if type(event) is (Impression if kind == IMPRESSIONS else Click):
+            key = event.impression_id
             if offset >= topic.read_to:
                 self.counts[kind] += 1
         elif type(event) is not Heartbeat:
@@ -125,10 +125,9 @@ class Pair:
             return
         if not topic.held and event.timestamp <= topic.time + topic.max_ahead:
             self._take(topic, offset, event, raw)
-            return
-        key = offset if type(event) is Heartbeat else event.impression_id
-        for held, used in topic.offer(Item(offset, event.timestamp, key, event, raw)):
-            self._decided(kind, held, used)
+        else:
+            for held, used in topic.offer(Item(offset, event.timestamp, key, event, raw)):
+                self._decided(kind, held, used)
 
     def _refuse(self, kind: TopicKind, offset: int, raw: bytes, reason: str, detail: str) -> None:
         """Reject a record that is no event of its topic."""

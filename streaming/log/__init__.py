@@ -42,11 +42,11 @@ __all__ = [
     "Producer",
     "RebalancedError",
     "Record",
+    "Run",
     "TopicError",
     "TopicPartition",
     "TopicSettings",
     "Transaction",
-    "Run",
     "Values",
     "open_log",
 ]

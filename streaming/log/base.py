@@ -184,7 +184,7 @@ class Consumer(_Closing):
     def poll_runs(self, max_records: int = 1000, wait_s: float = 0.0) -> list[Run]:
         """What ``poll`` gives, without keys, times and headers: faster for many."""
         records = self.poll(max_records, wait_s)
-        return [_run(*at, list(of)) for at, of in groupby(records, lambda record: record[:2])]
+        return [_run(list(of)) for _, of in groupby(records, lambda record: record[:2])]
 
     @abstractmethod
     def assignment(self) -> frozenset[TopicPartition]:
@@ -207,7 +207,8 @@ class Consumer(_Closing):
         """Undo ``pause``."""
 
 
-def _run(topic: str, partition: int, records: list[Record]) -> Run:
+def _run(records: list[Record]) -> Run:
+    topic, partition, *_ = records[0]
     return Run(topic, partition, [r.offset for r in records], [r.value for r in records])
 
 
