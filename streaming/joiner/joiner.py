@@ -129,8 +129,8 @@ class Joiner:
         """Take records of one topic's partition that follow each other; :meth:`step`, but faster.
 
         What comes out is what ``step`` with each of them gives: the same examples in the same
-        order, the same rejections. Only what belongs to different topics may come in another
-        order, and ``Pause`` once all of them are taken.
+        order, the same rejections (that of an orphan after those of later records, maybe). To
+        ``Pause`` is asked once all of them are taken.
 
         Parameters
         ----------
