@@ -69,11 +69,9 @@ class Ahead:
         """Forget what is kept of a partition."""
         self._pieces.pop(at, None)
 
-    def clear(self) -> set[KafkaPartition]:
-        """Forget everything; of which partitions there was something."""
-        forgotten = set(self._pieces)
+    def clear(self) -> None:
+        """Forget everything."""
         self._pieces.clear()
-        return forgotten
 
 
 def _cut(piece: Piece, most: int) -> tuple[Piece, list[Piece]]:

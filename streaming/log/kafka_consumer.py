@@ -78,7 +78,6 @@ class KafkaLogConsumer(Consumer):
         read_whole_batches(self._kafka)
         self._on_assigned, self._on_revoked = on_assigned, on_revoked
         self._ahead = Ahead()
-        self._behind: set[KafkaPartition] = set()  # of which something fetched was thrown away
         self._held: frozenset[TopicPartition] = frozenset()
         self._membership: ConsumerGroupMetadata | None = None
         self._group = _Rebalanced(self._kafka)
@@ -193,22 +192,22 @@ class KafkaLogConsumer(Consumer):
 
     def _rebalanced(self) -> None:
         former = self._held
-        self._behind |= self._ahead.clear()
+        self._ahead.clear()
         if former:
             self._on_revoked(former)
         self._held = frozenset(map(self._names.here, self._kafka.assignment()))
         self._membership = self._group.membership
-        self._place()
-        self._behind.clear()
+        self._place(all_anew=True)
         if former or self._held:  # a first join, before the topics are known, gives nothing
             self._on_assigned(self._held)
         self._kafka.resume(*self._kafka.assignment())
         self._group.changed.clear()  # last: what fails until here is done again at the next poll
 
-    def _place(self) -> None:
+    def _place(self, *, all_anew: bool = False) -> None:
         """Begin at their start the partitions of which the group has no position.
 
-        kafka-python's own position of one that stays ours is behind what was thrown away.
+        And, if asked, the others where it is: kafka-python goes on with one that stays ours where
+        it stands itself, which is after what was fetched, and thrown away.
         """
         for at in self._kafka.assignment():
             ask = partial(self._kafka.committed, at, timeout_ms=self._timeout_ms)
@@ -216,7 +215,7 @@ class KafkaLogConsumer(Consumer):
             if committed is None:
                 start = self._ask(partial(self._kafka.beginning_offsets, [at]))[at]
                 self._kafka.seek(at, start)
-            elif at in self._behind:
+            elif all_anew:
                 self._kafka.seek(at, committed)
 
 
