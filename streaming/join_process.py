@@ -40,6 +40,7 @@ _COMMIT_EVERY_S = 1.0
 _BATCHES_A_COMMIT = 4
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 15.0
 _NAP_S = 0.1
+_LONGEST_HOLD_S = 0.02  # of what came out, where more should follow
 
 
 class JoinProcess:
@@ -97,7 +98,7 @@ class JoinProcess:
         self._producer: Producer | None = None
         self._assigned = False
         self._next_commit = 0.0
-        self._full = 0  # batches since the last commit, none of which was all there was
+        self._held = 0  # batches since the last commit
         self._retry_at, self._pause_s = 0.0, _FIRST_PAUSE_S
         _check_partitions(log)
 
@@ -139,15 +140,15 @@ class JoinProcess:
         for idle in self._quiet.idle(consumer, self._clock()):
             self._follow(self._joiner.step(idle))
         came_out = bool(self._output)
-        self._full = self._full + 1 if got >= self.settings.batch else _BATCHES_A_COMMIT
-        if self._full >= _BATCHES_A_COMMIT:
+        self._held += 1
+        if self._held >= _BATCHES_A_COMMIT or 2 * got < self.settings.batch:
             self._commit()
-            self._full = 0
+            self._held = 0
         self._pause_s = _FIRST_PAUSE_S
         return bool(runs) or came_out
 
     def _poll(self, consumer: Consumer) -> list[Run]:
-        runs = consumer.poll_runs(self.settings.batch, _NAP_S)
+        runs = consumer.poll_runs(self.settings.batch, _LONGEST_HOLD_S if self._held else _NAP_S)
         missing = {at.partition for at in consumer.assignment()} - self._started
         if missing:  # a commit was refused, and yet they are still ours
             runs = [run for run in runs if run.partition not in missing]
@@ -219,6 +220,7 @@ class JoinProcess:
     def _forget_unsaid(self) -> None:
         self._output.clear()
         self._quiet.clear()
+        self._held = 0
 
     def _forget_all(self) -> None:
         for partition in self._started:
