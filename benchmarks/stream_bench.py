@@ -1,7 +1,8 @@
 """How fast a stream flows, against a bare kafka-python consumer of the same topics.
 
 ``python -m benchmarks.stream_bench [--kafka HOST:PORT] [--impressions N] [--streams N]
-[--rounds N]``. Ratios within one run, each reader in its turn; figures are events a second.
+[--rounds N] [--only joiner]``. Ratios within one run, each reader in its turn; figures are events
+a second.
 """
 
 from __future__ import annotations
@@ -59,17 +60,28 @@ def bare(bootstrap: str, topics: list[str]) -> float:
 
 
 def join(url: str, settings: StreamSettings) -> tuple[float, int]:
-    """Seconds that the joiner takes, once it reads, over the rest of a log; events of it."""
+    """Seconds that the joiner takes, once it reads, over the rest of a log; events of it.
+
+    Until the last event is joined and committed, as the bare consumer's clock stops when it has the
+    last; not until it is sure that no more will come.
+    """
     with open_log(url) as log:
         log.create_topics(settings.topics())
         process = JoinProcess(log, settings, "join-0", lambda line: None)
         while not process.read:  # connects, and joins its group
             process.step()
         first, start = process.read, time.perf_counter()
-        process.run(until_idle_s=0)
-        seconds = time.perf_counter() - start
+        read, end = first, start
+
+        def looked() -> bool:  # before each batch
+            nonlocal read, end
+            if process.read > read:
+                read, end = process.read, time.perf_counter()
+            return False
+
+        process.run(looked, until_idle_s=0)
         process.close()
-        return seconds, process.read - first
+        return end - start, read - first
 
 
 def train(url: str, overrides: list[str], folder: Path) -> tuple[float, float, int]:
@@ -96,6 +108,23 @@ def train(url: str, overrides: list[str], folder: Path) -> tuple[float, float, i
 Figures = dict[str, list[float]]
 SINGLE = ["learner.kind=single"]
 SPECS = {"mixture, 66 crosses": [], "single, 66 crosses": SINGLE}
+
+
+def measure_joiner(
+    url_of: Callable[[str], str], bootstrap: str | None, impressions: int, rounds: int
+) -> Figures:
+    """The joiner's lines alone, at the default of examples a record: a new stream each round."""
+    out: Figures = defaultdict(list)
+    for _ in range(rounds):
+        url = url_of(f"b{uuid.uuid4().hex[:8]}")
+        publish(url, impressions)
+        seconds, events = join(url, load_stream_settings(None, []))
+        out["joiner, 100 a record"].append(events / seconds)
+        if bootstrap:
+            prefix = url.partition("prefix=")[2]
+            seconds = bare(bootstrap, [prefix + "impressions", prefix + "clicks"])
+            out["bare consumer, events"].append(events / seconds)
+    return out
 
 
 def measure(
@@ -144,6 +173,7 @@ def main() -> None:
     parser.add_argument("--impressions", type=int, default=200_000)
     parser.add_argument("--streams", type=int, default=3, help="how many are published")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is read")
+    parser.add_argument("--only", choices=["joiner"], help="not the trainers; a stream a round")
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         top = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -153,12 +183,15 @@ def main() -> None:
                 return f"kafka://{options.kafka}?prefix={name}."
             return str(top / f"{name}.db")
 
-        measure(url_of, options.kafka, 2_000, 1, top)  # kernels are loaded, and not timed
+        def measured(impressions: int, rounds: int) -> Figures:
+            if options.only:
+                return measure_joiner(url_of, options.kafka, impressions, rounds)
+            return measure(url_of, options.kafka, impressions, rounds, top)
+
+        measured(2_000, 1)  # kernels are loaded, and not timed
         found: Figures = defaultdict(list)
         for _ in range(options.streams):
-            for name, each in measure(
-                url_of, options.kafka, options.impressions, options.rounds, top
-            ).items():
+            for name, each in measured(options.impressions, options.rounds).items():
                 found[name] += each
     for what, taken in (("median", median), ("best", max)):
         figures = {name: taken(each) for name, each in found.items()}

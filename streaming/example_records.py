@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from streaming.joiner import EmitExample
@@ -33,15 +34,12 @@ def pack_examples(examples: Iterable[EmitExample], most: int) -> Iterator[NewRec
     >>> record.partition, record.headers, record.value
     (3, (('n', b'2'),), b'{"label": 0}\n{"label": 1}')
     """
-    open_packs: dict[int, _Pack] = {}
+    by_partition: dict[int, list[EmitExample]] = defaultdict(list)
     for example in examples:
-        pack = open_packs.get(example.partition)
-        if pack is None or not pack.has_room(example, most):
-            if pack is not None:
-                yield pack.record()
-            pack = open_packs[example.partition] = _Pack(example)
-        pack.add(example)
-    yield from (pack.record() for pack in open_packs.values())
+        by_partition[example.partition].append(example)
+    for of_one in by_partition.values():
+        for i in range(0, len(of_one), most):
+            yield from _records(of_one[i : i + most])
 
 
 def unpack_examples(value: bytes) -> list[bytes]:
@@ -55,27 +53,16 @@ def unpack_examples(value: bytes) -> list[bytes]:
     return value.split(b"\n")
 
 
-class _Pack:
-    """The examples of one partition's next record."""
-
-    __slots__ = ("_first", "_lines", "_size")
-
-    def __init__(self, first: EmitExample) -> None:
-        self._first, self._size = first, 0
-        self._lines: list[bytes] = []
-
-    def has_room(self, example: EmitExample, most: int) -> bool:
-        return len(self._lines) < most and self._size + len(example.value) < MAX_BYTES
-
-    def add(self, example: EmitExample) -> None:
-        value = example.value
-        if b"\n" in value:  # in JSON it can only be white space between tokens
-            value = value.replace(b"\n", b" ")
-        self._lines.append(value)
-        self._size += len(value) + 1
-
-    def record(self) -> NewRecord:
-        count, first = len(self._lines), self._first
-        headers = (("n", b"%d" % count),) if count > 1 else ()
-        key = first.impression_id.encode()
-        return NewRecord(key, b"\n".join(self._lines), first.partition, headers)
+def _records(examples: list[EmitExample]) -> Iterator[NewRecord]:
+    """A record for all of them, or, if that is too large, for each half."""
+    lines = [example.value for example in examples]
+    value = b"\n".join(lines)
+    count, first = len(lines), examples[0]
+    if len(value) > MAX_BYTES and count > 1:
+        yield from _records(examples[: count // 2])
+        yield from _records(examples[count // 2 :])
+        return
+    if value.count(b"\n") >= count:  # in JSON it can only be white space between tokens
+        value = b"\n".join(line.replace(b"\n", b" ") for line in lines)
+    headers = (("n", b"%d" % count),) if count > 1 else ()
+    yield NewRecord(first.impression_id.encode(), value, first.partition, headers)

@@ -35,15 +35,14 @@ class JoinOutput:
     def __bool__(self) -> bool:
         return bool(self._examples or self._dead)
 
-    def take(self, it: Instruction) -> bool:
-        """Keep what belongs into the log; whether it does."""
-        if type(it) is EmitExample:
-            self._examples.append(it)
-        elif type(it) is DeadLetter:
-            self._dead.append(it)
-        else:
-            return False
-        return True
+    def take(self, instructions: Sequence[Instruction]) -> list[Instruction]:
+        """Keep what belongs into the log; give the others."""
+        examples = [it for it in instructions if type(it) is EmitExample]
+        self._examples += examples
+        if len(examples) == len(instructions):
+            return []
+        self._dead += [it for it in instructions if type(it) is DeadLetter]
+        return [it for it in instructions if type(it) not in (EmitExample, DeadLetter)]
 
     def commit(self, producer: Producer, consumer: Consumer, commits: Sequence[CommitUpTo]) -> None:
         """Write all of it and the positions in one transaction; nothing if nothing is new."""

@@ -15,7 +15,6 @@ from contextlib import suppress
 from features.errors import ClicktideError
 from streaming.join_output import JoinOutput
 from streaming.joiner import Instruction, Joiner, Overfull, Pause, Resumed, Stalled, Unpause
-from streaming.joiner import Record as JoinRecord
 from streaming.log import (
     AbortedError,
     Consumer,
@@ -25,7 +24,7 @@ from streaming.log import (
     LogUnavailableError,
     Producer,
     RebalancedError,
-    Record,
+    Run,
     TopicPartition,
 )
 from streaming.quiet import QuietWatch
@@ -37,8 +36,11 @@ GROUP = "join"
 """The consumer group of all joiners of a stream."""
 
 _COMMIT_EVERY_S = 1.0
+# A transaction takes some 10 ms on Kafka, whatever is in it. Behind a backlog nobody waits for it.
+_BATCHES_A_COMMIT = 4
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 15.0
 _NAP_S = 0.1
+_LONGEST_HOLD_S = 0.02  # of what came out, where more should follow
 
 
 class JoinProcess:
@@ -96,6 +98,7 @@ class JoinProcess:
         self._producer: Producer | None = None
         self._assigned = False
         self._next_commit = 0.0
+        self._held = 0  # batches since the last commit
         self._retry_at, self._pause_s = 0.0, _FIRST_PAUSE_S
         _check_partitions(log)
 
@@ -129,26 +132,28 @@ class JoinProcess:
 
     def _step(self) -> bool:
         consumer = self._consumer or self._open()
-        records = self._poll(consumer)
-        for record in records:
-            topic, partition, offset, _, _, value, _ = record
-            if out := self._joiner.step(JoinRecord(topic, partition, offset, value)):  # type: ignore[arg-type]
-                self._follow(out)
-        self.read += len(records)
+        runs = self._poll(consumer)
+        got = sum(len(run.offsets) for run in runs)
+        for run in runs:
+            self._follow(self._joiner.step_many(*run))  # type: ignore[arg-type]
+        self.read += got
         for idle in self._quiet.idle(consumer, self._clock()):
             self._follow(self._joiner.step(idle))
         came_out = bool(self._output)
-        self._commit()
+        self._held += 1
+        if self._held >= _BATCHES_A_COMMIT or 2 * got < self.settings.batch:
+            self._commit()
+            self._held = 0
         self._pause_s = _FIRST_PAUSE_S
-        return bool(records) or came_out
+        return bool(runs) or came_out
 
-    def _poll(self, consumer: Consumer) -> list[Record]:
-        records = consumer.poll(self.settings.batch, _NAP_S)
+    def _poll(self, consumer: Consumer) -> list[Run]:
+        runs = consumer.poll_runs(self.settings.batch, _LONGEST_HOLD_S if self._held else _NAP_S)
         missing = {at.partition for at in consumer.assignment()} - self._started
         if missing:  # a commit was refused, and yet they are still ours
-            records = [record for record in records if record.partition not in missing]
+            runs = [run for run in runs if run.partition not in missing]
             self._start(missing)
-        return records
+        return runs
 
     def _is_done(self, at: float) -> bool:
         # The output is empty here: what comes out is committed in the same step.
@@ -157,9 +162,8 @@ class JoinProcess:
     # ---- what the joiner says
 
     def _follow(self, instructions: Sequence[Instruction]) -> None:
-        for it in instructions:
-            if not self._output.take(it):
-                self._heed(it)
+        for it in self._output.take(instructions):
+            self._heed(it)
 
     def _heed(self, it: Instruction) -> None:
         match it:
@@ -216,6 +220,7 @@ class JoinProcess:
     def _forget_unsaid(self) -> None:
         self._output.clear()
         self._quiet.clear()
+        self._held = 0
 
     def _forget_all(self) -> None:
         for partition in self._started:

@@ -39,7 +39,8 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Most examples that travel in one record, one JSON object to a line. More: a faster joiner
         on Kafka.
     batch
-        Records that a process reads, works on and commits at a time.
+        Records that a process reads, works on and commits at a time; behind a backlog, the joiner
+        commits four times as many.
     snapshot_every_s
         Wall-clock seconds between the trainer's snapshots. Shorter: less to learn again after a
         crash, more writing.

@@ -10,7 +10,6 @@ from features.events import Impression, decode_event
 from streaming.joiner.entries import KeptClick, KeptImpression
 from streaming.joiner.instructions import Clicked, Viewed
 from streaming.joiner.pair import Pair
-from streaming.joiner.topic import Item
 
 __all__ = ["EarlyPair"]
 
@@ -22,14 +21,14 @@ class EarlyPair(Pair):
     then, a click's joining if both its events were.
     """
 
-    def _take_impression(self, event: Impression, item: Item, arrival: int) -> None:
+    def _take_impression(self, event: Impression, offset: int, arrival: int, raw: bytes) -> None:
         at = len(self.out)
-        super()._take_impression(event, item, arrival)
-        if item.offset < self._imp.done_to:
+        super()._take_impression(event, offset, arrival, raw)
+        if offset < self._imp.done_to:
             return
         kept = self.impressions.get(event.impression_id)
-        if kept is not None and kept.offset == item.offset:
-            self.out.insert(at, Viewed(self.partition, item.offset, event))
+        if kept is not None and kept.offset == offset:
+            self.out.insert(at, Viewed(self.partition, offset, event))
 
     def _match(self, kept: KeptImpression, click: KeptClick) -> bool:
         kinds, at = kept.kinds, len(self.out)

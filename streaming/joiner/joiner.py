@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from streaming.joiner.early import EarlyPair
 from streaming.joiner.instructions import CommitUpTo, Instruction
@@ -121,6 +121,40 @@ class Joiner:
             pair.read(record.topic, record.offset, record.value)
         else:
             pair.idle(record.topic)
+        return pair.take_out() if pair.out else []
+
+    def step_many(
+        self, topic: TopicKind, partition: int, offsets: Sequence[int], values: Sequence[bytes]
+    ) -> list[Instruction]:
+        """Take records of one topic's partition that follow each other; :meth:`step`, but faster.
+
+        What comes out is what ``step`` with each of them gives: the same examples in the same
+        order, the same rejections (that of an orphan after those of later records, maybe). To
+        ``Pause`` is asked once all of them are taken.
+
+        Parameters
+        ----------
+        topic, partition
+            Of all of them.
+        offsets, values
+            As in :class:`Record`; equally many.
+
+        Raises
+        ------
+        ValueError
+            The offsets do not rise: the caller reads wrongly.
+
+        Examples
+        --------
+        >>> joiner = Joiner(JoinerSettings(join_window_s=10, out_of_order_s=0, late_window_s=0))
+        >>> shown = b'{"v":1,"type":"impression","impression_id":"i%d","timestamp":17361216%05d}'
+        >>> joiner.step_many("impressions", 0, range(3), [shown % (n, n * 8_000) for n in range(3)])
+        []
+        >>> [emitted.impression_id for emitted in joiner.step(Idle("clicks", 0))]
+        ['i0']
+        """
+        pair = self._pairs.get(partition) or self.assign(partition)
+        pair.read_many(topic, offsets, values)
         return pair.take_out() if pair.out else []
 
     def commits(self) -> list[CommitUpTo]:

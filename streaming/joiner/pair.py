@@ -8,7 +8,7 @@ watermarks now; J, L, O are ``join_window_s``, ``late_window_s``, ``out_of_order
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 
 from features.events import (
@@ -41,6 +41,7 @@ from streaming.joiner.windows import Windows
 __all__ = ["Pair"]
 
 _ENOUGH = 1_000  # examples whose click rate says what to expect
+_BEFORE, _, _AFTER = encode_example(0, b"0").rpartition(b"0")  # of most: without a click
 
 
 class Pair:
@@ -84,6 +85,20 @@ class Pair:
 
     def read(self, kind: TopicKind, offset: int, value: bytes) -> None:
         """Take one record."""
+        self._read(kind, offset, value)
+        self._advance()
+
+    def read_many(self, kind: TopicKind, offsets: Sequence[int], values: Sequence[bytes]) -> None:
+        """Take records of one topic that follow each other, and do at their end what is due.
+
+        All that is decided about a record depends on the watermarks at its own offset, so the same
+        comes out as if each had been read alone.
+        """
+        for offset, value in zip(offsets, values, strict=True):
+            self._read(kind, offset, value)
+        self._advance()
+
+    def _read(self, kind: TopicKind, offset: int, value: bytes) -> None:
         topic = self.topics[kind]
         if offset < topic.position:
             raise ValueError(
@@ -91,32 +106,28 @@ class Pair:
             )
         topic.position = offset + 1
         try:
-            item = self._item(kind, offset, decode_event(value), value)
+            event = decode_event(value)
         except EventError as error:
             self._refuse(kind, offset, value, error.reason, error.detail)
         else:
-            if item is not None:
-                self._offer(kind, topic, item)
+            self._offer(kind, topic, offset, event, value)
         if topic.replayed_lifts < len(topic.lifts):
             self._lift(kind, topic.replay_lifts())
 
-    def _offer(self, kind: TopicKind, topic: Topic, item: Item) -> None:
-        if not topic.held and item.ts <= topic.time + topic.max_ahead:
-            self._take(kind, item)
-        else:
-            for held, used in topic.offer(item):
-                self._decided(kind, held, used)
-        self._advance()
-
-    def _item(self, kind: TopicKind, offset: int, event: Event, raw: bytes) -> Item | None:
-        if type(event) is Heartbeat:
-            return Item(offset, event.timestamp, offset, event, raw)
+    def _offer(self, kind: TopicKind, topic: Topic, offset: int, event: Event, raw: bytes) -> None:
+        key: str | int = offset
         if type(event) is (Impression if kind == IMPRESSIONS else Click):
-            if offset >= self.topics[kind].read_to:
+            key = event.impression_id
+            if offset >= topic.read_to:
                 self.counts[kind] += 1
-            return Item(offset, event.timestamp, event.impression_id, event, raw)
-        self._refuse(kind, offset, raw, "wrong_topic", f"{type(event).__name__} in {kind}")
-        return None
+        elif type(event) is not Heartbeat:
+            self._refuse(kind, offset, raw, "wrong_topic", f"{type(event).__name__} in {kind}")
+            return
+        if not topic.held and event.timestamp <= topic.time + topic.max_ahead:
+            self._take(topic, offset, event, raw)
+        else:
+            for held, used in topic.offer(Item(offset, event.timestamp, key, event, raw)):
+                self._decided(kind, held, used)
 
     def _refuse(self, kind: TopicKind, offset: int, raw: bytes, reason: str, detail: str) -> None:
         """Reject a record that is no event of its topic."""
@@ -126,20 +137,20 @@ class Pair:
 
     def _decided(self, kind: TopicKind, item: Item, used: bool) -> None:
         if used:
-            self._take(kind, item)
+            self._take(self.topics[kind], item.offset, item.event, item.raw)
         elif type(item.event) is not Heartbeat:
             ahead = f"{item.ts - self.topics[kind].time} ms ahead of its partition"
             self._reject(kind, item.offset, item.raw, "far_future", ahead)
 
-    def _take(self, kind: TopicKind, item: Item) -> None:
-        topic = self.topics[kind]
+    def _take(
+        self, topic: Topic, offset: int, event: Impression | Click | Heartbeat, raw: bytes
+    ) -> None:
         arrival = topic.time
-        topic.pass_by(item.ts)
-        event = item.event
+        topic.pass_by(event.timestamp)
         if type(event) is Impression:
-            self._take_impression(event, item, arrival)
+            self._take_impression(event, offset, arrival, raw)
         elif type(event) is Click:
-            self._take_click(event, item, arrival)
+            self._take_click(event, offset, arrival, raw)
 
     def _reject(self, kind: TopicKind, offset: int, raw: bytes, reason: str, detail: str) -> None:
         if offset >= self.topics[kind].done_to:
@@ -153,16 +164,16 @@ class Pair:
 
     # ---- impressions
 
-    def _take_impression(self, event: Impression, item: Item, arrival: int) -> None:
-        id, ts = event.impression_id, item.ts
+    def _take_impression(self, event: Impression, offset: int, arrival: int, raw: bytes) -> None:
+        id, ts = event.impression_id, event.timestamp
         if ts + self._join < arrival - self._bound:
-            self._reject(IMPRESSIONS, item.offset, item.raw, "too_late", "its window had closed")
+            self._reject(IMPRESSIONS, offset, raw, "too_late", "its window had closed")
         elif id in self.impressions:
-            self._reject(IMPRESSIONS, item.offset, item.raw, "duplicate_impression", id)
+            self._reject(IMPRESSIONS, offset, raw, "duplicate_impression", id)
         else:
-            kept = KeptImpression(id, ts, item.offset, arrival, item.raw)
+            kept = KeptImpression(id, ts, offset, arrival, raw)
             self.impressions[id] = kept
-            heappush(self.pending, (ts, item.offset, kept))
+            heappush(self.pending, (ts, offset, kept))
             p = event.probability
             self.guard.expect(ts, self._usual_probability() if p is None else p)
             if id in self.waiting:
@@ -182,19 +193,19 @@ class Pair:
 
     # ---- clicks
 
-    def _take_click(self, event: Click, item: Item, arrival: int) -> None:
-        key = (event.impression_id, event.kind)
+    def _take_click(self, event: Click, offset: int, arrival: int, raw: bytes) -> None:
+        key, ts = (event.impression_id, event.kind), event.timestamp
         watermark = arrival - self._bound
         seen = self.seen.get(key)
-        if item.offset >= self._clk.done_to and self.guard.clicked(item.ts):
+        if offset >= self._clk.done_to and self.guard.clicked(ts):
             self.out.append(Resumed(self.partition))
-        if item.ts + self._click_life < watermark:
-            self._reject(CLICKS, item.offset, item.raw, "too_late", "its windows had closed")
+        if ts + self._click_life < watermark:
+            self._reject(CLICKS, offset, raw, "too_late", "its windows had closed")
         elif seen is not None and watermark <= seen.ts + self._click_life:
-            seen.until = max(seen.until, item.ts)
-            self._reject(CLICKS, item.offset, item.raw, "duplicate_click", event.impression_id)
+            seen.until = max(seen.until, ts)
+            self._reject(CLICKS, offset, raw, "duplicate_click", event.impression_id)
         else:
-            kept = KeptClick(*key, item.ts, item.offset, arrival, item.raw, until=item.ts)
+            kept = KeptClick(*key, ts, offset, arrival, raw, until=ts)
             self._keep_click(kept)
 
     def _keep_click(self, kept: KeptClick) -> None:
@@ -257,8 +268,7 @@ class Pair:
             self._correct_before(pending[0][0] + join)
             self._close(heappop(pending)[2])
         self._correct_before(watermark)
-        while self._emitted and self._emitted[0].ts + self._late < watermark:
-            self._let_go(self._emitted.popleft())
+        self._let_go_before(watermark - self._late)
         while self._lingering and self._lingering[0].ts + self._late + join < watermark:
             del self.impressions[self._lingering.popleft().id]
         impression_watermark = self._imp.time - self._bound
@@ -291,6 +301,10 @@ class Pair:
             self._emit(kept, correction=True)
 
     def _emit(self, kept: KeptImpression, *, correction: bool) -> None:
+        if not kept.kinds:
+            value = _BEFORE + kept.raw + _AFTER
+            self.out.append(EmitExample(self.partition, kept.id, 0, False, value))
+            return
         label = int(kept.click_ts is not None)
         value = encode_example(
             label,
@@ -302,16 +316,19 @@ class Pair:
         self.counts["examples_clicked"] += label and not correction
         self.out.append(EmitExample(self.partition, kept.id, label, correction, value))
 
-    def _let_go(self, kept: KeptImpression) -> None:
-        """Forget an impression; one with clicks keeps its place in the log until they are old.
+    def _let_go_before(self, ts: int) -> None:
+        """Forget impressions; one with clicks keeps its place in the log until they are old.
 
         Else a restart could read such a click without its impression, as an orphan.
         """
-        if kept.kinds:
-            kept.raw = b""
-            self._lingering.append(kept)
-        else:
-            del self.impressions[kept.id]
+        emitted, impressions = self._emitted, self.impressions
+        while emitted and emitted[0].ts < ts:
+            kept = emitted.popleft()
+            if kept.kinds:
+                kept.raw = b""
+                self._lingering.append(kept)
+            else:
+                del impressions[kept.id]
 
     def _orphan(self, click: KeptClick) -> None:
         if not click.waits:

@@ -26,7 +26,7 @@ from streaming.log.errors import (
     TopicError,
 )
 from streaming.log.opening import open_log
-from streaming.log.values import Values
+from streaming.log.values import Run, Values
 
 __all__ = [
     "AbortedError",
@@ -42,6 +42,7 @@ __all__ = [
     "Producer",
     "RebalancedError",
     "Record",
+    "Run",
     "TopicError",
     "TopicPartition",
     "TopicSettings",

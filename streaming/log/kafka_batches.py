@@ -24,7 +24,7 @@ from streaming.log.kafka_client import (
     decode_varint,
     errors,
 )
-from streaming.log.values import Values
+from streaming.log.values import Run, Values
 
 __all__ = ["Piece", "joined", "read_whole_batches"]
 
@@ -59,6 +59,11 @@ class Piece:
         return len(self.spans)
 
     @property
+    def first_offset(self) -> int:
+        """Of its first record."""
+        return int(self.spans[0, _OFFSET])
+
+    @property
     def next_offset(self) -> int:
         """After its last record."""
         return int(self.spans[-1, _OFFSET]) + 1
@@ -66,6 +71,14 @@ class Piece:
     def cut(self, at: int) -> tuple[Piece, Piece]:
         """The first so many, and the others."""
         return Piece(self.body, self.spans[:at]), Piece(self.body, self.spans[at:])
+
+    def run(self, topic: str, partition: int) -> Run:
+        """The offsets and the values."""
+        body = self.body
+        begins, sizes = self.spans[:, _VALUE], self.spans[:, _VALUE_SIZE]
+        ends = (begins + np.maximum(sizes, 0)).tolist()
+        values = [body[begin:end] for begin, end in zip(begins.tolist(), ends, strict=True)]
+        return Run(topic, partition, self.spans[:, _OFFSET].tolist(), values)
 
     def records(self, topic: str, partition: int) -> Iterator[Record]:
         """Each as a record."""

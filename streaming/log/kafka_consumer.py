@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from streaming.log.base import Consumer, Listener, Record, TopicPartition
 from streaming.log.errors import LogUnavailableError, RebalancedError
+from streaming.log.kafka_ahead import Ahead
 from streaming.log.kafka_batches import Piece, read_whole_batches
 from streaming.log.kafka_client import (
     ConsumerGroupMetadata,
@@ -29,10 +30,12 @@ from streaming.log.kafka_errors import bounded, translated
 from streaming.log.kafka_joining import keep_join
 from streaming.log.kafka_names import Names
 from streaming.log.settings import KafkaSettings
+from streaming.log.values import Run
 
-__all__ = ["KafkaLogConsumer", "reader_options", "records_of"]
+__all__ = ["KafkaLogConsumer", "reader_options"]
 
 T = TypeVar("T")
+_ALL = 1_000_000
 
 
 def reader_options(settings: KafkaSettings) -> dict[str, Any]:
@@ -46,15 +49,6 @@ def reader_options(settings: KafkaSettings) -> dict[str, Any]:
         "metrics_enabled": False,
         "max_partition_fetch_bytes": 4 << 20,
     }
-
-
-def records_of(fetched: dict[KafkaPartition, list[Piece]], names: Names) -> list[Record]:
-    """Records as ours, in order within each partition."""
-    out: list[Record] = []
-    for there, pieces in fetched.items():
-        for piece in pieces:
-            out.extend(piece.records(*names.here(there)))
-    return out
 
 
 class KafkaLogConsumer(Consumer):
@@ -83,6 +77,7 @@ class KafkaLogConsumer(Consumer):
         )
         read_whole_batches(self._kafka)
         self._on_assigned, self._on_revoked = on_assigned, on_revoked
+        self._ahead = Ahead()
         self._held: frozenset[TopicPartition] = frozenset()
         self._membership: ConsumerGroupMetadata | None = None
         self._group = _Rebalanced(self._kafka)
@@ -131,8 +126,10 @@ class KafkaLogConsumer(Consumer):
 
     def position(self, at: TopicPartition) -> int:
         """See ``Consumer``."""
+        there = self._names.there(at)
+        if (ahead := self._ahead.first(there)) is not None:
+            return ahead
         try:
-            there = self._names.there(at)
             found = self._ask(lambda: self._kafka.position(there, timeout_ms=self._timeout_ms))
         except (KafkaError, TimeoutError) as error:
             raise translated(f"group {self.group!r}: position of {at}", error) from error
@@ -145,6 +142,7 @@ class KafkaLogConsumer(Consumer):
         """See ``Consumer``."""
         if at not in self._held:
             raise KeyError(at)
+        self._ahead.drop(self._names.there(at))
         self._kafka.seek(self._names.there(at), offset)
 
     def pause(self, partitions: Collection[TopicPartition]) -> None:
@@ -157,18 +155,31 @@ class KafkaLogConsumer(Consumer):
 
     def poll(self, max_records: int = 1000, wait_s: float = 0.0) -> list[Record]:
         """See ``Consumer``."""
+        out: list[Record] = []
+        for at, piece in self._polled(max_records, wait_s):
+            out.extend(piece.records(*at))
+        return out
+
+    def poll_runs(self, max_records: int = 1000, wait_s: float = 0.0) -> list[Run]:
+        """See ``Consumer``."""
+        return [piece.run(*at) for at, piece in self._polled(max_records, wait_s)]
+
+    def _polled(self, max_records: int, wait_s: float) -> list[tuple[TopicPartition, Piece]]:
         end = time.monotonic() + wait_s
         try:
             while True:
-                records = self._poll_once(max_records, max(0.0, end - time.monotonic()))
-                if records or time.monotonic() >= end:
-                    return records
+                pieces = self._poll_once(max_records, max(0.0, end - time.monotonic()))
+                if pieces or time.monotonic() >= end:
+                    return [(self._names.here(there), piece) for there, piece in pieces]
         except (KafkaError, TimeoutError) as error:
             raise translated(f"group {self.group!r}", error) from error
 
-    def _poll_once(self, max_records: int, wait_s: float) -> list[Record]:
+    def _poll_once(self, max_records: int, wait_s: float) -> list[tuple[KafkaPartition, Piece]]:
         try:
-            fetched = self._kafka.poll(int(wait_s * 1000), max_records)
+            if self._ahead.has_more(self._kafka.paused()):
+                self._kafka._coordinator.poll(timeout_ms=0)  # takes part in rebalances
+            else:
+                self._ahead.add(self._kafka.poll(int(wait_s * 1000), _ALL))
         except errors.NoOffsetForPartitionError:
             self._place()
             return []
@@ -177,27 +188,35 @@ class KafkaLogConsumer(Consumer):
         if self._group.changed.is_set():
             self._rebalanced()
             return []
-        return records_of(fetched, self._names)
+        return self._ahead.take(max_records, self._kafka.paused())
 
     def _rebalanced(self) -> None:
         former = self._held
+        self._ahead.clear()
         if former:
             self._on_revoked(former)
         self._held = frozenset(map(self._names.here, self._kafka.assignment()))
         self._membership = self._group.membership
-        self._place()
+        self._place(all_anew=True)
         if former or self._held:  # a first join, before the topics are known, gives nothing
             self._on_assigned(self._held)
         self._kafka.resume(*self._kafka.assignment())
         self._group.changed.clear()  # last: what fails until here is done again at the next poll
 
-    def _place(self) -> None:
-        """Begin at their start the partitions of which the group has no position."""
+    def _place(self, *, all_anew: bool = False) -> None:
+        """Begin at their start the partitions of which the group has no position.
+
+        And, if asked, the others where it is: kafka-python goes on with one that stays ours where
+        it stands itself, which is after what was fetched, and thrown away.
+        """
         for at in self._kafka.assignment():
             ask = partial(self._kafka.committed, at, timeout_ms=self._timeout_ms)
-            if self._ask(ask) is None:
+            committed = self._ask(ask)
+            if committed is None:
                 start = self._ask(partial(self._kafka.beginning_offsets, [at]))[at]
                 self._kafka.seek(at, start)
+            elif all_anew:
+                self._kafka.seek(at, committed)
 
 
 class _Rebalanced(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -8,9 +8,28 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Values"]
+__all__ = ["Run", "Values"]
 
 I64 = NDArray[np.int64]
+
+
+class Run(NamedTuple):
+    """Values of records of one partition that follow each other, each as it stands.
+
+    Parameters
+    ----------
+    topic, partition
+        Of all of them.
+    offsets
+        Rising.
+    values
+        As many.
+    """
+
+    topic: str
+    partition: int
+    offsets: Sequence[int]
+    values: Sequence[bytes]
 
 
 class Values(NamedTuple):

@@ -70,6 +70,39 @@ def test_a_commit_of_partitions_that_have_moved_on_meanwhile_is_refused(log):
             assert not a.assignment() & b.assignment()
 
 
+def test_what_was_fetched_before_a_rebalance_comes_again(log):
+    """Of a partition that stays a member's too: it goes on from what is committed."""
+    with log.producer("fill") as producer, producer.transaction() as tx:
+        tx.append(TOPIC, [NewRecord(None, b"%d" % i, i % 2) for i in range(100)])
+    with log.consumer(GROUP, [TOPIC]) as a, log.producer("a") as producer:
+        with log.consumer(GROUP, [TOPIC]) as b:
+            one_each = [1, 1]
+            until(
+                lambda: one_each == [c.poll(1, 0.1) is None or len(c.assignment()) for c in (a, b)]
+            )
+            [at] = a.assignment()
+            until(lambda: a.poll(1, 0.1))  # the other records are fetched with it, and not given
+            with producer.transaction() as tx:
+                tx.commit(a, {at: Position(a.position(at))})
+            committed = a.position(at)
+            until(lambda: a.poll(1, 0.1))
+        offsets = {0: [], 1: []}
+
+        def all_came():
+            for record in a.poll(10, 0.1):
+                offsets[record.partition].append(record.offset)
+            return len(a.assignment()) == 2 and sum(map(len, offsets.values())) >= 100 - committed
+
+        until(lambda: len(a.assignment()) == 2 or a.poll(1, 0) is None or time.sleep(0.3))
+        assert a.position(at) == committed
+        until(all_came)
+        sent = {
+            p: [record.offset for record in log.read(TopicPartition(TOPIC, p), 0)] for p in (0, 1)
+        }
+        sent[at.partition] = [offset for offset in sent[at.partition] if offset >= committed]
+        until(lambda: all_came() and offsets == sent)
+
+
 def test_a_member_put_out_of_its_group_holds_nothing_until_it_is_let_in_again(log):
     """It is told at once, however long the others take to answer; no position is asked of it."""
     told = []

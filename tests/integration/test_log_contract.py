@@ -384,6 +384,42 @@ def test_seek_and_pause_are_per_partition(log, topic, producer, name):
         assert [r[1:3] for r in drain(consumer, 2)] == [(1, 3), (1, 4)]
 
 
+def test_seek_and_pause_hold_for_what_is_already_fetched(log, topic, producer, name):
+    append(producer, topic, numbered(50) + numbered(50, partition=1))
+    with log.consumer(name, [topic]) as consumer:
+        end = time.monotonic() + 15
+        while not (taken := consumer.poll(10, 0.1)) and time.monotonic() < end:
+            pass
+        first = TopicPartition(topic, taken[0].partition)
+        other = TopicPartition(topic, 1 - first.partition)
+        assert len(taken) <= 10 and consumer.position(first) == taken[-1].offset + 1
+        consumer.pause([first])
+        assert {r[1] for r in drain(consumer, 50, within_s=15)} == {other.partition}
+        assert consumer.position(first) == taken[-1].offset + 1
+        consumer.resume([first])
+        assert [r.offset for r in drain(consumer, 5)][:5] == [*range(10, 15)]
+        consumer.seek(first, 3)
+        assert consumer.position(first) == 3
+        assert [r.offset for r in drain(consumer, 47)] == [*range(3, 50)]
+
+
+def test_runs_are_the_values_of_the_records(log, topic, producer, name):
+    sent = [b"a", b"", b"two\nlines", b"last"]
+    for partition in (0, 1):
+        for value in sent:  # markers of transactions lie between
+            append(producer, topic, [NewRecord(b"k", value, partition)])
+    found, end = {0: [], 1: []}, time.monotonic() + 15
+    with log.consumer(name, [topic]) as consumer:
+        while sum(map(len, found.values())) < 8 and time.monotonic() < end:
+            for run in consumer.poll_runs(3, 0.1):
+                assert run.topic == topic and 0 < len(run.offsets) <= 3
+                found[run.partition] += zip(run.offsets, run.values, strict=True)
+    for partition, rows in found.items():
+        records = log.read(TopicPartition(topic, partition), 0)
+        assert rows == [(record.offset, record.value) for record in records]
+        assert [value for _, value in rows] == sent
+
+
 def test_a_group_shares_partitions_and_rebalances_when_one_leaves(log, opened, name):
     names = [f"{name}-a", f"{name}-b"]
     log.create_topics([TopicSettings(n, partitions=4) for n in names])

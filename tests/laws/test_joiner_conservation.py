@@ -125,9 +125,13 @@ def run(log: Log, rng: Random, *, crashes: float, idle: float) -> Outcome:
     while any(position[topic] < len(log[topic]) for topic in log):
         topic: TopicKind = rng.choice([IMPRESSIONS, CLICKS])
         if position[topic] < len(log[topic]) and log[topic][position[topic]][0] <= now:
-            value = log[topic][position[topic]][1]
-            uncommitted += joiner.step(Record(topic, 0, position[topic], value))
-            position[topic] += 1
+            begin, most = position[topic], rng.choice([1, 1, 2, 30])
+            sent = [value for at, value in log[topic][begin : begin + most] if at <= now]
+            position[topic] += len(sent)
+            if most > 1:
+                uncommitted += joiner.step_many(topic, 0, range(begin, position[topic]), sent)
+            else:
+                uncommitted += joiner.step(Record(topic, 0, begin, sent[0]))
         elif rng.random() < idle:
             uncommitted += joiner.step(Idle(topic, 0))
         else:
@@ -170,3 +174,44 @@ def test_any_crashes_and_interleavings_give_the_examples_of_a_brute_force_join(
     assert broken.counts == unbroken.counts
     firsts = [[e for e in run.examples if not e[-1]] for run in (unbroken, broken)]
     assert firsts[0] == firsts[1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    gap_ms=st.sampled_from([200, 4000, 30_000]),
+    most=st.integers(1, 60),
+)
+def test_many_at_a_time_give_what_each_alone_gives(seed: int, gap_ms: int, most: int) -> None:
+    """Examples byte for byte and in order, rejections, counts, and what would be committed."""
+    rng = Random(seed)
+    log = random_log(rng, 40, gap_ms)
+    alone, many = Joiner(SETTINGS), Joiner(SETTINGS)
+    out, out_many = list[object](), list[object]()
+    position = {IMPRESSIONS: 0, CLICKS: 0}
+    while left := [topic for topic in log if position[topic] < len(log[topic])]:
+        topic = rng.choice(left)
+        begin = position[topic]
+        sent = [value for _, value in log[topic][begin : begin + rng.randint(1, most)]]
+        position[topic] += len(sent)
+        for offset, value in enumerate(sent, begin):
+            out += alone.step(Record(topic, 0, offset, value))
+        out_many += many.step_many(topic, 0, range(begin, position[topic]), sent)
+        many.validate()
+        assert committed_of(many) == committed_of(alone)
+    assert examples_of(out_many) == examples_of(out)
+    assert rejected_of(out_many) == rejected_of(out)
+    assert many.counts() == alone.counts()
+
+
+def committed_of(joiner: Joiner) -> list[object]:
+    return [(c.topic, c.offset, json.loads(c.metadata)) for c in joiner.commits()]
+
+
+def examples_of(out: list[object]) -> list[EmitExample]:
+    return [it for it in out if isinstance(it, EmitExample)]
+
+
+def rejected_of(out: list[object]) -> list[DeadLetter]:
+    rejected = [it for it in out if isinstance(it, DeadLetter)]
+    return sorted(rejected, key=lambda it: (it.topic, it.offset))

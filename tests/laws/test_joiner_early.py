@@ -79,9 +79,13 @@ def run(
     while any(position[topic] < len(log[topic]) for topic in log):
         topic: TopicKind = rng.choice([IMPRESSIONS, CLICKS])
         if position[topic] < len(log[topic]) and log[topic][position[topic]][0] <= now:
-            value = log[topic][position[topic]][1]
-            uncommitted += joiner.step(Record(topic, 0, position[topic], value))
-            position[topic] += 1
+            begin, most = position[topic], rng.choice([1, 1, 2, 30])
+            sent = [value for at, value in log[topic][begin : begin + most] if at <= now]
+            position[topic] += len(sent)
+            if most > 1:
+                uncommitted += joiner.step_many(topic, 0, range(begin, position[topic]), sent)
+            else:
+                uncommitted += joiner.step(Record(topic, 0, begin, sent[0]))
         elif rng.random() < idle:
             uncommitted += joiner.step(Idle(topic, 0))
         else:

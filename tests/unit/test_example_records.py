@@ -7,7 +7,7 @@ from features.events import decode_event
 from streaming import example_records, join_output
 from streaming.example_records import pack_examples, unpack_examples
 from streaming.join_output import JoinOutput
-from streaming.joiner import DeadLetter, EmitExample
+from streaming.joiner import DeadLetter, EmitExample, Pause
 from streaming.log import TopicPartition, TopicSettings, open_log
 
 
@@ -63,7 +63,9 @@ def test_a_huge_rejected_record_makes_a_dead_letter_that_can_be_read():
     log.create_topics([TopicSettings("dead_letters"), TopicSettings("clicks")])
     output = JoinOutput(1)
     raw = b"x" * (2 * join_output.MAX_RAW)
-    output.take(DeadLetter("broken_json", "no JSON", "clicks", 0, 7, raw))
+    pause = Pause("clicks", 0)
+    left = output.take([DeadLetter("broken_json", "no JSON", "clicks", 0, 7, raw), pause])
+    assert left == [pause]
     with log.consumer("join", ["clicks"]) as consumer:
         consumer.poll()
         output.commit(log.producer("me"), consumer, [])
