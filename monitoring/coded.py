@@ -103,6 +103,11 @@ class Coded:
         codes, first, hashes = encode(texts)
         words = texts if len(first) == len(texts) else texts.take(pa.array(first))
         words = words if pa.types.is_string(words.type) else words.cast(pa.string())
+        return cls.encoded(codes, words, hashes)
+
+    @classmethod
+    def encoded(cls, codes: I32, words: pa.Array, hashes: U64) -> Coded:
+        """Distinct texts whose hashes are known; the empty one is missing."""
         empty = pc.index(words, "").as_py()
         if empty >= 0:
             return cls(codes, pc.replace_with_mask(words, pc.equal(words, ""), pa.scalar(MISSING)))

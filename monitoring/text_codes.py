@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from features.hashing import text_hash
 from features.jit import jit
 
-__all__ = ["HashTable", "encode", "hashes_of"]
+__all__ = ["SEED", "HashTable", "encode", "hashes_of"]
 
 U64 = NDArray[np.uint64]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 
-_SEED = np.uint64(0x5C1D_71DE)
+SEED = np.uint64(0x5C1D_71DE)
+"""Of the hashes."""
 
 
 def encode(texts: pa.Array) -> tuple[I32, I64, U64]:
@@ -37,7 +38,7 @@ def encode(texts: pa.Array) -> tuple[I32, I64, U64]:
     codes, first = np.empty(len(texts), np.int32), np.empty(len(texts), np.int64)
     hashes = np.empty(len(texts), np.uint64)
     size = 1 << max(4, int(2 * len(texts)).bit_length())
-    count = _encode(data, offsets, _SEED, np.full(size, -1, np.int32), codes, first, hashes)
+    count = _encode(data, offsets, SEED, np.full(size, -1, np.int32), codes, first, hashes)
     return codes, first[:count], hashes[:count]
 
 
@@ -45,7 +46,7 @@ def hashes_of(texts: pa.Array) -> U64:
     """The hash of each text; there may be no null among them."""
     offsets, data = _buffers(texts)
     hashes = np.empty(len(texts), np.uint64)
-    _hashes(data, offsets, _SEED, hashes)
+    _hashes(data, offsets, SEED, hashes)
     return hashes
 
 

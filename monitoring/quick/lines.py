@@ -1,0 +1,325 @@
+"""Lines of examples, each read once from end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numba.cpython.unsafe.numbers import trailing_zeros
+from numpy.typing import NDArray
+
+from features.events import MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS
+from features.jit import inlined, jit, load64
+from monitoring.quick import layout as lay
+from monitoring.quick.coding import CODED, put_cells
+from streaming.example_scan import skip_value
+from streaming.sources.json_scan import FLOAT, INT, LIST, TEXT, plain_value
+
+__all__ = ["DONE", "ODD_LINE", "OTHER_MODE", "PAD", "Said", "scan_fields", "scan_lines"]
+
+PAD = 80
+"""Newlines that must stand after the last line: the kernels look ahead."""
+
+DONE, ODD_LINE, OTHER_MODE = 0, 1, 2
+"""All is read; the next line is not plain; it is, but some column must be copied to be read."""
+
+_QUOTE, _BACKSLASH, _COMMA, _OPEN, _CLOSE, _BRACKET = (ord(c) for c in '"\\,{}[')
+_ZERO, _NINE, _MINUS, _NEWLINE, _RETURN = (ord(c) for c in "09-\n\r")
+_NULL = 1
+_LEAST, _MOST = MIN_TIMESTAMP_MS, MAX_TIMESTAMP_MS
+_NEEDED = 1 << lay.TYPE | 1 << lay.VERSION | 1 << lay.LABEL | 1 << lay.IMPRESSION
+_NEEDED_SHOWN = (
+    1 << lay.TYPE | 1 << lay.VERSION | 1 << lay.ID | 1 << lay.TIMESTAMP | 1 << lay.FIELDS
+)
+_MAX_FIELDS = 1 << 20
+_WORDS = [b'"example"', b'"impression"', b"false", b"null"]
+_TEXT = np.frombuffer(b"".join(_WORDS), np.uint8)
+_AT = np.cumsum([0, *map(len, _WORDS)], dtype=np.int64)
+_SAYS_EXAMPLE, _SAYS_IMPRESSION, _SAYS_FALSE, _SAYS_NULL = range(4)
+# mypy takes an intrinsic's typing context for an argument of the caller
+_zeros_below = cast(Callable[[Any], int], trailing_zeros)
+
+
+class Said(NamedTuple):
+    """What each line says beside its fields: int64 (rows,) each; a click at 0 is none."""
+
+    label: NDArray[np.int64]
+    timestamp: NDArray[np.int64]
+    clicked: NDArray[np.int64]
+
+
+@jit
+def scan_lines(
+    data: Any, where: Any, layout: Any, cells: Any, said: Any, coding: Any, text: Any
+) -> int:
+    """Read lines up to one that is not plain.
+
+    Parameters
+    ----------
+    data
+        Lines, :data:`PAD` newlines after them.
+    where
+        int64 (2,): where to read on, and the number of the next row; both are moved on.
+    layout
+        Of the lines.
+    cells
+        For the values of a line: the last but one column is the probability, the last the
+        version.
+    said, coding, text
+        For what is found.
+    """
+    at, row, stop = where[0], where[1], len(data) - PAD
+    how = DONE
+    while at < stop:
+        if data[at] == _NEWLINE:
+            at += 1
+            continue
+        if data[at] == _RETURN and data[at + 1] == _NEWLINE:
+            at += 2
+            continue
+        end = _line(data, at, layout, cells, said, row)
+        if end >= 0 and data[end] == _RETURN:
+            end += 1
+        how = ODD_LINE if end < 0 or data[end] != _NEWLINE else _suits(data, cells, coding)
+        if how != DONE:
+            break
+        put_cells(data, cells, row, coding, text)
+        at = end + 1
+        row += 1
+    where[0], where[1] = at, row
+    return how
+
+
+@jit
+def scan_fields(data: Any, layout: Any, cells: Any, coding: Any) -> int:
+    """Read the fields of one line, newlines after them, into ``cells``, as :func:`scan_lines`."""
+    _clear(cells, len(cells.kind) - 2)
+    at = _fields(data, 0, layout, cells)
+    if at != len(data) - PAD:
+        return ODD_LINE
+    return int(_suits(data, cells, coding))
+
+
+@inlined
+def _clear(cells: Any, columns: int) -> None:
+    for column in range(columns):
+        cells.kind[column] = 0
+        cells.size[column] = 0
+        cells.begin[column] = 0
+
+
+@inlined
+def _suits(data: Any, cells: Any, coding: Any) -> int:
+    """Whether the values can be taken as they are written."""
+    how = DONE
+    for column in range(len(coding.mode)):
+        kind = cells.kind[column]
+        if kind > TEXT and coding.mode[column] == CODED:
+            if kind in (FLOAT, LIST):
+                how = OTHER_MODE
+            at = cells.begin[column]
+            if kind == INT and data[at] == _MINUS and data[at + 1] == _ZERO:
+                return ODD_LINE
+    return how
+
+
+@inlined
+def _line(data: Any, at: int, layout: Any, cells: Any, said: Any, row: int) -> int:
+    """Read an example: where it ends; -1: it is not plain."""
+    if data[at] != _OPEN:
+        return -1
+    _clear(cells, len(cells.kind))
+    said.clicked[row] = 0
+    seen, key, at = 0, layout.room[0] - 1, at + 1
+    while True:
+        key, at = lay.member(data, at, lay.EXAMPLE, key, layout)
+        if key < 0:
+            break
+        what = layout.what[key]
+        if what >= 0:
+            if seen >> what & 1:
+                return -1
+            seen |= 1 << what
+        if what == lay.IMPRESSION:
+            at = _impression(data, at, layout, cells, said, row)
+        elif what == lay.LABEL:
+            said.label[row] = int(data[at]) - _ZERO
+            at = at + 1 if 0 <= said.label[row] <= 1 and _ends(data[at + 1]) else -1
+        elif what == lay.TYPE:
+            at = _says(data, at, _SAYS_EXAMPLE)
+        elif what == lay.VERSION:
+            at = _one(data, at)
+        elif what == lay.CORRECTION:
+            at = _says(data, at, _SAYS_FALSE)
+        elif what == lay.CLICKED:
+            end = _says(data, at, _SAYS_NULL)
+            if end < 0:
+                said.clicked[row], end = _integer(data, at)
+            at = end
+        else:
+            at = _any(data, at)
+        if at < 0:
+            return -1
+    return at if key == lay.ENDED and (seen & _NEEDED) == _NEEDED else -1
+
+
+@inlined
+def _impression(data: Any, at: int, layout: Any, cells: Any, said: Any, row: int) -> int:
+    """Read the impression in it."""
+    if data[at] != _OPEN:
+        return -1
+    seen, key, at = 0, 2 * layout.room[0] - 1, at + 1
+    while True:
+        key, at = lay.member(data, at, lay.SHOWN_KEYS, key, layout)
+        if key < 0:
+            break
+        what = layout.what[key]
+        if what >= 0:
+            if seen >> what & 1:
+                return -1
+            seen |= 1 << what
+        begin = at
+        if what == lay.FIELDS:
+            at = _fields(data, at, layout, cells)
+            at = at if at - begin <= _MAX_FIELDS else -1
+        elif what == lay.ID:
+            at = _text_end(data, at + 1) + 1 if data[at] == _QUOTE else -1
+            at = at if 2 < at - begin <= 130 else -1
+        elif what == lay.TIMESTAMP:
+            said.timestamp[row], at = _integer(data, at)
+            at = at if _LEAST <= said.timestamp[row] <= _MOST else -1
+        elif what == lay.TYPE:
+            at = _says(data, at, _SAYS_IMPRESSION)
+        elif what == lay.VERSION:
+            at = _one(data, at)
+        elif what == lay.PROBABILITY:
+            at = _probability(data, at, cells)
+        elif what == lay.MODEL:
+            at = _model(data, at, cells)
+        elif what == lay.COUNTERS:
+            at = -1
+        else:
+            at = _any(data, at)
+        if at < 0:
+            return -1
+    return at if key == lay.ENDED and (seen & _NEEDED_SHOWN) == _NEEDED_SHOWN else -1
+
+
+@inlined
+def _fields(data: Any, at: int, layout: Any, cells: Any) -> int:
+    """Read an impression's fields, as :mod:`streaming.sources.json_scan` does."""
+    if data[at] != _OPEN:
+        return -1
+    key, at = 3 * layout.room[0] - 1, at + 1
+    while True:
+        key, at = lay.member(data, at, lay.FIELDS_KEYS, key, layout)
+        if key < 0:
+            return at if key == lay.ENDED else -1
+        if data[at] == _QUOTE:
+            end = _text_end(data, at + 1)
+            if end < 0:
+                return -1
+            kind, begin, size, at = TEXT, at + 1, end - at - 1, end + 1
+        else:
+            kind, end = plain_value(data, at, len(data))
+            if kind == 0:
+                return -1
+            begin, size, at = at, end - at if kind > _NULL else 0, end
+        column = layout.what[key]
+        if column >= 0:
+            if cells.kind[column] != 0:
+                return -1
+            cells.kind[column], cells.begin[column], cells.size[column] = kind, begin, size
+
+
+@inlined
+def _probability(data: Any, at: int, cells: Any) -> int:
+    """Note a number, or what may be one."""
+    column = len(cells.kind) - 2
+    if data[at] == _QUOTE or data[at] == _OPEN or data[at] == _BRACKET:
+        return -1
+    begin = at
+    at = _token(data, at)
+    if not _is_null(data, begin, at):
+        cells.kind[column], cells.begin[column], cells.size[column] = TEXT, begin, at - begin
+    return at if at > begin else -1
+
+
+@inlined
+def _model(data: Any, at: int, cells: Any) -> int:
+    if data[at] != _QUOTE:
+        return _says(data, at, _SAYS_NULL)
+    column, end = len(cells.kind) - 1, _text_end(data, at + 1)
+    if end < 0:
+        return -1
+    cells.kind[column], cells.begin[column], cells.size[column] = TEXT, at + 1, end - at - 1
+    return end + 1
+
+
+@inlined
+def _text_end(data: Any, at: int) -> int:
+    """Where the closing quote stands; below -1: an escape or control character comes before."""
+    ones, tops = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
+    while True:
+        word = load64(data, at)
+        quote, escape = word ^ (ones * np.uint64(_QUOTE)), word ^ (ones * np.uint64(_BACKSLASH))
+        marks = (quote - ones) & ~quote | (escape - ones) & ~escape
+        marks = (marks | (word - ones * np.uint64(32)) & ~word) & tops
+        if marks != 0:
+            end = at + np.int64(_zeros_below(marks) >> 3)
+            return end if data[end] == _QUOTE else -2
+        at += 8
+
+
+@inlined
+def _ends(byte: int) -> bool:
+    return byte <= 32 or byte in (_COMMA, _CLOSE)
+
+
+@inlined
+def _token(data: Any, at: int) -> int:
+    while not _ends(data[at]):
+        at += 1
+    return at
+
+
+@inlined
+def _is_null(data: Any, begin: int, end: int) -> bool:
+    return end - begin == 4 and _says(data, begin, _SAYS_NULL) == end
+
+
+@inlined
+def _one(data: Any, at: int) -> int:
+    return at + 1 if data[at] == _ZERO + 1 and _ends(data[at + 1]) else -1
+
+
+@inlined
+def _says(data: Any, at: int, word: int) -> int:
+    """Where a word ends; -1: there stands another."""
+    same, size = True, int(_AT[word + 1] - _AT[word])
+    for i in range(size):
+        same &= data[at + i] == _TEXT[_AT[word] + i]
+    return at + size if same and (data[at] == _QUOTE or _ends(data[at + size])) else -1
+
+
+@inlined
+def _integer(data: Any, at: int) -> tuple[int, int]:
+    """Digits, and where they end: -1 if there are others, or too many."""
+    begin, value = at, 0
+    while _ZERO <= data[at] <= _NINE and at - begin < 16:
+        value = value * 10 + (int(data[at]) - _ZERO)
+        at += 1
+    return value, at if 0 < at - begin <= 15 and _ends(data[at]) else -1
+
+
+@inlined
+def _any(data: Any, at: int) -> int:
+    """Where a value ends that is not wanted."""
+    if data[at] == _QUOTE or data[at] == _OPEN or data[at] == _BRACKET:
+        stop = at
+        while data[stop] != _NEWLINE:
+            stop += 1
+        return skip_value(data, at, stop)
+    kind, end = plain_value(data, at, len(data))
+    return end if kind != 0 and _ends(data[end]) else -1
