@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.hashing import text_hash
-from features.jit import inlined, jit
+from monitoring.quick.bare import inlined, jit
 from monitoring.text_codes import SEED
 from streaming.sources.copying import SLACK, copy_short
 
@@ -19,6 +19,7 @@ __all__ = ["CODED", "COPIED", "Cells", "Coding", "add_cells", "fresh", "put_cell
 
 CODED, COPIED = 0, 1
 _FIRST = 64
+_STAGGER = 1040  # columns of a power of two would share the same few places of a cache
 
 
 class Cells(NamedTuple):
@@ -73,16 +74,18 @@ class Coding(NamedTuple):
 
 def fresh(mode: NDArray[np.uint8], rows: int, old: Coding | None = None) -> Coding:
     """Ready for so many rows; in the memory of ``old``, but for what leaves with a batch."""
-    shape = len(mode), rows
+    shape = len(mode), rows | 15  # not of a cache's stride
     codes, kinds = np.empty(shape, np.int32), np.empty(shape, np.uint8)
     if old is not None and old.hashes.shape[1] >= rows:
         _clear(old)
         return old._replace(mode=mode, codes=codes, kinds=kinds)
     slots = max(_FIRST, 1 << (2 * rows).bit_length())
+    table = np.empty((len(mode), slots + _STAGGER), np.int32)
+    table[:, :_FIRST] = -1
     return Coding(
         mode, codes, kinds,
         np.empty(shape, np.uint64), np.empty(shape, np.int32), np.empty(shape, np.int32),
-        np.zeros(len(mode), np.int64), np.full((len(mode), slots), -1, np.int32),
+        np.zeros(len(mode), np.int64), table,
         np.full(len(mode), _FIRST, np.int64), np.zeros(1, np.int64),
     )  # fmt: skip
 
@@ -143,7 +146,7 @@ def _put_text(
 def _grow(column: int, coding: Any) -> None:
     room = 4 * coding.room[column]
     if room > coding.table.shape[1]:
-        room = coding.table.shape[1]
+        room = room >> 1
     coding.room[column] = room
     for i in range(room):
         coding.table[column, i] = -1

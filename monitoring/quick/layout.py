@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from features.jit import inlined, jit, load64
+from features.jit import load64
+from monitoring.quick.bare import inlined, jit
 from streaming.sources.json_strings import skip_blanks, string_end
 
 __all__ = [

@@ -39,6 +39,7 @@ __all__ = ["QuickReader", "QuickRows"]
 _AT_ONCE = 1 << 18  # bytes that are read while they are in a cache
 _FEW = 16  # one row in so many may be odd
 _MOST_SKIPPED = 64
+_LEAST_BYTES = 100  # of an example; the shortest has more
 _MOST_BYTES = 1 << 30
 _PADDING = b"\n" * PAD
 
@@ -118,7 +119,7 @@ class QuickReader:
 
     def _pass(self, records: Sequence[Record], parser: JsonLines) -> QuickRows | None:
         """``None``: a column must be read otherwise, try again."""
-        most = sum(record.value.count(b"\n") + 1 for record in records)
+        most = sum(len(record.value) for record in records) // _LEAST_BYTES + 1
         self._coding = fresh(self._mode, most, self._coding)
         one = _Pass(self, self._coding, parser, most)
         for data in _chunks(records):
@@ -191,7 +192,7 @@ class _Pass:
 
     def _odd_line(self, line: bytes) -> bool:
         self._odd += 1
-        if self._odd * _FEW > self._most + _FEW:
+        if self._odd * _FEW > int(self._where[1]) + 8 * _FEW:
             raise GiveUp
         known = Odd.of(line)
         if known is None:
