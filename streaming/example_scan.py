@@ -16,7 +16,8 @@ from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
 from features.events import MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS
-from features.jit import inlined, jit, load64
+from features.jit import jit, load64
+from streaming.compiling import inlined
 
 __all__ = ["Found", "copy_spans", "runs_of", "scan_examples", "skip_value"]
 

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from features.hashing import text_hash
-from monitoring.quick.bare import inlined, jit
+from features.hashing import mix
+from features.jit import load64, prefetch
+from monitoring.quick.compiling import inlined, jit
 from monitoring.text_codes import SEED
 from streaming.sources.copying import SLACK, copy_short
 
@@ -19,6 +20,11 @@ __all__ = ["CODED", "COPIED", "Cells", "Coding", "add_cells", "fresh", "put_cell
 
 CODED, COPIED = 0, 1
 _FIRST = 64
+_M = np.uint64(0xC6A4A7935BD1E995)
+_ALL = ~np.uint64(0)
+_CODE_BITS, _TAG_SHIFT = 20, np.uint64(53)  # of a slot: the code, and 11 bits of the hash
+_CODE, _TAG = (1 << 20) - 1, ((1 << 11) - 1) << 20
+MOST_ROWS = 1 << _CODE_BITS
 _STAGGER = 1040  # columns of a power of two would share the same few places of a cache
 
 
@@ -28,13 +34,13 @@ class Cells(NamedTuple):
     begin: NDArray[np.int64]
     size: NDArray[np.int64]
     kind: NDArray[np.uint8]
+    hash: NDArray[np.uint64]
 
     @classmethod
     def of(cls, columns: int) -> Cells:
         """Of so many columns."""
-        return cls(
-            np.zeros(columns, np.int64), np.zeros(columns, np.int64), np.zeros(columns, np.uint8)
-        )
+        types = (np.int64, np.int64, np.uint8, np.uint64)
+        return cls(*(np.zeros(columns, kind) for kind in types))
 
 
 class Coding(NamedTuple):
@@ -109,27 +115,53 @@ def add_cells(data: Any, cells: Any, row: int, coding: Any, text: Any) -> None:
 def put_cells(data: Any, cells: Any, row: int, coding: Any, text: Any) -> None:
     """As :func:`add_cells`."""
     for column in range(len(coding.mode)):
-        begin, size = cells.begin[column], cells.size[column]
+        begin = cells.begin[column]
+        h = _hash(data, begin, cells.size[column])
+        cells.hash[column] = h
+        slot = np.int64(h & np.uint64(coding.room[column] - 1))
+        prefetch(coding.table, column * coding.table.shape[1] + slot)
+    for column in range(len(coding.mode)):
+        begin, size, h = cells.begin[column], cells.size[column], cells.hash[column]
         if coding.mode[column] == COPIED:
             coding.kinds[column, row] = cells.kind[column]
             _put_text(data, begin, size, column, row, coding, text)
             continue
-        h = text_hash(data, begin, begin + size, SEED)
-        mask = np.uint64(coding.room[column] - 1)
-        at = h & mask
-        code = coding.table[column, at]
-        while code >= 0 and coding.hashes[column, code] != h:
+        mask, tag = np.uint64(coding.room[column] - 1), np.int64(h >> _TAG_SHIFT) << _CODE_BITS
+        at, code = h & mask, -1
+        entry = np.int64(coding.table[column, at])
+        while entry >= 0:
+            if entry & _TAG == tag and coding.hashes[column, entry & _CODE] == h:
+                code = entry & _CODE
+                break
             at = (at + np.uint64(1)) & mask
-            code = coding.table[column, at]
+            entry = np.int64(coding.table[column, at])
         if code < 0:
             code = coding.distinct[column]
-            coding.table[column, at] = code
+            coding.table[column, at] = code | tag
             coding.hashes[column, code] = h
             _put_text(data, begin, size, column, code, coding, text)
             coding.distinct[column] = code + 1
-            if 2 * (code + 1) > coding.room[column]:
+            if 4 * (code + 1) > 3 * coding.room[column]:
                 _grow(column, coding)
         coding.codes[column, row] = code
+
+
+@inlined
+def _hash(data: Any, at: int, size: int) -> Any:
+    """As :func:`features.hashing.text_hash`, of a text after which 8 bytes can be read."""
+    h = SEED ^ (np.uint64(size) * _M)
+    while size > 8:
+        h = _stir(h, load64(data, at))
+        at, size = at + 8, size - 8
+    if size > 0:
+        h = _stir(h, load64(data, at) & (_ALL >> np.uint64(64 - 8 * size)))
+    return mix(h)
+
+
+@inlined
+def _stir(h: Any, word: Any) -> Any:
+    word = word * _M
+    return (h ^ ((word ^ (word >> np.uint64(47))) * _M)) * _M
 
 
 @inlined
@@ -144,18 +176,18 @@ def _put_text(
 
 @jit
 def _grow(column: int, coding: Any) -> None:
-    room = 4 * coding.room[column]
-    if room > coding.table.shape[1]:
-        room = room >> 1
+    """Twice as many slots, once few are free."""
+    room = 2 * coding.room[column]
     coding.room[column] = room
     for i in range(room):
         coding.table[column, i] = -1
     mask = np.uint64(room - 1)
     for code in range(coding.distinct[column]):
-        at = coding.hashes[column, code] & mask
+        h = coding.hashes[column, code]
+        at = h & mask
         while coding.table[column, at] >= 0:
             at = (at + np.uint64(1)) & mask
-        coding.table[column, at] = code
+        coding.table[column, at] = code | np.int64(h >> _TAG_SHIFT) << _CODE_BITS
 
 
 @jit

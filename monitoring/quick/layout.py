@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.jit import load64
-from monitoring.quick.bare import inlined, jit
+from monitoring.quick.compiling import inlined, jit
 from streaming.sources.json_strings import skip_blanks, string_end
 
 __all__ = [

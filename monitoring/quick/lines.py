@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from features.events import MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS
 from features.jit import load64
-from monitoring.quick.bare import inlined, jit
+from monitoring.quick.compiling import inlined, jit
 from monitoring.quick import layout as lay
 from monitoring.quick.coding import CODED, put_cells
 from streaming.example_scan import skip_value

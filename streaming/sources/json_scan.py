@@ -17,7 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.jit import inlined, jit
+from features.jit import jit
+from streaming.compiling import inlined
 from streaming.sources.block import Block
 from streaming.sources.copying import SLACK, copy_short
 from streaming.sources.json_strings import list_end, skip_blanks, string_end, string_lists
