@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from monitoring.coded import MISSING, Coded
-from monitoring.detect.slots import first_seen
+from monitoring.detect.slots import first_seen, put_slots
 from monitoring.text_codes import HashTable, hashes_of
 
 __all__ = ["OTHER", "Values"]
@@ -75,6 +75,15 @@ class Values:
 
     def slots(self, f: int, coded: Coded) -> I32:
         """Slots of the values of a column, new ones in order of their first row."""
+        slots: I32 = self._slots_of(f, coded)[coded.codes]
+        return slots
+
+    def put(self, f: int, coded: Coded, out: I32) -> None:
+        """Write :meth:`slots` into column ``f`` of ``out``."""
+        put_slots(coded.codes, self._slots_of(f, coded), out, f)
+
+    def _slots_of(self, f: int, coded: Coded) -> I32:
+        """By code."""
         table = self._slot_of[f].find(coded.hashes)
         new = np.empty(len(table), np.int32)
         new = new[: first_seen(coded.codes, table, new)]
@@ -84,8 +93,7 @@ class Values:
             given = new[:room]
             table[given] = self._give(f, coded.words.take(pa.array(given)).to_pylist())
             self._slot_of[f].add(coded.hashes[given], table[given])
-        slots: I32 = table[coded.codes]
-        return slots
+        return table
 
     def _give(self, f: int, given: Sequence[str]) -> list[int]:
         """Give values that have none a slot each."""

@@ -16,10 +16,20 @@ from monitoring.quick.compiling import inlined, jit
 from monitoring.text_codes import SEED
 from streaming.sources.copying import SLACK, copy_short
 
-__all__ = ["CODED", "COPIED", "Cells", "Coding", "add_cells", "fresh", "put_cells", "side_by_side"]
+__all__ = [
+    "CODED",
+    "COPIED",
+    "MOST_ROWS",
+    "Cells",
+    "Coding",
+    "add_cells",
+    "fresh",
+    "put_cells",
+    "side_by_side",
+]
 
 CODED, COPIED = 0, 1
-_FIRST = 64
+_FIRST = 16
 _M = np.uint64(0xC6A4A7935BD1E995)
 _ALL = ~np.uint64(0)
 _CODE_BITS, _TAG_SHIFT = 20, np.uint64(53)  # of a slot: the code, and 11 bits of the hash
@@ -85,8 +95,8 @@ def fresh(mode: NDArray[np.uint8], rows: int, old: Coding | None = None) -> Codi
     if old is not None and old.hashes.shape[1] >= rows:
         _clear(old)
         return old._replace(mode=mode, codes=codes, kinds=kinds)
-    slots = max(_FIRST, 1 << (2 * rows).bit_length())
-    table = np.empty((len(mode), slots + _STAGGER), np.int32)
+    shape = len(mode), rows + rows // 4 | 15
+    table = np.empty((len(mode), (1 << (2 * shape[1]).bit_length()) + _STAGGER), np.int32)
     table[:, :_FIRST] = -1
     return Coding(
         mode, codes, kinds,

@@ -11,19 +11,20 @@ from numpy.typing import NDArray
 
 from features.events import MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS
 from features.jit import load64
-from monitoring.quick.compiling import inlined, jit
 from monitoring.quick import layout as lay
 from monitoring.quick.coding import CODED, put_cells
+from monitoring.quick.compiling import inlined, jit
 from streaming.example_scan import skip_value
 from streaming.sources.json_scan import FLOAT, INT, LIST, TEXT, plain_value
 
-__all__ = ["DONE", "ODD_LINE", "OTHER_MODE", "PAD", "Said", "scan_fields", "scan_lines"]
+__all__ = ["DONE", "NO_ROOM", "ODD_LINE", "OTHER_MODE", "PAD", "Said", "scan_fields", "scan_lines"]
 
 PAD = 80
 """Newlines that must stand after the last line: the kernels look ahead."""
 
-DONE, ODD_LINE, OTHER_MODE = 0, 1, 2
-"""All is read; the next line is not plain; it is, but some column must be copied to be read."""
+DONE, ODD_LINE, OTHER_MODE, NO_ROOM = range(4)
+"""All is read; the next line is not plain; it is, but some column must be copied to be read; or
+there is no room for another row."""
 
 _QUOTE, _BACKSLASH, _COMMA, _OPEN, _CLOSE, _BRACKET = (ord(c) for c in '"\\,{}[')
 _ZERO, _NINE, _MINUS, _NEWLINE, _RETURN = (ord(c) for c in "09-\n\r")
@@ -79,6 +80,9 @@ def scan_lines(
         if data[at] == _RETURN and data[at + 1] == _NEWLINE:
             at += 2
             continue
+        if row == len(said.label):
+            how = NO_ROOM
+            break
         end = _line(data, at, layout, cells, said, row)
         if end >= 0 and data[end] == _RETURN:
             end += 1

@@ -13,6 +13,7 @@ from monitoring.coded import Coded
 from monitoring.quick.coding import (
     CODED,
     COPIED,
+    MOST_ROWS,
     Cells,
     Coding,
     add_cells,
@@ -22,6 +23,7 @@ from monitoring.quick.coding import (
 from monitoring.quick.layout import Layout
 from monitoring.quick.lines import (
     DONE,
+    NO_ROOM,
     ODD_LINE,
     OTHER_MODE,
     PAD,
@@ -40,7 +42,7 @@ _AT_ONCE = 1 << 18  # bytes that are read while they are in a cache
 _FEW = 16  # one row in so many may be odd
 _MOST_SKIPPED = 64
 _LEAST_BYTES = 100  # of an example; the shortest has more
-_MOST_BYTES = 1 << 30
+_SPARE = 0.8  # lines may be so much shorter than they were without a second pass
 _PADDING = b"\n" * PAD
 
 
@@ -98,6 +100,7 @@ class QuickReader:
         self._coding: Coding | None = None
         self._text = np.empty(0, np.uint8)
         self._skip, self._skipped = 0, 0
+        self._row_bytes = float(_LEAST_BYTES)
 
     def read(self, records: Sequence[Record], parser: JsonLines) -> QuickRows | None:
         """Read some records; ``None``: they are for the general reader.
@@ -119,27 +122,30 @@ class QuickReader:
 
     def _pass(self, records: Sequence[Record], parser: JsonLines) -> QuickRows | None:
         """``None``: a column must be read otherwise, try again."""
-        most = sum(len(record.value) for record in records) // _LEAST_BYTES + 1
+        size = sum(len(record.value) for record in records)
+        most = int(size / self._row_bytes) + 16
+        if most > MOST_ROWS:
+            raise GiveUp
         self._coding = fresh(self._mode, most, self._coding)
         one = _Pass(self, self._coding, parser, most)
         for data in _chunks(records):
             if not one.read(data):
                 return None
-        return one.rows()
+        found = one.rows()
+        self._row_bytes = _SPARE * size / max(len(found.time), 1)
+        return found
 
 
 def _chunks(records: Sequence[Record]) -> Iterator[bytes]:
     """The lines of some records at a time, newlines after them."""
     some: list[bytes] = []
-    size = whole = 0
+    size = 0
     for record in records:
         some.append(record.value)
         size += len(record.value)
         if size >= _AT_ONCE:
             yield b"\n".join([*some, _PADDING])
-            some, whole, size = [], whole + size, 0
-        if whole > _MOST_BYTES:
-            raise GiveUp
+            some, size = [], 0
     if some:
         yield b"\n".join([*some, _PADDING])
 
@@ -171,6 +177,8 @@ class _Pass:
                 return True
             if how == OTHER_MODE:
                 return self._turn()
+            if how == NO_ROOM:
+                return self._widen()
             begin = int(where[0])
             where[0] = end = data.index(b"\n", begin)
             if not self._odd_line(data[begin : end - (data[end - 1 : end] == b"\r")]):
@@ -188,6 +196,11 @@ class _Pass:
         """Copy the columns from now on that hold floats or lists."""
         mode = self._reader._mode
         mode[(self._reader._cells.kind > 2) & (mode == CODED)] = COPIED
+        return False
+
+    def _widen(self) -> bool:
+        """Make room for as many rows as there can be."""
+        self._reader._row_bytes = float(_LEAST_BYTES)
         return False
 
     def _odd_line(self, line: bytes) -> bool:
