@@ -100,7 +100,7 @@ class QuickReader:
         self._coding: Coding | None = None
         self._text = np.empty(0, np.uint8)
         self._skip, self._skipped = 0, 0
-        self._row_bytes = float(_LEAST_BYTES)
+        self._row_bytes = 0.0
 
     def read(self, records: Sequence[Record], parser: JsonLines) -> QuickRows | None:
         """Read some records; ``None``: they are for the general reader.
@@ -123,6 +123,9 @@ class QuickReader:
     def _pass(self, records: Sequence[Record], parser: JsonLines) -> QuickRows | None:
         """``None``: a column must be read otherwise, try again."""
         size = sum(len(record.value) for record in records)
+        if not self._row_bytes:
+            first = records[0].value
+            self._row_bytes = _SPARE * len(first) / (first.count(b"\n") + 1) + 1.0
         most = int(size / self._row_bytes) + 16
         if most > MOST_ROWS:
             raise GiveUp
@@ -132,7 +135,7 @@ class QuickReader:
             if not one.read(data):
                 return None
         found = one.rows()
-        self._row_bytes = _SPARE * size / max(len(found.time), 1)
+        self._row_bytes = _SPARE * size / max(len(found.time), 1) + 1.0
         return found
 
 
