@@ -113,9 +113,8 @@ class ExampleReader:
         scanned = parse.scanned(lines.view()) if len(lines.order) else None
         parts = [scanned] if scanned else parse(lines.block()) if len(lines.order) else []
         out = [self._batch(lines, part, position) for part in parts]
-        if lines.rejects and not out:
-            out = [self._batch(lines, _nothing(parse.wanted), position)]
-        elif lines.rejects:
+        if lines.rejects:
+            out = out or [self._batch(lines, _nothing(parse.wanted), position)]
             out[0].rejects.extend(lines.rejects)
         return out
 
