@@ -93,6 +93,9 @@ class HashTable:
     >>> table.add(np.array([7, 9], np.uint64), np.array([0, 1], np.int32))
     >>> table.find(np.array([9, 8], np.uint64)).tolist()
     [1, -1]
+    >>> table.remove(np.array([0], np.int32))
+    >>> table.find(np.array([7, 9], np.uint64)).tolist()
+    [-1, 1]
     """
 
     def __init__(self) -> None:
@@ -110,12 +113,21 @@ class HashTable:
         """Give some that have none a number each."""
         self._count += len(hashes)
         if 2 * self._count > len(self._keys):
-            kept = self._numbers >= 0
-            keys, old = self._keys[kept], self._numbers[kept]
-            size = 1 << (4 * self._count).bit_length()
-            self._keys, self._numbers = np.zeros(size, np.uint64), np.full(size, -1, np.int32)
-            _add(self._keys, self._numbers, keys, old)
+            self._keep(self._numbers >= 0, 1 << (4 * self._count).bit_length())
         _add(self._keys, self._numbers, hashes, numbers)
+
+    def remove(self, numbers: I32) -> None:
+        """Forget whoever has one of these numbers."""
+        gone = np.zeros(int(self._numbers.max(initial=0)) + 1, np.bool_)
+        gone[numbers] = True
+        kept = (self._numbers >= 0) & ~gone[self._numbers]
+        self._count = int(kept.sum())
+        self._keep(kept, len(self._keys))
+
+    def _keep(self, kept: NDArray[np.bool_], size: int) -> None:
+        keys, numbers = self._keys[kept], self._numbers[kept]
+        self._keys, self._numbers = np.zeros(size, np.uint64), np.full(size, -1, np.int32)
+        _add(self._keys, self._numbers, keys, numbers)
 
 
 @jit

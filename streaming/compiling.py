@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-from numba import njit
 
-from features import jit as plain
+import features.jit  # noqa: F401 - it names the folder
 
 __all__ = ["compiler", "inlined"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _HERE = Path(__file__).parent
 _PARTS = [_HERE / "example_scan.py", *sorted((_HERE / "sources").glob("*.py"))]
-_ROOT: str = numba.config.CACHE_DIR if plain else ""  # type: ignore[attr-defined]
+_njit: Any = numba.njit  # its types do not know that references may go uncounted
 
 
 def compiler(files: Iterable[Path], **options: Any) -> Callable[[F], F]:
@@ -41,15 +40,16 @@ def compiler(files: Iterable[Path], **options: Any) -> Callable[[F], F]:
     digest = hashlib.sha256()
     for file in [Path(__file__), *_PARTS, *files]:
         digest.update(file.read_bytes())
-    folder = os.path.join(_ROOT, digest.hexdigest()[:16])
+    name = digest.hexdigest()[:16]
 
     def compiled(function: F) -> F:
-        numba.config.CACHE_DIR = folder  # type: ignore[attr-defined]
+        before = numba.config.CACHE_DIR  # type: ignore[attr-defined]
+        numba.config.CACHE_DIR = os.path.join(before, name)  # type: ignore[attr-defined]
         try:
-            how = njit(error_model="numpy", nogil=True, cache=True, _nrt=False, **options)
+            how = _njit(error_model="numpy", nogil=True, cache=True, _nrt=False, **options)
             return cast(F, how(function))
         finally:
-            numba.config.CACHE_DIR = _ROOT  # type: ignore[attr-defined]
+            numba.config.CACHE_DIR = before  # type: ignore[attr-defined]
 
     return compiled
 

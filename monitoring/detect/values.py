@@ -98,16 +98,14 @@ class Values:
     def _give(self, f: int, given: Sequence[str]) -> list[int]:
         """Give values that have none a slot each."""
         words, free, stride = self._words[f], self._free[f], len(self.fields)
-        out = []
-        for word in given:
-            if free:
-                slot = free.pop()
-                words[slot // stride] = word
-            else:
-                slot = len(words) * stride + f
-                words.append(word)
-            out.append(slot)
-        return out
+        again = max(0, len(free) - len(given))
+        slots = free[: again - 1 if again else None : -1]
+        del free[again:]
+        for slot, word in zip(slots, given, strict=False):
+            words[slot // stride] = word
+        first = len(words)
+        words += given[len(slots) :]
+        return slots + [n * stride + f for n in range(first, len(words))]
 
     def crowded(self) -> list[int]:
         """Fields that have used up more than three quarters of their slots."""
@@ -123,11 +121,12 @@ class Values:
         held[:2] = False
         held[np.array(self._free[f], np.int64) // stride] = False
         slots = slots[held]
-        slots = slots[np.lexsort((slots, rows[slots]))][: max(1, self._share // 2)]
+        rarest = np.argsort(rows[slots], kind="stable")
+        slots = slots[rarest][: max(1, self._share // 2)]
         for n in (slots // stride).tolist():
             words[n] = ""
         self._free[f] += slots[::-1].tolist()
-        self._slot_of[f] = self._index(f)
+        self._slot_of[f].remove(slots)
         return slots
 
     def state(self) -> dict[str, Any]:

@@ -49,8 +49,8 @@ class Cells(NamedTuple):
     @classmethod
     def of(cls, columns: int) -> Cells:
         """Of so many columns."""
-        types = (np.int64, np.int64, np.uint8, np.uint64)
-        return cls(*(np.zeros(columns, kind) for kind in types))
+        begin, size = np.zeros((2, columns), np.int64)
+        return cls(begin, size, np.zeros(columns, np.uint8), np.zeros(columns, np.uint64))
 
 
 class Coding(NamedTuple):
@@ -136,15 +136,15 @@ def put_cells(data: Any, cells: Any, row: int, coding: Any, text: Any) -> None:
             coding.kinds[column, row] = cells.kind[column]
             _put_text(data, begin, size, column, row, coding, text)
             continue
-        mask, tag = np.uint64(coding.room[column] - 1), np.int64(h >> _TAG_SHIFT) << _CODE_BITS
+        mask, tag = np.uint64(coding.room[column] - 1), int(h >> _TAG_SHIFT) << _CODE_BITS
         at, code = h & mask, -1
-        entry = np.int64(coding.table[column, at])
+        entry = int(coding.table[column, at])
         while entry >= 0:
             if entry & _TAG == tag and coding.hashes[column, entry & _CODE] == h:
                 code = entry & _CODE
                 break
             at = (at + np.uint64(1)) & mask
-            entry = np.int64(coding.table[column, at])
+            entry = int(coding.table[column, at])
         if code < 0:
             code = coding.distinct[column]
             coding.table[column, at] = code | tag

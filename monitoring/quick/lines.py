@@ -272,7 +272,7 @@ def _text_end(data: Any, at: int) -> int:
         marks = (quote - ones) & ~quote | (escape - ones) & ~escape
         marks = (marks | (word - ones * np.uint64(32)) & ~word) & tops
         if marks != 0:
-            end = at + np.int64(_zeros_below(marks) >> 3)
+            end = at + int(_zeros_below(marks) >> 3)
             return end if data[end] == _QUOTE else -2
         at += 8
 
