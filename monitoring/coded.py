@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.values import text_column
-from monitoring.text_codes import U64, encode, hashes_of
+from monitoring.text_codes import U64, counts_of, encode, hashes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,7 @@ class Coded:
 
     @cached_property
     def _counted(self) -> NDArray[np.int64]:
-        return np.bincount(self.codes, minlength=len(self.words))
+        return counts_of(self.codes, len(self.words))
 
     @classmethod
     def constant(cls, value: str, rows: int) -> Coded:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from features.hashing import text_hash
 from features.jit import jit
 
-__all__ = ["SEED", "HashTable", "encode", "hashes_of"]
+__all__ = ["SEED", "HashTable", "counts_of", "encode", "hashes_of"]
 
 U64 = NDArray[np.uint64]
 I32 = NDArray[np.int32]
@@ -40,6 +40,19 @@ def encode(texts: pa.Array) -> tuple[I32, I64, U64]:
     size = 1 << max(4, int(2 * len(texts)).bit_length())
     count = _encode(data, offsets, SEED, np.full(size, -1, np.int32), codes, first, hashes)
     return codes, first[:count], hashes[:count]
+
+
+def counts_of(codes: I32, words: int) -> I64:
+    """How often each of so many codes comes.
+
+    Examples
+    --------
+    >>> counts_of(np.array([0, 2, 0], np.int32), 3).tolist()
+    [2, 0, 1]
+    """
+    counts = np.zeros(words, np.int64)
+    _count(codes, counts)
+    return counts
 
 
 def hashes_of(texts: pa.Array) -> U64:
@@ -76,6 +89,12 @@ def _encode(
             count += 1
         codes[i] = code
     return count
+
+
+@jit
+def _count(codes: I32, counts: I64) -> None:
+    for i in range(len(codes)):
+        counts[codes[i]] += 1
 
 
 @jit
