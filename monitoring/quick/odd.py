@@ -57,16 +57,18 @@ class Odd:
         if lines.rejects:
             return None
         found = lines.found
-        said = _as_found(lines) if found.plain[0] and found.clicked[0] >= 0 else _strictly(line)
+        said = _as_found(lines)
+        if not found.plain[0] or found.clicked[0] < 0:
+            said = _strictly(line)
         begin, end = int(found.begin[0]), int(found.end[0])
         label, timestamp = int(found.label[0]), int(found.timestamp[0])
         return cls(label, timestamp, said[0], int(lines.kind[0]), lines.data[begin:end], *said[1:])
 
 
 def _as_found(lines: ExampleLines) -> tuple[int, bytes, bytes]:
-    """As the scan of examples has it."""
+    """As the scan of examples has it; what it cannot read makes it read others otherwise too."""
     found = lines.found
-    if found.counters[0]:
+    if found.plain[0] and found.counters[0]:
         raise GiveUp
     spans = (found.probability[0].tolist(), found.model[0].tolist())
     probability, model = (lines.data[begin:end] for begin, end in spans)
