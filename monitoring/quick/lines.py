@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
 from features.events import MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS
-from features.jit import load64
 from monitoring.quick import layout as lay
 from monitoring.quick.coding import CODED, put_cells
 from monitoring.quick.compiling import inlined, jit
-from streaming.example_scan import skip_value
+from monitoring.quick.tokens import (
+    SAYS_EXAMPLE,
+    SAYS_FALSE,
+    SAYS_IMPRESSION,
+    SAYS_NULL,
+    any_value,
+    ends,
+    integer,
+    is_null,
+    one,
+    says,
+    text_end,
+    token_end,
+)  # fmt: skip
 from streaming.sources.json_scan import FLOAT, INT, LIST, TEXT, plain_value
 
 __all__ = ["DONE", "NO_ROOM", "ODD_LINE", "OTHER_MODE", "PAD", "Said", "scan_fields", "scan_lines"]
@@ -26,8 +36,7 @@ DONE, ODD_LINE, OTHER_MODE, NO_ROOM = range(4)
 """All is read; the next line is not plain; it is, but some column must be copied to be read; or
 there is no room for another row."""
 
-_QUOTE, _BACKSLASH, _COMMA, _OPEN, _CLOSE, _BRACKET = (ord(c) for c in '"\\,{}[')
-_ZERO, _NINE, _MINUS, _NEWLINE, _RETURN = (ord(c) for c in "09-\n\r")
+_QUOTE, _OPEN, _BRACKET, _ZERO, _MINUS, _NEWLINE, _RETURN = (ord(c) for c in '"{[0-\n\r')
 _NULL = 1
 _LEAST, _MOST = MIN_TIMESTAMP_MS, MAX_TIMESTAMP_MS
 _NEEDED = 1 << lay.TYPE | 1 << lay.VERSION | 1 << lay.LABEL | 1 << lay.IMPRESSION
@@ -35,12 +44,6 @@ _NEEDED_SHOWN = (
     1 << lay.TYPE | 1 << lay.VERSION | 1 << lay.ID | 1 << lay.TIMESTAMP | 1 << lay.FIELDS
 )
 _MAX_FIELDS = 1 << 20
-_WORDS = [b'"example"', b'"impression"', b"false", b"null"]
-_TEXT = np.frombuffer(b"".join(_WORDS), np.uint8)
-_AT = np.cumsum([0, *map(len, _WORDS)], dtype=np.int64)
-_SAYS_EXAMPLE, _SAYS_IMPRESSION, _SAYS_FALSE, _SAYS_NULL = range(4)
-# mypy takes an intrinsic's typing context for an argument of the caller
-_zeros_below = cast(Callable[[Any], int], trailing_zeros)
 
 
 class Said(NamedTuple):
@@ -150,20 +153,20 @@ def _line(data: Any, at: int, layout: Any, cells: Any, said: Any, row: int) -> i
             at = _impression(data, at, layout, cells, said, row)
         elif what == lay.LABEL:
             said.label[row] = int(data[at]) - _ZERO
-            at = at + 1 if 0 <= said.label[row] <= 1 and _ends(data[at + 1]) else -1
+            at = at + 1 if 0 <= said.label[row] <= 1 and ends(data[at + 1]) else -1
         elif what == lay.TYPE:
-            at = _says(data, at, _SAYS_EXAMPLE)
+            at = says(data, at, SAYS_EXAMPLE)
         elif what == lay.VERSION:
-            at = _one(data, at)
+            at = one(data, at)
         elif what == lay.CORRECTION:
-            at = _says(data, at, _SAYS_FALSE)
+            at = says(data, at, SAYS_FALSE)
         elif what == lay.CLICKED:
-            end = _says(data, at, _SAYS_NULL)
+            end = says(data, at, SAYS_NULL)
             if end < 0:
-                said.clicked[row], end = _integer(data, at)
+                said.clicked[row], end = integer(data, at)
             at = end
         else:
-            at = _any(data, at)
+            at = any_value(data, at)
         if at < 0:
             return -1
     return at if key == lay.ENDED and (seen & _NEEDED) == _NEEDED else -1
@@ -189,15 +192,15 @@ def _impression(data: Any, at: int, layout: Any, cells: Any, said: Any, row: int
             at = _fields(data, at, layout, cells)
             at = at if at - begin <= _MAX_FIELDS else -1
         elif what == lay.ID:
-            at = _text_end(data, at + 1) + 1 if data[at] == _QUOTE else -1
+            at = text_end(data, at + 1) + 1 if data[at] == _QUOTE else -1
             at = at if 2 < at - begin <= 130 else -1
         elif what == lay.TIMESTAMP:
-            said.timestamp[row], at = _integer(data, at)
+            said.timestamp[row], at = integer(data, at)
             at = at if _LEAST <= said.timestamp[row] <= _MOST else -1
         elif what == lay.TYPE:
-            at = _says(data, at, _SAYS_IMPRESSION)
+            at = says(data, at, SAYS_IMPRESSION)
         elif what == lay.VERSION:
-            at = _one(data, at)
+            at = one(data, at)
         elif what == lay.PROBABILITY:
             at = _probability(data, at, cells)
         elif what == lay.MODEL:
@@ -205,7 +208,7 @@ def _impression(data: Any, at: int, layout: Any, cells: Any, said: Any, row: int
         elif what == lay.COUNTERS:
             at = -1
         else:
-            at = _any(data, at)
+            at = any_value(data, at)
         if at < 0:
             return -1
     return at if key == lay.ENDED and (seen & _NEEDED_SHOWN) == _NEEDED_SHOWN else -1
@@ -222,7 +225,7 @@ def _fields(data: Any, at: int, layout: Any, cells: Any) -> int:
         if key < 0:
             return at if key == lay.ENDED else -1
         if data[at] == _QUOTE:
-            end = _text_end(data, at + 1)
+            end = text_end(data, at + 1)
             if end < 0:
                 return -1
             kind, begin, size, at = TEXT, at + 1, end - at - 1, end + 1
@@ -245,8 +248,8 @@ def _probability(data: Any, at: int, cells: Any) -> int:
     if data[at] == _QUOTE or data[at] == _OPEN or data[at] == _BRACKET:
         return -1
     begin = at
-    at = _token(data, at)
-    if not _is_null(data, begin, at):
+    at = token_end(data, at)
+    if not is_null(data, begin, at):
         cells.kind[column], cells.begin[column], cells.size[column] = TEXT, begin, at - begin
     return at if at > begin else -1
 
@@ -254,77 +257,9 @@ def _probability(data: Any, at: int, cells: Any) -> int:
 @inlined
 def _model(data: Any, at: int, cells: Any) -> int:
     if data[at] != _QUOTE:
-        return _says(data, at, _SAYS_NULL)
-    column, end = len(cells.kind) - 1, _text_end(data, at + 1)
+        return says(data, at, SAYS_NULL)
+    column, end = len(cells.kind) - 1, text_end(data, at + 1)
     if end < 0:
         return -1
     cells.kind[column], cells.begin[column], cells.size[column] = TEXT, at + 1, end - at - 1
     return end + 1
-
-
-@inlined
-def _text_end(data: Any, at: int) -> int:
-    """Where the closing quote stands; below -1: an escape or control character comes before."""
-    ones, tops = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
-    while True:
-        word = load64(data, at)
-        quote, escape = word ^ (ones * np.uint64(_QUOTE)), word ^ (ones * np.uint64(_BACKSLASH))
-        marks = (quote - ones) & ~quote | (escape - ones) & ~escape
-        marks = (marks | (word - ones * np.uint64(32)) & ~word) & tops
-        if marks != 0:
-            end = at + int(_zeros_below(marks) >> 3)
-            return end if data[end] == _QUOTE else -2
-        at += 8
-
-
-@inlined
-def _ends(byte: int) -> bool:
-    return byte <= 32 or byte in (_COMMA, _CLOSE)
-
-
-@inlined
-def _token(data: Any, at: int) -> int:
-    while not _ends(data[at]):
-        at += 1
-    return at
-
-
-@inlined
-def _is_null(data: Any, begin: int, end: int) -> bool:
-    return end - begin == 4 and _says(data, begin, _SAYS_NULL) == end
-
-
-@inlined
-def _one(data: Any, at: int) -> int:
-    return at + 1 if data[at] == _ZERO + 1 and _ends(data[at + 1]) else -1
-
-
-@inlined
-def _says(data: Any, at: int, word: int) -> int:
-    """Where a word ends; -1: there stands another."""
-    same, size = True, int(_AT[word + 1] - _AT[word])
-    for i in range(size):
-        same &= data[at + i] == _TEXT[_AT[word] + i]
-    return at + size if same and (data[at] == _QUOTE or _ends(data[at + size])) else -1
-
-
-@inlined
-def _integer(data: Any, at: int) -> tuple[int, int]:
-    """Digits, and where they end: -1 if there are others, or too many."""
-    begin, value = at, 0
-    while _ZERO <= data[at] <= _NINE and at - begin < 16:
-        value = value * 10 + (int(data[at]) - _ZERO)
-        at += 1
-    return value, at if 0 < at - begin <= 15 and _ends(data[at]) else -1
-
-
-@inlined
-def _any(data: Any, at: int) -> int:
-    """Where a value ends that is not wanted."""
-    if data[at] == _QUOTE or data[at] == _OPEN or data[at] == _BRACKET:
-        stop = at
-        while data[stop] != _NEWLINE:
-            stop += 1
-        return skip_value(data, at, stop)
-    kind, end = plain_value(data, at, len(data))
-    return end if kind != 0 and _ends(data[end]) else -1

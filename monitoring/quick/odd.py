@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -31,6 +33,7 @@ class Envelope(msgspec.Struct, gc=False):
     click_timestamp: int | None = None
 
 
+_plain_number = re.compile(rb"-?[0-9]{1,18}(\.[0-9]{1,18})?(e-?[0-9]{1,2})?").fullmatch
 read_envelope = msgspec.json.Decoder(Envelope).decode
 
 
@@ -79,8 +82,10 @@ def _as_found(lines: ExampleLines) -> tuple[int, bytes, bytes]:
 
 
 def _check_number(text: bytes) -> None:
+    if not text or _plain_number(text):
+        return
     try:
-        pa.array([text.decode() or None], pa.string()).cast(pa.float64())
+        pa.array([text.decode()], pa.string()).cast(pa.float64())
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise GiveUp from error
 
@@ -114,12 +119,14 @@ def strict_cells(fields: bytes, parser: JsonLines, cells: Any) -> bytes | None:
     values = parser.parse_line(block, 0)
     if isinstance(values, Reject):
         return None
-    texts = b""
-    for column, value in enumerate(values):
-        kind, text = _cell(value)
-        cells.begin[column], cells.size[column], cells.kind[column] = len(texts), len(text), kind
-        texts += text
-    return texts
+    if not values:
+        return b""
+    kinds, texts = zip(*map(_cell, values), strict=True)
+    sizes = list(map(len, texts))
+    columns = len(values)
+    cells.size[:columns], cells.kind[:columns] = sizes, kinds
+    cells.begin[:columns] = list(accumulate(sizes, initial=0))[:-1]
+    return b"".join(texts)
 
 
 def _cell(value: Any) -> tuple[int, bytes]:
