@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.values import text_column
-from monitoring.text_codes import U64, encode, hashes_of
+from monitoring.text_codes import U64, counts_of, encode, hashes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,7 @@ class Coded:
 
     @cached_property
     def _counted(self) -> NDArray[np.int64]:
-        return np.bincount(self.codes, minlength=len(self.words))
+        return counts_of(self.codes, len(self.words))
 
     @classmethod
     def constant(cls, value: str, rows: int) -> Coded:
@@ -103,6 +103,11 @@ class Coded:
         codes, first, hashes = encode(texts)
         words = texts if len(first) == len(texts) else texts.take(pa.array(first))
         words = words if pa.types.is_string(words.type) else words.cast(pa.string())
+        return cls.encoded(codes, words, hashes)
+
+    @classmethod
+    def encoded(cls, codes: I32, words: pa.Array, hashes: U64) -> Coded:
+        """Distinct texts whose hashes are known; the empty one is missing."""
         empty = pc.index(words, "").as_py()
         if empty >= 0:
             return cls(codes, pc.replace_with_mask(words, pc.equal(words, ""), pa.scalar(MISSING)))

@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 
 from features.spec import SourceSpec, Spec
 from monitoring.own import OwnPredictor
-from monitoring.reading import ScoredReader
+from monitoring.reading import ReadBatch, ScoredReader
 from monitoring.scored import Scored
 from monitoring.settings import MonitorSettings
 from monitoring.skew import SkewCheck
 from monitoring.slicing import slice_fields
 from streaming.examples import examples_source
 from streaming.log import Record
-from streaming.prepare import CORRECTION
-from streaming.sources.batch import Batch
 
 __all__ = ["Feed"]
 
@@ -82,17 +80,17 @@ class Feed:
                 self._predict_own(0)
                 read = self._reader.read(records)
         self.rejected += read.rejected
-        return [self._kept(*it) for it in read.batches]
+        return [self._kept(it) for it in read.batches]
 
-    def _kept(self, scored: Scored, batch: Batch, counters: F64 | None) -> Scored:
+    def _kept(self, read: ReadBatch) -> Scored:
         """The rows that are new or change a label, with their predictions."""
-        if self.skew is not None:
-            self.skew.update(scored, batch, counters, first=self._first)
+        scored = read.scored
+        if self.skew is not None and read.rows is not None:
+            self.skew.update(scored, read.rows, read.counters, first=self._first)
         self._first = False
-        if self._own is not None:
-            scored = scored.with_probability(self._own(batch))
-        changes = _changes(batch)
-        return scored if changes.all() else scored.take(changes)
+        if self._own is not None and read.rows is not None:
+            scored = scored.with_probability(self._own(read.rows))
+        return scored if read.changes.all() else scored.take(read.changes)
 
     def state(self) -> dict[str, Any]:
         """Save an own learner, and give what names it."""
@@ -120,9 +118,3 @@ class Feed:
             self._predict_own(state["model"])
         for name, newness in self._reader.newness.items():
             newness.restore(state["newness"][name])
-
-
-def _changes(batch: Batch) -> NDArray[np.bool_]:
-    kind = batch.columns.column(CORRECTION).to_numpy(zero_copy_only=False)
-    changes: NDArray[np.bool_] = kind != 2
-    return changes

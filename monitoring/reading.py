@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from features.spec import SourceSpec
 from monitoring.coded import MISSING, Coded
 from monitoring.newness import Newness
+from monitoring.quick import QuickReader, QuickRows
+from monitoring.quick.odd import read_envelope
 from monitoring.scored import Scored
 from monitoring.slicing import SliceField
 from streaming.examples import SAID, SAID_COLUMNS, ExampleReader
@@ -26,23 +28,11 @@ __all__ = ["ExamplesRead", "ReadBatch", "ScoredReader"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
+_Known = Mapping[str, Coded]
 _PLAIN = SourceSpec(label="\0label")
+_TEXTS = ("value", "new")
 
 
-class _Shown(msgspec.Struct, gc=False):
-    timestamp: int
-    probability: float | None = None
-    model_version: str | None = None
-
-
-class _Envelope(msgspec.Struct, gc=False):
-    """What an example says beside its fields."""
-
-    impression: _Shown
-    click_timestamp: int | None = None
-
-
-_envelope = msgspec.json.Decoder(_Envelope)
 _counters = msgspec.json.Decoder(dict[str, float | None])
 
 
@@ -53,7 +43,7 @@ class _Said:
     time: I64
     clicked: F64
     probability: F64
-    version: pa.Array
+    version: Coded
 
     @classmethod
     def of(cls, batch: Batch) -> _Said:
@@ -65,7 +55,7 @@ class _Said:
         if rows:
             time, probability, versions = time.copy(), probability.copy(), version.to_pylist()
             for i in rows:
-                said = _envelope.decode(batch.origin(i)[1])
+                said = read_envelope(batch.origin(i)[1])
                 shown, click, p = said.impression, said.click_timestamp, said.impression.probability
                 time[i], clicked[i] = shown.timestamp, np.nan if click is None else click
                 probability[i], versions[i] = np.nan if p is None else p, shown.model_version
@@ -73,8 +63,8 @@ class _Said:
         return cls(
             time,
             clicked,
-            np.where((probability >= 0) & (probability <= 1), probability, np.nan),
-            version,
+            _in_range(probability),
+            Coded.of(version),
         )
 
 
@@ -86,14 +76,17 @@ class ReadBatch(NamedTuple):
     scored
         A probability is NaN where none was served.
     rows
-        The Arrow rows they were made from.
+        The Arrow rows they were made from; ``None`` where nothing asked for other columns.
     counters
         float64 (rows, names): as served, NaN where a row lacks it; ``None``: no row has any.
+    changes
+        bool (rows,): false for an amendment that changes no label.
     """
 
     scored: Scored
-    rows: Batch
+    rows: Batch | None
     counters: F64 | None
+    changes: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +131,7 @@ class ScoredReader:
     ...         b'"probability":0.25,"fields":{"ad":"a"}}}')
     >>> reader = ScoredReader([SliceField("ad", "value", "ad"), SliceField("hour", "hour")])
     >>> read = reader.read([Record("examples", 0, 7, 0, None, line)])
-    >>> [(scored, _, _)] = read.batches
+    >>> [(scored, *_)] = read.batches
     >>> scored.probability, scored.slices["ad"].values, scored.click_delay_ms
     (array([0.25]), ['a'], array([4000.]))
     """
@@ -157,19 +150,50 @@ class ScoredReader:
         wanted = [source.label, SAID, *(field.column for field in fields), bid, *more]
         columns = list(dict.fromkeys(name for name in wanted if name))
         self._reader = ExampleReader(source, columns)
+        only_scored = source == _PLAIN and not more and not counters
+        self._quick = self._quick_reader() if only_scored else None
+
+    def _quick_reader(self) -> QuickReader:
+        texts = {field.column for field in self.fields if field.kind in _TEXTS}
+        others = {field.column for field in self.fields if field.kind not in _TEXTS} | {self.bid}
+        columns = self._reader.columns
+        return QuickReader(columns, [name for name in columns if name not in texts - others])
 
     def read(self, records: Sequence[Record]) -> ExamplesRead:
         """Read the examples of some records of one partition."""
+        parser = self._reader.parser
+        if self._quick is not None and parser is not None:
+            rows = self._quick.read(records, parser)
+            if rows is not None:
+                return self._quickly(rows)
+        return self._generally(records)
+
+    def _quickly(self, rows: QuickRows) -> ExamplesRead:
+        if not len(rows.time):
+            return ExamplesRead([], rows.rejected)
+        columns = pa.RecordBatch.from_pydict({**rows.copied, CORRECTION: pa.array(rows.kind)})
+        probability = _in_range(rows.probability)
+        said = _Said(rows.time, rows.clicked, probability, rows.version)
+        scored = self._scored(said, rows.label.astype(np.float64), columns, rows.coded)
+        return ExamplesRead([ReadBatch(scored, None, None, rows.kind != 2)], rows.rejected)
+
+    def _generally(self, records: Sequence[Record]) -> ExamplesRead:
         data = b"\n".join([record.value for record in records])
         last = Position(EXAMPLES, records[-1].offset if records else 0)
         batches = self._reader.batches(data, lambda line: ("", line), last)
         rejected = sum(len(batch.rejects) for batch in batches)
         batches = [batch for batch in batches if batch.columns.num_rows]
-        out = [ReadBatch(self._scored(batch), batch, self._served(batch)) for batch in batches]
+        out = [self._read(batch) for batch in batches]
         return ExamplesRead(out, rejected)
 
-    def _slice(self, field: SliceField, columns: pa.RecordBatch, time: I64) -> Coded:
-        coded = field.coded(columns, time)
+    def _read(self, batch: Batch) -> ReadBatch:
+        label = batch.columns.column(self._label).to_numpy(zero_copy_only=False)
+        scored = self._scored(_Said.of(batch), label.astype(np.float64), batch.columns, {})
+        return ReadBatch(scored, batch, self._served(batch), _kinds(batch.columns) != 2)
+
+    def _slice(self, field: SliceField, columns: pa.RecordBatch, time: I64, known: _Known) -> Coded:
+        is_known = field.kind in _TEXTS and field.column in known
+        coded = known[field.column] if is_known else field.coded(columns, time)
         newness = self.newness.get(field.name)
         return coded if newness is None else newness(coded, time)
 
@@ -181,11 +205,9 @@ class ScoredReader:
         ]
         return _matrix(carried, self._counters) if any(carried) else None
 
-    def _scored(self, batch: Batch) -> Scored:
+    def _scored(self, said: _Said, label: F64, columns: pa.RecordBatch, known: _Known) -> Scored:
         """All rows of a batch; amendments that change no label are still in it."""
-        said, columns = _Said.of(batch), batch.columns
-        label = columns.column(self._label).to_numpy(zero_copy_only=False).astype(np.float64)
-        kind = columns.column(CORRECTION).to_numpy(zero_copy_only=False)
+        names, version = self.fields, said.version
         return Scored(
             time_ms=said.time,
             probability=said.probability,
@@ -194,20 +216,24 @@ class ScoredReader:
             click_delay_ms=np.where(
                 label == 1.0, np.maximum(said.clicked - said.time, 0.0), np.nan
             ),
-            correction=kind != 0,
-            slices={field.name: self._slice(field, columns, said.time) for field in self.fields},
-            version=_versions(said.version),
+            correction=_kinds(columns) != 0,
+            slices={field.name: self._slice(field, columns, said.time, known) for field in names},
+            version=None if version.words.to_pylist() == [MISSING] else version,
         )
+
+
+def _kinds(columns: pa.RecordBatch) -> NDArray[np.int8]:
+    kinds: NDArray[np.int8] = columns.column(CORRECTION).to_numpy(zero_copy_only=False)
+    return kinds
+
+
+def _in_range(probability: F64) -> F64:
+    return np.where((probability >= 0) & (probability <= 1), probability, np.nan)
 
 
 def _matrix(carried: Sequence[Mapping[str, float | None] | None], names: Sequence[str]) -> F64:
     rows = [[(one or {}).get(name) for name in names] for one in carried]
     return np.array(rows, np.float64).reshape(len(rows), len(names))  # None: NaN
-
-
-def _versions(versions: pa.Array) -> Coded | None:
-    coded = Coded.of(versions)
-    return None if coded.words.to_pylist() == [MISSING] else coded
 
 
 def _bids(columns: pa.RecordBatch, name: str) -> F64:

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from features.hashing import text_hash
 from features.jit import jit
 
-__all__ = ["HashTable", "encode", "hashes_of"]
+__all__ = ["SEED", "HashTable", "counts_of", "encode", "hashes_of"]
 
 U64 = NDArray[np.uint64]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 
-_SEED = np.uint64(0x5C1D_71DE)
+SEED = np.uint64(0x5C1D_71DE)
+"""Of the hashes."""
 
 
 def encode(texts: pa.Array) -> tuple[I32, I64, U64]:
@@ -37,15 +38,28 @@ def encode(texts: pa.Array) -> tuple[I32, I64, U64]:
     codes, first = np.empty(len(texts), np.int32), np.empty(len(texts), np.int64)
     hashes = np.empty(len(texts), np.uint64)
     size = 1 << max(4, int(2 * len(texts)).bit_length())
-    count = _encode(data, offsets, _SEED, np.full(size, -1, np.int32), codes, first, hashes)
+    count = _encode(data, offsets, SEED, np.full(size, -1, np.int32), codes, first, hashes)
     return codes, first[:count], hashes[:count]
+
+
+def counts_of(codes: I32, words: int) -> I64:
+    """How often each of so many codes comes.
+
+    Examples
+    --------
+    >>> counts_of(np.array([0, 2, 0], np.int32), 3).tolist()
+    [2, 0, 1]
+    """
+    counts = np.zeros(words, np.int64)
+    _count(codes, counts)
+    return counts
 
 
 def hashes_of(texts: pa.Array) -> U64:
     """The hash of each text; there may be no null among them."""
     offsets, data = _buffers(texts)
     hashes = np.empty(len(texts), np.uint64)
-    _hashes(data, offsets, _SEED, hashes)
+    _hashes(data, offsets, SEED, hashes)
     return hashes
 
 
@@ -78,6 +92,12 @@ def _encode(
 
 
 @jit
+def _count(codes: I32, counts: I64) -> None:
+    for i in range(len(codes)):
+        counts[codes[i]] += 1
+
+
+@jit
 def _hashes(data: NDArray[np.uint8], offsets: I32, seed: np.uint64, hashes: U64) -> None:
     for i in range(len(hashes)):
         hashes[i] = text_hash(data, offsets[i], offsets[i + 1], seed)
@@ -92,6 +112,9 @@ class HashTable:
     >>> table.add(np.array([7, 9], np.uint64), np.array([0, 1], np.int32))
     >>> table.find(np.array([9, 8], np.uint64)).tolist()
     [1, -1]
+    >>> table.remove(np.array([0], np.int32))
+    >>> table.find(np.array([7, 9], np.uint64)).tolist()
+    [-1, 1]
     """
 
     def __init__(self) -> None:
@@ -109,12 +132,21 @@ class HashTable:
         """Give some that have none a number each."""
         self._count += len(hashes)
         if 2 * self._count > len(self._keys):
-            kept = self._numbers >= 0
-            keys, old = self._keys[kept], self._numbers[kept]
-            size = 1 << (4 * self._count).bit_length()
-            self._keys, self._numbers = np.zeros(size, np.uint64), np.full(size, -1, np.int32)
-            _add(self._keys, self._numbers, keys, old)
+            self._keep(self._numbers >= 0, 1 << (4 * self._count).bit_length())
         _add(self._keys, self._numbers, hashes, numbers)
+
+    def remove(self, numbers: I32) -> None:
+        """Forget whoever has one of these numbers."""
+        gone = np.zeros(int(self._numbers.max(initial=0)) + 1, np.bool_)
+        gone[numbers] = True
+        kept = (self._numbers >= 0) & ~gone[self._numbers]
+        self._count = int(kept.sum())
+        self._keep(kept, len(self._keys))
+
+    def _keep(self, kept: NDArray[np.bool_], size: int) -> None:
+        keys, numbers = self._keys[kept], self._numbers[kept]
+        self._keys, self._numbers = np.zeros(size, np.uint64), np.full(size, -1, np.int32)
+        _add(self._keys, self._numbers, keys, numbers)
 
 
 @jit

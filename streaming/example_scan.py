@@ -16,9 +16,10 @@ from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
 from features.events import MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS
-from features.jit import inlined, jit, load64
+from features.jit import jit, load64
+from streaming.compiling import inlined
 
-__all__ = ["Found", "copy_spans", "runs_of", "scan_examples"]
+__all__ = ["Found", "copy_spans", "runs_of", "scan_examples", "skip_value"]
 
 I64 = NDArray[np.int64]
 _QUOTE, _BACKSLASH, _COLON, _COMMA, _OPEN, _CLOSE = (ord(c) for c in '"\\:,{}')
@@ -127,7 +128,7 @@ def _scan_object(data: Any, at: int, stop: int, out: Any) -> tuple[int, int]:
             return -1, seen
         seen |= 1 << key if key >= 0 else 0
         begin = at
-        at = _scan_shown(data, at, stop, out) if key == _IMPRESSION else _skip(data, at, stop)
+        at = _scan_shown(data, at, stop, out) if key == _IMPRESSION else skip_value(data, at, stop)
         if at < 0 or not _member(data, key, begin, at, out):
             return -1, seen
         at = _blank(data, at, stop)
@@ -167,7 +168,7 @@ def _scan_object_shown(data: Any, at: int, stop: int, out: Any) -> tuple[int, in
             return -1, seen
         seen |= 1 << key if key >= 0 else 0
         begin = at
-        at = _skip(data, at, stop)
+        at = skip_value(data, at, stop)
         if at < 0 or not _member_shown(data, key, begin, at, out):
             return -1, seen
         at = _blank(data, at, stop)
@@ -283,7 +284,7 @@ def _string(data: Any, at: int, stop: int) -> int:
 
 
 @inlined
-def _skip(data: Any, at: int, stop: int) -> int:
+def skip_value(data: Any, at: int, stop: int) -> int:
     """Where the value at ``at`` ends; -1: nowhere."""
     if data[at] == _QUOTE:
         return _string(data, at, stop)

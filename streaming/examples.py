@@ -68,6 +68,8 @@ class ExampleReader:
     ----------
     latest_ms
         The latest event time read.
+    parser
+        Of the fields; ``None`` until the first have been read.
 
     Examples
     --------
@@ -88,7 +90,7 @@ class ExampleReader:
         self.columns = [name for name in columns if name not in own]
         self._delays, self._said = CLICK_DELAY in columns, SAID in columns
         self.latest_ms = 0
-        self._parse: JsonLines | None = None
+        self.parser: JsonLines | None = None
 
     def batches(self, data: bytes, place: Place, position: Position) -> list[Batch]:
         """Read lines of example events.
@@ -107,19 +109,18 @@ class ExampleReader:
             lines.sort()
         times = lines.timestamp[lines.order]
         self.latest_ms = max(self.latest_ms, int(times.max(initial=0)))
-        parse = self._parse or self._parser(lines.block())
+        parse = self.parser or self._parser(lines.block())
         scanned = parse.scanned(lines.view()) if len(lines.order) else None
         parts = [scanned] if scanned else parse(lines.block()) if len(lines.order) else []
         out = [self._batch(lines, part, position) for part in parts]
-        if lines.rejects and not out:
-            out = [self._batch(lines, _nothing(parse.wanted), position)]
-        elif lines.rejects:
+        if lines.rejects:
+            out = out or [self._batch(lines, _nothing(parse.wanted), position)]
             out[0].rejects.extend(lines.rejects)
         return out
 
     def _parser(self, block: Block) -> JsonLines:
         """Made from the first block: what it expects makes it faster, and changes no value."""
-        if self._parse is None:
+        if self.parser is None:
             rows = list(_sample(block))
             first = list(rows[0]) if rows else []
             types = [(name, _type_of([row.get(name) for row in rows])) for name in self.columns]
@@ -127,8 +128,8 @@ class ExampleReader:
             parser = JsonLines(tuple(self.columns), keys, pa.schema(types), _MAX_LINE)
             if not rows:
                 return parser
-            self._parse = parser
-        return self._parse
+            self.parser = parser
+        return self.parser
 
     def _batch(self, lines: ExampleLines, part: Parsed, position: Position) -> Batch:
         rows = lines.order[part.rows]

@@ -114,7 +114,7 @@ class SequentialDetector:
         part = scored.take(slice(start, stop)) if stop - start < len(scored) else scored
         slots = np.empty((len(part), len(values.fields)), np.int32)
         for f, name in enumerate(values.fields):
-            slots[:, f] = values.slots(f, part.slices[name])
+            values.put(f, part.slices[name], slots)
         self._state = with_room(self._state, values.room)
         delay = np.nan_to_num(part.click_delay_ms, nan=0.0).astype(np.float32)
         return Rows(

@@ -73,7 +73,7 @@ class History:
 
     def rename(self, names: NDArray[np.int32], fields: NDArray[np.int64]) -> None:
         """Replace each slot of some fields by ``names[slot]``."""
-        renamed(self.slots, names, fields)
+        renamed(self.slots[: self.seen], names, fields)
 
     def state(self) -> dict[str, Any]:
         """Everything, as arrays."""

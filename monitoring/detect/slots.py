@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from features.jit import jit
 
-__all__ = ["first_seen", "renamed"]
+__all__ = ["first_seen", "put_slots", "renamed"]
 
 I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
@@ -32,3 +32,10 @@ def first_seen(codes: I32, known: I32, new: I32) -> int:
             new[count] = code
             count += 1
     return count
+
+
+@jit
+def put_slots(codes: I32, slots: I32, out: I32, field: int) -> None:
+    """The slot of each row's code, into a column of ``out``."""
+    for i in range(len(codes)):
+        out[i, field] = slots[codes[i]]

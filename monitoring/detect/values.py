@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from monitoring.coded import MISSING, Coded
-from monitoring.detect.slots import first_seen
+from monitoring.detect.slots import first_seen, put_slots
 from monitoring.text_codes import HashTable, hashes_of
 
 __all__ = ["OTHER", "Values"]
@@ -75,6 +75,15 @@ class Values:
 
     def slots(self, f: int, coded: Coded) -> I32:
         """Slots of the values of a column, new ones in order of their first row."""
+        slots: I32 = self._slots_of(f, coded)[coded.codes]
+        return slots
+
+    def put(self, f: int, coded: Coded, out: I32) -> None:
+        """Write :meth:`slots` into column ``f`` of ``out``."""
+        put_slots(coded.codes, self._slots_of(f, coded), out, f)
+
+    def _slots_of(self, f: int, coded: Coded) -> I32:
+        """By code."""
         table = self._slot_of[f].find(coded.hashes)
         new = np.empty(len(table), np.int32)
         new = new[: first_seen(coded.codes, table, new)]
@@ -84,22 +93,19 @@ class Values:
             given = new[:room]
             table[given] = self._give(f, coded.words.take(pa.array(given)).to_pylist())
             self._slot_of[f].add(coded.hashes[given], table[given])
-        slots: I32 = table[coded.codes]
-        return slots
+        return table
 
     def _give(self, f: int, given: Sequence[str]) -> list[int]:
         """Give values that have none a slot each."""
         words, free, stride = self._words[f], self._free[f], len(self.fields)
-        out = []
-        for word in given:
-            if free:
-                slot = free.pop()
-                words[slot // stride] = word
-            else:
-                slot = len(words) * stride + f
-                words.append(word)
-            out.append(slot)
-        return out
+        again = max(0, len(free) - len(given))
+        slots = free[: again - 1 if again else None : -1]
+        del free[again:]
+        for slot, word in zip(slots, given, strict=False):
+            words[slot // stride] = word
+        first = len(words)
+        words += given[len(slots) :]
+        return slots + [n * stride + f for n in range(first, len(words))]
 
     def crowded(self) -> list[int]:
         """Fields that have used up more than three quarters of their slots."""
@@ -115,11 +121,12 @@ class Values:
         held[:2] = False
         held[np.array(self._free[f], np.int64) // stride] = False
         slots = slots[held]
-        slots = slots[np.lexsort((slots, rows[slots]))][: max(1, self._share // 2)]
+        rarest = np.argsort(rows[slots], kind="stable")
+        slots = slots[rarest][: max(1, self._share // 2)]
         for n in (slots // stride).tolist():
             words[n] = ""
         self._free[f] += slots[::-1].tolist()
-        self._slot_of[f] = self._index(f)
+        self._slot_of[f].remove(slots)
         return slots
 
     def state(self) -> dict[str, Any]:

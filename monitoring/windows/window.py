@@ -23,7 +23,7 @@ __all__ = ["BINS", "OTHER", "SLICE_BINS", "Terms", "Window"]
 F64 = NDArray[np.float64]
 
 BINS, SLICE_BINS, DELAY_BINS = 4096, 64, 160
-_FIRST_SLOTS = 256
+_FIRST_SLOTS, _MOST_AT_FIRST = 256, 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,9 @@ class Window:
         self._tables: dict[str, tuple[int, HashTable]] = {}
         self.changes = 0
         self._slots = 0
-        self.slot_sums, self.slot_counts, self.slot_mass = _slots(_FIRST_SLOTS)
+        places = min(len(fields) * (room + 2), _MOST_AT_FIRST)  # costs nothing until it is used
+        first = max(_FIRST_SLOTS, places)
+        self.slot_sums, self.slot_counts, self.slot_mass = _slots(first)
         for field in fields:
             self.values[field] = {}
             for value in (OTHER, MISSING, *(expected or {}).get(field, ())):

@@ -10,7 +10,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from features.jit import inlined, load64
+from features.jit import load64
+from streaming.compiling import inlined
 
 __all__ = ["SLACK", "copy_short"]
 

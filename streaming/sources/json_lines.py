@@ -149,7 +149,7 @@ class JsonLines:
         columns = scan_block(block, plain, self.keys, self.wanted)
         if columns is None:
             return None
-        odd = [self._parse_line(block, i) for i in np.flatnonzero(~plain).tolist()]
+        odd = [self.parse_line(block, i) for i in np.flatnonzero(~plain).tolist()]
         rejects = [row for row in odd if isinstance(row, Reject)]
         if len(rejects) < len(odd):
             return None
@@ -199,7 +199,7 @@ class JsonLines:
         rows: list[int] = []
         rejects: list[tuple[int, Reject]] = []
         for i in range(block.rows):
-            row = self._parse_line(block, i)
+            row = self.parse_line(block, i)
             if isinstance(row, Reject):
                 rejects.append((i, row))
             else:
@@ -218,7 +218,8 @@ class JsonLines:
             for run, (start, stop) in enumerate(zip(starts, stops, strict=True))
         ]
 
-    def _parse_line(self, block: Block, i: int) -> list[Any] | Reject:
+    def parse_line(self, block: Block, i: int) -> list[Any] | Reject:
+        """The wanted values of a row, each a scalar, a list of scalars or None."""
         row = _object(block, i, self.max_line_bytes)
         if isinstance(row, Reject):
             return row

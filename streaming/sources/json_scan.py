@@ -17,16 +17,20 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.jit import inlined, jit
+from features.jit import jit
+from streaming.compiling import inlined
 from streaming.sources.block import Block
 from streaming.sources.copying import SLACK, copy_short
 from streaming.sources.json_strings import list_end, skip_blanks, string_end, string_lists
 from streaming.sources.json_values import EXACT
 
-__all__ = ["Keys", "scan_block", "texts_of"]
+__all__ = [
+    "BOOL", "FLOAT", "INT", "LIST", "TEXT", "Keys", "plain_value", "scan_block", "text_array",
+    "texts_of", "typed_column",
+]  # fmt: skip
 
-# what a value is; 0: absent, 1: null, _LIST: of texts
-_TEXT, _INT, _FLOAT, _BOOL, _LIST = 2, 3, 4, 5, 6
+# what a value is; 0: absent, 1: null, LIST: of texts
+TEXT, INT, FLOAT, BOOL, LIST = 2, 3, 4, 5, 6
 _QUOTE, _BRACKET, _COLON, _COMMA, _OPEN, _CLOSE = (ord(c) for c in '"[:,{}')
 _MINUS, _PLUS, _POINT, _ZERO, _NINE, _E = (ord(c) for c in "-+.09e")
 _LONG_NUMBER = 100
@@ -36,11 +40,11 @@ _WORDS = np.frombuffer(b"null\0true\0false", np.uint8)
 
 _ARROW = {
     0: pa.string(),
-    1 << _TEXT: pa.string(),
-    1 << _INT: pa.int64(),
-    1 << _FLOAT: pa.float64(),
-    1 << _INT | 1 << _FLOAT: pa.float64(),
-    1 << _BOOL: pa.bool_(),
+    1 << TEXT: pa.string(),
+    1 << INT: pa.int64(),
+    1 << FLOAT: pa.float64(),
+    1 << INT | 1 << FLOAT: pa.float64(),
+    1 << BOOL: pa.bool_(),
 }
 
 
@@ -113,7 +117,7 @@ def scan_block(
     text = np.empty(bases[-1], np.uint8)
     _gather(data, begin, offsets, bases, text)
     texts = [text[bases[i] : bases[i + 1]] for i in range(len(wanted))]
-    arrays = list(map(_column, texts, offsets, kind))
+    arrays = list(map(typed_column, texts, offsets, kind))
     if any(array is None for array in arrays):
         return None
     return pa.RecordBatch.from_arrays(arrays, names=list(wanted))
@@ -126,18 +130,20 @@ def texts_of(data: Any, begin: Any, end: Any) -> pa.Array:
     np.cumsum(sizes, out=offsets[0, 1:])
     text = np.empty(offsets[0, -1] + SLACK, np.uint8)
     _gather(data, begin[None].astype(np.int32), offsets, np.zeros(2, np.int64), text)
-    return _text_array(text, offsets[0], np.where(sizes > 0, _TEXT, 0), 1)
+    return text_array(text, offsets[0], np.where(sizes > 0, TEXT, 0), 1)
 
 
-def _column(text: Any, offsets: Any, kind: Any) -> pa.Array | None:
+def typed_column(text: Any, offsets: Any, kind: Any) -> pa.Array | None:
+    """Make a column of values as they are written; ``None`` as :func:`scan_block` does."""
     seen = int(np.bitwise_or.reduce(np.left_shift(1, kind, dtype=np.uint8)))
-    if seen & 1 << _LIST:
-        return None if seen & ~3 != 1 << _LIST else string_lists(text, offsets, kind == _LIST)
-    return _typed(_text_array(text, offsets, kind, seen & 3), seen & ~3)
+    if seen & 1 << LIST:
+        return None if seen & ~3 != 1 << LIST else string_lists(text, offsets, kind == LIST)
+    return _typed(text_array(text, offsets, kind, seen & 3), seen & ~3)
 
 
-def _text_array(text: Any, offsets: Any, kind: Any, nulls: int) -> pa.Array:
-    valid = pa.py_buffer(np.packbits(kind >= _TEXT, bitorder="little")) if nulls else None
+def text_array(text: Any, offsets: Any, kind: Any, nulls: int) -> pa.Array:
+    """Make a column of texts, null where ``kind`` says so; ``nulls``: whether it may."""
+    valid = pa.py_buffer(np.packbits(kind >= TEXT, bitorder="little")) if nulls else None
     buffers = [valid, pa.py_buffer(offsets), pa.py_buffer(text)]
     return pa.Array.from_buffers(pa.string(), len(kind), buffers)
 
@@ -148,7 +154,7 @@ def _typed(texts: pa.Array, seen: int) -> pa.Array | None:
     if kind == pa.string():
         return texts
     if kind is None:  # texts, integers and booleans stand as they are read, but for -0
-        as_read = not seen & 1 << _FLOAT and not pc.any(pc.equal(texts, "-0")).as_py()
+        as_read = not seen & 1 << FLOAT and not pc.any(pc.equal(texts, "-0")).as_py()
         return texts if as_read else None
     try:
         values = texts.cast(kind)
@@ -215,15 +221,15 @@ def _scan_row(
         if end < 0 or at >= stop or data[at] != _COLON:
             return False
         at = skip_blanks(data, at + 1, stop)
-        what, end = _value(data, at, stop)
+        what, end = plain_value(data, at, stop)
         place = column[key] if key >= 0 else -1
         if what == 0 or (place >= 0 and kind[place, row] != 0):
             return False  # no plain value, or a key twice
         if place >= 0:
-            quote = what == _TEXT
+            quote = what == TEXT
             kind[place, row] = what
             begin[place, row] = at + quote
-            size[place, row] = end - at - 2 * quote if what >= _TEXT else 0
+            size[place, row] = end - at - 2 * quote if what >= TEXT else 0
         at = skip_blanks(data, end, stop)
     return at + 1 == stop and data[at] == _CLOSE
 
@@ -247,25 +253,25 @@ def _find_key(data: Any, start: int, end: int, keys: Any, key_at: Any, expected:
 
 
 @inlined
-def _value(data: Any, at: int, stop: int) -> tuple[int, int]:
+def plain_value(data: Any, at: int, stop: int) -> tuple[int, int]:
     """What a value is (0: not plain) and where it ends, quotes included."""
     if at >= stop:
         return 0, at
     first = data[at]
     if first == _QUOTE:
         end = string_end(data, at + 1, stop)
-        return (_TEXT if end >= 0 else 0), end + 1
+        return (TEXT if end >= 0 else 0), end + 1
     if first == _BRACKET:
         end = list_end(data, at, stop)
-        return (_LIST if end >= 0 else 0), end
+        return (LIST if end >= 0 else 0), end
     if first == _MINUS or _ZERO <= first <= _NINE:
         return _number(data, at, stop)
     if _is_word(data, at, stop, 0, 4):
         return 1, at + 4
     if _is_word(data, at, stop, 5, 4):
-        return _BOOL, at + 4
+        return BOOL, at + 4
     if _is_word(data, at, stop, 10, 5):
-        return _BOOL, at + 5
+        return BOOL, at + 5
     return 0, at
 
 
@@ -292,18 +298,18 @@ def _number(data: Any, at: int, stop: int) -> tuple[int, int]:
 
     One that might be beyond a float64 is neither: a general parser refuses it in any field.
     """
-    what, begin = _INT, at
+    what, begin = INT, at
     start = at + (data[at] == _MINUS)
     at = _digits(data, start, stop)
     if at == start or (data[start] == _ZERO and at > start + 1):
         return 0, at
     if at < stop and data[at] == _POINT:
-        what, start = _FLOAT, at + 1
+        what, start = FLOAT, at + 1
         at = _digits(data, start, stop)
         if at == start:
             return 0, at
     if at < stop and (data[at] | 32) == _E:
-        what, start = _FLOAT, at + 1
+        what, start = FLOAT, at + 1
         if start < stop and (data[start] == _PLUS or data[start] == _MINUS):
             start += 1
         at = _digits(data, start, stop)

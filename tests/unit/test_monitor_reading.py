@@ -39,7 +39,7 @@ def test_what_is_said_of_a_prediction_is_as_it_stands(
     lines = [line(i, shown, said, **how) for i, (shown, said) in enumerate(cases)]
     reader = ScoredReader([SliceField("ad", "value", "ad")], counters=["a", "b"])
     read = reader.read([Record("examples", 0, 0, 0, None, "\n".join(lines).encode())])
-    [(scored, _, counters)] = read.batches
+    [(scored, _, counters, _)] = read.batches
     expected = [shown.get("probability") for shown, _ in cases]
     np.testing.assert_array_equal(scored.probability, np.array(expected, float))
     clicks = [said.get("click_timestamp") for _, said in cases]
