@@ -313,7 +313,8 @@ class Pair:
             dismiss_timestamp=kept.dismiss_ts,
             correction=correction,
         )
-        self.counts["examples_clicked"] += label and not correction
+        if label and not correction:
+            self.counts["examples_clicked"] += 1
         self.out.append(EmitExample(self.partition, kept.id, label, correction, value))
 
     def _let_go_before(self, ts: int) -> None:
