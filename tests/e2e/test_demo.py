@@ -20,8 +20,9 @@ def test_the_loop_closes_and_again_over_its_own_folder_but_not_over_another(tmp_
         assert report["windows"] and report["slices"]
     done = clicktide("register", "--once", "--run", folder, "--log", folder / "log.db")
     assert "version 2 of clicktide" in done.stderr
-    [kept] = folder.glob("mlartifacts/*/artifacts/versions/*/drift_report.html")
-    assert kept.read_bytes().startswith(b"<!doctype html>")
+    kept = [*folder.glob("mlartifacts/*/artifacts/versions/*/drift_report.html")]
+    assert 1 <= len(kept) <= 2  # there may have been nothing to report at the first
+    assert all(page.read_bytes().startswith(b"<!doctype html>") for page in kept)
     taken = tmp_path / "mine"
     taken.mkdir()
     (taken / "file").write_text("keep")
