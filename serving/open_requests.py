@@ -86,11 +86,6 @@ class Slot:
         """Nobody else can go on with this connection."""
         self._at[_SPOILT] = 1
 
-    @property
-    def again(self) -> bool:
-        """Whether this request was open on another worker that died."""
-        return bool(self._at[_AGAIN])
-
     def unanswered(self, read: int, written: int) -> bytes | None:
         """What another worker has to do on this connection, after this one died.
 

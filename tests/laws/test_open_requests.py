@@ -106,7 +106,6 @@ def test_a_request_that_two_workers_died_of_is_not_tried_again():
     slot = new_slot()
     slot.begin(read=100, written=200, again=True)
     slot.received(b"abc")
-    assert slot.again
     assert slot.unanswered(103, 200) is None
     slot.answered(210)  # it was not to blame
     slot.received(b"de")
