@@ -154,11 +154,11 @@ def test_a_broker_killed_and_restarted_under_the_joiner_costs_nothing(kafka_addr
             while process.read < SIZE // 2:
                 process.step()
             cluster.kill(0)
-            process.step()
+            while not said:  # what was fetched before is joined first, some batches to a commit
+                process.step()
             cluster.start(0)
             process.run(until_idle_s=1)
             process.close()
-            assert said  # it did not go unnoticed
             assert_accounted_for(other, process.counts(), sent, broken)
             assert len(set(letter_places(other))) == len(letter_places(other))
 
