@@ -51,8 +51,10 @@ class Server:
             return json.load(reply)
 
     def cpu_s(self) -> float:
-        """CPU time of the server's first process so far."""
-        return cpu_s(self._process.pid)
+        """CPU time of the server so far, its worker's too."""
+        first = self._process.pid
+        children = Path(f"/proc/{first}/task/{first}/children").read_text("ascii").split()
+        return sum(cpu_s(pid) for pid in [first, *map(int, children)])
 
     def stop(self) -> None:
         """End it, and what it has started."""

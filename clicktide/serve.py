@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
-import signal
+import socket
+import ssl
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import msgspec
 import typer
 
+from clicktide.listening import listen, taken_over
 from clicktide.serving_wiring import WIRING, Policy, Wiring
 from features.errors import ClicktideError
 from features.spec_file import load_spec
-from serving.settings import load_serve_settings
+from serving.settings import ServeSettings, load_serve_settings
 from streaming.settings import load_stream_settings
 
 __all__ = ["serve"]
@@ -28,6 +29,8 @@ _KEEP_ALIVE_S = 75
 cut off a request of the other."""
 _WORKER_START_S = 30
 """A worker that does not stir for so long is replaced; one that starts may take so long."""
+_SUCCESSOR_S = 8.0
+"""By when another serves, if this one has died: who opened the socket for it starts another."""
 
 
 def serve(
@@ -105,6 +108,14 @@ def serve(
     workers: Annotated[
         int | None, typer.Option("--workers", help="Processes that share the port [default: 1]")
     ] = None,
+    fd: Annotated[
+        int | None,
+        typer.Option(
+            "--fd",
+            min=0,
+            help="Listen on this socket, opened by whoever starts this; not on --host, --port",
+        ),
+    ] = None,
     settings: Annotated[
         Path | None, typer.Option("--settings", help="Serve settings (TOML), docs/serving.md")
     ] = None,
@@ -147,58 +158,59 @@ def serve(
         settings=load_serve_settings(settings, [*(changes or ()), *more]),
     )
     load_spec(spec)  # what is wrong is told here, not by each worker
-    _run(wiring)
+    of = wiring.settings
+    _check_tls(of)
+    fix = "another --port, or stop what listens there"
+    if fd is None:
+        with listen(of.host, of.port, fix) as listening:
+            _run(wiring, listening)
+    else:
+        with taken_over(fd) as listening:
+            _run(wiring, listening, outlive_s=_SUCCESSOR_S)
 
 
-def _run(wiring: Wiring) -> None:
+def _run(wiring: Wiring, listening: socket.socket, outlive_s: float = 0.0) -> None:
     import uvicorn  # with FastAPI it takes a while to import: other commands go without
 
     from serving.kept import KeptProtocol
+    from serving.workers import REFUSED, Workers
 
     settings = wiring.settings
     os.environ[WIRING] = msgspec.json.encode(wiring).decode()
-    several = settings.workers > 1
-    with _counts(settings.workers), _kept(several and not settings.tls_cert), _stops_cleanly():
-        uvicorn.run(
-            "clicktide.serving_worker:make_app",
-            factory=True,
-            host=settings.host,
-            port=settings.port,
-            workers=settings.workers if several else None,
-            loop="uvloop",
-            http=KeptProtocol,
-            ws="none",
-            access_log=False,
-            log_level="warning",
-            server_header=False,
-            date_header=False,
-            ssl_certfile=settings.tls_cert,
-            ssl_keyfile=settings.tls_key,
-            timeout_graceful_shutdown=10,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_worker_healthcheck=_WORKER_START_S,
-        )
-
-
-@contextmanager
-def _stops_cleanly() -> Iterator[None]:
-    """SIGTERM is how it is stopped: it says so, and its exit code is 0.
-
-    uvicorn sends itself the signal again when it has shut down; by default that would kill it.
-    """
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(0)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    except SystemExit as ended:
-        if ended.code:
-            raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    config = uvicorn.Config(
+        "clicktide.serving_worker:make_app",
+        factory=True,
+        workers=settings.workers,
+        loop="uvloop",
+        http=KeptProtocol,
+        ws="none",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        date_header=False,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+        timeout_graceful_shutdown=10,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_worker_healthcheck=_WORKER_START_S,
+    )
+    with _counts(settings.workers), _kept(not settings.tls_cert):
+        workers = Workers(config, [listening], outlive_s)
+        workers.run()
+    if workers.refused:
+        raise typer.Exit(REFUSED)
     typer.echo("serve: stopped", err=True)
+
+
+def _check_tls(settings: ServeSettings) -> None:
+    if settings.tls_cert is None:
+        return
+    files = f"tls_cert {settings.tls_cert}, tls_key {settings.tls_key}"
+    try:
+        ssl.create_default_context().load_cert_chain(settings.tls_cert, settings.tls_key)
+    except OSError as error:  # those of ssl are such, too
+        fix = "PEM files, readable, of a certificate and of its key without a password"
+        raise ClicktideError(f"serve: {files}: {error}. Fix: {fix}") from error
 
 
 @contextmanager
@@ -218,16 +230,13 @@ def _counts(workers: int) -> Iterator[None]:
 @contextmanager
 def _kept(wanted: bool) -> Iterator[None]:
     """Workers whose connections outlive them: on Linux; not with TLS, whose keys die with one."""
-    from uvicorn.supervisors import multiprocess
-
     from serving.keeper import Keeper
-    from serving.kept import KEEPER, KeptProcess
+    from serving.kept import KEEPER
 
     if not (wanted and sys.platform == "linux"):
         os.environ.pop(KEEPER, None)
         yield
         return
-    multiprocess.Process = KeptProcess  # type: ignore[misc]  # uvicorn has no setting for it
     with tempfile.TemporaryDirectory(prefix="clicktide-keeper-") as folder:
         path = Path(folder) / "keeper.sock"
         os.environ[KEEPER] = str(path)

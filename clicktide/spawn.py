@@ -78,6 +78,7 @@ class Spawned:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches the supervisor alone
             preexec_fn=_dies_with(os.getpid()),
+            pass_fds=tuple(child.fds),
         )
         self.pid = self._process.pid
         self._thread = threading.Thread(target=self._pass_on, name=child.name, daemon=True)

@@ -17,6 +17,7 @@ import typer
 from redis import Redis
 from redis.exceptions import RedisError
 
+from clicktide.listening import listen
 from clicktide.processes import Running, locked, read_running, write_running
 from clicktide.spawn import show_on, spawn
 from clicktide.stream_file import keep_settings, settings_for
@@ -28,6 +29,8 @@ from features.spec_file import load_spec
 from streaming.log import open_log
 
 __all__ = ["Stream", "children_of", "run_children", "up"]
+
+_LAST_ANSWERS_S = 20.0  # the workers of a dead `serve` go on for 8 s, a request takes 10 at most
 
 
 def up(
@@ -127,7 +130,8 @@ def up(
     clicktide up --kafka localhost:9092 --redis redis://localhost:6379
     """
     with locked(folder):
-        serving = None if no_serve else Serving(port, workers)
+        fix = "another --port, or --no-serve"
+        serving = None if no_serve else Serving(listen("127.0.0.1", port, fix), workers)
         changes = tuple(set_monitor or ())
         watching = Watching(not no_monitor, not no_register, mlflow, changes)
         stream = _prepare(folder, spec, kafka, redis, settings, set_stream or (), serving)
@@ -148,8 +152,6 @@ def _prepare(
     serving: Serving | None,
 ) -> Stream:
     """Find what is wrong now, not in a child; then make topics and settings."""
-    if serving is not None:
-        serving.check()
     log = str(folder / "log.db") if kafka is None else _kafka_url(kafka)
     _check_same_log(folder, log)
     counters = bool(getattr(load_spec(spec), "counters", ())) and _has_command("count")
@@ -221,12 +223,14 @@ def children_of(stream: Stream, redis_url: str) -> list[Child]:
 
 
 def _serve(stream: Stream, serving: Serving, live: str, redis_url: str) -> Child:
-    where = ["--port", str(serving.port), "--workers", str(serving.workers)]
+    fd = serving.listening.fileno()
+    where = ["--fd", str(fd), "--port", str(serving.port), "--workers", str(serving.workers)]
     of = ["--log", stream.log, "--spec", stream.spec, "--live", live]
     of += ["--stream", str(stream.settings), "--trainer", str(stream.folder / "model")]
     of += ["--served", str(stream.folder / "served"), "--run", str(stream.folder)]
     store = {"CLICKTIDE_REDIS": redis_url} if stream.counters else {}
-    return _child("serve", [*of, *where], store)
+    child = _child("serve", [*of, *where], store)
+    return replace(child, fds=(fd,), lingers_s=_LAST_ANSWERS_S)
 
 
 def _answers(redis_url: str) -> bool:
@@ -266,6 +270,8 @@ def run_children(
             supervisor.run(lambda: asked() > 0, note)
         finally:
             show("", "stopping; a second Ctrl-C kills")
+            if stream.serving is not None:  # who asks from here on is refused, and need not wait
+                stream.serving.listening.close()
             supervisor.drain(lambda: asked() > 1, last=("valkey",))
             note()
     show("", "stopped; the same command goes on from here")

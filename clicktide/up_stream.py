@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from features.errors import ClicktideError
 from features.spec_file import load_spec
 from serving.bodies import EXAMPLE
 
@@ -18,32 +17,23 @@ __all__ = ["Serving", "Stream", "Watching", "announce", "public_url"]
 
 @dataclass(frozen=True)
 class Serving:
-    """Where predictions are served, and by how many processes."""
+    """Where predictions are asked for, and how many processes answer.
 
-    port: int
+    The socket stays open while they are replaced: who asks meanwhile waits, and is not refused.
+    """
+
+    listening: socket.socket
     workers: int = 1
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        return int(self.listening.getsockname()[1])
 
     @property
     def url(self) -> str:
         """Where to ask."""
         return f"http://localhost:{self.port}"
-
-    def check(self) -> None:
-        """Find out now whether the port can be had.
-
-        Raises
-        ------
-        ClicktideError
-            Another program has it.
-        """
-        try:
-            with socket.socket() as taken:
-                taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                taken.bind(("127.0.0.1", self.port))
-        except (OSError, OverflowError) as error:
-            raise ClicktideError(
-                f"port {self.port} cannot be had ({error}). Fix: another --port, or --no-serve"
-            ) from error
 
 
 @dataclass(frozen=True)

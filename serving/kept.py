@@ -11,13 +11,12 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from uvicorn.server import Server
-from uvicorn.supervisors.multiprocess import Process
 
 from serving.keeper import ALONE, CLOSED, GIVEN, HELLO, LEAVING, MESSAGE, OPENED, TAKE, hear
 from serving.lingering import LingeringProtocol
 from serving.open_requests import SLOT_BYTES, SLOTS, Slot, Slots
 
-__all__ = ["KEEPER", "KeptProcess", "KeptProtocol", "KeptServer"]
+__all__ = ["KEEPER", "KeptProtocol", "KeptServer"]
 
 KEEPER = "CLICKTIDE_KEEPER"
 """Environment variable with the path of the keeper's socket."""
@@ -247,14 +246,3 @@ class KeptServer(Server):
         self.server_state.tasks.discard(task)
         if not task.cancelled():
             task.exception()  # its client is gone meanwhile
-
-
-class KeptProcess(Process):
-    """uvicorn's worker process, with that server."""
-
-    @property
-    def server(self) -> Server:
-        """Its server."""
-        if self._server is None:
-            self._server = KeptServer(config=self.config)
-        return self._server

@@ -285,6 +285,15 @@ def worker_killed(stage, load):
     return answered == 300
 
 
+def serve_killed(stage, load):
+    """The process above the workers is killed: they finish, others come; who asks waits."""
+    before = stage.workers()
+    stage.kill("serve")
+    until(lambda: len([*filter(serves, stage.workers())]) == 2, 60, stage.up.text)
+    until(lambda: not any(map(alive, before)), 30, stage.up.text)
+    return True
+
+
 def replaced(stage, gone):
     """Whether two others serve instead of a worker."""
     return gone not in stage.workers() and len([*filter(serves, stage.workers())]) == 2
@@ -294,7 +303,7 @@ FAULTS = {
     f.__name__: f
     for f in (
         store, trainer, log_locked, log_removed, deleted, truncated, other_spec, versions,
-        worker_stopped, workers_renewed, worker_killed,
+        worker_stopped, workers_renewed, worker_killed, serve_killed,
     )
 }  # fmt: skip
 

@@ -204,16 +204,6 @@ def test_metrics_are_of_all_workers_together(served):
     assert counts == {before + 20}
 
 
-def kill_all(served):
-    """Kill all workers at once, and wait until others answer."""
-    until(lambda: len(served.kept()) >= 2, why=served.text)
-    gone, said = set(served.workers()), served.text()
-    for pid in gone:
-        os.kill(pid, signal.SIGKILL)
-    until(lambda: len(set(served.kept()) - gone) >= 2, why=served.text)
-    return served.text()[len(said) :]
-
-
 def connect(served):
     return socket.create_connection(("127.0.0.1", served.port), timeout=60)
 
@@ -241,6 +231,7 @@ REQUEST = HEAD % len(BODY) + BODY
 
 def test_connections_of_killed_workers_go_on(served):
     """Idle ones, those with half a request, and those whose request nobody has read yet."""
+    until(lambda: len(served.kept()) >= 2, why=served.text)
     idle, half, unread, closing = (connect(served) for _ in range(4))
     for connection in (idle, half, unread):
         connection.sendall(REQUEST)
@@ -250,14 +241,17 @@ def test_connections_of_killed_workers_go_on(served):
     for pid in served.workers():
         os.kill(pid, signal.SIGSTOP)
     unread.sendall(REQUEST)
-    said = kill_all(served)
-    assert "go on with another" in said
-    assert "end with it" not in said
-    half.sendall(REQUEST[-5:])
+    before = len(served.text())
+    for pid in served.workers():
+        os.kill(pid, signal.SIGKILL)
+    half.sendall(REQUEST[-5:])  # now: who takes it over waits for the rest for some seconds only
     idle.sendall(REQUEST)
     for connection in (half, unread, idle):
         status, body = answer_on(connection)
         assert (status, 0 < body["predictions"][0]["probability"] < 1) == ("200 OK", True)
+    said = served.text()[before:]
+    assert "go on with another" in said
+    assert "end with it" not in said
     closing.sendall(REQUEST.replace(b"Host", b"Connection: close\r\nHost"))
     assert answer_on(closing)[0] == "200 OK"
     assert closing.recv(1) == b""  # nobody keeps it
@@ -317,8 +311,44 @@ def test_a_single_worker_says_that_it_stopped_and_was_not_killed(tmp_path, numbe
         running.end()
 
 
+def test_a_single_worker_is_replaced_and_its_connections_go_on(tmp_path):
+    running = Served(tmp_path, workers=1)
+    try:
+        with connect(running) as connection:
+            connection.sendall(REQUEST)
+            assert answer_on(connection)[0] == "200 OK"
+            for pid in running.workers():
+                os.kill(pid, signal.SIGKILL)
+            connection.sendall(REQUEST)
+            assert answer_on(connection)[0] == "200 OK"
+            until(lambda: running.workers(), why=running.text)
+        left = running.workers()
+        running.process.kill()  # nobody is above the worker now
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), why=running.text)
+        with pytest.raises(ConnectionRefusedError):
+            connect(running)
+    finally:
+        running.end()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_workers_refuse_is_told_and_ends_it(tmp_path, workers):
+    done = subprocess.run(
+        [sys.executable, "-m", "clicktide", "serve", "--model", "nosuch", "--port", "0",
+         "--workers", workers],
+        capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    [line] = set(done.stderr.splitlines())
+    assert line.startswith("error: nosuch: no saved model here")
+
+
 def test_wrong_options_are_told_before_it_starts(tmp_path):
+    (tmp_path / "no.pem").write_text("no key")
     for options, said in [
+        (["--set", "tls_cert=nosuch", "--set", "tls_key=nosuch"], "tls_cert nosuch"),
+        (["--set", "tls_cert=no.pem", "--set", "tls_key=no.pem"], "PEM"),
+        (["--fd", "77"], "--fd 77: no socket"),
         (["--spec", "nosuch"], "nosuch"),
         (["--set", "port=99999"], "0 to 65535"),
         (["--model", "m", "--follow"], "one of them"),

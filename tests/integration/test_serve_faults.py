@@ -40,7 +40,7 @@ def load(stage):
 @pytest.mark.parametrize(
     "fault",
     ["store", "trainer", "log_locked", "log_removed", "deleted", "other_spec", "truncated",
-     "versions", "worker_stopped", "worker_killed"],
+     "versions", "worker_stopped", "worker_killed", "serve_killed"],
 )  # fmt: skip
 def test_no_request_fails(script, stage, load, fault):
     options = {"swaps": 4} if fault == "versions" else {}
@@ -53,8 +53,8 @@ def test_no_request_fails(script, stage, load, fault):
 
 
 def test_what_was_acknowledged_is_in_the_log(script, stage, load):
+    script.until(lambda: len(load.accepted) > 20, 60, stage.up.text)
     load.stop()
-    assert len(load.accepted) > 20
     assert not script.lost(stage, load)
     assert stage.up.stop() == 0
     assert "Traceback" not in stage.up.text()
