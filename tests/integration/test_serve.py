@@ -263,6 +263,7 @@ def test_closed_connections_are_let_go(served):
     def held():
         return len(os.listdir(f"/proc/{served.process.pid}/fd"))
 
+    until(lambda: len(served.kept()) >= 2, why=served.text)  # they have files, too
     served.client.post("/v1/predict", json={"fields": {"ad": "a1"}})
     before = held()
     many = [connect(served) for _ in range(50)]
