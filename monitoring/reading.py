@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from monitoring.slicing import SliceField
 from streaming.examples import SAID, SAID_COLUMNS, ExampleReader
 from streaming.log import Record
 from streaming.prepare import CORRECTION, SERVED
+from streaming.served_counters import served_matrix
 from streaming.settings import EXAMPLES
 from streaming.sources.batch import Batch, Position
 
@@ -31,9 +31,6 @@ I64 = NDArray[np.int64]
 _Known = Mapping[str, Coded]
 _PLAIN = SourceSpec(label="\0label")
 _TEXTS = ("value", "new")
-
-
-_counters = msgspec.json.Decoder(dict[str, float | None])
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +197,7 @@ class ScoredReader:
     def _served(self, batch: Batch) -> F64 | None:
         if not self._counters or SERVED not in batch.columns.schema.names:
             return None
-        carried = [
-            raw and _counters.decode(raw) for raw in batch.columns.column(SERVED).to_pylist()
-        ]
-        return _matrix(carried, self._counters) if any(carried) else None
+        return served_matrix(batch.columns.column(SERVED), self._counters)
 
     def _scored(self, said: _Said, label: F64, columns: pa.RecordBatch, known: _Known) -> Scored:
         """All rows of a batch; amendments that change no label are still in it."""
@@ -229,11 +223,6 @@ def _kinds(columns: pa.RecordBatch) -> NDArray[np.int8]:
 
 def _in_range(probability: F64) -> F64:
     return np.where((probability >= 0) & (probability <= 1), probability, np.nan)
-
-
-def _matrix(carried: Sequence[Mapping[str, float | None] | None], names: Sequence[str]) -> F64:
-    rows = [[(one or {}).get(name) for name in names] for one in carried]
-    return np.array(rows, np.float64).reshape(len(rows), len(names))  # None: NaN
 
 
 def _bids(columns: pa.RecordBatch, name: str) -> F64:

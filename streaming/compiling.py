@@ -19,11 +19,12 @@ import numba
 
 import features.jit  # noqa: F401 - it names the folder
 
-__all__ = ["compiler", "inlined"]
+__all__ = ["compiler", "inlined", "jit"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _HERE = Path(__file__).parent
-_PARTS = [_HERE / "example_scan.py", *sorted((_HERE / "sources").glob("*.py"))]
+_OWN = ("example_scan.py", "served_counters.py")
+_PARTS = [*(_HERE / name for name in _OWN), *sorted((_HERE / "sources").glob("*.py"))]
 _njit: Any = numba.njit  # its types do not know that references may go uncounted
 
 
@@ -54,5 +55,7 @@ def compiler(files: Iterable[Path], **options: Any) -> Callable[[F], F]:
     return compiled
 
 
+jit = compiler(())
+"""Compile a kernel of the files here."""
 inlined = compiler((), forceinline=True)
 """Compile a part of a kernel, always inlined."""

@@ -159,12 +159,19 @@ class ExampleLines:
 
         ``None`` if there are none at all, as in the examples of a log that is published.
         """
-        may = (self.found.counters[rows] == 1) | ~self.found.plain[rows]
-        found: list[bytes | None] = [None] * len(rows)
-        for i in np.flatnonzero(may).tolist():
-            raw = bytes(_served.decode(self.line(rows[i])).impression.counters)
-            found[i] = None if raw == b"null" else raw
-        return pa.array(found, pa.binary()) if any(found) else None
+        spans, odd = self.found.counters[rows], np.flatnonzero(~self.found.plain[rows]).tolist()
+        begin, end = np.ascontiguousarray(spans.T)
+        begin[odd] = end[odd] = 0
+        if not (odd or end.any()):
+            return None
+        found = texts_of(np.frombuffer(self.data, np.uint8), begin, end).view(pa.binary())
+        if odd:
+            texts = found.to_pylist()
+            for i in odd:
+                raw = bytes(_served.decode(self.line(rows[i])).impression.counters)
+                texts[i] = None if raw == b"null" else raw
+            found = pa.array(texts, pa.binary())
+        return found if found.null_count < len(found) else None
 
     def view(self) -> Block:
         """The fields of all good lines, in order, where they stand in the examples."""

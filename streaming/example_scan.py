@@ -16,10 +16,11 @@ from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
 from features.events import MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS
-from features.jit import jit, load64
-from streaming.compiling import inlined
+from features.jit import load64
+from streaming.compiling import inlined, jit
+from streaming.sources.json_scan import scan_number
 
-__all__ = ["Found", "copy_spans", "runs_of", "scan_examples", "skip_value"]
+__all__ = ["Found", "copy_spans", "named_number", "runs_of", "scan_examples", "skip_value"]
 
 I64 = NDArray[np.int64]
 _QUOTE, _BACKSLASH, _COLON, _COMMA, _OPEN, _CLOSE = (ord(c) for c in '"\\:,{}')
@@ -60,7 +61,7 @@ class Found:
     probability, model
         int64 (n, 2): begin and end of the value, as it stands; the same: none.
     counters
-        int64 (n,): whether it has a member of this name, 0 or 1.
+        int64 (n, 2): likewise, an object of numbers.
     """
 
     plain: NDArray[np.bool_]
@@ -85,11 +86,11 @@ def scan_examples(data: NDArray[np.uint8], starts: I64, ends: I64) -> Found:
     >>> line[found.begin[0] : found.end[0]], int(found.label[0]), bool(found.plain[0])
     (b'{"ad":"a"}', 1, True)
     """
-    out = np.zeros((len(starts), 11), np.int64)
+    out = np.zeros((len(starts), 12), np.int64)
     _scan_all(data, starts, ends, out)
     begin, end, label, time, plain, clicked = (out[:, i].copy() for i in range(6))
     return Found(
-        plain == 1, begin, end, label, time, clicked, out[:, 6:8], out[:, 8:10], out[:, 10]
+        plain == 1, begin, end, label, time, clicked, out[:, 6:8], out[:, 8:10], out[:, 10:12]
     )
 
 
@@ -194,9 +195,45 @@ def _member_shown(data: Any, key: int, begin: int, end: int, out: Any) -> bool:
         out[6], out[7] = begin, end
     if key == _MODEL and not _is(data, begin, end, _NULL):
         out[8], out[9] = begin, end
-    if key == _COUNTERS:
-        out[10] = 1
+    if key == _COUNTERS and not _is(data, begin, end, _NULL):
+        out[10], out[11] = begin, end
+        return _are_numbers(data, begin, end)
     return True
+
+
+@inlined
+def _are_numbers(data: Any, at: int, stop: int) -> bool:
+    """Whether this is an object of numbers, and all of it."""
+    if data[at] != _OPEN:
+        return False
+    at = _blank(data, at + 1, stop)
+    if data[at] == _CLOSE:
+        return at + 1 == stop
+    while at > 0:
+        _, _, _, _, at = named_number(data, at, stop)
+    return at == 0
+
+
+@inlined
+def named_number(data: Any, at: int, stop: int) -> tuple[int, int, int, int, int]:
+    """Step over one member of an object of numbers.
+
+    Returns
+    -------
+    start, end, value, value_end, at
+        Where its key and its number are, and where the next member begins; 0: it was the last,
+        and the object ends where it should; -1: it is not plain.
+    """
+    start, end, value = _key(data, at, stop)
+    if value < 0:
+        return 0, 0, 0, 0, -1
+    what, value_end = scan_number(data, value, stop)
+    at = _blank(data, value_end, stop)
+    if what == 0 or at >= stop:
+        return 0, 0, 0, 0, -1
+    if data[at] == _COMMA:
+        return start, end, value, value_end, at + 1
+    return start, end, value, value_end, 0 if data[at] == _CLOSE and at + 1 == stop else -1
 
 
 @inlined

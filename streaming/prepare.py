@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +19,7 @@ from features.spec import SourceSpec
 from features.times import times_ms
 from features.values import as_text, to_number
 from features.vectoriser import Vectoriser
+from streaming.served_counters import served_matrix
 from streaming.sources.batch import Batch, Position, Reject
 
 __all__ = ["CORRECTION", "SERVED", "Preparer", "Ready"]
@@ -36,7 +36,6 @@ were served; the table counts such an event all the same.
 
 F64 = NDArray[np.float64]
 _MAX_DELAY_MS = 10**13
-_numbers = msgspec.json.Decoder(dict[str, float])
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,9 +209,10 @@ class _Count:
         if SERVED not in self.rows.schema.names:
             return values
         served = self.rows.column(SERVED)
-        for i in np.flatnonzero(served.is_valid()).tolist():
-            said = _numbers.decode(served[i].as_py())
-            values[i] = [_count(said.get(name)) for name in self.counters.value_names]
+        said = served_matrix(served, self.counters.value_names)
+        said[~((said >= 0.0) & (said < np.inf))] = np.nan  # no count of anything
+        carried = served.is_valid().to_numpy(zero_copy_only=False)
+        values[carried] = said[carried]
         return values
 
     def _seen(self, good: NDArray[np.bool_]) -> Occurrences:
@@ -230,11 +230,6 @@ class _Count:
         if CORRECTION not in self.rows.schema.names:
             return np.zeros(self.rows.num_rows, np.bool_)
         return np.asarray(self.rows.column(CORRECTION).to_numpy(zero_copy_only=False) != 0)
-
-
-def _count(value: float | None) -> float:
-    """A counter's value; what is no count of anything is missing."""
-    return value if value is not None and 0.0 <= value < np.inf else np.nan
 
 
 @dataclass(frozen=True, slots=True)

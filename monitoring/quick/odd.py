@@ -71,7 +71,7 @@ class Odd:
 def _as_found(lines: ExampleLines) -> tuple[int, bytes, bytes]:
     """As the scan of examples has it; what it cannot read makes it read others otherwise too."""
     found = lines.found
-    if found.plain[0] and found.counters[0]:
+    if found.plain[0] and found.counters[0, 1]:
         raise GiveUp
     spans = (found.probability[0].tolist(), found.model[0].tolist())
     probability, model = (lines.data[begin:end] for begin, end in spans)

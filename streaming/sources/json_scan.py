@@ -17,16 +17,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.jit import jit
-from streaming.compiling import inlined
+from streaming.compiling import inlined, jit
 from streaming.sources.block import Block
 from streaming.sources.copying import SLACK, copy_short
 from streaming.sources.json_strings import list_end, skip_blanks, string_end, string_lists
 from streaming.sources.json_values import EXACT
 
 __all__ = [
-    "BOOL", "FLOAT", "INT", "LIST", "TEXT", "Keys", "plain_value", "scan_block", "text_array",
-    "texts_of", "typed_column",
+    "BOOL", "FLOAT", "INT", "LIST", "TEXT", "Keys", "plain_value", "scan_block", "scan_number",
+    "text_array", "texts_of", "typed_column",
 ]  # fmt: skip
 
 # what a value is; 0: absent, 1: null, LIST: of texts
@@ -265,7 +264,7 @@ def plain_value(data: Any, at: int, stop: int) -> tuple[int, int]:
         end = list_end(data, at, stop)
         return (LIST if end >= 0 else 0), end
     if first == _MINUS or _ZERO <= first <= _NINE:
-        return _number(data, at, stop)
+        return scan_number(data, at, stop)
     if _is_word(data, at, stop, 0, 4):
         return 1, at + 4
     if _is_word(data, at, stop, 5, 4):
@@ -293,7 +292,7 @@ def _digits(data: Any, at: int, stop: int) -> int:
 
 
 @inlined
-def _number(data: Any, at: int, stop: int) -> tuple[int, int]:
+def scan_number(data: Any, at: int, stop: int) -> tuple[int, int]:
     """A number by the grammar of RFC 8259, section 6: int or float (0: neither), and its end.
 
     One that might be beyond a float64 is neither: a general parser refuses it in any field.

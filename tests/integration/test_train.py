@@ -258,6 +258,7 @@ BAD = {
     example({"click": 0, "time": START, "ad": {"a": 1}}): "bad_value",
     example({"click": 0, "time": START, "price": "cheap"}): "bad_number",
     example({"click": 0, "time": START, "ad": "x"})[:-9] + b"}": "broken_json",
+    example({"click": 0, "time": START}).replace(b'{"n":1.5}', b'{"n":"1"}'): "wrong_type",
     example({"click": 0, "time": START, "ad": "x"}).replace(b'"ad":"x"', b'"ad":x'): "broken_json",
 }
 

@@ -2,12 +2,16 @@
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
 from features.vectoriser import Vectoriser
 from streaming.examples import ExampleReader, examples_source
 from streaming.prepare import Preparer
+from streaming.served_counters import served_matrix
 from streaming.sources import Position
 
 START = 1_736_121_600_000
@@ -97,3 +101,56 @@ def test_a_late_click_corrects_what_was_served():
     )
     assert ready.corrections.tolist() == [1]
     assert tokens(ready, 0) == vectoriser.hash_event(event(0, VALUES)).tokens.tolist()
+
+
+NUMBERS = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.floats(0, 1e6).map(repr),
+    st.integers(-(10**30), 10**30).map(str),
+    st.sampled_from(["0", "-0", "-0.0", "1E5", "1e-7", "2.5e+300", "12345678901234567890.125"]),
+)
+KEYS = st.sampled_from(['"a"', '"b_1h"', '"c"', '"other"', '"\\u0061"', '"\\u00e9"', '"é"', '""'])
+BLANK = st.sampled_from(["", " ", "\t", "  "])
+
+
+@st.composite
+def objects(draw):
+    members = draw(st.lists(st.tuples(KEYS, NUMBERS), max_size=6))
+    blanks = [draw(BLANK) for _ in range(4 * len(members) + 1)]
+    parts = [
+        f"{blanks[4 * i]}{key}{blanks[4 * i + 1]}:{blanks[4 * i + 2]}{number}{blanks[4 * i + 3]}"
+        for i, (key, number) in enumerate(members)
+    ]
+    return ("{" + (",".join(parts) or blanks[0]) + "}").encode()
+
+
+@settings(deadline=None)  # the first compiles
+@given(st.lists(st.none() | objects(), max_size=8), st.integers(0, 3))
+def test_a_matrix_has_what_a_strict_reader_finds(rows, skipped):
+    names, strictly = ["a", "b_1h", "c", "é", ""], msgspec.json.Decoder(dict[str, float]).decode
+    found = served_matrix(pa.array(rows, pa.binary())[skipped:], names)
+    said = [{} if row is None else strictly(row) for row in rows[skipped:]]
+    expected = [[one.get(name, np.nan) for name in names] for one in said]
+    expected = np.array(expected, np.float64).reshape(len(said), len(names))
+    assert found.tobytes() == expected.tobytes()
+
+
+BROKEN = [
+    b'{"a":"1"}', b'{"a":null}', b"[1]", b'"x"', b"7", b"true", b'{"a":1e999}', b'{"a":tru}',
+    b'{"a":01}', b'{"a":1,}', b'{"a":[1]}', b'{"a" 1}', b'{"a":1.}', b'{1:2}', b'{,}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("counters", BROKEN)
+def test_an_example_with_other_counters_than_numbers_is_rejected(counters):
+    lines = [line(i, {"a": 1.0}) for i in range(3)]
+    lines[1] = lines[1].replace(b'{"a":1.0}', counters)
+    _, ready = prepared(*lines)
+    assert ready.hashed.rows == 2
+    assert [reject.reason for reject in ready.rejects] in (["broken_json"], ["wrong_type"])
+
+
+def test_no_counters_at_all_may_be_said_as_null():
+    _, ready = prepared(line(0), line(1).replace(b'"fields"', b'"counters":null,"fields"'))
+    _, plain = prepared(line(0), line(1))
+    assert tokens(ready, 1) == tokens(plain, 1) and not ready.rejects
