@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ __all__ = ["REFUSED", "Workers"]
 
 REFUSED = 2
 """Exit code of a worker that cannot work with what it was told, as of any command of ours."""
+_LOOK_S = 0.1
 
 
 class Workers(multiprocess.Multiprocess):
@@ -33,8 +35,8 @@ class Workers(multiprocess.Multiprocess):
     sockets
         Where they listen.
     outlive_s
-        How long workers go on when this process has died: until its successor's are there, if
-        somebody else holds the sockets, too.
+        How long workers go on when this process has died, while the one that started it lives, and
+        holds the sockets, too: until its successor's are there.
     """
 
     refused = False
@@ -63,7 +65,7 @@ class _Worker(multiprocess.Process):
     """Of the class, in the process above: whether any has."""
 
     def __init__(self, outlive_s: float, config: Config, sockets: list[socket]) -> None:
-        self.outlive_s = outlive_s
+        self.outlive_s, self.starter = outlive_s, os.getppid()
         super().__init__(config, sockets)
 
     @property
@@ -88,7 +90,9 @@ class _Worker(multiprocess.Process):
         if parent is not None:
             parent.join()
             KeptProtocol.one_each = True  # the next one may get to a worker that stays
-            time.sleep(self.outlive_s)
+            end = time.monotonic() + self.outlive_s
+            while time.monotonic() < end and _lives(self.starter):
+                time.sleep(_LOOK_S)
             self.server.should_exit = True
 
     def _healthcheck(self, timeout: float) -> bool | None:
@@ -105,3 +109,13 @@ class _Worker(multiprocess.Process):
             return None
         type(self).served |= started
         return started
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True

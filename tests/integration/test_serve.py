@@ -332,6 +332,37 @@ def test_a_single_worker_is_replaced_and_its_connections_go_on(tmp_path):
         running.end()
 
 
+STARTER = """
+import socket, subprocess, sys, time
+with socket.create_server(("127.0.0.1", 0)) as one:
+    serve = [sys.executable, "-m", "clicktide", "serve", "--fd", str(one.fileno()), *sys.argv[1:]]
+    print(subprocess.Popen(serve, pass_fds=[one.fileno()]).pid, one.getsockname()[1], flush=True)
+    time.sleep(600)
+"""
+
+
+def test_workers_go_on_for_a_successor_while_whoever_would_start_it_lives(served):
+    options = ["--spec", served.folder / "shop.toml", "--live", served.folder / "live.weights"]
+    options += ["--log", served.folder / "log.db"]
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER, *options], stdout=subprocess.PIPE, text=True
+    )
+    with starter:
+        try:
+            pid, port = map(int, starter.stdout.readline().split())
+            url = f"http://127.0.0.1:{port}/v1/predict"
+            body = {"fields": {"ad": "a1"}}
+            assert httpx.post(url, json=body, timeout=60).status_code == 200
+            os.kill(pid, signal.SIGKILL)
+            time.sleep(1.0)
+            reply = httpx.post(url, json=body, timeout=60)
+            assert (reply.status_code, reply.headers["connection"]) == (200, "close")
+        finally:
+            starter.kill()
+    with pytest.raises(httpx.ConnectError):
+        until(lambda: httpx.post(url, json=body, timeout=60) and False, seconds=5)
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_what_workers_refuse_is_told_and_ends_it(tmp_path, workers):
     done = subprocess.run(
