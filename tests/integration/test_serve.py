@@ -195,6 +195,7 @@ def test_events_are_in_the_log_when_they_are_acknowledged(served):
 
 
 def test_metrics_are_of_all_workers_together(served):
+    served.ask("/v1/predict", fields={"ad": "a1"})
     text = served.client.get("/metrics").text
     line = 'clicktide_request_seconds_count{route="/v1/predict",status="200"}'
     before = float(text.split(line)[1].split()[0])
