@@ -173,7 +173,7 @@ def _run(wiring: Wiring, listening: socket.socket, outlive_s: float = 0.0) -> No
     import uvicorn  # with FastAPI it takes a while to import: other commands go without
 
     from serving.kept import KeptProtocol
-    from serving.workers import REFUSED, Workers
+    from serving.workers import Workers
 
     settings = wiring.settings
     os.environ[WIRING] = msgspec.json.encode(wiring).decode()
@@ -197,8 +197,8 @@ def _run(wiring: Wiring, listening: socket.socket, outlive_s: float = 0.0) -> No
     with _counts(settings.workers), _kept(not settings.tls_cert):
         workers = Workers(config, [listening], outlive_s)
         workers.run()
-    if workers.refused:
-        raise typer.Exit(REFUSED)
+    if workers.code:
+        raise typer.Exit(workers.code)
     typer.echo("serve: stopped", err=True)
 
 

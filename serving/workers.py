@@ -11,7 +11,7 @@ from functools import partial
 from multiprocessing.connection import wait
 from socket import socket
 
-from uvicorn.config import Config
+from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.server import Server
 from uvicorn.supervisors import multiprocess
 
@@ -39,8 +39,8 @@ class Workers(multiprocess.Multiprocess):
         holds the sockets, too: until its successor's are there.
     """
 
-    refused = False
-    """Whether it ended because of what the workers were told: they have said what is wrong."""
+    code = 0
+    """Exit code: not 0 if it ended because workers could not begin; they have said why."""
 
     def __init__(self, config: Config, sockets: list[socket], outlive_s: float = 0.0) -> None:
         super().__init__(config, sockets)
@@ -52,10 +52,12 @@ class Workers(multiprocess.Multiprocess):
         for one in self.processes:
             one.ping(self.config.timeout_worker_healthcheck)  # until it answers, or is gone
         if not _Worker.served and any(one.exitcode == REFUSED for one in self.processes):
-            self.refused = True
+            self.code = REFUSED
             self.should_exit.set()
             return
         super().keep_subprocess_alive()
+        if any(one.exitcode == STARTUP_FAILURE for one in self.processes):
+            self.code = STARTUP_FAILURE
 
 
 class _Worker(multiprocess.Process):

@@ -392,3 +392,35 @@ def test_wrong_options_are_told_before_it_starts(tmp_path):
         )  # fmt: skip
         assert done.returncode == 2
         assert said in done.stderr
+
+
+CANNOT_BEGIN = """
+import socket, sys
+import uvicorn
+from fastapi import FastAPI
+from serving.workers import Workers
+
+async def life(app):
+    raise RuntimeError("no")
+    yield
+
+def make_app():
+    return FastAPI(lifespan=life)
+
+if __name__ == "__main__":
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        workers = Workers(uvicorn.Config("begins:make_app", factory=True, workers=2), [one])
+        workers.run()
+    sys.exit(workers.code)
+"""
+
+
+def test_an_application_that_cannot_begin_is_not_tried_for_ever(tmp_path):
+    (tmp_path / "begins.py").write_text(CANNOT_BEGIN)
+    done = subprocess.run(
+        [sys.executable, "begins.py"],
+        capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(["", *sys.path])[1:]},
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "RuntimeError: no" in done.stderr
