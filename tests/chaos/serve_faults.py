@@ -286,7 +286,7 @@ def worker_killed(stage, load):
 
 
 def serve_killed(stage, load):
-    """The process above the workers is killed: they finish, others come; who asks waits."""
+    """The process above the workers is killed: they go on until others serve."""
     before = stage.workers()
     stage.kill("serve")
     until(lambda: len([*filter(serves, stage.workers())]) == 2, 60, stage.up.text)
