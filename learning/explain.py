@@ -107,10 +107,14 @@ def explain(learner: ClickLearner, event: Mapping[Any, Any]) -> Explanation:
     (('ad',), ('shoes',), True)
     """
     event = {str(key): value for key, value in event.items()}
-    vectoriser, weights = learner.vectoriser, learner.weights
-    if vectoriser is None or weights is None:
+    if learner.weights is None:
         return Explanation(0.5, 0.0, 0.0, (), tuple(event))
+    vectoriser = learner.vectoriser
+    if vectoriser is None:
+        present = tuple(sorted(key for key, value in event.items() if as_text(value)))
+        vectoriser = learner.open_fields.vectoriser(present)
     hashed = vectoriser.hash_event(event)
+    weights = learner.weights_for(hashed)
     logit = weights.predict(hashed)
     (bias, _), *shares = _shares(weights, hashed)
     scale, shift = weights.calibration[:2].tolist()

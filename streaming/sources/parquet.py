@@ -142,7 +142,7 @@ def _scalar_target(kind: pa.DataType) -> pa.DataType | None:
     if _T.is_floating(kind) or _T.is_decimal(kind):
         return pa.float64()
     if _T.is_date(kind):
-        return pa.timestamp("s")
+        return pa.date32()  # its text is that of a date, as in every other format
     return kind if _T.is_boolean(kind) or _T.is_null(kind) or _T.is_timestamp(kind) else None
 
 
