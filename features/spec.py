@@ -64,7 +64,7 @@ class SourceSpec(_Record, frozen=True):
     """
 
     label: str
-    format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = "auto"
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "vw", "libsvm", "libffm"] = "auto"
     separator: str = ""
     header: bool = True
     columns: tuple[str, ...] = ()

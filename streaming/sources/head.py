@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import msgspec
@@ -14,19 +14,29 @@ from streaming.sources.block import Block
 from streaming.sources.cutting import Limits, read_blocks
 from streaming.sources.delimited import split_line
 from streaming.sources.faults import empty
-from streaming.sources.listing import (
+from streaming.sources.formats import (
     SEPARATORS,
+    excel_separator,
     format_by_content,
     format_by_name,
-    list_files,
+    refuse_foreign,
     separator_in,
 )
+from streaming.sources.json_lines import decode_line
+from streaming.sources.listing import list_files
 from streaming.sources.parquet import open_parquet, rows_from
-from streaming.sources.streams import peek, read_chunks, without_bom
+from streaming.sources.sparse_text import SPARSE, parse_sparse, sparse_columns
+from streaming.sources.streams import (
+    PEEKED,
+    peek,
+    read_chunks,
+    utf8_lines,
+    without_runs_of_blanks,
+)
 
 __all__ = ["Head", "describe_head"]
 
-_PEEKED = 1 << 16
+_DELIMITED = ("csv", "tsv")
 _NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?", re.IGNORECASE)
 
 
@@ -37,7 +47,7 @@ class Head:
     Parameters
     ----------
     format
-        ``csv``, ``tsv``, ``jsonl`` or ``parquet``.
+        ``csv``, ``tsv``, ``jsonl``, ``parquet``, ``vw``, ``libsvm`` or ``libffm``.
     separator
         Between columns (CSV and TSV), else empty.
     header
@@ -70,17 +80,45 @@ def describe_head(path: str, n: int = 200, *, stdin: BinaryIO | None = None) -> 
     >>> head.format, head.separator, head.header, head.rows[0]
     ('csv', ';', True, {'click': '1', 'ad': 'a'})
     """
-    file = list_files(path, "auto")[0].path
-    with closing(read_chunks(file, _PEEKED, stdin)) as raw:
-        first, chunks = peek(without_bom(raw), len, _PEEKED)
-        format = format_by_name(file) or format_by_content(b"".join(first), file)
+    listed = list_files(path, "auto")[0]
+    head = _head_of(listed.path, n, stdin)
+    columns = dict.fromkeys([*head.columns, *listed.partitions])
+    rows = [{**row, **listed.partitions} for row in head.rows]
+    return replace(head, columns=list(columns), rows=rows)
+
+
+def _head_of(file: str, n: int, stdin: BinaryIO | None) -> Head:
+    with closing(read_chunks(file, PEEKED, stdin)) as raw:
+        first, chunks = peek(utf8_lines(raw), len, PEEKED)
+        begin = b"".join(first)
+        refuse_foreign(begin, file)
+        parquet = begin.startswith(b"PAR1")
+        format = "parquet" if parquet else format_by_name(file) or format_by_content(begin, file)
         if format == "parquet":
             return _parquet_head(file, n)
-        limits = Limits(block_bytes=_PEEKED, batch_rows=n + 1)
-        block = next(read_blocks(chunks, file, limits, 0), None)
-    if block is None:
+        excel = excel_separator(begin)
+        text = begin.split(b"\n")[bool(excel) :]
+        separator = excel or (separator_in(text[:-1] or text) if format in _DELIMITED else "")
+        limits = Limits(block_bytes=PEEKED, batch_rows=n + 2)
+        quoted = (separator or ",") if format == "csv" else ""
+        chunks = without_runs_of_blanks(chunks) if separator == " " else chunks
+        block = next(read_blocks(chunks, file, limits, 0, quoted), None)
+    if block is None or block.rows <= bool(excel):
         raise empty(file)
-    return _json_head(block, n) if format == "jsonl" else _delimited_head(block, n, format)
+    if format in SPARSE:
+        return _sparse_head(block, n, format)
+    if format == "jsonl":
+        return _json_head(block, n)
+    return _delimited_head(block.part(bool(excel), block.rows), n, format, separator)
+
+
+def _sparse_head(block: Block, n: int, format: str) -> Head:
+    rows = []
+    for i in range(min(n, block.rows)):
+        with suppress(ValueError):
+            rows.append(parse_sparse(block.row(i).decode(), format))
+    columns = sparse_columns(rows, format)
+    return Head(format, "", False, columns, [{c: row.get(c) for c in columns} for row in rows])
 
 
 def _parquet_head(file: str, n: int) -> Head:
@@ -98,17 +136,15 @@ def _json_head(block: Block, n: int) -> Head:
 
 def _object(line: bytes) -> dict[str, Any] | None:
     try:
-        row = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        row = decode_line(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
 
 
-def _delimited_head(block: Block, n: int, format: str) -> Head:
+def _delimited_head(block: Block, n: int, format: str, separator: str) -> Head:
     lines = [block.row(i) for i in range(block.rows)]
-    separator = separator_in(lines[: n + 1]) or next(
-        s for s, f in SEPARATORS.items() if f == format
-    )
+    separator = separator or next(s for s, f in SEPARATORS.items() if f == format)
     cells = [_cells(line, separator, format) for line in lines]
     header = _is_header(cells[0])
     columns = cells[0] if header else [f"c{i + 1}" for i in range(len(cells[0]))]
