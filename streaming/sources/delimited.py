@@ -21,7 +21,7 @@ from streaming.sources.block import Block, Index
 from streaming.sources.faults import check_columns, empty
 from streaming.sources.parsed import Parsed, one_batch
 
-__all__ = ["Delimited", "Layout", "check_separator", "open_delimited", "split_line"]
+__all__ = ["Delimited", "Layout", "check_separator", "header_names", "open_delimited", "split_line"]
 
 _FEW_ROWS = 16  # so few are read one by one, rather than halved again
 _RETURN = ord("\r")
@@ -74,14 +74,21 @@ def open_delimited(
         first = next(blocks, None)
         if first is None:
             raise empty(file)
-        names = _header(first, layout.separator, layout.quoted)
+        names = header_names(first, layout.separator, quoted=layout.quoted)
         blocks = _chain(first, blocks)
     check_columns(file, names, wanted, "" if layout.header else " given in the spec")
     parser = Delimited(names, tuple(wanted), layout.separator, layout.quoted, max_line_bytes)
     return parser, blocks
 
 
-def _header(block: Block, separator: str, quoted: bool) -> tuple[str, ...]:
+def header_names(block: Block, separator: str, *, quoted: bool) -> tuple[str, ...]:
+    """Names in the first row of a block.
+
+    Raises
+    ------
+    SourceError
+        It is not UTF-8.
+    """
     line = block.row(0)
     values = None if block.long_line else split_line(line, separator.encode(), quoted)
     try:

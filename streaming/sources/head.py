@@ -12,7 +12,7 @@ import msgspec
 
 from streaming.sources.block import Block
 from streaming.sources.cutting import Limits, read_blocks
-from streaming.sources.delimited import split_line
+from streaming.sources.delimited import header_names, split_line
 from streaming.sources.faults import empty
 from streaming.sources.formats import (
     SEPARATORS,
@@ -97,19 +97,20 @@ def _head_of(file: str, n: int, stdin: BinaryIO | None) -> Head:
         if format == "parquet":
             return _parquet_head(file, n)
         excel = excel_separator(begin)
-        text = begin.split(b"\n")[bool(excel) :]
+        skipped = len(excel)
+        text = begin.split(b"\n")[skipped:]
         separator = excel or (separator_in(text[:-1] or text) if format in _DELIMITED else "")
         limits = Limits(block_bytes=PEEKED, batch_rows=n + 2)
         quoted = (separator or ",") if format == "csv" else ""
         chunks = without_runs_of_blanks(chunks) if separator == " " else chunks
         block = next(read_blocks(chunks, file, limits, 0, quoted), None)
-    if block is None or block.rows <= bool(excel):
+    if block is None or block.rows <= skipped:
         raise empty(file)
     if format in SPARSE:
         return _sparse_head(block, n, format)
     if format == "jsonl":
         return _json_head(block, n)
-    return _delimited_head(block.part(bool(excel), block.rows), n, format, separator)
+    return _delimited_head(block.part(skipped, block.rows), n, format, separator)
 
 
 def _sparse_head(block: Block, n: int, format: str) -> Head:
@@ -145,6 +146,7 @@ def _object(line: bytes) -> dict[str, Any] | None:
 def _delimited_head(block: Block, n: int, format: str, separator: str) -> Head:
     lines = [block.row(i) for i in range(block.rows)]
     separator = separator or next(s for s, f in SEPARATORS.items() if f == format)
+    header_names(block, separator, quoted=format == "csv")  # refuses what is not UTF-8
     cells = [_cells(line, separator, format) for line in lines]
     header = _is_header(cells[0])
     columns = cells[0] if header else [f"c{i + 1}" for i in range(len(cells[0]))]
