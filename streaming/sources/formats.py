@@ -151,8 +151,10 @@ def separator_in(lines: list[bytes]) -> str:
         count = _usual_count(lines, separator, quoted=format == "csv")
         if count > most:
             best, most = separator, count
-    if not best and all(any(map(_NUMBER.fullmatch, line.split())) for line in lines[:_LOOKED_AT]):
-        best = " " if _usual_count(lines, " ", quoted=True) > 1 else ""
+    words = [line.split() for line in lines[:_LOOKED_AT]]
+    if not best and all(any(map(_NUMBER.fullmatch, row)) for row in words):
+        squeezed = [b" ".join(row) for row in words]
+        best = " " if _usual_count(squeezed, " ", quoted=True) > 1 else ""
     return best
 
 

@@ -61,7 +61,7 @@ def test_a_header_may_span_lines_too() -> None:
     assert batch.origin(0) == (3, b"1,2")
 
 
-# Each bad record stands between two good ones, "1,2" and "3,4": what is rejected, and at which line.
+# Each bad record stands before a good one, "3,4": what is rejected, and at which line.
 BROKEN = {
     "never closed": ('x,"y\n', [('x,"y', 2)]),
     "never closed, in a record of two lines": ('"x\ny","z\n', [('"x\ny","z', 2)]),
@@ -100,7 +100,7 @@ def test_a_record_of_many_lines_is_read_up_to_the_limit_of_a_line() -> None:
     assert rows_of(read(data)) == [("1", value), ("2", "z")]
     batches = read(data, max_line_bytes=200)
     assert rows_of(batches) == [("2", "z")]
-    assert [r for b in batches for r in b.rejects][0].reason == "broken_quotes"
+    assert next(r for b in batches for r in b.rejects).reason == "broken_quotes"
 
 
 def test_what_predict_writes_is_read_back(tmp_path: Path) -> None:
