@@ -31,7 +31,7 @@ class TimeOrder:
     --------
     >>> order = TimeOrder(slack_ms=60_000)
     >>> order.add(np.arange(100, 0, -1) * 60_000)
-    79
+    87
     >>> span_text(order.furthest_ms)
     '1 h 22 min'
     """

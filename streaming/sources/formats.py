@@ -10,7 +10,6 @@ from features.errors import SourceError
 from streaming.sources.compression import COMPRESSED
 from streaming.sources.csv_records import index_records
 from streaming.sources.delimited import split_line
-from streaming.sources.faults import empty
 from streaming.sources.sparse_text import sparse_format
 
 __all__ = [
@@ -77,16 +76,16 @@ def format_by_name(path: str) -> str | None:
 
 
 def format_by_content(head: bytes, file: str, separator: str = "") -> str:
-    """Format of a file by its first bytes.
+    """Format of a file by its first bytes; any where there are none, for reading it says why.
 
     Raises
     ------
     SourceError
-        It is empty, or none of the formats.
+        It is none of the formats.
     """
     text = head.lstrip()
     if not text:
-        raise empty(file)
+        return "csv"
     if text.startswith(b"PAR1"):
         return "parquet"
     if text.startswith(b"{"):

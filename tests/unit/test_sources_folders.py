@@ -36,15 +36,15 @@ def read(path: Path, start: Position | None = None, *columns: str) -> list[Batch
 
 # Files of a folder, the spec's format, and which of them are the log, in order.
 FOLDERS = {
-    "numbers by their value": (["d_10.csv", "d_2.csv", "d_1.csv"], "auto", "d_1.csv d_2.csv d_10.csv"),
+    "numbers": (["d_10.csv", "d_2.csv", "d_1.csv"], "auto", "d_1.csv d_2.csv d_10.csv"),
     "numbered folders": (["10/x.csv", "9/x.csv"], "auto", "9/x.csv 10/x.csv"),
-    "leading zeros": (["p-002.csv", "p-01.csv", "p-0010.csv"], "auto", "p-01.csv p-002.csv p-0010.csv"),
+    "leading zeros": (["p-002.csv", "p-01.csv", "p-10.csv"], "csv", "p-01.csv p-002.csv p-10.csv"),
     "dates": (["2024-01-10.csv", "2024-01-09.csv"], "auto", "2024-01-09.csv 2024-01-10.csv"),
     "no ending but compression": (["day_1.gz", "day_0.gz"], "tsv", "day_0.gz day_1.gz"),
     "no ending at all": (["part-00001", "part-00000"], "auto", "part-00000 part-00001"),
     "rotated logs": (["log.2", "log.1", "log.10"], "csv", "log.1 log.2 log.10"),
     "what Spark leaves": (
-        ["_SUCCESS", ".part-00000.crc", "part-00000", "_temporary/0/part-00001"], "auto", "part-00000",
+        ["_SUCCESS", ".part-0.crc", "part-0", "_temporary/0/part-1"], "auto", "part-0",
     ),
     "a checksum beside": (["x.csv", "x.csv.crc", "x.csv.md5"], "auto", "x.csv"),
     "a page about the data": (["README", "LICENSE", "README.txt", "part-0"], "auto", "part-0"),
