@@ -67,7 +67,8 @@ def span_text(ms: int) -> str:
     >>> span_text(30_000), span_text(90_061_000)
     ('30 s', '1 d 1 h')
     """
-    parts, rest = [], ms // 1000
+    parts: list[str] = []
+    rest = ms // 1000
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
         number, rest = divmod(rest, size)
         parts += [f"{number} {unit}"] if number or (unit == "s" and not parts) else []
