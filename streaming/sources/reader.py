@@ -120,8 +120,8 @@ def open_source(
     ------
     SourceError
         When a file is reached that cannot be read, is empty or damaged (after the rows before
-        the damage), or lacks a wanted column; or ``start`` is in no file of ``path``, or in another one than was
-        read.
+        the damage), or lacks a wanted column; or ``start`` is in no file of ``path``,
+        or a file is not the one that was read.
 
     Examples
     --------
