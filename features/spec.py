@@ -37,7 +37,12 @@ class SourceSpec(_Record, frozen=True):
     Parameters
     ----------
     label
-        Column with the click: 0/1 or true/false.
+        Column with the click: 0/1, true/false, or what ``label_values`` says.
+    label_values
+        What each value of the label means, 0 or 1; ``*`` is any other value.
+    views
+        Column with the number of impressions a row stands for; ``label`` is then the number of
+        clicks among them.
     format
         ``csv``, ``tsv``, ``jsonl`` or ``parquet``; ``auto`` goes by the file's name.
     separator
@@ -64,6 +69,8 @@ class SourceSpec(_Record, frozen=True):
     """
 
     label: str
+    label_values: dict[str, Literal[0, 1]] = msgspec.field(default_factory=dict)
+    views: str = ""
     format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = "auto"
     separator: str = ""
     header: bool = True

@@ -45,10 +45,9 @@ _PER_MS = {"ms": pa.int64(), "s": pa.float64(), "us": pa.int64()}
 
 
 def examples_source(spec: Spec) -> SourceSpec:
-    """The source of a spec as examples have it: counters learn of a click at its own time."""
-    if not spec.counters:
-        return spec.source
-    return msgspec.structs.replace(spec.source, click_delay=CLICK_DELAY)
+    """The source of a spec as examples have it: their own label, clicks at their own time."""
+    delay = CLICK_DELAY if spec.counters else spec.source.click_delay
+    return msgspec.structs.replace(spec.source, label_values={}, views="", click_delay=delay)
 
 
 class ExampleReader:
