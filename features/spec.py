@@ -54,8 +54,8 @@ class SourceSpec(_Record, frozen=True):
     timestamp
         Column with the event time, if there is one.
     timestamp_format
-        ``iso`` (RFC 3339; no zone means UTC), ``s``, ``ms``, ``us`` since 1970, or a strptime
-        pattern such as ``%y%m%d%H``.
+        ``iso`` (RFC 3339; no zone means UTC), ``s``, ``ms``, ``us`` or ``ns`` since 1970,
+        ``excel`` (days since 1900), or a strptime pattern such as ``%y%m%d%H``.
     event_id
         Column that names the event, copied to predictions.
     weight

@@ -9,6 +9,7 @@ from datetime import datetime
 from features.spec import FieldSpec, Spec
 from features.spec_lines import KeyPath
 from features.spec_problem import Problem, suggest
+from features.times import TIME_WORDS
 
 __all__ = ["FIELD_CHECKS", "TIME_TRANSFORMS", "Check", "field_names", "repeats"]
 
@@ -161,11 +162,11 @@ def _check_timestamp_formats(spec: Spec) -> Iterator[Problem]:
         if field.timestamp_format
     ]
     for path, pattern in [(("source", "timestamp_format"), spec.source.timestamp_format), *formats]:
-        if pattern not in ("iso", "s", "ms", "us") and not _is_strptime(pattern):
+        if pattern not in TIME_WORDS and not _is_strptime(pattern):
             yield Problem(
                 path,
                 f"{pattern!r} is not a timestamp format",
-                '"iso", "s", "ms", "us" or a strptime pattern such as "%y%m%d%H"',
+                f'{", ".join(TIME_WORDS)} or a strptime pattern such as "%y%m%d%H"',
             )
 
 

@@ -47,7 +47,7 @@ class LogReader:
     def __init__(self, columns: LogColumns, *, skip_bad: bool = False) -> None:
         self.columns, self.skip_bad = columns, skip_bad
         self.skipped: Counter[str] = Counter()
-        self._times = TimeReader(columns.time_format)
+        self._times = TimeReader(columns.time_format, columns.time)
         self._rows = 0
 
     def __call__(self, batch: Batch) -> Scored:
