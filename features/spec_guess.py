@@ -73,13 +73,14 @@ def guess_spec(
         raise SpecError("the log has no rows to look at", fix="name a log with some events")
     looks = [Column(each, _one(rows.column(each))) for each in rows.column_names if each]
     roles = find_roles(looks, label, label_values)
-    fields = [describe_field(look) for look in _fields_of(looks, roles)]
+    reasons = {**(left_out or {}), **roles.left_out}
+    fields = [describe_field(look) for look in _fields_of(looks, roles, reasons)]
     crossed = _crossed(fields, roles)
     return "\n".join(
         [
             *_head(name, rows.num_rows),
             *_source(roles, source or {}),
-            *_left_out({**(left_out or {}), **roles.left_out}),
+            *_left_out(reasons),
             *_fields(fields, crossed),
             *_time_fields(roles.timestamp, {field.column.name for field in fields}),
             *_counters(fields, roles),
@@ -93,12 +94,13 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _fields_of(looks: Sequence[Column], roles: Roles) -> list[Column]:
+def _fields_of(looks: Sequence[Column], roles: Roles, left_out: Mapping[str, str]) -> list[Column]:
     taken = {roles.label.column, roles.label.views, roles.timestamp, roles.event_id}
     fields = [look for look in looks if look not in taken and look.name not in roles.left_out]
     if not fields and roles.timestamp is None:
+        reasons = "; ".join(f"{name!r}: {why}" for name, why in list(left_out.items())[:5])
         raise SpecError(
-            "no column is left to learn from",
+            f"no column is left to learn from{f' ({reasons})' if reasons else ''}",
             fix="write the spec by hand; docs/spec.md has an example",
         )
     return fields
@@ -253,8 +255,10 @@ def _counters(fields: Sequence[Field], roles: Roles) -> Iterator[str]:
 
 def _crosses(fields: int, crossed: set[str]) -> list[str]:
     pairs = fields * (fields - 1) // 2
+    if not pairs:
+        return []
     if not crossed:
-        return ["[crosses]", f"all_pairs = true  # {pairs} crosses of two fields", ""]
+        return ["[crosses]", f"all_pairs = true  # pairs of fields: {pairs}", ""]
     some = len(crossed) * (len(crossed) - 1) // 2
     return [
         f"# all {pairs} pairs would be slow: {some} of the {len(crossed)} fields that tell most",

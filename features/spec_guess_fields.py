@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -117,4 +118,4 @@ def information(look: Column, clicked: NDArray[np.float64]) -> float:
     expected = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
     some = joint > 0
     bits = float((joint[some] * np.log2(joint[some] / expected[some])).sum())
-    return bits - (joint.shape[1] - 1) / (2 * len(codes) * np.log(2))
+    return bits - (joint.shape[1] - 1) / (2 * len(codes) * math.log(2))

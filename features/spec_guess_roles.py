@@ -238,7 +238,8 @@ def _why_not(look: Column, label: Label) -> str:
 def _reasons(look: Column, label: Label) -> Iterator[str]:
     if _AFTERWARDS.fullmatch(look.plain_name):
         yield "by its name, it is not known before the click, or is a prediction of it"
-    if _CLICK.fullmatch(look.plain_name) and guess_label_values(look.texts.to_pylist()) is not None:
+    is_named = any(pattern.fullmatch(look.plain_name) for pattern in (_CLICK, _LATER))
+    if is_named and guess_label_values(look.texts.to_pylist()) is not None:
         yield "it looks like another label"
     if why := _tells_answer(look, label.clicked):
         yield f"{why}: it tells the answer"

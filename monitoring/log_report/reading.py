@@ -173,7 +173,7 @@ def _separator(path: str) -> str:
     if path == "-":
         return ""
     try:
-        head = describe_head(path, 20)
+        head = describe_head(path)
     except SourceError:  # it is told better when it is read
         return ""
     return head.separator
