@@ -71,7 +71,7 @@ class SourceSpec(_Record, frozen=True):
     label: str
     label_values: dict[str, Literal[0, 1]] = msgspec.field(default_factory=dict)
     views: str = ""
-    format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = "auto"
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "vw", "libsvm", "libffm"] = "auto"
     separator: str = ""
     header: bool = True
     columns: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from features.errors import SourceError
 from streaming.sources.csv_records import index_records
-from streaming.sources.delimited import read_header, split_line
+from streaming.sources.delimited import header_names, split_line
 from streaming.sources.faults import empty
 from streaming.sources.formats import (
     SEPARATORS,
@@ -118,7 +118,7 @@ def _delimited_head(text: bytes, file: str, format: str, row_bytes: float) -> He
     count = len(cells[0])
     if header:
         _check_lengths(cells, file, separator)
-        columns = read_header(block, separator, format == "csv")
+        columns = header_names(block, separator, quoted=format == "csv")
     else:
         columns = tuple(f"c{i + 1}" for i in range(count))
     keys: dict[str, object] = {} if separator in (usual, excel) else {"separator": separator}
