@@ -22,7 +22,7 @@ from features.spec_guess import guess_spec
 from features.vectoriser import Vectoriser
 from streaming.sources import sample_log
 
-__all__ = ["app", "check", "init", "list_specs"]
+__all__ = ["app", "check", "first_spec", "init", "list_specs"]
 
 _MB = 1e6
 
@@ -166,7 +166,7 @@ def init(
     """
     if out is not None and out.exists() and not force:
         raise ClicktideError(f"{out}: exists already. Fix: --force replaces it")
-    text = _first_spec(log, label, label_values)
+    text = first_spec(log, label, label_values)
     if out is None:
         typer.echo(text, nl=not text.endswith("\n"))
     else:
@@ -174,7 +174,8 @@ def init(
     typer.echo(_next_step(log, out), err=True)
 
 
-def _first_spec(log: str, label: str, label_values: str) -> str:
+def first_spec(log: str, label: str = "", label_values: str = "") -> str:
+    """Text of a first spec of a log; see :func:`features.spec_guess.guess_spec`."""
     values = parse_label_values(label_values) if label_values else None
     if values and not label:
         raise SpecError("--label-values of which column?", fix="name it with --label")

@@ -152,7 +152,8 @@ def separator_in(lines: list[bytes]) -> str:
         if count > most:
             best, most = separator, count
     if not best and all(any(map(_NUMBER.fullmatch, line.split())) for line in lines[:_LOOKED_AT]):
-        best = " " if _usual_count(lines, " ", quoted=True) > 1 else ""
+        words = [b" ".join(line.split()) for line in lines[:_LOOKED_AT]]
+        best = " " if _usual_count(words, " ", quoted=True) > 1 else ""
     return best
 
 

@@ -29,6 +29,7 @@ __all__ = ["Head", "describe_head", "head_of"]
 
 _LOOKED_AT = 1 << 18
 _NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?", re.IGNORECASE)
+_NO_NUMBERS = ("null", "none", "na", "nan", "inf", r"\n")
 _MOSTLY = 0.9
 
 
@@ -138,12 +139,23 @@ def _is_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     names = first[1:] if not first[0].strip() else first  # pandas leaves its index without a name
     if names and list(names) == [str(i) for i in range(len(names))] and len(names) > 2:
         return True  # pandas names columns without names by their numbers
+    columns = list(zip(*_of_length(rows, len(first)), strict=True))
+    if any(_names_numbers(name, column) for name, column in zip(first, columns, strict=False)):
+        return True
     if not any(name.strip() for name in names) or any(map(_NUMBER.fullmatch, names)):
         return False
-    for name, column in zip(first, zip(*_of_length(rows, len(first)), strict=False), strict=False):
-        if name and column.count(name) > max(1, len(column) // 100):
-            return False
-    return True
+    return not any(
+        name and column.count(name) > len(column) // 100
+        for name, column in zip(first, columns, strict=False)
+    )
+
+
+def _names_numbers(name: str, column: Sequence[str]) -> bool:
+    """Whether a word stands above numbers only."""
+    values = [value for value in column if value]
+    if not values or not re.search(r"[^\W\d]", name) or name.lower() in _NO_NUMBERS:
+        return False
+    return not _NUMBER.fullmatch(name) and all(map(_NUMBER.fullmatch, values))
 
 
 def _of_length(rows: Sequence[Sequence[str]], count: int) -> list[Sequence[str]]:

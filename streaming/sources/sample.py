@@ -35,6 +35,7 @@ _MOST_READ = 1 << 29  # bytes of a stream, which cannot be skipped
 _MOST_CELLS = 20_000_000
 _MOST_FILES = 8
 _PIECES = 32
+_LEAST_PIECE = 1 << 12
 _HEAD_BYTES = 1 << 18
 _LINES = 10_000  # decoded at a time
 _NESTED = "its values have keys of their own; write each as a column"
@@ -208,7 +209,7 @@ def _text_sample(file: str, rows: int, stdin: BinaryIO | None) -> Sample:
         if size > wanted and _is_plain(file):
             pieces = _spread(file, size, wanted)
         else:
-            pieces = _thinned(_whole_lines(chunks, wanted // _PIECES))
+            pieces = _thinned(_whole_lines(chunks, max(wanted // _PIECES, _LEAST_PIECE)))
     if head.format == "jsonl":
         return _json_sample(pieces, head)
     return _column_sample(pieces, head, file)
@@ -224,7 +225,7 @@ def _is_plain(path: str) -> bool:
 
 def _spread(path: str, size: int, wanted: int) -> list[bytes]:
     """Whole lines from evenly spread places of a file."""
-    length = max(wanted // _PIECES, 1 << 16)
+    length = max(wanted // _PIECES, _LEAST_PIECE)
     count = max(min(_PIECES, size // length), 1)
     pieces = []
     with open(path, "rb") as file:
@@ -240,16 +241,18 @@ def _spread(path: str, size: int, wanted: int) -> list[bytes]:
 
 def _whole_lines(chunks: Iterable[bytes], length: int) -> Generator[bytes]:
     """Regroup a text into whole lines of about so many bytes; damage is its end."""
-    pending: list[bytes] = []
+    data = b""
     with suppress(Damage):
         for chunk in chunks:
-            pending.append(chunk)
-            if sum(map(len, pending)) >= length and b"\n" in chunk:
-                whole, _, rest = b"".join(pending).rpartition(b"\n")
-                pending = [rest]
-                yield whole + b"\n"
-    if rest := b"".join(pending):
-        yield rest
+            data, at = data + chunk, 0
+            while len(data) - at >= length and (end := data.find(b"\n", at + length - 1) + 1):
+                yield data[at:end]
+                at = end
+            data = data[at:]
+            if len(data) > _MOST_BYTES:
+                return
+    if data:
+        yield data
 
 
 def _thinned(pieces: Iterable[bytes]) -> list[bytes]:
