@@ -126,6 +126,19 @@ class Column:
         numbers = np.repeat(self.numbers, self.counts)
         return np.sort(numbers[np.isfinite(numbers)])
 
+    def counts_by_label(self, clicked: NDArray[np.float64]) -> NDArray[np.int64]:
+        """How often each text, and last a missing one, is not clicked (row 0) and clicked (row 1).
+
+        Parameters
+        ----------
+        clicked
+            For each row 0 or 1, or NaN where that is not known.
+        """
+        codes = np.where(self.codes < 0, self.distinct, self.codes)
+        return np.stack(
+            [np.bincount(codes[clicked == label], minlength=self.distinct + 1) for label in (0, 1)]
+        )
+
     @property
     def is_integer(self) -> bool:
         """Whether every number is whole."""

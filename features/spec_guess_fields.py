@@ -84,8 +84,9 @@ def _is_count(look: Column) -> bool:
 
 def _separator(look: Column) -> str:
     """What stands between the members where texts are lists; empty: they are none."""
-    blank = (" ",) if _LIST_WORD.search(look.plain_name) else ()
-    for separator in (*_SEPARATORS, *blank):
+    is_named = _LIST_WORD.search(look.plain_name) is not None
+    separators: list[str] = [*_SEPARATORS, *([" "] if is_named else [])]
+    for separator in separators:
         has = pc.match_substring(look.texts, separator).to_numpy(zero_copy_only=False)
         if look.counts[has].sum() < max(_SHARE_OF_LISTS * look.present, 1):
             continue
@@ -104,18 +105,10 @@ def information(look: Column, clicked: NDArray[np.float64]) -> float:
     >>> round(information(Column("ad", pa.array(["a", "b"] * 500)), np.array([0.0, 1.0] * 500)), 2)
     1.0
     """
-    known = np.isfinite(clicked)
-    codes = np.where(look.codes < 0, look.distinct, look.codes)[known]
-    if not len(codes):
-        return 0.0
-    joint = np.stack(
-        [
-            np.bincount(codes[clicked[known] == label], minlength=look.distinct + 1)
-            for label in (0, 1)
-        ]
-    )
-    joint = joint[:, joint.sum(axis=0) > 0] / len(codes)
-    expected = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
-    some = joint > 0
-    bits = float((joint[some] * np.log2(joint[some] / expected[some])).sum())
-    return bits - (joint.shape[1] - 1) / (2 * len(codes) * math.log(2))
+    counts = look.counts_by_label(clicked)
+    rows = max(int(counts.sum()), 1)
+    share = counts[:, counts.sum(axis=0) > 0] / rows
+    expected = share.sum(axis=1, keepdims=True) * share.sum(axis=0, keepdims=True)
+    some = share > 0
+    bits = float(np.sum(share[some] * np.log2(share[some] / expected[some])))
+    return bits - float(share.shape[1] - 1) / (2 * rows * math.log(2))

@@ -256,27 +256,24 @@ def _reasons(look: Column, label: Label) -> Iterator[str]:
 
 def _tells_answer(look: Column, clicked: NDArray[np.float64]) -> str:
     """How a column gives the label away; empty: it does not, as far as these rows tell."""
-    known = np.isfinite(clicked)
-    is_click = clicked[known] == 1
-    codes = np.where(look.codes < 0, look.distinct, look.codes)[known]
-    clicks, others = (
-        np.bincount(codes[rows], minlength=look.distinct + 1) for rows in (is_click, ~is_click)
+    others, clicks = look.counts_by_label(clicked)
+    all_others, all_clicks, rows = (
+        int(others.sum()),
+        int(clicks.sum()),
+        int((others + clicks).sum()),
     )
-    both = [int(counts.sum()) for counts in (clicks, others)]
-    if min(both) == 0 or len(codes) < 10 or np.count_nonzero(clicks + others) < 2:
+    values = np.count_nonzero(others + clicks)
+    if min(all_others, all_clicks) == 0 or rows < 10 or values < 2:
         return ""
-    if not np.any((clicks > 0) & (others > 0)) and look.distinct <= 2:
+    is_pure = not np.any((clicks > 0) & (others > 0))
+    often = min(all_others, all_clicks) >= _FEW_CLICKS and all_clicks >= 3 * np.count_nonzero(
+        clicks
+    )
+    if is_pure and (look.distinct <= 2 or (often and values <= rows / 20)):
         return "each of its values stands beside one value of the label only"
     usual = np.flatnonzero(others)
-    rate = both[0] / sum(both)
-    if len(usual) == 1:
-        extra = both[0] - int(clicks[usual[0]])
-        if extra and extra * math.log(rate) < math.log(_BY_CHANCE):
-            texts = [*look.texts.to_pylist(), ""]
-            shown = texts[usual[0]][:20]
-            return f"only clicks have anything but {shown!r}" if shown else "only clicks have one"
-    pure = not np.any((clicks > 0) & (others > 0))
-    few = np.count_nonzero(clicks + others) <= len(codes) / 20
-    if pure and few and min(both) >= _FEW_CLICKS and both[0] >= 3 * np.count_nonzero(clicks):
-        return "each of its values stands beside one value of the label only"
+    extra = all_clicks - int(clicks[usual[0]])
+    if len(usual) == 1 and extra and extra * math.log(all_clicks / rows) < math.log(_BY_CHANCE):
+        shown = [*look.texts.to_pylist(), ""][usual[0]][:20]
+        return f"only clicks have anything but {shown!r}" if shown else "only clicks have one"
     return ""

@@ -77,7 +77,10 @@ def sample_log(path: str, rows: int = SAMPLE_ROWS, *, stdin: BinaryIO | None = N
     """
     files = list_files(path, "auto")
     some = files[:: -(-len(files) // _MOST_FILES)]
-    parts, heads, unusable, error = [], [], {}, None
+    parts: list[pa.Table] = []
+    heads: list[Head] = []
+    unusable: dict[str, str] = {}
+    error: EmptySource | None = None
     for file in some:
         try:
             part = _file_sample(file, rows // len(some), stdin)
@@ -162,7 +165,7 @@ def _parquet_sample(path: str, rows: int) -> Sample:
     source = SourceSpec(label="", format="parquet")
     rows = max(min(rows, _MOST_CELLS // max(len(names), 1)), 1)
     pieces = _PIECES if count > rows else 1
-    batches = []
+    batches: list[pa.RecordBatch] = []
     for piece in range(pieces):
         start = Position(path, piece * count // pieces)
         most = min(-(-rows // pieces), 65_536)
@@ -209,7 +212,7 @@ def _text_sample(file: str, rows: int, stdin: BinaryIO | None) -> Sample:
         if size > wanted and _is_plain(file):
             pieces = _spread(file, size, wanted)
         else:
-            pieces = _thinned(_whole_lines(chunks, max(wanted // _PIECES, _LEAST_PIECE)))
+            pieces = _thinned(_whole_lines(chunks, max(wanted // (2 * _PIECES), _LEAST_PIECE)))
     if head.format == "jsonl":
         return _json_sample(pieces, head)
     return _column_sample(pieces, head, file)
