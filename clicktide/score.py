@@ -54,6 +54,8 @@ class Scoring:
         self.events = 0
         self.rejected: Counter[str] = Counter()
         self._learner = learner
+        if source.views:  # what is scored is a row, not its impressions
+            source = msgspec.structs.replace(source, label="", views="")
         self._source = source
         self._prepare = Preparer(learner.vectoriser, source, learn=False)
         self._numbers = _RowNumbers()

@@ -47,7 +47,7 @@ class LogReader:
     def __init__(self, columns: LogColumns, *, skip_bad: bool = False) -> None:
         self.columns, self.skip_bad = columns, skip_bad
         self.skipped: Counter[str] = Counter()
-        self._times = TimeReader(columns.time_format)
+        self._times = TimeReader(columns.time_format, columns.time)
         self._rows = 0
 
     def __call__(self, batch: Batch) -> Scored:
@@ -173,7 +173,7 @@ def _separator(path: str) -> str:
     if path == "-":
         return ""
     try:
-        head = describe_head(path, 20)
+        head = describe_head(path)
     except SourceError:  # it is told better when it is read
         return ""
     return head.separator
