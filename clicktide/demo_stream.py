@@ -52,7 +52,8 @@ class DemoStream:
         command += ["--spec", _SPEC, "--port", str(port), *_OPTIONS]
         logs = folder / "logs"
         logs.mkdir()
-        self._up = Spawned(Child("up", command), logs, lambda name, line: None)
+        child = Child("up", command, {"CLICKTIDE_NICE": "0"})  # the market waits for the trainer
+        self._up = Spawned(child, logs, lambda name, line: None)
 
     def check_alive(self) -> None:
         """Raise if it has ended."""
