@@ -37,7 +37,7 @@ def demo(
     ] = Path("run/demo"),
     events: Annotated[
         int, typer.Option("--events", min=40_000, help="Impressions of the simulated market")
-    ] = 150_000,
+    ] = 100_000,
     factor: Annotated[
         float,
         typer.Option("--factor", min=0.05, max=20, help="One campaign's click odds change so much"),
@@ -54,7 +54,7 @@ def demo(
 
     A simulated market asks the API for every ad's click probability, shows
     it, and sends impressions and clicks into the log; they are joined,
-    counted, learned and served again. After two thirds one campaign's
+    counted, learned and served again. After seven tenths one campaign's
     clicks change. The monitor finds that; the report says where, since when and
     what it cost. Simulated time waits for the stream's processes, so the outcome
     is the same on a slow machine and on a fast one.
@@ -187,7 +187,7 @@ class _Act:
         )
 
     def _look(self) -> Look:
-        look = look_at(self.log, _now_ms())
+        look = look_at(self.log, _now_ms(), newest=False)
         self.line.update(look=look)
         return look
 

@@ -44,7 +44,7 @@ class Story:
     Parameters
     ----------
     events
-        Impressions; the first two fifths are history, the change comes after two thirds.
+        Impressions; the first four tenths are history, the change comes after seven.
     factor
         One campaign's click odds are multiplied by this.
     seed
@@ -58,12 +58,12 @@ class Story:
     @property
     def history(self) -> int:
         """Impressions that are learned before any is predicted."""
-        return self.events * 2 // 5
+        return self.events * 4 // 10
 
     @property
     def change(self) -> int:
         """Number of the first event with other odds."""
-        return self.events * 2 // 3
+        return self.events * 7 // 10
 
     @property
     def source(self) -> str:

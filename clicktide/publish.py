@@ -318,7 +318,7 @@ def publish_source(
 def _lockstep(log: EventLog, stream: StreamSettings, check: Callable[[], None]) -> Lockstep:
     """As fast as the stream's processes can follow; those that never ran are not waited for."""
     return Lockstep(
-        lambda: look_at(log, time.time_ns() // 1_000_000),
+        lambda: look_at(log, time.time_ns() // 1_000_000, newest=False),
         stream.join.join_window_s / _SLICES_A_WINDOW,
         Patience(PATIENCE_S, time.monotonic),
         sleep=time.sleep,

@@ -185,8 +185,17 @@ class Look(msgspec.Struct, frozen=True):
         return rates
 
 
-def look_at(log: EventLog, now_ms: int) -> Look:
+def look_at(log: EventLog, now_ms: int, *, newest: bool = True) -> Look:
     """Look at a log; nothing is written.
+
+    Parameters
+    ----------
+    log
+        What to look at.
+    now_ms
+        When this is.
+    newest
+        Whether to read the newest records too, for their times.
 
     Positions are read before the ends, so a lag may be too high by what comes meanwhile, but a
     group without lag has read all that the groups before it had written.
@@ -195,7 +204,7 @@ def look_at(log: EventLog, now_ms: int) -> Look:
     ours = [name for name in (IMPRESSIONS, CLICKS, EXAMPLES, DEAD_LETTERS) if name in partitions]
     committed = _committed(log, partitions)
     ends = {name: log.end_offsets(name) for name in ours}
-    tails = {name: _tail(log, name, ends[name]) for name in ours}
+    tails = {name: _tail(log, name, ends[name]) if newest else [] for name in ours}
     groups = {
         group: [_part(log, at, position, ends[at.topic][at.partition]) for at, position in of]
         for group, of in committed.items()
