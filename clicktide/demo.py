@@ -28,7 +28,7 @@ from streaming.status import Look, look_at
 __all__ = ["Demo", "demo"]
 
 _INCOMPLETE = 1
-_SLICE_S = 120.0  # of event time: a label is 630 s old when it is learned
+_SLICE_S = 24.0  # of event time: a label is 120 s old when it is learned
 
 
 def demo(

@@ -15,8 +15,8 @@ from streaming.simulator import parse_sim
 
 __all__ = ["Injected", "Outcome", "Story", "outcome_of"]
 
-# Some hours of a busy market: what is served follows what was clicked by minutes, not by hours.
-_MARKET = "impressions_per_s=8&max_click_delay_ms=300000"
+# A busy market, all of it in one hour of the day: an hour that is new to the model is a change too.
+_MARKET = "impressions_per_s=40&max_click_delay_ms=60000"
 
 
 class Injected(msgspec.Struct, frozen=True):

@@ -21,12 +21,13 @@ __all__ = ["DemoStream", "demo_stream", "make_room"]
 _MARK = "demo"  # a folder that has it was made here, and may be removed
 _STOP_S = 60.0
 _SPEC = "market"
-# A short stream: its monitor must not wait for as many clicks as that of a long one.
+# A short stream of quick clicks: labels, and the monitor, must not wait as in a long one.
 _OPTIONS = (
+    *("--set-stream", "join.join_window_s=90"),
     "--no-register",  # MLflow takes as long to start as the rest
     *("--set-monitor", "predict=served"),
     *("--set-monitor", "save_every_s=2"),
-    *("--set-monitor", "detect.warmup_clicks=500"),
+    *("--set-monitor", "detect.warmup_clicks=1000"),
 )
 
 
