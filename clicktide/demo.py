@@ -25,7 +25,7 @@ from streaming.log import EventLog, open_log
 from streaming.publish import Lockstep, Patience
 from streaming.status import Look, look_at
 
-__all__ = ["Demo", "demo"]
+__all__ = ["demo"]
 
 _INCOMPLETE = 1
 _SLICE_S = 24.0  # of event time: a label is 120 s old when it is learned
@@ -65,7 +65,7 @@ def demo(
     """
     console = Console(stderr=True, highlight=False)
     try:
-        done = Demo(folder, Story(events, factor, seed), port).run(console)
+        done = _run(folder, Story(events, factor, seed), port, console)
     except Stopped:
         console.print("stopped; the same command begins anew")
         raise typer.Exit(130) from None
@@ -74,73 +74,55 @@ def demo(
     else:
         _show(done, Console(highlight=False))
     if done.problem is not None:
+        console.print(f"[bold red]error:[/] {_plain(done.problem)}", soft_wrap=True)
         raise typer.Exit(_INCOMPLETE)
 
 
-@dataclass(frozen=True)
-class Demo:
-    """One run of the demo.
+def _run(folder: Path, story: Story, port: int, console: Console) -> Outcome:
+    """Run the demo; give what was found.
 
-    Parameters
-    ----------
-    folder, story, port
-        Where, what, and where it serves; port 0: any free one.
-    patience_s
-        How long nothing may move.
-    begun
-        Told when the stream runs.
+    Raises
+    ------
+    Stopped
+        The user asked for it.
+    ClicktideError
+        The folder is somebody's.
     """
+    begun, problem = time.monotonic(), None
+    make_room(folder)
+    with stop_request() as request, DemoLine(console, story.events) as line:
+        line.stage("starting the stream")
+        injected = story.injected()
+        with demo_stream(folder, port) as stream, open_log(stream.log) as log:
+            try:
+                _Run(story, stream, log, line, request.check).play()
+            except ClicktideError as error:  # the report tells of what there is
+                problem = str(error)
+            line.stage("stopping the stream")
+        line.stage("writing the report")
+        page, data = _report(folder)
+    return outcome_of(
+        data, injected, folder, report=page, problem=problem,
+        seconds=round(time.monotonic() - begun, 1),
+    )  # fmt: skip
 
-    folder: Path
-    story: Story
-    port: int = 0
-    patience_s: float = PATIENCE_S
-    begun: Callable[[DemoStream], None] = lambda stream: None
 
-    def run(self, console: Console) -> Outcome:
-        """Run it; give what was found.
+def _report(folder: Path) -> tuple[str | None, ReportData | None]:
+    """Write the page; give its name, and what it says."""
+    from clicktide.report_out import write_report
+    from clicktide.report_stream import report_stream
 
-        Raises
-        ------
-        Stopped
-            The user asked for it.
-        ClicktideError
-            The folder is somebody's, or the stream did not begin.
-        """
-        begun, problem = time.monotonic(), None
-        make_room(self.folder)
-        with stop_request() as request, DemoLine(console, self.story.events) as line:
-            line.stage("starting the stream")
-            injected = self.story.injected()
-            with demo_stream(self.folder, self.port) as stream, open_log(stream.log) as log:
-                self.begun(stream)
-                try:
-                    _Act(self.story, stream, log, line, request.check, self.patience_s).play()
-                except ClicktideError as error:  # the report tells of what there is
-                    problem = str(error)
-                line.stage("stopping the stream")
-            line.stage("writing the report")
-            page, data = self._report()
-        return outcome_of(
-            data, injected, self.folder, report=page, problem=problem,
-            seconds=round(time.monotonic() - begun, 1),
-        )  # fmt: skip
-
-    def _report(self) -> tuple[str | None, ReportData | None]:
-        from clicktide.report_out import write_report
-        from clicktide.report_stream import report_stream
-
-        page = self.folder / "report.html"
-        try:
-            data = report_stream(self.folder, _now_ms())
-        except ClicktideError:  # the monitor has seen nothing
-            return None, None
-        write_report(data, page)
-        return str(page), data
+    page = folder / "report.html"
+    try:
+        data = report_stream(folder, _now_ms())
+    except ClicktideError:  # the monitor has seen nothing
+        return None, None
+    write_report(data, page)
+    return str(page), data
 
 
 @dataclass(frozen=True)
-class _Act:
+class _Run:
     """The story, played on a running stream."""
 
     story: Story
@@ -148,7 +130,6 @@ class _Act:
     log: EventLog
     line: DemoLine
     stop: Callable[[], None]
-    patience_s: float
 
     def play(self) -> None:
         """Publish the market's past, then ask for a prediction of each impression to come."""
@@ -180,7 +161,7 @@ class _Act:
         return Lockstep(
             self._look,
             _SLICE_S,
-            Patience(self.patience_s, time.monotonic),
+            Patience(PATIENCE_S, time.monotonic),
             sleep=time.sleep,
             check=self._check,
             groups=groups,
@@ -199,8 +180,12 @@ class _Act:
 def _show(done: Outcome, console: Console) -> None:
     table = Table.grid(padding=(0, 2))
     for name, text in done.lines():
-        table.add_row(f"[bold]{name}[/]", text.replace("[", r"\["))
+        table.add_row(f"[bold]{name}[/]", _plain(text))
     console.print(table)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
 
 
 def _now_ms() -> int:

@@ -16,7 +16,8 @@ from streaming.simulator import parse_sim
 __all__ = ["Injected", "Outcome", "Story", "outcome_of"]
 
 # A busy market, all of it in one hour of the day: an hour that is new to the model is a change too.
-_MARKET = "impressions_per_s=40&max_click_delay_ms=60000"
+# Of few advertisers: where one has hardly any other campaign, the two cannot be told apart.
+_MARKET = "impressions_per_s=40&max_click_delay_ms=60000&advertisers=12"
 
 
 class Injected(msgspec.Struct, frozen=True):
@@ -133,21 +134,18 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         found nothing in that campaign
         """
         fault, alarm = self.injected, self.alarm
-        said = (
-            f"{fault.campaign}: click odds x {fault.factor:g} from {words.stamp(fault.at_ms)} UTC"
-        )
-        lines = [("injected", said)]
+        odds = f"click odds x {fault.factor:g} from {words.stamp(fault.at_ms)} UTC"
+        lines = [("injected", f"{fault.campaign}: {odds}")]
         if alarm is None:
             lines.append(("found", "nothing in that campaign"))
         else:
-            lines += [("found", _size(alarm)), ("when", _when(alarm, fault.at_ms))]
-            lines.append(("price", _price(alarm)))
+            late = words.span((alarm.detected_at - fault.at_ms) / 1000)
+            lines += [("found", _size(alarm)), ("since", _since(alarm, fault.at_ms))]
+            lines += [("seen", f"{late} after it began"), ("price", _price(alarm))]
         if self.others:
             lines.append(("besides", "; ".join(self.others)))
-        if self.problem is not None:
-            lines.append(("problem", self.problem))
         if self.report is not None:
-            lines.append(("report", f"{self.report} ({self.seconds:.0f} s)"))
+            lines.append(("report", f"{self.report}   (all in {self.seconds:.0f} s)"))
         lines.append(("next", f"clicktide up --dir {self.folder}   (go on with this stream)"))
         return [*lines, ("", "clicktide --help   (your own log)")]
 
@@ -172,7 +170,7 @@ def _size(alarm: Alarm) -> str:
     Examples
     --------
     >>> _size(Alarm("calibration", 0, 0, field="campaign", value="c1", size=.4, low=.32, high=.5))
-    'the clicks of c1 rose to 2.5 times those predicted (2.0 to 3.1)'
+    "c1's clicks rose to 2.5 times those predicted (2.0 to 3.1)"
     """
     size, low, high = ((v or None) for v in (alarm.size, alarm.low, alarm.high))
     if alarm.what == "calibration":  # a ratio of predicted over observed
@@ -180,16 +178,15 @@ def _size(alarm: Alarm) -> str:
     moved = "rose" if size is not None and size > 1 else "fell"
     than = "those predicted" if alarm.what == "calibration" else "those of before"
     bounds = f"{low or 0:.1f} to {'?' if high is None else f'{high:.1f}'}"
-    times = "less than" if size is None else f"to {size:.1f} times"
-    return f"the clicks of {alarm.value} {moved} {times} {than} ({bounds})"
+    times = "to none of" if size is None else f"to {size:.1f} times"
+    return f"{alarm.value}'s clicks {moved} {times} {than} ({bounds})"
 
 
-def _when(alarm: Alarm, true_ms: int) -> str:
+def _since(alarm: Alarm, true_ms: int) -> str:
     low, high = alarm.since_low or alarm.since, alarm.since_high or alarm.since
-    span = f"{words.stamp(low)[-8:]} to {words.stamp(high)[-8:]}"
-    holds = "holds the true start" if low <= true_ms <= high else "misses the true start"
-    late = words.span((alarm.detected_at - true_ms) / 1000)
-    return f"{words.stamp(alarm.since)} ({span} {holds}), seen after {late}"
+    at, first, last = (words.stamp(ms)[-8:] for ms in (alarm.since, low, high))
+    holds = "holds" if low <= true_ms <= high else "misses"
+    return f"{at} ({first} to {last} {holds} the true start)"
 
 
 def _price(alarm: Alarm) -> str:
