@@ -66,6 +66,7 @@ NiceOption = Annotated[
     int,
     typer.Option(
         "--nice",
+        envvar="CLICKTIDE_NICE",
         min=0,
         max=19,
         help="How far it gives way to other processes of this machine, such as a server: 0 not at "

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,18 +27,30 @@ from features.spec import Spec
 from streaming.log import EventLog
 from streaming.log import open_log as open_event_log
 from streaming.log.settings import SqliteSettings, log_settings
-from streaming.publish import ClickDelay, Pacer, Publisher, PublishState, RowReader, publish_group
+from streaming.publish import (
+    ClickDelay,
+    Lockstep,
+    Pacer,
+    Patience,
+    Publisher,
+    PublishState,
+    RowReader,
+    publish_group,
+)
 from streaming.settings import StreamSettings, load_stream_settings
 from streaming.simulator import PREFIX, parse_sim, stream_uri
+from streaming.status import look_at
 
 if TYPE_CHECKING:
     from clicktide.through import Through
 
 __all__ = [
+    "PATIENCE_S",
     "ClickDelayOption",
     "IdPrefixOption",
     "NoEndOption",
     "Publication",
+    "Published",
     "SettingsOption",
     "ShiftOption",
     "SpeedOption",
@@ -45,8 +58,12 @@ __all__ = [
     "ThroughOption",
     "ToOption",
     "publish",
+    "publish_source",
 ]
 
+PATIENCE_S = 300.0
+"""A stream's processes are given up when none of them has made any progress for so long."""
+_SLICES_A_WINDOW = 5  # a label is a join window old; a fifth more changes little
 _PANEL = "Publishing (--to)"
 _MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _AGO = re.compile(r"now(-(?P<number>\d+(\.\d+)?)(?P<unit>[smhd]))?")
@@ -103,7 +120,7 @@ ThroughOption = Annotated[
         "--through",
         metavar="URL",
         help="Ask this API (clicktide serve) for every impression's probability, and publish "
-        "what it served: http://127.0.0.1:8000",
+        "what it served: http://127.0.0.1:8000. Without --speed, as fast as the stream can follow",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -150,6 +167,7 @@ class Publication:
     rejects: Path | None = None
     strict: bool = False
     as_json: bool = False
+    lockstep: Lockstep | None = None
 
     def reader(self, stream: StreamSettings) -> RowReader:
         """What makes events of rows."""
@@ -222,34 +240,101 @@ def publish(asked: Publication) -> None:
         raise ClicktideError(
             "--resume: standard input cannot be read again. Fix: publish from a file"
         )
-    speed = parse_speed(asked.speed)
-    stream = load_stream_settings(asked.settings, asked.set_stream or [])
-    reader = asked.reader(stream)
     console = Console(stderr=True)
     begun = time.perf_counter()
-    with _event_log(asked.to, stream) as log, _through(asked.through, console) as serve:
-        pacer = Pacer(speed, clock=time.monotonic, sleep=time.sleep)
-        publisher = Publisher(log, asked.group(), reader, stream, pacer=pacer, serve=serve)
-        publisher.restore(resume=asked.resume)
-        before = publisher.state
-        stopped, error = _run(asked, publisher, console)
-    summary = _summary(asked, before, publisher.state, time.perf_counter() - begun)
-    if serve is not None:
-        summary |= {"served": serve.served, "unserved": serve.unserved}
-    if publisher.time_order.late:
-        summary |= {"too_late": publisher.time_order.late}
-    _show(summary | {"stopped": stopped, "error": str(error) if error else None}, asked, console)
-    if error is not None:
-        raise error
-    if stopped:
+    total = asked.events or estimated_rows(asked.source)
+    with stop_request() as request, _progress(console, total) as show:
+        say = partial(console.print, highlight=False, markup=False)
+        done = publish_source(asked, on_commit=show, check=request.check, say=say)
+    _show(_summary(asked, done, time.perf_counter() - begun), asked, console)
+    if isinstance(done.error, ClicktideError):
+        raise done.error
+    if done.error is not None:
         console.print("Stopped; --resume goes on from here.", highlight=False)
         raise typer.Exit(130)
 
 
+@dataclass(frozen=True)
+class Published:
+    """What a run published: the states before and after it, and what ended it early.
+
+    Parameters
+    ----------
+    served
+        Impressions with and without a prediction; ``None``: none was asked for.
+    too_late
+        Impressions that come so late that the joiner will reject them.
+    error
+        An error after some events, or :class:`Stopped`.
+    """
+
+    before: PublishState
+    state: PublishState
+    served: tuple[int, int] | None
+    too_late: int
+    error: ClicktideError | Stopped | None
+
+
+def publish_source(
+    asked: Publication,
+    *,
+    on_commit: Callable[[int], None],
+    check: Callable[[], None],
+    say: Callable[[str], None],
+) -> Published:
+    """Publish a source.
+
+    Parameters
+    ----------
+    asked
+        What, and where to.
+    on_commit
+        Told after every transaction how many impressions this run has published.
+    check
+        Called again and again, while waiting too; may raise :class:`Stopped`.
+    say
+        Takes lines for people.
+    """
+    pacer = Pacer(parse_speed(asked.speed), clock=time.monotonic, sleep=time.sleep)
+    stream = load_stream_settings(asked.settings, asked.set_stream or [])
+    reader = asked.reader(stream)
+    with _event_log(asked.to, stream) as log:
+        lockstep = asked.lockstep
+        if lockstep is None and asked.through is not None and pacer.speed is None:
+            lockstep = _lockstep(log, stream, check)
+        with _through(asked, say, lockstep) as serve:
+            publisher = Publisher(
+                log, asked.group(), reader, stream, pacer=pacer, serve=serve, lockstep=lockstep
+            )
+            publisher.restore(resume=asked.resume)
+            before = publisher.state
+
+            def committed() -> None:
+                on_commit(publisher.state.impressions - before.impressions)
+                check()
+
+            error = _run(asked, publisher, committed, say)
+        served = None if serve is None else (serve.served, serve.unserved)
+        return Published(before, publisher.state, served, publisher.time_order.late, error)
+
+
+def _lockstep(log: EventLog, stream: StreamSettings, check: Callable[[], None]) -> Lockstep:
+    """As fast as the stream's processes can follow; those that never ran are not waited for."""
+    return Lockstep(
+        lambda: look_at(log, time.time_ns() // 1_000_000, newest=False),
+        stream.join.join_window_s / _SLICES_A_WINDOW,
+        Patience(PATIENCE_S, time.monotonic),
+        sleep=time.sleep,
+        check=check,
+    )
+
+
 @contextmanager
-def _through(url: str | None, console: Console) -> Iterator[Through | None]:
+def _through(
+    asked: Publication, say: Callable[[str], None], lockstep: Lockstep | None
+) -> Iterator[Through | None]:
     """What asks the API for predictions, if one is named."""
-    if url is None:
+    if (url := asked.through) is None:
         yield None
         return
     import httpx  # a tenth of a second that other commands need not spend
@@ -261,7 +346,7 @@ def _through(url: str | None, console: Console) -> Iterator[Through | None]:
     except httpx.InvalidURL as error:
         raise ClicktideError(f"--through {url}: {error}. Fix: http://127.0.0.1:8000") from error
     with client:
-        yield Through(client, lambda line: console.print(line, highlight=False, markup=False))
+        yield Through(client, say, lockstep)
 
 
 @contextmanager
@@ -275,25 +360,18 @@ def _event_log(url: str, stream: StreamSettings) -> Iterator[EventLog]:
 
 
 def _run(
-    asked: Publication, publisher: Publisher, console: Console
-) -> tuple[bool, ClicktideError | None]:
-    """Publish; whether it was stopped, and the error that ended it after some events."""
+    asked: Publication,
+    publisher: Publisher,
+    on_commit: Callable[[], None],
+    say: Callable[[str], None],
+) -> ClicktideError | Stopped | None:
+    """Publish; give what ended it after some events."""
     if publisher.state.ended:
-        console.print(f"{asked.source} is published to its end; nothing is left to do.")
-        return False, None
+        say(f"{asked.source} is published to its end; nothing is left to do.")
+        return None
     before = publisher.state
-    expected = asked.events or estimated_rows(asked.source)
     batches = open_log(asked.source, asked.spec, publisher.columns, publisher.start)
-    with (
-        stop_request() as request,
-        RejectSink(asked.rejects, strict=asked.strict, append=asked.resume) as sink,
-        _progress(console, expected) as show,
-    ):
-
-        def on_commit() -> None:
-            show(publisher.state.impressions - before.impressions)
-            request.check()
-
+    with RejectSink(asked.rejects, strict=asked.strict, append=asked.resume) as sink:
         try:
             publisher.run(
                 batches,
@@ -302,13 +380,13 @@ def _run(
                 on_reject=sink,
                 on_commit=on_commit,
             )
-        except Stopped:
-            return True, None
+        except Stopped as stopped:
+            return stopped
         except ClicktideError as error:
             if publisher.state == before:
                 raise
-            return False, error
-    return False, None
+            return error
+    return None
 
 
 @contextmanager
@@ -329,17 +407,16 @@ def _progress(console: Console, total: int | None) -> Iterator[Any]:
         yield show
 
 
-def _summary(
-    asked: Publication, before: PublishState, state: PublishState, seconds: float
-) -> dict[str, Any]:
+def _summary(asked: Publication, done: Published, seconds: float) -> dict[str, Any]:
     """What this run published, and the whole stream's times."""
+    before, state = done.before, done.state
     impressions, clicks = state.impressions - before.impressions, state.clicks - before.clicks
     by_reason = {
         reason: count - before.rejected.get(reason, 0)
         for reason, count in sorted(state.rejected.items())
         if count > before.rejected.get(reason, 0)
     }
-    return {
+    summary = {
         "source": asked.source,
         "to": asked.to,
         "impressions": impressions,
@@ -353,7 +430,14 @@ def _summary(
         "shift_ms": state.shift_ms or 0,
         "rows_done": state.rows,
         "ended": state.ended,
+        "stopped": isinstance(done.error, Stopped),
+        "error": str(done.error) if isinstance(done.error, ClicktideError) else None,
     }
+    if done.served is not None:
+        summary |= dict(zip(("served", "unserved"), done.served, strict=True))
+    if done.too_late:
+        summary["too_late"] = done.too_late
+    return summary
 
 
 def _show(summary: dict[str, Any], asked: Publication, console: Console) -> None:

@@ -185,13 +185,26 @@ class Look(msgspec.Struct, frozen=True):
         return rates
 
 
-def look_at(log: EventLog, now_ms: int) -> Look:
-    """Look at a log; nothing is written."""
+def look_at(log: EventLog, now_ms: int, *, newest: bool = True) -> Look:
+    """Look at a log; nothing is written.
+
+    Parameters
+    ----------
+    log
+        What to look at.
+    now_ms
+        When this is.
+    newest
+        Whether to read the newest records too, for their times.
+
+    Positions are read before the ends, so a lag may be too high by what comes meanwhile, but a
+    group without lag has read all that the groups before it had written.
+    """
     partitions = log.topics()
     ours = [name for name in (IMPRESSIONS, CLICKS, EXAMPLES, DEAD_LETTERS) if name in partitions]
+    committed = _committed(log, partitions)
     ends = {name: log.end_offsets(name) for name in ours}
-    tails = {name: _tail(log, name, ends[name]) for name in ours}
-    committed = _committed(log, ends)
+    tails = {name: _tail(log, name, ends[name]) if newest else [] for name in ours}
     groups = {
         group: [_part(log, at, position, ends[at.topic][at.partition]) for at, position in of]
         for group, of in committed.items()
@@ -229,13 +242,13 @@ def _read(log: EventLog, at: TopicPartition, offset: int, most: int) -> list[Rec
 
 
 def _committed(
-    log: EventLog, ends: Mapping[str, list[int]]
+    log: EventLog, partitions: Mapping[str, int]
 ) -> dict[str, list[tuple[TopicPartition, Position]]]:
     """Positions of each group that has any."""
     found: dict[str, list[tuple[TopicPartition, Position]]] = {}
     for group, topics in GROUPS.items():
         for topic in topics:
-            for partition in range(len(ends.get(topic, ()))):
+            for partition in range(partitions.get(topic, 0)):
                 at = TopicPartition(topic, partition)
                 if (position := log.committed(group, at)) is not None:
                     found.setdefault(group, []).append((at, position))

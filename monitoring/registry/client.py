@@ -6,6 +6,7 @@ So a version's files can be deleted by any store of artifacts, and nothing else 
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # else its pages expect LLMs
+_FILE = "sqlite:///"
 _POINTS = 1_000
 """MLflow takes so many metrics in one call."""
 
@@ -80,6 +82,17 @@ def _answering(url: str, what: str) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def _alone(url: str) -> Iterator[None]:
+    """No other process or thread inside: two that make a file's tables at once break both."""
+    if not url.startswith(_FILE):
+        yield
+        return
+    with open(f"{url.removeprefix(_FILE)}.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # let go of when the file closes
+        yield
+
+
 class Registry:
     """Versions of one registered model.
 
@@ -101,7 +114,8 @@ class Registry:
         quiet_mlflow()
         from mlflow import MlflowClient
 
-        return MlflowClient(self.url, self.url)
+        with _alone(self.url):
+            return MlflowClient(self.url, self.url)
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[Any]:
