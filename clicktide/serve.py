@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +16,7 @@ import msgspec
 import typer
 
 from clicktide.listening import listen, taken_over
-from clicktide.serving_wiring import WIRING, Policy, Wiring
+from clicktide.serving_wiring import Policy, Wiring
 from features.errors import ClicktideError
 from features.spec_file import load_spec
 from serving.settings import ServeSettings, load_serve_settings
@@ -27,10 +27,6 @@ __all__ = ["serve"]
 _KEEP_ALIVE_S = 75
 """Longer than clients and proxies keep an idle connection (5 to 60 s), for whoever closes first may
 cut off a request of the other."""
-_WORKER_START_S = 30
-"""A worker that does not stir for so long is replaced; one that starts may take so long."""
-_SUCCESSOR_S = 8.0
-"""By when another serves, if this one has died: who opened the socket for it starts another."""
 
 
 def serve(
@@ -166,36 +162,30 @@ def serve(
             _run(wiring, listening)
     else:
         with taken_over(fd) as listening:
-            _run(wiring, listening, outlive_s=_SUCCESSOR_S)
+            _run(wiring, listening)
 
 
-def _run(wiring: Wiring, listening: socket.socket, outlive_s: float = 0.0) -> None:
-    import uvicorn  # with FastAPI it takes a while to import: other commands go without
-
-    from serving.kept import KeptProtocol
+def _run(wiring: Wiring, listening: socket.socket) -> None:
+    from clicktide.serving_worker import make_app  # with FastAPI, which other commands go without
     from serving.workers import Workers
 
     settings = wiring.settings
-    os.environ[WIRING] = msgspec.json.encode(wiring).decode()
-    config = uvicorn.Config(
-        "clicktide.serving_worker:make_app",
-        factory=True,
-        workers=settings.workers,
-        loop="uvloop",
-        http=KeptProtocol,
-        ws="none",
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        date_header=False,
-        ssl_certfile=settings.tls_cert,
-        ssl_keyfile=settings.tls_key,
-        timeout_graceful_shutdown=10,
-        timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_worker_healthcheck=_WORKER_START_S,
-    )
-    with _counts(settings.workers), _kept(not settings.tls_cert):
-        workers = Workers(config, [listening], outlive_s)
+    options = {
+        "loop": "uvloop",
+        "http": "httptools",
+        "ws": "none",
+        "access_log": False,
+        "log_level": "warning",
+        "server_header": False,
+        "date_header": False,
+        "ssl_certfile": settings.tls_cert,
+        "ssl_keyfile": settings.tls_key,
+        "timeout_graceful_shutdown": 10,
+        "timeout_keep_alive": _KEEP_ALIVE_S,
+    }
+    make = partial(make_app, msgspec.json.encode(wiring))
+    with _metrics_folder(settings.workers):
+        workers = Workers(make, options, listening, settings.workers, ["clicktide.serving_preload"])
         workers.run()
     if workers.code:
         raise typer.Exit(workers.code)
@@ -214,7 +204,7 @@ def _check_tls(settings: ServeSettings) -> None:
 
 
 @contextmanager
-def _counts(workers: int) -> Iterator[None]:
+def _metrics_folder(workers: int) -> Iterator[None]:
     """A folder in which several workers keep their counts."""
     from serving.metrics import WORKERS_FOLDER
 
@@ -225,20 +215,3 @@ def _counts(workers: int) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="clicktide-metrics-") as folder:
         os.environ[WORKERS_FOLDER] = folder
         yield
-
-
-@contextmanager
-def _kept(wanted: bool) -> Iterator[None]:
-    """Workers whose connections outlive them: on Linux; not with TLS, whose keys die with one."""
-    from serving.keeper import Keeper
-    from serving.kept import KEEPER
-
-    if not (wanted and sys.platform == "linux"):
-        os.environ.pop(KEEPER, None)
-        yield
-        return
-    with tempfile.TemporaryDirectory(prefix="clicktide-keeper-") as folder:
-        path = Path(folder) / "keeper.sock"
-        os.environ[KEEPER] = str(path)
-        with Keeper(path, lambda line: typer.echo(f"serve: {line}", err=True)):
-            yield

@@ -9,11 +9,9 @@ import msgspec
 from serving.settings import ServeSettings
 from streaming.settings import StreamSettings
 
-__all__ = ["WIRING", "Policy", "Wiring"]
+__all__ = ["Policy", "Wiring"]
 
 Policy = Literal["live", "champion"]
-WIRING = "CLICKTIDE_SERVE_WIRING"
-"""Environment variable by which a worker learns what it works with: JSON, nothing that runs."""
 
 
 class Wiring(msgspec.Struct, kw_only=True):

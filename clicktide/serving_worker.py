@@ -11,9 +11,8 @@ from pathlib import Path
 import msgspec
 from fastapi import FastAPI
 
-from clicktide.serving_wiring import WIRING, Wiring
+from clicktide.serving_wiring import Wiring
 from clicktide.watching_wiring import watching_of
-from features.errors import ClicktideError
 from features.spec import Spec
 from features.spec_file import load_spec
 from monitoring.registry.follow import ChampionSource
@@ -34,12 +33,9 @@ from streaming.log import open_log
 __all__ = ["make_app", "state_of"]
 
 
-def make_app() -> FastAPI:
-    """Make the application of one worker, by what the command left in the environment."""
-    told = os.environ.get(WIRING)
-    if told is None:
-        raise ClicktideError("clicktide.serve: no settings. Fix: start it with `clicktide serve`")
-    app = build_app(state_of(msgspec.json.decode(told, type=Wiring)))
+def make_app(wiring: bytes) -> FastAPI:
+    """Make the application of one worker of the :class:`Wiring`, as JSON."""
+    app = build_app(state_of(msgspec.json.decode(wiring, type=Wiring)))
     _collect_less()
     return app
 

@@ -6,7 +6,6 @@ Only decisions stand here: the clock, the waiting and the starting of processes 
 
 from __future__ import annotations
 
-import math
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -71,8 +70,6 @@ class Child:
         for ending without it.
     fds
         Files it inherits, open under the same numbers.
-    lingers_s
-        After it has died, how long what it had started may take to end what it is at.
     """
 
     name: str
@@ -81,7 +78,6 @@ class Child:
     restarts: Restarts = Restarts()
     needs: Callable[[], bool] = lambda: True
     fds: Sequence[int] = ()
-    lingers_s: float = 0.0
 
 
 class Process(Protocol):
@@ -152,7 +148,6 @@ class Supervisor:
         drain_s: float = 20.0,
     ) -> None:
         self._kept = [_Kept(child, due=clock()) for child in children]
-        self._lingering: list[tuple[float, Process]] = []  # with the time at which they are killed
         self._spawn, self._clock, self._wait, self._say = spawn, clock, wait, say
         self.drain_s = drain_s
 
@@ -168,14 +163,7 @@ class Supervisor:
 
     def step(self) -> bool:
         """See to every child once; true if one was started or has ended."""
-        self._clear(self._clock())
         return any([self._step(kept) for kept in self._kept])
-
-    def _clear(self, now: float) -> None:
-        """Kill what is left behind of those that ended, when its time is over."""
-        for _, process in [it for it in self._lingering if it[0] <= now]:
-            process.kill()
-        self._lingering = [it for it in self._lingering if it[0] > now]
 
     def _step(self, kept: _Kept) -> bool:
         if kept.process is None:
@@ -198,8 +186,7 @@ class Supervisor:
     def _ended(self, kept: _Kept, process: Process, code: int) -> None:
         """Decide when it is started again."""
         policy, now = kept.child.restarts, self._clock()
-        self._lingering.append((now + kept.child.lingers_s, process))
-        self._clear(now)
+        process.kill()  # with all that it had started
         if now - kept.started >= policy.healthy_s:
             kept.failures = kept.refusals = 0
         kept.failures += 1
@@ -232,7 +219,6 @@ class Supervisor:
             if kept.process is not None:
                 self._stop(kept.child.name, kept.process, hurry)
                 kept.process = None
-        self._clear(math.inf)
 
     def _stop(self, name: str, process: Process, hurry: Callable[[], bool]) -> None:
         process.terminate()

@@ -28,8 +28,6 @@ from streaming.log import open_log
 
 __all__ = ["Stream", "children_of", "run_children", "up"]
 
-_LAST_ANSWERS_S = 20.0  # the workers of a dead `serve` go on for 8 s, a request takes 10 at most
-
 
 def up(
     folder: Annotated[
@@ -222,7 +220,7 @@ def _serve(stream: Stream, serving: Serving, live: str, redis_url: str) -> Child
     of += ["--served", str(stream.folder / "served"), "--run", str(stream.folder)]
     store = {"CLICKTIDE_REDIS": redis_url} if stream.counters else {}
     child = _child("serve", [*of, *where], store)
-    return replace(child, fds=(fd,), lingers_s=_LAST_ANSWERS_S)
+    return replace(child, fds=(fd,))
 
 
 def _answers(redis_url: str) -> bool:

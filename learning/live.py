@@ -17,7 +17,7 @@ import json
 import mmap
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -328,12 +328,7 @@ def _map(path: Path, access: int) -> mmap.mmap:
         return mmap.mmap(file.fileno(), 0, access=access)
 
 
-def open_live(
-    path: str | os.PathLike[str],
-    spec: Spec | None = None,
-    *,
-    on_map: Callable[[mmap.mmap], object] | None = None,
-) -> LiveReader:
+def open_live(path: str | os.PathLike[str], spec: Spec | None = None) -> LiveReader:
     """Open live weights to predict with.
 
     Parameters
@@ -342,8 +337,6 @@ def open_live(
         Of the file.
     spec
         The spec it must be of; ``None``: its own will do.
-    on_map
-        Given the mapping before anything in it is read.
 
     Raises
     ------
@@ -360,8 +353,6 @@ def open_live(
         raise _unusable(target, f"cannot be read ({error})", "name a live weights file") from error
     if len(map) < _JSON_AT:
         raise _unusable(target, "truncated", "restart the trainer")
-    if on_map is not None:
-        on_map(map)
     reader = LiveReader(target, map)
     _check_header(reader)
     try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -13,8 +14,6 @@ from numpy.typing import NDArray
 from features.spec import SourceSpec
 from monitoring.coded import MISSING, Coded
 from monitoring.newness import Newness
-from monitoring.quick import QuickReader, QuickRows
-from monitoring.quick.odd import read_envelope
 from monitoring.scored import Scored
 from monitoring.slicing import SliceField
 from streaming.examples import SAID, SAID_COLUMNS, ExampleReader
@@ -28,9 +27,23 @@ __all__ = ["ExamplesRead", "ReadBatch", "ScoredReader"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
-_Known = Mapping[str, Coded]
 _PLAIN = SourceSpec(label="\0label")
-_TEXTS = ("value", "new")
+
+
+class _Impression(msgspec.Struct, gc=False):
+    timestamp: int
+    probability: float | None = None
+    model_version: str | None = None
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    """What an example says beside its fields."""
+
+    impression: _Impression
+    click_timestamp: int | None = None
+
+
+_read_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +65,7 @@ class _Said:
         if rows:
             time, probability, versions = time.copy(), probability.copy(), version.to_pylist()
             for i in rows:
-                said = read_envelope(batch.origin(i)[1])
+                said = _read_envelope(batch.origin(i)[1])
                 shown, click, p = said.impression, said.click_timestamp, said.impression.probability
                 time[i], clicked[i] = shown.timestamp, np.nan if click is None else click
                 probability[i], versions[i] = np.nan if p is None else p, shown.model_version
@@ -147,34 +160,9 @@ class ScoredReader:
         wanted = [source.label, SAID, *(field.column for field in fields), bid, *more]
         columns = list(dict.fromkeys(name for name in wanted if name))
         self._reader = ExampleReader(source, columns)
-        only_scored = source == _PLAIN and not more and not counters
-        self._quick = self._quick_reader() if only_scored else None
-
-    def _quick_reader(self) -> QuickReader:
-        texts = {field.column for field in self.fields if field.kind in _TEXTS}
-        others = {field.column for field in self.fields if field.kind not in _TEXTS} | {self.bid}
-        columns = self._reader.columns
-        return QuickReader(columns, [name for name in columns if name not in texts - others])
 
     def read(self, records: Sequence[Record]) -> ExamplesRead:
         """Read the examples of some records of one partition."""
-        parser = self._reader.parser
-        if self._quick is not None and parser is not None:
-            rows = self._quick.read(records, parser)
-            if rows is not None:
-                return self._quickly(rows)
-        return self._generally(records)
-
-    def _quickly(self, rows: QuickRows) -> ExamplesRead:
-        if not len(rows.time):
-            return ExamplesRead([], rows.rejected)
-        columns = pa.RecordBatch.from_pydict({**rows.copied, CORRECTION: pa.array(rows.kind)})
-        probability = _in_range(rows.probability)
-        said = _Said(rows.time, rows.clicked, probability, rows.version)
-        scored = self._scored(said, rows.label.astype(np.float64), columns, rows.coded)
-        return ExamplesRead([ReadBatch(scored, None, None, rows.kind != 2)], rows.rejected)
-
-    def _generally(self, records: Sequence[Record]) -> ExamplesRead:
         data = b"\n".join([record.value for record in records])
         last = Position(EXAMPLES, records[-1].offset if records else 0)
         batches = self._reader.batches(data, lambda line: ("", line), last)
@@ -185,13 +173,11 @@ class ScoredReader:
 
     def _read(self, batch: Batch) -> ReadBatch:
         label = batch.columns.column(self._label).to_numpy(zero_copy_only=False)
-        scored = self._scored(_Said.of(batch), label.astype(np.float64), batch.columns, {})
+        scored = self._scored(_Said.of(batch), label.astype(np.float64), batch.columns)
         return ReadBatch(scored, batch, self._served(batch), _kinds(batch.columns) != 2)
 
-    def _slice(self, field: SliceField, columns: pa.RecordBatch, time: I64, known: _Known) -> Coded:
-        is_known = field.kind in _TEXTS and field.column in known
-        coded = known[field.column] if is_known else field.coded(columns, time)
-        newness = self.newness.get(field.name)
+    def _slice(self, field: SliceField, columns: pa.RecordBatch, time: I64) -> Coded:
+        coded, newness = field.coded(columns, time), self.newness.get(field.name)
         return coded if newness is None else newness(coded, time)
 
     def _served(self, batch: Batch) -> F64 | None:
@@ -199,7 +185,7 @@ class ScoredReader:
             return None
         return served_matrix(batch.columns.column(SERVED), self._counters)
 
-    def _scored(self, said: _Said, label: F64, columns: pa.RecordBatch, known: _Known) -> Scored:
+    def _scored(self, said: _Said, label: F64, columns: pa.RecordBatch) -> Scored:
         """All rows of a batch; amendments that change no label are still in it."""
         names, version = self.fields, said.version
         return Scored(
@@ -211,7 +197,7 @@ class ScoredReader:
                 label == 1.0, np.maximum(said.clicked - said.time, 0.0), np.nan
             ),
             correction=_kinds(columns) != 0,
-            slices={field.name: self._slice(field, columns, said.time, known) for field in names},
+            slices={field.name: self._slice(field, columns, said.time) for field in names},
             version=None if version.words.to_pylist() == [MISSING] else version,
         )
 

@@ -29,7 +29,6 @@ F64 = NDArray[np.float64]
 Judge = Callable[[ClickLearner, Hashed], tuple[F64, F64]]
 _PER_MS = {"ms": 1.0, "us": 1000.0, "s": 0.001}
 _NO_MODEL = "no model yet. Fix: start `clicktide train --live FILE`, then ask again"
-_TRIES = 5
 _NO_STORE = ("store:none",)
 
 
@@ -138,16 +137,7 @@ class Scorer:
         return self._scored(self._timed(events), counted)
 
     def _scored(self, rows: Sequence[Mapping[str, Any]], counted: _Counted) -> Scored:
-        for _ in range(_TRIES):
-            weighing = self.weighing()
-            scored = self._with(weighing, rows, counted)
-            if weighing.intact:
-                break
-        return scored
-
-    def _with(
-        self, weighing: Weighing, rows: Sequence[Mapping[str, Any]], counted: _Counted
-    ) -> Scored:
+        weighing = self.weighing()
         learner = weighing.learner
         assert learner.vectoriser is not None  # weights are made by a spec
         hashed = self.hasher.hash(learner.vectoriser, rows, counted.values)

@@ -29,10 +29,6 @@ class Weighing(Protocol):
     def problem(self) -> str | None:
         """Why there are no newer ones."""
 
-    @property
-    def intact(self) -> bool:
-        """False: they were lost while they were read; ask for others and score again."""
-
     def age_ms(self, now_ms: float) -> float | None:
         """Milliseconds since an event was last learned; ``None``: not known."""
 
@@ -60,7 +56,6 @@ class FixedWeighing:
     events: int
     updated_ms: float | None = None
     problem: str | None = None
-    intact: bool = True
 
     def age_ms(self, now_ms: float) -> float | None:
         """Milliseconds since an event was last learned."""

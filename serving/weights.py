@@ -7,49 +7,39 @@
 
 **A live file that goes wrong.** Deleted or replaced: the mapping that is held stays whole, and what
 stands at the path now is opened, if it is of the same spec; else the old weights stay and
-``problem`` tells. Truncated or overwritten: its numbers are gone for everyone who maps it. The
-reader survives the reading (:mod:`serving.mapped_guard`), ``intact`` turns false, and a spare
-copy takes over, made every ``spare_every_s`` aside: the buckets in use, packed. So a scorer asks
-for ``intact`` after it has scored, and scores again where it is not::
-
-    while True:
-        weighing = weights.current()
-        scored = score(weighing)
-        if weighing.intact:
-            break
+``problem`` tells. The trainer replaces its file only as a whole; one that another program
+truncated is let go of, and the trainer's snapshot is served until there is a new file.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from features.errors import SnapshotError
 from features.spec import Spec
 from features.spec_file import spec_identity
 from learning.live import LiveReader, open_live
 from learning.snapshot import load_snapshot
-from learning.touched import used_buckets
-from serving.mapped_guard import Region, guard
-from serving.spare import Spare, drop_aside, give_way, pack_spare, unpack_spare
 from serving.weighing import FixedWeighing, Weighing, WeightsSource
 
 __all__ = ["FixedWeighing", "LiveWeights", "PinnedWeights", "Switch", "Weighing", "WeightsSource"]
 
 _LOOK_S = 0.05
 _TRY_AGAIN_S = 1.0
+_UNUSED_S = 2.0
+"""After this time no request holds the mapping of a replaced file any more."""
 
 
 class _LiveWeighing:
     """A live file, at whatever event its trainer is."""
 
-    def __init__(self, reader: LiveReader, region: Region, source: LiveWeights) -> None:
-        self.reader, self.region, self._source = reader, region, source
+    def __init__(self, reader: LiveReader, source: LiveWeights) -> None:
+        self.reader, self._source = reader, source
         self.learner = reader.learner
 
     @property
@@ -64,10 +54,6 @@ class _LiveWeighing:
     def problem(self) -> str | None:
         return self._source.problem
 
-    @property
-    def intact(self) -> bool:
-        return not self.region.broken
-
     def age_ms(self, now_ms: float) -> float | None:
         return now_ms - self.reader.updated_ms
 
@@ -81,12 +67,9 @@ class LiveWeights:
         The file; it need not be there yet.
     spec
         Whose weights they must be.
-    spare_every_s
-        How often the spare copy is made, for the case that the file is truncated. Longer: less
-        work (docs/weights.md), an older spare. 0: none.
     backup
-        The trainer's snapshot folder: served when there is neither a live file nor a spare, as in
-        a process that starts while the file is gone. ``None``: there are no weights then.
+        The trainer's snapshot folder: served when there is no live file, as in a process that
+        starts while the file is gone. ``None``: there are no weights then.
     clock
         Seconds that only rise.
 
@@ -101,32 +84,24 @@ class LiveWeights:
         path: str | os.PathLike[str],
         spec: Spec,
         *,
-        spare_every_s: float = 30.0,
         backup: str | os.PathLike[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path, self.spec, self._clock = Path(path), spec, clock
         self.identity = spec_identity(spec)[:8]
         self._backup = None if backup is None else Path(backup)
-        self._backup_at = -np.inf
+        self._backup_at = -math.inf
         self.problem: str | None = None
         self._weighing: _LiveWeighing | FixedWeighing | None = None
-        self._spare: Spare | None = None
         self._opened: tuple[int, int] | None = None
         self._refused: tuple[int, ...] | None = None
-        self._look_at = self._try_at = -np.inf
-        self._closed, self._due = threading.Event(), threading.Event()
+        self._look_at = self._try_at = -math.inf
         self.current()
-        if spare_every_s:
-            self._spare_every_s = spare_every_s
-            used_buckets(np.zeros((1, 2, 1)))  # compiled now, not beside the requests
-            threading.Thread(target=self._keep_spare, name="spare-weights", daemon=True).start()
 
     def current(self) -> Weighing | None:
-        """The newest weights; looks at the file every 50 ms, and at once when it broke."""
+        """The newest weights; looks at the file every 50 ms."""
         now = self._clock()
-        held = self._weighing
-        if now >= self._look_at or (held is not None and not held.intact):
+        if now >= self._look_at:
             self._look_at = now + _LOOK_S
             self._look(now)
             if self._weighing is None and self._backup is not None and now >= self._backup_at:
@@ -135,9 +110,7 @@ class LiveWeights:
         return self._weighing
 
     def close(self) -> None:
-        """Make no more spares."""
-        self._closed.set()
-        self._due.set()
+        """The mapping goes with this object."""
 
     # --- the file --------------------------------------------------------------------------
 
@@ -146,9 +119,9 @@ class LiveWeights:
         about = _stat(self.path)
         if isinstance(held, _LiveWeighing):
             same = about is not None and self._opened == (about.st_dev, about.st_ino)
-            short = about is not None and same and about.st_size < held.region.size
-            if short or held.region.broken or not held.reader.sound or held.region.broken:
-                self._rescue(held)
+            short = about is not None and same and about.st_size < len(held.reader.map)
+            if short or not held.reader.sound:
+                self._let_go()
             elif not held.reader.superseded:
                 self._refresh(held.reader)
                 if same:
@@ -161,7 +134,7 @@ class LiveWeights:
             self._open(stands, now)
 
     def _tell(self, what: str) -> None:
-        """Say why there are no newer weights; a spare that is served says so itself."""
+        """Say why there are no newer weights; a snapshot that is served says so itself."""
         if isinstance(self._weighing, FixedWeighing):
             self.problem = self._weighing.problem
         elif self._weighing is not None:
@@ -178,34 +151,20 @@ class LiveWeights:
             self._look_at += _TRY_AGAIN_S
 
     def _open(self, stands: tuple[int, ...], now: float) -> None:
-        regions: list[Region] = []
         try:
-            reader = open_live(self.path, self.spec, on_map=lambda map: regions.append(guard(map)))
+            reader = open_live(self.path, self.spec)
         except SnapshotError as error:
             self._refused, self._try_at = stands, now + _TRY_AGAIN_S
             self._tell(str(error))
             return
-        if regions[0].broken:
-            return
-        former, self._weighing = self._weighing, _LiveWeighing(reader, regions[0], self)
-        drop_aside(former)
+        former, self._weighing = self._weighing, _LiveWeighing(reader, self)
+        _release_aside(former)
         self._opened, self._refused, self.problem = (stands[0], stands[1]), None, None
-        self._due.set()
 
-    # --- the spare -------------------------------------------------------------------------
-
-    def _rescue(self, held: _LiveWeighing) -> None:
-        """Serve the spare instead of a file whose numbers are gone."""
-        spare, self._opened = self._spare, None
-        self.problem = f"{self.path}: truncated or overwritten; no spare copy was made yet"
-        self._weighing = None
-        if spare is not None:
-            self.problem = f"{self.path}: truncated or overwritten; a spare copy is served"
-            version = f"spare-{self.identity}-{spare.events}"
-            learner = unpack_spare(self.spec, spare)
-            self._weighing = FixedWeighing(
-                learner, version, spare.events, spare.updated_ms, self.problem
-            )
+    def _let_go(self) -> None:
+        """Read no more of a file that was truncated or overwritten in its place."""
+        self._opened, self._weighing = None, None
+        self.problem = f"{self.path}: truncated or overwritten"
 
     def _load(self, folder: Path) -> None:
         """Serve the trainer's snapshot, until there is a live file."""
@@ -220,17 +179,21 @@ class LiveWeights:
             snapshot.learner, f"snapshot-{self.identity}-{events}", events, saved_ms, self.problem
         )
 
-    def _keep_spare(self) -> None:
-        give_way()
-        while not self._closed.is_set():
-            held = self._weighing
-            if isinstance(held, _LiveWeighing):
-                spare = pack_spare(held.reader)
-                if held.intact and held.reader.sound and held.intact:
-                    self._spare = spare
-            del held
-            self._due.clear()
-            self._due.wait(self._spare_every_s)
+
+def _release_aside(mapped: object) -> None:
+    """Let go of a mapped file in a thread of its own.
+
+    Whoever lets go last of a file that was replaced waits until the system has deleted it, with
+    all that was not on disk yet: seconds, which no request may wait.
+    """
+    if mapped is not None:
+        threading.Thread(target=_release, args=([mapped],), daemon=True).start()
+    del mapped
+
+
+def _release(box: list[object]) -> None:
+    time.sleep(_UNUSED_S)
+    box.clear()
 
 
 def _stat(path: Path) -> os.stat_result | None:

@@ -1,123 +1,245 @@
-"""The processes that answer, and the one above them that keeps so many of them running."""
+"""The worker processes that answer requests, and the manager that keeps so many of them running.
+
+Workers are forked from a process that has imported and compiled everything once, so that a
+successor serves within moments. All of them accept connections from one listening socket, which
+the manager holds too: a connection that nobody has accepted yet waits for the next worker.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
+import signal
+import socket
 import sys
-import threading
 import time
-from functools import partial
-from multiprocessing.connection import wait
-from socket import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
 
-from uvicorn.config import STARTUP_FAILURE, Config
-from uvicorn.server import Server
-from uvicorn.supervisors import multiprocess
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from features.errors import ClicktideError
-from serving.kept import KeptProtocol, KeptServer
 
-__all__ = ["REFUSED", "Workers"]
+__all__ = ["DRAIN_S", "FAILED", "REFUSED", "Workers"]
 
 REFUSED = 2
-"""Exit code of a worker that cannot work with what it was told, as of any command of ours."""
-_LOOK_S = 0.1
+"""Exit code of a worker that cannot work with its settings, as of any command of ours."""
+FAILED = 3
+"""Exit code of a worker whose application cannot begin."""
+DRAIN_S = 1.0
+"""How long a worker that stops still answers on the connections it has. Longer: fewer clients meet
+a closed connection; a slower stop."""
+_RETRY_S = 1.0
+"""A worker that dies before it serves is replaced after this time."""
+_STOP_S = 20.0
+"""A worker that has not ended so long after it was asked to is killed."""
 
 
-class Workers(multiprocess.Multiprocess):
-    """uvicorn's workers: one that dies is replaced; if this process dies they end by themselves.
+class Workers:
+    """Keeps worker processes running: replaces the dead, renews all on SIGHUP, stops on SIGTERM.
 
     Parameters
     ----------
-    config
-        uvicorn's settings.
-    sockets
-        Where they listen.
-    outlive_s
-        How long workers go on when this process has died, while the one that started it lives, and
-        holds the sockets, too: until its successor's are there.
+    make_app
+        Makes the application, in each worker; importable, for workers get it by name.
+    options
+        Of :class:`uvicorn.Config`.
+    listening
+        Where they accept connections.
+    count
+        How many of them run.
+    preload
+        Modules imported once, before workers are forked.
+
+    Attributes
+    ----------
+    code
+        Exit code: not 0 if it ended because no worker could begin; the workers have said why.
     """
 
-    code = 0
-    """Exit code: not 0 if it ended because workers could not begin; they have said why."""
+    def __init__(
+        self,
+        make_app: Callable[[], ASGIApp],
+        options: Mapping[str, Any],
+        listening: socket.socket,
+        count: int = 1,
+        preload: Sequence[str] = (),
+    ) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["serving.workers", *preload])
+        self._arguments = make_app, dict(options), listening
+        self._count, self._served, self.code = count, False, 0
+        self._stopping = self._renewing = False
 
-    def __init__(self, config: Config, sockets: list[socket], outlive_s: float = 0.0) -> None:
-        super().__init__(config, sockets)
-        made = partial(_Worker, outlive_s)
-        multiprocess.Process = made  # type: ignore[assignment,misc]  # uvicorn has no setting for it
+    def run(self) -> None:
+        """Keep them running until SIGTERM or SIGINT."""
+        with self._signals() as woken:
+            workers = [self._start() for _ in range(self._count)]
+            while not self._stopping:
+                workers = self._replace(workers)
+                wait([woken, *(handle for one in workers for handle in one.handles)], _RETRY_S)
+                while wait([woken], 0):
+                    woken.recv(4096)
+            _stop(workers)
 
-    def keep_subprocess_alive(self) -> None:
-        """Replace those that died; not if they refuse before any has ever served."""
-        for one in self.processes:
-            one.ping(self.config.timeout_worker_healthcheck)  # until it answers, or is gone
-        if not _Worker.served and any(one.exitcode == REFUSED for one in self.processes):
-            self.code = REFUSED
-            self.should_exit.set()
-            return
-        super().keep_subprocess_alive()
-        if any(one.exitcode == STARTUP_FAILURE for one in self.processes):
-            self.code = STARTUP_FAILURE
+    def _start(self) -> _Worker:
+        here, there = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_work, args=(*self._arguments, there))
+        process.start()
+        there.close()
+        return _Worker(process, here, time.monotonic())
+
+    def _replace(self, workers: list[_Worker]) -> list[_Worker]:
+        """Give the workers that are to run now, with successors of those that died."""
+        kept = []
+        for one in workers:
+            self._served |= one.serves()
+            if one.process.exitcode is None:
+                kept.append(one)
+            elif not self._served and one.process.exitcode in (REFUSED, FAILED):
+                self.code, self._stopping = one.process.exitcode, True
+            elif one.serving or time.monotonic() > one.started + _RETRY_S:
+                kept.append(self._start())
+            else:  # it died at once: not again and again without a pause
+                kept.append(one)
+        if self._renewing:
+            self._renewing = False
+            return [self._renewed(one) for one in kept]
+        return kept
+
+    def _renewed(self, former: _Worker) -> _Worker:
+        """Start a worker, and stop the one that it succeeds when it serves."""
+        successor = self._start()
+        while not successor.serves() and successor.process.exitcode is None and not self._stopping:
+            wait(successor.handles, _RETRY_S)
+        former.process.terminate()
+        return successor
+
+    @contextmanager
+    def _signals(self) -> Iterator[socket.socket]:
+        """Note SIGTERM, SIGINT and SIGHUP; gives a socket that is readable after one."""
+        woken, wake = socket.socketpair()
+        woken.setblocking(False)
+        wake.setblocking(False)
+
+        def note(number: int, frame: object) -> None:
+            self._renewing |= number == signal.SIGHUP
+            self._stopping |= number != signal.SIGHUP
+
+        numbers = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
+        former = {number: signal.signal(number, note) for number in numbers}
+        descriptor = signal.set_wakeup_fd(wake.fileno())
+        try:
+            yield woken
+        finally:
+            signal.set_wakeup_fd(descriptor)
+            for number, handler in former.items():
+                signal.signal(number, handler)
+            woken.close()
+            wake.close()
 
 
-class _Worker(multiprocess.Process):
-    """uvicorn's worker process."""
+@dataclass
+class _Worker:
+    """A worker process as its manager knows it."""
 
-    served = False
-    """Of the class, in the process above: whether any has."""
-
-    def __init__(self, outlive_s: float, config: Config, sockets: list[socket]) -> None:
-        self.outlive_s, self.starter = outlive_s, os.getppid()
-        super().__init__(config, sockets)
+    process: BaseProcess
+    pipe: Connection
+    started: float
+    serving: bool = False
 
     @property
-    def server(self) -> Server:
-        """Its server."""
-        if self._server is None:
-            self._server = KeptServer(config=self.config)
-        return self._server
+    def handles(self) -> list[Any]:
+        """What becomes readable when it serves, or has died."""
+        return [self.process.sentinel, *([] if self.pipe.closed else [self.pipe])]
 
-    def target(self, sockets: list[socket] | None = None) -> None:
-        """Serve, in the worker, as long as the process above lives."""
-        threading.Thread(target=self._end_with_parent, daemon=True).start()
-        try:
-            super().target(sockets)
-        except ClicktideError as error:
-            sys.stderr.write(f"error: {error}\n")  # in one piece: others may say the same now
-            sys.exit(REFUSED)
-
-    def _end_with_parent(self) -> None:
-        # With nobody above them, workers would hold the port, and answer there for good.
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            KeptProtocol.one_each = True  # the next one may get to a worker that stays
-            end = time.monotonic() + self.outlive_s
-            while time.monotonic() < end and _lives(self.starter):
-                time.sleep(_LOOK_S)
-            self.server.should_exit = True
-
-    def _healthcheck(self, timeout: float) -> bool | None:
-        """Ask it whether it serves; ``None`` if it does not answer, at once if it has died.
-
-        uvicorn would wait for the answer of one that dies before it answers, to the end.
-        """
-        try:
-            self.parent_conn.send(b"ping")
-            if self.parent_conn not in wait([self.parent_conn, self.process.sentinel], timeout):
-                return None
-            started: bool = self.parent_conn.recv()
-        except (OSError, EOFError):
-            return None
-        type(self).served |= started
-        return started
+    def serves(self) -> bool:
+        """Whether it has begun to serve."""
+        if not self.pipe.closed and self.pipe.poll():
+            with suppress(EOFError):  # it died before
+                self.serving = bool(self.pipe.recv_bytes())
+            self.pipe.close()
+        return self.serving
 
 
-def _lives(process: int) -> bool:
+def _stop(workers: Sequence[_Worker]) -> None:
+    for one in workers:
+        one.process.terminate()
+    end = time.monotonic() + _STOP_S
+    for one in workers:
+        one.process.join(max(0.0, end - time.monotonic()))
+        if one.process.exitcode is None:
+            one.process.kill()
+            one.process.join()
+
+
+# --- in a worker ---------------------------------------------------------------------------------
+
+
+def _work(
+    make_app: Callable[[], ASGIApp],
+    options: Mapping[str, Any],
+    listening: socket.socket,
+    serves: Connection,
+) -> None:
+    """Serve until SIGTERM, SIGINT or the end of the manager."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is for the manager
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        pass
-    return True
+        draining = _Draining(make_app())
+    except ClicktideError as error:
+        os.write(sys.stderr.fileno(), f"error: {error}\n".encode())  # at once: others say the same
+        sys.exit(REFUSED)
+    config = uvicorn.Config(draining, **options)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(_serve(uvicorn.Server(config), draining, listening, serves))
+
+
+async def _serve(
+    server: uvicorn.Server, draining: _Draining, listening: socket.socket, serves: Connection
+) -> None:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    serving = loop.create_task(server.serve([listening]))
+    serving.add_done_callback(lambda task: stop.set())
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    if server.started:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        manager = multiprocessing.parent_process()
+        if manager is not None:  # without it, the worker would hold the port for good
+            loop.add_reader(manager.sentinel, stop.set)
+        serves.send_bytes(b"serves")
+        await stop.wait()
+        draining.closing = True
+        for listener in server.servers:
+            listener.close()
+        await asyncio.sleep(DRAIN_S)
+        server.should_exit = True
+    await serving
+
+
+class _Draining:
+    """ASGI: once ``closing`` is set, each answer closes its connection.
+
+    The client then opens another one, to a worker that stays. A connection that is closed without
+    notice may lose the request that is on its way there.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app, self.closing = app, False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+
+        async def send_on(message: Message) -> None:
+            if self.closing and message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            await send(message)
+
+        await self.app(scope, receive, send_on)

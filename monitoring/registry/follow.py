@@ -286,7 +286,6 @@ class Loaded:
         self.learner, self.served = learner, served
         self.version, self.events = f"v{served.number}", served.events
         self.problem: str | None = None
-        self.intact = True
 
     def age_ms(self, now_ms: float) -> float | None:
         """Milliseconds since it was registered: about when it last learned."""

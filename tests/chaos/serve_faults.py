@@ -26,7 +26,7 @@ sys.path[:0] = [str(Path(__file__).parents[1] / part) for part in ("helpers", "k
 
 import httpx  # noqa: E402
 from live_stream import REAL, Up, alive, clicktide, free_port, until, until_learned, values  # noqa: E402
-from steady_load import PREDICT, RANK, Load, as_json, offspring, quantile, serves  # noqa: E402
+from steady_load import PREDICT, RANK, Load, as_json, quantile, workers_of  # noqa: E402
 
 from features.spec_file import load_spec  # noqa: E402
 from learning import ClickLearner  # noqa: E402
@@ -93,7 +93,7 @@ class Stage:
         assert done.returncode == 0, done.stderr
         until_learned(self.up, history)
         until(self.ready, 120, self.up.text)
-        until(lambda: len([*filter(serves, self.workers())]) == 2, 60, self.up.text)
+        until(lambda: len(self.workers()) == 2, 60, self.up.text)
 
     def ready(self):
         with contextlib.suppress(httpx.TransportError):
@@ -106,7 +106,7 @@ class Stage:
         return self.up.children()[name]
 
     def workers(self):
-        return offspring(self.up.children()["serve"])
+        return workers_of(self.up.children()["serve"])
 
     def kill(self, name):
         """Kill -9, and wait until the supervisor has another one."""
@@ -205,7 +205,7 @@ def deleted(stage, load):
 
 
 def truncated(stage, load):
-    """They are truncated: a spare copy answers, the trainer dies of it and comes back."""
+    """They are truncated: the snapshot answers, the trainer dies of it and comes back."""
     mark = time.monotonic()
     os.truncate(stage.live, 4096)
     until(lambda: any("truncated" in said for said in load.said(mark)), 30)
@@ -273,7 +273,7 @@ def workers_renewed(stage, load):
 
 
 def worker_killed(stage, load):
-    """Workers are killed, one after the other: those that live go on with what was open on them."""
+    """Workers are killed, one after the other: clients send again, others are answered."""
     with Client(stage.url, timeout_s=20) as client, ThreadPoolExecutor(1) as pool:
         asked = pool.submit(lambda: [client.predict({"ad": "a"}) for _ in range(300)])
         for _ in range(4):
@@ -286,17 +286,17 @@ def worker_killed(stage, load):
 
 
 def serve_killed(stage, load):
-    """The process above the workers is killed: they go on until others serve."""
+    """The manager of the workers is killed, and they with it: new connections wait for others."""
     before = stage.workers()
     stage.kill("serve")
-    until(lambda: len([*filter(serves, stage.workers())]) == 2, 60, stage.up.text)
+    until(lambda: len(stage.workers()) == 2, 60, stage.up.text)
     until(lambda: not any(map(alive, before)), 30, stage.up.text)
     return True
 
 
 def replaced(stage, gone):
     """Whether two others serve instead of a worker."""
-    return gone not in stage.workers() and len([*filter(serves, stage.workers())]) == 2
+    return gone not in stage.workers() and len(stage.workers()) == 2
 
 
 FAULTS = {
@@ -306,6 +306,8 @@ FAULTS = {
         worker_stopped, workers_renewed, worker_killed, serve_killed,
     )
 }  # fmt: skip
+BREAKS = {"truncated", "worker_killed", "serve_killed"}
+"""Faults that kill workers, and with them the requests that these held: no answer, status 0."""
 
 
 def suffer(stage, load, name, **options):
@@ -314,10 +316,13 @@ def suffer(stage, load, name, **options):
     said = FAULTS[name](stage, load, **options)
     time.sleep(0.5)
     answers, failed = load.since(mark), load.failed(mark)
+    broken = sum(a.status == 0 for a in failed) if name in BREAKS else 0
+    failed = [a for a in failed if a.status or not broken]
     return {
         "s": round(time.monotonic() - mark, 1),
         "requests": len(answers),
         "failed": len(failed),
+        "broken": broken,
         "errors": sorted({f"{a.kind} {a.status} {a.said}" for a in failed}),
         "refused_events": len(load.refused(mark)),
         "p99_ms": round(quantile(load.since(mark, (PREDICT, RANK)), 0.99), 1),

@@ -2,8 +2,7 @@
 
 ``python tests/chaos/soak.py --minutes 20 --rate 150``: a whole `clicktide up` with two workers,
 predictions, rankings and events. Every interval: p99, failed requests, each worker's own memory.
-At the end the last third is compared with the end of the first (by then every worker has its spare
-copy of the weights): exit code 1 if a worker grew by
+At the end the last third is compared with the end of the first: exit code 1 if a worker grew by
 more than 5 MB + 3 %, if the p99 more than doubled, or if a request failed.
 """
 

@@ -46,7 +46,6 @@ class Weighing:
     version: str = "fixed-1"
     events: int = 0
     problem: str | None = None
-    intact: bool = True
 
     def current(self):
         return self

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
 import random
 import threading
 import time
@@ -165,22 +166,25 @@ def private_mb(pid):
     return 0.0
 
 
-def offspring(pid):
-    """Process numbers of its children, those of `multiprocessing` workers only."""
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        children = [int(one) for one in file.read().split()]
-    out = []
-    for child in children:
-        with contextlib.suppress(OSError), open(f"/proc/{child}/cmdline") as file:
-            if "spawn_main" in file.read():
-                out.append(child)
-    return out
+def children(pid):
+    """Process numbers of its children; none when it is gone."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(one) for one in file.read().split()]
+    return []
 
 
-def serves(pid):
-    """Whether a worker serves, so that its connections are kept beyond its death."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/maps") as file:
-        return "memfd:clicktide-open-requests" in file.read()
+def workers_of(pid):
+    """Process numbers of the workers of `clicktide serve` that serve.
+
+    They are children of the process that they are forked from, and each has an event loop.
+    """
+    return [worker for forker in children(pid) for worker in children(forker) if _has_loop(worker)]
+
+
+def _has_loop(pid):
+    with contextlib.suppress(OSError):
+        files = [os.readlink(one.path) for one in os.scandir(f"/proc/{pid}/fd")]
+        return "anon_inode:[eventpoll]" in files
     return False
 
 

@@ -1,6 +1,5 @@
 """`clicktide serve` as it runs: several workers, a real store, weights learned elsewhere."""
 
-import contextlib
 import csv
 import json
 import os
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from steady_load import serves
+from steady_load import workers_of
 
 from clicktide.valkey import start_valkey
 from features.spec_file import load_spec
@@ -110,19 +109,8 @@ class Served:
         self.live.update(stop, NOW, (), int(time.time() * 1000), new=True)
 
     def workers(self):
-        """Process numbers of those that answer, not the one that starts them."""
-        found = []
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            with contextlib.suppress(OSError):
-                line = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-                command = Path(f"/proc/{pid}/cmdline").read_text()
-                if int(line[1]) == self.process.pid and "spawn_main" in command:
-                    found.append(int(pid))
-        return found
-
-    def kept(self):
-        """Those of them that serve: the process above knows them."""
-        return [pid for pid in self.workers() if serves(pid)]
+        """Process numbers of those that serve, not of the processes that start them."""
+        return workers_of(self.process.pid)
 
     def ask(self, path, **body):
         """On a connection of its own, so that any worker may take it."""
@@ -230,52 +218,37 @@ HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 REQUEST = HEAD % len(BODY) + BODY
 
 
-def test_connections_of_killed_workers_go_on(served):
-    """Idle ones, those with half a request, and those whose request nobody has read yet."""
-    until(lambda: len(served.kept()) >= 2, why=served.text)
-    idle, half, unread, closing = (connect(served) for _ in range(4))
-    for connection in (idle, half, unread):
-        connection.sendall(REQUEST)
-        assert answer_on(connection)[0] == "200 OK"
-    half.sendall(REQUEST[:-5])
-    time.sleep(1.0)  # it is read, and waits for the rest
-    for pid in served.workers():
-        os.kill(pid, signal.SIGSTOP)
-    unread.sendall(REQUEST)
-    before = len(served.text())
-    for pid in served.workers():
-        os.kill(pid, signal.SIGKILL)
-    half.sendall(REQUEST[-5:])  # now: who takes it over waits for the rest for some seconds only
-    idle.sendall(REQUEST)
-    for connection in (half, unread, idle):
-        status, body = answer_on(connection)
-        assert (status, 0 < body["predictions"][0]["probability"] < 1) == ("200 OK", True)
-    said = served.text()[before:]
-    assert "go on with another" in said
-    assert "end with it" not in said
-    closing.sendall(REQUEST.replace(b"Host", b"Connection: close\r\nHost"))
-    assert answer_on(closing)[0] == "200 OK"
-    assert closing.recv(1) == b""  # nobody keeps it
-    for connection in (idle, half, unread, closing):
-        connection.close()
+def test_a_killed_worker_breaks_its_own_requests_only(served):
+    until(lambda: len(served.workers()) == 2, why=served.text)
+    first, second = served.workers()
+    os.kill(second, signal.SIGSTOP)  # the first one accepts
+    with connect(served) as broken:
+        broken.sendall(REQUEST)
+        assert answer_on(broken)[0] == "200 OK"
+        os.kill(second, signal.SIGCONT)
+        os.kill(first, signal.SIGKILL)
+        assert broken.recv(1) == b""
+    assert served.ask("/v1/predict", fields={"ad": "a1"}).status_code == 200
+    until(lambda: len(served.workers()) == 2, why=served.text)
+    assert second in served.workers()
 
 
-def test_closed_connections_are_let_go(served):
-    def held():
-        return len(os.listdir(f"/proc/{served.process.pid}/fd"))
-
-    until(lambda: len(served.kept()) >= 2, why=served.text)  # they have files, too
-    served.client.post("/v1/predict", json={"fields": {"ad": "a1"}})
-    before = held()
-    many = [connect(served) for _ in range(50)]
-    for connection in many:
-        connection.sendall(REQUEST)
-    assert {answer_on(connection)[0] for connection in many} == {"200 OK"}
-    # The process above hears of each in its own time; some of before may have ended meanwhile.
-    until(lambda: held() >= before + 40, why=served.text)
-    for connection in many:
-        connection.close()
-    until(lambda: held() <= before, why=served.text)
+def test_workers_are_renewed_with_no_request_lost(served):
+    until(lambda: len(served.workers()) == 2, why=served.text)
+    before = set(served.workers())
+    served.process.send_signal(signal.SIGHUP)
+    with connect(served) as connection:
+        lines, closed = connection.makefile("rb"), False
+        while not closed:  # until its worker, which stops, says that this answer is the last
+            connection.sendall(REQUEST)
+            assert lines.readline() == b"HTTP/1.1 200 OK\r\n"
+            headers = dict(
+                line.rstrip().lower().split(b": ") for line in iter(lines.readline, b"\r\n")
+            )
+            assert json.loads(lines.read(int(headers[b"content-length"])))["predictions"]
+            closed = headers.get(b"connection") == b"close"
+        assert lines.read() == b""
+    until(lambda: len(served.workers()) == 2 and not before & set(served.workers()))
 
 
 def test_headers_alone_and_two_requests_at_once(served):
@@ -313,55 +286,19 @@ def test_a_single_worker_says_that_it_stopped_and_was_not_killed(tmp_path, numbe
         running.end()
 
 
-def test_a_single_worker_is_replaced_and_its_connections_go_on(tmp_path):
+def test_a_single_worker_is_replaced_and_ends_with_its_manager(tmp_path):
     running = Served(tmp_path, workers=1)
     try:
-        with connect(running) as connection:
-            connection.sendall(REQUEST)
-            assert answer_on(connection)[0] == "200 OK"
-            for pid in running.workers():
-                os.kill(pid, signal.SIGKILL)
-            connection.sendall(REQUEST)
-            assert answer_on(connection)[0] == "200 OK"
-            until(lambda: running.workers(), why=running.text)
-        left = running.workers()
-        running.process.kill()  # nobody is above the worker now
-        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), why=running.text)
+        [first] = running.workers()
+        os.kill(first, signal.SIGKILL)
+        assert running.ask("/v1/predict", fields={"ad": "a1"}).status_code == 200
+        [second] = running.workers()
+        running.process.kill()
+        until(lambda: not Path(f"/proc/{second}").exists(), why=running.text)
         with pytest.raises(ConnectionRefusedError):
             connect(running)
     finally:
         running.end()
-
-
-STARTER = """
-import socket, subprocess, sys, time
-with socket.create_server(("127.0.0.1", 0)) as one:
-    serve = [sys.executable, "-m", "clicktide", "serve", "--fd", str(one.fileno()), *sys.argv[1:]]
-    print(subprocess.Popen(serve, pass_fds=[one.fileno()]).pid, one.getsockname()[1], flush=True)
-    time.sleep(600)
-"""
-
-
-def test_workers_go_on_for_a_successor_while_whoever_would_start_it_lives(served):
-    options = ["--spec", served.folder / "shop.toml", "--live", served.folder / "live.weights"]
-    options += ["--log", served.folder / "log.db"]
-    starter = subprocess.Popen(
-        [sys.executable, "-c", STARTER, *options], stdout=subprocess.PIPE, text=True
-    )
-    with starter:
-        try:
-            pid, port = map(int, starter.stdout.readline().split())
-            url = f"http://127.0.0.1:{port}/v1/predict"
-            body = {"fields": {"ad": "a1"}}
-            assert httpx.post(url, json=body, timeout=60).status_code == 200
-            os.kill(pid, signal.SIGKILL)
-            time.sleep(1.0)
-            reply = httpx.post(url, json=body, timeout=60)
-            assert (reply.status_code, reply.headers["connection"]) == (200, "close")
-        finally:
-            starter.kill()
-    with pytest.raises(httpx.ConnectError):
-        until(lambda: httpx.post(url, json=body, timeout=60) and False, seconds=5)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -396,7 +333,6 @@ def test_wrong_options_are_told_before_it_starts(tmp_path):
 
 CANNOT_BEGIN = """
 import socket, sys
-import uvicorn
 from fastapi import FastAPI
 from serving.workers import Workers
 
@@ -409,7 +345,7 @@ def make_app():
 
 if __name__ == "__main__":
     with socket.create_server(("127.0.0.1", 0)) as one:
-        workers = Workers(uvicorn.Config("begins:make_app", factory=True, workers=2), [one])
+        workers = Workers(make_app, {}, one, count=2)
         workers.run()
     sys.exit(workers.code)
 """

@@ -34,15 +34,11 @@ class Fake:
 class World:
     """Time that passes only while somebody waits."""
 
-    def __init__(self, *names, lingers_s=None, **options):
-        last = lingers_s or {}
+    def __init__(self, *names, **options):
         self.now, self.events, self.said, self.processes = 0.0, [], [], {}
         self.there = True
         self.supervisor = Supervisor(
-            [
-                Child(name, [name], needs=lambda: self.there, lingers_s=last.get(name, 0.0))
-                for name in names
-            ],
+            [Child(name, [name], needs=lambda: self.there) for name in names],
             spawn=self.spawn,
             clock=lambda: self.now,
             wait=self.wait,
@@ -89,27 +85,14 @@ def test_a_child_that_dies_is_started_again_and_it_is_said():
     assert "again (start 2)" in world.said[-1]
 
 
-def test_what_a_dead_child_leaves_behind_may_finish_until_its_time_is_over():
-    world = World("serve", "join", lingers_s={"serve": 12.0})
+def test_what_a_dead_child_leaves_behind_is_killed():
+    world = World("serve", "join")
     world.supervisor.step()
-    dead = {name: world.processes[name] for name in ("serve", "join")}
     killed = []
-    for name, process in dead.items():
+    for name, process in world.processes.items():
         process.kill = lambda name=name: killed.append(name)
-        process.code = -9
-    world.supervisor.step()
-    assert killed == ["join"]
-    world.now += 11.9
-    world.supervisor.step()
-    assert killed == ["join"]
-    assert world.starts("serve") == 2  # beside it
-    world.now += 0.1
-    world.supervisor.step()
-    assert killed == ["join", "serve"]
-    world.processes["serve"].kill = lambda: killed.append("serve again")
     world.die(-9, "serve")
-    world.supervisor.drain()
-    assert killed[-1] == "serve again"
+    assert killed == ["serve"]
 
 
 def test_waits_double_up_to_the_bound():
