@@ -4,10 +4,14 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+RUNS := $(VENV)/.runs
+TESTS := $(VENV)/.tests
 RUN ?= run
 KAFKA_TESTS := tests/integration/test_log_contract.py tests/integration/test_kafka_faults.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Python keeps the bytecode of what it imports, also where the environment says not to: without it
+# every process compiles its imports anew, which costs more than all the rest of its start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-kafka chaos kafka redis-server chromium lint type bench load clean
@@ -15,23 +19,23 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-$(READY): pyproject.toml constraints.txt
-	@echo "setting up $(VENV) (once)"
-	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[test]'
-	@touch $(READY)
+$(RUNS): pyproject.toml constraints.txt setup.sh
+	@./setup.sh "$(PYTHON)" . "what running needs (0.9 GB)" && touch $@
 
-run: $(READY) ## The whole loop on a simulated market: serve, learn, a drift, its report in run/demo
+$(TESTS): $(RUNS)
+	@./setup.sh "$(PYTHON)" '.[test]' "what the tests need besides (0.3 GB)" && touch $@
+
+run: $(RUNS) ## The whole loop on a simulated market: serve, learn, a drift, its report in run/demo
 	@$(VENV)/bin/python -m clicktide demo --dir "$(RUN)/demo"
 
-test: $(READY) kafka redis-server chromium ## Lint, types, import rooms, and all tests, against real servers
+test: $(TESTS) kafka redis-server chromium ## Lint, types, import rooms, and all tests, against real servers
 	@$(MAKE) --no-print-directory lint type
 	@$(VENV)/bin/python -m pytest -n 3
 
-test-kafka: $(READY) kafka ## The event log on real Kafka brokers: its contract, and faults
+test-kafka: $(TESTS) kafka ## The event log on real Kafka brokers: its contract, and faults
 	@CLICKTIDE_REQUIRE_KAFKA=1 $(VENV)/bin/python -m pytest -n 2 $(KAFKA_TESTS)
 
-kafka: $(READY) ## Fetch the Kafka broker that tests run against (Java 17+ and Maven)
+kafka: $(TESTS) ## Fetch the Kafka broker that tests run against (Java 17+ and Maven)
 	@tests/servers.sh kafka "$(CURDIR)/$(VENV)/bin/python"
 
 redis-server: ## Have Debian's Redis for the tests, where apt can
@@ -40,23 +44,23 @@ redis-server: ## Have Debian's Redis for the tests, where apt can
 chromium: ## Have Debian's Chromium for the tests of pages, where apt can
 	@tests/servers.sh chromium
 
-chaos: $(READY) kafka ## Kill processes 60 times on each log; then all must be as in a calm run
+chaos: $(TESTS) kafka ## Kill processes 60 times on each log; then all must be as in a calm run
 	@$(BIN)/python tests/chaos/chaos.py --kills 60
 	@$(BIN)/python tests/chaos/chaos.py --kills 60 --kafka start
 
-lint: $(READY) ## Style (ruff) and the import contract of the rooms
+lint: $(TESTS) ## Style (ruff) and the import contract of the rooms
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/lint-imports
 
-type: $(READY) ## Types (mypy, strict)
+type: $(TESTS) ## Types (mypy, strict)
 	@$(VENV)/bin/mypy
 
-bench: $(READY) ## Measure against River and Vowpal Wabbit on the same rows
-	@$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+bench: $(TESTS) ## Measure against River and Vowpal Wabbit on the same rows
+	@./setup.sh "$(PYTHON)" '.[bench]' "Vowpal Wabbit"
 	@$(VENV)/bin/python benchmarks/bench.py --write
 
-load: $(READY) ## Serving under load, beside an empty FastAPI endpoint and mlflow models serve
+load: $(TESTS) ## Serving under load, beside an empty FastAPI endpoint and mlflow models serve
 	@tests/servers.sh wrk
 	@$(VENV)/bin/python -m benchmarks.load --write
 

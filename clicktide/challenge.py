@@ -21,10 +21,8 @@ from monitoring.challenge import (
     Challenge,
     ChallengeWindow,
     EventWindows,
-    RiverShadow,
     Shadow,
     SpecShadow,
-    river_classifier,
 )
 from monitoring.registry import Registry, registry_urls
 from streaming.log import open_log
@@ -117,6 +115,8 @@ def _shadow(
     if river is None:
         own = SpecShadow(spec, windows, folder)
         return own, own.offsets
+    from monitoring.challenge.river_shadow import RiverShadow, river_classifier
+
     return RiverShadow(spec, windows, river_classifier(river, dict(map(_param, params)))), None
 
 

@@ -31,7 +31,7 @@ from monitoring.registry.follow import Follower
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich")
 RunOption = Annotated[
     Path, typer.Option("--run", help="Folder of the stream, where its registry lies")
 ]

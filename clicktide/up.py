@@ -14,8 +14,6 @@ from types import FrameType
 from typing import Annotated
 
 import typer
-from redis import Redis
-from redis.exceptions import RedisError
 
 from clicktide.listening import listen
 from clicktide.processes import Running, locked, read_running, write_running
@@ -152,17 +150,11 @@ def _prepare(
     """Find what is wrong now, not in a child; then make topics and settings."""
     log = str(folder / "log.db") if kafka is None else _kafka_url(kafka)
     _check_same_log(folder, log)
-    counters = bool(getattr(load_spec(spec), "counters", ())) and _has_command("count")
+    counters = bool(load_spec(spec).counters)
     wanted = settings_for(folder, settings, overrides)
     with open_log(log) as opened:
         opened.create_topics(wanted.topics())
     return Stream(folder, log, spec, keep_settings(folder, wanted), redis, counters, serving)
-
-
-def _has_command(name: str) -> bool:
-    from clicktide.cli import app  # which imports this module
-
-    return any(getattr(of.callback, "__name__", "") == name for of in app.registered_commands)
 
 
 def _kafka_url(servers: str) -> str:
@@ -233,6 +225,9 @@ def _serve(stream: Stream, serving: Serving, live: str, redis_url: str) -> Child
 
 def _answers(redis_url: str) -> bool:
     """Whether a server is there and has loaded its data."""
+    from redis import Redis  # a fifth of a second, for streams with counters only
+    from redis.exceptions import RedisError
+
     try:
         with Redis.from_url(redis_url, socket_timeout=1.0, socket_connect_timeout=1.0) as client:
             return bool(client.ping())

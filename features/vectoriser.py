@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features.columns import ColumnHasher, frame_columns
+from features.columns import ColumnHasher
 from features.counters.counting import Counters
 from features.counters.names import COLUMN_PREFIX
 from features.crosses import cross_indices
@@ -25,6 +24,9 @@ from features.times import NO_TIME, time_ms
 from features.token_kernels import SEPARATOR, hash_event_texts
 from features.transforms import TIME
 from features.values import as_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Vectoriser"]
 
@@ -88,7 +90,7 @@ class Vectoriser:
         self.spec = spec
         self.fields = plan_fields(spec)
         self.columns = tuple(dict.fromkeys(f.column for f in self.fields))
-        self.crosses = cross_indices([f.name for f in self.fields], _groups(spec), spec.crosses)
+        self.crosses = cross_indices(spec)
         self.quantiles = QuantileLearner(self.fields)
         self.counters = Counters(spec) if spec.counters else None
         self._lists = [f for f in self.fields if f.transform == "categories"]
@@ -269,6 +271,8 @@ class Vectoriser:
         """
         served = self.counters.value_names if self.counters is not None else ()
         wanted = (*self.columns, *(COLUMN_PREFIX + name for name in served))
+        from features.frames import frame_columns  # with pandas, which serving does without
+
         columns = frame_columns(frame, wanted, {field.column: field for field in self._lists})
         hashed, faults = self.hash_batch(columns)
         if faults:
@@ -299,11 +303,3 @@ def _counter_parts(counters: Counters, values: NDArray[np.float64] | None, rows:
     if values is None:
         return [Part(np.full(rows, token)) for token in counters.missing]
     return [Part(column) for column in counters.tokens(values).T]
-
-
-def _groups(spec: Spec) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = {}
-    for fields in spec.fields:
-        if fields.group:
-            groups.setdefault(fields.group, []).extend(fields.names)
-    return groups

@@ -10,6 +10,7 @@ run repeats those in red.
 
 import os
 import shutil
+import signal
 import socket
 import uuid
 from collections import Counter
@@ -18,16 +19,20 @@ from pathlib import Path
 import pytest
 from broker_jars import BrokerError
 from broker_keeper import held_run, shared_broker
+from reaper import RUN, interrupt, reap, start_reaper
 
-RUN = "CLICKTIDE_TEST_RUN"  # the folder that the workers of a run share
 LOUD = "NOT TESTED"
 
 
 def pytest_configure(config):
-    """In the run's main process: a broker started from here on ends with it."""
+    """In the run's main process: whatever is started from here on ends with it."""
     if not hasattr(config, "workerinput"):
         run = held_run()
-        os.environ[RUN] = str(run.__enter__())
+        folder = str(run.__enter__())
+        os.environ[RUN] = folder
+        start_reaper(folder)
+        signal.signal(signal.SIGTERM, interrupt)
+        config.add_cleanup(lambda: reap(folder))
         config.add_cleanup(lambda: run.__exit__(None, None, None))
 
 

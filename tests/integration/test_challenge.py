@@ -17,12 +17,11 @@ from learning.snapshot import load_snapshot
 from monitoring.challenge import (
     Challenge,
     EventWindows,
-    RiverShadow,
     SpecShadow,
     read_slices,
     read_windows,
-    river_classifier,
 )
+from monitoring.challenge.river_shadow import RiverShadow, river_classifier
 from streaming.log import LogUnavailableError, NewRecord, OffsetError, open_log
 from streaming.settings import EXAMPLES, StreamSettings
 from streaming.train_process import Trainer
