@@ -160,4 +160,5 @@ def as_frame(X: Any) -> pd.DataFrame:
         return X
     if not hasattr(X, "__arrow_c_stream__"):
         raise RowError(f"a {type(X).__name__} is no frame. Fix: pandas.DataFrame(...)")
-    return pa.table(X).to_pandas(types_mapper=pd.ArrowDtype)
+    frame: pd.DataFrame = pa.table(X).to_pandas(types_mapper=pd.ArrowDtype)
+    return frame
