@@ -73,7 +73,10 @@ def serve(
     host: Annotated[
         str | None, typer.Option("--host", help="Where to listen; default: only this machine")
     ] = None,
-    port: Annotated[int | None, typer.Option("--port", help="The port [default: 8000]")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", envvar="CLICKTIDE_PORT", help="The port [default: 8000]"),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", help="Processes that share the port [default: 1]")
     ] = None,

@@ -268,8 +268,9 @@ def check_sections(parts: Mapping[str, Sequence[str]], reads: Sequence[str]) -> 
     for section, changes in parts.items():
         if section not in reads:
             known = ", ".join(reads) or "none"
+            change = f"{section}.{changes[0]}" if section in _TABLES else changes[0]
             raise ClicktideError(
-                f"--set {changes[0]}: a setting of {section}, which this command does not read "
+                f"--set {change}: a setting of {section}, which this command does not read "
                 f"(it reads those of: {known}). Fix: give it to the command that does, or write it "
                 f"into {_FILE}"
             )
