@@ -7,7 +7,7 @@ import socket
 import ssl
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -18,12 +18,15 @@ import typer
 from clicktide.listening import listen, taken_over
 from clicktide.options import (
     DirOption,
+    LogFormatOption,
+    LogLevelOption,
     LogOption,
     RedisOption,
     SetOption,
     SettingsOption,
     SpecOption,
 )
+from clicktide.process_log import begin_log
 from clicktide.serving_wiring import WIRING, Policy, Wiring
 from clicktide.stream_folder import STREAM, open_stream
 from features.errors import ClicktideError
@@ -90,6 +93,8 @@ def serve(
     ] = None,
     settings: SettingsOption = None,
     changes: SetOption = None,
+    log_format: LogFormatOption = None,
+    log_level: LogLevelOption = None,
 ) -> None:
     """Serve click probabilities over HTTP, with weights that are learned meanwhile.
 
@@ -134,6 +139,7 @@ def serve(
 
 
 def _run(wiring: Wiring, listening: socket.socket, outlive_s: float = 0.0) -> None:
+    say = begin_log("serve")
     import uvicorn  # with FastAPI it takes a while to import: other commands go without
 
     from serving.kept import KeptProtocol
@@ -149,6 +155,7 @@ def _run(wiring: Wiring, listening: socket.socket, outlive_s: float = 0.0) -> No
         http=KeptProtocol,
         ws="none",
         access_log=False,
+        log_config=None,
         log_level="warning",
         server_header=False,
         date_header=False,
@@ -158,12 +165,12 @@ def _run(wiring: Wiring, listening: socket.socket, outlive_s: float = 0.0) -> No
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_worker_healthcheck=_WORKER_START_S,
     )
-    with _counts(settings.workers), _kept(not settings.tls_cert):
+    with _counts(settings.workers), _kept(not settings.tls_cert, say):
         workers = Workers(config, [listening], outlive_s)
         workers.run()
     if workers.code:
         raise typer.Exit(workers.code)
-    typer.echo("serve: stopped", err=True)
+    say("stopped")
 
 
 def _check_tls(settings: ServeSettings) -> None:
@@ -192,7 +199,7 @@ def _counts(workers: int) -> Iterator[None]:
 
 
 @contextmanager
-def _kept(wanted: bool) -> Iterator[None]:
+def _kept(wanted: bool, say: Callable[[str], None]) -> Iterator[None]:
     """Workers whose connections outlive them: on Linux; not with TLS, whose keys die with one."""
     from serving.keeper import Keeper
     from serving.kept import KEEPER
@@ -204,5 +211,5 @@ def _kept(wanted: bool) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="clicktide-keeper-") as folder:
         path = Path(folder) / "keeper.sock"
         os.environ[KEEPER] = str(path)
-        with Keeper(path, lambda line: typer.echo(f"serve: {line}", err=True)):
+        with Keeper(path, say):
             yield

@@ -17,6 +17,8 @@ import typer
 from clicktide.listening import listen
 from clicktide.options import (
     DirOption,
+    LogFormatOption,
+    LogLevelOption,
     LogOption,
     RedisOption,
     SetOption,
@@ -69,6 +71,8 @@ def up(
             help="Model versions go to this MLflow, not to a file in --dir",
         ),
     ] = None,
+    log_format: LogFormatOption = None,
+    log_level: LogLevelOption = None,
 ) -> None:
     """Run a whole stream, its log, feature store and processes, until Ctrl-C.
 
