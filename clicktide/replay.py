@@ -264,14 +264,14 @@ def _check_together(useless: dict[str, Any], publishes: bool) -> None:
     names = [f"--{name.replace('_', '-')}" for name, value in useless.items() if value]
     if not names:
         return
-    said = ", ".join(names).replace("--set-stream", "--set of a stream's setting")
+    said = ", ".join(names)
     if publishes:
         raise ClicktideError(
             f"replay --to publishes and does not learn: {said} has no meaning with it. "
             "Fix: leave it out, or leave out --to and --dir to learn from the log itself"
         )
     raise ClicktideError(
-        f"replay: {said} is for publishing. Fix: add --dir FOLDER or --to LOG, or leave it out"
+        f"replay: {said} is for publishing. Fix: add --to LOG or --dir FOLDER, or leave it out"
     )
 
 

@@ -289,7 +289,7 @@ def test_a_log_that_is_further_in_time_is_not_published_into(tmp_path: Path) -> 
     ("args", "said"),
     [
         (["--speed", "2"], "--speed is for publishing.*add --to"),
-        (["--no-end", "--set", "partitions=2"], "--no-end, --set of a stream's setting is for"),
+        (["--no-end", "--set", "partitions=2"], "--no-end is for"),
         (["--to", "log.db", "--save", "m", "--plot", "p.png"], "--save, --plot has no meaning"),
         (["--to", "log.db", "--speed", "fast"], "neither a speed nor max"),
         (["--to", "log.db", "--speed", "0"], "neither a speed nor max"),
