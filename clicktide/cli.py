@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+import clicktide
 from clicktide.lazy_commands import LazyCommand, lazy_group
 from clicktide.memory import keep_freed_memory
+from clicktide.process_log import write_error
 from features.errors import ClicktideError
 
 __all__ = ["COMMANDS", "app", "main"]
@@ -49,8 +52,19 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"clicktide {clicktide.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _clicktide() -> None:
+def _clicktide(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version"),
+    ] = False,
+) -> None:
     """Learn ad clicks as they come: replay a log, simulate a market, predict, explain."""
 
 
@@ -68,6 +82,8 @@ def main() -> None:
 
 
 def _print_error(message: str) -> None:
+    if write_error(message):
+        return
     from rich.console import Console  # a tenth of a second, which --help does without
     from rich.markup import escape
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from clicktide.spawn import Spawned
+from clicktide.spawn import Spawned, own_command
 from clicktide.supervise import Child
 from features.errors import ClicktideError
 
@@ -23,12 +22,12 @@ _STOP_S = 60.0
 _SPEC = "market"
 # A short stream of quick clicks: labels, and the monitor, must not wait as in a long one.
 _OPTIONS = (
-    *("--set-stream", "join.join_window_s=90"),
+    *("--set", "join.join_window_s=90"),
     "--no-register",  # MLflow takes as long to start as the rest
-    *("--set-monitor", "predict=served"),
-    *("--set-monitor", "save_every_s=2"),
-    *("--set-monitor", "detect.warmup_clicks=1000"),
-    *("--set-monitor", "detect.confirm=1"),
+    *("--set", "monitor.predict=served"),
+    *("--set", "monitor.save_every_s=2"),
+    *("--set", "monitor.detect.warmup_clicks=1000"),
+    *("--set", "monitor.detect.confirm=1"),
 )
 
 
@@ -50,8 +49,8 @@ class DemoStream:
         self.log, self.settings = str(folder / "log.db"), folder / "stream.toml"
         port = port or _free_port()
         self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "clicktide", "up", "--dir", str(folder)]
-        command += ["--spec", _SPEC, "--port", str(port), *_OPTIONS]
+        command = own_command("up", "--dir", str(folder), "--spec", _SPEC, "--port", str(port))
+        command += _OPTIONS
         logs = folder / "logs"
         logs.mkdir()
         child = Child("up", command, {"CLICKTIDE_NICE": "0"})  # the market waits for the trainer

@@ -87,7 +87,7 @@ class Served:
             [sys.executable, "-m", "clicktide", "serve", "--spec", folder / "shop.toml",
              "--live", folder / "live.weights", "--redis", self.store.url, "--log",
              folder / "log.db", "--port", str(self.port), "--workers", str(workers),
-             "--set", "store_budget_ms=200"],
+             "--set", "serve.store_budget_ms=200"],
             stdout=self.said, stderr=self.said,
         )  # fmt: skip
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
@@ -272,7 +272,7 @@ def test_it_stops_when_asked(served):
     served.process.send_signal(signal.SIGTERM)
     assert served.process.wait(60) == 0, served.text()
     assert not served.workers()
-    assert served.text().splitlines()[-1] == "serve: stopped"
+    assert served.text().splitlines()[-1].endswith(" INFO serve: stopped")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -281,7 +281,8 @@ def test_a_single_worker_says_that_it_stopped_and_was_not_killed(tmp_path, numbe
     try:
         running.process.send_signal(number)
         assert running.process.wait(60) == 0, running.text()
-        assert running.text() == "serve: stopped\n"
+        [line] = running.text().splitlines()
+        assert line.endswith(" INFO serve: stopped")
     finally:
         running.end()
 
@@ -316,11 +317,11 @@ def test_what_workers_refuse_is_told_and_ends_it(tmp_path, workers):
 def test_wrong_options_are_told_before_it_starts(tmp_path):
     (tmp_path / "no.pem").write_text("no key")
     for options, said in [
-        (["--set", "tls_cert=nosuch", "--set", "tls_key=nosuch"], "tls_cert nosuch"),
-        (["--set", "tls_cert=no.pem", "--set", "tls_key=no.pem"], "PEM"),
+        (["--set", "serve.tls_cert=nosuch", "--set", "serve.tls_key=nosuch"], "tls_cert nosuch"),
+        (["--set", "serve.tls_cert=no.pem", "--set", "serve.tls_key=no.pem"], "PEM"),
         (["--fd", "77"], "--fd 77: no socket"),
         (["--spec", "nosuch"], "nosuch"),
-        (["--set", "port=99999"], "0 to 65535"),
+        (["--set", "serve.port=99999"], "0 to 65535"),
         (["--model", "m", "--follow"], "one of them"),
     ]:
         done = subprocess.run(
