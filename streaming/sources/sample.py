@@ -6,16 +6,17 @@ import io
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, BinaryIO
 
 import msgspec
 import pyarrow as pa
 
+from features.errors import SourceError
 from features.spec import SourceSpec
 from features.values import text_column
-from streaming.sources.batch import Position
+from streaming.sources.batch import Position, Reject
 from streaming.sources.compression import MAGIC_BYTES, compression_of
 from streaming.sources.faults import Damage, EmptySource, empty
 from streaming.sources.head import Head, head_of
@@ -137,10 +138,11 @@ def _file_sample(file: Listed, rows: int, stdin: BinaryIO | None) -> Sample:
     else:
         sample = _text_sample(file.path, rows, stdin)
     table = sample.rows
-    for name, value in file.partitions.items():
-        if name not in table.column_names:
-            constant = pa.array([value], pa.string()).take(pa.array([0] * table.num_rows))
-            table = table.append_column(name, constant)
+    for name, value in file.partitions.items():  # they stand before a column of the file
+        constant = pa.array([value] * table.num_rows, pa.string())
+        if name in table.column_names:
+            table = table.drop_columns([name])
+        table = table.append_column(name, constant)
     return Sample(sample.head, table, sample.unusable)
 
 
@@ -279,6 +281,8 @@ def _column_sample(pieces: Sequence[bytes], head: Head, file: str) -> Sample:
     unusable: dict[str, str] = {}
     if head.format in SPARSE:
         names = sparse_columns(list(_sparse_rows(pieces, head.format)), head.format)
+        if "importance" in names:
+            head = replace(head, keys={"weight": "importance"})
     else:
         unusable = _doubled(head.columns)
         names = [name for name in head.columns if name not in unusable]
@@ -286,25 +290,32 @@ def _column_sample(pieces: Sequence[bytes], head: Head, file: str) -> Sample:
         source = msgspec.structs.replace(source, **layout)
     first, *others = pieces
     first = first.split(b"\n", head.skipped_lines)[-1] if head.skipped_lines else first
-    batches = [b for piece in (first, *others) for b in _batches(piece, source, names)]
+    rejects: list[Reject] = []
+    batches = [b for piece in (first, *others) for b in _batches(piece, source, names, rejects)]
+    if not batches and rejects:
+        raise SourceError(
+            f"{file}: none of the rows looked at can be read: {rejects[0].reason}: "
+            f"{rejects[0].detail}. Fix: look whether it is {head.format}, and UTF-8"
+        )
     if not batches:
         raise empty(file)
     return Sample(head, _table(batches, names), unusable)
 
 
-def _batches(piece: bytes, source: SourceSpec, names: Sequence[str]) -> list[pa.RecordBatch]:
-    """Columns of a piece; none where too much of it cannot be read, as if cut within a quote."""
-    rows = rejects = 0
-    batches = []
-    with (
-        suppress(EmptySource),
-        closing(open_source(STDIN, source, names, stdin=io.BytesIO(piece))) as read,
-    ):
-        for batch in read:
-            rows += batch.columns.num_rows
-            rejects += len(batch.rejects)
-            batches.append(batch.columns)
-    return batches if rejects <= max(rows, 10) else []
+def _batches(
+    piece: bytes, source: SourceSpec, names: Sequence[str], rejects: list[Reject]
+) -> list[pa.RecordBatch]:
+    """Columns of a piece; none where much of it cannot be read, as if it was cut within a quote."""
+    if not piece.strip():
+        return []
+    with closing(open_source(STDIN, source, names, stdin=io.BytesIO(piece))) as read:
+        batches = list(read)
+    bad = [reject for batch in batches for reject in batch.rejects]
+    rejects += bad
+    rows = sum(batch.columns.num_rows for batch in batches)
+    return (
+        [batch.columns for batch in batches if batch.columns.num_rows] if len(bad) <= rows else []
+    )
 
 
 def _table(batches: Sequence[pa.RecordBatch], names: Sequence[str]) -> pa.Table:
