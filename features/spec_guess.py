@@ -71,7 +71,9 @@ def guess_spec(
     """
     if not rows.num_rows:
         raise SpecError("the log has no rows to look at", fix="name a log with some events")
-    looks = [Column(each, _one(rows.column(each))) for each in rows.column_names if each]
+    source = source or {}
+    names = [each for each in rows.column_names if each and each not in source.values()]
+    looks = [Column(each, _one(rows.column(each))) for each in names]
     roles = find_roles(looks, label, label_values)
     reasons = {**(left_out or {}), **roles.left_out}
     fields = [describe_field(look) for look in _fields_of(looks, roles, reasons)]
@@ -79,7 +81,7 @@ def guess_spec(
     return "\n".join(
         [
             *_head(name, rows.num_rows),
-            *_source(roles, source or {}),
+            *_source(roles, source),
             *_left_out(reasons),
             *_fields(fields, crossed),
             *_time_fields(roles.timestamp, {field.column.name for field in fields}),

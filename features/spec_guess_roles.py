@@ -25,7 +25,17 @@ _LATER = re.compile(
     r"|purchased?|bought|ordered)(?:_(?:flag|label))?"
 )
 _VIEWS = ("views", "impressions", "imps", "impression", "shows", "exposures", "displays")
-_IDS = ("event_id", "impression_id", "imp_id", "request_id", "auction_id", "bid_id", "uuid", "id")
+_IDS = (
+    "event_id",
+    "impression_id",
+    "imp_id",
+    "request_id",
+    "auction_id",
+    "bid_id",
+    "uuid",
+    "id",
+    "tag",
+)
 _TIMES = ("timestamp", "event_time", "impression_time", "time", "ts", "datetime", "date", "hour")
 _TIME_WORD = re.compile(
     r"(?:^|_)(?:timestamp|time|datetime|date|dt|ts|day|hour|at|epoch|when)(?:_|$)|time$|date$"
@@ -257,18 +267,13 @@ def _reasons(look: Column, label: Label) -> Iterator[str]:
 def _tells_answer(look: Column, clicked: NDArray[np.float64]) -> str:
     """How a column gives the label away; empty: it does not, as far as these rows tell."""
     others, clicks = look.counts_by_label(clicked)
-    all_others, all_clicks, rows = (
-        int(others.sum()),
-        int(clicks.sum()),
-        int((others + clicks).sum()),
-    )
+    all_others, all_clicks = int(others.sum()), int(clicks.sum())
+    fewer, rows = min(all_others, all_clicks), all_others + all_clicks
     values = np.count_nonzero(others + clicks)
-    if min(all_others, all_clicks) == 0 or rows < 10 or values < 2:
+    if not fewer or rows < 10 or values < 2:
         return ""
     is_pure = not np.any((clicks > 0) & (others > 0))
-    often = min(all_others, all_clicks) >= _FEW_CLICKS and all_clicks >= 3 * np.count_nonzero(
-        clicks
-    )
+    often = fewer >= _FEW_CLICKS and all_clicks >= 3 * np.count_nonzero(clicks)
     if is_pure and (look.distinct <= 2 or (often and values <= rows / 20)):
         return "each of its values stands beside one value of the label only"
     usual = np.flatnonzero(others)

@@ -116,12 +116,11 @@ def _delimited_head(text: bytes, file: str, format: str, row_bytes: float) -> He
         raise empty(file)
     cells = [_cells(block.row(i), separator, format) for i in range(block.rows)]
     header = _is_header(cells[0], cells[1:])
-    count = len(cells[0])
+    columns = header_names(block, separator, quoted=format == "csv")  # refuses other encodings
     if header:
         _check_lengths(cells, file, separator)
-        columns = header_names(block, separator, quoted=format == "csv")
     else:
-        columns = tuple(f"c{i + 1}" for i in range(count))
+        columns = tuple(f"c{i + 1}" for i in range(len(columns)))
     keys: dict[str, object] = {} if separator in (usual, excel) else {"separator": separator}
     keys |= {} if header else {"header": False, "columns": columns}
     lines_of_header = int(block.lines[1] - block.lines[0]) if header and block.rows > 1 else 0

@@ -6,24 +6,22 @@ import io
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import msgspec
 import pyarrow as pa
 
+from features.errors import SourceError
 from features.spec import SourceSpec
-from features.values import text_column
-from streaming.sources.batch import Position
+from streaming.sources.batch import Position, Reject
 from streaming.sources.compression import MAGIC_BYTES, compression_of
 from streaming.sources.faults import Damage, EmptySource, empty
 from streaming.sources.head import Head, head_of
-from streaming.sources.json_lines import decode_line
-from streaming.sources.json_values import column_of, kinds_of
 from streaming.sources.listing import Listed, list_files
 from streaming.sources.parquet import open_parquet, value_type
 from streaming.sources.reader import open_source
+from streaming.sources.sample_columns import LISTS, NESTED, joined, json_columns
 from streaming.sources.sparse_text import SPARSE, parse_sparse, sparse_columns
 from streaming.sources.streams import STDIN, peek, read_chunks, utf8_lines
 
@@ -38,8 +36,6 @@ _PIECES = 32
 _LEAST_PIECE = 1 << 12
 _HEAD_BYTES = 1 << 18
 _LINES = 10_000  # decoded at a time
-_NESTED = "its values have keys of their own; write each as a column"
-_LISTS = "its values are lists of lists or objects; write them as lists of texts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +90,7 @@ def sample_log(path: str, rows: int = SAMPLE_ROWS, *, stdin: BinaryIO | None = N
         raise error or empty(path)
     names = [name for name in dict.fromkeys(n for p in parts for n in p.column_names)]
     columns = {
-        name: _joined([chunk for part in parts for chunk in _column(part, name).chunks])
+        name: joined([chunk for part in parts for chunk in _column(part, name).chunks])
         for name in names
         if name not in unusable
     }
@@ -107,40 +103,17 @@ def _column(part: pa.Table, name: str) -> pa.ChunkedArray:
     return pa.chunked_array([pa.nulls(part.num_rows)])
 
 
-def _joined(chunks: Sequence[pa.Array]) -> pa.ChunkedArray:
-    """One column of parts whose types may differ: as lists, or else as texts."""
-    kinds = {chunk.type for chunk in chunks if not pa.types.is_null(chunk.type)}
-    kind = next(iter(kinds), pa.string())
-    if len(kinds) > 1:
-        kind = pa.list_(pa.string()) if any(map(pa.types.is_list, kinds)) else pa.string()
-    return pa.chunked_array([_cast(chunk, kind) for chunk in chunks], kind)
-
-
-def _cast(chunk: pa.Array, kind: pa.DataType) -> pa.Array:
-    if chunk.type == kind:
-        return chunk
-    if pa.types.is_null(chunk.type):
-        return pa.nulls(len(chunk), kind)
-    if not pa.types.is_list(kind):
-        words = text_column(chunk)
-        return words.cast(kind)
-    if pa.types.is_list(chunk.type):
-        return pa.ListArray.from_arrays(
-            chunk.offsets, text_column(chunk.values).cast(pa.string()), mask=chunk.is_null()
-        )
-    return pa.array([None if v is None else [v] for v in text_column(chunk).to_pylist()], kind)
-
-
 def _file_sample(file: Listed, rows: int, stdin: BinaryIO | None) -> Sample:
     if _is_parquet(file.path):
         sample = _parquet_sample(file.path, rows)
     else:
         sample = _text_sample(file.path, rows, stdin)
     table = sample.rows
-    for name, value in file.partitions.items():
-        if name not in table.column_names:
-            constant = pa.array([value], pa.string()).take(pa.array([0] * table.num_rows))
-            table = table.append_column(name, constant)
+    for name, value in file.partitions.items():  # they stand before a column of the file
+        constant = pa.array([value] * table.num_rows, pa.string())
+        if name in table.column_names:
+            table = table.drop_columns([name])
+        table = table.append_column(name, constant)
     return Sample(sample.head, table, sample.unusable)
 
 
@@ -184,9 +157,9 @@ def _first_rows(batches: Iterator[Any], rows: int) -> Generator[pa.RecordBatch]:
 
 def _why_not(kind: pa.DataType) -> str:
     if pa.types.is_struct(kind) or pa.types.is_map(kind):
-        return _NESTED
+        return NESTED
     if pa.types.is_nested(kind):
-        return _LISTS
+        return LISTS
     return f"its type {kind} cannot be read; write it as text or as a number"
 
 
@@ -214,7 +187,7 @@ def _text_sample(file: str, rows: int, stdin: BinaryIO | None) -> Sample:
         else:
             pieces = _thinned(_whole_lines(chunks, max(wanted // (2 * _PIECES), _LEAST_PIECE)))
     if head.format == "jsonl":
-        return _json_sample(pieces, head)
+        return Sample(head, *json_columns(pieces))
     return _column_sample(pieces, head, file)
 
 
@@ -279,6 +252,8 @@ def _column_sample(pieces: Sequence[bytes], head: Head, file: str) -> Sample:
     unusable: dict[str, str] = {}
     if head.format in SPARSE:
         names = sparse_columns(list(_sparse_rows(pieces, head.format)), head.format)
+        if "importance" in names:
+            head = replace(head, keys={"weight": "importance"})
     else:
         unusable = _doubled(head.columns)
         names = [name for name in head.columns if name not in unusable]
@@ -286,29 +261,36 @@ def _column_sample(pieces: Sequence[bytes], head: Head, file: str) -> Sample:
         source = msgspec.structs.replace(source, **layout)
     first, *others = pieces
     first = first.split(b"\n", head.skipped_lines)[-1] if head.skipped_lines else first
-    batches = [b for piece in (first, *others) for b in _batches(piece, source, names)]
+    rejects: list[Reject] = []
+    batches = [b for piece in (first, *others) for b in _batches(piece, source, names, rejects)]
+    if not batches and rejects:
+        raise SourceError(
+            f"{file}: none of the rows looked at can be read: {rejects[0].reason}: "
+            f"{rejects[0].detail}. Fix: look whether it is {head.format}, and UTF-8"
+        )
     if not batches:
         raise empty(file)
     return Sample(head, _table(batches, names), unusable)
 
 
-def _batches(piece: bytes, source: SourceSpec, names: Sequence[str]) -> list[pa.RecordBatch]:
-    """Columns of a piece; none where too much of it cannot be read, as if cut within a quote."""
-    rows = rejects = 0
-    batches = []
-    with (
-        suppress(EmptySource),
-        closing(open_source(STDIN, source, names, stdin=io.BytesIO(piece))) as read,
-    ):
-        for batch in read:
-            rows += batch.columns.num_rows
-            rejects += len(batch.rejects)
-            batches.append(batch.columns)
-    return batches if rejects <= max(rows, 10) else []
+def _batches(
+    piece: bytes, source: SourceSpec, names: Sequence[str], rejects: list[Reject]
+) -> list[pa.RecordBatch]:
+    """Columns of a piece; none where much of it cannot be read, as if it was cut within a quote."""
+    if not piece.strip():
+        return []
+    with closing(open_source(STDIN, source, names, stdin=io.BytesIO(piece))) as read:
+        batches = list(read)
+    bad = [reject for batch in batches for reject in batch.rejects]
+    rejects += bad
+    rows = sum(batch.columns.num_rows for batch in batches)
+    return (
+        [batch.columns for batch in batches if batch.columns.num_rows] if len(bad) <= rows else []
+    )
 
 
 def _table(batches: Sequence[pa.RecordBatch], names: Sequence[str]) -> pa.Table:
-    return pa.table({name: _joined([b.column(name) for b in batches]) for name in names})
+    return pa.table({name: joined([b.column(name) for b in batches]) for name in names})
 
 
 def _sparse_rows(pieces: Sequence[bytes], format: str) -> Generator[dict[str, Any]]:
@@ -317,57 +299,3 @@ def _sparse_rows(pieces: Sequence[bytes], format: str) -> Generator[dict[str, An
         with suppress(ValueError):
             if line.strip():
                 yield parse_sparse(line.decode(), format)
-
-
-# JSON Lines
-
-
-def _json_sample(pieces: Sequence[bytes], head: Head) -> Sample:
-    columns: dict[str, list[pa.Array]] = {}
-    unusable: dict[str, str] = {}
-    count = 0
-    lines = (line for piece in pieces for line in piece.split(b"\n"))
-    while some := list(islice(lines, _LINES)):
-        rows = list(filter(None, map(_object, some)))
-        for name in dict.fromkeys(key for row in rows for key in row):
-            values = [row.get(name) for row in rows]
-            if name in unusable:
-                continue
-            if why := _why_unusable(name, values):
-                unusable[name] = why
-                columns.pop(name, None)
-                continue
-            chunks = columns.setdefault(name, [pa.nulls(count)] if count else [])
-            chunks.append(_json_column(values))
-        count += len(rows)
-        for chunks in columns.values():
-            if missing := count - sum(map(len, chunks)):
-                chunks.append(pa.nulls(missing))
-    table = pa.table({name: _joined(c) for name, c in columns.items()})
-    return Sample(head, table, unusable)
-
-
-def _object(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = decode_line(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return row if isinstance(row, dict) else None
-
-
-def _why_unusable(name: str, values: Sequence[Any]) -> str:
-    if not name:
-        return "it has no name"
-    kinds = kinds_of(values)
-    if dict in kinds:
-        return _NESTED
-    members = (kinds_of(value) for value in values if type(value) is list) if list in kinds else ()
-    inner: set[type] = set().union(*members)
-    return _NESTED if dict in inner else _LISTS if list in inner else ""
-
-
-def _json_column(values: Sequence[Any]) -> pa.Array:
-    kinds = kinds_of(values)
-    if list in kinds and len(kinds) > 1:
-        values = [v if v is None or type(v) is list else [v] for v in values]
-    return column_of(values)

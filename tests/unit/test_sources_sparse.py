@@ -10,8 +10,8 @@ import pytest
 
 from features.errors import SourceError
 from features.spec import SourceSpec
-from streaming.sources import Batch, Position, describe_head, open_source
-from streaming.sources.sparse_text import parse_sparse, sparse_columns, sparse_format
+from streaming.sources import Batch, Position, describe_head, open_source, sample_log
+from streaming.sources.sparse_text import parse_sparse, sparse_format
 
 
 def read(data: bytes, format: Any, *columns: str, **options: Any) -> list[Batch]:
@@ -108,11 +108,10 @@ COLUMNS = {
 def test_a_look_at_a_log_shows_the_columns_worth_learning_from(
     format: str, text: str, expected: list[str]
 ) -> None:
-    rows = [parse_sparse(line, format) for line in text.splitlines()]
-    assert describe_head("-", stdin=io.BytesIO(text.encode())).format == format
-    assert sparse_columns(rows, format) == expected
+    sample = sample_log("-", stdin=io.BytesIO(text.encode()))
+    assert (sample.head.format, sample.rows.column_names) == (format, expected)
     assert rows_of(read(text.encode(), "auto", *expected)) == [
-        tuple(row.get(name) for name in expected) for row in rows
+        tuple(row.values()) for row in sample.rows.to_pylist()
     ]
 
 
