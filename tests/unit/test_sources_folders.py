@@ -107,7 +107,7 @@ def test_folders_named_by_a_value_are_columns_in_every_format(tmp_path: Path, fo
     assert rows_of(read(tmp_path, None, "click")) == [("0",), ("1",)]  # none of the file's own
     one = next(tmp_path.glob(f"dt=2024-01-02/*/*/x.{format}"))
     assert rows_of(read(one, None, "click", "ad")) == [("1", "x")]
-    assert {"dt", "click", "site", "ad"} <= set(sample_log(str(tmp_path)).table.column_names)
+    assert {"dt", "click", "site", "ad"} <= set(sample_log(str(tmp_path)).rows.column_names)
 
 
 def test_a_folder_s_value_stands_before_a_column_of_the_file(tmp_path: Path) -> None:
