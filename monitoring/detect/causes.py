@@ -44,7 +44,7 @@ def _most_moved(found: Named, view: View, before: I64) -> tuple[float, str]:
     best, name = 0.0, ""
     rows = np.concatenate([before, found.rows])
     for f, field in enumerate(view.values.fields):
-        if _goes_with_time(view.rows.slots[:, f]):
+        if _goes_with_time(view.rows.slots[:, f]) or not view.values.is_whole(f):
             continue
         moved = _moved(np.unique(view.rows.slots[rows, f], return_inverse=True)[1], len(before))
         if moved > best:
