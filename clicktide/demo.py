@@ -92,7 +92,7 @@ def _run(folder: Path, story: Story, port: int, console: Console) -> Outcome:
     begun, problem = time.monotonic(), None
     make_room(folder)
     with stop_request() as request, DemoLine(console, story.events) as line:
-        line.stage("starting the stream; the first time, its kernels are compiled")
+        line.stage("starting the stream (the first time, its kernels are compiled)")
         injected = story.injected()
         with demo_stream(folder, port) as stream, open_log(stream.log) as log:
             try:

@@ -28,6 +28,8 @@ class Running(msgspec.Struct):
         What it runs on.
     children
         Process number and starts, by name.
+    monitor
+        Changes of the monitor's settings: its state is bound to them.
     """
 
     pid: int
@@ -35,6 +37,7 @@ class Running(msgspec.Struct):
     spec: str
     redis: str | None = None
     children: dict[str, dict[str, int | None]] = {}
+    monitor: tuple[str, ...] = ()
 
 
 def write_running(folder: Path, running: Running) -> None:

@@ -98,7 +98,8 @@ def up(
         typer.Option(
             "--set-monitor",
             metavar="KEY=VALUE",
-            help="Change how it is watched, docs/monitor.md: windows.window_s=300; repeatable",
+            help="Change how it is watched, docs/monitor.md: windows.window_s=300; repeatable; "
+            "default: those of the last time here",
         ),
     ] = None,
     no_register: Annotated[
@@ -132,7 +133,8 @@ def up(
     with locked(folder):
         fix = "another --port, or --no-serve"
         serving = None if no_serve else Serving(listen("127.0.0.1", port, fix), workers)
-        changes = tuple(set_monitor or ())
+        before = read_running(folder)
+        changes = tuple(set_monitor or (before.monitor if before else ()))
         watching = Watching(not no_monitor, not no_register, mlflow, changes)
         stream = _prepare(folder, spec, kafka, redis, settings, set_stream or (), serving)
         stream = replace(stream, watching=watching)
@@ -262,8 +264,11 @@ def run_children(
         state = supervisor.state()
         write_running(
             stream.folder,
-            Running(os.getpid(), stream.log, stream.spec, public_url(redis_url), state),
-        )
+            Running(
+                os.getpid(), stream.log, stream.spec, public_url(redis_url), state,
+                stream.watching.changes,
+            ),
+        )  # fmt: skip
 
     with _signals() as asked:
         try:

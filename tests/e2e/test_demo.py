@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(500)
 
 def test_the_campaign_is_found_and_nothing_else(tmp_path):
     folder = tmp_path / "a path" / "demo"
-    done = clicktide("demo", "--dir", folder, "--events", "60000", "--seed", "3", "--json")
+    done = clicktide("demo", "--dir", folder, "--events", "80000", "--seed", "3", "--json")
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout)
     injected, alarm = outcome["injected"], outcome["alarm"]
@@ -32,7 +32,7 @@ def test_the_campaign_is_found_and_nothing_else(tmp_path):
     assert (outcome["others"], outcome["problem"]) == ([], None)
     assert injected["campaign"] in outcome["headline"]
     report = json.loads((folder / "report.json").read_text())
-    assert report["total"]["count"] == 36_000  # what the API predicted, not the history
+    assert report["total"]["count"] == 48_000  # what the API predicted, not the history
     assert (folder / "report.html").read_bytes().startswith(b"<!doctype html>")
     assert all(len(line) <= 80 for line in done.stderr.splitlines()), "a line now and then"
 
