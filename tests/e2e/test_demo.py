@@ -10,7 +10,7 @@ import pytest
 from live_stream import alive, clicktide, until
 from typer.testing import CliRunner
 
-import clicktide.demo
+from clicktide import demo as command
 from clicktide.cli import app
 from clicktide.processes import read_running
 from monitoring.report.sample import sample_report
@@ -70,8 +70,8 @@ class _Hung:
 
 def test_a_process_that_hangs_is_named_and_the_report_is_written(tmp_path, monkeypatch):
     data = sample_report()
-    monkeypatch.setattr(clicktide.demo, "demo_stream", _Hung)
-    monkeypatch.setattr(clicktide.demo, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(command, "demo_stream", _Hung)
+    monkeypatch.setattr(command, "PATIENCE_S", 0.05)
     monkeypatch.setattr("clicktide.report_stream.report_stream", lambda *_: data)
     folder = tmp_path / "demo"
     done = CliRunner().invoke(app, ["demo", "--dir", str(folder), "--events", "40000"])
