@@ -28,6 +28,7 @@ from streaming.status import Look, look_at
 __all__ = ["demo"]
 
 _INCOMPLETE = 1
+_START_PATIENCE_S = 1_800.0  # on a new machine kernels are compiled first, and nothing tells of it
 _SLICE_S = 24.0  # of event time: a label is 120 s old when it is learned
 
 
@@ -91,7 +92,7 @@ def _run(folder: Path, story: Story, port: int, console: Console) -> Outcome:
     begun, problem = time.monotonic(), None
     make_room(folder)
     with stop_request() as request, DemoLine(console, story.events) as line:
-        line.stage("starting the stream")
+        line.stage("starting the stream (the first time, its kernels are compiled)")
         injected = story.injected()
         with demo_stream(folder, port) as stream, open_log(stream.log) as log:
             try:
@@ -133,8 +134,7 @@ class _Run:
 
     def play(self) -> None:
         """Publish the market's past, then ask for a prediction of each impression to come."""
-        lockstep = self._lockstep(("join", "count", "train"))
-        lockstep.until(lambda _: self.stream.lacks())
+        self._lockstep((), _START_PATIENCE_S).until(lambda _: self.stream.lacks())
         story, stream = self.story, self.stream
         market = Publication(
             story.source, load_spec(stream.spec), stream.log, settings=stream.settings, resume=True
@@ -142,10 +142,11 @@ class _Run:
         self.line.stage("learning the past")
         self._publish(replace(market, events=story.history, no_end=True), 0)
         self.line.stage("serving")
+        lockstep = self._lockstep(("join", "count", "train"), PATIENCE_S)
         live = replace(market, through=stream.url, lockstep=lockstep)
         self._publish(live, story.history)
         self.line.stage("watching the rest")
-        self._lockstep(("join", "count", "train", "monitor")).wait()
+        self._lockstep(("join", "count", "train", "monitor"), PATIENCE_S).wait()
 
     def _publish(self, market: Publication, before: int) -> None:
         done = publish_source(
@@ -157,11 +158,11 @@ class _Run:
         if done.error is not None:
             raise done.error
 
-    def _lockstep(self, groups: tuple[str, ...]) -> Lockstep:
+    def _lockstep(self, groups: tuple[str, ...], patience_s: float) -> Lockstep:
         return Lockstep(
             self._look,
             _SLICE_S,
-            Patience(PATIENCE_S, time.monotonic),
+            Patience(patience_s, time.monotonic),
             sleep=time.sleep,
             check=self._check,
             groups=groups,

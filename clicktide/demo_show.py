@@ -63,7 +63,7 @@ class DemoLine:
         parts = [self._stage]
         if self._done:
             seconds = self._clock() - self._begun
-            parts.append(f"{self._done:,} of {self._total:,} events")
+            parts.append(f"{self._done:,} of {self._total:,}")
             if self._done > self._done_before and seconds > 1:
                 parts.append(f"{(self._done - self._done_before) / seconds:,.0f}/s")
         trainer = self._look.trainer if self._look else None
@@ -73,7 +73,9 @@ class DemoLine:
         return "  ".join(parts)
 
     def _render(self) -> Spinner:
-        self._spinner.update(text=Text(self.text(), no_wrap=True, overflow="ellipsis"))
+        line = Text(self.text())
+        line.truncate(self._console.width - 2, overflow="ellipsis")
+        self._spinner.update(text=line)
         return self._spinner
 
     def __enter__(self) -> DemoLine:

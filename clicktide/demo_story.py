@@ -192,5 +192,5 @@ def _since(alarm: Alarm, true_ms: int) -> str:
 def _price(alarm: Alarm) -> str:
     if alarm.cost_clicks is None:
         return "not known"
-    what = "promised and not come" if alarm.cost_clicks >= 0 else "come and not promised"
+    what = "promised did not come" if alarm.cost_clicks >= 0 else "came unpromised"
     return f"{words.clicks(abs(alarm.cost_clicks))} clicks {what}"

@@ -10,7 +10,7 @@ import pytest
 from live_stream import alive, clicktide, until
 from typer.testing import CliRunner
 
-import clicktide.demo
+from clicktide import demo as command
 from clicktide.cli import app
 from clicktide.processes import read_running
 from monitoring.report.sample import sample_report
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(500)
 
 def test_the_campaign_is_found_and_nothing_else(tmp_path):
     folder = tmp_path / "a path" / "demo"
-    done = clicktide("demo", "--dir", folder, "--events", "60000", "--seed", "3", "--json")
+    done = clicktide("demo", "--dir", folder, "--events", "80000", "--seed", "3", "--json")
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout)
     injected, alarm = outcome["injected"], outcome["alarm"]
@@ -32,7 +32,7 @@ def test_the_campaign_is_found_and_nothing_else(tmp_path):
     assert (outcome["others"], outcome["problem"]) == ([], None)
     assert injected["campaign"] in outcome["headline"]
     report = json.loads((folder / "report.json").read_text())
-    assert report["total"]["count"] == 36_000  # what the API predicted, not the history
+    assert report["total"]["count"] == 48_000  # what the API predicted, not the history
     assert (folder / "report.html").read_bytes().startswith(b"<!doctype html>")
     assert all(len(line) <= 80 for line in done.stderr.splitlines()), "a line now and then"
 
@@ -70,8 +70,8 @@ class _Hung:
 
 def test_a_process_that_hangs_is_named_and_the_report_is_written(tmp_path, monkeypatch):
     data = sample_report()
-    monkeypatch.setattr(clicktide.demo, "demo_stream", _Hung)
-    monkeypatch.setattr(clicktide.demo, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(command, "demo_stream", _Hung)
+    monkeypatch.setattr(command, "PATIENCE_S", 0.05)
     monkeypatch.setattr("clicktide.report_stream.report_stream", lambda *_: data)
     folder = tmp_path / "demo"
     done = CliRunner().invoke(app, ["demo", "--dir", str(folder), "--events", "40000"])
