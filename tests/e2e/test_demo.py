@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from live_stream import alive, clicktide, until
+from live_stream import alive, until
 from typer.testing import CliRunner
 
 from clicktide import demo as command
@@ -22,7 +22,9 @@ pytestmark = pytest.mark.timeout(500)
 
 def test_the_campaign_is_found_and_nothing_else(tmp_path):
     folder = tmp_path / "a path" / "demo"
-    done = clicktide("demo", "--dir", folder, "--events", "80000", "--seed", "3", "--json")
+    command = [sys.executable, "-m", "clicktide", "demo", "--dir", str(folder), "--json"]
+    command += ["--events", "80000", "--seed", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout)
     injected, alarm = outcome["injected"], outcome["alarm"]
