@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from clicktide.compile_kernels import compile_once
 from clicktide.demo_show import DemoLine
 from clicktide.demo_story import Outcome, Story, outcome_of
 from clicktide.demo_stream import DemoStream, demo_stream, make_room
@@ -92,7 +93,8 @@ def _run(folder: Path, story: Story, port: int, console: Console) -> Outcome:
     begun, problem = time.monotonic(), None
     make_room(folder)
     with stop_request() as request, DemoLine(console, story.events) as line:
-        line.stage("starting the stream (the first time, its kernels are compiled)")
+        compile_once(line.stage)
+        line.stage("starting the stream")
         injected = story.injected()
         with demo_stream(folder, port) as stream, open_log(stream.log) as log:
             try:

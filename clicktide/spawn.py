@@ -121,13 +121,13 @@ class Spawned:
         return self._last
 
 
-def own_command(*arguments: str) -> list[str]:
-    """The command line of one of our commands, for a child process.
+def own_command(*arguments: str, module: str = "clicktide") -> list[str]:
+    """The command line of one of our commands, or of another module, for a child process.
 
     It starts with a safe path (``-P``): what lies in the folder where it runs, such as a package
     ``features``, is not taken for ours.
     """
-    return [sys.executable, "-P", "-m", "clicktide", *arguments]
+    return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def spawn(folder: Path, show: Callable[[str, str], None]) -> Callable[[Child], Spawned]:

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from clicktide.compile_kernels import compile_once
 from clicktide.listening import listen
 from clicktide.options import (
     DirOption,
@@ -89,6 +90,8 @@ def up(
     clicktide up --log kafka://localhost:9092 --redis redis://localhost:6379
     """
     folder = folder or DEFAULT_FOLDER
+    show = show_on(sys.stderr)
+    compile_once(lambda line: show("", line))
     with locked(folder):
         fix = "another --port, or --no-serve"
         serving = None if no_serve else Serving(listen("127.0.0.1", port, fix), workers)
@@ -98,7 +101,6 @@ def up(
         counters = _prepare(opened)
         watching = Watching(not no_monitor, not no_register, mlflow)
         stream = Stream(opened, redis, counters, serving, watching)
-        show = show_on(sys.stderr)
         with _feature_store(stream) as (store, url):
             announce(stream, url, show)
             run_children([*store, *children_of(stream, url)], stream, url, show)
