@@ -232,5 +232,6 @@ def test_an_event_held_at_the_commit_is_said_when_it_is_decided() -> None:
     again, position = resumed(joiner)
     assert position[IMPRESSIONS] == 2
     assert feed(again, IMPRESSIONS, 2, shown("a", ahead)) == []
-    out = feed(again, IMPRESSIONS, 3, shown("b", ahead))
+    assert feed(again, IMPRESSIONS, 3, shown("b", ahead)) == []
+    out = feed(again, IMPRESSIONS, 4, event("heartbeat", ahead))
     assert [it.impression_offset for it in out if isinstance(it, Viewed)] == [2, 3]
