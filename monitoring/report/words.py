@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from streaming.time_words import span, stamp
+
 __all__ = [
     "clicks",
     "count",
@@ -18,7 +20,6 @@ __all__ = [
     "when",
 ]
 
-_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _YEAR_10000_MS = 253_402_300_800_000
 
 
@@ -89,44 +90,6 @@ def clicks(value: float) -> str:
 def money(value: float) -> str:
     """An amount in the currency of the bids."""
     return f"{value:,.2f}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
-def span(seconds: float | None) -> str:
-    """A length of time, in its two largest units.
-
-    Examples
-    --------
-    >>> span(0.25), span(75), span(90_000), span(3600)
-    ('250 ms', '1 min 15 s', '1 d 1 h', '1 h')
-    """
-    if seconds is None:
-        return "–"
-    if seconds < 1:
-        return f"{1000 * seconds:.0f} ms"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    left = round(seconds)
-    parts: list[str] = []
-    for size, unit in _UNITS:
-        if left >= size and len(parts) < 2:
-            parts.append(f"{left // size} {unit}")
-            left %= size
-        elif parts:
-            break
-    return " ".join(parts)
-
-
-def stamp(ms: int) -> str:
-    """A time in full, UTC.
-
-    Examples
-    --------
-    >>> stamp(0), stamp(1_500)
-    ('1970-01-01 00:00:00', '1970-01-01 00:00:01')
-    """
-    if not 0 <= ms < _YEAR_10000_MS:
-        return str(ms)
-    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def day_and_time(ms: int) -> str:

@@ -359,7 +359,7 @@ class Pair:
         other = self.topics[CLICKS if kind == IMPRESSIONS else IMPRESSIONS]
         if not self.caught_up or kind in self.bound.paused:
             return
-        if (first := topic.first_time()) is not None:
+        if other.time == BEGIN and (first := topic.first_time()) is not None:
             self._lift(kind, topic.lift(first))
         watermark = other.time - self._bound
         if other.time <= topic.time:

@@ -22,7 +22,7 @@ that was used repeats them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -52,27 +52,35 @@ class Item(msgspec.Struct, gc=False):
     raw: bytes
 
 
-def first_time(times: Sequence[int], apart: int) -> int:
+def first_time(events: Sequence[tuple[int, Hashable]], apart: int) -> int:
     """Event time of the first of some events, of which a minority may have wrong clocks.
 
-    Times further than ``apart`` from the next are of another group. A group that is over when the
-    next begins came before it; of two that come by turns, the larger has the right clock.
+    Parameters
+    ----------
+    events
+        Time and key of each; of the same key, one is a copy of the other.
+    apart
+        Times further than this from the next are of another group. A group that is over when the
+        next begins came before it; if it comes by turns with earlier ones, more events are right.
 
     Examples
     --------
-    >>> first_time([10, 5000, 12, 13, 5001], apart=100), first_time([10, 5000, 5002], apart=100)
-    (10, 10)
-    >>> first_time([10, 5000, 12, 5002, 5001], apart=100)
-    5000
+    >>> def first(*times: int) -> int:
+    ...     return first_time([*zip(times, range(9))], apart=100)
+    >>> first(10, 5000, 12, 13, 5001), first(10, 5000, 5002), first(10, 5000, 12, 5002, 5001)
+    (10, 10, 5000)
     """
-    order = sorted(range(len(times)), key=times.__getitem__)
-    breaks = [n for n, (i, j) in enumerate(pairwise(order), 1) if times[j] - times[i] > apart]
+    order = sorted(range(len(events)), key=lambda i: events[i][0])
+    times = [events[i][0] for i in order]
+    breaks = [n for n, (t, u) in enumerate(pairwise(times), 1) if u - t > apart]
     groups = [order[a:b] for a, b in pairwise([0, *breaks, len(order)])]
-    first = groups[0]
-    for group in groups[1:]:
-        if max(first) > min(group) and len(group) > len(first):
-            first = group
-    return times[first[0]]
+    first, size, last = groups[0], 0, -1
+    for group in groups:
+        own = len({events[i][1] for i in group})
+        if last > min(group) and own > size:
+            first, size, last = group, 0, -1
+        size, last = size + own, max(last, *group)
+    return events[first[0]][0]
 
 
 class Held:
@@ -135,7 +143,8 @@ class Held:
     @property
     def first_ahead(self) -> int:
         """Event time of the first of those ahead."""
-        ahead = [item.ts for item in self.items if item.ts > self._time + self._max_ahead]
+        bound = self._time + self._max_ahead
+        ahead = [(item.ts, item.key) for item in self.items if item.ts > bound]
         return first_time(ahead, self._in_time)
 
     @property

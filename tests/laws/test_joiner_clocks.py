@@ -113,18 +113,16 @@ def outcomes(out: list[object]) -> tuple[Counter[str], list[str]]:
 def test_a_minority_of_wrong_clocks_costs_others_nothing(
     skews: list[int], share: float, burst: int
 ) -> None:
-    for parts in (1, 3):
-        sent = traffic(Random(7 + burst), 3_000, share, skews, burst, parts)
-        counts, _ = joined(sent)
-        clicked = counts["label 1"]
-        assert counts["viewed"] == clicked + counts["label 0"] == 3_000, counts
-        assert clicked > 100 and not counts["correction"]
+    counts, _ = joined(traffic(Random(7 + burst), 1_500, share, skews, burst, 2))
+    clicked = counts["label 1"]
+    assert counts["viewed"] == clicked + counts["label 0"] == 1_500, counts
+    assert clicked > 50 and not counts["correction"]
 
 
 @pytest.mark.parametrize("skew", [HOURS_2, 1_800_000])
 @pytest.mark.parametrize("burst", [1, 50])
 def test_with_wrong_clocks_a_crash_changes_nothing(burst: int, skew: int) -> None:
-    sent = traffic(Random(3), 2_000, 0.2, [skew], burst, 2)
+    sent = traffic(Random(3), 1_000, 0.2, [skew], burst, 2)
     unbroken = joined(sent)
     for seed in range(3):
         assert joined(sent, Random(seed)) == unbroken
@@ -136,12 +134,12 @@ def test_after_a_silence_time_moves_on_by_itself_and_no_event_is_lost(
     gap_s: int, wrong: list[int]
 ) -> None:
     rng = Random(5)
-    before = traffic(rng, 500, 0.05 if wrong else 0, wrong, 1, 1)
+    before = traffic(rng, 300, 0.05 if wrong else 0, wrong, 1, 1)
     gap = 1000 * gap_s
     after = [
         (p, f"{id}-after", ts + gap)
-        for p, id, ts in traffic(rng, 1_500, 0.05 if wrong else 0, wrong, 1, 1)
+        for p, id, ts in traffic(rng, 500, 0.05 if wrong else 0, wrong, 1, 1)
     ]
     counts, order = joined([*before, *after])
-    assert counts["label 0"] + counts["label 1"] == 2_000, counts
-    assert order.index("good-0-after") > order.index("good-499")
+    assert counts["label 0"] + counts["label 1"] == 800, counts
+    assert order.index("good-0-after") > order.index("good-299")
