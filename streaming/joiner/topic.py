@@ -273,7 +273,7 @@ class Topic:
                 yield item, item.ts <= self.time + self.far_future
         self.time = max(self.time, time)
         for item in todo:
-            self._hold(item)
+            yield from self.offer(item)
 
     def forget_lifts(self, offset: int) -> None:
         """Drop lifts that a replay from this offset starts with already."""
