@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from monitoring.slice_name import slice_name as place
 from streaming.time_words import span, stamp
 
 __all__ = [
@@ -109,14 +110,3 @@ def day_and_time(ms: int) -> str:
 def when(at: int, axis: str) -> str:
     """Where on the axis of a report."""
     return f"row {at:,}" if axis == "row" else f"{day_and_time(at)} UTC"
-
-
-def place(field: str, value: str) -> str:
-    """The name of a slice.
-
-    Examples
-    --------
-    >>> place("campaign", "c7"), place("", ""), place("site", "")
-    ('campaign c7', 'everywhere', 'site (empty)')
-    """
-    return f"{field} {value or '(empty)'}" if field else "everywhere"

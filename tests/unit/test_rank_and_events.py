@@ -151,16 +151,16 @@ def test_a_reply_says_what_the_streams_clock_will_do_to_the_event(tmp_path, ahea
         windows=windows, offset=0, time=NOW, read_to=0, done_to=0,
         impressions_watermark=NOW + ahead_ms - 30_000, emitted_to=NOW,
     )  # fmt: skip
-    api = Api(tmp_path)
-    with open_log(api.url) as log, log.producer("join-0").transaction() as tx:
+    with open_log(f"sqlite:///{tmp_path / 'log.db'}") as log:
         log.create_topics(StreamSettings().topics())
-        tx.commit("join", {TopicPartition("impressions", 0): Position(0, state.dump())})
+        with log.producer("join-0").transaction() as tx:
+            tx.commit("join", {TopicPartition("impressions", 0): Position(0, state.dump())})
+    api = Api(tmp_path)
     reply = api.post("/v1/impressions", {"impression_id": "i"}).json()
     assert reply.get("warning", "").partition(":")[0] == (said or "")
     ranked = api.post("/v1/rank", {"candidates": ADS, "log": True}).json()
-    assert ranked["logged"] and [x.split(":")[1].strip() for x in ranked["lacked"]] == [
-        said
-    ] * bool(said)
+    reasons = [lacked.split(":")[1].strip() for lacked in ranked["fallbacks"]]
+    assert ranked["logged"] and reasons == [said] * bool(said)
     api.writer.close()
 
 
