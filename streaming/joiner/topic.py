@@ -60,27 +60,33 @@ def first_time(events: Sequence[tuple[int, Hashable]], apart: int) -> int:
     events
         Time and key of each; of the same key, one is a copy of the other.
     apart
-        Times further than this from the next are of another group. A group that is over when the
-        next begins came before it; if it comes by turns with earlier ones, more events are right.
+            Times further than this from the next are of another group. A group that is over when the
+        next begins came before it; if they come by turns, the larger part has the right clock.
 
     Examples
     --------
     >>> def first(*times: int) -> int:
     ...     return first_time([*zip(times, range(9))], apart=100)
-    >>> first(10, 5000, 12, 13, 5001), first(10, 5000, 5002), first(10, 5000, 12, 5002, 5001)
+    >>> first(10, 5000, 12, 13, 5001), first(10, 5000, 5002), first(10, 5000, 5001, 12, 5002)
     (10, 10, 5000)
     """
     order = sorted(range(len(events)), key=lambda i: events[i][0])
     times = [events[i][0] for i in order]
     breaks = [n for n, (t, u) in enumerate(pairwise(times), 1) if u - t > apart]
     groups = [order[a:b] for a, b in pairwise([0, *breaks, len(order)])]
-    first, size, last = groups[0], 0, -1
-    for group in groups:
-        own = len({events[i][1] for i in group})
-        if last > min(group) and own > size:
-            first, size, last = group, 0, -1
-        size, last = size + own, max(last, *group)
+    first, lower = groups[0], groups[0]
+    for group in groups[1:]:
+        middle = sorted(group)[len(group) // 2]
+        by_turns = 4 * sum(i > middle for i in lower) > len(lower)
+        if by_turns and _keys(events, group) > _keys(events, lower):
+            first = lower = group
+        else:
+            lower = lower + group
     return events[first[0]][0]
+
+
+def _keys(events: Sequence[tuple[int, Hashable]], of: Sequence[int]) -> int:
+    return len({events[i][1] for i in of})
 
 
 class Held:
@@ -140,12 +146,11 @@ class Held:
         """Whether these are the first events, and there is more than one."""
         return self._first and len(self._ahead) > 1
 
-    @property
-    def first_ahead(self) -> int:
-        """Event time of the first of those ahead."""
-        bound = self._time + self._max_ahead
-        ahead = [(item.ts, item.key) for item in self.items if item.ts > bound]
-        return first_time(ahead, self._in_time)
+    def first_ahead(self, to: int = -BEGIN) -> int | None:
+        """Event time of the first of those ahead, as far as ``to``; None: there are none."""
+        above = self._time + self._max_ahead
+        ahead = [(item.ts, item.key) for item in self.items if above < item.ts <= to]
+        return first_time(ahead, self._in_time) if ahead else None
 
     @property
     def _is_full(self) -> bool:
@@ -214,9 +219,9 @@ class Topic:
                 for held in self._let_go():
                     yield held, held.ts <= self.time + self.far_future
             elif evidence.confirmed:
-                first = evidence.first_ahead
+                first = evidence.first_ahead()
                 todo.extendleft(reversed(self._let_go()))
-                self.time = first
+                self.time = self.time if first is None else first
 
     def _hold(self, item: Item) -> Held:
         if self.evidence is None:
@@ -236,7 +241,7 @@ class Topic:
     def first_time(self) -> int | None:
         """Event time to begin with, if the first events wait for others and no more have come."""
         evidence = self.evidence
-        return evidence.first_ahead if evidence is not None and evidence.may_begin else None
+        return evidence.first_ahead() if evidence is not None and evidence.may_begin else None
 
     def may_lift(self, time: int) -> bool:
         """Whether there is room on record for one more lift."""
@@ -261,16 +266,17 @@ class Topic:
 
     def _reach(self, time: int) -> Iterator[tuple[Item, bool]]:
         """Move time; what is held came before: it is judged by its own time, if that is reached."""
+        bound = time + self.max_ahead
+        while self.evidence and (first := self.evidence.first_ahead(bound)) is not None:
+            self.time = max(self.time, min(first, time))
+            for item in self._let_go():
+                yield from self.offer(item)
         todo = deque(self._let_go())
-        reached = sum(item.ts <= time + self.max_ahead for item in todo)
+        reached = sum(item.ts <= bound for item in todo)
         while reached:
             item = todo.popleft()
-            if item.ts <= time + self.max_ahead:
-                reached -= 1
-                self.time = max(self.time, min(item.ts, time))
-                yield item, True
-            else:
-                yield item, item.ts <= self.time + self.far_future
+            reached -= item.ts <= bound
+            yield item, item.ts <= time + self.far_future
         self.time = max(self.time, time)
         for item in todo:
             yield from self.offer(item)

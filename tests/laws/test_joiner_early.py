@@ -49,7 +49,7 @@ def random_log(rng: Random, size: int, gap_ms: int) -> Log:
         for _ in range(1 + (rng.random() < 0.1)):
             log[topic].append((ts + rng.randrange(BOUND + 1), value))
         if rng.random() < 0.05:
-            wrong = far("far", ts + rng.choice([10**5, 10**7]))
+            wrong = far(f"far-{ts}", ts + rng.choice([10**5, 10**7]))
             log[topic].append((ts, rng.choice([b"{", value[:-1], wrong])))
 
     ts = START
