@@ -82,7 +82,7 @@ def announce(stream: Stream, redis_url: str, show: Callable[[str, str], None]) -
     show("", f"feature store {public_url(redis_url)}")
     show("", f"messages of each process also in {stream.folder / 'logs'}/")
     show("", "next, in another terminal:")
-    show("", f"  clicktide replay {source} --to {log} --settings {settings} --shift now-15h")
+    show("", f"  clicktide replay {source} --to {log} --settings {settings} --shift ends-now")
     show("", f"  clicktide status --watch --log {log}")
     if stream.serving is not None:
         _announce_serving(stream.spec, stream.serving, show)

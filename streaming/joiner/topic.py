@@ -60,7 +60,7 @@ def first_time(events: Sequence[tuple[int, Hashable]], apart: int) -> int:
     events
         Time and key of each; of the same key, one is a copy of the other.
     apart
-            Times further than this from the next are of another group. A group that is over when the
+        Times further than this from the next are of another group. A group that is over when the
         next begins came before it; if they come by turns, the larger part has the right clock.
 
     Examples

@@ -6,7 +6,7 @@ all to the log, in transactions that carry what ``state`` needs to go on after a
 """
 
 from streaming.publish.pace import Pacer
-from streaming.publish.publisher import Publisher, latest_time, publish_group
+from streaming.publish.publisher import Publisher, latest_time, longest_wait_ms, publish_group
 from streaming.publish.rows import ClickDelay, RowReader
 from streaming.publish.state import PublishState
 
@@ -17,5 +17,6 @@ __all__ = [
     "Publisher",
     "RowReader",
     "latest_time",
+    "longest_wait_ms",
     "publish_group",
 ]

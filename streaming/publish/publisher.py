@@ -21,7 +21,7 @@ from streaming.publish.timeline import Out, Timeline
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 from streaming.sources.batch import Batch, Position, Reject
 
-__all__ = ["Publisher", "latest_time", "publish_group"]
+__all__ = ["Publisher", "latest_time", "longest_wait_ms", "publish_group"]
 
 _PLACE = TopicPartition(IMPRESSIONS, 0)  # where the position is committed
 _LOOKED_AT = 100  # last records of a partition that tell its time
@@ -195,7 +195,8 @@ class Publisher:
                 raise ClicktideError(
                     f"topic {topic} already holds events up to {latest:,} ms, the first to be "
                     f"published is of {first_ms:,} ms: all would be rejected as too_late. Fix: "
-                    "--shift now lets the stream begin now; or publish into a new log"
+                    "--shift now lets the stream begin now, --shift ends-now end now; or publish into "
+                    "a new log"
                 )
 
     def _commit(self, on_reject: Callable[[Reject], None], *, ended: bool = False) -> None:
@@ -259,13 +260,13 @@ class Publisher:
 
     def _heartbeats(self, topic: str, last_ms: int) -> list[NewRecord]:
         """Two to each partition, for one alone would not move time."""
-        after = last_ms + _longest_wait_ms(self._settings.join)
+        after = last_ms + longest_wait_ms(self._settings.join)
         beats = [encode_event(Heartbeat(v=1, timestamp=after + i)) for i in range(2)]
         partitions = self._log.topics()[topic]
         return [NewRecord(None, beat, p) for p in range(partitions) for beat in beats]
 
 
-def _longest_wait_ms(join: JoinerSettings) -> int:
+def longest_wait_ms(join: JoinerSettings) -> int:
     """After this long in event time nothing of an event waits any more in the joiner."""
     windows = join.join_window_s + join.late_window_s + 2 * join.out_of_order_s
     return round(1000 * windows) + 1_000
