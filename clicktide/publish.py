@@ -245,7 +245,7 @@ def _settle_end(asked: Publication, reader: RowReader, join: JoinerSettings) -> 
 def _last_ms(asked: Publication, reader: RowReader) -> int:
     """Time of the last event that will be published, clicks included; 0: there are none."""
     last, rows, left = 0, 0, asked.events
-    with closing(open_log(asked.source, asked.spec, reader.columns)) as batches:
+    with closing(open_log(asked.source, asked.spec, reader.columns, None)) as batches:
         for batch in batches:
             part = reader(batch, rows)
             shown, rows = part.shown[:left], rows + part.units

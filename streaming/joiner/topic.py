@@ -76,8 +76,8 @@ def first_time(events: Sequence[tuple[int, Hashable]], apart: int) -> int:
     groups = [order[a:b] for a, b in pairwise([0, *breaks, len(order)])]
     first, lower = groups[0], groups[0]
     for group in groups[1:]:
-        middle = sorted(group)[len(group) // 2]
-        by_turns = 4 * sum(i > middle for i in lower) > len(lower)
+        early = sorted(group)[len(group) // 4]
+        by_turns = 4 * sum(i > early for i in lower) > len(lower)
         if by_turns and _keys(events, group) > _keys(events, lower):
             first = lower = group
         else:

@@ -195,7 +195,7 @@ class Publisher:
                 raise ClicktideError(
                     f"topic {topic} already holds events up to {latest:,} ms, the first to be "
                     f"published is of {first_ms:,} ms: all would be rejected as too_late. Fix: "
-                    "--shift now lets the stream begin now, --shift ends-now end now; or publish into "
+                    "--shift now lets it begin now, --shift ends-now end now; or publish into "
                     "a new log"
                 )
 
