@@ -77,7 +77,7 @@ def first_time(events: Sequence[tuple[int, Hashable]], apart: int) -> int:
     first, lower = groups[0], groups[0]
     for group in groups[1:]:
         early = sorted(group)[len(group) // 4]
-        by_turns = 4 * sum(i > early for i in lower) > len(lower)
+        by_turns = max(lower) > early
         if by_turns and _keys(events, group) > _keys(events, lower):
             first = lower = group
         else:
