@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from clicktide.logs import estimated_rows, open_log
 from clicktide.rejects import RejectSink
 from features.errors import ClicktideError
 from features.spec import Spec
+from streaming.joiner import JoinerSettings
 from streaming.log import EventLog
 from streaming.log import open_log as open_event_log
 from streaming.log.settings import SqliteSettings, log_settings
@@ -35,6 +36,7 @@ from streaming.publish import (
     Publisher,
     PublishState,
     RowReader,
+    longest_wait_ms,
     publish_group,
 )
 from streaming.settings import StreamSettings, load_stream_settings
@@ -64,7 +66,7 @@ PATIENCE_S = 300.0
 _SLICES_A_WINDOW = 5  # a label is a join window old; a fifth more changes little
 _PANEL = "Publishing (--to)"
 _MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_AGO = re.compile(r"now(-(?P<number>\d+(\.\d+)?)(?P<unit>[smhd]))?")
+_AGO = re.compile(r"(?P<ends>ends-)?now(-(?P<number>\d+(\.\d+)?)(?P<unit>[smhd]))?")
 ToOption = Annotated[
     str | None,
     typer.Option(
@@ -89,9 +91,9 @@ ShiftOption = Annotated[
     str | None,
     typer.Option(
         "--shift",
-        metavar="now[-15h]|MS",
-        help="Move event times so that the stream begins now, or so long ago (s, m, h, d), or by "
-        "so many ms; the fields stay as the log has them",
+        metavar="[ends-]now[-15h]|MS",
+        help="Move event times so that the stream begins (or ends, read twice) now, or so long ago "
+        "(s, m, h, d), or by so many ms; the fields stay as the log has them",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -158,7 +160,7 @@ class Publication:
     def reader(self, stream: StreamSettings) -> RowReader:
         """What makes events of rows."""
         mean_s = 20.0 if self.click_delay_s is None else self.click_delay_s
-        shift, ago_ms = parse_shift(self.shift)
+        shift, ago_ms, _ = parse_shift(self.shift)
         return RowReader(
             self.spec,
             self.source,
@@ -199,25 +201,56 @@ def parse_speed(text: str | None) -> float | None:
     return speed
 
 
-def parse_shift(text: str | None) -> tuple[int | None, int]:
-    """Read ``--shift`` as ms to add; None: so that the stream begins now, or so many ms ago.
+def parse_shift(text: str | None) -> tuple[int | None, int, bool]:
+    """Read ``--shift`` as ms to add; None: so that the stream begins, or ends, so many ms ago.
 
     Examples
     --------
-    >>> parse_shift("-3600000"), parse_shift(None), parse_shift("now"), parse_shift("now-15h")
-    ((-3600000, 0), (0, 0), (None, 0), (None, 54000000))
+    >>> parse_shift("-3600000"), parse_shift(None), parse_shift("now-15h")
+    ((-3600000, 0, False), (0, 0, False), (None, 54000000, False))
+    >>> parse_shift("ends-now")
+    (None, 0, True)
     """
     ago = _AGO.fullmatch(text or "")
     if ago is not None:
         number, unit = ago["number"], ago["unit"]
-        return None, int(float(number) * _MS[unit]) if number else 0
+        return None, int(float(number) * _MS[unit]) if number else 0, bool(ago["ends"])
     try:
-        return int(text or 0), 0
+        return int(text or 0), 0, False
     except ValueError:
         raise ClicktideError(
-            f"--shift {text}: neither now, nor now-15h, nor whole ms. Fix: now; a time ago such as "
-            "now-30m, now-15h or now-2d; or such as 86400000 for a day later"
+            f"--shift {text}: neither now, nor now-15h, nor ends-now, nor whole ms. Fix: ends-now; "
+            "a time ago such as now-30m, now-15h or now-2d; or such as 86400000 for a day later"
         ) from None
+
+
+def _settle_end(asked: Publication, reader: RowReader, join: JoinerSettings) -> None:
+    """Have the stream end as asked: all of it is read once before, for its last time."""
+    shift, ago_ms, ends = parse_shift(asked.shift)
+    if shift is not None or not ends:
+        return
+    if asked.source == "-":
+        raise ClicktideError(
+            "--shift ends-now: standard input cannot be read twice. Fix: publish from a file"
+        )
+    reader.shift_ms = 0
+    last = _last_ms(asked, reader)
+    after_ms = 0 if asked.no_end else longest_wait_ms(join)  # of the closing heartbeats
+    reader.shift_ms = time.time_ns() // 1_000_000 - ago_ms - after_ms - last
+
+
+def _last_ms(asked: Publication, reader: RowReader) -> int:
+    """Time of the last event that will be published, clicks included; 0: there are none."""
+    last, rows, left = 0, 0, asked.events
+    with closing(open_log(asked.source, asked.spec, reader.columns, None)) as batches:
+        for batch in batches:
+            part = reader(batch, rows)
+            shown, rows = part.shown[:left], rows + part.units
+            last = max([last, *(max(one.time, one.click or 0) for one in shown)])
+            left = None if left is None else left - len(shown)
+            if left == 0:
+                break
+    return last
 
 
 def publish(asked: Publication) -> None:
@@ -293,6 +326,8 @@ def publish_source(
                 log, asked.group(), reader, stream, pacer=pacer, serve=serve, lockstep=lockstep
             )
             publisher.restore(resume=asked.resume)
+            if not publisher.resumed:
+                _settle_end(asked, reader, stream.join)
             before = publisher.state
 
             def committed() -> None:

@@ -94,7 +94,7 @@ def announce(stream: Stream, redis_url: str, show: Callable[[str, str], None]) -
     show("", f"feature store {public_url(redis_url)}")
     show("", f"messages of each process also in {stream.folder / 'logs'}/")
     show("", "next, in another terminal:")
-    show("", f"  clicktide replay {source} --dir {where} --shift now-15h")
+    show("", f"  clicktide replay {source} --dir {where} --shift ends-now")
     show("", f"  clicktide status --watch --dir {where}")
     if stream.serving is not None:
         _announce_serving(stream.spec, stream.serving, show)

@@ -8,7 +8,7 @@ needs to go on after a crash.
 
 from streaming.publish.lockstep import Lockstep, Patience, StandstillError
 from streaming.publish.pace import Pacer
-from streaming.publish.publisher import Publisher, latest_time, publish_group
+from streaming.publish.publisher import Publisher, latest_time, longest_wait_ms, publish_group
 from streaming.publish.rows import ClickDelay, RowReader
 from streaming.publish.state import PublishState
 
@@ -22,5 +22,6 @@ __all__ = [
     "RowReader",
     "StandstillError",
     "latest_time",
+    "longest_wait_ms",
     "publish_group",
 ]

@@ -24,7 +24,7 @@ from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 from streaming.sources.batch import Batch, Position, Reject
 from streaming.time_order import TimeOrder, span_text
 
-__all__ = ["Publisher", "latest_time", "publish_group"]
+__all__ = ["Publisher", "latest_time", "longest_wait_ms", "publish_group"]
 
 _PLACE = TopicPartition(IMPRESSIONS, 0)  # where the position is committed
 _LOOKED_AT = 100  # last records of a partition that tell its time
@@ -233,7 +233,8 @@ class Publisher:
                 raise ClicktideError(
                     f"topic {topic} already holds events up to {latest:,} ms, the first to be "
                     f"published is of {first_ms:,} ms: all would be rejected as too_late. Fix: "
-                    "--shift now lets the stream begin now; or publish into a new log"
+                    "--shift now lets it begin now, --shift ends-now end now; or publish into "
+                    "a new log"
                 )
 
     def _commit(
@@ -247,7 +248,7 @@ class Publisher:
         rejected = self._pass_rejects(on_reject)
         state = self._next_state(rejected, ended=ended)
         if ended and state.last_ms is not None:
-            beat_ms = state.last_ms + _longest_wait_ms(self._settings.join)
+            beat_ms = state.last_ms + longest_wait_ms(self._settings.join)
         if state == self.state and (beat_ms is None or state.last_ms is None):
             return
         records_of = {IMPRESSIONS: self._impressions(), CLICKS: self._records(clicks=True)}
@@ -317,7 +318,7 @@ def _short(mark: Mark) -> Mark:
     return msgspec.structs.replace(mark, position=mark.position.short())
 
 
-def _longest_wait_ms(join: JoinerSettings) -> int:
+def longest_wait_ms(join: JoinerSettings) -> int:
     """After this long in event time nothing of an event waits any more in the joiner."""
     windows = join.join_window_s + join.late_window_s + 2 * join.out_of_order_s
     return round(1000 * windows) + 1_000
