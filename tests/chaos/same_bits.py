@@ -199,7 +199,7 @@ def run(folder, count, seed=0, workers=2):
             )
         )
         base, said = stack.enter_context(server(folder, url, workers))
-        until(lambda: ready(base), 120, said)
+        until(lambda: ready(base), said)
         api = Api(stack, base)
         learning = as_it_learns(trainer, shown, api, folder)
         trainer.finish()

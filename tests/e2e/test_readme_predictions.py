@@ -7,7 +7,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from live_stream import REAL, Up, clicktide, free_port, until, until_learned
+from command import run_clicktide
+from live_stream import REAL, Up, free_port, until, until_learned
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -28,7 +29,7 @@ def served(tmp_path):
     try:
         up.until_running("valkey", "join", "count", "train", "serve")
         source = "sim:stationary?events=30000&max_click_delay_ms=300000"
-        done = clicktide("replay", source, "--to", up.log, "--shift", "now-3h", cwd=tmp_path)
+        done = run_clicktide("replay", source, "--to", up.log, "--shift", "now-3h", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         until_learned(up, 30_000)
         yield port, up
@@ -54,7 +55,7 @@ def ready(port):
 
 def test_the_commands_work_and_a_click_moves_its_ad(served):
     port, up = served
-    until(lambda: ready(port), 120, up.text)
+    until(lambda: ready(port), up.text)
     predict, rank, click = curls()
     before = ask(port, predict)["predictions"][0]
     assert 0 < before["probability"] < 0.5
@@ -65,7 +66,7 @@ def test_the_commands_work_and_a_click_moves_its_ad(served):
     of_ad = {"fields": {"user": "u1", "ad": ad, "campaign": "c1"}}
     command = f"curl localhost:8000/v1/predict -d '{json.dumps(of_ad)}'"
     views = "ad_views_24h"
-    until(lambda: 0 < ask(port, command)["predictions"][0]["counters"][views] < 2, 20, up.text)
+    until(lambda: 0 < ask(port, command)["predictions"][0]["counters"][views] < 2, up.text)
     seen = ask(port, command)["predictions"][0]["probability"]
     ask(port, click)
-    until(lambda: ask(port, command)["predictions"][0]["probability"] != seen, 20, up.text)
+    until(lambda: ask(port, command)["predictions"][0]["probability"] != seen, up.text)

@@ -5,7 +5,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from live_stream import REAL, Up, clicktide, conserved, learned, told, until_learned
+from command import run_clicktide
+from live_stream import REAL, Up, conserved, learned, told, until_learned
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -24,7 +25,7 @@ def commands():
 
 def said(name, *more, cwd):
     arguments = [re.sub(r"events=\d+", f"events={FEWER}", word) for word in commands()[name]]
-    done = clicktide(name, *arguments, *more, cwd=cwd)
+    done = run_clicktide(name, *arguments, *more, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -6,10 +6,11 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
+from command import clicktide_process
+from waiting import until
 
 from learning.snapshot import load_snapshot
 
@@ -108,10 +109,7 @@ def test_ctrl_c_stops_cleanly_and_saves(tmp_path):
     command = [sys.executable, "-m", "clicktide", "replay", SMALL, "--save", "model", "--json"]
     command += ["--save-every", "20000"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "model" / "snapshot.json").exists():  # it is learning
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until((tmp_path / "model" / "snapshot.json").exists)  # it is learning
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     figures = json.loads(out)
@@ -128,9 +126,10 @@ def test_a_full_disk_while_saving_is_told_and_keeps_the_old_model(clicktide, tmp
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
-    _, said = clicktide(
-        "replay", SMALL, "--events", "20000", "--save", "model", code=2, preexec_fn=small_disk
-    )
+    options = ("--events", "20000", "--save", "model")
+    done = clicktide_process("replay", SMALL, *options, cwd=tmp_path, preexec_fn=small_disk)
+    said = done.stderr
+    assert done.returncode == 2
     assert "could not be saved" in said and "kept" in said
     assert (tmp_path / "model" / "snapshot.json").read_bytes() == before
     assert load_snapshot(tmp_path / "model").progress.overall.events == 2000

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from waiting import until
 
 from features.errors import ClicktideError
 from features.spec import FieldSpec, SourceSpec, Spec
@@ -377,9 +378,7 @@ def test_the_command_killed_at_random_counts_every_example_once(log, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(root)}
     killed = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "m" / "now.json").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until((tmp_path / "m" / "now.json").exists)
         killed.send_signal(signal.SIGKILL)
     finally:
         killed.kill()

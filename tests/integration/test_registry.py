@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from command import run_clicktide
 from typer.testing import CliRunner
 
 from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
@@ -307,10 +308,7 @@ def test_the_models_commands(stream):
 
 
 def test_commands_say_what_is_missing(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "clicktide", "models", "list", "--run", str(tmp_path)],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    done = run_clicktide("models", "list", "--run", tmp_path)
     assert done.returncode == 2 and "no registry here" in done.stderr
     assert not list(Path(tmp_path).iterdir())
 

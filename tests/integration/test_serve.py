@@ -12,7 +12,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from command import run_clicktide
 from steady_load import workers_of
+from waiting import until
 
 from clicktide.valkey import start_valkey
 from features.spec_file import load_spec
@@ -64,13 +66,6 @@ def impression(i):
     }  # fmt: skip
 
 
-def until(holds, seconds=60, why=lambda: ""):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"waited in vain: {why()}"
-        time.sleep(0.05)
-
-
 class Served:
     """A running `clicktide serve`, the store and the writer of its weights."""
 
@@ -91,7 +86,7 @@ class Served:
             stdout=self.said, stderr=self.said,
         )  # fmt: skip
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
-        until(self.ready, 120, self.text)
+        until(self.ready, self.text)
 
     def ready(self):
         assert self.process.poll() is None, self.text()
@@ -151,10 +146,9 @@ def test_all_workers_give_the_bits_of_river_and_of_predict(served, tmp_path):
     save_snapshot(tmp_path / "model", Snapshot(served.learner, Progress()))
     log = "\n".join(json.dumps(row | {"impression_id": f"i{i}"}) for i, row in enumerate(rows))
     (tmp_path / "log.jsonl").write_text(log + "\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "clicktide", "predict", tmp_path / "log.jsonl", "--model",
-         tmp_path / "model", "--out", tmp_path / "scored.csv"],
-        capture_output=True, text=True, timeout=200, check=False,
+    done = run_clicktide(
+        "predict", tmp_path / "log.jsonl", "--model", tmp_path / "model",
+        "--out", tmp_path / "scored.csv",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     with (tmp_path / "scored.csv").open() as file:

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from waiting import until
 
 from clicktide.spawn import LogFile, spawn
 from clicktide.supervise import Child, Supervisor
@@ -25,6 +26,7 @@ PARENT = """
 import sys, time
 from pathlib import Path
 from clicktide.spawn import spawn
+from waiting import until
 from clicktide.supervise import Child
 child = spawn(Path(sys.argv[1]), lambda name, line: None)(
     Child("sleeper", [sys.executable, "-c", "import time; time.sleep(600)"]))
@@ -35,13 +37,6 @@ time.sleep(600)
 
 def python(code, name="child"):
     return Child(name, [sys.executable, "-c", code])
-
-
-def until(holds, seconds=30):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def alive(pid):

@@ -1,7 +1,6 @@
 """The trainer on the embedded log: the model that replay makes, whatever is killed when."""
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import run_clicktide
 
 from features.errors import ClicktideError, SnapshotError
 from features.events import decode_event
@@ -128,15 +128,9 @@ def assert_same(a, b):
     assert a.progress.overall.sums.tobytes() == b.progress.overall.sums.tobytes()
 
 
-def clicktide(*args, **options):
-    done = subprocess.run(
-        [sys.executable, "-m", "clicktide", *map(str, args)],
-        capture_output=True,
-        timeout=240,
-        env=os.environ | {"NO_COLOR": "1"},
-        **options,
-    )
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+def clicktide(*args, cwd=None):
+    done = run_clicktide(*args, cwd=cwd)
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import time
 import msgspec
 import numpy as np
 import pytest
+from waiting import until
 
 from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from learning.click_learner import ClickLearner
@@ -215,14 +216,12 @@ def test_a_log_that_fails_costs_a_full_message_and_no_learning(embedded, monkeyp
     assert same(fed(follower, records(embedded)).learner, training.learner)
 
 
-def followed(replica, training, seconds=30):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+def followed(replica, training):
+    def reached():
         weighing = replica.current()
-        if weighing is not None and weighing.events == training.events:
-            return weighing
-        time.sleep(0.02)
-    raise AssertionError(replica.problem)
+        return weighing if weighing is not None and weighing.events == training.events else None
+
+    return until(reached, lambda: replica.problem)
 
 
 def replicate(url):

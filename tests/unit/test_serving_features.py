@@ -1,11 +1,10 @@
 """Features of a request: their keys and values, and what stands in for those not known."""
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import until
 
 from features.counters.redis_format import ENTRY, Plan, Updates, faded, pack_rows
 from features.counters.stored import StoredCounters
@@ -180,10 +179,7 @@ def test_the_store_is_used_again_once_a_probe_passes():
     store.fault = TimeoutError("late")
     assert source.fetch([KNOWN], NOW).fallbacks[0][0] == "store:late"
     store.fault = None
-    until = time.monotonic() + 30
-    while (found := source.fetch([KNOWN], NOW)).fallbacks[0] and time.monotonic() < until:
-        time.sleep(0.005)
-    assert found.fallbacks == [()]
+    until(lambda: source.fetch([KNOWN], NOW).fallbacks == [()])
     assert source.problem is None
     source.close()
 
