@@ -25,8 +25,10 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1] / part) for part in ("helpers", "kafka")]
 
 import httpx  # noqa: E402
-from live_stream import REAL, Up, alive, clicktide, free_port, until, until_learned, values  # noqa: E402
+from command import run_clicktide  # noqa: E402
+from live_stream import REAL, Up, alive, free_port, until_learned, values  # noqa: E402
 from steady_load import PREDICT, RANK, Load, as_json, quantile, workers_of  # noqa: E402
+from waiting import until  # noqa: E402
 
 from features.spec_file import load_spec  # noqa: E402
 from learning import ClickLearner  # noqa: E402
@@ -67,10 +69,10 @@ class Stage:
         (top / "small.toml").write_text(SMALL)
         self.spec_name = str(top / "small.toml") if spec == "small" else spec
         self.spec = load_spec(self.spec_name)
-        options = ["--kafka", kafka] if kafka else []
+        options = ["--log", f"kafka://{kafka}"] if kafka else []
         self.up = Up(
             top / "run", REAL, *options, "--spec", self.spec_name, "--port", str(self.port),
-            "--workers", "2", "--no-monitor", "--no-register", "--set-stream",
+            "--workers", "2", "--no-monitor", "--no-register", "--set",
             "snapshot_every_s=1",
         )  # fmt: skip
         self.run = top / "run"
@@ -87,7 +89,7 @@ class Stage:
     def _begin(self, history):
         self.up.until_running("valkey", "join", "count", "train", "serve")
         source = f"sim:stationary?events={history}"
-        done = clicktide(
+        done = run_clicktide(
             "replay", source, "--to", self.log, "--spec", self.spec_name, "--shift", "now-15h"
         )
         assert done.returncode == 0, done.stderr

@@ -73,7 +73,7 @@ def challenge(log, shadow, folder, **options):
 
 
 def run(log, shadow, folder, **options):
-    challenge(log, shadow, folder, **options).run(stopping=lambda: False, until_idle=True)
+    challenge(log, shadow, folder, **options).run(stopping=lambda: False, until_idle_s=0)
     return list(read_windows(folder / "windows.jsonl"))
 
 
@@ -83,7 +83,7 @@ def test_with_the_same_spec_it_is_the_trainer_to_the_bit(log, tmp_path):
         log, SPEC, StreamSettings(), tmp_path / "model",
         now=time.time, report=print, pause=time.sleep,
     ) as trainer:  # fmt: skip
-        trainer.run(stopping=lambda: False, until_idle=True)
+        trainer.run(stopping=lambda: False, until_idle_s=0)
     mine, theirs = load_snapshot(tmp_path / "twin"), load_snapshot(tmp_path / "model")
     for name in ("fields", "crosses", "mixture", "calibration"):
         a, b = getattr(mine.learner.weights, name), getattr(theirs.learner.weights, name)
@@ -215,9 +215,9 @@ def test_the_command(log, tmp_path):
         'name = "shop"\n[source]\nlabel = "click"\n[[fields]]\nnames = ["ad", "site"]\n'
     )
     done = run_clicktide(
-        "challenge", "adp", "--until-idle", "--json",
+        "challenge", "adp", "--until-idle", "0", "--json",
         "--river", "linear_model.AdPredictor", "--param", "beta=0.05",
-        "--spec", tmp_path / "shop.toml", "--log", tmp_path / "log.db", "--run", tmp_path / "run",
+        "--spec", tmp_path / "shop.toml", "--log", tmp_path / "log.db", "--dir", tmp_path / "run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     windows = json.loads(done.stdout)["windows"]
