@@ -134,9 +134,9 @@ class Stage:
 
     def until_events_are_taken(self, load, seconds=60):
         """By every worker: nothing that was sent in the last two seconds was refused."""
-        until(lambda: self.event(f"probe-{time.time_ns()}").status_code == 200, seconds)
+        until(lambda: self.event(f"probe-{time.time_ns()}").status_code == 200)
         since = time.monotonic()
-        until(lambda: time.monotonic() - max([since, *self._refused_at(load)]) > 2.0, seconds)
+        until(lambda: time.monotonic() - max([since, *self._refused_at(load)]) > 2.0)
 
     def _refused_at(self, load):
         if self.event(f"probe-{time.time_ns()}").status_code != 200:
