@@ -29,8 +29,9 @@ run: $(RUNS) ## The whole loop on a simulated market: serve, learn, a drift, its
 	@$(VENV)/bin/python -m clicktide demo --dir "$(RUN)/demo"
 
 test: $(TESTS) kafka redis-server chromium ## Lint, types, import rooms, and all tests, against real servers
-	@$(MAKE) --no-print-directory lint type
-	@$(VENV)/bin/python -m pytest -n 3
+	@echo "kernels, lint and types: a minute or two the first time; then the tests, about 10 minutes on two cores"
+	@$(BIN)/python tests/helpers/kernels.py & $(MAKE) --no-print-directory lint type && wait
+	@$(BIN)/python -m pytest -n 3 && echo "the tests took $$((SECONDS / 60)) min $$((SECONDS % 60)) s"
 
 test-kafka: $(TESTS) kafka ## The event log on real Kafka brokers: its contract, and faults
 	@CLICKTIDE_REQUIRE_KAFKA=1 $(VENV)/bin/python -m pytest -n 2 $(KAFKA_TESTS)

@@ -65,7 +65,11 @@ def write_logs(folder):
         "click": (rng.random(4_000) < probability).astype(int),
     }
     pq.write_table(pa.table(scored), folder / "scored.parquet")
-    write_csv(pa.table(scored), folder / "scored.csv")
+
+
+def write_scored_csv(folder):
+    """The scored log as docs/report.md has it; the README scores one of that name itself."""
+    write_csv(pq.read_table(folder / "scored.parquet"), folder / "scored.csv")
     (folder / "scored.csv.gz").write_bytes(gzip.compress((folder / "scored.csv").read_bytes()))
 
 
@@ -169,6 +173,8 @@ def printed(tmp_path_factory):
                 assert block.mark == "the stream is stopped", block
                 if reader.up is not None:
                     reader.rest()
+            if block.page == "report.md":
+                write_scored_csv(reader.folder)
             for command in block.commands():
                 said[block.page, command.split("#")[0].strip()] = reader.paste(command)
         said["the model"] = python_of_the_readme(reader)
