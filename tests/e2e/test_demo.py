@@ -2,10 +2,7 @@
 
 import json
 
-import pytest
 from command import clicktide_process
-
-pytestmark = pytest.mark.timeout(500)
 
 
 def test_the_loop_closes_and_again_over_its_own_folder_but_not_over_another(tmp_path):

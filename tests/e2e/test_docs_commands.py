@@ -26,8 +26,6 @@ from waiting import until
 from monitoring.registry import Registry, promote
 from monitoring.registry.client import registry_urls
 
-pytestmark = pytest.mark.timeout(900)
-
 EVENTS = 5_000
 SECOND = (
     "clicktide replay 'sim:abrupt?events=1&max_click_delay_ms=600000' --dir run --shift now-10h "

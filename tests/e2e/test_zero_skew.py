@@ -33,8 +33,6 @@ from streaming.log import NewRecord, TopicPartition, open_log
 from streaming.settings import CLICKS, EXAMPLES, IMPRESSIONS, StreamSettings
 from streaming.train_process import Trainer
 
-pytestmark = pytest.mark.timeout(240)
-
 SPEC = load_spec("market")
 STREAM = StreamSettings(join=JoinerSettings(join_window_s=20, out_of_order_s=5, late_window_s=30))
 NOW = 1_736_121_600_000

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tomllib
 
-import pytest
 from command import run_clicktide
 from live_stream import free_port
 from waiting import until
@@ -24,7 +23,6 @@ SIGNS = {
 }
 
 
-@pytest.mark.timeout(280)
 def test_processes_with_their_defaults_agree(tmp_path):
     store = start_valkey(tmp_path / "run")
     env = {**os.environ, "CLICKTIDE_PORT": str(free_port())}

@@ -25,7 +25,6 @@ from streaming.log import LogUnavailableError, NewRecord, OffsetError, open_log
 from streaming.settings import EXAMPLES, StreamSettings
 from streaming.train_process import Trainer
 
-pytestmark = pytest.mark.timeout(200)
 SPEC = Spec(
     name="shop",
     source=SourceSpec(label="click", timestamp="time", timestamp_format="ms"),

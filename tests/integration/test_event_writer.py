@@ -19,8 +19,6 @@ from streaming.joiner import JoinerSettings
 from streaming.log import LogUnavailableError, TopicPartition, open_log
 from streaming.settings import StreamSettings
 
-pytestmark = pytest.mark.timeout(120)
-
 STREAM = StreamSettings(partitions=3, join=JoinerSettings(join_window_s=2, out_of_order_s=1))
 OLD = 1_736_121_600_000
 """Of such events no heartbeat comes behind."""

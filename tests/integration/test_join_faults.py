@@ -141,7 +141,6 @@ def assert_accounted_for(log, counts, sent, broken):
         assert log.read(at, letter.offset, 1)[0].value == letter.raw
 
 
-@pytest.mark.timeout(180)
 def test_a_broker_killed_and_restarted_under_the_joiner_costs_nothing(kafka_address, tmp_path):
     sent, broken = faulty(Random(6))
     quick = "timeout_s=10&session_timeout_s=6&transaction_timeout_s=20"

@@ -344,7 +344,7 @@ def test_kill_9_at_any_moment_loses_and_repeats_nothing(url, log):
             assert child.poll() is None
             time.sleep(rng.random() * 0.02)
     with running(url, "--until-idle", "1") as child:
-        printed, _ = child.communicate(timeout=120)
+        printed, _ = child.communicate()
     assert child.returncode == 0
     check(log, stream, Counter(json.loads(printed)))
 
@@ -355,10 +355,10 @@ def test_sigterm_ends_it_cleanly_and_it_goes_on_later(url, log):
     with running(url) as child:
         until(lambda: any(log.end_offsets("examples")))
         child.send_signal(signal.SIGTERM)
-        printed, _ = child.communicate(timeout=60)
+        printed, _ = child.communicate()
     assert child.returncode == 0 and json.loads(printed)["read"] > 0
     with running(url, "--until-idle", "1") as child:
-        printed, _ = child.communicate(timeout=120)
+        printed, _ = child.communicate()
     check(log, stream, Counter(json.loads(printed)))
 
 

@@ -169,7 +169,6 @@ def leader(url, topic):
         admin.close()
 
 
-@pytest.mark.timeout(180)
 def test_a_broker_killed_and_restarted_in_mid_stream_loses_and_doubles_nothing(brokers):
     cluster = brokers(1)
     url = f"kafka://{cluster.bootstrap}?{QUICK}"
@@ -186,7 +185,6 @@ def test_a_broker_killed_and_restarted_in_mid_stream_loses_and_doubles_nothing(b
 
 
 @pytest.mark.kafka3
-@pytest.mark.timeout(240)
 def test_the_leader_of_three_brokers_killed_under_load_loses_no_acknowledged_write(brokers):
     cluster = brokers(3)
     url = f"kafka://{cluster.bootstrap}?replication=3&{QUICK}"
@@ -202,7 +200,6 @@ def test_the_leader_of_three_brokers_killed_under_load_loses_no_acknowledged_wri
     assert len(found) in (writer.done, writer.done + 10)  # one whose outcome was unknown
 
 
-@pytest.mark.timeout(120)
 def test_members_that_join_and_leave_in_mid_stream_lose_and_double_nothing(kafka_url):
     url = f"{kafka_url}&{QUICK}"
     create(url, 4)
@@ -224,7 +221,6 @@ def test_members_that_join_and_leave_in_mid_stream_lose_and_double_nothing(kafka
     assert copied(url, OUT, len(written)) == written
 
 
-@pytest.mark.timeout(120)
 def test_a_producer_in_mid_transaction_can_be_closed_without_a_broker(brokers):
     """A process that goes on after an outage closes what it had."""
     cluster = brokers(1)

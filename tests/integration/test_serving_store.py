@@ -16,8 +16,6 @@ from features.counters.stored import StoredCounters
 from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
 from serving.features import FeatureSource
 
-pytestmark = pytest.mark.timeout(120)
-
 NOW = 1_736_121_600_000
 SPEC = Spec(
     name="market",

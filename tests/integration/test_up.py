@@ -22,8 +22,6 @@ from live_stream import (
     until_learned,
 )
 
-pytestmark = pytest.mark.timeout(400)
-
 # `up` as it is, but for the children: small programs that say a line and wait.
 FAKE = """
 import sys

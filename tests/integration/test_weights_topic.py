@@ -244,12 +244,10 @@ def replicate(url):
             replica.close()
 
 
-@pytest.mark.timeout(120)
 def test_replicas_follow_on_the_embedded_log(tmp_path):
     replicate(str(tmp_path / "log.db"))
 
 
-@pytest.mark.timeout(180)
 def test_replicas_follow_on_kafka(kafka_url):
     replicate(kafka_url)
 
@@ -277,7 +275,6 @@ def examples(count):
             yield {"v": 1, "type": "example", "label": 1, "impression": impression} | late
 
 
-@pytest.mark.timeout(180)
 def test_a_trainer_that_publishes_is_followed_to_its_snapshot(tmp_path):
     url = str(tmp_path / "log.db")
     settings = StreamSettings(batch=3, publish_every_s=0.001, publish_full_every_s=3600)

@@ -73,14 +73,14 @@ texts = st.one_of(
 events = st.fixed_dictionaries({}, optional=dict.fromkeys(KNOWN, texts))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(events, min_size=1, max_size=12))
 def test_keys_are_those_of_the_counting(some):
     known = spec()
     assert np.array_equal(EventKeys(known)(some), StoredCounters(known).keys(some))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 40), st.integers(0, 5), st.integers(0, 200 * HOUR))
 def test_values_are_those_of_the_counting_to_the_bit(views, clicks, later):
     known = spec()
@@ -225,7 +225,7 @@ def test_kernels_are_compiled_once_for_one_request_and_for_many():
     source.close()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(events, st.lists(events, min_size=1, max_size=30))
 def test_keys_of_events_that_share_fields_are_those_of_whole_events(shared, own):
     keys, rows = EventKeys(spec()), Sharing(shared, own)

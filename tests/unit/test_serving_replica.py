@@ -10,8 +10,6 @@ from serving.replica import ReplicaWeights
 from streaming.log import LogUnavailableError, TopicPartition, open_log
 from streaming.weights_publisher import WEIGHTS, Reached, WeightsPublisher
 
-pytestmark = pytest.mark.timeout(60)
-
 SPEC = Spec(
     name="shop",
     source=SourceSpec(label="click"),

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from features.errors import SpecError
@@ -275,7 +275,6 @@ NAME = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
 )
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(
     st.lists(NAME, unique=True, min_size=1, max_size=12),
     st.integers(1, 25),
