@@ -15,6 +15,8 @@ import pytest
 
 from clicktide.cli import main
 
+INTERRUPTED = 130
+
 
 def run_clicktide(*arguments, cwd=None, stdin=b""):
     """Run ``clicktide ARGUMENTS`` in a folder; gives stdout and stderr as text."""
@@ -37,6 +39,8 @@ def run_clicktide(*arguments, cwd=None, stdin=b""):
             code = 0
         except SystemExit as end:
             code = end.code or 0
+        if code == INTERRUPTED:  # so were the tests
+            raise KeyboardInterrupt
     out, err = (streams[name].buffer.getvalue().decode() for name in ("stdout", "stderr"))
     return CompletedProcess(arguments, code, out, err)
 

@@ -102,7 +102,7 @@ def until_learned(up, wanted):
         last = told(up.log)
         return not any(last.get("lag", {"": 1}).values()) and learned(last) >= wanted
 
-    until(done, lambda: f"{last}\n{up.text()}")
+    until(done, lambda: f"{last}\n{up.text()}", lambda: learned(last), pause_s=0.5)
     return last
 
 
