@@ -318,8 +318,9 @@ for i in range(start, 1_000_000):
 
 def test_kill_9_at_any_moment_keeps_records_and_position_in_step(log, url, topic):
     at, done = TopicPartition(topic, 0), 0
-    for pause_s in (0.05, 0.21, 0.37):
+    for pause_s in (0.0, 0.05, 0.21):
         child = start(COMMIT_ON, url, topic, str(done))
+        until(lambda n=done: (log.committed(topic, at) or Position(0)).offset > n)
         time.sleep(pause_s)
         kill(child)
         log.producer(topic).close()

@@ -24,7 +24,6 @@ PARENT = """
 import sys, time
 from pathlib import Path
 from clicktide.spawn import spawn
-from waiting import until
 from clicktide.supervise import Child
 child = spawn(Path(sys.argv[1]), lambda name, line: None)(
     Child("sleeper", [sys.executable, "-c", "import time; time.sleep(600)"]))

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import run_clicktide
 
 from features.errors import ClicktideError, SnapshotError
 from features.events import decode_event
