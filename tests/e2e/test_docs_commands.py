@@ -106,6 +106,7 @@ class Reader:
             self.published += EVENTS
             until_learned(self.up, self.published)
             until((self.folder / "run" / "monitor" / "now.json").exists, self.up.text)
+            until(lambda: "version 1 of clicktide" in self.up.text(), self.up.text)
         return done.stdout
 
     def start(self, options):
