@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-kafka chaos kafka redis-server chromium lint type bench load clean
+.PHONY: help run test kernels test-kafka chaos kafka redis-server chromium lint type bench load clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -29,8 +29,12 @@ run: $(RUNS) ## The whole loop on a simulated market: serve, learn, a drift, its
 	@$(VENV)/bin/python -m clicktide demo --dir "$(RUN)/demo"
 
 test: $(TESTS) kafka redis-server chromium ## Lint, types, import rooms, and all tests, against real servers
-	@$(MAKE) --no-print-directory lint type
-	@$(VENV)/bin/python -m pytest -n 3
+	@echo "kernels, lint and types: a minute or two the first time; then the tests, about 10 minutes on two cores"
+	@$(MAKE) --no-print-directory -j 2 kernels lint type
+	@$(BIN)/python -m pytest -n 3 && echo "the tests took $$((SECONDS / 60)) min $$((SECONDS % 60)) s"
+
+kernels: $(TESTS)
+	@$(BIN)/python tests/helpers/kernels.py
 
 test-kafka: $(TESTS) kafka ## The event log on real Kafka brokers: its contract, and faults
 	@CLICKTIDE_REQUIRE_KAFKA=1 $(VENV)/bin/python -m pytest -n 2 $(KAFKA_TESTS)

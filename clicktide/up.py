@@ -150,8 +150,7 @@ def children_of(stream: Stream, redis_url: str) -> list[Child]:
 def _serve(stream: Stream, serving: Serving, store: Mapping[str, str]) -> Child:
     fd = serving.listening.fileno()
     where = ["--fd", str(fd), "--port", str(serving.port), "--workers", str(serving.workers)]
-    child = _child(stream, "serve", *where, env=store)
-    return replace(child, fds=(fd,))
+    return replace(_child(stream, "serve", *where, env=store), fds=(fd,))
 
 
 def _answers(redis_url: str) -> bool:

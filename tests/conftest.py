@@ -19,9 +19,12 @@ from pathlib import Path
 import pytest
 from broker_jars import BrokerError
 from broker_keeper import held_run, shared_broker
+from hypothesis import settings
 from reaper import RUN, interrupt, reap, start_reaper
 
 LOUD = "NOT TESTED"
+settings.register_profile("any machine", deadline=None)  # no example fails by the clock
+settings.load_profile("any machine")
 
 
 def pytest_configure(config):

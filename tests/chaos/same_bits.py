@@ -22,7 +22,9 @@ sys.path[:0] = [str(Path(__file__).parents[1] / "helpers")]
 
 import httpx  # noqa: E402
 import numpy as np  # noqa: E402
-from live_stream import clicktide, free_port, until  # noqa: E402
+from command import run_clicktide  # noqa: E402
+from live_stream import free_port  # noqa: E402
+from waiting import until  # noqa: E402
 
 from features.events import Example, Impression, encode_event  # noqa: E402
 from features.spec_file import load_spec  # noqa: E402
@@ -39,7 +41,7 @@ BATCH = 500
 def impressions(count, folder, seed):
     """Impressions of the simulated market, each with counter values that no table would give."""
     source = f"sim:stationary?events={count}&seed={seed}"
-    done = clicktide("simulate", source, "--out", folder / "market")
+    done = run_clicktide("simulate", source, "--out", folder / "market")
     assert done.returncode == 0, done.stderr
     rng = np.random.default_rng(seed)
     names = ClickLearner(load_spec("market")).vectoriser.counters.value_names
@@ -167,7 +169,7 @@ def at_the_end(shown, api, folder, out):
         many += api.predict({"impressions": part})[0]
     lines = "".join(json.dumps(row_of(one)) + "\n" for one in shown)
     (folder / "log.jsonl").write_text(lines)
-    done = clicktide("predict", folder / "log.jsonl", "--model", folder / "model", "--out", out)
+    done = run_clicktide("predict", folder / "log.jsonl", "--model", folder / "model", "--out", out)
     assert done.returncode == 0, done.stderr
     with out.open() as file:
         offline = [float(row["probability"]) for row in csv.DictReader(file)]
@@ -199,7 +201,7 @@ def run(folder, count, seed=0, workers=2):
             )
         )
         base, said = stack.enter_context(server(folder, url, workers))
-        until(lambda: ready(base), 120, said)
+        until(lambda: ready(base), said)
         api = Api(stack, base)
         learning = as_it_learns(trainer, shown, api, folder)
         trainer.finish()

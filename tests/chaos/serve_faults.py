@@ -25,8 +25,10 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1] / part) for part in ("helpers", "kafka")]
 
 import httpx  # noqa: E402
-from live_stream import REAL, Up, alive, clicktide, free_port, until, until_learned, values  # noqa: E402
+from command import run_clicktide  # noqa: E402
+from live_stream import REAL, Up, alive, free_port, until_learned, values  # noqa: E402
 from steady_load import PREDICT, RANK, Load, as_json, quantile, workers_of  # noqa: E402
+from waiting import until  # noqa: E402
 
 from features.spec_file import load_spec  # noqa: E402
 from learning import ClickLearner  # noqa: E402
@@ -87,13 +89,13 @@ class Stage:
     def _begin(self, history):
         self.up.until_running("valkey", "join", "count", "train", "serve")
         source = f"sim:stationary?events={history}"
-        done = clicktide(
+        done = run_clicktide(
             "replay", source, "--to", self.log, "--spec", self.spec_name, "--shift", "now-15h"
         )
         assert done.returncode == 0, done.stderr
         until_learned(self.up, history)
-        until(self.ready, 120, self.up.text)
-        until(lambda: len(self.workers()) == 2, 60, self.up.text)
+        until(self.ready, self.up.text)
+        until(lambda: len(self.workers()) == 2, self.up.text)
 
     def ready(self):
         with contextlib.suppress(httpx.TransportError):
@@ -102,7 +104,7 @@ class Stage:
 
     def pid(self, name):
         """Of a part that runs."""
-        until(lambda: self.up.children().get(name), 60, self.up.text)
+        until(lambda: self.up.children().get(name), self.up.text)
         return self.up.children()[name]
 
     def workers(self):
@@ -112,7 +114,7 @@ class Stage:
         """Kill -9, and wait until the supervisor has another one."""
         before = self.pid(name)
         os.kill(before, signal.SIGKILL)
-        until(lambda: self.up.children().get(name) not in (None, before), 60, self.up.text)
+        until(lambda: self.up.children().get(name) not in (None, before), self.up.text)
 
     def model(self):
         return httpx.get(f"{self.url}/v1/model", timeout=20).json()
@@ -132,9 +134,9 @@ class Stage:
 
     def until_events_are_taken(self, load, seconds=60):
         """By every worker: nothing that was sent in the last two seconds was refused."""
-        until(lambda: self.event(f"probe-{time.time_ns()}").status_code == 200, seconds)
+        until(lambda: self.event(f"probe-{time.time_ns()}").status_code == 200)
         since = time.monotonic()
-        until(lambda: time.monotonic() - max([since, *self._refused_at(load)]) > 2.0, seconds)
+        until(lambda: time.monotonic() - max([since, *self._refused_at(load)]) > 2.0)
 
     def _refused_at(self, load):
         if self.event(f"probe-{time.time_ns()}").status_code != 200:
@@ -155,7 +157,7 @@ def store(stage, load):
     for _ in range(2):
         stage.kill("valkey")
         time.sleep(0.5)
-    until(lambda: not any("store:" in said for said in stage.predict().text.split('"')), 30)
+    until(lambda: not any("store:" in said for said in stage.predict().text.split('"')))
     return any(said.startswith("store:") for said in load.said(mark))
 
 
@@ -163,9 +165,9 @@ def trainer(stage, load):
     """The trainer is killed, and goes on from its snapshot; its file is a new one then."""
     before = stage.live.stat().st_ino
     stage.kill("train")
-    until(lambda: stage.live.exists() and stage.live.stat().st_ino != before, 120, stage.up.text)
+    until(lambda: stage.live.exists() and stage.live.stat().st_ino != before, stage.up.text)
     time.sleep(0.3)
-    until(lambda: stage.predict().json()["fallbacks"] == [], 30)
+    until(lambda: stage.predict().json()["fallbacks"] == [])
     return True
 
 
@@ -175,7 +177,7 @@ def log_locked(stage, load):
     holder = sqlite3.connect(stage.log, isolation_level=None, timeout=30)
     holder.execute("BEGIN IMMEDIATE")
     try:
-        until(lambda: load.refused(mark), 30)
+        until(lambda: load.refused(mark))
         time.sleep(1.0)
     finally:
         holder.execute("ROLLBACK")
@@ -188,7 +190,7 @@ def log_removed(stage, load):
     """The log's file is moved away, and put back."""
     mark, path, away = time.monotonic(), Path(stage.log), stage.run / "away.db"
     path.rename(away)
-    until(lambda: load.refused(mark), 30)
+    until(lambda: load.refused(mark))
     time.sleep(1.0)
     assert not path.exists()
     away.rename(path)
@@ -199,8 +201,8 @@ def log_removed(stage, load):
 def deleted(stage, load):
     """The live weights are deleted: the trainer makes the file anew."""
     stage.live.unlink()
-    until(stage.live.exists, 30, stage.up.text)
-    until(lambda: stage.predict().json()["fallbacks"] == [], 30)
+    until(stage.live.exists, stage.up.text)
+    until(lambda: stage.predict().json()["fallbacks"] == [])
     return True
 
 
@@ -208,9 +210,9 @@ def truncated(stage, load):
     """They are truncated: the snapshot answers, the trainer dies of it and comes back."""
     mark = time.monotonic()
     os.truncate(stage.live, 4096)
-    until(lambda: any("truncated" in said for said in load.said(mark)), 30)
-    until(lambda: stage.live.stat().st_size > 4096, 60, stage.up.text)
-    until(lambda: stage.predict().json()["fallbacks"] == [], 60)
+    until(lambda: any("truncated" in said for said in load.said(mark)))
+    until(lambda: stage.live.stat().st_size > 4096, stage.up.text)
+    until(lambda: stage.predict().json()["fallbacks"] == [])
     return any("truncated" in said for said in load.said(mark))
 
 
@@ -225,10 +227,10 @@ def other_spec(stage, load):
     try:
         create_live(stage.run / "other", ClickLearner(load_spec(str(path))), 0)
         (stage.run / "other").replace(stage.live)
-        until(lambda: any("spec" in said for said in load.said(mark)), 30)
+        until(lambda: any("spec" in said for said in load.said(mark)))
     finally:
         os.kill(stage.pid("train"), signal.SIGCONT)
-    until(lambda: stage.predict().json()["fallbacks"] == [], 60)
+    until(lambda: stage.predict().json()["fallbacks"] == [])
     return any("spec" in said for said in load.said(mark))
 
 
@@ -243,9 +245,9 @@ def versions(stage, load, swaps=10):
         n = i % 2 + 1
         pin(stage, {"serve": {"number": n, "events": n, "folder": f"version-{n}-0"}})
         since = time.monotonic()
-        until(lambda s=since, v=f"v{n}": any(a.version == v for a in load.since(s)), 30)
+        until(lambda s=since, v=f"v{n}": any(a.version == v for a in load.since(s)))
     pin(stage, {})
-    until(lambda: stage.predict().json()["model_version"].startswith("live-"), 30)
+    until(lambda: stage.predict().json()["model_version"].startswith("live-"))
     return {"v1", "v2"} <= {answer.version for answer in load.since(mark)}
 
 
@@ -259,8 +261,8 @@ def worker_stopped(stage, load):
     """A worker is asked to stop: no request is lost; another one takes its place."""
     gone = stage.workers()[0]
     os.kill(gone, signal.SIGTERM)
-    until(lambda: not alive(gone), 30)
-    until(partial(replaced, stage, gone), 60, stage.up.text)
+    until(lambda: not alive(gone))
+    until(partial(replaced, stage, gone), stage.up.text)
     return True
 
 
@@ -268,7 +270,7 @@ def workers_renewed(stage, load):
     """SIGHUP renews the workers one by one, each when its successor serves."""
     before = set(stage.workers())
     os.kill(stage.pid("serve"), signal.SIGHUP)
-    until(lambda: not before & set(stage.workers()), 120, stage.up.text)
+    until(lambda: not before & set(stage.workers()), stage.up.text)
     return len(stage.workers()) == 2
 
 
@@ -280,7 +282,7 @@ def worker_killed(stage, load):
             gone = stage.workers()[0]
             time.sleep(0.1)
             os.kill(gone, signal.SIGKILL)
-            until(partial(replaced, stage, gone), 60, stage.up.text)
+            until(partial(replaced, stage, gone), stage.up.text)
         answered = len(asked.result(60))
     return answered == 300
 
@@ -289,8 +291,8 @@ def serve_killed(stage, load):
     """The manager of the workers is killed, and they with it: new connections wait for others."""
     before = stage.workers()
     stage.kill("serve")
-    until(lambda: len(stage.workers()) == 2, 60, stage.up.text)
-    until(lambda: not any(map(alive, before)), 30, stage.up.text)
+    until(lambda: len(stage.workers()) == 2, stage.up.text)
+    until(lambda: not any(map(alive, before)), stage.up.text)
     return True
 
 
@@ -395,7 +397,7 @@ def broker(stage, load, cluster):
     """The only broker is killed, and comes back."""
     mark = time.monotonic()
     cluster.kill(0)
-    until(lambda: load.refused(mark), 60)
+    until(lambda: load.refused(mark))
     time.sleep(5.0)
     cluster.start(0)
     stage.until_events_are_taken(load, 180)

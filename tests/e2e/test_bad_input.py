@@ -12,8 +12,7 @@ import sys
 import zlib
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from command import clicktide_process, run_clicktide
 
 from learning.snapshot import load_snapshot
 
@@ -143,7 +143,7 @@ BAD_ROWS = {
     "jsonl-huge": Bad("jsonl", jsonl(ad="@").replace(b"@", HUGE), "line_too_long", "the limit"),
 }
 STRICT = {(bad.reason, bad.format): case for case, bad in BAD_ROWS.items()}.values()
-"""One of each reason in each format: each is a process of its own."""
+"""One of each reason in each format."""
 bad_rows = pytest.mark.parametrize("case", BAD_ROWS)
 
 
@@ -165,31 +165,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def run(cwd: Path, *args: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    """``clicktide replay ARGS``, finished."""
-    return subprocess.run(
-        [sys.executable, "-m", "clicktide", "replay", *map(str, args)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=120,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
-        **options,
-    )
-
-
-@pytest.fixture(scope="module")
-def two_at_a_time() -> Iterator[ThreadPoolExecutor]:
-    """Runs a table ahead of its tests; what no test waited for is not begun."""
-    with ThreadPoolExecutor(2) as pool:
-        yield pool
-        pool.shutdown(cancel_futures=True)
-
-
 @pytest.fixture(scope="module")
 def folder_run(place: Path) -> dict[str, Any]:
     """The figures of one replay of the whole folder."""
-    done = run(place, "logs", "--spec", "spec.toml", "--rejects", "bad.jsonl", "--json")
+    done = run_clicktide(
+        "replay", "logs", "--spec", "spec.toml", "--rejects", "bad.jsonl", "--json", cwd=place
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     figures: dict[str, Any] = json.loads(done.stdout)
@@ -222,21 +203,10 @@ def test_a_bad_row_is_kept_with_its_place_reason_and_every_byte(
         assert raw == bad.row[:KEPT]
 
 
-@pytest.fixture(scope="module")
-def strict_runs(
-    place: Path, two_at_a_time: ThreadPoolExecutor
-) -> dict[str, Future[subprocess.CompletedProcess[str]]]:
-    def strict(case: str) -> subprocess.CompletedProcess[str]:
-        return run(place, f"logs/{name_of(case)}", "--spec", "spec.toml", "--strict", "--json")
-
-    return {case: two_at_a_time.submit(strict, case) for case in STRICT}
-
-
 @pytest.mark.parametrize("case", STRICT)
-def test_strict_stops_at_the_bad_row_and_names_file_line_and_fix(
-    case: str, strict_runs: dict[str, Future[subprocess.CompletedProcess[str]]]
-) -> None:
-    bad, done = BAD_ROWS[case], strict_runs[case].result()
+def test_strict_stops_at_the_bad_row_and_names_file_line_and_fix(case: str, place: Path) -> None:
+    bad, log = BAD_ROWS[case], f"logs/{name_of(case)}"
+    done = run_clicktide("replay", log, *SPEC_GIVEN, "--strict", "--json", cwd=place)
     assert done.returncode in (1, 2)  # 1 where rows before it were learned already
     where = f", line {bad.line}" if bad.line else ""
     for said in (f"logs/{name_of(case)}{where}:", bad.said, bad.reason, "Fix:"):
@@ -327,29 +297,17 @@ REFUSED = {
 refused = pytest.mark.parametrize("case", REFUSED)
 
 
-@pytest.fixture(scope="module")
-def refusals(
-    tmp_path_factory: pytest.TempPathFactory, two_at_a_time: ThreadPoolExecutor
-) -> dict[str, Future[subprocess.CompletedProcess[str]]]:
-    place = tmp_path_factory.mktemp("refused")
-
-    def refuse(case: str) -> subprocess.CompletedProcess[str]:
-        folder, bad = place / case, REFUSED[case]
-        for name, data in {"spec.toml": SPEC.encode(), **bad.files}.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(data)
-        return run(folder, bad.log, *bad.options, "--json")
-
-    return {case: two_at_a_time.submit(refuse, case) for case in REFUSED}
-
-
 @refused
 def test_what_cannot_be_used_is_one_error_with_its_name_and_a_fix(
-    case: str, refusals: dict[str, Future[subprocess.CompletedProcess[str]]]
+    case: str, tmp_path: Path
 ) -> None:
-    done = refusals[case].result()
+    bad = REFUSED[case]
+    for name, data in {"spec.toml": SPEC.encode(), **bad.files}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    done = run_clicktide("replay", bad.log, *bad.options, "--json", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
-    for said in (*REFUSED[case].said, "error:", "Fix:"):
+    for said in (*bad.said, "error:", "Fix:"):
         assert said in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -361,7 +319,9 @@ def test_what_cannot_be_written_is_told_before_anything_is_read(
     (tmp_path / "spec.toml").write_text(SPEC)
     (tmp_path / "log.csv").write_bytes(SHORT)
     with (tmp_path / "log.csv").open("rb", buffering=0) as stdin:
-        done = run(tmp_path, "-", *SPEC_GIVEN, option, "log.csv/out.png", stdin=stdin)
+        done = clicktide_process(
+            "replay", "-", *SPEC_GIVEN, option, "log.csv/out.png", cwd=tmp_path, stdin=stdin
+        )
         assert stdin.tell() == 0  # the child shares our place in the file
     assert done.returncode == 2
     assert "log.csv/out.png" in done.stderr and "Fix:" in done.stderr
@@ -382,7 +342,9 @@ def test_a_log_that_may_not_be_read_is_told(closed: str, tmp_path: Path) -> None
     (tmp_path / "logs" / "log.csv").write_bytes(SHORT)
     (tmp_path / closed).chmod(0)
     try:
-        done = run(tmp_path, closed, *SPEC_GIVEN, preexec_fn=as_one_without_privileges)
+        done = clicktide_process(
+            "replay", closed, *SPEC_GIVEN, cwd=tmp_path, preexec_fn=as_one_without_privileges
+        )
     except subprocess.SubprocessError as error:
         pytest.skip(f"permissions do not bind root, and it stays root: {error}")
     finally:

@@ -18,7 +18,6 @@ def chaos():
     return module
 
 
-@pytest.mark.timeout(280)
 def test_kill_9_changes_nothing_on_the_embedded_log(chaos, tmp_path):
     tally = chaos.run(tmp_path, None, events=8_000, kills=6, seed=1)
     assert sum(tally["kills"].values()) == 6
@@ -26,7 +25,6 @@ def test_kill_9_changes_nothing_on_the_embedded_log(chaos, tmp_path):
 
 
 @pytest.mark.xdist_group("kafka")
-@pytest.mark.timeout(280)
 def test_kill_9_changes_nothing_on_kafka(chaos, kafka_address, tmp_path):
     tally = chaos.run(tmp_path, kafka_address, events=4_000, kills=3, seed=2)
     assert sum(tally["kills"].values()) == 3

@@ -3,12 +3,12 @@
 import asyncio
 import shutil
 import threading
-import time
 from types import SimpleNamespace
 
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from waiting import until
 
 from serving.dashboard_look import AlarmView, Figures, Snapshot, WindowView
 from serving.routes import dashboard, page, reports
@@ -72,9 +72,7 @@ def server(tmp_path):
     running = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(running.serve()))
     thread.start()
-    until = time.monotonic() + 30
-    while not running.started and time.monotonic() < until:
-        time.sleep(0.05)
+    until(lambda: running.started)
     yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
     running.should_exit = running.force_exit = True
     thread.join(20)

@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from waiting import until
 
 from monitoring.registry import Registry, promote, registry_urls
 from monitoring.registry.follow import ChampionSource
@@ -70,13 +71,6 @@ class Served(threading.Thread):
                 return
 
 
-def wait_for(holds, said, seconds=150):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, said()
-        time.sleep(0.1)
-
-
 def examples(clicktide, folder):
     """Records of joined examples of a simulated market."""
     clicktide("replay", "sim:stationary?events=16000", "--to", "whole.db", "--speed", "max")
@@ -100,19 +94,17 @@ def test_from_a_stream_to_a_champion_and_back(clicktide, register, tmp_path):
                 values = [r.value for r in records[number * part : (number + 1) * part]]
                 tx.append(EXAMPLES, [NewRecord(None, value, 0) for value in values])
             clicktide("train", "--until-idle", "0", *SMALL)
-            wait_for(lambda want=number + 1: f"version {want} of clicktide" in said(), said)
+            until(lambda want=number + 1: f"version {want} of clicktide" in said(), said)
     registry = Registry(registry_urls(None, tmp_path / "run")[0], "clicktide")
     promote(registry, 1, 1, "test")
     source.start()
     served.start()
-    wait_for(lambda: served.versions == ["v1"], said)
+    until(lambda: served.versions == ["v1"], said)
     promote(registry, 2, 2, "test")
-    start = time.monotonic()
-    wait_for(lambda: served.versions == ["v1", "v2"], said)
-    print(f"served {time.monotonic() - start:.1f} s after the promotion")
+    until(lambda: served.versions == ["v1", "v2"], said)
     back = json.loads(clicktide("models", "rollback", "--json")[0])
     assert back == {"left": 2, "champion": 1, "serve": 1}
-    wait_for(lambda: served.versions == ["v1", "v2", "v1"], said)
+    until(lambda: served.versions == ["v1", "v2", "v1"], said)
     register.send_signal(signal.SIGTERM)
     assert register.wait(60) == 0, said()
     served.over = True

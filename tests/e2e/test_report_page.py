@@ -1,7 +1,6 @@
 """The report as a user opens it: a file in a real browser, without a network."""
 
 import shutil
-import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -128,7 +127,5 @@ def test_a_report_of_a_log_from_the_command_line(clicktide, browser, tmp_path):
     names = ("--label", "click", "--prediction", "p", "--slices", "ad")
     _, said = clicktide("report", "--from", "scored.parquet", *names)
     assert "30,000 impressions" in said
-    started = time.monotonic()
     with shown(browser, tmp_path / "report.html") as page:
         assert page.locator("#slice-table td", has_text="<script>").count() == 1
-    assert time.monotonic() - started < 60

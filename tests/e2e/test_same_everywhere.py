@@ -8,7 +8,8 @@ import json
 import os
 
 import pytest
-from live_stream import REAL, Up, clicktide, conserved, publish, until_learned, values
+from command import run_clicktide
+from live_stream import REAL, Up, conserved, publish, until_learned, values
 
 from learning.snapshot import load_snapshot
 from streaming.example_records import unpack_examples
@@ -21,7 +22,7 @@ SOURCE = f"sim:stationary?events={EVENTS}&users=500&sites=50"
 
 
 def run(*arguments):
-    done = clicktide(*arguments)
+    done = run_clicktide(*arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -6,8 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from itertools import pairwise
+
+from command import run_clicktide
+from waiting import until
 
 from streaming.log import TopicPartition, open_log
 
@@ -21,13 +23,6 @@ def alive(pid):
             return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def until(holds, seconds=60, why=lambda: ""):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"waited in vain: {why()}"
-        time.sleep(0.1)
 
 
 def free_port():
@@ -88,21 +83,9 @@ class Up:
         self.process.wait(10)
 
 
-def clicktide(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "clicktide", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=240,
-        check=False,
-        env={**os.environ, "COLUMNS": "200"},
-    )
-
-
 def told(log):
     """What status says; {} while there is no log."""
-    done = clicktide("status", "--log", log, "--json", "--every", "0.1")
+    done = run_clicktide("status", "--log", log, "--json", "--every", "0.1")
     return json.loads(done.stdout) if done.returncode == 0 else {}
 
 
@@ -119,7 +102,7 @@ def until_learned(up, wanted):
         last = told(up.log)
         return not any(last.get("lag", {"": 1}).values()) and learned(last) >= wanted
 
-    until(done, 240, lambda: f"{last}\n{up.text()}")
+    until(done, lambda: f"{last}\n{up.text()}", lambda: learned(last), pause_s=0.5)
     return last
 
 
@@ -147,5 +130,5 @@ def conserved(up, told):
 def publish(up, source, *options):
     """As `up` itself advises."""
     of = ["--dir", up.folder, "--speed", "max"]
-    done = clicktide("replay", source, *of, *options)
+    done = run_clicktide("replay", source, *of, *options)
     assert done.returncode == 0, done.stderr

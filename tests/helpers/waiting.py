@@ -6,7 +6,7 @@ PAUSE_S = 0.02
 POLLS = 6_000  # two minutes on a quiet machine, longer on a busy one
 
 
-def until(holds, why=lambda: "", progress=lambda: None):
+def until(holds, why=lambda: "", progress=lambda: None, pause_s=PAUSE_S):
     """Wait until ``holds()`` is true, and give what it returned.
 
     It gives up after ``POLLS`` polls in a row in which ``progress()`` did not change: no clock
@@ -17,5 +17,5 @@ def until(holds, why=lambda: "", progress=lambda: None):
         seen = progress()
         last, left = seen, POLLS if seen != last else left - 1
         assert left, f"waited in vain: {why()}"
-        time.sleep(PAUSE_S)
+        time.sleep(pause_s)
     return value

@@ -6,8 +6,9 @@ import subprocess
 import sys
 import tomllib
 
-import pytest
-from live_stream import clicktide, free_port, until
+from command import run_clicktide
+from live_stream import free_port
+from waiting import until
 
 from clicktide.valkey import start_valkey
 
@@ -22,7 +23,6 @@ SIGNS = {
 }
 
 
-@pytest.mark.timeout(280)
 def test_processes_with_their_defaults_agree(tmp_path):
     store = start_valkey(tmp_path / "run")
     env = {**os.environ, "CLICKTIDE_PORT": str(free_port())}
@@ -38,12 +38,11 @@ def test_processes_with_their_defaults_agree(tmp_path):
         for name, sign in SIGNS.items():
             until(
                 lambda n=name, s=sign: s in said[n].read_text() or processes[n].poll() is not None,
-                200,
                 said[name].read_text,
             )
-        until((tmp_path / "run" / "live.weights").exists, 200, said["train"].read_text)
+        until((tmp_path / "run" / "live.weights").exists, said["train"].read_text)
         assert {name: of.poll() for name, of in processes.items()} == dict.fromkeys(SIGNS)
-        done = clicktide("status", "--dir", tmp_path / "run", "--json", "--every", "0.1")
+        done = run_clicktide("status", "--dir", tmp_path / "run", "--json", "--every", "0.1")
         assert done.returncode == 0, done.stderr
     finally:
         for process in processes.values():

@@ -3,13 +3,12 @@
 import json
 import random
 import sqlite3
-import subprocess
-import sys
 import time
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from command import run_clicktide
 
 from features.errors import ClicktideError
 from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
@@ -26,7 +25,6 @@ from streaming.log import LogUnavailableError, NewRecord, OffsetError, open_log
 from streaming.settings import EXAMPLES, StreamSettings
 from streaming.train_process import Trainer
 
-pytestmark = pytest.mark.timeout(200)
 SPEC = Spec(
     name="shop",
     source=SourceSpec(label="click", timestamp="time", timestamp_format="ms"),
@@ -215,14 +213,10 @@ def test_the_command(log, tmp_path):
     (tmp_path / "shop.toml").write_text(
         'name = "shop"\n[source]\nlabel = "click"\n[[fields]]\nnames = ["ad", "site"]\n'
     )
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "clicktide", "challenge", "adp", "--until-idle", "0", "--json",
-            "--river", "linear_model.AdPredictor", "--param", "beta=0.05",
-            "--spec", str(tmp_path / "shop.toml"), "--log", str(tmp_path / "log.db"),
-            "--dir", str(tmp_path / "run"),
-        ],
-        capture_output=True, text=True, timeout=150, check=False,
+    done = run_clicktide(
+        "challenge", "adp", "--until-idle", "0", "--json",
+        "--river", "linear_model.AdPredictor", "--param", "beta=0.05",
+        "--spec", tmp_path / "shop.toml", "--log", tmp_path / "log.db", "--dir", tmp_path / "run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     windows = json.loads(done.stdout)["windows"]

@@ -13,6 +13,7 @@ import time
 import pytest
 from broker import start_broker
 from broker_jars import BrokerError
+from waiting import until
 
 from streaming.log import (
     LogError,
@@ -129,13 +130,6 @@ def running(*workers):
             worker.end()
 
 
-def wait_until(fact, within_s=60):
-    end = time.monotonic() + within_s
-    while not fact():
-        assert time.monotonic() < end, "it did not come to that in time"
-        time.sleep(0.05)
-
-
 def create(url, partitions):
     with open_log(url) as log:
         log.create_topics([TopicSettings(name, partitions) for name in (IN, OUT)])
@@ -148,7 +142,7 @@ def fill(url, count):
 
 def copied(url, topic, count):
     """All values of a topic, sorted, once there are so many: readers see a commit a little late."""
-    wait_until(lambda: len(values(url, topic)) >= count)
+    until(lambda: len(values(url, topic)) >= count)
     return sorted(values(url, topic))
 
 
@@ -175,7 +169,6 @@ def leader(url, topic):
         admin.close()
 
 
-@pytest.mark.timeout(180)
 def test_a_broker_killed_and_restarted_in_mid_stream_loses_and_doubles_nothing(brokers):
     cluster = brokers(1)
     url = f"kafka://{cluster.bootstrap}?{QUICK}"
@@ -183,7 +176,7 @@ def test_a_broker_killed_and_restarted_in_mid_stream_loses_and_doubles_nothing(b
     fill(url, 3000)
     copier = Copier(url, "copier-0")
     with running(copier):
-        wait_until(lambda: copier.done >= 500)
+        until(lambda: copier.done >= 500)
         cluster.kill(0)
         time.sleep(1)
         cluster.start(0)
@@ -192,23 +185,21 @@ def test_a_broker_killed_and_restarted_in_mid_stream_loses_and_doubles_nothing(b
 
 
 @pytest.mark.kafka3
-@pytest.mark.timeout(240)
 def test_the_leader_of_three_brokers_killed_under_load_loses_no_acknowledged_write(brokers):
     cluster = brokers(3)
     url = f"kafka://{cluster.bootstrap}?replication=3&{QUICK}"
     create(url, 1)
     writer = Writer(url, "writer-0")
     with running(writer):
-        wait_until(lambda: writer.done >= 200)
+        until(lambda: writer.done >= 200)
         cluster.kill(leader(url, IN))
         so_far = writer.done
-        wait_until(lambda: writer.done >= so_far + 200)
+        until(lambda: writer.done >= so_far + 200)
     found = copied(url, IN, writer.done)
     assert found == list(range(len(found)))
     assert len(found) in (writer.done, writer.done + 10)  # one whose outcome was unknown
 
 
-@pytest.mark.timeout(120)
 def test_members_that_join_and_leave_in_mid_stream_lose_and_double_nothing(kafka_url):
     url = f"{kafka_url}&{QUICK}"
     create(url, 4)
@@ -219,18 +210,17 @@ def test_members_that_join_and_leave_in_mid_stream_lose_and_double_nothing(kafka
     )
     with running(first):
         with running(writer):
-            wait_until(lambda: first.done >= 300)
+            until(lambda: first.done >= 300)
             with running(second):
-                wait_until(lambda: second.done >= 300)
+                until(lambda: second.done >= 300)
             so_far = first.done
-            wait_until(lambda: first.done >= so_far + 300)
+            until(lambda: first.done >= so_far + 300)
         written = copied(url, IN, writer.done)
         copied(url, OUT, len(written))
     assert written == list(range(len(written)))
     assert copied(url, OUT, len(written)) == written
 
 
-@pytest.mark.timeout(120)
 def test_a_producer_in_mid_transaction_can_be_closed_without_a_broker(brokers):
     """A process that goes on after an outage closes what it had."""
     cluster = brokers(1)

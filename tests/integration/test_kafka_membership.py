@@ -7,6 +7,7 @@ the group may be a generation further than what the member knows of its partitio
 import time
 
 import pytest
+from waiting import until
 
 from streaming.log import (
     NewRecord,
@@ -32,12 +33,6 @@ def log(kafka_url):
         yield log
 
 
-def until(holds, within_s=30):
-    end = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < end, "it did not come to that in time"
-
-
 def test_an_answer_that_comes_while_the_member_works_is_kept(log):
     """Thrown away, a leader's would begin the next rebalance, and that one's the next."""
     with log.consumer(GROUP, [TOPIC], instance="a") as a:
@@ -47,7 +42,7 @@ def test_an_answer_that_comes_while_the_member_works_is_kept(log):
             a.poll(10, 0)
             return a.assignment()
 
-        until(works_and_polls, 15)
+        until(works_and_polls)
         assert len(a.assignment()) == 2
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sqlite3
 import subprocess
@@ -14,6 +13,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from command import run_clicktide
+from waiting import until
 
 from features.errors import ClicktideError
 from features.events import Click, Heartbeat, Impression, decode_event
@@ -48,16 +49,9 @@ column = "when"
 
 
 def run(folder: Path, *args: str, code: int = 0) -> tuple[str, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "clicktide", *args],
-        cwd=folder,
-        capture_output=True,
-        timeout=240,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
-    )
-    said = done.stdout.decode(), done.stderr.decode()
-    assert done.returncode == code, said
-    return said
+    done = run_clicktide(*args, cwd=folder)
+    assert done.returncode == code, (done.stdout, done.stderr)
+    return done.stdout, done.stderr
 
 
 def publish(folder: Path, *args: str) -> dict[str, Any]:
@@ -102,7 +96,6 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.timeout(300)
 def test_a_published_simulation_holds_what_its_files_hold(market: Path) -> None:
     served = json_lines(market / "market" / "impressions.jsonl")
     clicked = json_lines(market / "market" / "clicks.jsonl")
@@ -233,18 +226,14 @@ def stopped_when(path: Path, more: int, number: int, *args: str) -> int:
         command, cwd=path.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        give_up = time.monotonic() + 120
-        while process.poll() is None and rows_in(path) < goal:
-            assert time.monotonic() < give_up, "it does not get on"
-            time.sleep(0.002)
+        until(lambda: process.poll() is not None or rows_in(path) >= goal)
         process.send_signal(number)
-        return process.wait(timeout=60)
+        return process.wait()
     finally:
         process.kill()
         process.wait()
 
 
-@pytest.mark.timeout(600)
 def test_killed_publishers_that_resume_lose_and_double_nothing(
     tmp_path: Path, market: Path
 ) -> None:
@@ -257,7 +246,6 @@ def test_killed_publishers_that_resume_lose_and_double_nothing(
         assert values(path, topic) == values(market / "log.db", topic)
 
 
-@pytest.mark.timeout(300)
 def test_sigterm_stops_between_transactions_and_leaves_a_position(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     code = stopped_when(path, 1, signal.SIGTERM, SIM, "--to", "log.db", "--speed", "100")

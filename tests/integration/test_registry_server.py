@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from features.spec import FieldSpec, HashSpec, SourceSpec, Spec
 from learning.click_learner import ClickLearner
@@ -64,10 +65,7 @@ class Server:
                 stdout=said, stderr=said, start_new_session=True,
                 env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"},
             )  # fmt: skip
-        end = time.monotonic() + 120
-        while not self.answers():
-            assert time.monotonic() < end, (self.folder / "server.txt").read_text()
-            time.sleep(0.3)
+        until(self.answers, (self.folder / "server.txt").read_text)
 
     def answers(self):
         try:
@@ -164,10 +162,7 @@ def test_servers_follow_over_http(server, tmp_path):
         assert source.current().version == "v2"
         roll_back(learned.registry, None, 3, "test")
         assert follower.step()
-        end = time.monotonic() + 60
-        while source.current().version != "v1":
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        until(lambda: source.current().version == "v1")
         assert source.current().events == 50
     finally:
         source.close()

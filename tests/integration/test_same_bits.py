@@ -19,7 +19,6 @@ def script():
     return module
 
 
-@pytest.mark.timeout(240)
 def test_trainer_api_river_and_predict_agree_to_the_bit(script, tmp_path):
     tally = script.run(tmp_path, 300)
     assert tally["workers"] == 2

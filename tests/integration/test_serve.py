@@ -12,7 +12,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from command import run_clicktide
 from steady_load import workers_of
+from waiting import until
 
 from clicktide.valkey import start_valkey
 from features.spec_file import load_spec
@@ -22,7 +24,6 @@ from learning.progress import Progress
 from learning.snapshot import Snapshot, save_snapshot
 from streaming.log import TopicPartition, open_log
 
-pytestmark = pytest.mark.timeout(300)
 NOW = 1_736_121_600_000
 SPEC = """
 name = "shop"
@@ -64,13 +65,6 @@ def impression(i):
     }  # fmt: skip
 
 
-def until(holds, seconds=60, why=lambda: ""):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"waited in vain: {why()}"
-        time.sleep(0.05)
-
-
 class Served:
     """A running `clicktide serve`, the store and the writer of its weights."""
 
@@ -91,7 +85,7 @@ class Served:
             stdout=self.said, stderr=self.said,
         )  # fmt: skip
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
-        until(self.ready, 120, self.text)
+        until(self.ready, self.text)
 
     def ready(self):
         assert self.process.poll() is None, self.text()
@@ -151,10 +145,9 @@ def test_all_workers_give_the_bits_of_river_and_of_predict(served, tmp_path):
     save_snapshot(tmp_path / "model", Snapshot(served.learner, Progress()))
     log = "\n".join(json.dumps(row | {"impression_id": f"i{i}"}) for i, row in enumerate(rows))
     (tmp_path / "log.jsonl").write_text(log + "\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "clicktide", "predict", tmp_path / "log.jsonl", "--model",
-         tmp_path / "model", "--out", tmp_path / "scored.csv"],
-        capture_output=True, text=True, timeout=200, check=False,
+    done = run_clicktide(
+        "predict", tmp_path / "log.jsonl", "--model", tmp_path / "model",
+        "--out", tmp_path / "scored.csv",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     with (tmp_path / "scored.csv").open() as file:
@@ -307,7 +300,7 @@ def test_what_workers_refuse_is_told_and_ends_it(tmp_path, workers):
     done = subprocess.run(
         [sys.executable, "-m", "clicktide", "serve", "--model", "nosuch", "--port", "0",
          "--workers", workers],
-        capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
+        capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 2
     [line] = set(done.stderr.splitlines())
@@ -326,7 +319,7 @@ def test_wrong_options_are_told_before_it_starts(tmp_path):
     ]:
         done = subprocess.run(
             [sys.executable, "-m", "clicktide", "serve", *options],
-            capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
+            capture_output=True, text=True, check=False, cwd=tmp_path,
         )  # fmt: skip
         assert done.returncode == 2
         assert said in done.stderr
@@ -356,7 +349,7 @@ def test_an_application_that_cannot_begin_is_not_tried_for_ever(tmp_path):
     (tmp_path / "begins.py").write_text(CANNOT_BEGIN)
     done = subprocess.run(
         [sys.executable, "begins.py"],
-        capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
+        capture_output=True, text=True, check=False, cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(["", *sys.path])[1:]},
     )  # fmt: skip
     assert done.returncode == 3

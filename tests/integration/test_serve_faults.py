@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from steady_load import Load
 
-pytestmark = pytest.mark.timeout(240)
-
 SCRIPT = Path(__file__).parents[1] / "chaos" / "serve_faults.py"
 
 
@@ -53,7 +51,7 @@ def test_no_request_fails(script, stage, load, fault):
 
 
 def test_what_was_acknowledged_is_in_the_log(script, stage, load):
-    script.until(lambda: len(load.accepted) > 20, 60, stage.up.text)
+    script.until(lambda: len(load.accepted) > 20, stage.up.text)
     load.stop()
     assert not script.lost(stage, load)
     assert stage.up.stop() == 0

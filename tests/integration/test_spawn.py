@@ -7,11 +7,10 @@ import sys
 import time
 
 import pytest
+from waiting import until
 
 from clicktide.spawn import LogFile, own_command, spawn
 from clicktide.supervise import Child, Supervisor
-
-pytestmark = pytest.mark.timeout(60)
 
 TALKER = "import sys; print('to stdout'); print('to stderr', file=sys.stderr)"
 SLEEPER = "import time; print('ready'); time.sleep(600)"
@@ -35,13 +34,6 @@ time.sleep(600)
 
 def python(code, name="child"):
     return Child(name, [sys.executable, "-c", code])
-
-
-def until(holds, seconds=30):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def alive(pid):
@@ -162,5 +154,5 @@ def test_a_folder_of_a_stranger_with_our_names_does_no_harm(tmp_path, safe):
     command = own_command("spec", "check", "market")
     if not safe:
         command.remove("-P")
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("ok  market"), done.stderr

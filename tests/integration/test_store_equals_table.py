@@ -50,7 +50,6 @@ def steps(rng, views, clicks):
             yield before, read
 
 
-@pytest.mark.timeout(240)
 def test_a_million_events_read_alike_whatever_the_cuts_replays_and_order_of_partitions(store):
     rng, dice = np.random.default_rng(7), random.Random(7)
     streams = [partition(rng) for _ in range(PARTITIONS)]

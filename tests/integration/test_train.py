@@ -1,7 +1,6 @@
 """The trainer on the embedded log: the model that replay makes, whatever is killed when."""
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import run_clicktide
 
 from features.errors import ClicktideError, SnapshotError
 from features.events import decode_event
@@ -128,15 +128,9 @@ def assert_same(a, b):
     assert a.progress.overall.sums.tobytes() == b.progress.overall.sums.tobytes()
 
 
-def clicktide(*args, **options):
-    done = subprocess.run(
-        [sys.executable, "-m", "clicktide", *map(str, args)],
-        capture_output=True,
-        timeout=240,
-        env=os.environ | {"NO_COLOR": "1"},
-        **options,
-    )
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+def clicktide(*args, cwd=None):
+    done = run_clicktide(*args, cwd=cwd)
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture
@@ -152,7 +146,6 @@ def place(tmp_path):
         yield tmp_path, log
 
 
-@pytest.mark.timeout(600)
 def test_the_trainers_model_is_that_of_a_replay_of_the_rows_the_topic_or_a_file(place):
     folder, log = place
     mine = learn(log, folder / "model")
@@ -166,7 +159,6 @@ def test_the_trainers_model_is_that_of_a_replay_of_the_rows_the_topic_or_a_file(
         assert_same(mine, load_snapshot(folder / f"m{i}"))
 
 
-@pytest.mark.timeout(300)
 def test_where_batches_are_cut_and_runs_broken_off_changes_no_bit(place):
     folder, log = place
     whole = learn(log, folder / "whole", batch=2_000)
@@ -181,7 +173,6 @@ def test_where_batches_are_cut_and_runs_broken_off_changes_no_bit(place):
         assert_same(whole, learn(log, cut, batch=batch))
 
 
-@pytest.mark.timeout(600)
 def test_a_trainer_killed_five_times_makes_the_model_of_an_unbroken_run(tmp_path):
     lines = [example(row, i) for i, row in enumerate(rows(40_000))]
     (tmp_path / "shop.toml").write_text(TOML)
@@ -338,7 +329,6 @@ one.close()
 """
 
 
-@pytest.mark.timeout(300)
 def test_a_full_disk_keeps_what_was_saved_and_the_trainer_learns_on(place):
     folder, log = place
     done = subprocess.run(
@@ -362,7 +352,6 @@ for line in sys.stdin:
 """
 
 
-@pytest.mark.timeout(300)
 def test_another_process_sees_every_learned_event_in_the_live_file(place):
     folder, log = place
     event = {"ad": 7, "site": "x", "tags": ["tea"], "price": 3.0, "time": START}

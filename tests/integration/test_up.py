@@ -8,11 +8,11 @@ import urllib.error
 import urllib.request
 
 import pytest
+from command import clicktide_process, run_clicktide
 from live_stream import (
     REAL,
     Up,
     alive,
-    clicktide,
     conserved,
     free_port,
     learned,
@@ -21,8 +21,6 @@ from live_stream import (
     until,
     until_learned,
 )
-
-pytestmark = pytest.mark.timeout(400)
 
 # `up` as it is, but for the children: small programs that say a line and wait.
 FAKE = """
@@ -81,14 +79,14 @@ def test_a_killed_child_comes_back_and_status_shows_it(start):
     os.kill(first, signal.SIGKILL)
     until(lambda: up.children().get("join", first) != first, why=up.text)
     assert "join was killed by SIGKILL; starts again in 0.2 s" in up.text()
-    done = clicktide("status", "--log", up.folder / "log.db", "--json", "--every", "0.1")
+    done = run_clicktide("status", "--log", up.folder / "log.db", "--json", "--every", "0.1")
     told = json.loads(done.stdout)
     assert told["processes"]["runs"]
     assert told["processes"]["children"]["join"]["starts"] == 2
     assert told["processes"]["children"]["join"]["runs"]
     assert set(told["topics"]) == {"impressions", "clicks", "examples", "dead_letters"}
     assert up.stop() == 0
-    done = clicktide("status", "--log", up.folder / "log.db", "--json", "--every", "0.1")
+    done = run_clicktide("status", "--log", up.folder / "log.db", "--json", "--every", "0.1")
     assert not json.loads(done.stdout)["processes"]["runs"]
 
 
@@ -115,7 +113,7 @@ def test_a_port_that_is_taken_is_told_at_once(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        done = clicktide("up", "--dir", tmp_path / "run", "--port", port)
+        done = clicktide_process("up", "--dir", tmp_path / "run", "--port", port)
     assert done.returncode == 2
     assert f"port {port} cannot be had" in done.stderr
     assert "--no-serve" in done.stderr
@@ -124,7 +122,7 @@ def test_a_port_that_is_taken_is_told_at_once(tmp_path):
 def test_a_second_up_in_a_folder_is_refused(start):
     up = start(fake())
     up.until_running("join")
-    done = clicktide("up", "--dir", up.folder)
+    done = clicktide_process("up", "--dir", up.folder)
     assert done.returncode == 2
     assert "runs here already (pid" in done.stderr
     assert up.stop() == 0
@@ -141,7 +139,7 @@ def test_what_the_log_was_made_with_stays(start, change, named):
     up = start(fake(), "--set", "batch=77")
     up.until_running("join")
     assert up.stop() == 0
-    done = clicktide("up", "--dir", up.folder, "--no-serve", "--set", change)
+    done = clicktide_process("up", "--dir", up.folder, "--no-serve", "--set", change)
     assert done.returncode == 2
     assert named in done.stderr
     assert "Fix: keep the old values" in done.stderr
@@ -161,7 +159,7 @@ def test_settings_of_the_last_time_are_used_again(start):
 
 
 def test_status_of_a_log_that_does_not_exist_says_what_to_do(tmp_path):
-    done = clicktide("status", "--log", tmp_path / "none.db")
+    done = run_clicktide("status", "--log", tmp_path / "none.db")
     assert done.returncode == 2
     assert "there is no event log. Fix: clicktide up" in done.stderr
     assert not (tmp_path / "none.db").exists()

@@ -5,6 +5,7 @@ import time
 import msgspec
 import numpy as np
 import pytest
+from waiting import until
 
 from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from learning.click_learner import ClickLearner
@@ -215,14 +216,12 @@ def test_a_log_that_fails_costs_a_full_message_and_no_learning(embedded, monkeyp
     assert same(fed(follower, records(embedded)).learner, training.learner)
 
 
-def followed(replica, training, seconds=30):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+def followed(replica, training):
+    def reached():
         weighing = replica.current()
-        if weighing is not None and weighing.events == training.events:
-            return weighing
-        time.sleep(0.02)
-    raise AssertionError(replica.problem)
+        return weighing if weighing is not None and weighing.events == training.events else None
+
+    return until(reached, lambda: replica.problem)
 
 
 def replicate(url):
@@ -245,12 +244,10 @@ def replicate(url):
             replica.close()
 
 
-@pytest.mark.timeout(120)
 def test_replicas_follow_on_the_embedded_log(tmp_path):
     replicate(str(tmp_path / "log.db"))
 
 
-@pytest.mark.timeout(180)
 def test_replicas_follow_on_kafka(kafka_url):
     replicate(kafka_url)
 
@@ -278,7 +275,6 @@ def examples(count):
             yield {"v": 1, "type": "example", "label": 1, "impression": impression} | late
 
 
-@pytest.mark.timeout(180)
 def test_a_trainer_that_publishes_is_followed_to_its_snapshot(tmp_path):
     url = str(tmp_path / "log.db")
     settings = StreamSettings(batch=3, publish_every_s=0.001, publish_full_every_s=3600)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from features.counters.panes import decayed, pane, weight
@@ -45,7 +45,6 @@ def _advance(table: CounterTable, events: list[tuple[int, int, bool, int]]) -> n
 
 
 @given(EVENTS)
-@settings(deadline=None)
 def test_reads_are_brute_force_and_know_no_click_before_its_time(
     events: list[tuple[int, int, bool, int]],
 ) -> None:
@@ -64,7 +63,6 @@ def test_reads_are_brute_force_and_know_no_click_before_its_time(
 
 
 @given(EVENTS)
-@settings(deadline=None)
 def test_a_late_read_knows_nothing_after_its_own_time(
     events: list[tuple[int, int, bool, int]],
 ) -> None:
@@ -82,7 +80,6 @@ def test_a_late_read_knows_nothing_after_its_own_time(
 
 
 @given(EVENTS, st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_the_order_of_updates_does_not_matter(
     events: list[tuple[int, int, bool, int]], random: object
 ) -> None:
@@ -101,7 +98,6 @@ def test_the_order_of_updates_does_not_matter(
 
 
 @given(EVENTS, st.integers(0, 60))
-@settings(deadline=None)
 def test_cuts_and_a_dump_between_them_change_nothing(
     events: list[tuple[int, int, bool, int]], cut: int
 ) -> None:

@@ -76,7 +76,7 @@ def in_use(state: dict[str, Any], used: int) -> dict[str, Any]:
     return state | {part: rows_of(state[part], used) for part in ("tests", "rates")}
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.lists(st.integers(1, ROWS - 1), max_size=12), st.booleans())
 def test_cuts_and_restarts_change_no_alarm_and_no_bit_of_the_state(
     cuts: list[int], restart: bool

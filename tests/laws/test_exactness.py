@@ -113,7 +113,7 @@ def test_the_kernel_is_algorithm_1_over_real_events(with_crosses):
 
 
 @given(seed=st.integers(0, 2**32), bits=st.integers(4, 12))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_the_kernel_is_algorithm_1_even_where_features_share_buckets(seed, bits):
     hashed, labels, crosses = random_events(seed, rows=60)
     assert_is_algorithm_1(hashed, labels, crosses, HashSpec(bits=bits, cross_bits=bits))
@@ -185,7 +185,7 @@ def part_of(hashed, low, high):
 
 @pytest.mark.parametrize("learner", [SINGLE, MIXTURE], ids=["single", "mixture"])
 @pytest.mark.parametrize("ragged", [False, True])
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32), cuts=st.sets(st.integers(0, 80), max_size=6))
 def test_wherever_batches_are_cut_every_bit_is_the_same(learner, ragged, seed, cuts):
     hashed, labels, crosses = random_events(seed, rows=80, ragged=ragged)

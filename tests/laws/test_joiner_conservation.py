@@ -155,7 +155,7 @@ def run(log: Log, rng: Random, *, crashes: float, idle: float) -> Outcome:
     return outcome
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32),
     size=st.integers(1, 40),
@@ -176,7 +176,7 @@ def test_any_crashes_and_interleavings_give_the_examples_of_a_brute_force_join(
     assert firsts[0] == firsts[1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
     gap_ms=st.sampled_from([200, 4000, 30_000]),

@@ -112,7 +112,7 @@ def parted(out: Iterable[object]) -> tuple[list[str], list[str], list[str]]:
     return views, clicks, rest
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
     size=st.integers(1, 40),
@@ -132,7 +132,7 @@ def test_any_crashes_and_interleavings_say_the_same_views_and_clicks(
     assert run(log, Random(seed), crashes=0, early=False) == ([], [], rest)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32), gap_ms=st.sampled_from([200, 4000, 30_000]))
 def test_clicks_said_early_are_those_of_the_examples(seed: int, gap_ms: int) -> None:
     """An impression has a Clicked exactly if one of its examples has a click, at its time."""

@@ -76,7 +76,7 @@ def one_by_one(spec, table):
 
 
 @pytest.mark.parametrize("fields", [FIELDS, RICH], ids=["scalars", "with lists and times"])
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_dicts_and_an_arrow_batch_give_the_same_bits(fields, data):
     table, spec = data.draw(tables(fields)), spec_of(fields)
@@ -102,7 +102,7 @@ def padded(batch):
 
 
 @pytest.mark.parametrize("fields", [FIELDS, RICH], ids=["scalars", "with lists and times"])
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_dicts_and_a_pandas_frame_give_the_same_bits(fields, data):
     # pandas itself turns integers with gaps into floats, which hold them up to 2**53
@@ -119,7 +119,6 @@ def test_dicts_and_a_pandas_frame_give_the_same_bits(fields, data):
     np.testing.assert_array_equal(Vectoriser(spec).hash_frame(inferred, learn=True).tokens, tokens)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_wherever_a_batch_is_cut_the_bits_are_the_same(data):
     table, spec = data.draw(tables(RICH)), spec_of(RICH)

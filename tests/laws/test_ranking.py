@@ -17,7 +17,7 @@ EXPLORE = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(CANDIDATE, min_size=1, max_size=12), EXPLORE, st.integers(0, 2**32), st.data())
 def test_each_slot_is_a_chance_among_those_left(candidates, explore, seed, data):
     logit, sd, bids = (np.array(column) for column in zip(*candidates, strict=True))
@@ -33,7 +33,7 @@ def test_each_slot_is_a_chance_among_those_left(candidates, explore, seed, data)
         assert not ranked.propensity[slot, ranked.order[:slot]].any()  # shown already
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(CANDIDATE, min_size=2, max_size=12), st.randoms(use_true_random=False))
 def test_chances_do_not_depend_on_the_order_of_candidates(candidates, random):
     order = list(range(len(candidates)))
@@ -45,7 +45,7 @@ def test_chances_do_not_depend_on_the_order_of_candidates(candidates, random):
     assert np.allclose(chance[order], again, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(CANDIDATE, min_size=2, max_size=8), st.floats(1.01, 100))
 def test_a_higher_bid_never_lowers_the_chance(candidates, factor):
     logit, sd, bids = (np.array(column) for column in zip(*candidates, strict=True))

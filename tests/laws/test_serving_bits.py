@@ -95,7 +95,7 @@ LEARNER = learned()
 NAMES = LEARNER.vectoriser.counters.value_names
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(fields, min_size=1, max_size=40), st.integers(0, 2**32 - 1), st.booleans())
 def test_the_same_bits_for_one_and_for_many_and_as_river_gives(events, seed, gaps):
     rng = np.random.default_rng(seed)
@@ -113,7 +113,7 @@ def test_the_same_bits_for_one_and_for_many_and_as_river_gives(events, seed, gap
         assert many.probability[i] == river
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(fields, min_size=1, max_size=60))
 def test_the_trainers_batches_have_the_same_tokens(events):
     """Text columns, as a log has them: what the trainer hashes is what was served."""
@@ -147,7 +147,7 @@ class Stored:
         return Fetched(np.array(rows), 0.0, [()] * len(events))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(fields, min_size=1, max_size=4), min_size=2, max_size=6))
 def test_requests_scored_together_get_what_each_gets_alone(requests):
     scorer = Scorer(Fixed(LEARNER), Stored(), SPEC, lambda: NOW, judge)
@@ -169,7 +169,7 @@ def test_requests_scored_together_get_what_each_gets_alone(requests):
             assert mine.counters.tolist() == alone.counters.tolist()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(fields, st.lists(fields, min_size=24, max_size=40))
 def test_what_candidates_share_gives_the_bits_that_it_gives_in_each_of_them(shared, own):
     scorer = Scorer(Fixed(LEARNER), Stored(), SPEC, lambda: NOW, judge)
@@ -182,7 +182,7 @@ def test_what_candidates_share_gives_the_bits_that_it_gives_in_each_of_them(shar
         assert found.uncertainty[i] == alone.uncertainty[0]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(fields, min_size=1, max_size=8))
 def test_one_walk_gives_the_bits_of_prediction_and_uncertainty_apart(events):
     rows = [{"timestamp": NOW} | event for event in events]

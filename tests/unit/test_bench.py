@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.accuracy import base_rate_log_loss
@@ -83,7 +83,6 @@ def test_the_hour_of_day_is_read_by_the_spec_of_its_log() -> None:
     assert category_reader(load_spec("avazu20k"))({"hour": "14102107"})["hour_of_day"] == "7"
 
 
-@settings(deadline=None)  # a busy machine
 @given(st.lists(st.integers(-3, 10**7), min_size=2, max_size=20))
 def test_peers_and_the_vectoriser_put_the_same_counts_together(counts: list[int]) -> None:
     spec = load_spec("criteo_dac80k")

@@ -105,7 +105,7 @@ def sum_of(explanation: Explanation) -> float:
 
 
 @pytest.mark.parametrize("learner", LEARNERS.values(), ids=LEARNERS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(event=EVENTS)
 def test_bias_and_contributions_add_up_to_the_logit(
     learner: ClickLearner, event: dict[str, Any]
@@ -115,7 +115,7 @@ def test_bias_and_contributions_add_up_to_the_logit(
 
 
 @pytest.mark.parametrize("learner", LEARNERS.values(), ids=LEARNERS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(event=EVENTS)
 def test_the_probability_is_the_predicted_one(learner: ClickLearner, event: dict[str, Any]) -> None:
     assert explain(learner, event).probability == learner.predict_proba_one(event)[True]
@@ -211,7 +211,6 @@ def test_values_are_shown_as_given_with_the_bucket_of_a_number(
     assert values == [(text,)]
 
 
-@settings(deadline=None)
 @given(value=st.one_of(st.floats(0, 1e15), st.integers(0, 10**9)))
 def test_the_bucket_shown_holds_the_value_and_what_shares_its_token(value: float) -> None:
     assert MIXTURE.vectoriser is not None

@@ -30,7 +30,6 @@ class Silent:
         self.over.wait(20)
 
 
-@pytest.mark.timeout(15)
 def test_a_broker_that_dies_while_it_is_asked_for_positions_is_told_as_unavailable(monkeypatch):
     monkeypatch.setattr("streaming.log.kafka_consumer.keep_join", lambda kafka: None)
     consumer = object.__new__(KafkaLogConsumer)

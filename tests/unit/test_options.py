@@ -13,7 +13,7 @@ SESSION = Path("/proc/self/autogroup")
 def said(more, own_session):
     done = subprocess.run(
         [sys.executable, "-c", SAY.format(more=more)],
-        capture_output=True, text=True, check=True, start_new_session=own_session, timeout=60,
+        capture_output=True, text=True, check=True, start_new_session=own_session,
     )  # fmt: skip
     return done.stdout.split()
 

@@ -87,7 +87,7 @@ VALUES = {
 }
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.fixed_dictionaries({k: st.sampled_from(v) for k, v in VALUES.items()})))
 def test_each_row_is_either_good_or_one_reject_and_the_good_ones_keep_what_is_theirs(
     rows: list[dict[str, str]],

@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pytest
+from waiting import until
 
 from features.errors import SnapshotError
 from features.spec import FieldSpec, HashSpec, SourceSpec, Spec
@@ -226,22 +227,13 @@ def test_the_live_policy_serves_a_version_only_while_one_is_pinned(registry, tmp
         assert source.current() is None
         pin(registry, 1)
         follower.step()
-        wait_for(lambda: source.current() is not None)
+        until(lambda: source.current() is not None)
         assert source.current().version == "v1"
         unpin(registry)
         follower.step()
-        wait_for(lambda: source.current() is None)
+        until(lambda: source.current() is None)
     finally:
         source.close()
-
-
-def wait_for(holds):
-    import time
-
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def alarm(number, what="calibration", status="open", since=250):

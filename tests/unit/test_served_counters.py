@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
@@ -124,7 +124,6 @@ def objects(draw):
     return ("{" + (",".join(parts) or blanks[0]) + "}").encode()
 
 
-@settings(deadline=None)  # the first compiles
 @given(st.lists(st.none() | objects(), max_size=8), st.integers(0, 3))
 def test_a_matrix_has_what_a_strict_reader_finds(rows, skipped):
     names, strictly = ["a", "b_1h", "c", "é", ""], msgspec.json.Decoder(dict[str, float]).decode

@@ -1,11 +1,10 @@
 """Features of a request: their keys and values, and what stands in for those not known."""
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import until
 
 from features.counters.redis_format import ENTRY, Plan, Updates, faded, pack_rows
 from features.counters.stored import StoredCounters
@@ -74,14 +73,14 @@ texts = st.one_of(
 events = st.fixed_dictionaries({}, optional=dict.fromkeys(KNOWN, texts))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(events, min_size=1, max_size=12))
 def test_keys_are_those_of_the_counting(some):
     known = spec()
     assert np.array_equal(EventKeys(known)(some), StoredCounters(known).keys(some))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 40), st.integers(0, 5), st.integers(0, 200 * HOUR))
 def test_values_are_those_of_the_counting_to_the_bit(views, clicks, later):
     known = spec()
@@ -180,10 +179,7 @@ def test_the_store_is_used_again_once_a_probe_passes():
     store.fault = TimeoutError("late")
     assert source.fetch([KNOWN], NOW).fallbacks[0][0] == "store:late"
     store.fault = None
-    until = time.monotonic() + 30
-    while (found := source.fetch([KNOWN], NOW)).fallbacks[0] and time.monotonic() < until:
-        time.sleep(0.005)
-    assert found.fallbacks == [()]
+    until(lambda: source.fetch([KNOWN], NOW).fallbacks == [()])
     assert source.problem is None
     source.close()
 
@@ -229,7 +225,7 @@ def test_kernels_are_compiled_once_for_one_request_and_for_many():
     source.close()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(events, st.lists(events, min_size=1, max_size=30))
 def test_keys_of_events_that_share_fields_are_those_of_whole_events(shared, own):
     keys, rows = EventKeys(spec()), Sharing(shared, own)

@@ -1,17 +1,14 @@
 """The replica's thread: a log that is away, has no weights yet, or has forgotten some."""
 
-import time
-
 import numpy as np
 import pytest
+from waiting import until
 
 from features.spec import FieldSpec, HashSpec, SourceSpec, Spec
 from learning.click_learner import ClickLearner
 from serving.replica import ReplicaWeights
 from streaming.log import LogUnavailableError, TopicPartition, open_log
 from streaming.weights_publisher import WEIGHTS, Reached, WeightsPublisher
-
-pytestmark = pytest.mark.timeout(60)
 
 SPEC = Spec(
     name="shop",
@@ -50,10 +47,7 @@ def publishing(path):
 
 
 def waited(true, replica):
-    until = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < until, replica.problem
-        time.sleep(0.005)
+    until(true, lambda: replica.problem)
 
 
 def reaches(replica, publishing):

@@ -38,7 +38,7 @@ def whole() -> dict[str, pa.Table]:
     start=st.integers(0, EVENTS - 1),
     batch_rows=st.integers(500, 3 * BLOCK),
 )
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_events_are_the_same_whatever_the_batch_size_and_the_start(
     whole: dict[str, pa.Table], scenario: str, start: int, batch_rows: int
 ) -> None:

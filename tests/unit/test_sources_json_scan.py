@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from features.values import as_text
@@ -152,7 +152,6 @@ columns = [
 column = st.sampled_from(columns).flatmap(lambda kind: st.lists(st.none() | kind, min_size=9))
 
 
-@settings(deadline=None)
 @given(a=column, b=column, space=st.sampled_from([(",", ":"), (", ", ": ")]), data=st.data())
 def test_any_plain_block_is_read_to_the_same_values(
     a: list[Any], b: list[Any], space: tuple[str, str], data: st.DataObject

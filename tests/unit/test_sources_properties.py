@@ -159,7 +159,7 @@ compress = st.sampled_from([bytes, gzip.compress, zstandard.compress])
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), sizes=sizes, end=ends, last=st.booleans(), pack=compress)
 def test_delimited_rows_in_are_rows_out_plus_rejects(
     kind: str, data: st.DataObject, sizes: dict[str, int], end: bytes, last: bool, pack: Any
@@ -170,7 +170,7 @@ def test_delimited_rows_in_are_rows_out_plus_rejects(
         check_reads(kind, lines, events, pack(joined(lines, end, last)), sizes)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(table=json_lines(), sizes=sizes, end=ends, last=st.booleans(), pack=compress)
 def test_json_rows_in_are_rows_out_plus_rejects(
     table: tuple[list[bytes], list[Event]],

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from features.errors import SpecError
@@ -103,7 +103,6 @@ def test_a_path_is_shown_with_list_positions_in_brackets() -> None:
     assert show_path(("crosses", "named", 0, 1)) == "crosses.named[0][1]"
 
 
-@settings(deadline=None)
 @example('"\\1" = 1')
 @example("a = " + "[" * 3000)
 @given(st.text(alphabet="[]{}\"'=#.,\n ab1\\-", max_size=40))
@@ -194,7 +193,6 @@ def specs(draw: st.DrawFn) -> list[Line]:
     return [line for part in parts for line in [*draw(NOISE), *part]]
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(specs(), st.data())
 def test_the_line_of_the_one_wrong_key_is_reported(lines: list[Line], data: st.DataObject) -> None:
     text = "\n".join(line.text for line in lines)

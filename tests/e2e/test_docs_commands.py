@@ -1,0 +1,221 @@
+"""Every command of the README and docs/, pasted in its order into a fresh folder.
+
+Nothing of a command is changed but the port and what stands for the reader's own: ``LOG``, the
+numbers of versions, and how long a history is. What runs until Ctrl-C is stopped by it once it has
+said something; one ``clicktide up`` serves all pages.
+"""
+
+import gzip
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from docs_commands import SHELLS, blocks, words
+from live_stream import REAL, Up, conserved, free_port, learned, told, until_learned
+from pyarrow.csv import write_csv
+from waiting import until
+
+from monitoring.registry import Registry, promote
+from monitoring.registry.client import registry_urls
+
+EVENTS = 5_000
+SECOND = (
+    "clicktide replay 'sim:abrupt?events=1&max_click_delay_ms=600000' --dir run --shift now-10h "
+    "--id-prefix again-"
+)
+RUNS_ON = re.compile(r"clicktide (serve|challenge|status --watch|monitor(?!.*--until-idle))\b")
+STANDS_FOR = {
+    r"\bLOG\b": "clicks.csv",
+    r"(?<=events=)\d+|(?<=--events )\d+": str(EVENTS),
+    r"(?<=models show )\d+|(?<=models promote )\d+": "2",
+    r"(?<=models pin )\d+": "1",
+}
+
+
+def write_logs(folder):
+    """The reader's own files: a click log, a newer one, and one that is scored."""
+    rng, rows = np.random.default_rng(0), 400
+    log = {
+        "time": [f"2026-01-{1 + i // 24 % 28:02d} {i % 24:02d}:00:00" for i in range(rows)],
+        "site": rng.choice(["news", "shop", "mail"], rows),
+        "ad": [f"a{n}" for n in rng.integers(40, size=rows)],
+        "device": rng.choice(["phone", "desk"], rows),
+        "past_clicks": rng.integers(9, size=rows),
+        "click": rng.integers(2, size=rows),
+    }
+    lines = [",".join(log), *(",".join(map(str, row)) for row in zip(*log.values(), strict=True))]
+    for name in ("clicks.csv", "new.csv"):
+        (folder / name).write_text("\n".join(lines) + "\n")
+    probability = rng.uniform(0.01, 0.3, 4_000)
+    scored = {
+        "ts": 1_767_225_600 + 30 * np.arange(4_000),
+        "campaign": rng.choice(["c1", "c2"], 4_000),
+        "site": rng.choice(["news", "shop"], 4_000),
+        "p": probability,
+        "click": (rng.random(4_000) < probability).astype(int),
+    }
+    pq.write_table(pa.table(scored), folder / "scored.parquet")
+
+
+def write_scored_csv(folder):
+    """The scored log as docs/report.md has it; the README scores one of that name itself."""
+    write_csv(pq.read_table(folder / "scored.parquet"), folder / "scored.csv")
+    (folder / "scored.csv.gz").write_bytes(gzip.compress((folder / "scored.csv").read_bytes()))
+
+
+class Reader:
+    """Somebody who pastes commands, with a stream that runs in another terminal."""
+
+    def __init__(self, folder):
+        self.folder, self.port, self.up, self.published = folder, free_port(), None, 0
+        (folder / ".venv").symlink_to(sys.prefix)
+        (folder / ".curlrc").write_text("silent\nshow-error\nfail-with-body\n")
+        binaries = Path(sys.executable).parent
+        self.env = os.environ | {
+            "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "CURL_HOME": str(folder),
+            "NO_COLOR": "1", "COLUMNS": "120",
+        }  # fmt: skip
+        write_logs(folder)
+
+    def paste(self, command):
+        """What the command prints; it must end well."""
+        command = command.replace("localhost:8000", f"localhost:{self.port}")
+        for word, of_the_reader in STANDS_FOR.items():
+            command = re.sub(word, of_the_reader, command)
+        if words(command)[:2] == ["clicktide", "up"]:
+            return self.start(words(command)[2:])
+        if RUNS_ON.match(command):
+            return self.run_until_ctrl_c(command)
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=self.folder, env=self.env, text=True, capture_output=True
+        )
+        said = f"{command}\n{done.stdout}{done.stderr}"
+        if command.startswith("clicktide models rollback") and self.up is not None:
+            assert done.returncode == 2 and "no champion to go back from" in said, said
+        else:
+            assert done.returncode == 0, said
+        if "--shift" in command:
+            self.published += EVENTS
+            until_learned(self.up, self.published)
+            until((self.folder / "run" / "monitor" / "now.json").exists, self.up.text)
+            until(lambda: "version 1 of clicktide" in self.up.text(), self.up.text)
+        return done.stdout
+
+    def start(self, options):
+        """The stream, unless it runs already."""
+        if self.up is None:
+            port = ("--port", str(self.port))
+            self.up = Up(self.folder / "run", REAL, *options, *port, name_folder=False)
+            self.up.until_running("valkey", "join", "count", "train", "monitor", "serve")
+            until(lambda: self.answers("/healthz"), self.up.text)
+        return self.up.text()
+
+    def answers(self, path):
+        command = ["curl", "-sf", f"localhost:{self.port}{path}"]
+        return subprocess.run(command, capture_output=True).returncode == 0
+
+    def stop(self):
+        if self.up is not None:
+            up, self.up = self.up, None
+            assert up.stop(signal.SIGINT) == 0, up.text()
+
+    def rest(self):
+        """Stop the stream, start it for a second history, stop it: two versions, each champion."""
+        for number in (1, 2):
+            self.stop()
+            self.paste("clicktide register --once")
+            registry = Registry(registry_urls(None, self.folder / "run")[0], "clicktide")
+            promote(registry, number, number, "test")
+            if number == 1:
+                self.start([])
+                self.again = told(self.up.log)
+                self.paste(SECOND)
+                self.ended = told(self.up.log)
+                conserved(self.up, self.ended)
+
+    def run_until_ctrl_c(self, command):
+        port = f" --port {free_port()}" if "clicktide serve" in command else ""
+        output = self.folder / "said.txt"
+        with output.open("w") as out:
+            process = subprocess.Popen(
+                ["bash", "-c", f"exec {command.split('#')[0]}{port}"],
+                cwd=self.folder, env=self.env, stdout=out, stderr=out,
+            )  # fmt: skip
+        try:
+            until(lambda: output.read_text() or process.poll() is not None)
+            process.send_signal(signal.SIGINT)
+            assert process.wait() in (0, 130), output.read_text()
+        finally:
+            process.kill()
+        return output.read_text()
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    """What each command printed, by page and command; the last stream's end is counted too."""
+    reader = Reader(tmp_path_factory.mktemp("reader"))
+    pasted = [block for block in blocks() if block.kind in SHELLS]
+    pasted = [block for block in pasted if not block.mark.startswith("not pasted: ")]
+    pasted.sort(key=lambda block: block.mark)  # those without a stream come last
+    said = {}
+    try:
+        for block in pasted:
+            if block.mark:
+                assert block.mark == "the stream is stopped", block
+                if reader.up is not None:
+                    reader.rest()
+            if block.page == "report.md":
+                write_scored_csv(reader.folder)
+            for command in block.commands():
+                said[block.page, command.split("#")[0].strip()] = reader.paste(command)
+        said["the model"] = python_of_the_readme(reader)
+        said["again"], said["end"] = reader.again, reader.ended
+        yield said
+    finally:
+        if reader.up is not None:
+            reader.up.end()
+
+
+def python_of_the_readme(reader):
+    (block,) = [b for b in blocks() if b.page == "README.md" and b.kind == "python"]
+    code = block.text.rstrip()
+    *before, last = code.splitlines()
+    return subprocess.check_output(
+        [sys.executable, "-P", "-c", "\n".join([*before, f"print({last})"])],
+        cwd=reader.folder, text=True,
+    )  # fmt: skip
+
+
+def of(printed, start, page="README.md"):
+    (said,) = [text for key, text in printed.items() if key[0] == page and key[1].startswith(start)]
+    return said
+
+
+def test_predictions_and_rankings_are_answered(printed):
+    (one,) = json.loads(of(printed, "curl localhost:8000/v1/predict"))["predictions"]
+    assert 0 < one["probability"] < 0.5
+    ranked = json.loads(of(printed, "curl localhost:8000/v1/rank"))
+    assert ranked["logged"] is True and len(ranked["candidates"]) == 2
+
+
+def test_status_shows_the_flow(printed):
+    shown = of(printed, "clicktide status")
+    assert "impressions" in shown and "examples" in shown and "train" in shown
+
+
+def test_the_model_of_the_readers_log_explains_and_predicts(printed):
+    assert "a17" in of(printed, "clicktide explain")
+    assert "True" in printed["the model"]
+
+
+def test_no_event_is_lost_or_counted_twice_over_a_stop(printed):
+    assert learned(printed["again"]) + EVENTS == learned(printed["end"])
+    assert learned(printed["end"]) == printed["end"]["joiner"]["examples"]
