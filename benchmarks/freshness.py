@@ -197,7 +197,7 @@ def through_kafka(folder: Path, address: str, workers: int) -> Iterator[tuple[st
             for arguments in (
                 ["join", "--log", log],
                 ["count", *of, "--redis", store.url],
-                ["train", *of, "--dir", "model", "--publish-weights"],
+                ["train", *of, "--publish-weights"],
                 ["serve", *of, "--follow", *here],
             ):
                 stack.enter_context(process(*arguments, folder=folder))

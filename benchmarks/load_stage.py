@@ -80,7 +80,7 @@ class Trainer:
     def __init__(self, stage: Stage) -> None:
         self._live, self._spec = stage.live, load_spec(SPEC)
         self._said = stage.folder / "train.txt"
-        command = ["train", *stage.log, "--spec", SPEC, "--dir", str(stage.run / "model")]
+        command = ["train", *stage.log, "--spec", SPEC]
         with self._said.open("wb") as said:
             self._process = subprocess.Popen(
                 _clicktide(*command, "--live", str(stage.live)), stdout=said, stderr=said,
@@ -150,9 +150,8 @@ class Stage:
         _run("join", *self.log, "--until-idle", "0")
         of = [*self.log, "--spec", SPEC]
         _run("count", *of, "--redis", self.store_url, "--until-idle", "0")
-        model = ["--dir", str(self.run / "model"), "--live", str(self.live)]
-        _run("train", *of, *model, "--until-idle")
-        _run("register", *self.log, "--run", str(self.run), "--once")
+        _run("train", *of, "--live", str(self.live), "--until-idle", "0")
+        _run("register", *self.log, "--once")
 
     def shown(self, count: int) -> list[dict[str, Any]]:
         """The fields of the last impressions, as one who asks would send them."""

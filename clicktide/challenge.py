@@ -12,8 +12,18 @@ import msgspec
 import typer
 
 from clicktide.interrupts import stop_request
-from clicktide.options import LogOption, NiceOption, SpecOption, give_way, say
+from clicktide.options import (
+    DirOption,
+    JsonOption,
+    LogOption,
+    NiceOption,
+    SetOption,
+    UntilIdleOption,
+    give_way,
+    say,
+)
 from clicktide.register import MlflowOption
+from clicktide.stream_folder import SPEC, open_stream
 from features.errors import ClicktideError
 from features.spec import Spec
 from features.spec_file import load_spec
@@ -21,14 +31,12 @@ from monitoring.challenge import (
     Challenge,
     ChallengeWindow,
     EventWindows,
-    RiverShadow,
     Shadow,
     SpecShadow,
-    river_classifier,
 )
 from monitoring.registry import Registry, registry_urls
 from streaming.log import open_log
-from streaming.settings import EXAMPLES, StreamSettings
+from streaming.settings import EXAMPLES
 
 __all__ = ["challenge"]
 
@@ -37,11 +45,13 @@ _SERIES = ("log_loss", "normalised_entropy", "calibration_ratio", "auc")
 
 def challenge(
     name: Annotated[str, typer.Argument(help="What it is called: letters, digits, - and _")],
-    spec: SpecOption = "sim",
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change the spec for this challenger"),
+    folder: DirOption = None,
+    log: LogOption = None,
+    spec: Annotated[
+        str | None,
+        typer.Option("--spec", help="Its feature spec [default: the stream's, with --set]"),
     ] = None,
+    changes: SetOption = None,
     river: Annotated[
         str | None,
         typer.Option(
@@ -55,10 +65,6 @@ def challenge(
         list[str] | None,
         typer.Option("--param", metavar="KEY=VALUE", help="A setting of River's classifier"),
     ] = None,
-    log: LogOption = "run/log.db",
-    run: Annotated[
-        Path, typer.Option("--run", help="Folder of the stream; it writes to RUN/challengers/NAME")
-    ] = Path("run"),
     mlflow: MlflowOption = None,
     to_mlflow: Annotated[
         bool, typer.Option("--to-mlflow/--no-mlflow", help="Also keep its figures in MLflow")
@@ -69,12 +75,8 @@ def challenge(
     from_end: Annotated[
         bool, typer.Option("--from-end", help="Begin with what comes now, not the oldest example")
     ] = False,
-    until_idle: Annotated[
-        bool, typer.Option("--until-idle", help="Stop once all that is in the log is learned")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the final windows as one JSON object")
-    ] = False,
+    until_idle: UntilIdleOption = None,
+    as_json: JsonOption = False,
     nice: NiceOption = 10,
 ) -> None:
     """Let another model learn the same joined stream in shadow, and keep its progressive figures.
@@ -89,21 +91,22 @@ def challenge(
     give_way(nice)
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
         raise ClicktideError(f"{name!r}: no name for a challenger. Fix: letters, digits, - and _")
-    folder = run / "challengers" / name
-    shadow, offsets = _shadow(
-        load_spec(spec, overrides or []), EventWindows(name, window_s), folder, river, params or []
-    )
-    publish = _publisher(name, run, mlflow) if to_mlflow else None
-    with open_log(log) as events, stop_request() as request:
+    stream = open_stream(folder, log=log, changes=changes, reads=[SPEC], begin=False)
+    own = stream.load_spec() if spec is None else load_spec(spec, stream.changes.get(SPEC, ()))
+    home = stream.path / "challengers" / name
+    windows = EventWindows(name, window_s)
+    shadow, offsets = _shadow(own, windows, home, river, params or [])
+    publish = _publisher(name, stream.path, mlflow) if to_mlflow else None
+    with open_log(stream.log) as events, stop_request() as request:
         if EXAMPLES not in events.topics():
-            events.create_topics(StreamSettings().topics())
+            events.create_topics(stream.stream_settings().topics())
         if from_end and offsets is None:
             offsets = events.end_offsets(EXAMPLES)
         process = Challenge(
-            events, shadow, folder,
+            events, shadow, home,
             now=time.time, report=say, pause=time.sleep, offsets=offsets, publish=publish,
         )  # fmt: skip
-        process.run(stopping=lambda: request.asked, until_idle=until_idle)
+        process.run(stopping=lambda: request.asked, until_idle_s=until_idle)
     say(f"challenge: {name} learned {process.events:,} examples")
     if as_json:
         about = {"challenger": name, "learned": process.events, "windows": shadow.windows.all()}
@@ -117,6 +120,8 @@ def _shadow(
     if river is None:
         own = SpecShadow(spec, windows, folder)
         return own, own.offsets
+    from monitoring.challenge.river_shadow import RiverShadow, river_classifier
+
     return RiverShadow(spec, windows, river_classifier(river, dict(map(_param, params)))), None
 
 

@@ -5,74 +5,71 @@ from __future__ import annotations
 import sys
 
 import typer
-from rich.console import Console
 
-from clicktide.challenge import challenge
-from clicktide.count import count
-from clicktide.demo import demo
-from clicktide.events import events
-from clicktide.explain import explain
-from clicktide.join import join
+from clicktide.lazy_commands import LazyCommand, lazy_group
 from clicktide.memory import keep_freed_memory
-from clicktide.models import app as models_app
-from clicktide.monitor import monitor
-from clicktide.predict import predict
-from clicktide.register import register
-from clicktide.replay import replay
-from clicktide.report import report
-from clicktide.serve import serve
-from clicktide.simulate import simulate
-from clicktide.spec_commands import app as spec_app
-from clicktide.status import status
-from clicktide.train import train
-from clicktide.up import up
 from features.errors import ClicktideError
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "app", "main"]
+
+_LEARN, _STREAM, _SERVE, _WATCH = "Learn", "Stream", "Serve", "Watch"
+_MODELS, _TOOLS = "Models", "Tools"
+
+COMMANDS = {
+    name: LazyCommand(panel, place, purpose)
+    for name, panel, place, purpose in (
+        ("demo", _LEARN, "clicktide.demo:demo", "Show the whole loop on a simulated market"),
+        ("spec", _LEARN, "clicktide.spec_commands:app", "Write, check and list feature specs"),
+        ("replay", _LEARN, "clicktide.replay:replay", "Learn a click log; or publish it (--to)"),
+        ("predict", _LEARN, "clicktide.predict:predict", "Score a log with a saved model"),
+        ("explain", _LEARN, "clicktide.explain:explain", "Show what a prediction is made of"),
+        ("up", _STREAM, "clicktide.up:up", "Run all processes of a stream and keep them running"),
+        ("join", _STREAM, "clicktide.join:join", "Label impressions with their clicks"),
+        ("count", _STREAM, "clicktide.count:count", "Keep counters of views and clicks in Redis"),
+        ("train", _STREAM, "clicktide.train:train", "Learn labelled examples as they come"),
+        ("status", _STREAM, "clicktide.status:status", "Show how far each process is"),
+        ("events", _STREAM, "clicktide.events:events", "Show the events of a topic"),
+        ("serve", _SERVE, "clicktide.serve:serve", "Answer requests for click probabilities"),
+        ("monitor", _WATCH, "clicktide.monitor:monitor", "Watch calibration and raise alarms"),
+        ("report", _WATCH, "clicktide.report:report", "Write the drift report of a stream or log"),
+        ("register", _MODELS, "clicktide.register:register", "Make model versions in MLflow"),
+        ("models", _MODELS, "clicktide.models:app", "List, promote, pin and roll back versions"),
+        ("challenge", _MODELS, "clicktide.challenge:challenge", "Try another model in shadow"),
+        ("simulate", _TOOLS, "clicktide.simulate:simulate", "Write a simulated market to files"),
+    )
+}
 
 app = typer.Typer(
     name="clicktide",
-    help="Learn ad clicks as they come: replay a log, simulate a market, predict, explain.",
+    cls=lazy_group(COMMANDS),
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-app.command()(demo)
-app.command()(replay)
-app.command()(simulate)
-app.command()(predict)
-app.command()(explain)
-app.command()(count)
-app.command()(join)
-app.command()(monitor)
-app.command()(events)
-app.command()(up)
-app.command()(serve)
-app.command()(status)
-app.command()(train)
-app.command()(report)
-app.command()(register)
-app.command()(challenge)
-app.add_typer(models_app, name="models", help="Model versions: list, promote, roll back, pin.")
-app.add_typer(spec_app, name="spec", help="Check a feature spec, or write a first one for a log.")
+
+
+@app.callback()
+def _clicktide() -> None:
+    """Learn ad clicks as they come: replay a log, simulate a market, predict, explain."""
 
 
 def main() -> None:
     """Run the command line; an error of the input is one message and exit code 2."""
     keep_freed_memory()
     try:
-        app()
+        app(prog_name="clicktide")
     except ClicktideError as error:
-        Console(stderr=True, highlight=False).print(
-            f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True
-        )
+        _print_error(str(error))
         sys.exit(2)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
 
 
-def _escape(text: str) -> str:
-    """Keep rich from reading field[2] as markup."""
-    return text.replace("[", r"\[")
+def _print_error(message: str) -> None:
+    from rich.console import Console  # a tenth of a second, which --help does without
+    from rich.markup import escape
+
+    text = f"[bold red]error:[/] {escape(message)}"
+    Console(stderr=True, highlight=False).print(text, soft_wrap=True)

@@ -10,48 +10,37 @@ import typer
 
 from clicktide.interrupts import stop_request
 from clicktide.options import (
-    IdleSecondsOption,
+    DirOption,
+    JsonOption,
     LogOption,
-    StreamChangesOption,
-    StreamSettingsOption,
+    RedisOption,
+    SetOption,
+    SettingsOption,
+    SpecOption,
+    UntilIdleOption,
 )
+from clicktide.stream_folder import STREAM, open_stream
 from features.counters.redis_store import open_counters
 from features.counters.stored import StoredCounters
-from features.spec_file import load_spec
+from features.errors import ClicktideError
 from streaming.count_process import CountProcess
 from streaming.log import open_log
-from streaming.settings import load_stream_settings
 
 __all__ = ["count"]
 
 
 def count(
-    redis: Annotated[
-        str,
-        typer.Option(
-            "--redis",
-            envvar="CLICKTIDE_REDIS",
-            help="The feature store: redis://HOST:PORT, unix:///SOCKET or redis+cluster://HOST:PORT",
-        ),
-    ],
-    log: LogOption = "run/log.db",
-    spec: Annotated[
-        str,
-        typer.Option(
-            "--spec",
-            envvar="CLICKTIDE_SPEC",
-            help="Feature spec with [[counters]]: a TOML file, or the name of a shipped one",
-        ),
-    ] = "sim",
-    settings: StreamSettingsOption = None,
-    set_stream: StreamChangesOption = None,
+    folder: DirOption = None,
+    log: LogOption = None,
+    spec: SpecOption = None,
+    redis: RedisOption = None,
+    settings: SettingsOption = None,
+    changes: SetOption = None,
     instance: Annotated[
         str, typer.Option("--instance", help="This process's name, the same after a restart")
     ] = "count-0",
-    until_idle: IdleSecondsOption = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the final counts as one JSON object")
-    ] = False,
+    until_idle: UntilIdleOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Count views and clicks into the feature store, as soon as they are known.
 
@@ -59,14 +48,19 @@ def count(
     store, started again it goes on: nothing is lost or counted twice.
     While the store is away it waits, and tries again.
 
-    clicktide count --log run/log.db --redis redis://localhost --spec my.toml
+    clicktide count --redis redis://localhost
 
     Ctrl-C or SIGTERM ends it between two batches.
     """
-    stream = load_stream_settings(settings, set_stream or ())
-    counters = StoredCounters(load_spec(spec))
-    store = open_counters(redis, counters.plan, counters.name)
-    with open_log(log) as opened:
+    where = open_stream(
+        folder, log=log, spec=spec, settings=settings, changes=changes, reads=[STREAM]
+    )
+    stream, url = where.stream_settings(), where.store_url(redis)
+    if url is None:
+        raise ClicktideError("count: no feature store. Fix: --redis URL, or clicktide up keeps one")
+    counters = StoredCounters(where.load_spec())
+    store = open_counters(url, counters.plan, counters.name)
+    with open_log(where.log) as opened:
         opened.create_topics(stream.topics())
         process = CountProcess(opened, stream, store, counters, instance, _say)
         try:

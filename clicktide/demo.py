@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import typer
 from rich.console import Console
 
 from clicktide.publish import Publication, publish
+from clicktide.spawn import own_command
 from features.errors import ClicktideError
 from features.spec_file import load_spec
 from streaming.log import open_log
@@ -116,11 +116,11 @@ def _free_port() -> int:
 def _stream(folder: Path, port: int) -> Iterator[Callable[[], None]]:
     """``clicktide up`` in its own process; what is given raises if it has ended."""
     said = folder / "up.log"
-    command = [sys.executable, "-m", "clicktide", "up", "--dir", str(folder)]
-    command += ["--spec", _SPEC, "--port", str(port), "--set-stream", "snapshot_every_s=5"]
+    command = own_command("up", "--dir", str(folder), "--spec", _SPEC, "--port", str(port))
+    command += ["--set", "snapshot_every_s=5"]
     # A short stream: its monitor must not wait for as many clicks as that of a long one.
     for change in ("predict=served", "save_every_s=5", "detect.warmup_clicks=1000"):
-        command += ["--set-monitor", change]
+        command += ["--set", f"monitor.{change}"]
     with said.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
 

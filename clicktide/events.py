@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from clicktide.interrupts import Stopped, stop_request
-from clicktide.options import LogOption
+from clicktide.options import DirOption, LogOption
+from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
 from streaming.log import EventLog, Record, TopicPartition, open_log
 from streaming.log.settings import SqliteSettings, log_settings
@@ -34,7 +35,8 @@ def events(
             help="impressions, clicks, examples or dead_letters; without one, all are listed"
         ),
     ] = "",
-    log: LogOption = "run/log.db",
+    folder: DirOption = None,
+    log: LogOption = None,
     begin: Annotated[
         str,
         typer.Option(
@@ -67,8 +69,9 @@ def events(
 
     Of dead letters, the rejected bytes are shown as text where they are text.
     """
-    _check_there(log)
-    with open_log(log) as opened:
+    url = log or open_stream(folder, needs_spec=False, begin=False).log
+    _check_there(url)
+    with open_log(url) as opened:
         if not topic:
             _list(opened, json_lines)
             return
@@ -88,7 +91,7 @@ def _check_there(url: str) -> None:
     if isinstance(settings, SqliteSettings) and not Path(settings.path).exists():
         raise ClicktideError(
             f"{settings.path}: there is no event log. "
-            "Fix: --log URL; `clicktide replay sim:abrupt --to run/log.db` makes one"
+            "Fix: --dir FOLDER or --log URL; `clicktide up` starts a stream, and makes one"
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -13,14 +12,17 @@ import typer
 
 from clicktide.interrupts import stop_request
 from clicktide.options import (
-    IdleSecondsOption,
+    DirOption,
+    JsonOption,
     LogOption,
-    StreamChangesOption,
-    StreamSettingsOption,
+    SetOption,
+    SettingsOption,
+    UntilIdleOption,
 )
+from clicktide.stream_folder import STREAM, open_stream
 from streaming.join_process import JoinProcess
 from streaming.log import open_log
-from streaming.settings import StreamSettings, load_stream_settings
+from streaming.settings import StreamSettings
 
 __all__ = ["join"]
 
@@ -28,9 +30,10 @@ _STATUS_EVERY_S = 3.0
 
 
 def join(
-    log: LogOption = "run/log.db",
-    settings: StreamSettingsOption = None,
-    set_stream: StreamChangesOption = None,
+    folder: DirOption = None,
+    log: LogOption = None,
+    settings: SettingsOption = None,
+    changes: SetOption = None,
     instance: Annotated[
         str,
         typer.Option(
@@ -39,10 +42,8 @@ def join(
             "runs at once",
         ),
     ] = "join-0",
-    until_idle: IdleSecondsOption = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the final counts as one JSON object")
-    ] = False,
+    until_idle: UntilIdleOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Join impressions and clicks into labelled examples, for as long as they come.
 
@@ -52,15 +53,17 @@ def join(
     correction. Whatever kills it, started again it goes on where its
     last transaction ended: nothing is lost or given out twice.
 
-    clicktide join --log run/log.db
+    clicktide join
 
-    clicktide join --instance join-1 --set-stream join.join_window_s=60
+    clicktide join --dir ads --instance join-1
 
     Ctrl-C or SIGTERM ends it between two batches.
     """
-    stream = load_stream_settings(settings, set_stream or ())
-    _make_folder(log)
-    with open_log(log) as opened:
+    where = open_stream(
+        folder, log=log, settings=settings, changes=changes, reads=[STREAM], needs_spec=False
+    )
+    stream = where.stream_settings()
+    with open_log(where.log) as opened:
         opened.create_topics(stream.topics())
         process = JoinProcess(opened, stream, instance, _say)
         try:
@@ -68,12 +71,6 @@ def join(
             _print_counts(process, as_json)
         finally:
             process.close()
-
-
-def _make_folder(log: str) -> None:
-    """The folder of the default log comes into being with its first process."""
-    if log == "run/log.db":
-        Path("run").mkdir(exist_ok=True)
 
 
 def _run(process: JoinProcess, stream: StreamSettings, until_idle: float | None) -> None:

@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from clicktide.interrupts import stop_request
-from clicktide.options import say
-from clicktide.register import ChangesOption, MlflowOption, SettingsOption
+from clicktide.options import DirOption, JsonOption, SetOption, SettingsOption, say
+from clicktide.register import MlflowOption
+from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
 from monitoring.registry import (
     Registry,
     Version,
-    load_registry_settings,
     pin,
     promote,
     registry_urls,
@@ -31,11 +31,7 @@ from monitoring.registry.follow import Follower
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True)
-RunOption = Annotated[
-    Path, typer.Option("--run", help="Folder of the stream, where its registry lies")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich")
 NumberArgument = Annotated[int, typer.Argument(metavar="V", min=1, help="Number of the version")]
 NameOption = Annotated[str, typer.Option("--name", help="Name of the registered model")]
 WhyOption = Annotated[str, typer.Option("--why", help="Kept with the version, for others to read")]
@@ -43,7 +39,7 @@ WhyOption = Annotated[str, typer.Option("--why", help="Kept with the version, fo
 
 @app.command("list")
 def list_(
-    run: RunOption = Path("run"),
+    folder: DirOption = None,
     mlflow: MlflowOption = None,
     name: NameOption = "clicktide",
     as_json: JsonOption = False,
@@ -54,7 +50,7 @@ def list_(
 
     clicktide models list --mlflow http://mlflow:5000 --json
     """
-    registry = _open(run, mlflow, name)
+    registry = _open(folder, mlflow, name)
     versions = registry.versions()[::-1]
     if as_json:
         _print({"model": name, "url": registry.url, "versions": versions})
@@ -67,7 +63,7 @@ def list_(
 @app.command()
 def show(
     number: NumberArgument,
-    run: RunOption = Path("run"),
+    folder: DirOption = None,
     mlflow: MlflowOption = None,
     name: NameOption = "clicktide",
     as_json: JsonOption = False,
@@ -76,7 +72,7 @@ def show(
 
     clicktide models show 7
     """
-    version = _open(run, mlflow, name).version(number)
+    version = _open(folder, mlflow, name).version(number)
     if as_json:
         _print(version)
     else:
@@ -86,7 +82,7 @@ def show(
 @app.command("promote")
 def promote_(
     number: NumberArgument,
-    run: RunOption = Path("run"),
+    folder: DirOption = None,
     mlflow: MlflowOption = None,
     name: NameOption = "clicktide",
     why: WhyOption = "promoted by hand",
@@ -96,7 +92,7 @@ def promote_(
 
     clicktide models promote 7 --why "checked by hand"
     """
-    promote(_open(run, mlflow, name), number, _now_ms(), why)
+    promote(_open(folder, mlflow, name), number, _now_ms(), why)
     _done(as_json, f"version {number} is champion", champion=number)
 
 
@@ -106,7 +102,7 @@ def rollback(
         int | None,
         typer.Option("--to", metavar="V", min=1, help="Which version [default: the last champion]"),
     ] = None,
-    run: RunOption = Path("run"),
+    folder: DirOption = None,
     mlflow: MlflowOption = None,
     name: NameOption = "clicktide",
     why: WhyOption = "rolled back by hand",
@@ -121,7 +117,7 @@ def rollback(
 
     clicktide models rollback --to 5 --why "bots since noon"
     """
-    left, reached = roll_back(_open(run, mlflow, name), to, _now_ms(), why)
+    left, reached = roll_back(_open(folder, mlflow, name), to, _now_ms(), why)
     said = f"from version {left} back to {reached}; it is served until `clicktide models unpin`"
     _done(as_json, said, left=left, champion=reached, serve=reached)
 
@@ -129,7 +125,7 @@ def rollback(
 @app.command("pin")
 def pin_(
     number: NumberArgument,
-    run: RunOption = Path("run"),
+    folder: DirOption = None,
     mlflow: MlflowOption = None,
     name: NameOption = "clicktide",
     as_json: JsonOption = False,
@@ -138,13 +134,13 @@ def pin_(
 
     clicktide models pin 5
     """
-    pin(_open(run, mlflow, name), number)
+    pin(_open(folder, mlflow, name), number)
     _done(as_json, f"version {number} is served until `clicktide models unpin`", serve=number)
 
 
 @app.command("unpin")
 def unpin_(
-    run: RunOption = Path("run"),
+    folder: DirOption = None,
     mlflow: MlflowOption = None,
     name: NameOption = "clicktide",
     as_json: JsonOption = False,
@@ -153,39 +149,46 @@ def unpin_(
 
     clicktide models unpin
     """
-    unpin(_open(run, mlflow, name))
+    unpin(_open(folder, mlflow, name))
     _done(as_json, "nothing is pinned; the gate promotes again", serve=None)
 
 
 @app.command()
 def follow(
-    to: Annotated[
-        Path, typer.Option("--to", help="Folder that servers on this machine look at")
-    ] = Path("run/served"),
-    run: RunOption = Path("run"),
+    folder: DirOption = None,
     mlflow: MlflowOption = None,
     settings: SettingsOption = None,
-    changes: ChangesOption = None,
+    changes: SetOption = None,
 ) -> None:
-    """Keep a folder in step with the champion and the pinned version, until Ctrl-C.
+    """Keep DIR/served in step with the champion and the pinned version, until Ctrl-C.
 
     `clicktide register` does so on its machine; this is for others that serve.
 
-    clicktide models follow --mlflow http://mlflow:5000 --to run/served
+    clicktide models follow --mlflow http://mlflow:5000
     """
-    known = load_registry_settings(settings, changes or ())
-    url, artifacts = registry_urls(mlflow, run)
-    follower = Follower(Registry(url, known.model, artifacts), to, now=time.time, report=say)
+    stream = open_stream(
+        folder,
+        settings=settings,
+        changes=changes,
+        reads=["register"],
+        needs_spec=False,
+        begin=False,
+    )
+    known = stream.registry_settings()
+    url, artifacts = registry_urls(mlflow, stream.path)
+    registry = Registry(url, known.model, artifacts)
+    follower = Follower(registry, stream.served, now=time.time, report=say)
     with stop_request() as request:
         follower.run(stopping=lambda: request.asked, every_s=known.poll_s)
 
 
-def _open(run: Path, mlflow: str | None, name: str) -> Registry:
+def _open(folder: Path | None, mlflow: str | None, name: str) -> Registry:
     """The registry, if it is there: a look must not make one."""
+    run = open_stream(folder, needs_spec=False, begin=False).path
     url, artifacts = registry_urls(mlflow, run)
     if mlflow is None and not (run / "mlflow.db").exists():
         raise ClicktideError(
-            f"{run / 'mlflow.db'}: no registry here. Fix: name the stream's folder with --run, or "
+            f"{run / 'mlflow.db'}: no registry here. Fix: name the stream's folder with --dir, or "
             "a server with --mlflow; `clicktide register` makes one"
         )
     return Registry(url, name, artifacts)

@@ -11,48 +11,61 @@ from typing import Annotated
 import typer
 
 __all__ = [
-    "IdleSecondsOption",
+    "DirOption",
+    "JsonOption",
     "LogOption",
     "NiceOption",
+    "RedisOption",
+    "SetOption",
+    "SettingsOption",
     "SpecOption",
-    "StreamChangesOption",
-    "StreamSettingsOption",
+    "UntilIdleOption",
     "give_way",
     "say",
 ]
 
+DirOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--dir",
+        help="The stream's folder, the same for all its commands: log, settings, model, weights, "
+        "monitor, versions [default: run]",
+    ),
+]
 LogOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--log",
         envvar="CLICKTIDE_LOG",
-        help="Event log: run/log.db, sqlite:///run/log.db or kafka://host:9092",
+        help="Event log: a file, or kafka://HOST:PORT [default: DIR/log.db, or what DIR remembers]",
     ),
 ]
 SpecOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--spec",
         envvar="CLICKTIDE_SPEC",
-        help="Feature spec: a TOML file, or the name of a shipped one",
+        help="Feature spec: a TOML file, or the name of a shipped one "
+        "[default: market, or what DIR remembers]",
     ),
 ]
-StreamSettingsOption = Annotated[
+SettingsOption = Annotated[
     Path | None,
     typer.Option(
-        "--settings",
-        help="TOML file of the stream's settings (docs/stream.md), the same for all processes",
+        "--settings", help="TOML file of settings (docs/stream.md) [default: DIR/stream.toml]"
     ),
 ]
-StreamChangesOption = Annotated[
+SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set-stream",
+        "--set",
         metavar="KEY=VALUE",
-        help="Change one of them, such as join.join_window_s=60; may be repeated",
+        help="Change a setting: partitions=4, join.join_window_s=60, monitor.windows.window_s=300, "
+        "serve.max_concurrent=64, register.keep_versions=20, or one of the spec: "
+        "learner.kind=single; may be repeated",
     ),
 ]
-IdleSecondsOption = Annotated[
+UntilIdleOption = Annotated[
     float | None,
     typer.Option(
         "--until-idle",
@@ -61,7 +74,17 @@ IdleSecondsOption = Annotated[
         help="End when all is read and nothing has come for so long [default: run on]",
     ),
 ]
-
+RedisOption = Annotated[
+    str | None,
+    typer.Option(
+        "--redis",
+        metavar="URL",
+        envvar="CLICKTIDE_REDIS",
+        help="The feature store: redis://HOST:PORT, unix:///SOCKET or redis+cluster://HOST:PORT "
+        "[default: the one that clicktide up keeps in DIR]",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object")]
 NiceOption = Annotated[
     int,
     typer.Option(

@@ -38,10 +38,8 @@ __all__ = [
     "IdPrefixOption",
     "NoEndOption",
     "Publication",
-    "SettingsOption",
     "ShiftOption",
     "SpeedOption",
-    "StreamOption",
     "ThroughOption",
     "ToOption",
     "publish",
@@ -56,7 +54,8 @@ ToOption = Annotated[
         "--to",
         metavar="LOG",
         help="Learn nothing; publish the rows as impressions and clicks into this event log: "
-        "run/log.db, sqlite:///..., or kafka://host:port",
+        "run/log.db or kafka://host:port (its stream's settings are read from --dir, or from the "
+        "folder that it is in)",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -112,19 +111,6 @@ NoEndOption = Annotated[
     typer.Option(
         "--no-end",
         help="Send no closing heartbeats: more will follow (examples whose windows are open wait)",
-        rich_help_panel=_PANEL,
-    ),
-]
-SettingsOption = Annotated[
-    Path | None,
-    typer.Option("--settings", help="Stream settings (TOML)", rich_help_panel=_PANEL),
-]
-StreamOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set-stream",
-        metavar="KEY=VALUE",
-        help="Change a stream setting, e.g. partitions=4; may be repeated",
         rich_help_panel=_PANEL,
     ),
 ]

@@ -14,16 +14,25 @@ import msgspec
 import typer
 
 from clicktide.interrupts import stop_request
-from clicktide.options import LogOption, NiceOption, give_way, say
+from clicktide.options import (
+    DirOption,
+    LogOption,
+    NiceOption,
+    SetOption,
+    SettingsOption,
+    give_way,
+    say,
+)
 from clicktide.report_out import write_report
 from clicktide.report_stream import report_stream
+from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
-from monitoring.registry import Register, Registry, RegistrySettings, load_registry_settings
+from monitoring.registry import Register, Registry, RegistrySettings
 from monitoring.registry.client import registry_urls
 from monitoring.registry.follow import Follower
 from streaming.log import open_log
 
-__all__ = ["ChangesOption", "MlflowOption", "SettingsOption", "register"]
+__all__ = ["MlflowOption", "register"]
 
 MlflowOption = Annotated[
     str | None,
@@ -31,39 +40,14 @@ MlflowOption = Annotated[
         "--mlflow",
         envvar="MLFLOW_TRACKING_URI",
         metavar="URL",
-        help="MLflow: http://HOST:PORT or sqlite:///FILE [default: RUN/mlflow.db]",
-    ),
-]
-SettingsOption = Annotated[
-    Path | None,
-    typer.Option("--registry-settings", help="TOML file of the registry's settings"),
-]
-ChangesOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set-registry",
-        metavar="KEY=VALUE",
-        help="Change one of them, e.g. version_every_s=60, gate.min_clicks=50; may be repeated",
+        help="MLflow: http://HOST:PORT or sqlite:///FILE [default: DIR/mlflow.db]",
     ),
 ]
 
 
 def register(
-    log: LogOption = "run/log.db",
-    run: Annotated[
-        Path, typer.Option("--run", help="Folder of the stream: registry and versions lie there")
-    ] = Path("run"),
-    model: Annotated[
-        Path | None,
-        typer.Option("--model", help="The trainer's --dir [default: RUN/model]"),
-    ] = None,
-    served: Annotated[
-        Path | None,
-        typer.Option(
-            "--served",
-            help="Where versions for servers on this machine are put [default: RUN/served]",
-        ),
-    ] = None,
+    folder: DirOption = None,
+    log: LogOption = None,
     mlflow: MlflowOption = None,
     attach: Annotated[
         list[Path] | None,
@@ -71,16 +55,8 @@ def register(
             "--attach", help="Keep this file with every version, beside the monitor's drift report"
         ),
     ] = None,
-    alarms: Annotated[
-        Path | None,
-        typer.Option(
-            "--alarms",
-            help="The monitor's alarms, for gate.roll_back_on_alarm "
-            "[default: RUN/monitor/alarms.jsonl]",
-        ),
-    ] = None,
     settings: SettingsOption = None,
-    changes: ChangesOption = None,
+    changes: SetOption = None,
     once: Annotated[
         bool, typer.Option("--once", help="Register what is there now, judge, and stop")
     ] = False,
@@ -93,34 +69,35 @@ def register(
     examples that came after it; if it passes it becomes the champion. Old versions are deleted,
     files too. With MLflow away versions wait on disk.
 
-    clicktide register --log run/log.db --run run
+    clicktide register
 
-    clicktide register --mlflow http://mlflow:5000 --set-registry version_every_s=60
+    clicktide register --mlflow http://mlflow:5000 --set register.version_every_s=60
 
     python -c 'import mlflow; print(mlflow.pyfunc.load_model("models:/clicktide@champion"))'
     """
     give_way(nice)
-    known = load_registry_settings(settings, changes or ())
+    stream = open_stream(
+        folder, log=log, settings=settings, changes=changes, reads=["register"], needs_spec=False
+    )
+    known, run = stream.registry_settings(), stream.path
     if once:
         known = _at_once(known)
     url, artifacts = registry_urls(mlflow, run)
-    run.mkdir(parents=True, exist_ok=True)
     drift = run / "registry" / "drift_report.html"
     process = Register(
-        model or run / "model",
+        stream.model,
         run / "registry",
         Registry(url, known.model, artifacts),
-        lambda: open_log(log),
+        lambda: open_log(stream.log),
         known,
         now=time.time,
         report=say,
         attach=(*(attach or ()), drift, drift.with_suffix(".json")),
         prepare=partial(_write_drift, drift, run, url),
-        alarms=alarms or run / "monitor" / "alarms.jsonl",
+        alarms=stream.monitor / "alarms.jsonl",
     )
-    follower = Follower(
-        Registry(url, known.model, artifacts), served or run / "served", now=time.time, report=say
-    )
+    registry = Registry(url, known.model, artifacts)
+    follower = Follower(registry, stream.served, now=time.time, report=say)
     say(f"register: versions of {process.model} go to {url}")
     with stop_request() as request:
         process.step()

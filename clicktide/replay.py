@@ -14,21 +14,27 @@ from rich.console import Console
 
 from clicktide.interrupts import Stopped, stop_request
 from clicktide.logs import estimated_rows, open_log, spec_for
+from clicktide.options import DirOption, JsonOption, SettingsOption
 from clicktide.publish import (
     ClickDelayOption,
     IdPrefixOption,
     NoEndOption,
     Publication,
-    SettingsOption,
     ShiftOption,
     SpeedOption,
-    StreamOption,
     ThroughOption,
     ToOption,
     publish,
 )
 from clicktide.rejects import RejectSink
 from clicktide.show import ProgressLine, figures_table, summary_json
+from clicktide.stream_folder import (
+    SPEC,
+    STREAM,
+    changes_by_section,
+    check_sections,
+    open_stream,
+)
 from clicktide.warm import warm_up
 from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
@@ -40,6 +46,7 @@ from streaming.example_source import EXAMPLES_PREFIX
 from streaming.examples import examples_source
 from streaming.prepare import Preparer
 from streaming.replay import Replay, first_rows
+from streaming.simulator import PREFIX
 
 __all__ = ["replay"]
 
@@ -138,21 +145,20 @@ def replay(
             help="Feature spec: a TOML file, or the name of a shipped one. Not needed for sim:",
         ),
     ] = None,
-    settings: Annotated[
+    changes: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
             help="Change the spec for this run, e.g. learner.kind=single, "
-            "learner.fields.alpha=0.05, crosses.all_pairs=false; may be repeated",
+            "learner.fields.alpha=0.05, crosses.all_pairs=false; with --to also the stream's "
+            "settings, e.g. partitions=4; may be repeated",
         ),
     ] = None,
     events: Annotated[
         int | None, typer.Option("--events", min=1, help="Stop after so many events")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of tables")
-    ] = False,
+    as_json: JsonOption = False,
     plot: Annotated[
         Path | None,
         typer.Option("--plot", help="Draw learning and reliability curves: .png, .svg or .pdf"),
@@ -194,8 +200,8 @@ def replay(
     click_delay_s: ClickDelayOption = None,
     no_end: NoEndOption = False,
     through: ThroughOption = None,
-    stream_settings: SettingsOption = None,
-    set_stream: StreamOption = None,
+    folder: DirOption = None,
+    settings: SettingsOption = None,
 ) -> None:
     """Learn a click log event by event; score each prediction before learning it.
 
@@ -203,10 +209,15 @@ def replay(
     clicktide replay clicks.csv --spec my.toml --save model/ --rejects bad.jsonl
     zcat log.tsv.gz | clicktide replay - --spec criteo_dac80k --json
 
-    With --to, publish it into an event log instead, as impressions and clicks:
+    With --to or --dir, publish it into a stream's event log instead, as impressions and clicks:
 
-    clicktide replay sim:abrupt --to run/log.db --speed 60 --shift now
+    clicktide replay sim:abrupt --dir run --speed 60 --shift now
     """
+    target = folder is not None or to is not None
+    parts = changes_by_section(changes or [], plain=STREAM if target else SPEC)
+    stream = None
+    if target:
+        stream = open_stream(folder, log=to, settings=settings, needs_spec=False, begin=False)
     publishing: dict[str, Any] = {
         "speed": speed,
         "shift": shift,
@@ -214,16 +225,19 @@ def replay(
         "click_delay_s": click_delay_s,
         "no_end": no_end,
         "through": through,
-        "settings": stream_settings,
-        "set_stream": set_stream,
+        "settings": stream.file if stream else settings,
+        "set_stream": parts.pop(STREAM, None),
     }
     learning = {"save": save, "save_every": save_every, "plot": plot, "window": window}
-    _check_together(to, publishing, learning)
-    chosen = spec_for(log, spec, settings or [])
-    if to is not None:
+    _check_together(publishing if stream is None else learning, stream is not None)
+    check_sections(parts, [SPEC])
+    if stream is not None and not log.startswith(PREFIX):
+        spec = spec or stream.spec or None
+    chosen = spec_for(log, spec, parts.get(SPEC, []))
+    if stream is not None:
         common: dict[str, Any] = {"events": events, "resume": resume, "rejects": rejects}
         common |= {"strict": strict, "as_json": as_json}
-        publish(Publication(log, chosen, to, **publishing, **common))
+        publish(Publication(log, chosen, stream.log, **publishing, **common))
         return
     run = Run(
         log=log,
@@ -245,19 +259,20 @@ def replay(
     _finish(run, state, plot, as_json)
 
 
-def _check_together(to: str | None, publishing: dict[str, Any], learning: dict[str, Any]) -> None:
+def _check_together(useless: dict[str, Any], publishes: bool) -> None:
     """Refuse options that would do nothing."""
-    of_no_use = learning if to is not None else publishing
-    names = [f"--{name.replace('_', '-')}" for name, value in of_no_use.items() if value]
+    names = [f"--{name.replace('_', '-')}" for name, value in useless.items() if value]
     if not names:
         return
-    said = ", ".join(names)
-    if to is not None:
+    said = ", ".join(names).replace("--set-stream", "--set of a stream's setting")
+    if publishes:
         raise ClicktideError(
             f"replay --to publishes and does not learn: {said} has no meaning with it. "
-            "Fix: leave it out, or leave out --to to learn from the log itself"
+            "Fix: leave it out, or leave out --to and --dir to learn from the log itself"
         )
-    raise ClicktideError(f"replay: {said} is for publishing. Fix: add --to LOG, or leave it out")
+    raise ClicktideError(
+        f"replay: {said} is for publishing. Fix: add --dir FOLDER or --to LOG, or leave it out"
+    )
 
 
 def _check_writable(save: Path | None, plot: Path | None) -> None:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from clicktide.interrupts import Stopped, stop_request
+from clicktide.options import DirOption
 from clicktide.report_log import report_log
 from clicktide.report_out import check_out, write_report
 from clicktide.report_stream import report_stream
@@ -75,10 +76,7 @@ def report(
             "shifts that came and went; takes several times as long",
         ),
     ] = False,
-    folder: Annotated[
-        Path,
-        typer.Option("--dir", help="Without --from: where clicktide up runs; its monitor's state"),
-    ] = Path("run"),
+    folder: DirOption = None,
     mlflow: Annotated[
         str | None,
         typer.Option(
@@ -122,7 +120,7 @@ def report(
                 console.print("stopped: nothing was written")
                 raise typer.Exit(130) from None
     else:
-        data = report_stream(folder, _now_ms(), mlflow)
+        data = report_stream(folder or Path("run"), _now_ms(), mlflow)
     write_report(data, out)
     _say(data, out, console, as_json=as_json, seconds=time.monotonic() - started)
     if fail_if_drift and data.verdict.state in DRIFTED:

@@ -16,11 +16,18 @@ import msgspec
 import typer
 
 from clicktide.listening import listen, taken_over
+from clicktide.options import (
+    DirOption,
+    LogOption,
+    RedisOption,
+    SetOption,
+    SettingsOption,
+    SpecOption,
+)
 from clicktide.serving_wiring import WIRING, Policy, Wiring
+from clicktide.stream_folder import STREAM, open_stream
 from features.errors import ClicktideError
-from features.spec_file import load_spec
-from serving.settings import ServeSettings, load_serve_settings
-from streaming.settings import load_stream_settings
+from serving.settings import ServeSettings
 
 __all__ = ["serve"]
 
@@ -34,26 +41,16 @@ _SUCCESSOR_S = 8.0
 
 
 def serve(
-    log: Annotated[
-        str,
-        typer.Option(
-            "--log",
-            envvar="CLICKTIDE_LOG",
-            help="Event log that impressions and clicks go to: a file, or kafka://HOST:PORT",
-        ),
-    ] = "run/log.db",
-    spec: Annotated[
-        str,
-        typer.Option(
-            "--spec",
-            envvar="CLICKTIDE_SPEC",
-            help="Feature spec of the model: a TOML file, or the name of a shipped one",
-        ),
-    ] = "market",
+    folder: DirOption = None,
+    log: LogOption = None,
+    spec: SpecOption = None,
     live: Annotated[
-        Path,
-        typer.Option("--live", help="Weights as they are learned: `clicktide train --live` here"),
-    ] = Path("run/live.weights"),
+        Path | None,
+        typer.Option(
+            "--live",
+            help="Weights as they are learned, of train --live [default: DIR/live.weights]",
+        ),
+    ] = None,
     model: Annotated[
         Path | None,
         typer.Option("--model", help="Serve this saved model instead, which learns no more"),
@@ -62,49 +59,24 @@ def serve(
         bool,
         typer.Option(
             "--follow",
-            help="Follow the weights that a trainer elsewhere publishes in --log "
+            help="Follow the weights that a trainer elsewhere publishes in the log "
             "(`clicktide train --publish-weights`)",
         ),
     ] = False,
-    trainer: Annotated[
-        Path | None,
-        typer.Option(
-            "--trainer",
-            help="The trainer's --dir: its snapshot stands in while the live weights are away",
-        ),
-    ] = None,
-    served: Annotated[
-        Path | None,
-        typer.Option(
-            "--served",
-            help="Where `clicktide register` puts versions: one that is pinned or rolled back to "
-            "is served instead of the live weights",
-        ),
-    ] = None,
-    run: Annotated[
-        Path | None,
-        typer.Option(
-            "--run", help="Where clicktide up runs: /dashboard and /reports/ show what is there"
-        ),
-    ] = None,
     policy: Annotated[
         Policy,
         typer.Option(
             "--policy", help="With nothing pinned, serve the live weights or the champion version"
         ),
     ] = "live",
-    redis: Annotated[
-        str | None,
-        typer.Option(
-            "--redis",
-            envvar="CLICKTIDE_REDIS",
-            help="The feature store: redis://HOST:PORT, unix:///SOCKET or redis+cluster://HOST:PORT",
-        ),
-    ] = None,
+    redis: RedisOption = None,
     host: Annotated[
         str | None, typer.Option("--host", help="Where to listen; default: only this machine")
     ] = None,
-    port: Annotated[int | None, typer.Option("--port", help="The port [default: 8000]")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", envvar="CLICKTIDE_PORT", help="The port [default: 8000]"),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", help="Processes that share the port [default: 1]")
     ] = None,
@@ -116,26 +88,15 @@ def serve(
             help="Listen on this socket, opened by whoever starts this; not on --host, --port",
         ),
     ] = None,
-    settings: Annotated[
-        Path | None, typer.Option("--settings", help="Serve settings (TOML), docs/serving.md")
-    ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change one of them, e.g. max_concurrent=64"
-        ),
-    ] = None,
-    stream: Annotated[
-        Path | None,
-        typer.Option("--stream", help="The stream's settings (TOML), the same for all processes"),
-    ] = None,
+    settings: SettingsOption = None,
+    changes: SetOption = None,
 ) -> None:
     """Serve click probabilities over HTTP, with weights that are learned meanwhile.
 
     Needs a trainer that keeps live weights on this machine; `clicktide
     up` runs both. http://HOST:PORT/ says what there is.
 
-    clicktide serve --spec market --live run/live.weights
+    clicktide serve --port 9000 --set serve.max_concurrent=64
 
     curl localhost:8000/v1/predict -d '{"fields": {"ad": "a1", "site": "s1"}}'
     """
@@ -143,21 +104,24 @@ def serve(
         raise ClicktideError("serve: --model or --follow? Fix: give one of them")
     given = {"host": host, "port": port, "workers": workers}
     more = [f"{name}={value}" for name, value in given.items() if value is not None]
-    wiring = Wiring(
-        log=log,
-        spec=spec,
-        live=str(live),
-        follow=follow,
-        stream=load_stream_settings(stream),
-        model=None if model is None else str(model),
-        backup=None if trainer is None else str(trainer),
-        served=None if served is None else str(served),
-        run=None if run is None else str(run),
-        policy=policy,
-        redis=redis,
-        settings=load_serve_settings(settings, [*(changes or ()), *more]),
+    stream = open_stream(
+        folder, log=log, spec=spec, settings=settings, changes=changes, reads=(STREAM, "serve")
     )
-    load_spec(spec)  # what is wrong is told here, not by each worker
+    wiring = Wiring(
+        log=stream.log,
+        spec=stream.spec,
+        live=str(live or stream.live),
+        follow=follow,
+        stream=stream.stream_settings(),
+        model=None if model is None else str(model),
+        backup=str(stream.model),
+        served=str(stream.served),
+        run=str(stream.path),
+        policy=policy,
+        redis=stream.store_url(redis),
+        settings=stream.serve_settings(more),
+    )
+    stream.load_spec()  # what is wrong is told here, not by each worker
     of = wiring.settings
     _check_tls(of)
     fix = "another --port, or stop what listens there"

@@ -14,7 +14,7 @@ from typing import IO
 
 from clicktide.supervise import Child
 
-__all__ = ["LogFile", "Spawned", "spawn"]
+__all__ = ["LogFile", "Spawned", "own_command", "show_on", "spawn"]
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -116,6 +116,15 @@ class Spawned:
     def last_line(self) -> str:
         """The last line that it said."""
         return self._last
+
+
+def own_command(*arguments: str) -> list[str]:
+    """The command line of one of our commands, for a child process.
+
+    It starts with a safe path (``-P``): what lies in the folder where it runs, such as a package
+    ``features``, is not taken for ours.
+    """
+    return [sys.executable, "-P", "-m", "clicktide", *arguments]
 
 
 def spawn(folder: Path, show: Callable[[str, str], None]) -> Callable[[Child], Spawned]:

@@ -14,19 +14,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from features.crosses import cross_indices
 from features.errors import ClicktideError, SpecError
 from features.labels import parse_label_values
 from features.spec import Spec
+from features.spec_check_fields import field_names
 from features.spec_file import load_spec, shipped_specs
-from features.spec_guess import guess_spec
-from features.vectoriser import Vectoriser
-from streaming.sources import sample_log
 
 __all__ = ["app", "check", "first_spec", "init", "list_specs"]
 
 _MB = 1e6
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich")
 
 
 class Checked(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -86,8 +85,7 @@ def _check(file: str) -> Checked:
 
 
 def _summary(file: str, spec: Spec) -> Checked:
-    vectoriser = Vectoriser(spec)
-    crosses = len(vectoriser.crosses)
+    crosses = len(cross_indices(spec))
     experts, seeing = _experts(spec)
     seeing = seeing if crosses else 0
     fields = 2**spec.hash.bits
@@ -98,7 +96,7 @@ def _summary(file: str, spec: Spec) -> Checked:
         file=file,
         ok=True,
         name=spec.name,
-        fields=len(vectoriser.fields),
+        fields=len(field_names(spec)),
         crosses=crosses,
         experts=experts,
         field_buckets=fields,
@@ -176,6 +174,9 @@ def init(
 
 def first_spec(log: str, label: str = "", label_values: str = "") -> str:
     """Text of a first spec of a log; see :func:`features.spec_guess.guess_spec`."""
+    from features.spec_guess import guess_spec  # with Arrow and numba: `spec check` needs neither
+    from streaming.sources import sample_log
+
     values = parse_label_values(label_values) if label_values else None
     if values and not label:
         raise SpecError("--label-values of which column?", fix="name it with --label")

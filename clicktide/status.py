@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.live import Live
 
 from clicktide.interrupts import stop_request
-from clicktide.options import LogOption
+from clicktide.options import DirOption, JsonOption, LogOption
 from clicktide.processes import local_processes
 from clicktide.status_show import status_json, status_view
+from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
 from streaming.log import EventLog, open_log
 from streaming.log.settings import SqliteSettings, log_settings
@@ -26,14 +27,8 @@ __all__ = ["status"]
 
 
 def status(
-    log: LogOption = "run/log.db",
-    folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--dir",
-            help="Where clicktide up runs, to show its processes; default: the folder of the log",
-        ),
-    ] = None,
+    folder: DirOption = None,
+    log: LogOption = None,
     watch: Annotated[bool, typer.Option("--watch", help="Look again and again until Ctrl-C")] = (
         False
     ),
@@ -41,9 +36,7 @@ def status(
         float,
         typer.Option("--every", min=0.1, help="Seconds between two looks; rates are over these"),
     ] = 2.0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of tables")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Tell how a stream stands: lags, what was joined and learned, freshness.
 
@@ -56,8 +49,11 @@ def status(
 
     clicktide status --log kafka://localhost:9092 --json
     """
-    with _open_existing(log) as opened, stop_request() as request:
-        view = _View(opened, log, folder or _folder_of(log), every, lambda: request.asked)
+    stream = open_stream(folder, needs_spec=False, begin=False)
+    url = log or stream.log
+    home = folder or (_folder_of(url) if log else stream.path)
+    with _open_existing(url) as opened, stop_request() as request:
+        view = _View(opened, url, home, every, lambda: request.asked)
         if watch and not as_json:
             view.watch()
         else:
@@ -119,7 +115,7 @@ def _open_existing(url: str) -> EventLog:
     if path is not None and not path.is_file():
         raise ClicktideError(
             f"{path}: there is no event log. Fix: clicktide up starts a stream and makes it, "
-            "or name another one with --log"
+            "or name another with --dir or --log"
         )
     return open_log(url)
 

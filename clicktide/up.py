@@ -9,77 +9,41 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import typer
-from redis import Redis
-from redis.exceptions import RedisError
 
 from clicktide.listening import listen
-from clicktide.processes import Running, locked, read_running, write_running
-from clicktide.spawn import show_on, spawn
-from clicktide.stream_file import keep_settings, settings_for
+from clicktide.options import (
+    DirOption,
+    LogOption,
+    RedisOption,
+    SetOption,
+    SettingsOption,
+    SpecOption,
+)
+from clicktide.processes import Running, locked, write_running
+from clicktide.spawn import own_command, show_on, spawn
+from clicktide.stream_folder import DEFAULT_FOLDER, STREAM, StreamFolder, open_stream
 from clicktide.supervise import Child, Supervisor
 from clicktide.up_stream import Serving, Stream, Watching, announce, public_url
 from clicktide.valkey import valkey_command
-from features.errors import ClicktideError
-from features.spec_file import load_spec
 from streaming.log import open_log
 
 __all__ = ["Stream", "children_of", "run_children", "up"]
 
+_SECTIONS = (STREAM, "monitor", "serve", "register")
 _LAST_ANSWERS_S = 20.0  # the workers of a dead `serve` go on for 8 s, a request takes 10 at most
 
 
 def up(
-    folder: Annotated[
-        Path,
-        typer.Option(
-            "--dir", help="Everything the stream keeps: log, model, settings, messages of processes"
-        ),
-    ] = Path("run"),
-    spec: Annotated[
-        str,
-        typer.Option(
-            "--spec",
-            envvar="CLICKTIDE_SPEC",
-            help="What is learned: a TOML file, or the name of a shipped feature spec",
-        ),
-    ] = "market",
-    kafka: Annotated[
-        str | None,
-        typer.Option(
-            "--kafka",
-            metavar="HOST:PORT[,..]",
-            help="Use this Kafka as the event log, not a file in --dir",
-        ),
-    ] = None,
-    redis: Annotated[
-        str | None,
-        typer.Option(
-            "--redis",
-            metavar="URL",
-            envvar="CLICKTIDE_REDIS",
-            help="Use this Redis or Valkey as the feature store, not one of our own in --dir",
-        ),
-    ] = None,
-    settings: Annotated[
-        Path | None,
-        typer.Option(
-            "--settings",
-            help="Stream settings (TOML, docs/stream.md); default: those of the last time here",
-        ),
-    ] = None,
-    set_stream: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set-stream",
-            metavar="KEY=VALUE",
-            help="Change one of them, e.g. partitions=4, join.join_window_s=60; may be repeated",
-        ),
-    ] = None,
+    folder: DirOption = None,
+    spec: SpecOption = None,
+    log: LogOption = None,
+    redis: RedisOption = None,
+    settings: SettingsOption = None,
+    changes: SetOption = None,
     port: Annotated[
         int,
         typer.Option(
@@ -93,14 +57,6 @@ def up(
     no_monitor: Annotated[
         bool, typer.Option("--no-monitor", help="Do not watch calibration and drift")
     ] = False,
-    set_monitor: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set-monitor",
-            metavar="KEY=VALUE",
-            help="Change how it is watched, docs/monitor.md: windows.window_s=300; repeatable",
-        ),
-    ] = None,
     no_register: Annotated[
         bool, typer.Option("--no-register", help="Make no model versions in MLflow")
     ] = False,
@@ -125,67 +81,36 @@ def up(
 
     clicktide up
 
-    clicktide up --dir ads --spec my.toml --set-stream partitions=2
+    clicktide up --dir ads --spec my.toml --set partitions=2
 
-    clicktide up --kafka localhost:9092 --redis redis://localhost:6379
+    clicktide up --log kafka://localhost:9092 --redis redis://localhost:6379
     """
+    folder = folder or DEFAULT_FOLDER
     with locked(folder):
         fix = "another --port, or --no-serve"
         serving = None if no_serve else Serving(listen("127.0.0.1", port, fix), workers)
-        changes = tuple(set_monitor or ())
-        watching = Watching(not no_monitor, not no_register, mlflow, changes)
-        stream = _prepare(folder, spec, kafka, redis, settings, set_stream or (), serving)
-        stream = replace(stream, watching=watching)
+        opened = open_stream(
+            folder, log=log, spec=spec, settings=settings, changes=changes, reads=_SECTIONS
+        )
+        counters = _prepare(opened)
+        watching = Watching(not no_monitor, not no_register, mlflow)
+        stream = Stream(opened, redis, counters, serving, watching)
         show = show_on(sys.stderr)
         with _feature_store(stream) as (store, url):
             announce(stream, url, show)
             run_children([*store, *children_of(stream, url)], stream, url, show)
 
 
-def _prepare(
-    folder: Path,
-    spec: str,
-    kafka: str | None,
-    redis: str | None,
-    settings: Path | None,
-    overrides: Sequence[str],
-    serving: Serving | None,
-) -> Stream:
-    """Find what is wrong now, not in a child; then make topics and settings."""
-    log = str(folder / "log.db") if kafka is None else _kafka_url(kafka)
-    _check_same_log(folder, log)
-    counters = bool(getattr(load_spec(spec), "counters", ())) and _has_command("count")
-    wanted = settings_for(folder, settings, overrides)
-    with open_log(log) as opened:
-        opened.create_topics(wanted.topics())
-    return Stream(folder, log, spec, keep_settings(folder, wanted), redis, counters, serving)
-
-
-def _has_command(name: str) -> bool:
-    from clicktide.cli import app  # which imports this module
-
-    return any(getattr(of.callback, "__name__", "") == name for of in app.registered_commands)
-
-
-def _kafka_url(servers: str) -> str:
-    """The log's URL.
-
-    Examples
-    --------
-    >>> _kafka_url("localhost:9092"), _kafka_url("kafka://a:1,b:2?security=ssl")
-    ('kafka://localhost:9092', 'kafka://a:1,b:2?security=ssl')
-    """
-    return servers if servers.startswith("kafka://") else f"kafka://{servers}"
-
-
-def _check_same_log(folder: Path, log: str) -> None:
-    """The model in a folder knows positions of one log: in another they mean nothing."""
-    before = read_running(folder)
-    if before is not None and before.log.startswith("kafka://") != log.startswith("kafka://"):
-        raise ClicktideError(
-            f"{folder}: this stream runs on {before.log}, not {log}. "
-            "Fix: the same log as before, or another --dir for another stream"
-        )
+def _prepare(stream: StreamFolder) -> bool:
+    """Find what is wrong now, not in a child; make topics; whether the spec has counters."""
+    counters = bool(stream.load_spec().counters)
+    stream.monitor_settings()
+    stream.serve_settings()
+    stream.registry_settings()
+    with open_log(stream.log) as log:
+        log.create_topics(stream.stream_settings().topics())
+    stream.remember()
+    return counters
 
 
 @contextmanager
@@ -199,42 +124,36 @@ def _feature_store(stream: Stream) -> Iterator[tuple[list[Child], str]]:
 
 
 def children_of(stream: Stream, redis_url: str) -> list[Child]:
-    """The processes of a stream, in the order of the flow."""
-    shared = ["--log", stream.log, "--settings", str(stream.settings)]
-    of_spec = ["--spec", stream.spec]
-    children = [_child("join", [*shared, "--instance", "join-0"])]
+    """The processes of a stream, in the order of the flow; the folder tells them the rest."""
+    store = {"CLICKTIDE_REDIS": redis_url}
+    children = [_child(stream, "join")]
     if stream.counters:
-        count = _child("count", [*shared, *of_spec], {"CLICKTIDE_REDIS": redis_url})
+        count = _child(stream, "count", env=store)
         children.append(replace(count, needs=lambda: _answers(redis_url)))
-    model, live = str(stream.folder / "model"), str(stream.folder / "live.weights")
-    children.append(_child("train", [*shared, *of_spec, "--dir", model, "--live", live]))
+    children.append(_child(stream, "train"))
     if stream.watching.monitor:
-        where = ["--dir", str(stream.folder / "monitor")]
-        where += [word for one in stream.watching.changes for word in ("--set-monitor", one)]
-        children.append(_child("monitor", [*shared, *of_spec, *where]))
+        children.append(_child(stream, "monitor"))
     if stream.watching.register:
         url = stream.watching.mlflow
         to = {} if url is None else {"MLFLOW_TRACKING_URI": url}
-        where = ["--run", str(stream.folder), "--model", model]
-        children.append(_child("register", ["--log", stream.log, *where], to))
+        children.append(_child(stream, "register", env=to))
     if stream.serving is not None:
-        children.append(_serve(stream, stream.serving, live, redis_url))
+        children.append(_serve(stream, stream.serving, store if stream.counters else {}))
     return children
 
 
-def _serve(stream: Stream, serving: Serving, live: str, redis_url: str) -> Child:
+def _serve(stream: Stream, serving: Serving, store: Mapping[str, str]) -> Child:
     fd = serving.listening.fileno()
     where = ["--fd", str(fd), "--port", str(serving.port), "--workers", str(serving.workers)]
-    of = ["--log", stream.log, "--spec", stream.spec, "--live", live]
-    of += ["--stream", str(stream.settings), "--trainer", str(stream.folder / "model")]
-    of += ["--served", str(stream.folder / "served"), "--run", str(stream.folder)]
-    store = {"CLICKTIDE_REDIS": redis_url} if stream.counters else {}
-    child = _child("serve", [*of, *where], store)
+    child = _child(stream, "serve", *where, env=store)
     return replace(child, fds=(fd,), lingers_s=_LAST_ANSWERS_S)
 
 
 def _answers(redis_url: str) -> bool:
     """Whether a server is there and has loaded its data."""
+    from redis import Redis  # a fifth of a second, for streams with counters only
+    from redis.exceptions import RedisError
+
     try:
         with Redis.from_url(redis_url, socket_timeout=1.0, socket_connect_timeout=1.0) as client:
             return bool(client.ping())
@@ -242,8 +161,8 @@ def _answers(redis_url: str) -> bool:
         return False
 
 
-def _child(name: str, arguments: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
-    return Child(name, [sys.executable, "-m", "clicktide", name, *arguments], env or {})
+def _child(stream: Stream, name: str, *more: str, env: Mapping[str, str] | None = None) -> Child:
+    return Child(name, own_command(name, "--dir", str(stream.folder), *more), env or {})
 
 
 def run_children(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from clicktide.stream_folder import StreamFolder
 from features.spec_file import load_spec
 from serving.bodies import EXAMPLE
 
@@ -43,21 +44,32 @@ class Watching:
     monitor: bool = True
     register: bool = True
     mlflow: str | None = None
-    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Stream:
     """A stream that is ready to run."""
 
-    folder: Path
-    log: str
-    spec: str
-    settings: Path
+    of: StreamFolder
     redis: str | None
     counters: bool
     serving: Serving | None = None
     watching: Watching = Watching()
+
+    @property
+    def folder(self) -> Path:
+        """Where all of it is."""
+        return self.of.path
+
+    @property
+    def log(self) -> str:
+        """URL of the event log."""
+        return self.of.log
+
+    @property
+    def spec(self) -> str:
+        """The feature spec's name or file."""
+        return self.of.spec
 
 
 def public_url(url: str) -> str:
@@ -76,14 +88,14 @@ def announce(stream: Stream, redis_url: str, show: Callable[[str, str], None]) -
     """Say what runs, and what to do next."""
     simulated = stream.spec in ("sim", "market")
     market = "'sim:abrupt?events=200000&max_click_delay_ms=600000'"
-    source = market if simulated else f"FILE --spec {stream.spec}"
-    log, settings = shlex.quote(stream.log), shlex.quote(str(stream.settings))
-    show("", f"event log {stream.log}, spec {stream.spec}, settings {stream.settings}")
+    source = market if simulated else "FILE"
+    where = shlex.quote(str(stream.folder))
+    show("", f"event log {stream.log}, spec {stream.spec}, all in {stream.folder}/")
     show("", f"feature store {public_url(redis_url)}")
     show("", f"messages of each process also in {stream.folder / 'logs'}/")
     show("", "next, in another terminal:")
-    show("", f"  clicktide replay {source} --to {log} --settings {settings} --shift now-15h")
-    show("", f"  clicktide status --watch --log {log}")
+    show("", f"  clicktide replay {source} --dir {where} --shift now-15h")
+    show("", f"  clicktide status --watch --dir {where}")
     if stream.serving is not None:
         _announce_serving(stream.spec, stream.serving, show)
 

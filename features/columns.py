@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -19,6 +18,9 @@ from features.times import NO_TIME, times_ms
 from features.token_kernels import GOOD, UNSURE, hash_number_column, hash_text_column
 from features.transforms import CATEGORY
 from features.values import as_text, text_column, to_number
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["ColumnHasher", "frame_columns"]
 

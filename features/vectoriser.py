@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -25,6 +24,9 @@ from features.times import NO_TIME, time_ms
 from features.token_kernels import SEPARATOR, hash_event_texts
 from features.transforms import TIME
 from features.values import as_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Vectoriser"]
 
@@ -88,7 +90,7 @@ class Vectoriser:
         self.spec = spec
         self.fields = plan_fields(spec)
         self.columns = tuple(dict.fromkeys(f.column for f in self.fields))
-        self.crosses = cross_indices([f.name for f in self.fields], _groups(spec), spec.crosses)
+        self.crosses = cross_indices(spec)
         self.quantiles = QuantileLearner(self.fields)
         self.counters = Counters(spec) if spec.counters else None
         self._lists = [f for f in self.fields if f.transform == "categories"]
@@ -297,11 +299,3 @@ def _counter_parts(counters: Counters, values: NDArray[np.float64] | None, rows:
     if values is None:
         return [Part(np.full(rows, token)) for token in counters.missing]
     return [Part(column) for column in counters.tokens(values).T]
-
-
-def _groups(spec: Spec) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = {}
-    for fields in spec.fields:
-        if fields.group:
-            groups.setdefault(fields.group, []).extend(fields.names)
-    return groups

@@ -1,14 +1,16 @@
-"""The click learner: a mixture of FTRL-Proximal experts on hashed crosses, in River's API."""
+"""The click learner: a mixture of FTRL-Proximal experts on hashed crosses.
+
+:mod:`learning.estimators` makes it an estimator of River, which processes do without.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from river import base
 
 from features.errors import RowError
 from features.hashed import Hashed
@@ -28,7 +30,7 @@ F64 = NDArray[np.float64]
 _INNER = ("_quantiles", "_counters", "_fields", "_crosses", "_mixture", "_calibration")
 
 
-class ClickLearner(base.MiniBatchClassifier):
+class ClickLearner:
     """Learns click probabilities from events with many categorical fields, one by one.
 
     Several FTRL-Proximal learners (McMahan et al. 2013, Algorithm 1) with different rates,
@@ -83,9 +85,7 @@ class ClickLearner(base.MiniBatchClassifier):
 
     # --- River, one event -----------------------------------------------------------------
 
-    def learn_one(  # type: ignore[override]
-        self, x: Mapping[Any, Any], y: bool, w: float = 1.0
-    ) -> None:
+    def learn_one(self, x: Mapping[Any, Any], y: bool, w: float = 1.0) -> None:
         """Learn an event.
 
         Parameters
@@ -111,9 +111,7 @@ class ClickLearner(base.MiniBatchClassifier):
         importance = None if w == 1.0 else np.array([w], np.float64)
         weights.learn(hashed, np.array([y], np.float64), importance)
 
-    def predict_proba_one(  # type: ignore[override]
-        self, x: Mapping[Any, Any]
-    ) -> dict[bool, float]:
+    def predict_proba_one(self, x: Mapping[Any, Any]) -> dict[bool, float]:
         """Probability of no click and of a click; parameters as for :meth:`learn_one`."""
         if self.vectoriser is None or self.weights is None:
             return {False: 0.5, True: 0.5}
@@ -164,15 +162,7 @@ class ClickLearner(base.MiniBatchClassifier):
         """Logits of hashed events."""
         return self._parts()[1].predict(hashed)
 
-    # --- River's conventions --------------------------------------------------------------
-
-    @property
-    def _multiclass(self) -> bool:
-        return False
-
-    @classmethod
-    def _unit_test_params(cls) -> Iterator[dict[str, Any]]:
-        yield {"spec": None}
+    # --- copies ---------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
         """State for pickle and deepcopy: tables are mostly zeros, which are left out."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -44,11 +43,7 @@ class Newness:
         """``new``, ``known`` or missing for each row."""
         if len(coded) and not self._since:
             self._since = int(time_ms[0])
-        used = np.zeros(len(coded.words), np.bool_)
-        used[coded.codes] = True
-        places = np.zeros(len(used), np.int64)
-        words = coded.words.filter(pa.array(used)).to_numpy(zero_copy_only=False)
-        places[used] = (pd.util.hash_array(words, categorize=False) % _SLOTS).astype(np.int64)
+        places = (coded.hashes % np.uint64(_SLOTS)).astype(np.int64)
         missing = pc.equal(coded.words, MISSING).to_numpy(zero_copy_only=False)
         places[missing] = -1
         out = np.empty(len(coded), np.int32)

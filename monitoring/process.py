@@ -127,14 +127,17 @@ class Monitor:
 
     # --- the loop --------------------------------------------------------------------------
 
-    def run(self, *, stopping: Callable[[], bool], until_idle: bool = False) -> None:
-        """Watch until asked to stop, or until there is nothing more to read."""
+    def run(self, *, stopping: Callable[[], bool], until_idle_s: float | None = None) -> None:
+        """Watch until asked to stop, or until all is read and nothing has come for so long."""
+        idle_s = 0.0
         while not stopping():
             if self.step():
+                idle_s = 0.0
                 continue
-            if until_idle:
+            if until_idle_s is not None and idle_s >= until_idle_s:
                 break
             self.pause(_IDLE_S)
+            idle_s += _IDLE_S
         if not self.save():
             raise SnapshotError(f"{self._keeper.folder}: the last of it could not be saved")
         self.report(f"monitor: saved at {self.watch.seen:,} examples")

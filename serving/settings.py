@@ -103,7 +103,7 @@ def load_serve_settings(
     Parameters
     ----------
     file
-        TOML with the names of :class:`ServeSettings`.
+        TOML with the names of :class:`ServeSettings` in ``[serve]``.
     overrides
         Such as ``port=9000`` or ``cors_origins=https://a.example,https://b.example``.
 
@@ -119,5 +119,5 @@ def load_serve_settings(
     """
     return load_settings(
         ServeSettings, file, overrides, name="serve", example="workers=2",
-        page="docs/serving.md", lists=("cors_origins", "parents"),
+        page="docs/serving.md", lists=("cors_origins", "parents"), table="serve",
     )  # fmt: skip

@@ -23,6 +23,8 @@ __all__ = [
 
 IMPRESSIONS, CLICKS = "impressions", "clicks"
 EXAMPLES, DEAD_LETTERS = "examples", "dead_letters"
+_OTHERS = ("log", "spec", "monitor", "serve", "register")
+"""What a stream's file says beside these settings."""
 
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,7 +89,8 @@ def load_stream_settings(
     Parameters
     ----------
     file
-        TOML with the names of :class:`StreamSettings`; ``[join]`` holds the joiner's.
+        TOML with the names of :class:`StreamSettings`; ``[join]`` holds the joiner's. The tables
+        of other processes, ``log`` and ``spec`` may stand there, too.
     overrides
         Such as ``partitions=4`` or ``join.join_window_s=60``.
 
@@ -103,5 +106,5 @@ def load_stream_settings(
     """
     return load_settings(
         StreamSettings, file, overrides, name="stream", example="partitions=4",
-        page="docs/stream.md", sections=("join",),
+        page="docs/stream.md", sections=("join",), others=_OTHERS,
     )  # fmt: skip

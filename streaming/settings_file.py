@@ -12,7 +12,7 @@ import msgspec
 
 from features.errors import ClicktideError
 
-__all__ = ["load_settings"]
+__all__ = ["load_settings", "merged_settings"]
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -28,6 +28,7 @@ def load_settings(
     sections: Collection[str] = (),
     lists: Collection[str] = (),
     table: str = "",
+    others: Collection[str] = (),
 ) -> S:
     """Read settings.
 
@@ -47,27 +48,44 @@ def load_settings(
         Settings whose values are given with commas between.
     table
         The table of the file that holds them; empty: the whole file.
+    others
+        Keys of the whole file that are not among them.
 
     Raises
     ------
     ClicktideError
         The file cannot be read, or a name or value in it is wrong.
     """
-    found = {} if file is None else _read(Path(file), table)
     where = f"{name} settings" if file is None else str(file)
     for change in overrides:
-        said, equals, value = change.partition("=")
-        section, _, key = said.rpartition(".")
-        if not equals or section not in ("", *sections):
+        said, equals, _ = change.partition("=")
+        if not equals or said.rpartition(".")[0] not in ("", *sections):
             raise ClicktideError(f"{where}: {change!r}. Fix: KEY=VALUE, such as {example}")
-        target = found.setdefault(section, {}) if section else found
-        if not isinstance(target, dict):
-            raise ClicktideError(f"{where}: {section} is not a table. Fix: write [{section}]")
-        target[key] = [part for part in value.split(",") if part] if key in lists else value
+    found = merged_settings(file, overrides, lists=lists, table=table)
+    mine = {key: value for key, value in found.items() if key not in others}
     try:
-        return msgspec.convert(found, kind, strict=False)
+        return msgspec.convert(mine, kind, strict=False)
     except msgspec.ValidationError as error:
         raise ClicktideError(f"{where}: {error}. Fix: the names and types are in {page}") from error
+
+
+def merged_settings(
+    file: str | os.PathLike[str] | None,
+    changes: Sequence[str],
+    *,
+    lists: Collection[str] = (),
+    table: str = "",
+) -> dict[str, Any]:
+    """The tables of a file, if there is one, with ``key=value`` changes put in, unchecked."""
+    found = {} if file is None else _read(Path(file), table)
+    for change in changes:
+        said, _, value = change.partition("=")
+        section, _, key = said.rpartition(".")
+        target = found.setdefault(section, {}) if section else found
+        if not isinstance(target, dict):
+            raise ClicktideError(f"{file}: {section} is not a table. Fix: write [{section}]")
+        target[key] = [part for part in value.split(",") if part] if key in lists else value
+    return found
 
 
 def _read(path: Path, table: str) -> dict[str, Any]:

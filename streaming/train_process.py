@@ -165,8 +165,8 @@ class Trainer:
         """Events learned so far, corrections not counted."""
         return self.replay.progress.overall.events
 
-    def run(self, *, stopping: Callable[[], bool], until_idle: bool = False) -> None:
-        """Learn until asked to stop, or until there is nothing more to read.
+    def run(self, *, stopping: Callable[[], bool], until_idle_s: float | None = None) -> None:
+        """Learn until asked to stop, or until all is read and nothing has come for so long.
 
         Raises
         ------
@@ -174,12 +174,15 @@ class Trainer:
             Retention has removed what was to be learned next, or the last snapshot could not
             be saved.
         """
+        idle_s = 0.0
         while not stopping():
             if self.step():
+                idle_s = 0.0
                 continue
-            if until_idle:
+            if until_idle_s is not None and idle_s >= until_idle_s:
                 break
             self.pause(_IDLE_S)
+            idle_s += _IDLE_S
         self.finish()
 
     def step(self) -> bool:

@@ -5,7 +5,6 @@ figures and the champion's are of the same rows, which those of a share of the t
 """
 
 from monitoring.challenge.process import Challenge
-from monitoring.challenge.river_shadow import RiverShadow, river_classifier
 from monitoring.challenge.shadow import Shadow, SpecShadow
 from monitoring.challenge.slices import EventSlices, SliceQuarter, read_slices
 from monitoring.challenge.windows import ChallengeWindow, EventWindows, read_windows
@@ -15,11 +14,9 @@ __all__ = [
     "ChallengeWindow",
     "EventSlices",
     "EventWindows",
-    "RiverShadow",
     "Shadow",
     "SliceQuarter",
     "SpecShadow",
     "read_slices",
     "read_windows",
-    "river_classifier",
 ]

@@ -66,9 +66,9 @@ class Challenge:
         self._published_ms = windows[-1].end_ms if windows else 0
         self._saved_at = now()
 
-    def run(self, *, stopping: Callable[[], bool], until_idle: bool = False) -> None:
-        """Learn until asked to stop, or until there is nothing more to read; then save."""
-        wait = _IDLE_S
+    def run(self, *, stopping: Callable[[], bool], until_idle_s: float | None = None) -> None:
+        """Learn until asked to stop, or all is read and nothing has come for so long; then save."""
+        wait, idle_s = _IDLE_S, 0.0
         while not stopping():
             try:
                 found = self.step()
@@ -78,10 +78,13 @@ class Challenge:
                 wait = min(2 * wait, _MOST_WAIT_S)
                 continue
             wait = _IDLE_S
-            if not found and until_idle:
+            if found:
+                idle_s = 0.0
+            elif until_idle_s is not None and idle_s >= until_idle_s:
                 break
-            if not found:
+            else:
                 self.pause(_IDLE_S)
+                idle_s += _IDLE_S
             if self.now() - self._saved_at >= self.every_s:
                 self.save()
         self.save()

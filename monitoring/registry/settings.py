@@ -113,7 +113,8 @@ def load_registry_settings(
     Parameters
     ----------
     file
-        TOML with the names of :class:`RegistrySettings`; ``[gate]`` holds the gate's.
+        TOML with the names of :class:`RegistrySettings` in ``[register]``; ``[register.gate]``
+        holds the gate's.
     overrides
         Such as ``version_every_s=60`` or ``gate.min_examples=500``.
 
@@ -129,5 +130,5 @@ def load_registry_settings(
     """
     return load_settings(
         RegistrySettings, file, overrides, name="registry", example="keep_versions=20",
-        page="docs/models.md", sections=("gate",),
+        page="docs/models.md", sections=("gate",), table="register",
     )  # fmt: skip

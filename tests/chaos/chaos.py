@@ -53,19 +53,17 @@ class Stream:
     def command(self, name: str, *more: str) -> list[str]:
         command = [sys.executable, "-m", "clicktide", name, *more]
         for change in SETTINGS:
-            command += ["--set-stream", change]
+            command += ["--set", change]
         return command
 
     def worker(self, name: str, *more: str) -> list[str]:
         where = {
-            "join": ["--log", self.log],
-            "train": [
-                "--log", self.log, "--spec", str(self.spec), "--dir", str(self.folder / "model"),
-                "--live", str(self.folder / "live.weights"),
-            ],
-            "count": ["--log", self.log, "--spec", str(self.spec), "--redis", str(self.redis)],
-        }  # fmt: skip
-        return self.command(name, *where[name], *more)
+            "join": [],
+            "train": ["--spec", str(self.spec)],
+            "count": ["--spec", str(self.spec), "--redis", str(self.redis)],
+        }
+        of_stream = ["--dir", str(self.folder), "--log", self.log]
+        return self.command(name, *of_stream, *where[name], *more)
 
     def publish(self, speed: str, *more: str) -> subprocess.Popen:
         source = f"sim:stationary?events={self.events}&users=500&sites=50"
@@ -86,8 +84,8 @@ class Stream:
     def finish(self) -> None:
         """Let everything that is in the log come through, in the order of the flow."""
         for name in ("join", *(n for n in self.workers if n != "join")):
-            wait = [] if name == "train" else ["1"]
-            process = self.start(self.worker(name, "--until-idle", *wait), name)
+            wait = "0" if name == "train" else "1"
+            process = self.start(self.worker(name, "--until-idle", wait), name)
             if process.wait(timeout=240):
                 tail = (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]
                 raise SystemExit(f"{name} ended with {process.returncode}:\n{tail}")

@@ -75,8 +75,8 @@ def server(folder, url, workers):
     port = free_port()
     with (folder / "serve.txt").open("wb") as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "clicktide", "serve", "--spec", "market", "--live",
-             folder / "live.weights", "--log", url, "--port", str(port), "--workers", str(workers)],
+            [sys.executable, "-m", "clicktide", "serve", "--dir", folder, "--spec", "market",
+             "--log", url, "--port", str(port), "--workers", str(workers)],
             stdout=said, stderr=said,
         )  # fmt: skip
         try:

@@ -67,10 +67,10 @@ class Stage:
         (top / "small.toml").write_text(SMALL)
         self.spec_name = str(top / "small.toml") if spec == "small" else spec
         self.spec = load_spec(self.spec_name)
-        options = ["--kafka", kafka] if kafka else []
+        options = ["--log", f"kafka://{kafka}"] if kafka else []
         self.up = Up(
             top / "run", REAL, *options, "--spec", self.spec_name, "--port", str(self.port),
-            "--workers", "2", "--no-monitor", "--no-register", "--set-stream",
+            "--workers", "2", "--no-monitor", "--no-register", "--set",
             "snapshot_every_s=1",
         )  # fmt: skip
         self.run = top / "run"

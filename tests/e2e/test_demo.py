@@ -18,7 +18,7 @@ def test_the_loop_closes_and_again_over_its_own_folder_but_not_over_another(tmp_
         served = report["total"]["count"]
         assert 0.9 * 24_000 <= served <= 24_000  # what the API predicted, not the history
         assert report["windows"] and report["slices"]
-    done = clicktide("register", "--once", "--run", folder, "--log", folder / "log.db")
+    done = clicktide("register", "--once", "--dir", folder)
     assert "version 2 of clicktide" in done.stderr
     kept = [*folder.glob("mlartifacts/*/artifacts/versions/*/drift_report.html")]
     assert 1 <= len(kept) <= 2  # there may have been nothing to report at the first

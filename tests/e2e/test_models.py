@@ -35,10 +35,10 @@ def register(tmp_path):
     with (tmp_path / "register.txt").open("wb") as said:
         process = subprocess.Popen(
             [
-                sys.executable, "-m", "clicktide", "register", "--set-registry",
-                "version_every_s=0.1", "--set-registry", "poll_s=0.2",
-                "--set-registry", "gate.max_examples=1000000",
-                "--set-registry", "gate.min_examples=1000000",  # promoted by hand here
+                sys.executable, "-m", "clicktide", "register", "--set",
+                "register.version_every_s=0.1", "--set", "register.poll_s=0.2",
+                "--set", "register.gate.max_examples=1000000",
+                "--set", "register.gate.min_examples=1000000",  # promoted by hand here
             ],
             cwd=tmp_path, stdout=said, stderr=said, env=ENV,
         )  # fmt: skip
@@ -99,7 +99,7 @@ def test_from_a_stream_to_a_champion_and_back(clicktide, register, tmp_path):
             with log.producer("fill").transaction() as tx:
                 values = [r.value for r in records[number * part : (number + 1) * part]]
                 tx.append(EXAMPLES, [NewRecord(None, value, 0) for value in values])
-            clicktide("train", "--until-idle", *SMALL)
+            clicktide("train", "--until-idle", "0", *SMALL)
             wait_for(lambda want=number + 1: f"version {want} of clicktide" in said(), said)
     registry = Registry(registry_urls(None, tmp_path / "run")[0], "clicktide")
     promote(registry, 1, 1, "test")

@@ -84,8 +84,8 @@ def market(tmp_path_factory):
 def up(request, tmp_path):
     """A running stream on either log."""
     on_kafka = request.param == "kafka"
-    where = ["--kafka", request.getfixturevalue("kafka_url")] if on_kafka else []
-    up = Up(tmp_path / "run", REAL, "--set-stream", "join.join_window_s=60", *where)
+    where = ["--log", request.getfixturevalue("kafka_url")] if on_kafka else []
+    up = Up(tmp_path / "run", REAL, "--set", "join.join_window_s=60", *where)
     yield up
     up.end()
 

@@ -234,7 +234,7 @@ def learn(url, folder, monkeypatch):
         join.close()
         trainer = Trainer(log, SPEC, STREAM, folder / "model", now=time.time, report=print,
                           pause=time.sleep)  # fmt: skip
-        trainer.run(stopping=lambda: False, until_idle=True)
+        trainer.run(stopping=lambda: False, until_idle_s=0)
         trainer.close()
         records = log.read(TopicPartition(EXAMPLES, 0), 0, 10_000)
     examples = [decode_event(raw) for record in records for raw in unpack_examples(record.value)]

@@ -42,7 +42,7 @@ class Up:
     def __init__(self, folder, program, *options, name_folder=True):
         self.folder = folder
         given = dict(pairwise(options))
-        self.log = given.get("--kafka") or str(folder / "log.db")
+        self.log = given.get("--log") or str(folder / "log.db")
         self.said = folder.parent / "up.txt"
         where = ["--dir", str(folder)] if name_folder else []
         if "--port" not in options and name_folder:
@@ -146,6 +146,6 @@ def conserved(up, told):
 
 def publish(up, source, *options):
     """As `up` itself advises."""
-    of = ["--to", up.log, "--settings", up.folder / "stream.toml", "--speed", "max"]
+    of = ["--dir", up.folder, "--speed", "max"]
     done = clicktide("replay", source, *of, *options)
     assert done.returncode == 0, done.stderr

@@ -17,12 +17,11 @@ from learning.snapshot import load_snapshot
 from monitoring.challenge import (
     Challenge,
     EventWindows,
-    RiverShadow,
     SpecShadow,
     read_slices,
     read_windows,
-    river_classifier,
 )
+from monitoring.challenge.river_shadow import RiverShadow, river_classifier
 from streaming.log import LogUnavailableError, NewRecord, OffsetError, open_log
 from streaming.settings import EXAMPLES, StreamSettings
 from streaming.train_process import Trainer
@@ -75,7 +74,7 @@ def challenge(log, shadow, folder, **options):
 
 
 def run(log, shadow, folder, **options):
-    challenge(log, shadow, folder, **options).run(stopping=lambda: False, until_idle=True)
+    challenge(log, shadow, folder, **options).run(stopping=lambda: False, until_idle_s=0)
     return list(read_windows(folder / "windows.jsonl"))
 
 
@@ -85,7 +84,7 @@ def test_with_the_same_spec_it_is_the_trainer_to_the_bit(log, tmp_path):
         log, SPEC, StreamSettings(), tmp_path / "model",
         now=time.time, report=print, pause=time.sleep,
     ) as trainer:  # fmt: skip
-        trainer.run(stopping=lambda: False, until_idle=True)
+        trainer.run(stopping=lambda: False, until_idle_s=0)
     mine, theirs = load_snapshot(tmp_path / "twin"), load_snapshot(tmp_path / "model")
     for name in ("fields", "crosses", "mixture", "calibration"):
         a, b = getattr(mine.learner.weights, name), getattr(theirs.learner.weights, name)
@@ -218,10 +217,10 @@ def test_the_command(log, tmp_path):
     )
     done = subprocess.run(
         [
-            sys.executable, "-m", "clicktide", "challenge", "adp", "--until-idle", "--json",
+            sys.executable, "-m", "clicktide", "challenge", "adp", "--until-idle", "0", "--json",
             "--river", "linear_model.AdPredictor", "--param", "beta=0.05",
             "--spec", str(tmp_path / "shop.toml"), "--log", str(tmp_path / "log.db"),
-            "--run", str(tmp_path / "run"),
+            "--dir", str(tmp_path / "run"),
         ],
         capture_output=True, text=True, timeout=150, check=False,
     )  # fmt: skip

@@ -304,13 +304,18 @@ def test_partitions_move_between_joiners_without_loss(url, log):
 # -- whole processes ------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Whole processes keep their stream's folder here, wherever the log is."""
+    monkeypatch.chdir(tmp_path)
+
+
 def start(url, *more):
     sets = [f"join.{name}={value}" for name, value in WINDOWS.items()]
     sets += ["partitions=2", "batch=20", "examples_per_record=7"]
-    options = [part for change in sets for part in ("--set-stream", change)]
+    options = [part for change in sets for part in ("--set", change)]
     return subprocess.Popen(
         [sys.executable, "-m", "clicktide", "join", "--log", url, "--json", *options, *more],
-        cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -124,7 +124,7 @@ def monitor(log, folder, settings=SETTINGS, **more):
 
 def run(log, folder, settings=SETTINGS, **more):
     with monitor(log, folder, settings, **more) as process:
-        process.run(stopping=lambda: False, until_idle=True)
+        process.run(stopping=lambda: False, until_idle_s=0)
     return read_monitor(folder)
 
 
@@ -174,7 +174,7 @@ def test_an_alarm_that_was_saved_and_not_sent_is_sent_once_after_the_restart(log
     write(log, examples(350))
     process = monitor(log, tmp_path / "m", detectors=EveryHundred())
     process.outbox.send = lambda *_: False  # the crash comes after the state is saved
-    process.run(stopping=lambda: False, until_idle=True)
+    process.run(stopping=lambda: False, until_idle_s=0)
     process.close()
     assert alarms_in(log) == []
     for _ in range(2):
@@ -345,7 +345,7 @@ def test_a_log_that_is_away_is_waited_for(log, tmp_path):
         return read(*asked)
 
     log.read = sometimes
-    process.run(stopping=lambda: False, until_idle=True)
+    process.run(stopping=lambda: False, until_idle_s=0)
     process.close()
     assert process.watch.seen == 100
     assert waits[:2] == [0.1, 0.2]
@@ -360,7 +360,7 @@ def test_a_full_disk_stops_no_watching(log, tmp_path, monkeypatch):
     process.step()
     assert not process.save()
     monkeypatch.undo()
-    process.run(stopping=lambda: False, until_idle=True)
+    process.run(stopping=lambda: False, until_idle_s=0)
     process.close()
     assert read_monitor(tmp_path / "m").now.seen == 300
     assert any("NOT SAVED" in line for line in lines)
@@ -371,21 +371,21 @@ def test_the_command_killed_at_random_counts_every_example_once(log, tmp_path):
     (tmp_path / "shop.toml").write_text(TOML)
     write(log, examples(3000))
     command = [sys.executable, "-m", "clicktide", "monitor", "--log", str(tmp_path / "log.db")]
-    command += ["--spec", "shop.toml", "--dir", "m", "--slices", "ad,hour,weekday,bid"]
-    command += ["--set-monitor", "save_every_s=0.01", "--set-stream", "batch=1"]
+    command += ["--spec", "shop.toml", "--slices", "ad,hour,weekday,bid"]
+    command += ["--set", "monitor.save_every_s=0.01", "--set", "batch=1"]
     root = Path(__file__).resolve().parents[2]
     environment = os.environ | {"PYTHONPATH": str(root)}
     killed = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
-        while not (tmp_path / "m" / "now.json").exists() and time.monotonic() < deadline:
+        while not (tmp_path / "monitor" / "now.json").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         killed.send_signal(signal.SIGKILL)
     finally:
         killed.kill()
         killed.wait()
     done = subprocess.run(
-        [*command, "--until-idle", "--json"],
+        [*command, "--until-idle", "0", "--json"],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     figures = json.loads(done.stdout)

@@ -172,7 +172,7 @@ def test_rows_without_ids_and_times_are_numbered_and_a_second_apart(tmp_path: Pa
 def test_both_topics_have_an_impression_in_the_same_partition_and_time_never_falls(
     tmp_path: Path,
 ) -> None:
-    publish(tmp_path, f"{MARKET}&events=8000", "--to", "log.db", "--set-stream", "partitions=3")
+    publish(tmp_path, f"{MARKET}&events=8000", "--to", "log.db", "--set", "partitions=3")
     with open_log(str(tmp_path / "log.db")) as log:
         impressions, clicks = held(log, IMPRESSIONS), held(log, CLICKS)
     assert len(impressions) == len(clicks) == 3
@@ -189,7 +189,7 @@ def test_both_topics_have_an_impression_in_the_same_partition_and_time_never_fal
 
 def test_the_heartbeats_come_after_every_window(tmp_path: Path) -> None:
     summary = publish(
-        tmp_path, f"{MARKET}&events=500", "--to", "log.db", "--set-stream", "join.join_window_s=60"
+        tmp_path, f"{MARKET}&events=500", "--to", "log.db", "--set", "join.join_window_s=60"
     )
     join = JoinerSettings(join_window_s=60)
     windows = join.join_window_s + join.late_window_s + join.out_of_order_s
@@ -289,12 +289,12 @@ def test_a_log_that_is_further_in_time_is_not_published_into(tmp_path: Path) -> 
     ("args", "said"),
     [
         (["--speed", "2"], "--speed is for publishing.*add --to"),
-        (["--no-end", "--set-stream", "partitions=2"], "--no-end, --set-stream is for"),
+        (["--no-end", "--set", "partitions=2"], "--no-end, --set of a stream's setting is for"),
         (["--to", "log.db", "--save", "m", "--plot", "p.png"], "--save, --plot has no meaning"),
         (["--to", "log.db", "--speed", "fast"], "neither a speed nor max"),
         (["--to", "log.db", "--speed", "0"], "neither a speed nor max"),
         (["--to", "log.db", "--shift", "later"], "nor whole ms"),
-        (["--to", "log.db", "--set-stream", "partition=2"], "partition"),
+        (["--to", "log.db", "--set", "partition=2"], "partition"),
     ],
 )
 def test_options_without_sense_are_refused(tmp_path: Path, args: list[str], said: str) -> None:

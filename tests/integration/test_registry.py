@@ -117,7 +117,7 @@ class Stream:
                 now=self.clock, report=lambda _: None, pause=lambda _: None,
             ) as trainer,
         ):  # fmt: skip
-            trainer.run(stopping=lambda: False, until_idle=True)
+            trainer.run(stopping=lambda: False, until_idle_s=0)
 
     def pass_by(self, count=2000, flipped=False, seconds=300):
         """Five minutes: examples come, are learned, and a version is due."""
@@ -284,7 +284,7 @@ def test_the_models_commands(stream):
 
     def run(*arguments):
         done = CliRunner().invoke(
-            app, ["models", *arguments, "--run", str(stream.folder), "--json"]
+            app, ["models", *arguments, "--dir", str(stream.folder), "--json"]
         )
         assert done.exit_code == 0, done.output
         return json.loads(done.output)
@@ -302,13 +302,13 @@ def test_the_models_commands(stream):
     stream.pass_by(3000)
     assert stream.registry.aliases()["champion"] == 1  # the gate is held
     assert run("unpin") == {"serve": None}
-    plain = CliRunner().invoke(app, ["models", "list", "--run", str(stream.folder)])
+    plain = CliRunner().invoke(app, ["models", "list", "--dir", str(stream.folder)])
     assert "champion" in plain.output and plain.exit_code == 0
 
 
 def test_commands_say_what_is_missing(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "clicktide", "models", "list", "--run", str(tmp_path)],
+        [sys.executable, "-m", "clicktide", "models", "list", "--dir", str(tmp_path)],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 2 and "no registry here" in done.stderr

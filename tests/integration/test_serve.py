@@ -88,7 +88,7 @@ class Served:
             [sys.executable, "-m", "clicktide", "serve", "--spec", folder / "shop.toml",
              "--live", folder / "live.weights", "--redis", self.store.url, "--log",
              folder / "log.db", "--port", str(self.port), "--workers", str(workers),
-             "--set", "store_budget_ms=200"],
+             "--set", "serve.store_budget_ms=200"],
             stdout=self.said, stderr=self.said,
         )  # fmt: skip
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
@@ -379,11 +379,11 @@ def test_what_workers_refuse_is_told_and_ends_it(tmp_path, workers):
 def test_wrong_options_are_told_before_it_starts(tmp_path):
     (tmp_path / "no.pem").write_text("no key")
     for options, said in [
-        (["--set", "tls_cert=nosuch", "--set", "tls_key=nosuch"], "tls_cert nosuch"),
-        (["--set", "tls_cert=no.pem", "--set", "tls_key=no.pem"], "PEM"),
+        (["--set", "serve.tls_cert=nosuch", "--set", "serve.tls_key=nosuch"], "tls_cert nosuch"),
+        (["--set", "serve.tls_cert=no.pem", "--set", "serve.tls_key=no.pem"], "PEM"),
         (["--fd", "77"], "--fd 77: no socket"),
         (["--spec", "nosuch"], "nosuch"),
-        (["--set", "port=99999"], "0 to 65535"),
+        (["--set", "serve.port=99999"], "0 to 65535"),
         (["--model", "m", "--follow"], "one of them"),
     ]:
         done = subprocess.run(

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from clicktide.spawn import LogFile, spawn
+from clicktide.spawn import LogFile, own_command, spawn
 from clicktide.supervise import Child, Supervisor
 
 pytestmark = pytest.mark.timeout(60)
@@ -143,3 +143,24 @@ def test_a_log_file_keeps_a_bounded_end_of_what_was_said(tmp_path):
     assert newest.stat().st_size <= 1000
     assert older.stat().st_size <= 1000
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_a_folder_of_a_stranger_with_our_names_does_no_harm(tmp_path, safe):
+    for name in (
+        "features",
+        "learning",
+        "streaming",
+        "monitoring",
+        "serving",
+        "clicktide",
+        "specs",
+    ):
+        if name != "clicktide" or safe:  # without -P, Python itself runs what lies there
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "__init__.py").write_text("raise SystemExit('not ours')")
+    command = own_command("spec", "check", "market")
+    if not safe:
+        command.remove("-P")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout.startswith("ok  market"), done.stderr

@@ -53,7 +53,7 @@ def mean_prediction(log, folder):
     with Trainer(
         log, SPEC, SETTINGS, folder, now=time.time, report=lambda line: None, pause=time.sleep
     ) as trainer:
-        trainer.run(stopping=lambda: False, until_idle=True)
+        trainer.run(stopping=lambda: False, until_idle_s=0)
         learner = trainer.replay.learner
     shown = [{"ad": f"a{n % 7}", "site": f"s{n % 11}"} for n in range(77)]
     return sum(learner.predict_proba_one(x)[True] for x in shown) / len(shown)

@@ -116,7 +116,7 @@ def trainer(log, folder, *, batch=7, said=None, **options):
 
 def learn(log, folder, **options):
     with trainer(log, folder, **options) as one:
-        one.run(stopping=lambda: False, until_idle=True)
+        one.run(stopping=lambda: False, until_idle_s=0)
     return load_snapshot(folder)
 
 
@@ -188,8 +188,8 @@ def test_a_trainer_killed_five_times_makes_the_model_of_an_unbroken_run(tmp_path
     with open_log(str(tmp_path / "log.db")) as log:
         fill(log, lines)
         command = [sys.executable, "-m", "clicktide", "train", "--log", "log.db", "--spec"]
-        command += ["shop.toml", "--dir", "model", "--live", "live", "--until-idle"]
-        command += ["--set-stream", "snapshot_every_s=0.01", "--set-stream", "batch=5"]
+        command += ["shop.toml", "--until-idle", "0"]
+        command += ["--set", "snapshot_every_s=0.01", "--set", "batch=5"]
         rng = random.Random(4)
         for _ in range(5):
             with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as process:
@@ -332,7 +332,7 @@ assert any("NOT SAVED" in line for line in said), said
 assert (here / "model" / "snapshot.json").read_bytes() == saved
 assert one.events > 90
 resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
-one.run(stopping=lambda: False, until_idle=True)
+one.run(stopping=lambda: False, until_idle_s=0)
 assert "train: saved again" in said, said
 one.close()
 """
@@ -461,7 +461,7 @@ def test_a_log_that_does_not_answer_is_asked_again_ever_more_slowly(tmp_path):
             flaky, SPEC, StreamSettings(), tmp_path / "model",
             now=time.time, report=said.append, pause=waits.append,
         ) as one:  # fmt: skip
-            one.run(stopping=lambda: False, until_idle=True)
+            one.run(stopping=lambda: False, until_idle_s=0)
             assert one.events == 100
     assert waits == [0.1, 0.2, 0.4]
     assert sum("does not answer" in line for line in said) == 3

@@ -294,7 +294,7 @@ def test_a_trainer_that_publishes_is_followed_to_its_snapshot(tmp_path):
                 log, LOG_SPEC, settings, tmp_path / "model", live=tmp_path / "live",
                 publish_weights=True, **options,
             ) as trainer:  # fmt: skip
-                trainer.run(stopping=lambda: False, until_idle=True)
+                trainer.run(stopping=lambda: False, until_idle_s=0)
             follower = fed(WeightsFollower(LOG_SPEC), records(log))
             assert same(follower.learner, load_snapshot(tmp_path / "model").learner)
             assert follower.head.events == trainer.events == 1500

@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from clicktide.stream_file import settings_toml
+from clicktide.stream_folder import settings_toml
 from streaming.joiner.settings import JoinerSettings
 from streaming.settings import StreamSettings, load_stream_settings
 
@@ -36,5 +37,5 @@ def test_settings_written_are_settings_read(tmp_path):
         "join.max_pending=7",
     ]
     wanted = load_stream_settings(None, changes)
-    (tmp_path / "stream.toml").write_text(settings_toml(wanted))
+    (tmp_path / "stream.toml").write_text(settings_toml(msgspec.to_builtins(wanted)))
     assert load_stream_settings(tmp_path / "stream.toml") == wanted

@@ -1,0 +1,87 @@
+"""What a process imports when it starts: each import is paid at every start of every process."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"numba", "pandas", "pyarrow", "river", "scipy", "mlflow", "matplotlib", "fastapi"}
+COMMAND = """
+import sys
+from clicktide.cli import main
+sys.argv = ["clicktide", *{}]
+try:
+    main()
+except SystemExit:
+    pass
+"""
+WORKER = """
+from clicktide.serving_wiring import Wiring
+from clicktide.serving_worker import state_of
+state = state_of(Wiring(log="run/log.db", spec="market", live="live.weights", served="served"))
+for close in state.closing:
+    close()
+"""
+
+
+def imported_by(code, folder):
+    """The top-level modules that a new process has imported after some code."""
+    code += (
+        "\nimport sys; print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    ("code", "without"),
+    [
+        pytest.param(COMMAND.format(["--help"]), HEAVY | {"numpy", "rich", "msgspec"}, id="help"),
+        pytest.param(COMMAND.format(["spec", "check", "market"]), HEAVY, id="spec check"),
+        pytest.param("import clicktide.status, clicktide.events", HEAVY, id="status, events"),
+        pytest.param("import clicktide.join, clicktide.up, clicktide.serve", HEAVY, id="join, up"),
+        pytest.param(
+            "import clicktide.train, clicktide.count, clicktide.monitor, clicktide.replay",
+            HEAVY - {"numba", "scipy", "pyarrow"},
+            id="train, count, monitor, replay",
+        ),
+        pytest.param(
+            WORKER, {"pandas", "river", "mlflow", "matplotlib"}, id="a worker that has scored"
+        ),
+    ],
+)
+def test_a_process_imports_no_more_than_it_needs(code, without, tmp_path):
+    (tmp_path / "run").mkdir()
+    assert not imported_by(code, tmp_path) & without
+
+
+def test_every_command_stands_in_help_under_a_heading_with_one_line():
+    from typer.testing import CliRunner
+
+    from clicktide.cli import COMMANDS, app
+
+    text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).stdout
+    headings = {command.panel for command in COMMANDS.values()}
+    assert headings == {"Learn", "Stream", "Serve", "Watch", "Models", "Tools"}
+    lines = text.splitlines()
+    for name, command in COMMANDS.items():
+        assert f"  {name:<{max(map(len, COMMANDS))}}  {command.purpose}" in lines
+    assert all(f"{heading}:" in lines for heading in headings)
+
+
+def test_every_command_can_be_loaded():
+    from clicktide.cli import COMMANDS
+
+    for name, command in COMMANDS.items():
+        assert command.load(name).name == name
+
+
+def test_a_misspelt_command_is_told_the_nearest():
+    from typer.testing import CliRunner
+
+    from clicktide.cli import app
+
+    done = CliRunner().invoke(app, ["repay"])
+    assert done.exit_code == 2 and "'replay'" in done.output
