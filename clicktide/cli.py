@@ -9,6 +9,7 @@ import typer
 from clicktide.lazy_commands import LazyCommand, lazy_group
 from clicktide.memory import keep_freed_memory
 from features.errors import ClicktideError
+from features.public_url import public_text
 
 __all__ = ["COMMANDS", "app", "main"]
 
@@ -71,5 +72,5 @@ def _print_error(message: str) -> None:
     from rich.console import Console  # a tenth of a second, which --help does without
     from rich.markup import escape
 
-    text = f"[bold red]error:[/] {escape(message)}"
+    text = f"[bold red]error:[/] {escape(public_text(message))}"
     Console(stderr=True, highlight=False).print(text, soft_wrap=True)

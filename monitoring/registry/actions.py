@@ -64,7 +64,7 @@ def roll_back(registry: Registry, number: int | None, now_ms: int, why: str) -> 
     target = rollback_target(versions) if number is None else registry.version(number)
     if champion is None or target is None:
         raise NoVersionError(
-            f"model {registry.model!r} at {registry.url}: no champion to go back "
+            f"model {registry.model!r} at {registry.where}: no champion to go back "
             f"{'from' if champion is None else 'to'}. Fix: see `clicktide models list`, then "
             "`clicktide models promote V` or `rollback --to V`"
         )
