@@ -11,6 +11,7 @@ from features.spec_file import load_spec
 from streaming.example_source import EXAMPLES_PREFIX, open_examples
 from streaming.simulator import PREFIX, open_simulation, parse_sim
 from streaming.sources import Batch, Position, open_source
+from streaming.sources.compression import MAGIC_BYTES, compression_of
 
 __all__ = ["estimated_rows", "open_log", "spec_for"]
 
@@ -60,7 +61,7 @@ def estimated_rows(log: str) -> int | None:
         return None
     if head[:4] == b"PAR1":
         return _parquet_rows(log)
-    if head[:2] == b"\x1f\x8b" or head[:4] == b"\x28\xb5\x2f\xfd":  # gzip, zstd
+    if compression_of(head[:MAGIC_BYTES]):
         return None
     return int(head.count(b"\n") * path.stat().st_size / len(head)) or None
 

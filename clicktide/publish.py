@@ -223,6 +223,8 @@ def publish(asked: Publication) -> None:
     summary = _summary(asked, before, publisher.state, time.perf_counter() - begun)
     if serve is not None:
         summary |= {"served": serve.served, "unserved": serve.unserved}
+    if publisher.time_order.late:
+        summary |= {"too_late": publisher.time_order.late}
     _show(summary | {"stopped": stopped, "error": str(error) if error else None}, asked, console)
     if error is not None:
         raise error
@@ -347,9 +349,9 @@ def _show(summary: dict[str, Any], asked: Publication, console: Console) -> None
         typer.echo(msgspec.json.encode(summary).decode())
         return
     table = Table(title=f"{asked.source} → {asked.to}", title_justify="left", show_header=False)
-    for name in ("impressions", "served", "unserved", "clicks", "rejected"):
+    for name in ("impressions", "served", "unserved", "too_late", "clicks", "rejected"):
         if name in summary:
-            table.add_row(name, f"{summary[name]:,}")
+            table.add_row(name.replace("_", " "), f"{summary[name]:,}")
     for name in ("first_event_ms", "last_event_ms"):
         table.add_row(name.replace("_ms", "").replace("_", " "), _moment(summary[name]))
     table.add_row("events/s", f"{summary['events_per_second']:,.0f}")

@@ -44,9 +44,11 @@ class SourceSpec(_Record, frozen=True):
         Column with the number of impressions a row stands for; ``label`` is then the number of
         clicks among them.
     format
-        ``csv``, ``tsv``, ``jsonl`` or ``parquet``; ``auto`` goes by the file's name.
+        ``csv``, ``tsv``, ``jsonl``, ``parquet``, ``vw``, ``libsvm`` or ``libffm``; ``auto`` goes
+        by the file's name, else by its first bytes.
     separator
-        One character between columns; empty: a comma for CSV, a tab for TSV.
+        One character between columns; empty: a comma for CSV, a tab for TSV; a space: any run of
+        blanks.
     header
         Whether the first line holds the column names (CSV and TSV).
     columns

@@ -22,6 +22,7 @@ from features.vectoriser import Vectoriser
 from streaming.outcomes import OUTCOMES, by_outcome
 from streaming.served_counters import served_matrix
 from streaming.sources.batch import Batch, Position, Reject
+from streaming.time_order import TimeOrder
 
 __all__ = ["CORRECTION", "SERVED", "Preparer", "Ready"]
 
@@ -108,6 +109,11 @@ class Preparer:
         Whether fields that learn their quantile edges go on learning with every batch, and
         counters go on counting.
 
+    Attributes
+    ----------
+    time_order
+        Whether the times of the rows rose so far.
+
     Examples
     --------
     >>> from features.spec import FieldSpec, Spec
@@ -125,6 +131,7 @@ class Preparer:
         self.vectoriser = vectoriser
         self.source = source
         self.learn = learn
+        self.time_order = TimeOrder()
 
     @property
     def columns(self) -> list[str]:
@@ -162,6 +169,7 @@ class Preparer:
         times = bad_time = None
         if source.timestamp:
             times, bad_time = times_ms(rows.column(source.timestamp), source.timestamp_format)
+            self.time_order.add(times[~bad_time & (times != NO_TIME)])
         return _Said(
             source,
             labels(rows.column(source.label), source.label_values) if source.label else None,

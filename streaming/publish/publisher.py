@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from features.errors import ClicktideError
 from features.events import Heartbeat, encode_event
@@ -16,10 +17,11 @@ from streaming.log import EventLog, NewRecord, TopicPartition
 from streaming.log import Position as LogPosition
 from streaming.publish.pace import Pacer
 from streaming.publish.rows import Part, RowReader
-from streaming.publish.state import PublishState, load_state
+from streaming.publish.state import Mark, PublishState, load_state
 from streaming.publish.timeline import Out, Timeline
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 from streaming.sources.batch import Batch, Position, Reject
+from streaming.time_order import TimeOrder, span_text
 
 __all__ = ["Publisher", "latest_time", "publish_group"]
 
@@ -57,6 +59,8 @@ class Publisher:
     ----------
     state
         As committed.
+    time_order
+        Counts the impressions that come too late for the joiner.
     """
 
     def __init__(
@@ -78,6 +82,8 @@ class Publisher:
         self._timeline = Timeline(self.state)
         self._sending: list[Out] = []
         self._rejects: list[tuple[int, Reject]] = []
+        join = settings.join
+        self.time_order = TimeOrder(round(1000 * (join.join_window_s + join.out_of_order_s)))
 
     def restore(self, *, resume: bool) -> None:
         """Take up the committed position.
@@ -154,6 +160,7 @@ class Publisher:
         timeline = self._timeline
         first = timeline.first
         part: Part = self._reader(batch, first)
+        self._check_order(part)
         self._rejects += [(first + n, r) for n, r in part.rejects if first + n >= timeline.rows]
         going = self._send(timeline.events(part), last, on_reject, on_commit)
         self._commit(on_reject)
@@ -184,6 +191,19 @@ class Publisher:
                 self._check_time(out.time)
             sending.append(out)
         return True
+
+    def _check_order(self, part: Part) -> None:
+        """Refuse a log whose times go back, before the joiner rejects most of it."""
+        late = self.time_order.add(np.array([shown.time for shown in part.shown], np.int64))
+        if 2 * late <= len(part.shown):
+            return
+        order = self.time_order
+        raise ClicktideError(
+            f"{self._group}: times go back by {span_text(order.furthest_ms)}: the joiner, which "
+            f"waits {span_text(order.slack_ms)}, would reject {late:,} of these "
+            f"{len(part.shown):,} impressions as too_late. "
+            "Fix: sort the log by its times, oldest first"
+        )
 
     def _check_time(self, first_ms: int) -> None:
         """Refuse to publish what every consumer would reject."""
@@ -243,7 +263,7 @@ class Publisher:
         clicks = sum(out.is_click for out in self._sending)
         times = [out.time for out in self._sending]
         changes: dict[str, Any] = {
-            "begin": timeline.mark(),
+            "begin": _short(timeline.mark()),
             "rows": timeline.rows,
             "clicks_to": timeline.clicks_to,
             "shift_ms": self._reader.shift_ms,
@@ -263,6 +283,13 @@ class Publisher:
         beats = [encode_event(Heartbeat(v=1, timestamp=after + i)) for i in range(2)]
         partitions = self._log.topics()[topic]
         return [NewRecord(None, beat, p) for p in range(partitions) for beat in beats]
+
+
+def _short(mark: Mark) -> Mark:
+    """The same, small enough for a commit's metadata however many files were read."""
+    if mark.position is None:
+        return mark
+    return msgspec.structs.replace(mark, position=mark.position.short())
 
 
 def _longest_wait_ms(join: JoinerSettings) -> int:

@@ -1,4 +1,4 @@
-"""Readers of click logs: CSV, TSV, JSON Lines, Parquet; plain, gzip or zstd.
+"""Readers of click logs: CSV, TSV, JSON Lines, Parquet, VW, libsvm, libffm; plain or compressed.
 
 :func:`open_source` yields batches with the rows that could not be read beside them;
 :func:`sample_log` looks at a log nobody has described yet.

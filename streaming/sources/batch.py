@@ -30,7 +30,7 @@ class FileMark(msgspec.Struct, frozen=True, omit_defaults=True):
     tail: int = 0
 
 
-class Position(msgspec.Struct, frozen=True, omit_defaults=True):
+class Position(msgspec.Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
     """How far a source has been read; enough to go on from there.
 
     Parameters

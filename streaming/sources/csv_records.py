@@ -62,10 +62,11 @@ def index_records(
         block, lines = index_block(data, file, line, first_row)
         return block, lines, b""
     view = np.frombuffer(data, np.uint8)
-    most = int(np.count_nonzero(view == _NEWLINE)) + 1
-    spans: Any = np.empty((3, most), np.int64)
-    broken: Any = np.zeros(most, np.bool_)
-    rows, stop, lines = _find_records(view, ord(separator), longest, is_end, spans, broken)
+    marks = np.flatnonzero((view == _QUOTE) | (view == _NEWLINE))
+    spans: Any = np.empty((3, len(marks) + 1), np.int64)
+    broken: Any = np.zeros(len(marks) + 1, np.bool_)
+    place = (view, marks, ord(separator), longest, is_end)
+    rows, stop, lines = _find_records(*place, spans, broken)
     starts, ends, numbers = spans[:, :rows]
     numbers += line
     faulty = np.flatnonzero(broken[:rows])
@@ -75,48 +76,53 @@ def index_records(
 
 @jit
 def _find_records(
-    data: Any, separator: int, longest: int, is_end: bool, spans: Any, broken: Any
+    data: Any, marks: Any, separator: int, longest: int, is_end: bool, spans: Any, broken: Any
 ) -> tuple[int, int, int]:
-    """Fill in begin, end and first line of each record; count records, bytes and lines."""
-    size, at, row, line = len(data), 0, 0, 0
-    while at < size:
-        begin, first = at, line
-        begins_value = True
-        while at < size and data[at] != _NEWLINE:
-            if not begins_value or data[at] != _QUOTE:
-                begins_value = data[at] == separator
-                at += 1
-                continue
-            close, crossed = _closing_quote(data, at + 1, min(size, begin + longest))
-            if close < 0 and not is_end and size <= begin + longest:
+    """Fill in begin, end and first line of each record; count records, bytes and lines.
+
+    ``marks`` are the places of all quotes and line ends.
+    """
+    size, begin, at, row, line = len(data), 0, 0, 0, 0
+    while begin < size:
+        first = line
+        while at < len(marks) and data[marks[at]] == _QUOTE:
+            mark = marks[at]
+            at += 1
+            if mark > begin and data[mark - 1] != separator:
+                continue  # it does not begin a value: it stands for itself
+            after, crossed = _after_closing(data, marks, at, begin + longest)
+            if after < 0 and not is_end and size <= begin + longest:
                 return row, begin, first
-            begins_value = False
-            if close < 0 or (crossed and not _ends_value(data, close + 1, separator)):
+            if after < 0 or (crossed and not _ends_value(data, marks[after - 1] + 1, separator)):
                 broken[row] = True
-                while at < size and data[at] != _NEWLINE:
+                while at < len(marks) and data[marks[at]] == _QUOTE:
                     at += 1
             else:
                 line += crossed
-                at = close + 1
-        end = at - (at > begin and data[at - 1] == _RETURN)
+                at = after
+        stop = marks[at] if at < len(marks) else size
+        end = stop - (stop > begin and data[stop - 1] == _RETURN)
         if end > begin:
             spans[0, row], spans[1, row], spans[2, row] = begin, end, first
             row += 1
+        begin = stop + 1
         at += 1
         line += 1
     return row, size, line
 
 
 @inlined
-def _closing_quote(data: Any, at: int, stop: int) -> tuple[int, int]:
-    """Where the value closes that is open at ``at`` (-1: not before ``stop``), and line ends."""
+def _after_closing(data: Any, marks: Any, at: int, stop: int) -> tuple[int, int]:
+    """The mark after the one that closes a value (-1: none before ``stop``), and its line ends."""
     lines = 0
-    while at < stop:
-        if data[at] == _QUOTE:
-            if at + 1 >= len(data) or data[at + 1] != _QUOTE:
-                return at, lines
+    while at < len(marks) and marks[at] < stop:
+        mark = marks[at]
+        if data[mark] == _NEWLINE:
+            lines += 1
+        elif mark + 1 < len(data) and data[mark + 1] == _QUOTE:
             at += 1
-        lines += data[at] == _NEWLINE
+        else:
+            return at + 1, lines
         at += 1
     return -1, lines
 

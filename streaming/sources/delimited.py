@@ -194,7 +194,9 @@ class Delimited:
             table = self._read(data)
         except pa.ArrowException:
             return None
-        return one_batch(table, self.wanted) if table.num_rows == block.rows else None
+        if table.num_rows != block.rows:
+            return None
+        return one_batch(table.select(range(len(self.wanted))), self.wanted)
 
     def _read(self, data: bytes) -> pa.Table:
         names = [str(at) for at in range(len(self.names))]  # a file may repeat a name
@@ -210,7 +212,7 @@ class Delimited:
                 double_quote=self.quoted,
             ),
             pyarrow.csv.ConvertOptions(
-                include_columns=wanted,
+                include_columns=wanted or names[:1],  # none means all
                 column_types=dict.fromkeys(wanted, pa.string()),
                 null_values=[],
                 check_utf8=not data.isascii(),

@@ -10,7 +10,6 @@ from features.errors import SourceError
 from streaming.sources.compression import COMPRESSED
 from streaming.sources.csv_records import index_records
 from streaming.sources.delimited import split_line
-from streaming.sources.faults import empty
 from streaming.sources.sparse_text import sparse_format
 
 __all__ = [
@@ -77,16 +76,16 @@ def format_by_name(path: str) -> str | None:
 
 
 def format_by_content(head: bytes, file: str, separator: str = "") -> str:
-    """Format of a file by its first bytes.
+    """Format of a file by its first bytes; any where there are none, for reading it says why.
 
     Raises
     ------
     SourceError
-        It is empty, or none of the formats.
+        It is none of the formats.
     """
     text = head.lstrip()
     if not text:
-        raise empty(file)
+        return "csv"
     if text.startswith(b"PAR1"):
         return "parquet"
     if text.startswith(b"{"):
@@ -151,9 +150,10 @@ def separator_in(lines: list[bytes]) -> str:
         count = _usual_count(lines, separator, quoted=format == "csv")
         if count > most:
             best, most = separator, count
-    if not best and all(any(map(_NUMBER.fullmatch, line.split())) for line in lines[:_LOOKED_AT]):
-        words = [b" ".join(line.split()) for line in lines[:_LOOKED_AT]]
-        best = " " if _usual_count(words, " ", quoted=True) > 1 else ""
+    words = [line.split() for line in lines[:_LOOKED_AT]]
+    if not best and all(any(map(_NUMBER.fullmatch, row)) for row in words):
+        squeezed = [b" ".join(row) for row in words]
+        best = " " if _usual_count(squeezed, " ", quoted=True) > 1 else ""
     return best
 
 

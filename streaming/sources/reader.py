@@ -98,8 +98,8 @@ def open_source(
     Parameters
     ----------
     path
-        A file, a folder (all its data files by name, at any depth) or ``-`` for standard input.
-        Gzip and zstd are told by their first bytes.
+        A file, a folder (all its data files in natural order, at any depth) or ``-`` for standard
+        input. Compressions are told by their first bytes.
     source
         Format, separator and header of the log.
     columns
@@ -108,7 +108,7 @@ def open_source(
         these (an absent key is null), Parquet these, dictionaries and timestamps.
     start
         Go on from there: rows before it are counted, not parsed, and Parquet row groups before
-        it not read.
+        it not read. Files that came late are read after its own.
     block_bytes, batch_rows, max_line_bytes
         Bounds of memory; see :class:`streaming.sources.cutting.Limits`.
     workers
@@ -120,7 +120,8 @@ def open_source(
     ------
     SourceError
         When a file is reached that cannot be read, is empty or damaged (after the rows before
-        the damage), or lacks a wanted column; or ``start`` is in no file of ``path``.
+        the damage), or lacks a wanted column; or ``start`` is in no file of ``path``,
+        or a file is not the one that was read.
 
     Examples
     --------
