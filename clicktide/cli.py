@@ -23,6 +23,12 @@ COMMANDS = {
         ("spec", _LEARN, "clicktide.spec_commands:app", "Write, check and list feature specs"),
         ("replay", _LEARN, "clicktide.replay:replay", "Learn a click log; or publish it (--to)"),
         ("predict", _LEARN, "clicktide.predict:predict", "Score a log with a saved model"),
+        (
+            "evaluate",
+            _LEARN,
+            "clicktide.evaluate:evaluate",
+            "Learn part of a log, score the rest",
+        ),
         ("explain", _LEARN, "clicktide.explain:explain", "Show what a prediction is made of"),
         ("up", _STREAM, "clicktide.up:up", "Run all processes of a stream and keep them running"),
         ("join", _STREAM, "clicktide.join:join", "Label impressions with their clicks"),

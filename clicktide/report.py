@@ -21,7 +21,7 @@ from monitoring.log_report import LogColumns
 from monitoring.report.model import ReportData
 from monitoring.report.verdict import DRIFTED
 
-__all__ = ["report"]
+__all__ = ["report", "show_report"]
 
 _DRIFTED = 3
 
@@ -122,7 +122,7 @@ def report(
     else:
         data = report_stream(folder or Path("run"), _now_ms(), mlflow)
     write_report(data, out)
-    _say(data, out, console, as_json=as_json, seconds=time.monotonic() - started)
+    show_report(data, out, console, as_json=as_json, seconds=time.monotonic() - started)
     if fail_if_drift and data.verdict.state in DRIFTED:
         raise typer.Exit(_DRIFTED)
 
@@ -144,7 +144,10 @@ def _columns(
     return LogColumns(label, prediction, time, form, fields, bid, version)
 
 
-def _say(data: ReportData, out: Path, console: Console, *, as_json: bool, seconds: float) -> None:
+def show_report(
+    data: ReportData, out: Path, console: Console, *, as_json: bool, seconds: float
+) -> None:
+    """Say on standard error what a report says first; print its data on standard output."""
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(data)).decode() + "\n")
     verdict = data.verdict
