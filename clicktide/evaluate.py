@@ -18,7 +18,7 @@ from clicktide.logs import open_log, rereadable, spec_for
 from clicktide.options import JsonOption
 from clicktide.predict import figures_table, score_log
 from clicktide.rejects import RejectSink
-from clicktide.report import show_report
+from clicktide.report import fields_of, show_report
 from clicktide.report_log import report_log
 from clicktide.report_out import check_out, write_report
 from clicktide.score import PROBABILITY
@@ -167,9 +167,12 @@ class Evaluation:
 
     def _report(self, scored: Path, split: LogSplit) -> ReportData:
         source = split.source
-        slices = tuple(name.strip() for name in self.slices.split(",") if name.strip())
         columns = LogColumns(
-            source.label, PROBABILITY, source.timestamp, source.timestamp_format, slices
+            source.label,
+            PROBABILITY,
+            source.timestamp,
+            source.timestamp_format,
+            fields_of(self.slices),
         )
         now_ms = time.time_ns() // 1_000_000
         return report_log(
