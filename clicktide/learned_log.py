@@ -32,8 +32,8 @@ def learned_warning(log: str, extra: Mapping[str, Any]) -> str | None:
     Examples
     --------
     >>> extra = {"source": "sim:abrupt", "position": {"file": "sim:abrupt", "row": 5000}}
-    >>> print(learned_warning("sim:abrupt?events=100", extra))
-    warning: sim:abrupt?events=100: this model has learned its first 5,000 rows: their figures are \
+    >>> print(learned_warning("sim:abrupt", extra))
+    warning: sim:abrupt: this model has learned its first 5,000 rows: their figures are \
 better than those of new events. Fix: score a later log, or see `clicktide evaluate`
     >>> learned_warning("sim:abrupt?seed=2", extra)
     """

@@ -16,7 +16,6 @@ from rich.text import Text
 
 from features.crosses import cross_indices
 from features.errors import ClicktideError, SpecError
-from features.labels import parse_label_values
 from features.spec import Spec
 from features.spec_check_fields import field_names
 from features.spec_file import load_spec, shipped_specs
@@ -174,6 +173,7 @@ def init(
 
 def first_spec(log: str, label: str = "", label_values: str = "") -> str:
     """Text of a first spec of a log; see :func:`features.spec_guess.guess_spec`."""
+    from features.labels import parse_label_values
     from features.spec_guess import guess_spec  # with Arrow and numba: `spec check` needs neither
     from streaming.sources import sample_log
 

@@ -80,7 +80,7 @@ def split_log(batches: Iterable[Batch], source: SourceSpec, share: float) -> Log
     >>> log = Batch(rows, "log", lambda i: (i + 1, b""), lambda i: Position("log", i + 1),
     ...             Position("log", 4))
     >>> split = split_log([log], SourceSpec(label="y", timestamp="at", timestamp_format="s"), 0.75)
-    >>> split.cut, [part.columns["at"].to_pylist() for part in split.rest(iter([log]))]
+    >>> split.cut, [part.columns["at"].to_pylist() for part in split.rest(one for one in [log])]
     (4000, [[4]])
     """
     places = np.concatenate([np.empty(0, np.int64), *(_places(b, source, 0) for b in batches)])
