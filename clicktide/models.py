@@ -54,9 +54,9 @@ def list_(
     registry = _open(folder, mlflow, name)
     versions = registry.versions()[::-1]
     if as_json:
-        _print({"model": name, "url": registry.url, "versions": versions})
+        _print({"model": name, "url": registry.where, "versions": versions})
     elif not versions:
-        typer.echo(f"No versions of {name} at {registry.url}. `clicktide register` makes them.")
+        typer.echo(f"No versions of {name} at {registry.where}. `clicktide register` makes them.")
     else:
         Console().print(_table(versions))
 

@@ -90,7 +90,8 @@ RedisOption = Annotated[
         "--redis",
         metavar="URL",
         envvar="CLICKTIDE_REDIS",
-        help="The feature store: redis://HOST:PORT, unix:///SOCKET or redis+cluster://HOST:PORT "
+        help="The feature store: redis://HOST:PORT, unix:///SOCKET, redis+cluster:// or "
+        "redis+sentinel:// (docs/counters.md) "
         "[default: the one that clicktide up keeps in DIR]",
     ),
 ]

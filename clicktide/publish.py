@@ -23,6 +23,7 @@ from clicktide.interrupts import Stopped, stop_request
 from clicktide.logs import estimated_rows, open_log
 from clicktide.rejects import RejectSink
 from features.errors import ClicktideError
+from features.public_url import public_text
 from features.spec import Spec
 from streaming.joiner import JoinerSettings
 from streaming.log import EventLog
@@ -365,7 +366,8 @@ def _through(
     try:
         client = httpx.Client(base_url=url, timeout=10.0)
     except httpx.InvalidURL as error:
-        raise ClicktideError(f"--through {url}: {error}. Fix: http://127.0.0.1:8000") from error
+        said = public_text(f"{url}: {error}")
+        raise ClicktideError(f"--through {said}. Fix: http://127.0.0.1:8000") from None
     with client:
         yield Through(client, say, lockstep)
 

@@ -29,6 +29,7 @@ from clicktide.report_out import write_report
 from clicktide.report_stream import report_stream
 from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
+from features.public_url import public_url
 from monitoring.registry import Register, Registry, RegistrySettings
 from monitoring.registry.client import registry_urls
 from monitoring.registry.follow import Follower
@@ -103,7 +104,7 @@ def register(
     )
     registry = Registry(url, known.model, artifacts)
     follower = Follower(registry, stream.served, now=time.time, report=say)
-    say(f"register: versions of {process.model} go to {url}")
+    say(f"register: versions of {process.model} go to {public_url(url)}")
     with stop_request() as request:
         process.step()
         if once:

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from types import FrameType
 from typing import Annotated
@@ -30,8 +30,9 @@ from clicktide.processes import Running, locked, write_running
 from clicktide.spawn import own_command, show_on, spawn
 from clicktide.stream_folder import DEFAULT_FOLDER, STREAM, StreamFolder, open_stream
 from clicktide.supervise import Child, Supervisor
-from clicktide.up_stream import Serving, Stream, Watching, announce, public_url
+from clicktide.up_stream import Serving, Stream, Watching, announce
 from clicktide.valkey import valkey_command
+from features.public_url import public_url
 from streaming.log import open_log
 
 __all__ = ["Stream", "children_of", "run_children", "up"]
@@ -122,6 +123,9 @@ def _prepare(stream: StreamFolder) -> bool:
 def _feature_store(stream: Stream) -> Iterator[tuple[list[Child], str]]:
     """A Valkey server of our own, unless one was named; and its URL."""
     if stream.redis is not None:
+        from features.counters.redis_clients import store_client
+
+        store_client(stream.redis).close()  # a wrong URL is told now
         yield [], stream.redis
         return
     with valkey_command(stream.folder) as (url, command):
@@ -154,15 +158,17 @@ def _serve(stream: Stream, serving: Serving, store: Mapping[str, str]) -> Child:
 
 
 def _answers(redis_url: str) -> bool:
-    """Whether a server is there and has loaded its data."""
-    from redis import Redis  # a fifth of a second, for streams with counters only
-    from redis.exceptions import RedisError
+    """Whether a server is there and has loaded its data; a fault that stays is for the child."""
+    from features.counters.redis_store import open_counters  # slow, for streams with counters only
+    from features.counters.store_errors import StoreError
 
     try:
-        with Redis.from_url(redis_url, socket_timeout=1.0, socket_connect_timeout=1.0) as client:
-            return bool(client.ping())
-    except RedisError:
-        return False
+        store = open_counters(redis_url, {}, "up", timeout_s=1.0)
+        with closing(store):
+            store.ping()
+    except StoreError as error:
+        return not error.passing
+    return True
 
 
 def _child(stream: Stream, name: str, *more: str, env: Mapping[str, str] | None = None) -> Child:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clicktide.stream_folder import StreamFolder
+from features.public_url import public_url
 from features.spec_file import load_spec
 from serving.bodies import EXAMPLE
 
-__all__ = ["Serving", "Stream", "Watching", "announce", "public_url"]
+__all__ = ["Serving", "Stream", "Watching", "announce"]
 
 
 @dataclass(frozen=True)
@@ -70,18 +71,6 @@ class Stream:
     def spec(self) -> str:
         """The feature spec's name or file."""
         return self.of.spec
-
-
-def public_url(url: str) -> str:
-    """A URL without its password, to be shown and kept.
-
-    Examples
-    --------
-    >>> public_url("redis://me:secret@host:6379/0"), public_url("unix:///run/valkey/socket")
-    ('redis://host:6379/0', 'unix:///run/valkey/socket')
-    """
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 def announce(stream: Stream, redis_url: str, show: Callable[[str, str], None]) -> None:

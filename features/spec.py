@@ -11,6 +11,7 @@ import msgspec
 
 __all__ = [
     "DEFAULT_EXPERTS",
+    "TIME_WORDS",
     "CounterSpec",
     "CrossSpec",
     "ExpertSpec",
@@ -21,6 +22,9 @@ __all__ = [
     "SourceSpec",
     "Spec",
 ]
+
+TIME_WORDS = ("iso", "s", "ms", "us", "ns", "excel")
+"""Forms of times that go by a word; others are strptime patterns."""
 
 Transform = Literal[
     "category", "categories", "log_squared", "log2", "quantile", "hour_of_day", "day_of_week"

@@ -6,10 +6,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
-from features.spec import FieldSpec, Spec
+from features.spec import TIME_WORDS, FieldSpec, Spec
 from features.spec_lines import KeyPath
 from features.spec_problem import Problem, suggest
-from features.times import TIME_WORDS
 
 __all__ = ["FIELD_CHECKS", "TIME_TRANSFORMS", "Check", "field_names", "repeats"]
 

@@ -12,15 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from features.spec import TIME_WORDS
 from features.values import as_text, text_column, to_number
 
-__all__ = ["NO_TIME", "TIME_WORDS", "day_of_week", "hour_of_day", "time_ms", "times_ms"]
+__all__ = ["NO_TIME", "day_of_week", "hour_of_day", "time_ms", "times_ms"]
 
 NO_TIME = np.iinfo(np.int64).min
 """Stands for a missing time in an array of times."""
-
-TIME_WORDS = ("iso", "s", "ms", "us", "ns", "excel")
-"""Forms of times that go by a word; others are strptime patterns."""
 
 _UNITS = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}
 _EXCEL_EPOCH_DAYS = 25_569

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from features.public_url import public_text, public_url
 from monitoring.registry.errors import NoVersionError, RegistryError
 from monitoring.registry.pyfunc import SNAPSHOT
 from monitoring.registry.records import RECORD, tags_of, version_of
@@ -74,12 +75,16 @@ def _answering(url: str, what: str) -> Iterator[None]:
         yield
     except MlflowException as error:
         kind = NoVersionError if error.error_code == "RESOURCE_DOES_NOT_EXIST" else RegistryError
-        said = str(error).split("\n")[0][:300]
-        raise kind(f"MLflow at {url}: {what}: {said}") from error
+        said = public_text(str(error).split("\n")[0])[:300]
+        failure = kind(f"MLflow at {public_url(url)}: {what}: {said}")
     except (SQLAlchemyError, requests.RequestException, OSError) as error:
-        raise RegistryError(
-            f"MLflow at {url}: {what}: {str(error)[:300]}. Fix: start it, or give another --mlflow"
-        ) from error
+        failure = RegistryError(
+            f"MLflow at {public_url(url)}: {what}: {public_text(str(error))[:300]}. "
+            "Fix: start it, or give another --mlflow"
+        )
+    else:
+        return
+    raise failure from None  # MLflow's error has the URL in it, with its password
 
 
 @contextmanager
@@ -104,10 +109,16 @@ class Registry:
         Name of the registered model, and of the experiment.
     artifacts
         Where a new experiment keeps artifacts; ``None``: where the server says.
+
+    Attributes
+    ----------
+    where
+        The URL without secrets, for messages.
     """
 
     def __init__(self, url: str, model: str, artifacts: str | None = None) -> None:
         self.url, self.model, self.artifacts = url, model, artifacts
+        self.where = public_url(url)
 
     @cached_property
     def _client(self) -> Any:
@@ -171,7 +182,7 @@ class Registry:
             )
         if not (Path(got) / SNAPSHOT).is_dir():
             raise NoVersionError(
-                f"MLflow at {self.url}: version {version.number} has no {SNAPSHOT}. "
+                f"MLflow at {self.where}: version {version.number} has no {SNAPSHOT}. "
                 "Fix: promote another version"
             )
         return Path(got)
