@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
 __all__ = ["LogColumns"]
@@ -42,7 +40,7 @@ class LogColumns(msgspec.Struct, frozen=True):
     slices: tuple[str, ...] = ()
     bid: str = ""
     version: str = ""
-    label_values: dict[str, Literal[0, 1]] = msgspec.field(default_factory=dict)
+    label_values: dict[str, int] = msgspec.field(default_factory=dict)
 
     @property
     def wanted(self) -> tuple[str, ...]:
