@@ -1,6 +1,7 @@
 """How fresh a stream is, and what is said of it, with every clock passed in."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from monitoring.coded import Coded
@@ -20,8 +21,8 @@ FINE = Reader(0, NOW, NOW, 0.0)
     ("facts", "said"),
     [
         ({"monitor": FINE, "trainer": FINE}, []),
-        ({"monitor": Reader(9, NOW - 6 * MIN, NOW, 360.0)}, ["Not watched since 2025-01-06 00:14"]),
-        ({"monitor": Reader(9, NOW, NOW - 3 * MIN, 0.0)}, ["Not watched since 2025-01-06 00:17"]),
+        ({"monitor": Reader(9, NOW - 6 * MIN, NOW, 360.0)}, ["Not watched since 2025-01-05 23:54"]),
+        ({"monitor": Reader(9, NOW, NOW - 3 * MIN, 0.0)}, ["Not watched since 2025-01-05 23:57"]),
         ({"trainer": Reader(9, NOW - 25 * MIN, NOW, 1500.0)}, ["Weights are 25 min old: the tra"]),
         ({"trainer": Reader(9, NOW, NOW - 25 * MIN, 0.0)}, ["Weights are 25 min old: the trainer"]),
         ({"trainer": Reader(0, NOW, NOW - 25 * MIN, 0.0)}, []),  # nothing was there to learn
@@ -95,8 +96,7 @@ def test_a_verdict_that_is_stale_is_never_green():
 
 def scored(times, learned):
     n = len(times)
-    names = sorted(set(learned))
-    version = Coded([f"live-0a1b2c3d-{k}" for k in names], np.searchsorted(names, learned))
+    version = Coded.of(pa.array([f"live-0a1b2c3d-{k}" for k in learned]))
     nothing = np.zeros(n)
     return Scored(
         np.array(times), nothing + 0.1, nothing, nothing * np.nan, nothing * np.nan,
