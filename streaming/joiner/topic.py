@@ -133,7 +133,9 @@ class Held:
             if item.ts > self._peak + self._max_ahead:
                 self._peak, self._steps = item.ts, self._steps + 1
         elif item.ts >= self._time - self._in_time:
-            self._present, self._beats, self._steps = self._present + 1, 0, 0
+            # A heartbeat is its publisher's word that the present goes on.
+            self._present += _CONFIRMING if type(item.event) is Heartbeat else 1
+            self._beats = self._steps = 0
             self._time = max(self._time, item.ts)
 
     @property
