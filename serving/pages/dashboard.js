@@ -146,7 +146,7 @@
     $("warnings").hidden = !said.length;
     $("warnings").replaceChildren(...said.map((line) => { const item = document.createElement("li"); item.textContent = line; return item; }));
     tiles(now); alarms(now); chart(now); tables(now);
-    $("said").textContent = "live, " + time(now.at_ms).slice(11);
+    $("said").textContent = (now.stale.length ? "stale, " : "live, ") + time(now.at_ms).slice(11);
   };
   const state = (name, said) => { $("state").className = name; if (said) $("said").textContent = said; };
 
@@ -156,8 +156,8 @@
     clearTimeout(lost);
     lost = 0;
     newest = JSON.parse(event.data);
-    state("live");
     show(newest);
+    state((newest.stale || []).length ? "lost" : "live");
   };
   source.onerror = () => {
     // The server ends each stream after some seconds: only a longer silence is a loss.

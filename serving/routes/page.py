@@ -15,6 +15,7 @@ from fastapi import APIRouter, Request, Response
 
 from serving.bodies import EXAMPLE
 from serving.state import ServingState
+from serving.watching import Watching
 
 __all__ = ["routes"]
 
@@ -76,18 +77,14 @@ def _start(state: ServingState, request: Request) -> str:
     fields = _example(state)
     base = str(request.base_url).rstrip("/")
     curl = f"curl {base}/v1/predict -d {shlex.quote(json.dumps({'fields': fields}))}"
-    there = {getattr(route, "path", "") for route in request.app.routes}
-    more = [_link(path, says) for path, says in _MORE.items() if _has(there, path)]
+    watched = isinstance(state.reports, Watching)
+    more = [_link(path, says) for path, says in _MORE.items()] if watched else []
     return _template("index.html").substitute(
         spec=escape(state.spec.name),
         example=escape(json.dumps({"fields": fields}, indent=2)),
         curl=escape(curl),
         more="\n    ".join(more),
     )
-
-
-def _has(paths: set[str], path: str) -> bool:
-    return bool(paths & {path, path.rstrip("/"), path + "{path:path}"})
 
 
 def _link(path: str, says: str) -> str:

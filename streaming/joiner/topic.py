@@ -40,6 +40,7 @@ LIFTS_KEPT = 80
 _PRESENT_WEIGHT = 8
 _CONFIRMING, _CONFIRMING_FIRST, _CONFIRMING_STEPS = 128, 64, 6
 _A_GROUP = 8  # events; fewer do not tell right clocks from wrong ones
+_OF_A_BURST = 4
 _MOST_HELD = 512  # events that weigh nothing, such as late ones, must not be held without end
 
 
@@ -70,8 +71,8 @@ def first_time(events: Sequence[tuple[int, Hashable]], apart: int) -> int:
     ...     return first_time([*zip(times, range(99))], apart=100)
     >>> first(10, 5000, 12, 13, 5001), first(10, 5000, 5002)
     (10, 10)
-    >>> first(10, *range(5000, 5005), 12, *range(5005, 5009))
-    5000
+    >>> first(10, *range(5000, 5005), 12, *range(5005, 5009)), first(10, *range(5000, 5060), 12)
+    (5000, 10)
     """
     order = sorted(range(len(events)), key=lambda i: events[i][0])
     times = [events[i][0] for i in order]
@@ -80,16 +81,25 @@ def first_time(events: Sequence[tuple[int, Hashable]], apart: int) -> int:
     first, lower = groups[0], groups[0]
     for group in groups[1:]:
         early = sorted(group)[len(group) // 4]
-        by_turns, own = max(lower) > early, _keys(events, group)
-        if by_turns and own >= _A_GROUP and own > _keys(events, lower):
+        by_turns, own = max(lower) > early, _weight(events, group)
+        if by_turns and own >= _A_GROUP and own > _weight(events, lower):
             first = lower = group
         else:
             lower = lower + group
     return events[first[0]][0]
 
 
-def _keys(events: Sequence[tuple[int, Hashable]], of: Sequence[int]) -> int:
-    return len({events[i][1] for i in of})
+def _weight(events: Sequence[tuple[int, Hashable]], of: Sequence[int]) -> int:
+    """How many events a group has, copies once, and of those in one burst only a few."""
+    seen: set[Hashable] = set()
+    weight, last, run = 0, -1, 0
+    for i in sorted(of):
+        run = run if i == last + 1 else 0
+        if events[i][1] not in seen and run < _OF_A_BURST:
+            run, weight = run + 1, weight + 1
+        seen.add(events[i][1])
+        last = i
+    return weight
 
 
 class Held:
@@ -123,7 +133,9 @@ class Held:
             if item.ts > self._peak + self._max_ahead:
                 self._peak, self._steps = item.ts, self._steps + 1
         elif item.ts >= self._time - self._in_time:
-            self._present, self._beats, self._steps = self._present + 1, 0, 0
+            # A heartbeat is its publisher's word that the present goes on.
+            self._present += _CONFIRMING if type(item.event) is Heartbeat else 1
+            self._beats = self._steps = 0
             self._time = max(self._time, item.ts)
 
     @property

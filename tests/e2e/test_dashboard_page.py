@@ -44,7 +44,7 @@ class Looker:
         return Snapshot(
             at_ms=T0, rates={"impressions": 100.0 + self.looks, "learned": 90.0},
             records={"impressions": 1}, lags={"train": 12}, pending=34, stalled=False,
-            freshness={"learned, behind the newest": 61.0}, trainer={"learned": 1_234_567.0},
+            freshness={"trainer behind the newest example": 61.0}, trainer={"learned": 1_234_567.0},
             recent=Figures(6000, 240.0, 1.5, 1.3, 1.8, 0.1, 0.9, T0), windows=windows,
             alarms=(AlarmView(said, "calibration", "ad", ad, "over", T0, None, "", ""),),
             labels={"clicks joined": 0.97}, served_version="live-1-2",

@@ -209,5 +209,5 @@ def test_a_stream_is_learned_whole_whatever_is_killed_and_goes_on_another_day(st
     second = until_learned(again, 25_000)
     conserved(again, second)
     assert learned(second) == second["joiner"]["examples"] == 25_000
-    assert second["freshness"]["event_time_s"] == 0
+    assert second["freshness"]["trainer"]["behind_s"] == 0
     assert again.stop() == 0

@@ -119,6 +119,15 @@ def test_a_minority_of_wrong_clocks_costs_others_nothing(
     assert clicked > 50 and not counts["correction"]
 
 
+@pytest.mark.parametrize("good_first", [0, 1, 14])
+@pytest.mark.parametrize("skew", [HOURS_2, YEARS_10, 900_000])
+def test_a_burst_at_the_very_start_costs_others_nothing(good_first: int, skew: int) -> None:
+    sent = [(0, f"good-{n}", START + 100 * n) for n in range(300)]
+    burst = [(0, f"wrong-{n}", START + skew + n) for n in range(50)]
+    counts, _ = joined([*sent[:good_first], *burst, *sent[good_first:]])
+    assert counts["label 0"] + counts["label 1"] == 300, counts
+
+
 @pytest.mark.parametrize("skew", [HOURS_2, 1_800_000])
 @pytest.mark.parametrize("burst", [1, 50])
 def test_with_wrong_clocks_a_crash_changes_nothing(burst: int, skew: int) -> None:

@@ -20,6 +20,7 @@ from serving.metrics import Metrics
 from serving.scorer import Scorer
 from serving.settings import ServeSettings
 from serving.state import ServingState
+from serving.watching import Watching
 from serving.weights import FixedWeighing
 from streaming.joiner.commit import TopicState
 from streaming.log import LogUnavailableError, Position, TopicPartition, open_log
@@ -162,6 +163,20 @@ def test_a_reply_says_what_the_streams_clock_will_do_to_the_event(tmp_path, ahea
     reasons = [lacked.split(":")[1].strip() for lacked in ranked["fallbacks"]]
     assert ranked["logged"] and reasons == [said] * bool(said)
     api.writer.close()
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_the_start_links_dashboard_and_reports_where_there_are_any(api, tmp_path, watched):
+    folders = tmp_path / "monitor", tmp_path / "reports"
+    api.state.reports = Watching(None, *folders) if watched else None
+
+    async def start():
+        transport = httpx.ASGITransport(build_app(api.state))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return (await client.get("/")).text
+
+    text = asyncio.run(start())
+    assert ('href="/dashboard"' in text) == ('href="/reports/"' in text) == watched
 
 
 def test_an_impression_without_id_is_given_one(api):
