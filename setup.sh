@@ -15,4 +15,6 @@ $python -m pip install --quiet --constraint constraints.txt uv || true
 $python -m uv pip install --quiet --python $python --constraint constraints.txt --editable "$2" ||
     { echo "without uv, by pip: some minutes" && $python -m pip install --quiet --constraint constraints.txt --editable "$2"; }
 $python -m compileall -q -j 0 clicktide serving monitoring streaming learning features
-echo "installed in $SECONDS s"
+echo "compiling the kernels, once for each version: a minute or two"
+$python -P -m clicktide.compile_kernels
+echo "set up in $SECONDS s"

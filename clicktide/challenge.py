@@ -15,13 +15,15 @@ from clicktide.interrupts import stop_request
 from clicktide.options import (
     DirOption,
     JsonOption,
+    LogFormatOption,
+    LogLevelOption,
     LogOption,
     NiceOption,
     SetOption,
     UntilIdleOption,
     give_way,
-    say,
 )
+from clicktide.process_log import begin_log
 from clicktide.register import MlflowOption
 from clicktide.stream_folder import SPEC, open_stream
 from features.errors import ClicktideError
@@ -78,6 +80,8 @@ def challenge(
     until_idle: UntilIdleOption = None,
     as_json: JsonOption = False,
     nice: NiceOption = 10,
+    log_format: LogFormatOption = None,
+    log_level: LogLevelOption = None,
 ) -> None:
     """Let another model learn the same joined stream in shadow, and keep its progressive figures.
 
@@ -88,6 +92,7 @@ def challenge(
 
     clicktide challenge adpredictor --river linear_model.AdPredictor --param beta=0.05
     """
+    say = begin_log("challenge")
     give_way(nice)
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
         raise ClicktideError(f"{name!r}: no name for a challenger. Fix: letters, digits, - and _")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+import clicktide
 from clicktide.lazy_commands import LazyCommand, lazy_group
 from clicktide.memory import keep_freed_memory
+from clicktide.process_log import write_error
 from features.errors import ClicktideError
+from features.public_url import public_text
 
 __all__ = ["COMMANDS", "app", "main"]
 
@@ -22,6 +26,12 @@ COMMANDS = {
         ("spec", _LEARN, "clicktide.spec_commands:app", "Write, check and list feature specs"),
         ("replay", _LEARN, "clicktide.replay:replay", "Learn a click log; or publish it (--to)"),
         ("predict", _LEARN, "clicktide.predict:predict", "Score a log with a saved model"),
+        (
+            "evaluate",
+            _LEARN,
+            "clicktide.evaluate:evaluate",
+            "Learn part of a log, score the rest",
+        ),
         ("explain", _LEARN, "clicktide.explain:explain", "Show what a prediction is made of"),
         ("up", _STREAM, "clicktide.up:up", "Run all processes of a stream and keep them running"),
         ("join", _STREAM, "clicktide.join:join", "Label impressions with their clicks"),
@@ -49,8 +59,19 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"clicktide {clicktide.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _clicktide() -> None:
+def _clicktide(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version"),
+    ] = False,
+) -> None:
     """Learn ad clicks as they come: replay a log, simulate a market, predict, explain."""
 
 
@@ -68,8 +89,10 @@ def main() -> None:
 
 
 def _print_error(message: str) -> None:
+    if write_error(message):
+        return
     from rich.console import Console  # a tenth of a second, which --help does without
     from rich.markup import escape
 
-    text = f"[bold red]error:[/] {escape(message)}"
+    text = f"[bold red]error:[/] {escape(public_text(message))}"
     Console(stderr=True, highlight=False).print(text, soft_wrap=True)

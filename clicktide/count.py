@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import msgspec
@@ -12,6 +11,8 @@ from clicktide.interrupts import stop_request
 from clicktide.options import (
     DirOption,
     JsonOption,
+    LogFormatOption,
+    LogLevelOption,
     LogOption,
     RedisOption,
     SetOption,
@@ -19,6 +20,7 @@ from clicktide.options import (
     SpecOption,
     UntilIdleOption,
 )
+from clicktide.process_log import begin_log
 from clicktide.stream_folder import STREAM, open_stream
 from features.counters.redis_store import open_counters
 from features.counters.stored import StoredCounters
@@ -41,6 +43,8 @@ def count(
     ] = "count-0",
     until_idle: UntilIdleOption = None,
     as_json: JsonOption = False,
+    log_format: LogFormatOption = None,
+    log_level: LogLevelOption = None,
 ) -> None:
     """Count views and clicks into the feature store, as soon as they are known.
 
@@ -52,6 +56,7 @@ def count(
 
     Ctrl-C or SIGTERM ends it between two batches.
     """
+    say = begin_log("count")
     where = open_stream(
         folder, log=log, spec=spec, settings=settings, changes=changes, reads=[STREAM]
     )
@@ -62,7 +67,7 @@ def count(
     store = open_counters(url, counters.plan, counters.name)
     with open_log(where.log) as opened:
         opened.create_topics(stream.topics())
-        process = CountProcess(opened, stream, store, counters, instance, _say)
+        process = CountProcess(opened, stream, store, counters, instance, say)
         try:
             with stop_request() as request:
                 process.run(lambda: request.asked, until_idle)
@@ -71,8 +76,4 @@ def count(
     if as_json:
         counts = {"read": process.read, "counted": process.counted}
         typer.echo(msgspec.json.encode(counts).decode())
-    _say(f"{instance}: read {process.read:,} records, {process.counted:,} views and clicks")
-
-
-def _say(line: str) -> None:
-    print(f"count: {line}", file=sys.stderr, flush=True)
+    say(f"{instance}: read {process.read:,} records, {process.counted:,} views and clicks")

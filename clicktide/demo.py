@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import shutil
-import signal
-import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.console import Console
+from rich.table import Table
 
-from clicktide.publish import Publication, publish
-from clicktide.spawn import own_command
+from clicktide.compile_kernels import compile_once
+from clicktide.demo_show import DemoLine
+from clicktide.demo_story import Outcome, Story, outcome_of
+from clicktide.demo_stream import DemoStream, demo_stream, make_room
+from clicktide.interrupts import Stopped, stop_request
+from clicktide.publish import PATIENCE_S, Publication, publish_source
 from features.errors import ClicktideError
 from features.spec_file import load_spec
-from streaming.log import open_log
+from monitoring.report import ReportData
+from streaming.log import EventLog, open_log
+from streaming.publish import Lockstep, Patience
 from streaming.status import Look, look_at
 
 __all__ = ["demo"]
 
-_MARK = "demo"  # a folder that has it was made here, and may be removed
-_READY_S, _DRAIN_S, _STOP_S = 180.0, 300.0, 60.0
-# Some hours of a busy market: what is served follows what was clicked by minutes, not by hours.
-_PACE, _SPEED = "impressions_per_s=8&max_click_delay_ms=300000", "300"
-_SPEC, _GROUPS = "market", ("join", "train", "monitor")
+_INCOMPLETE = 1
+_START_PATIENCE_S = 1_800.0  # on a new machine kernels are compiled first, and nothing tells of it
+_SLICE_S = 24.0  # of event time: a label is 120 s old when it is learned
 
 
 def demo(
@@ -38,153 +39,157 @@ def demo(
     ] = Path("run/demo"),
     events: Annotated[
         int, typer.Option("--events", min=40_000, help="Impressions of the simulated market")
-    ] = 150_000,
+    ] = 100_000,
     factor: Annotated[
         float,
         typer.Option("--factor", min=0.05, max=20, help="One campaign's click odds change so much"),
     ] = 5.0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, another market")] = 0,
     port: Annotated[
         int, typer.Option("--port", help="Serve predictions here; 0: any free port")
     ] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the outcome as one JSON object")
+    ] = False,
 ) -> None:
-    """Show the whole loop at work, then its drift report: half a minute or so.
+    """Show the whole loop at work, then its drift report: a minute or so.
 
     A simulated market asks the API for every ad's click probability, shows
     it, and sends impressions and clicks into the log; they are joined,
-    counted, learned and served again. After two thirds one campaign's
+    counted, learned and served again. After seven tenths one campaign's
     clicks change. The monitor finds that; the report says where, since when and
-    what it cost.
+    what it cost. Simulated time waits for the stream's processes, so the outcome
+    is the same on a slow machine and on a fast one.
 
     clicktide demo
 
     clicktide demo --events 500000 --factor 0.3
     """
+    console = Console(stderr=True, highlight=False)
+    try:
+        done = _run(folder, Story(events, factor, seed), port, console)
+    except Stopped:
+        console.print("stopped; the same command begins anew")
+        raise typer.Exit(130) from None
+    if as_json:
+        typer.echo(msgspec.json.encode(done).decode())
+    else:
+        _show(done, Console(highlight=False))
+    if done.problem is not None:
+        console.print(f"[bold red]error:[/] {_plain(done.problem)}", soft_wrap=True)
+        raise typer.Exit(_INCOMPLETE)
+
+
+def _run(folder: Path, story: Story, port: int, console: Console) -> Outcome:
+    """Run the demo; give what was found.
+
+    Raises
+    ------
+    Stopped
+        The user asked for it.
+    ClicktideError
+        The folder is somebody's.
+    """
+    begun, problem = time.monotonic(), None
+    make_room(folder)
+    with stop_request() as request, DemoLine(console, story.events) as line:
+        compile_once(line.stage)
+        line.stage("starting the stream")
+        injected = story.injected()
+        with demo_stream(folder, port) as stream, open_log(stream.log) as log:
+            try:
+                _Run(story, stream, log, line, request.check).play()
+            except ClicktideError as error:  # the report tells of what there is
+                problem = str(error)
+            line.stage("stopping the stream")
+        line.stage("writing the report")
+        page, data = _report(folder)
+    return outcome_of(
+        data, injected, folder, report=page, problem=problem,
+        seconds=round(time.monotonic() - begun, 1),
+    )  # fmt: skip
+
+
+def _report(folder: Path) -> tuple[str | None, ReportData | None]:
+    """Write the page; give its name, and what it says."""
     from clicktide.report_out import write_report
     from clicktide.report_stream import report_stream
 
-    console = Console(stderr=True, highlight=False)
-    _make_room(folder)
-    port = port or _free_port()
-    url = f"http://127.0.0.1:{port}"
-    log = str(folder / "log.db")
-    with _stream(folder, port) as alive:
-        console.print(f"[bold]1[/] a stream runs in {folder}, serving at {url}")
-        _wait_ready(url, alive)
-        change = events * 2 // 3
-        source = f"sim:campaign?events={events}&change_at={change}&factor={factor:g}&{_PACE}"
-        market = Publication(
-            source, load_spec(_SPEC), log, settings=folder / "stream.toml", resume=True
-        )
-        history = events * 2 // 5
-        console.print(f"[bold]2[/] {source}: its first {history:,} impressions are learned")
-        publish(replace(market, events=history, no_end=True))
-        _learned(log, history // 4, alive)
-        console.print("[bold]3[/] the others: each is predicted by the API, then shown")
-        publish(replace(market, through=url, speed=_SPEED))
-        console.print("[bold]4[/] joining, learning and watching what is left")
-        _drain(log, alive)
-        console.print("[bold]5[/] the report")
-        data = report_stream(folder, time.time_ns() // 1_000_000)
-        write_report(data, folder / "report.html")
-    verdict = data.verdict
-    for line in (verdict.headline, verdict.since, verdict.where, verdict.cost, verdict.action):
-        if line:
-            console.print(f"  {line}", markup=False, soft_wrap=True)
-    typer.echo(f"{folder / 'report.html'}")
-    console.print(f"Go on with it: clicktide up --dir {folder}   Your own log: clicktide --help")
-
-
-def _make_room(folder: Path) -> None:
-    """Remove an earlier demo; nothing else."""
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / _MARK).exists():
-            raise ClicktideError(
-                f"{folder}: holds something that is no earlier demo. Fix: --dir of a new folder"
-            )
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / _MARK).write_text("made by clicktide demo, which may remove this folder\n")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def _stream(folder: Path, port: int) -> Iterator[Callable[[], None]]:
-    """``clicktide up`` in its own process; what is given raises if it has ended."""
-    said = folder / "up.log"
-    command = own_command("up", "--dir", str(folder), "--spec", _SPEC, "--port", str(port))
-    command += ["--set", "snapshot_every_s=5"]
-    # A short stream: its monitor must not wait for as many clicks as that of a long one.
-    for change in ("predict=served", "save_every_s=5", "detect.warmup_clicks=1000"):
-        command += ["--set", f"monitor.{change}"]
-    with said.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
-
-    def alive() -> None:
-        if process.poll() is not None:
-            last = "\n".join(said.read_text(errors="replace").splitlines()[-8:])
-            raise ClicktideError(f"clicktide up ended early; it said:\n{last}\nFix: see {said}")
-
+    page = folder / "report.html"
     try:
-        yield alive
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        data = report_stream(folder, _now_ms())
+    except ClicktideError:  # the monitor has seen nothing
+        return None, None
+    write_report(data, page)
+    return str(page), data
 
 
-def _wait_ready(url: str, alive: Callable[[], None]) -> None:
-    """Until the first weights are served: on a new machine kernels are compiled first."""
-    import httpx
+@dataclass(frozen=True)
+class _Run:
+    """The story, played on a running stream."""
 
-    def ready() -> bool:
-        try:
-            return httpx.get(f"{url}/readyz", timeout=2.0).is_success
-        except httpx.HTTPError:
-            return False
+    story: Story
+    stream: DemoStream
+    log: EventLog
+    line: DemoLine
+    stop: Callable[[], None]
 
-    _until(ready, _READY_S, alive, f"{url} is not ready")
+    def play(self) -> None:
+        """Publish the market's past, then ask for a prediction of each impression to come."""
+        self._lockstep((), _START_PATIENCE_S).until(lambda _: self.stream.lacks())
+        story, stream = self.story, self.stream
+        market = Publication(
+            story.source, load_spec(stream.spec), stream.log, settings=stream.settings, resume=True
+        )
+        self.line.stage("learning the past")
+        self._publish(replace(market, events=story.history, no_end=True), 0)
+        self.line.stage("serving")
+        lockstep = self._lockstep(("join", "count", "train"), PATIENCE_S)
+        live = replace(market, through=stream.url, lockstep=lockstep)
+        self._publish(live, story.history)
+        self.line.stage("watching the rest")
+        self._lockstep(("join", "count", "train", "monitor"), PATIENCE_S).wait()
+
+    def _publish(self, market: Publication, before: int) -> None:
+        done = publish_source(
+            market,
+            on_commit=lambda impressions: self.line.update(before + impressions),
+            check=self._check,
+            say=lambda line: None,
+        )
+        if done.error is not None:
+            raise done.error
+
+    def _lockstep(self, groups: tuple[str, ...], patience_s: float) -> Lockstep:
+        return Lockstep(
+            self._look,
+            _SLICE_S,
+            Patience(patience_s, time.monotonic),
+            sleep=time.sleep,
+            check=self._check,
+            groups=groups,
+        )
+
+    def _look(self) -> Look:
+        look = look_at(self.log, _now_ms(), newest=False)
+        self.line.update(look=look)
+        return look
+
+    def _check(self) -> None:
+        self.stop()
+        self.stream.check_alive()
 
 
-def _learned(log: str, least: int, alive: Callable[[], None]) -> None:
-    """Until so many examples are learned; the last ones wait for their clicks."""
-    with open_log(log) as opened:
-
-        def done() -> bool:
-            trainer = look_at(opened, time.time_ns() // 1_000_000).trainer
-            return trainer is not None and trainer.learned >= least
-
-        _until(done, _DRAIN_S, alive, "the trainer does not learn")
+def _show(done: Outcome, console: Console) -> None:
+    table = Table.grid(padding=(0, 2))
+    for name, text in done.lines():
+        table.add_row(f"[bold]{name}[/]", _plain(text))
+    console.print(table)
 
 
-def _drain(log: str, alive: Callable[[], None]) -> None:
-    """Until everything that was published is joined, learned and watched."""
-    with open_log(log) as opened:
-
-        def done() -> bool:
-            look = look_at(opened, time.time_ns() // 1_000_000)
-            return _joined(look) and all(look.groups.get(g) and not look.lag(g) for g in _GROUPS)
-
-        _until(done, _DRAIN_S, alive, "the stream does not come to its end")
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
 
 
-def _joined(look: Look) -> bool:
-    return look.joiner is not None and look.joiner.pending == 0 and look.trainer is not None
-
-
-def _until(done: Callable[[], bool], most_s: float, alive: Callable[[], None], what: str) -> None:
-    give_up = time.monotonic() + most_s
-    while not done():
-        alive()
-        if time.monotonic() > give_up:
-            raise ClicktideError(
-                f"{what} after {most_s:.0f} s. Fix: see up.log in the demo's folder"
-            )
-        time.sleep(0.2)
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

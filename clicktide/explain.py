@@ -79,7 +79,7 @@ def explain(
     if as_json:
         typer.echo(msgspec.json.encode(explanation).decode())
         return
-    _show(explanation, top, _notes(explanation, own, vectoriser))
+    _show(explanation, top, _unused(explanation, own, vectoriser))
 
 
 # Reading the event
@@ -145,12 +145,17 @@ def _row_in(batch: Batch, row: int) -> dict[str, Any] | None:
 # Showing
 
 
-def _show(explanation: Explanation, top: int, notes: list[str]) -> None:
+def _show(explanation: Explanation, top: int, unused: list[str]) -> None:
     console = Console()
+    if unused:  # before the number, which was told without them
+        console.print(
+            Text(f"Not used by this model: {', '.join(unused)}", "yellow"), soft_wrap=True
+        )
     console.print(_headline(explanation), highlight=False)
     console.print(_table(explanation, top))
-    for note in notes:
-        console.print(Text(note, "dim"), soft_wrap=True)
+    if not all(c.seen for c in explanation.contributions):
+        new = "new: the model never learned anything like it, so it adds nothing yet"
+        console.print(Text(new, "dim"), soft_wrap=True)
 
 
 def _headline(explanation: Explanation) -> str:
@@ -209,14 +214,11 @@ def _bar(logit: float, largest: float) -> Text:
     return Text.assemble(" " * _HALF_BAR, "│", (blocks.ljust(_HALF_BAR), "dodger_blue2"))
 
 
-def _notes(explanation: Explanation, spec: Spec, vectoriser: Vectoriser) -> list[str]:
+def _unused(explanation: Explanation, spec: Spec, vectoriser: Vectoriser) -> list[str]:
+    """Keys that are no field, and not the label or such."""
     source = spec.source
     known = {source.label, source.timestamp, source.event_id, source.weight, source.truth}
-    unused = [_with_hint(key, vectoriser) for key in explanation.unused if key not in known]
-    notes = [f"Not used by this model: {', '.join(unused)}"] if unused else []
-    if not all(c.seen for c in explanation.contributions):
-        notes.append("new: the model never learned anything like it, so it adds nothing yet")
-    return notes
+    return [_with_hint(key, vectoriser) for key in explanation.unused if key not in known]
 
 
 def _with_hint(key: str, vectoriser: Vectoriser) -> str:

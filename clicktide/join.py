@@ -14,11 +14,14 @@ from clicktide.interrupts import stop_request
 from clicktide.options import (
     DirOption,
     JsonOption,
+    LogFormatOption,
+    LogLevelOption,
     LogOption,
     SetOption,
     SettingsOption,
     UntilIdleOption,
 )
+from clicktide.process_log import begin_log
 from clicktide.stream_folder import STREAM, open_stream
 from streaming.join_process import JoinProcess
 from streaming.log import open_log
@@ -27,6 +30,7 @@ from streaming.settings import StreamSettings
 __all__ = ["join"]
 
 _STATUS_EVERY_S = 3.0
+Say = Callable[[str], None]
 
 
 def join(
@@ -44,6 +48,8 @@ def join(
     ] = "join-0",
     until_idle: UntilIdleOption = None,
     as_json: JsonOption = False,
+    log_format: LogFormatOption = None,
+    log_level: LogLevelOption = None,
 ) -> None:
     """Join impressions and clicks into labelled examples, for as long as they come.
 
@@ -59,24 +65,25 @@ def join(
 
     Ctrl-C or SIGTERM ends it between two batches.
     """
+    say = begin_log("join")
     where = open_stream(
         folder, log=log, settings=settings, changes=changes, reads=[STREAM], needs_spec=False
     )
     stream = where.stream_settings()
     with open_log(where.log) as opened:
         opened.create_topics(stream.topics())
-        process = JoinProcess(opened, stream, instance, _say)
+        process = JoinProcess(opened, stream, instance, say)
         try:
-            _run(process, stream, until_idle)
-            _print_counts(process, as_json)
+            _run(process, stream, until_idle, say)
+            _print_counts(process, as_json, say)
         finally:
             process.close()
 
 
-def _run(process: JoinProcess, stream: StreamSettings, until_idle: float | None) -> None:
-    _say(f"{process.instance}: join window {stream.join.join_window_s:g} s")
+def _run(process: JoinProcess, stream: StreamSettings, until_idle: float | None, say: Say) -> None:
+    say(f"{process.instance}: join window {stream.join.join_window_s:g} s")
     with stop_request() as request:
-        status = _status(process) if sys.stderr.isatty() else lambda: None
+        status = _status(process, say) if sys.stderr.isatty() else lambda: None
 
         def stopped() -> bool:
             status()
@@ -85,11 +92,11 @@ def _run(process: JoinProcess, stream: StreamSettings, until_idle: float | None)
         process.run(stopped, until_idle)
 
 
-def _status(process: JoinProcess) -> Callable[[], None]:
+def _status(process: JoinProcess, say: Say) -> Callable[[], None]:
     """A function that says, each few seconds, how it goes."""
     last, read = time.monotonic(), process.read
 
-    def say() -> None:
+    def show() -> None:
         nonlocal last, read
         now = time.monotonic()
         if now - last < _STATUS_EVERY_S:
@@ -97,19 +104,15 @@ def _status(process: JoinProcess) -> Callable[[], None]:
         rate = (process.read - read) / (now - last)
         last, read = now, process.read
         examples = process.counts()["examples"]
-        _say(f"{rate:,.0f} events/s, {examples:,} examples, {process.pending():,} pending")
+        say(f"{rate:,.0f} events/s, {examples:,} examples, {process.pending():,} pending")
 
-    return say
-
-
-def _say(line: str) -> None:
-    print(f"join: {line}", file=sys.stderr, flush=True)
+    return show
 
 
-def _print_counts(process: JoinProcess, as_json: bool) -> None:
+def _print_counts(process: JoinProcess, as_json: bool, say: Say) -> None:
     counts = {**process.counts(), "pending": process.pending()}
     if as_json:
         typer.echo(msgspec.json.encode({"read": process.read, **counts}, order="sorted").decode())
         return
     said = ", ".join(f"{name} {n:,}" for name, n in sorted(counts.items()))
-    _say(f"{process.instance}: read {process.read:,} records; since the group began: {said}")
+    say(f"{process.instance}: read {process.read:,} records; since the group began: {said}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from features.errors import SpecError
 from features.spec import Spec
@@ -11,8 +14,9 @@ from features.spec_file import load_spec
 from streaming.example_source import EXAMPLES_PREFIX, open_examples
 from streaming.simulator import PREFIX, open_simulation, parse_sim
 from streaming.sources import Batch, Position, open_source
+from streaming.sources.compression import MAGIC_BYTES, compression_of
 
-__all__ = ["estimated_rows", "open_log", "spec_for"]
+__all__ = ["estimated_rows", "open_log", "rereadable", "spec_for"]
 
 _SAMPLE = 1 << 20
 
@@ -26,6 +30,20 @@ def open_log(
     if log.startswith(EXAMPLES_PREFIX):
         return open_examples(log, spec.source, columns, start)
     return open_source(log, spec.source, columns, start=start)
+
+
+@contextmanager
+def rereadable(log: str, wanted: bool = True) -> Iterator[str]:
+    """A log that can be read more than once: standard input is copied to a file first."""
+    if log != "-" or not wanted:
+        yield log
+        return
+    with TemporaryDirectory(prefix="clicktide-") as folder:
+        path = Path(folder) / "standard-input"
+        # Unbuffered: a thread waiting in sys.stdin.buffer would hold its lock at exit.
+        with open(0, "rb", buffering=0, closefd=False) as stdin, path.open("wb") as file:
+            shutil.copyfileobj(stdin, file)
+        yield str(path)
 
 
 def _as_generator(batches: Iterator[Batch]) -> Generator[Batch]:
@@ -60,7 +78,7 @@ def estimated_rows(log: str) -> int | None:
         return None
     if head[:4] == b"PAR1":
         return _parquet_rows(log)
-    if head[:2] == b"\x1f\x8b" or head[:4] == b"\x28\xb5\x2f\xfd":  # gzip, zstd
+    if compression_of(head[:MAGIC_BYTES]):
         return None
     return int(head.count(b"\n") * path.stat().st_size / len(head)) or None
 

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from clicktide.interrupts import stop_request
-from clicktide.options import DirOption, JsonOption, SetOption, SettingsOption, say
+from clicktide.options import DirOption, JsonOption, SetOption, SettingsOption
+from clicktide.process_log import begin_log
 from clicktide.register import MlflowOption
 from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
@@ -53,9 +54,9 @@ def list_(
     registry = _open(folder, mlflow, name)
     versions = registry.versions()[::-1]
     if as_json:
-        _print({"model": name, "url": registry.url, "versions": versions})
+        _print({"model": name, "url": registry.where, "versions": versions})
     elif not versions:
-        typer.echo(f"No versions of {name} at {registry.url}. `clicktide register` makes them.")
+        typer.echo(f"No versions of {name} at {registry.where}. `clicktide register` makes them.")
     else:
         Console().print(_table(versions))
 
@@ -177,7 +178,7 @@ def follow(
     known = stream.registry_settings()
     url, artifacts = registry_urls(mlflow, stream.path)
     registry = Registry(url, known.model, artifacts)
-    follower = Follower(registry, stream.served, now=time.time, report=say)
+    follower = Follower(registry, stream.served, now=time.time, report=begin_log("follow"))
     with stop_request() as request:
         follower.run(stopping=lambda: request.asked, every_s=known.poll_s)
 

@@ -12,6 +12,8 @@ from clicktide.interrupts import stop_request
 from clicktide.options import (
     DirOption,
     JsonOption,
+    LogFormatOption,
+    LogLevelOption,
     LogOption,
     NiceOption,
     SetOption,
@@ -19,8 +21,8 @@ from clicktide.options import (
     SpecOption,
     UntilIdleOption,
     give_way,
-    say,
 )
+from clicktide.process_log import begin_log
 from clicktide.stream_folder import STREAM, open_stream
 from monitoring.process import Monitor
 from streaming.log import open_log
@@ -45,6 +47,8 @@ def monitor(
     settings: SettingsOption = None,
     changes: SetOption = None,
     nice: NiceOption = 10,
+    log_format: LogFormatOption = None,
+    log_level: LogLevelOption = None,
 ) -> None:
     """Watch the calibration of a stream: by window of event time, overall and by slice.
 
@@ -54,6 +58,7 @@ def monitor(
 
     clicktide monitor --slices campaign,site,device --set monitor.windows.window_s=300
     """
+    say = begin_log("monitor")
     give_way(nice)
     reads = (STREAM, "monitor")
     stream = open_stream(

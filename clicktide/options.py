@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from clicktide.process_log import FORMAT, LEVEL, LogFormat, LogLevel
+
 __all__ = [
     "DirOption",
     "JsonOption",
+    "LogFormatOption",
+    "LogLevelOption",
     "LogOption",
     "NiceOption",
     "RedisOption",
@@ -21,8 +24,15 @@ __all__ = [
     "SpecOption",
     "UntilIdleOption",
     "give_way",
-    "say",
 ]
+
+
+def _set_variable(name: str, value: str | None) -> str | None:
+    """Put an option where child and worker processes look for it."""
+    if value is not None:
+        os.environ[name] = value
+    return value
+
 
 DirOption = Annotated[
     Path | None,
@@ -80,8 +90,27 @@ RedisOption = Annotated[
         "--redis",
         metavar="URL",
         envvar="CLICKTIDE_REDIS",
-        help="The feature store: redis://HOST:PORT, unix:///SOCKET or redis+cluster://HOST:PORT "
+        help="The feature store: redis://HOST:PORT, unix:///SOCKET, redis+cluster:// or "
+        "redis+sentinel:// (docs/counters.md) "
         "[default: the one that clicktide up keeps in DIR]",
+    ),
+]
+LogFormatOption = Annotated[
+    LogFormat | None,
+    typer.Option(
+        "--log-format",
+        envvar=FORMAT,
+        callback=lambda value: _set_variable(FORMAT, value),
+        help="How it and its children write what they log [default: text]",
+    ),
+]
+LogLevelOption = Annotated[
+    LogLevel | None,
+    typer.Option(
+        "--log-level",
+        envvar=LEVEL,
+        callback=lambda value: _set_variable(LEVEL, value),
+        help="The least level that they write [default: info]",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object")]
@@ -89,6 +118,7 @@ NiceOption = Annotated[
     int,
     typer.Option(
         "--nice",
+        envvar="CLICKTIDE_NICE",
         min=0,
         max=19,
         help="How far it gives way to other processes of this machine, such as a server: 0 not at "
@@ -107,8 +137,3 @@ def give_way(nice: int) -> None:
     if os.getsid(0) == os.getpid():
         with contextlib.suppress(OSError):  # no such thing here
             Path("/proc/self/autogroup").write_text(str(nice), "ascii")
-
-
-def say(line: str) -> None:
-    """Tell people, on standard error."""
-    print(line, file=sys.stderr, flush=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -23,9 +23,10 @@ from rich.table import Table
 from rich.text import Text
 
 from clicktide.interrupts import Stopped, stop_request
-from clicktide.logs import estimated_rows
+from clicktide.learned_log import learned_warning
+from clicktide.logs import estimated_rows, rereadable
 from clicktide.rejects import RejectSink
-from clicktide.score import Scoring, open_to_score
+from clicktide.score import Scoring, kept_columns, list_separators, open_to_score
 from clicktide.scored_file import STDOUT, check_out, written
 from clicktide.show import number
 from features.counters.names import COLUMN_PREFIX
@@ -34,8 +35,9 @@ from features.spec_file import load_spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from learning.snapshot import load_snapshot
+from streaming.sources import Batch
 
-__all__ = ["predict"]
+__all__ = ["figures_table", "predict", "score_log"]
 
 
 def predict(
@@ -49,12 +51,21 @@ def predict(
     ],
     model: Annotated[Path, typer.Option("--model", help="Folder given to clicktide replay --save")],
     out: Annotated[
-        Path, typer.Option("--out", help="File to write: .csv or .parquet; - for CSV on stdout")
+        Path,
+        typer.Option("--out", help="File to write: .csv, .jsonl or .parquet; - for CSV on stdout"),
     ],
     spec: Annotated[
         str | None,
         typer.Option("--spec", help="Where this log keeps its columns, if not as the model's log"),
     ] = None,
+    keep: Annotated[
+        str,
+        typer.Option(
+            "--keep",
+            metavar="COLUMNS",
+            help="Columns of the log to write too, such as campaign,site; all: every one",
+        ),
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists")] = False,
     rejects: Annotated[
         Path | None,
@@ -68,24 +79,31 @@ def predict(
     """Score a log by a saved model: a click probability for every event.
 
     Written are the event's id (its row number where the spec names none or
-    the log lacks it), the probability and, where the log has it, the label.
-    With labels, the figures of the predictions are shown.
+    the log lacks it), the probability and, where the log has them, the label
+    (0 or 1) and the time, under their own names. With labels, the figures of
+    the predictions are shown; clicktide report --from FILE says more of them.
 
-    clicktide predict tomorrow.csv --model model --out scored.parquet
+    clicktide predict tomorrow.csv --model model --out scored.parquet --keep site,ad
 
     zcat log.jsonl.gz | clicktide predict - --model model --out - > scored.csv
     """
     check_out(out, log, force=force)
     layout = load_spec(spec) if spec else None
-    learner = load_snapshot(model, layout).learner
+    snapshot = load_snapshot(model, layout)
+    warning = learned_warning(log, snapshot.extra)
+    if warning:
+        Console(stderr=True).print(warning, style="yellow", markup=False, soft_wrap=True)
     sink = RejectSink(rejects, strict=strict, append=False)
     try:
-        summary = _scored(log, layout, learner, sink, out)
+        with stop_request() as request, rereadable(log, keep.strip() == "all") as readable:
+            summary = score_log(
+                readable, layout, snapshot.learner, sink, out, keep=keep, check=request.check
+            )
     except (Stopped, KeyboardInterrupt):
         said = f"Stopped; {out} is not complete and was not kept."
         Console(stderr=True).print(said, markup=False)
         raise typer.Exit(130) from None
-    _show(summary, out, as_json)
+    _show(summary | {"source": log, "warning": warning}, out, as_json)
 
 
 def _served(model: Vectoriser) -> list[str]:
@@ -94,22 +112,39 @@ def _served(model: Vectoriser) -> list[str]:
     return [COLUMN_PREFIX + name for name in names]
 
 
-def _scored(
-    log: str, layout: Spec | None, learner: ClickLearner, sink: RejectSink, out: Path
+def score_log(
+    log: str,
+    layout: Spec | None,
+    learner: ClickLearner,
+    sink: RejectSink,
+    out: Path,
+    *,
+    keep: str,
+    check: Callable[[], None],
+    part: Callable[[Generator[Batch]], Generator[Batch]] = lambda batches: batches,
 ) -> dict[str, Any]:
-    """Score a log into a file; what ``--json`` prints."""
+    """Score a log, or a part of it, into a file.
+
+    Returns
+    -------
+    dict
+        What ``--json`` prints.
+    """
     assert learner.vectoriser is not None  # a learner without a spec cannot be saved
     model = learner.vectoriser
-    with stop_request() as request, sink:
-        batches, source = open_to_score(log, layout or model.spec, model.columns, _served(model))
-        scoring, start = Scoring(learner, source), perf_counter()
-        with written(out, scoring.schema) as write, _bar(estimated_rows(log)) as advance:
+    own = layout or model.spec
+    kept = kept_columns(log, keep, own)
+    with sink:
+        batches, source = open_to_score(log, own, (*model.columns, *kept), _served(model))
+        scoring, start = Scoring(learner, source, kept), perf_counter()
+        file = written(out, scoring.columns.names, list_separators(model.spec))
+        with file as write, _bar(estimated_rows(log)) as advance:
 
             def on_batch() -> None:
                 advance(scoring.events, perf_counter() - start)
-                request.check()
+                check()
 
-            scoring.run(batches, on_reject=sink, write=write, on_batch=on_batch)
+            scoring.run(part(batches), on_reject=sink, write=write, on_batch=on_batch)
     seconds = perf_counter() - start
     return scoring.figures() | {
         "source": log,
@@ -143,10 +178,11 @@ def _show(summary: dict[str, Any], out: Path, as_json: bool) -> None:
     if as_json:
         typer.echo(msgspec.json.encode(summary).decode(), err=aside)
     else:
-        Console(stderr=aside).print(_table(summary, out))
+        Console(stderr=aside).print(figures_table(summary, out))
 
 
-def _table(summary: dict[str, Any], out: Path) -> Table:
+def figures_table(summary: dict[str, Any], out: Path) -> Table:
+    """Figures of predictions, for people."""
     table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right", overflow="fold")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,32 +23,51 @@ from clicktide.interrupts import Stopped, stop_request
 from clicktide.logs import estimated_rows, open_log
 from clicktide.rejects import RejectSink
 from features.errors import ClicktideError
+from features.public_url import public_text
 from features.spec import Spec
+from streaming.joiner import JoinerSettings
 from streaming.log import EventLog
 from streaming.log import open_log as open_event_log
 from streaming.log.settings import SqliteSettings, log_settings
-from streaming.publish import ClickDelay, Pacer, Publisher, PublishState, RowReader, publish_group
+from streaming.publish import (
+    ClickDelay,
+    Lockstep,
+    Pacer,
+    Patience,
+    Publisher,
+    PublishState,
+    RowReader,
+    longest_wait_ms,
+    publish_group,
+)
 from streaming.settings import StreamSettings, load_stream_settings
 from streaming.simulator import PREFIX, parse_sim, stream_uri
+from streaming.status import look_at
 
 if TYPE_CHECKING:
     from clicktide.through import Through
 
 __all__ = [
+    "PATIENCE_S",
     "ClickDelayOption",
     "IdPrefixOption",
     "NoEndOption",
     "Publication",
+    "Published",
     "ShiftOption",
     "SpeedOption",
     "ThroughOption",
     "ToOption",
     "publish",
+    "publish_source",
 ]
 
+PATIENCE_S = 300.0
+"""A stream's processes are given up when none of them has made any progress for so long."""
+_SLICES_A_WINDOW = 5  # a label is a join window old; a fifth more changes little
 _PANEL = "Publishing (--to)"
 _MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_AGO = re.compile(r"now(-(?P<number>\d+(\.\d+)?)(?P<unit>[smhd]))?")
+_AGO = re.compile(r"(?P<ends>ends-)?now(-(?P<number>\d+(\.\d+)?)(?P<unit>[smhd]))?")
 ToOption = Annotated[
     str | None,
     typer.Option(
@@ -72,9 +92,9 @@ ShiftOption = Annotated[
     str | None,
     typer.Option(
         "--shift",
-        metavar="now[-15h]|MS",
-        help="Move event times so that the stream begins now, or so long ago (s, m, h, d), or by "
-        "so many ms; the fields stay as the log has them",
+        metavar="[ends-]now[-15h]|MS",
+        help="Move event times so that the stream begins (or ends, read twice) now, or so long ago "
+        "(s, m, h, d), or by so many ms; the fields stay as the log has them",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -102,7 +122,7 @@ ThroughOption = Annotated[
         "--through",
         metavar="URL",
         help="Ask this API (clicktide serve) for every impression's probability, and publish "
-        "what it served: http://127.0.0.1:8000",
+        "what it served: http://127.0.0.1:8000. Without --speed, as fast as the stream can follow",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -136,11 +156,12 @@ class Publication:
     rejects: Path | None = None
     strict: bool = False
     as_json: bool = False
+    lockstep: Lockstep | None = None
 
     def reader(self, stream: StreamSettings) -> RowReader:
         """What makes events of rows."""
         mean_s = 20.0 if self.click_delay_s is None else self.click_delay_s
-        shift, ago_ms = parse_shift(self.shift)
+        shift, ago_ms, _ = parse_shift(self.shift)
         return RowReader(
             self.spec,
             self.source,
@@ -181,25 +202,56 @@ def parse_speed(text: str | None) -> float | None:
     return speed
 
 
-def parse_shift(text: str | None) -> tuple[int | None, int]:
-    """Read ``--shift`` as ms to add; None: so that the stream begins now, or so many ms ago.
+def parse_shift(text: str | None) -> tuple[int | None, int, bool]:
+    """Read ``--shift`` as ms to add; None: so that the stream begins, or ends, so many ms ago.
 
     Examples
     --------
-    >>> parse_shift("-3600000"), parse_shift(None), parse_shift("now"), parse_shift("now-15h")
-    ((-3600000, 0), (0, 0), (None, 0), (None, 54000000))
+    >>> parse_shift("-3600000"), parse_shift(None), parse_shift("now-15h")
+    ((-3600000, 0, False), (0, 0, False), (None, 54000000, False))
+    >>> parse_shift("ends-now")
+    (None, 0, True)
     """
     ago = _AGO.fullmatch(text or "")
     if ago is not None:
         number, unit = ago["number"], ago["unit"]
-        return None, int(float(number) * _MS[unit]) if number else 0
+        return None, int(float(number) * _MS[unit]) if number else 0, bool(ago["ends"])
     try:
-        return int(text or 0), 0
+        return int(text or 0), 0, False
     except ValueError:
         raise ClicktideError(
-            f"--shift {text}: neither now, nor now-15h, nor whole ms. Fix: now; a time ago such as "
-            "now-30m, now-15h or now-2d; or such as 86400000 for a day later"
+            f"--shift {text}: neither now, nor now-15h, nor ends-now, nor whole ms. Fix: ends-now; "
+            "a time ago such as now-30m, now-15h or now-2d; or such as 86400000 for a day later"
         ) from None
+
+
+def _settle_end(asked: Publication, reader: RowReader, join: JoinerSettings) -> None:
+    """Have the stream end as asked: all of it is read once before, for its last time."""
+    shift, ago_ms, ends = parse_shift(asked.shift)
+    if shift is not None or not ends:
+        return
+    if asked.source == "-":
+        raise ClicktideError(
+            "--shift ends-now: standard input cannot be read twice. Fix: publish from a file"
+        )
+    reader.shift_ms = 0
+    last = _last_ms(asked, reader)
+    after_ms = 0 if asked.no_end else longest_wait_ms(join)  # of the closing heartbeats
+    reader.shift_ms = time.time_ns() // 1_000_000 - ago_ms - after_ms - last
+
+
+def _last_ms(asked: Publication, reader: RowReader) -> int:
+    """Time of the last event that will be published, clicks included; 0: there are none."""
+    last, rows, left = 0, 0, asked.events
+    with closing(open_log(asked.source, asked.spec, reader.columns, None)) as batches:
+        for batch in batches:
+            part = reader(batch, rows)
+            shown, rows = part.shown[:left], rows + part.units
+            last = max([last, *(max(one.time, one.click or 0) for one in shown)])
+            left = None if left is None else left - len(shown)
+            if left == 0:
+                break
+    return last
 
 
 def publish(asked: Publication) -> None:
@@ -208,32 +260,103 @@ def publish(asked: Publication) -> None:
         raise ClicktideError(
             "--resume: standard input cannot be read again. Fix: publish from a file"
         )
-    speed = parse_speed(asked.speed)
-    stream = load_stream_settings(asked.settings, asked.set_stream or [])
-    reader = asked.reader(stream)
     console = Console(stderr=True)
     begun = time.perf_counter()
-    with _event_log(asked.to, stream) as log, _through(asked.through, console) as serve:
-        pacer = Pacer(speed, clock=time.monotonic, sleep=time.sleep)
-        publisher = Publisher(log, asked.group(), reader, stream, pacer=pacer, serve=serve)
-        publisher.restore(resume=asked.resume)
-        before = publisher.state
-        stopped, error = _run(asked, publisher, console)
-    summary = _summary(asked, before, publisher.state, time.perf_counter() - begun)
-    if serve is not None:
-        summary |= {"served": serve.served, "unserved": serve.unserved}
-    _show(summary | {"stopped": stopped, "error": str(error) if error else None}, asked, console)
-    if error is not None:
-        raise error
-    if stopped:
+    total = asked.events or estimated_rows(asked.source)
+    with stop_request() as request, _progress(console, total) as show:
+        say = partial(console.print, highlight=False, markup=False)
+        done = publish_source(asked, on_commit=show, check=request.check, say=say)
+    _show(_summary(asked, done, time.perf_counter() - begun), asked, console)
+    if isinstance(done.error, ClicktideError):
+        raise done.error
+    if done.error is not None:
         console.print("Stopped; --resume goes on from here.", highlight=False)
         raise typer.Exit(130)
 
 
+@dataclass(frozen=True)
+class Published:
+    """What a run published: the states before and after it, and what ended it early.
+
+    Parameters
+    ----------
+    served
+        Impressions with and without a prediction; ``None``: none was asked for.
+    too_late
+        Impressions that come so late that the joiner will reject them.
+    error
+        An error after some events, or :class:`Stopped`.
+    """
+
+    before: PublishState
+    state: PublishState
+    served: tuple[int, int] | None
+    too_late: int
+    error: ClicktideError | Stopped | None
+
+
+def publish_source(
+    asked: Publication,
+    *,
+    on_commit: Callable[[int], None],
+    check: Callable[[], None],
+    say: Callable[[str], None],
+) -> Published:
+    """Publish a source.
+
+    Parameters
+    ----------
+    asked
+        What, and where to.
+    on_commit
+        Told after every transaction how many impressions this run has published.
+    check
+        Called again and again, while waiting too; may raise :class:`Stopped`.
+    say
+        Takes lines for people.
+    """
+    pacer = Pacer(parse_speed(asked.speed), clock=time.monotonic, sleep=time.sleep)
+    stream = load_stream_settings(asked.settings, asked.set_stream or [])
+    reader = asked.reader(stream)
+    with _event_log(asked.to, stream) as log:
+        lockstep = asked.lockstep
+        if lockstep is None and asked.through is not None and pacer.speed is None:
+            lockstep = _lockstep(log, stream, check)
+        with _through(asked, say, lockstep) as serve:
+            publisher = Publisher(
+                log, asked.group(), reader, stream, pacer=pacer, serve=serve, lockstep=lockstep
+            )
+            publisher.restore(resume=asked.resume)
+            if not publisher.resumed:
+                _settle_end(asked, reader, stream.join)
+            before = publisher.state
+
+            def committed() -> None:
+                on_commit(publisher.state.impressions - before.impressions)
+                check()
+
+            error = _run(asked, publisher, committed, say)
+        served = None if serve is None else (serve.served, serve.unserved)
+        return Published(before, publisher.state, served, publisher.time_order.late, error)
+
+
+def _lockstep(log: EventLog, stream: StreamSettings, check: Callable[[], None]) -> Lockstep:
+    """As fast as the stream's processes can follow; those that never ran are not waited for."""
+    return Lockstep(
+        lambda: look_at(log, time.time_ns() // 1_000_000, newest=False),
+        stream.join.join_window_s / _SLICES_A_WINDOW,
+        Patience(PATIENCE_S, time.monotonic),
+        sleep=time.sleep,
+        check=check,
+    )
+
+
 @contextmanager
-def _through(url: str | None, console: Console) -> Iterator[Through | None]:
+def _through(
+    asked: Publication, say: Callable[[str], None], lockstep: Lockstep | None
+) -> Iterator[Through | None]:
     """What asks the API for predictions, if one is named."""
-    if url is None:
+    if (url := asked.through) is None:
         yield None
         return
     import httpx  # a tenth of a second that other commands need not spend
@@ -243,9 +366,10 @@ def _through(url: str | None, console: Console) -> Iterator[Through | None]:
     try:
         client = httpx.Client(base_url=url, timeout=10.0)
     except httpx.InvalidURL as error:
-        raise ClicktideError(f"--through {url}: {error}. Fix: http://127.0.0.1:8000") from error
+        said = public_text(f"{url}: {error}")
+        raise ClicktideError(f"--through {said}. Fix: http://127.0.0.1:8000") from None
     with client:
-        yield Through(client, lambda line: console.print(line, highlight=False, markup=False))
+        yield Through(client, say, lockstep)
 
 
 @contextmanager
@@ -259,25 +383,18 @@ def _event_log(url: str, stream: StreamSettings) -> Iterator[EventLog]:
 
 
 def _run(
-    asked: Publication, publisher: Publisher, console: Console
-) -> tuple[bool, ClicktideError | None]:
-    """Publish; whether it was stopped, and the error that ended it after some events."""
+    asked: Publication,
+    publisher: Publisher,
+    on_commit: Callable[[], None],
+    say: Callable[[str], None],
+) -> ClicktideError | Stopped | None:
+    """Publish; give what ended it after some events."""
     if publisher.state.ended:
-        console.print(f"{asked.source} is published to its end; nothing is left to do.")
-        return False, None
+        say(f"{asked.source} is published to its end; nothing is left to do.")
+        return None
     before = publisher.state
-    expected = asked.events or estimated_rows(asked.source)
     batches = open_log(asked.source, asked.spec, publisher.columns, publisher.start)
-    with (
-        stop_request() as request,
-        RejectSink(asked.rejects, strict=asked.strict, append=asked.resume) as sink,
-        _progress(console, expected) as show,
-    ):
-
-        def on_commit() -> None:
-            show(publisher.state.impressions - before.impressions)
-            request.check()
-
+    with RejectSink(asked.rejects, strict=asked.strict, append=asked.resume) as sink:
         try:
             publisher.run(
                 batches,
@@ -286,13 +403,13 @@ def _run(
                 on_reject=sink,
                 on_commit=on_commit,
             )
-        except Stopped:
-            return True, None
+        except Stopped as stopped:
+            return stopped
         except ClicktideError as error:
             if publisher.state == before:
                 raise
-            return False, error
-    return False, None
+            return error
+    return None
 
 
 @contextmanager
@@ -313,17 +430,16 @@ def _progress(console: Console, total: int | None) -> Iterator[Any]:
         yield show
 
 
-def _summary(
-    asked: Publication, before: PublishState, state: PublishState, seconds: float
-) -> dict[str, Any]:
+def _summary(asked: Publication, done: Published, seconds: float) -> dict[str, Any]:
     """What this run published, and the whole stream's times."""
+    before, state = done.before, done.state
     impressions, clicks = state.impressions - before.impressions, state.clicks - before.clicks
     by_reason = {
         reason: count - before.rejected.get(reason, 0)
         for reason, count in sorted(state.rejected.items())
         if count > before.rejected.get(reason, 0)
     }
-    return {
+    summary = {
         "source": asked.source,
         "to": asked.to,
         "impressions": impressions,
@@ -337,7 +453,14 @@ def _summary(
         "shift_ms": state.shift_ms or 0,
         "rows_done": state.rows,
         "ended": state.ended,
+        "stopped": isinstance(done.error, Stopped),
+        "error": str(done.error) if isinstance(done.error, ClicktideError) else None,
     }
+    if done.served is not None:
+        summary |= dict(zip(("served", "unserved"), done.served, strict=True))
+    if done.too_late:
+        summary["too_late"] = done.too_late
+    return summary
 
 
 def _show(summary: dict[str, Any], asked: Publication, console: Console) -> None:
@@ -345,9 +468,9 @@ def _show(summary: dict[str, Any], asked: Publication, console: Console) -> None
         typer.echo(msgspec.json.encode(summary).decode())
         return
     table = Table(title=f"{asked.source} → {asked.to}", title_justify="left", show_header=False)
-    for name in ("impressions", "served", "unserved", "clicks", "rejected"):
+    for name in ("impressions", "served", "unserved", "too_late", "clicks", "rejected"):
         if name in summary:
-            table.add_row(name, f"{summary[name]:,}")
+            table.add_row(name.replace("_", " "), f"{summary[name]:,}")
     for name in ("first_event_ms", "last_event_ms"):
         table.add_row(name.replace("_ms", "").replace("_", " "), _moment(summary[name]))
     table.add_row("events/s", f"{summary['events_per_second']:,.0f}")

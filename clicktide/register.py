@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,17 +16,20 @@ import typer
 from clicktide.interrupts import stop_request
 from clicktide.options import (
     DirOption,
+    LogFormatOption,
+    LogLevelOption,
     LogOption,
     NiceOption,
     SetOption,
     SettingsOption,
     give_way,
-    say,
 )
+from clicktide.process_log import begin_log
 from clicktide.report_out import write_report
 from clicktide.report_stream import report_stream
 from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
+from features.public_url import public_url
 from monitoring.registry import Register, Registry, RegistrySettings
 from monitoring.registry.client import registry_urls
 from monitoring.registry.follow import Follower
@@ -61,6 +64,8 @@ def register(
         bool, typer.Option("--once", help="Register what is there now, judge, and stop")
     ] = False,
     nice: NiceOption = 10,
+    log_format: LogFormatOption = None,
+    log_level: LogLevelOption = None,
 ) -> None:
     """Register the trainer's snapshots as model versions, and let the gate choose the champion.
 
@@ -75,6 +80,7 @@ def register(
 
     python -c 'import mlflow; print(mlflow.pyfunc.load_model("models:/clicktide@champion"))'
     """
+    say = begin_log("register")
     give_way(nice)
     stream = open_stream(
         folder, log=log, settings=settings, changes=changes, reads=["register"], needs_spec=False
@@ -93,12 +99,12 @@ def register(
         now=time.time,
         report=say,
         attach=(*(attach or ()), drift, drift.with_suffix(".json")),
-        prepare=partial(_write_drift, drift, run, url),
+        prepare=partial(_write_drift, drift, run, url, say),
         alarms=stream.monitor / "alarms.jsonl",
     )
     registry = Registry(url, known.model, artifacts)
     follower = Follower(registry, stream.served, now=time.time, report=say)
-    say(f"register: versions of {process.model} go to {url}")
+    say(f"register: versions of {process.model} go to {public_url(url)}")
     with stop_request() as request:
         process.step()
         if once:
@@ -115,7 +121,7 @@ def _at_once(settings: RegistrySettings) -> RegistrySettings:
     return msgspec.structs.replace(settings, version_every_s=1e-9, metrics_every_s=1e-9)
 
 
-def _write_drift(out: Path, run: Path, mlflow: str) -> None:
+def _write_drift(out: Path, run: Path, mlflow: str, say: Callable[[str], None]) -> None:
     """Write the drift report for the next version, where a monitor watches the stream."""
     if not (run / "monitor" / "now.json").exists():
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from time import perf_counter
@@ -47,8 +47,11 @@ from streaming.examples import examples_source
 from streaming.prepare import Preparer
 from streaming.replay import Replay, first_rows
 from streaming.simulator import PREFIX
+from streaming.time_order import TimeOrder, span_text
 
 __all__ = ["replay"]
+
+_LATE_SHARE = 0.1  # of the rows; less is the disorder of several servers
 
 
 @dataclass
@@ -68,6 +71,7 @@ class Run:
     learned: int = 0
     error: ClicktideError | None = None
     stopped: bool = False
+    order: TimeOrder = field(default_factory=TimeOrder)
 
     def begin(self) -> Replay:
         """A new learner, or the saved one."""
@@ -89,6 +93,7 @@ class Run:
     def go(self, replay: Replay, line: ProgressLine) -> None:
         """Learn to the end, the wanted number of events, Ctrl-C, or damage."""
         preparer = self.preparer(replay)
+        self.order = preparer.time_order
         done = replay.progress.overall.events
         saved = done
         start = perf_counter()
@@ -133,9 +138,10 @@ def replay(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A file or folder (CSV, TSV, JSON Lines, Parquet; plain, gzip or zstd), - for "
-            "standard input, sim:NAME for a simulated market (clicktide simulate --list), or "
-            "examples:LOG for the examples of an event log (examples:FILE.jsonl: of a file)",
+            help="A file or folder (CSV, TSV, JSON Lines, Parquet, VW, libsvm, libffm; plain or "
+            "compressed), - for standard input, sim:NAME for a simulated market (clicktide "
+            "simulate --list), or examples:LOG for the examples of an event log "
+            "(examples:FILE.jsonl: of a file)",
         ),
     ],
     spec: Annotated[
@@ -264,14 +270,14 @@ def _check_together(useless: dict[str, Any], publishes: bool) -> None:
     names = [f"--{name.replace('_', '-')}" for name, value in useless.items() if value]
     if not names:
         return
-    said = ", ".join(names).replace("--set-stream", "--set of a stream's setting")
+    said = ", ".join(names)
     if publishes:
         raise ClicktideError(
             f"replay --to publishes and does not learn: {said} has no meaning with it. "
             "Fix: leave it out, or leave out --to and --dir to learn from the log itself"
         )
     raise ClicktideError(
-        f"replay: {said} is for publishing. Fix: add --dir FOLDER or --to LOG, or leave it out"
+        f"replay: {said} is for publishing. Fix: add --to LOG or --dir FOLDER, or leave it out"
     )
 
 
@@ -298,6 +304,16 @@ def _check_folder(folder: Path, wanted: Path) -> None:
         ) from error
 
 
+def _backward_warning(run: Run) -> str:
+    order = run.order
+    return (
+        f"[bold yellow]times go back:[/] {order.late:,} of {order.rows:,} rows are more than an "
+        f"hour older than rows before them, by up to {span_text(order.furthest_ms)}. They were "
+        "learned in the log's order, so these figures predict the past from the future. "
+        f"Fix: sort the log by {run.spec.source.timestamp!r}, oldest first"
+    )
+
+
 def _finish(run: Run, state: Replay, plot: Path | None, as_json: bool) -> None:
     if run.save is not None:
         save_snapshot(run.save, state.snapshot(run.log))
@@ -316,6 +332,8 @@ def _finish(run: Run, state: Replay, plot: Path | None, as_json: bool) -> None:
         typer.echo(msgspec.json.encode(run.summary(state)).decode())
     else:
         Console().print(figures_table(run.summary(state), save=run.save, plot=plot))
+    if run.order.late > _LATE_SHARE * run.order.rows:
+        Console(stderr=True).print(_backward_warning(run), soft_wrap=True, highlight=False)
     if run.error is not None:
         Console(stderr=True).print(f"[bold red]stopped early:[/] {run.error}", soft_wrap=True)
         raise typer.Exit(1)

@@ -12,16 +12,18 @@ import typer
 from rich.console import Console
 
 from clicktide.interrupts import Stopped, stop_request
+from clicktide.logs import rereadable
 from clicktide.options import DirOption
 from clicktide.report_log import report_log
 from clicktide.report_out import check_out, write_report
 from clicktide.report_stream import report_stream
-from features.errors import ClicktideError
+from features.labels import parse_label_values
+from features.spec_file import load_spec
 from monitoring.log_report import LogColumns
 from monitoring.report.model import ReportData
 from monitoring.report.verdict import DRIFTED
 
-__all__ = ["report"]
+__all__ = ["fields_of", "report", "show_report"]
 
 _DRIFTED = 3
 
@@ -36,13 +38,38 @@ def report(
         ),
     ] = "",
     label: Annotated[
-        str, typer.Option("--label", help="Column that says whether it was clicked: 0/1")
+        str,
+        typer.Option(
+            "--label", help="Column that says whether it was clicked [default: by its name]"
+        ),
+    ] = "",
+    label_values: Annotated[
+        str,
+        typer.Option(
+            "--label-values",
+            metavar="VALUE=0,VALUE=1",
+            help="What the label's values mean, such as -1=0,1=1; by default as they look",
+        ),
     ] = "",
     prediction: Annotated[
-        str, typer.Option("--prediction", help="Column of the predicted probability, 0 to 1")
+        str,
+        typer.Option(
+            "--prediction",
+            help="Column of the predicted probability, 0 to 1 [default: by its name, such as "
+            "probability, as clicktide predict writes it]",
+        ),
     ] = "",
+    spec: Annotated[
+        str | None,
+        typer.Option("--spec", help="Spec that names the label, its values and the time"),
+    ] = None,
     time_column: Annotated[
-        str, typer.Option("--time", help="Column of the time; without one, windows are of rows")
+        str,
+        typer.Option(
+            "--time",
+            help="Column of the time [default: by its name, unless --label is given]; without one, "
+            "windows are of rows",
+        ),
     ] = "",
     time_format: Annotated[
         str,
@@ -103,17 +130,23 @@ def report(
 
     Of any log of predictions and clicks, by any model:
 
-    clicktide report --from scored.parquet --label click --prediction p --time ts --slices site,ad
+    clicktide report --from scored.csv
+
+    clicktide report --from log.parquet --label click --prediction p --time ts --slices site,ad
     """
     check_out(out)
     started = time.monotonic()
     console = Console(stderr=True, highlight=False)
     if log:
-        columns = _columns(label, prediction, time_column, time_format, slices, bid, version)
-        with stop_request() as request:
+        named = LogColumns(
+            label, prediction, time_column, time_format, fields_of(slices), bid, version,
+            parse_label_values(label_values) if label_values else {},
+        )  # fmt: skip
+        with stop_request() as request, rereadable(log, not (label and prediction)) as path:
             try:
+                columns = _columns(path, named, spec)
                 data = report_log(
-                    log, columns, window=window, skip_bad=skip_bad, alarms=alarms, console=console,
+                    path, columns, window=window, skip_bad=skip_bad, alarms=alarms, console=console,
                     check=request.check, now_ms=_now_ms(),
                 )  # fmt: skip
             except Stopped:
@@ -122,29 +155,29 @@ def report(
     else:
         data = report_stream(folder or Path("run"), _now_ms(), mlflow)
     write_report(data, out)
-    _say(data, out, console, as_json=as_json, seconds=time.monotonic() - started)
+    show_report(data, out, console, as_json=as_json, seconds=time.monotonic() - started)
     if fail_if_drift and data.verdict.state in DRIFTED:
         raise typer.Exit(_DRIFTED)
 
 
-def _columns(
-    label: str, prediction: str, time: str, form: str, slices: str, bid: str, version: str
-) -> LogColumns:
-    """The columns named.
+def _columns(log: str, named: LogColumns, spec: str | None) -> LogColumns:
+    """The columns named, the others by the spec or the log's own names."""
+    if named.label and named.prediction and spec is None:
+        return named
+    from monitoring.log_report.default_columns import with_defaults  # looks at the log
 
-    Raises
-    ------
-    ClicktideError
-        Label or prediction is not named.
-    """
-    for name, given in (("--label", label), ("--prediction", prediction)):
-        if not given:
-            raise ClicktideError(f"{name}: not given. Fix: name the column, {name} COLUMN")
-    fields = tuple(dict.fromkeys(name.strip() for name in slices.split(",") if name.strip()))
-    return LogColumns(label, prediction, time, form, fields, bid, version)
+    return with_defaults(log, named, load_spec(spec).source if spec else None)
 
 
-def _say(data: ReportData, out: Path, console: Console, *, as_json: bool, seconds: float) -> None:
+def fields_of(slices: str) -> tuple[str, ...]:
+    """Names with commas between."""
+    return tuple(dict.fromkeys(name.strip() for name in slices.split(",") if name.strip()))
+
+
+def show_report(
+    data: ReportData, out: Path, console: Console, *, as_json: bool, seconds: float
+) -> None:
+    """Say on standard error what a report says first; print its data on standard output."""
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(data)).decode() + "\n")
     verdict = data.verdict

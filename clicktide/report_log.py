@@ -68,6 +68,9 @@ def report_log(
     _count(read if detector is None else detector.beside(read), tally, console, check)
     gathered = tally.gathered("standard input" if log == "-" else log)
     notes = [f"{count:,} rows were left out: {what}." for what, count in reader.skipped.items()]
+    if reader.label_values:
+        meant = ", ".join(f"{word} as {value}" for word, value in reader.label_values.items())
+        notes.append(f"The label's values were read so: {meant}.")
     if detector is not None:
         notes.append(detector.note())
         gathered = dataclasses.replace(gathered, alarms=detector.alarms())

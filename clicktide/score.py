@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from itertools import chain, combinations
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -15,20 +15,60 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from clicktide.logs import open_log
-from features.errors import SourceError
+from features.errors import ClicktideError, SourceError
 from features.spec import SourceSpec, Spec
 from features.values import text_column
 from learning.click_learner import ClickLearner, probabilities
 from learning.metrics import Tally
 from streaming.prepare import Preparer, Ready
-from streaming.simulator import PREFIX
-from streaming.sources import Batch, Reject, open_source
+from streaming.simulator import COLUMNS, PREFIX
+from streaming.sources import Batch, Reject, open_source, sample_log
 from streaming.sources.ordered import ordered_map
 
-__all__ = ["Scoring", "open_to_score"]
+__all__ = [
+    "PROBABILITY",
+    "ScoredColumns",
+    "Scoring",
+    "kept_columns",
+    "list_separators",
+    "open_to_score",
+]
+
+PROBABILITY, ROW = "probability", "row"
 
 _STDIN = "-"
+_LOOKED_AT = 10_000
 _OPTIONAL = ("label", "event_id", "timestamp", "weight", "truth")
+
+
+class ScoredColumns(NamedTuple):
+    """Names of the columns of a scored file; empty: there is no such column."""
+
+    event_id: str
+    label: str
+    time: str
+    kept: Sequence[str]
+
+    @property
+    def names(self) -> list[str]:
+        """In order; the time is among those kept."""
+        return [self.event_id, PROBABILITY, *([self.label] if self.label else []), *self.kept]
+
+
+def kept_columns(log: str, keep: str, spec: Spec) -> list[str]:
+    """Columns of a log that ``--keep`` names; ``all``: those that can be read."""
+    names = [name.strip() for name in keep.split(",") if name.strip()]
+    if names != ["all"]:
+        return names
+    if log.startswith(PREFIX):
+        return list(COLUMNS)
+    return list(spec.source.columns) or sample_log(log, _LOOKED_AT).rows.column_names
+
+
+def list_separators(spec: Spec) -> dict[str, str]:
+    """What stands between the members of a list, by column, where the spec reads lists."""
+    fields = [field for field in spec.fields if field.transform == "categories"]
+    return {(field.column or name): field.separator for field in fields for name in field.names}
 
 
 class Scoring:
@@ -40,6 +80,8 @@ class Scoring:
         The model; it has a spec.
     source
         Which column of the log is what; empty for those that it lacks.
+    keep
+        Columns of the log that are written as they are, beside its time.
 
     Attributes
     ----------
@@ -49,24 +91,31 @@ class Scoring:
         Rows rejected so far, by reason.
     """
 
-    def __init__(self, learner: ClickLearner, source: SourceSpec) -> None:
+    def __init__(self, learner: ClickLearner, source: SourceSpec, keep: Sequence[str] = ()) -> None:
         assert learner.vectoriser is not None  # a learner without a spec cannot be saved
         self.events = 0
         self.rejected: Counter[str] = Counter()
         self._learner = learner
+        if source.views:  # what is scored is a row, not its impressions
+            source = msgspec.structs.replace(source, label="", views="")
         self._source = source
+        own = (source.event_id, source.label)
+        kept = (name for name in (source.timestamp, *keep) if name and name not in own)
+        self._keep = list(dict.fromkeys(kept))
+        _check_names(self._keep, source)
         self._prepare = Preparer(learner.vectoriser, source, learn=False)
         self._numbers = _RowNumbers()
         self._tally = Tally()
         self._expected = 0.0
 
     @property
-    def schema(self) -> pa.Schema:
-        """Columns that :meth:`run` writes: event id or row number, probability, label if known."""
+    def columns(self) -> ScoredColumns:
+        """Names of what :meth:`run` writes: id or row number, probability, label, time, the kept.
+
+        The label, 0 or 1, and the time are there if the log has them.
+        """
         source = self._source
-        ids = (source.event_id, pa.string()) if source.event_id else ("row", pa.int64())
-        label = [(source.label, pa.int8())] if source.label else []
-        return pa.schema([ids, ("probability", pa.float64()), *label])
+        return ScoredColumns(source.event_id or ROW, source.label, source.timestamp, self._keep)
 
     def run(
         self,
@@ -90,11 +139,11 @@ class Scoring:
             Called after every batch; may raise.
         """
         with closing(ordered_map(self._read, batches, workers=1, in_flight=3)) as parts:
-            for ready, ids in parts:
+            for ready, ids, kept in parts:
                 for reject in ready.rejects:
                     self.rejected[reject.reason] += 1
                     on_reject(reject)
-                write(self._score(ready, ids))
+                write(self._score(ready, ids, kept))
                 on_batch()
 
     def figures(self) -> dict[str, Any]:
@@ -108,15 +157,17 @@ class Scoring:
             "rejected_by_reason": dict(sorted(self.rejected.items())),
         }
 
-    def _read(self, batch: Batch) -> tuple[Ready, pa.Array]:
-        """Events ready to be scored, and the id (text) or row number (int64) of each."""
+    def _read(self, batch: Batch) -> tuple[Ready, pa.Array, list[pa.Array]]:
+        """Events ready to be scored, the id (text) or row number (int64) of each, what is kept."""
         ready = self._prepare(batch)
+        rows = pa.array(ready.rows)
+        kept = [_plain(batch.columns.column(name).take(rows)) for name in self._keep]
         if not self._source.event_id:
-            return ready, pa.array(self._numbers(batch)[ready.rows])
+            return ready, pa.array(self._numbers(batch)[ready.rows]), kept
         ids = text_column(batch.columns.column(self._source.event_id)).cast(pa.string())
-        return ready, ids.take(pa.array(ready.rows))
+        return ready, ids.take(rows), kept
 
-    def _score(self, ready: Ready, ids: pa.Array) -> pa.RecordBatch:
+    def _score(self, ready: Ready, ids: pa.Array, kept: list[pa.Array]) -> pa.RecordBatch:
         logits = self._learner.predict_hashed(ready.hashed)
         p = probabilities(logits)
         self.events += len(p)
@@ -125,7 +176,28 @@ class Scoring:
         if self._source.label:
             self._tally.add(logits, ready.labels, ready.importance, ready.truth)
             columns.append(pa.array(ready.labels.astype(np.int8)))
-        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+        return pa.RecordBatch.from_arrays([*columns, *kept], names=self.columns.names)
+
+
+def _check_names(keep: Sequence[str], source: SourceSpec) -> None:
+    """Refuse two columns of one name in what is written."""
+    own = {PROBABILITY} if source.event_id else {PROBABILITY, ROW}
+    for name in (*keep, source.event_id, source.label):
+        if name in own:
+            raise ClicktideError(
+                f"the log has a column {name!r} itself, which the predictions need. "
+                "Fix: name the columns to keep, without it: --keep COLUMN,COLUMN"
+            )
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """A column in a type that every format of the scored file knows."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        texts = (None if b is None else b.decode("utf-8", "replace") for b in column.to_pylist())
+        return pa.array(list(texts), pa.string())
+    return column
 
 
 class _RowNumbers:

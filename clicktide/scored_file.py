@@ -1,4 +1,4 @@
-"""The file of scored events: CSV or Parquet, there whole at the end or not at all."""
+"""The file of scored events: CSV, JSON Lines or Parquet, there whole at the end or not at all."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ import csv
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from features.errors import ClicktideError
+from features.values import as_text, text_column
 
 __all__ = ["STDOUT", "Write", "check_out", "written"]
 
 STDOUT = "-"
+_FORMATS = (".csv", ".jsonl", ".parquet")
 Write = Callable[[pa.RecordBatch], None]
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def check_out(out: Path, log: str, *, force: bool) -> None:
@@ -30,13 +34,16 @@ def check_out(out: Path, log: str, *, force: bool) -> None:
     Raises
     ------
     ClicktideError
-        Its ending is neither ``.csv`` nor ``.parquet``, it is a folder or the log itself, or
-        it exists and ``force`` is not given.
+        Its ending is none of ``.csv``, ``.jsonl`` and ``.parquet``, it is a folder or the log
+        itself, or it exists and ``force`` is not given.
     """
     if str(out) == STDOUT:
         return
-    if out.suffix not in (".csv", ".parquet"):
-        raise ClicktideError(f"{out}: what format is this? Fix: end the name in .csv or .parquet")
+    if out.suffix not in _FORMATS:
+        raise ClicktideError(
+            f"{out}: what format is this? Fix: end the name in {', '.join(_FORMATS[:-1])} or "
+            f"{_FORMATS[-1]}"
+        )
     if out.is_dir():
         raise ClicktideError(f"{out}: this is a folder. Fix: name a file in it")
     if out.exists() and os.path.exists(log) and out.samefile(log):
@@ -46,15 +53,20 @@ def check_out(out: Path, log: str, *, force: bool) -> None:
 
 
 @contextmanager
-def written(out: Path, schema: pa.Schema) -> Iterator[Write]:
+def written(
+    out: Path, names: Sequence[str], separators: Mapping[str, str] | None = None
+) -> Iterator[Write]:
     r"""Write batches; the file appears at the end, complete, or not at all.
 
     Parameters
     ----------
     out
-        A file whose name ends in ``.csv`` or ``.parquet``, or ``-`` for CSV on standard output.
-    schema
-        Of every batch.
+        A file whose name ends in ``.csv``, ``.jsonl`` or ``.parquet``, or ``-`` for CSV on standard
+        output.
+    names
+        Columns of every batch.
+    separators
+        In CSV, what stands between the members of a list, by column; ``|`` by default.
 
     Raises
     ------
@@ -63,17 +75,17 @@ def written(out: Path, schema: pa.Schema) -> Iterator[Write]:
 
     Examples
     --------
-    >>> rows = pa.record_batch({"row": [1, 2], "probability": [0.5, 0.1]})
+    >>> rows = pa.record_batch({"row": [1, 2], "probability": [0.5, 0.1], "tags": [["a", "b"], []]})
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     out = Path(folder) / "scored.csv"
-    ...     with written(out, rows.schema) as write:
+    ...     with written(out, rows.schema.names) as write:
     ...         write(rows)
     ...     out.read_text()
-    'row,probability\n1,0.5\n2,0.1\n'
+    'row,probability,tags\n1,0.5,"a|b"\n2,0.1,""\n'
     """
     if str(out) == STDOUT:
-        yield _csv(sys.stdout.buffer, schema)
+        yield _csv(sys.stdout.buffer, names, separators or {})
         sys.stdout.buffer.flush()
         return
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
@@ -81,10 +93,12 @@ def written(out: Path, schema: pa.Schema) -> Iterator[Write]:
         out.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             if out.suffix == ".csv":
-                yield _csv(file, schema)
+                yield _csv(file, names, separators or {})
+            elif out.suffix == ".jsonl":
+                yield lambda rows: _write_json(file, rows)
             else:
-                with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-                    yield writer.write_batch
+                with closing(_Parquet(file, names)) as parquet:
+                    yield parquet.write
         partial.replace(out)
     except OSError as error:
         raise ClicktideError(
@@ -96,24 +110,83 @@ def written(out: Path, schema: pa.Schema) -> Iterator[Write]:
             partial.unlink(missing_ok=True)
 
 
-def _csv(file: BinaryIO, schema: pa.Schema) -> Write:
-    """Write the header; return what writes rows. Probabilities read back to the same bits."""
+class _Parquet:
+    """Takes its types from the first batch: those of a log are known when it is read."""
+
+    def __init__(self, file: BinaryIO, names: Sequence[str]) -> None:
+        self._file, self._names = file, names
+        self._writer: pq.ParquetWriter | None = None
+
+    def write(self, rows: pa.RecordBatch) -> None:
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._file, rows.schema, compression="zstd")
+        columns = [
+            self._as(column, field)
+            for column, field in zip(rows.columns, self._writer.schema, strict=True)
+        ]
+        self._writer.write_batch(pa.record_batch(columns, schema=self._writer.schema))
+
+    def _as(self, column: pa.Array, field: pa.Field) -> pa.Array:
+        try:
+            return column.cast(field.type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise ClicktideError(
+                f"column {field.name!r}: it is {field.type} in the log's first rows and "
+                f"{column.type} later. Fix: write CSV or JSON Lines, or do not --keep it"
+            ) from error
+
+    def close(self) -> None:
+        if self._writer is None:
+            empty = pa.schema([(name, pa.null()) for name in self._names])
+            self._writer = pq.ParquetWriter(self._file, empty)
+        self._writer.close()
+
+
+def _write_json(file: BinaryIO, rows: pa.RecordBatch) -> None:
+    """A missing value, or a number that is none, is null."""
+    file.write(b"".join(_encode(row) + b"\n" for row in rows.to_pylist()))
+
+
+def _csv(file: BinaryIO, names: Sequence[str], separators: Mapping[str, str]) -> Write:
+    """Write the header; return what writes rows. Numbers read back to the same bits."""
     header = io.StringIO()
-    csv.writer(header, lineterminator="\n").writerow(schema.names)
+    csv.writer(header, lineterminator="\n").writerow(names)
     file.write(header.getvalue().encode())
 
     def write(rows: pa.RecordBatch) -> None:
-        style = "needed" if _needs_quotes(rows.column(0)) else "none"
+        columns = [
+            _flat(column, separators.get(name, "|"))
+            for name, column in zip(rows.schema.names, rows.columns, strict=True)
+        ]
+        style = "needed" if any(map(_needs_quotes, columns)) else "none"
         sink = pa.BufferOutputStream()
         options = pa_csv.WriteOptions(include_header=False, quoting_style=style)
-        pa_csv.write_csv(rows, sink, options)
+        pa_csv.write_csv(pa.record_batch(columns, names=rows.schema.names), sink, options)
         file.write(sink.getvalue())
 
     return write
 
 
-def _needs_quotes(ids: pa.Array) -> bool:
-    """Whether an id is not plain text; then Arrow quotes them all."""
-    if not pa.types.is_string(ids.type):
+def _flat(column: pa.Array, separator: str) -> pa.Array:
+    """A column of scalars; what Arrow cannot write as CSV becomes the text of a category."""
+    kind = column.type
+    if pa.types.is_nested(kind):
+        texts = (_joined(value, separator) for value in column.to_pylist())
+        return pa.array(list(texts), pa.string())
+    if pa.types.is_floating(kind):  # NaN is missing
+        return pc.if_else(pc.is_nan(column), None, column)
+    simple = pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_boolean(kind)
+    return column if simple or pa.types.is_temporal(kind) else text_column(column)
+
+
+def _joined(value: Any, separator: str) -> str | None:
+    if value is None or not isinstance(value, list):
+        return None if value is None else _encode(value).decode()
+    return separator.join(map(as_text, value))
+
+
+def _needs_quotes(column: pa.Array) -> bool:
+    """Whether a text is not plain; then Arrow quotes them all."""
+    if not pa.types.is_string(column.type):
         return False
-    return bool(pc.any(pc.match_substring_regex(ids, '[",\r\n]')).as_py())
+    return bool(pc.any(pc.match_substring_regex(column, '[",\r\n]')).as_py())

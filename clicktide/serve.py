@@ -18,12 +18,15 @@ import typer
 from clicktide.listening import listen, taken_over
 from clicktide.options import (
     DirOption,
+    LogFormatOption,
+    LogLevelOption,
     LogOption,
     RedisOption,
     SetOption,
     SettingsOption,
     SpecOption,
 )
+from clicktide.process_log import begin_log
 from clicktide.serving_wiring import Policy, Wiring
 from clicktide.stream_folder import STREAM, open_stream
 from features.errors import ClicktideError
@@ -86,6 +89,8 @@ def serve(
     ] = None,
     settings: SettingsOption = None,
     changes: SetOption = None,
+    log_format: LogFormatOption = None,
+    log_level: LogLevelOption = None,
 ) -> None:
     """Serve click probabilities over HTTP, with weights that are learned meanwhile.
 
@@ -133,12 +138,14 @@ def _run(wiring: Wiring, listening: socket.socket) -> None:
     from clicktide.serving_worker import make_app  # with FastAPI, which other commands go without
     from serving.workers import Workers
 
+    say = begin_log("serve")
     settings = wiring.settings
     options = {
         "loop": "uvloop",
         "http": "httptools",
         "ws": "none",
         "access_log": False,
+        "log_config": None,
         "log_level": "warning",
         "server_header": False,
         "date_header": False,
@@ -153,7 +160,7 @@ def _run(wiring: Wiring, listening: socket.socket) -> None:
         workers.run()
     if workers.code:
         raise typer.Exit(workers.code)
-    typer.echo("serve: stopped", err=True)
+    say("stopped")
 
 
 def _check_tls(settings: ServeSettings) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 from fastapi import FastAPI
 
+from clicktide.process_log import begin_log
 from clicktide.serving_wiring import Wiring
 from clicktide.watching_wiring import watching_of
 from features.spec import Spec
@@ -30,12 +32,15 @@ from serving.warm import warm_up
 from serving.weights import LiveWeights, PinnedWeights, WeightsSource
 from streaming.log import open_log
 
+_LOGGER = logging.getLogger("clicktide")
+
 __all__ = ["make_app", "state_of"]
 
 
 def make_app(wiring: bytes) -> FastAPI:
     """Make the application of one worker of the :class:`Wiring`, as JSON."""
-    app = build_app(state_of(msgspec.json.decode(wiring, type=Wiring)))
+    say = begin_log("serve")
+    app = build_app(state_of(msgspec.json.decode(wiring, type=Wiring), say))
     _collect_less()
     return app
 
@@ -50,7 +55,7 @@ def _collect_less() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
-def state_of(wiring: Wiring) -> ServingState:
+def state_of(wiring: Wiring, say: Callable[[str], None] = _LOGGER.info) -> ServingState:
     """Wire the real adapters together."""
     spec = load_spec(wiring.spec)
     weights = _weights(wiring, spec)
@@ -66,7 +71,7 @@ def state_of(wiring: Wiring) -> ServingState:
         scorer=Scorer(weights, features, spec, _now_ms, judge),
         metrics=Metrics(),
         now_ms=_now_ms,
-        say=_say,
+        say=say,
         reports=watching_of(wiring.log, None if wiring.run is None else Path(wiring.run)),
         writer=writer,
         admin_token=os.environ.get(ADMIN_TOKEN) or None,
@@ -95,7 +100,3 @@ def _learning(wiring: Wiring, spec: Spec) -> LiveWeights | ReplicaWeights:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _say(line: str) -> None:
-    print(f"serve: {line}", file=sys.stderr, flush=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from clicktide.process_log import FORMAT, LogFormat, as_record, message_of
 from clicktide.supervise import Child
 
 __all__ = ["LogFile", "Spawned", "own_command", "show_on", "spawn"]
@@ -89,10 +90,12 @@ class Spawned:
         assert said is not None
         with said:
             while line := said.readline(1 << 16):
-                self._log.write(line if line.endswith(b"\n") else line + b"\n")
                 text = line.decode("utf-8", "replace").rstrip()
+                if not text:
+                    continue
+                self._log.write((as_record(self._name, text) + "\n").encode())
                 if any(map(str.isalnum, text)):  # not the frame around a message
-                    self._last = text
+                    self._last = message_of(text)
                 self._show(self._name, text)
         self._log.close()
 
@@ -118,13 +121,13 @@ class Spawned:
         return self._last
 
 
-def own_command(*arguments: str) -> list[str]:
-    """The command line of one of our commands, for a child process.
+def own_command(*arguments: str, module: str = "clicktide") -> list[str]:
+    """The command line of one of our commands, or of another module, for a child process.
 
     It starts with a safe path (``-P``): what lies in the folder where it runs, such as a package
     ``features``, is not taken for ours.
     """
-    return [sys.executable, "-P", "-m", "clicktide", *arguments]
+    return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def spawn(folder: Path, show: Callable[[str, str], None]) -> Callable[[Child], Spawned]:
@@ -150,15 +153,18 @@ def _dies_with(parent: int) -> Callable[[], None] | None:
 def show_on(stream: IO[str]) -> Callable[[str, str], None]:
     """What prints ``name | line``, the name in a colour of its own where it is a terminal."""
     coloured = stream.isatty() and not os.environ.get("NO_COLOR")
+    as_json = os.environ.get(FORMAT) == LogFormat.json
     lock = threading.Lock()
 
     def show(name: str, line: str) -> None:
+        if as_json:
+            name, line = "", as_record(name or "up", line)
         tag = f"{name or 'up':>6} |"
         if coloured:
             tag = f"\033[{31 + sum(map(ord, name)) % 6}m{tag}\033[0m"
         try:
             with lock:
-                print(tag, line, file=stream, flush=True)
+                print(*([] if as_json else [tag]), line, file=stream, flush=True)
         except OSError:  # whoever read it has left; the log files have it all
             pass
 

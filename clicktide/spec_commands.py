@@ -20,9 +20,8 @@ from features.spec import Spec
 from features.spec_check_fields import field_names
 from features.spec_file import load_spec, shipped_specs
 
-__all__ = ["app", "check", "init", "list_specs"]
+__all__ = ["app", "check", "first_spec", "init", "list_specs"]
 
-_LOOKED_AT = 1000
 _MB = 1e6
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich")
@@ -134,24 +133,37 @@ def init(
         str,
         typer.Argument(
             metavar="LOG",
-            help="A file or folder: CSV, TSV, JSON Lines or Parquet, plain, gzip or zstd; "
-            "- for standard input",
+            help="A file or folder: CSV, TSV, JSON Lines, Parquet, VW, libsvm or libffm, also "
+            "compressed; - for standard input",
         ),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write; without it, standard output")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists")] = False,
+    label: Annotated[
+        str, typer.Option("--label", help="Column with the click [default: told by its name]")
+    ] = "",
+    label_values: Annotated[
+        str,
+        typer.Option(
+            "--label-values",
+            metavar="VALUE=0,VALUE=1",
+            help="What the label's values mean; * is any other [default: told by the values]",
+        ),
+    ] = "",
 ) -> None:
-    """Look at the first rows of a log and write a first spec to edit.
+    """Look at rows from all over a log and write a first spec to edit.
 
     clicktide spec init clicks.csv --out my.toml
+
+    clicktide spec init clicks.csv --label bought --label-values yes=1,no=0
 
     clicktide replay clicks.csv --spec my.toml
     """
     if out is not None and out.exists() and not force:
         raise ClicktideError(f"{out}: exists already. Fix: --force replaces it")
-    text = _first_spec(log)
+    text = first_spec(log, label, label_values)
     if out is None:
         typer.echo(text, nl=not text.endswith("\n"))
     else:
@@ -159,19 +171,25 @@ def init(
     typer.echo(_next_step(log, out), err=True)
 
 
-def _first_spec(log: str) -> str:
-    from features.spec_guess import guess_spec  # with Arrow and numba: `spec check` needs neither
-    from streaming.sources import describe_head
+def first_spec(log: str, label: str = "", label_values: str = "") -> str:
+    """Text of a first spec of a log; see :func:`features.spec_guess.guess_spec`."""
+    # with Arrow and numba, which `spec check` does without
+    from features.labels import parse_label_values
+    from features.spec_guess import guess_spec
+    from streaming.sources import sample_log
 
-    head = describe_head(log, _LOOKED_AT)
+    values = parse_label_values(label_values) if label_values else None
+    if values and not label:
+        raise SpecError("--label-values of which column?", fix="name it with --label")
+    sample = sample_log(log)
     try:
         return guess_spec(
             _name_of(log),
-            head.columns,
-            head.rows,
-            format=head.format,
-            separator=head.separator,
-            header=head.header,
+            sample.rows,
+            source=sample.head.keys,
+            left_out=sample.unusable,
+            label=label,
+            label_values=values,
         )
     except SpecError as error:
         raise SpecError(error.message, file=log, field=error.field, fix=error.fix) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -11,7 +10,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from streaming.freshness import ages, clock_note, freshness, stale
 from streaming.status import JoinerState, Look, TrainerState
+from streaming.time_words import span, stamp
 
 __all__ = ["status_json", "status_view"]
 
@@ -20,13 +21,15 @@ def status_json(
     look: Look, log: str, rates: dict[str, float], processes: dict[str, Any] | None
 ) -> dict[str, Any]:
     """Everything ``--json`` prints."""
-    wall_s, event_time_s = look.freshness_s()
+    fresh = freshness(look)
     return {
         "log": log,
+        "warnings": _warnings(look),
         **msgspec.to_builtins(look),
         "lag": {group: look.lag(group) for group in look.groups},
         "rates_per_s": rates,
-        "freshness": {"wall_s": wall_s, "event_time_s": event_time_s},
+        "rejected": look.rejected(),
+        "freshness": {**msgspec.to_builtins(fresh), "ages_s": ages(fresh)},
         "processes": processes,
     }
 
@@ -39,14 +42,25 @@ def status_view(
     if not look.topics:
         parts.append(Text("no topics yet. Fix: clicktide up, or clicktide replay SOURCE --to LOG"))
         return Group(*parts)
+    parts += [Text(f"! {said}", style="bold yellow") for said in _warnings(look)]
     parts += [_topics(look, rates), _groups(look)]
     if look.joiner is not None:
-        parts.append(_joiner(look.joiner))
+        parts.append(_joiner(look, look.joiner, rates))
     if look.trainer is not None:
         parts.append(_trainer(look, look.trainer, rates))
     if processes is not None:
         parts.append(_processes(processes))
     return Group(*parts)
+
+
+def _warnings(look: Look) -> list[str]:
+    """What is not as it should be, the worst first."""
+    fresh = freshness(look)
+    found = [*stale(fresh, look.at_ms), clock_note(fresh, look.at_ms)]
+    held = 0 if look.joiner is None else look.joiner.held
+    if held:
+        found.append(f"{held:,} records are held behind one far ahead of its partition's time")
+    return [said for said in found if said]
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -92,12 +106,10 @@ def _pairs(title: str, pairs: Iterable[tuple[str, str | Text]]) -> Table:
     return table
 
 
-def _joiner(joiner: JoinerState) -> Table:
-    rejected = [
-        (f"rejected {topic}: {reason}", f"{count:,}")
-        for topic, reasons in joiner.rejected.items()
-        for reason, count in sorted(reasons.items())
-    ]
+def _joiner(look: Look, joiner: JoinerState, rates: dict[str, float]) -> Table:
+    rejected = [(f"rejected {what}", f"{count:,}") for what, count in look.rejected().items()]
+    if rejected:
+        rejected.append(("rejected now", f"{rates.get('rejected', 0):,.1f} per s"))
     stalled = Text("STALLED: clicks have stopped, labels wait", style="bold red")
     return _pairs(
         "\njoiner",
@@ -116,7 +128,8 @@ def _joiner(joiner: JoinerState) -> Table:
 
 
 def _trainer(look: Look, trainer: TrainerState, rates: dict[str, float]) -> Table:
-    wall_s, event_time_s = look.freshness_s()
+    fresh = freshness(look).trainer
+    assert fresh is not None
     return _pairs(
         "\ntrainer",
         [
@@ -125,11 +138,11 @@ def _trainer(look: Look, trainer: TrainerState, rates: dict[str, float]) -> Tabl
             ("rejected", f"{trainer.rejected:,}"),
             ("log loss", _number(trainer.log_loss)),
             ("calibration", _number(trainer.calibration)),
-            ("last commit", "-" if wall_s is None else f"{_span(wall_s)} ago"),
             (
-                "behind newest impression",
-                "-" if event_time_s is None else f"{_span(event_time_s)} of event time",
+                "last commit",
+                "-" if fresh.at_ms is None else f"{span((look.at_ms - fresh.at_ms) / 1000)} ago",
             ),
+            ("behind newest example", f"{span(fresh.behind_s)} of event time"),
         ],
     )
 
@@ -148,27 +161,5 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _when(ms: int | None) -> str:
-    """Show a time.
-
-    Examples
-    --------
-    >>> _when(1_736_121_600_000), _when(None)
-    ('2025-01-06 00:00:00', '-')
-    """
-    return "-" if ms is None else f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def _span(seconds: float) -> str:
-    """Show a length of time.
-
-    Examples
-    --------
-    >>> _span(3), _span(300), _span(7200), _span(300_000)
-    ('3 s', '5 min', '2.0 h', '3.5 d')
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} d"
+def _when(ms: float | None) -> str:
+    return "-" if ms is None else stamp(ms)

@@ -13,7 +13,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -222,7 +222,10 @@ def open_stream(
         if kept:
             _check_fixed(file, load_stream_settings(file), stream.stream_settings())
         if begin and (not kept or (own_spec and "spec" not in kept)):
-            stream.remember()
+            if own_spec:
+                stream.load_spec()  # what is wrong is not remembered
+            of_stream = {STREAM: parts.get(STREAM, ())}  # of one process: for its time only
+            replace(stream, changes=of_stream).remember()
     return stream
 
 

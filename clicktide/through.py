@@ -9,10 +9,12 @@ import httpx
 import msgspec
 
 from features.errors import ClicktideError
+from streaming.publish import Lockstep
+from streaming.status import Look
 
 __all__ = ["Through"]
 
-_AT_ONCE = 200
+_AT_ONCE = 500
 _encode = msgspec.json.Encoder().encode
 
 
@@ -25,6 +27,7 @@ class _Impression(msgspec.Struct):
 class _Prediction(msgspec.Struct):
     probability: float
     counters: dict[str, float] | None = None
+    fallbacks: tuple[str, ...] = ()
 
 
 class _Reply(msgspec.Struct):
@@ -41,7 +44,8 @@ class Through:
     """Asks ``/v1/predict`` for the impressions that are to be published.
 
     An impression that gets no answer is published without a prediction, as an ad server would
-    show an ad all the same.
+    show an ad all the same; in lockstep the API is asked again, until it answers with the feature
+    store's counters.
 
     Parameters
     ----------
@@ -49,6 +53,8 @@ class Through:
         Of the API; its ``base_url`` is where that is.
     say
         Takes a line for people, once when answers stop and once when they come again.
+    lockstep
+        Waits for a whole answer; ``None``: the API is asked once.
 
     Attributes
     ----------
@@ -56,8 +62,13 @@ class Through:
         Impressions with a prediction, and without.
     """
 
-    def __init__(self, client: httpx.Client, say: Callable[[str], None]) -> None:
-        self._client, self._say = client, say
+    def __init__(
+        self,
+        client: httpx.Client,
+        say: Callable[[str], None],
+        lockstep: Lockstep | None = None,
+    ) -> None:
+        self._client, self._say, self._lockstep = client, say, lockstep
         self.served = self.unserved = 0
         self._silent = False
 
@@ -66,7 +77,9 @@ class Through:
         out: list[bytes] = []
         for at in range(0, len(impressions), _AT_ONCE):
             part = impressions[at : at + _AT_ONCE]
-            reply = self._ask(part)
+            reply = (
+                self._ask(part) if self._lockstep is None else self._insist(part, self._lockstep)
+            )
             self.served += len(part) if reply else 0
             self.unserved += 0 if reply else len(part)
             if reply is None:
@@ -74,6 +87,20 @@ class Through:
             else:
                 out += map(_with(reply.model_version), part, reply.predictions)
         return out
+
+    def _insist(self, part: Sequence[bytes], lockstep: Lockstep) -> _Reply | None:
+        """Ask until the answer is whole: simulated time stands still meanwhile."""
+        reply: _Reply | None = None
+
+        def lacks(_: Look) -> str | None:
+            nonlocal reply
+            reply = self._ask(part)
+            if reply is None:
+                return f"serve: {self._client.base_url} does not answer"
+            return "serve has no counters from its feature store" if _lacks_store(reply) else None
+
+        lockstep.until(lacks)
+        return reply
 
     def _ask(self, part: Sequence[bytes]) -> _Reply | None:
         body = _encode({"impressions": [_impression.decode(one) for one in part]})
@@ -98,8 +125,13 @@ class Through:
 
     def _nothing(self, why: str) -> None:
         if not self._silent:
-            self._say(f"published without predictions until {self._client.base_url} answers: {why}")
+            now = "published without predictions" if self._lockstep is None else "waiting"
+            self._say(f"{now} until {self._client.base_url} answers: {why}")
             self._silent = True
+
+
+def _lacks_store(reply: _Reply) -> bool:
+    return any(it.startswith("store:") for one in reply.predictions for it in one.fallbacks)
 
 
 def _with(version: str) -> Callable[[bytes, _Prediction], bytes]:

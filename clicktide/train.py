@@ -14,6 +14,8 @@ from clicktide.interrupts import stop_request
 from clicktide.options import (
     DirOption,
     JsonOption,
+    LogFormatOption,
+    LogLevelOption,
     LogOption,
     NiceOption,
     SetOption,
@@ -21,8 +23,8 @@ from clicktide.options import (
     SpecOption,
     UntilIdleOption,
     give_way,
-    say,
 )
+from clicktide.process_log import begin_log
 from clicktide.show import summary_json
 from clicktide.stream_folder import SPEC, STREAM, open_stream
 from clicktide.warm import warm_up
@@ -61,6 +63,8 @@ def train(
     settings: SettingsOption = None,
     changes: SetOption = None,
     nice: NiceOption = 10,
+    log_format: LogFormatOption = None,
+    log_level: LogLevelOption = None,
 ) -> None:
     """Learn the examples of an event log, each scored before it is learned.
 
@@ -71,6 +75,7 @@ def train(
 
     clicktide train --dir ads --until-idle 0 --json
     """
+    say = begin_log("train")
     give_way(nice)
     stream = open_stream(
         folder, log=log, spec=spec, settings=settings, changes=changes, reads=(STREAM, SPEC)

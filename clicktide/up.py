@@ -7,16 +7,19 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from types import FrameType
 from typing import Annotated
 
 import typer
 
+from clicktide.compile_kernels import compile_once
 from clicktide.listening import listen
 from clicktide.options import (
     DirOption,
+    LogFormatOption,
+    LogLevelOption,
     LogOption,
     RedisOption,
     SetOption,
@@ -27,8 +30,9 @@ from clicktide.processes import Running, locked, write_running
 from clicktide.spawn import own_command, show_on, spawn
 from clicktide.stream_folder import DEFAULT_FOLDER, STREAM, StreamFolder, open_stream
 from clicktide.supervise import Child, Supervisor
-from clicktide.up_stream import Serving, Stream, Watching, announce, public_url
+from clicktide.up_stream import Serving, Stream, Watching, announce
 from clicktide.valkey import valkey_command
+from features.public_url import public_url
 from streaming.log import open_log
 
 __all__ = ["Stream", "children_of", "run_children", "up"]
@@ -68,6 +72,8 @@ def up(
             help="Model versions go to this MLflow, not to a file in --dir",
         ),
     ] = None,
+    log_format: LogFormatOption = None,
+    log_level: LogLevelOption = None,
 ) -> None:
     """Run a whole stream, its log, feature store and processes, until Ctrl-C.
 
@@ -85,6 +91,8 @@ def up(
     clicktide up --log kafka://localhost:9092 --redis redis://localhost:6379
     """
     folder = folder or DEFAULT_FOLDER
+    show = show_on(sys.stderr)
+    compile_once(lambda line: show("", line))
     with locked(folder):
         fix = "another --port, or --no-serve"
         serving = None if no_serve else Serving(listen("127.0.0.1", port, fix), workers)
@@ -94,7 +102,6 @@ def up(
         counters = _prepare(opened)
         watching = Watching(not no_monitor, not no_register, mlflow)
         stream = Stream(opened, redis, counters, serving, watching)
-        show = show_on(sys.stderr)
         with _feature_store(stream) as (store, url):
             announce(stream, url, show)
             run_children([*store, *children_of(stream, url)], stream, url, show)
@@ -116,6 +123,9 @@ def _prepare(stream: StreamFolder) -> bool:
 def _feature_store(stream: Stream) -> Iterator[tuple[list[Child], str]]:
     """A Valkey server of our own, unless one was named; and its URL."""
     if stream.redis is not None:
+        from features.counters.redis_clients import store_client
+
+        store_client(stream.redis).close()  # a wrong URL is told now
         yield [], stream.redis
         return
     with valkey_command(stream.folder) as (url, command):
@@ -148,15 +158,17 @@ def _serve(stream: Stream, serving: Serving, store: Mapping[str, str]) -> Child:
 
 
 def _answers(redis_url: str) -> bool:
-    """Whether a server is there and has loaded its data."""
-    from redis import Redis  # a fifth of a second, for streams with counters only
-    from redis.exceptions import RedisError
+    """Whether a server is there and has loaded its data; a fault that stays is for the child."""
+    from features.counters.redis_store import open_counters  # slow, for streams with counters only
+    from features.counters.store_errors import StoreError
 
     try:
-        with Redis.from_url(redis_url, socket_timeout=1.0, socket_connect_timeout=1.0) as client:
-            return bool(client.ping())
-    except RedisError:
-        return False
+        store = open_counters(redis_url, {}, "up", timeout_s=1.0)
+        with closing(store):
+            store.ping()
+    except StoreError as error:
+        return not error.passing
+    return True
 
 
 def _child(stream: Stream, name: str, *more: str, env: Mapping[str, str] | None = None) -> Child:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clicktide.stream_folder import StreamFolder
+from features.public_url import public_url
 from features.spec_file import load_spec
 from serving.bodies import EXAMPLE
 
-__all__ = ["Serving", "Stream", "Watching", "announce", "public_url"]
+__all__ = ["Serving", "Stream", "Watching", "announce"]
 
 
 @dataclass(frozen=True)
@@ -72,18 +73,6 @@ class Stream:
         return self.of.spec
 
 
-def public_url(url: str) -> str:
-    """A URL without its password, to be shown and kept.
-
-    Examples
-    --------
-    >>> public_url("redis://me:secret@host:6379/0"), public_url("unix:///run/valkey/socket")
-    ('redis://host:6379/0', 'unix:///run/valkey/socket')
-    """
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
-
-
 def announce(stream: Stream, redis_url: str, show: Callable[[str, str], None]) -> None:
     """Say what runs, and what to do next."""
     simulated = stream.spec in ("sim", "market")
@@ -94,7 +83,7 @@ def announce(stream: Stream, redis_url: str, show: Callable[[str, str], None]) -
     show("", f"feature store {public_url(redis_url)}")
     show("", f"messages of each process also in {stream.folder / 'logs'}/")
     show("", "next, in another terminal:")
-    show("", f"  clicktide replay {source} --dir {where} --shift now-15h")
+    show("", f"  clicktide replay {source} --dir {where} --shift ends-now")
     show("", f"  clicktide status --watch --dir {where}")
     if stream.serving is not None:
         _announce_serving(stream.spec, stream.serving, show)

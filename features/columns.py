@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +19,7 @@ from features.token_kernels import GOOD, UNSURE, hash_number_column, hash_text_c
 from features.transforms import CATEGORY
 from features.values import as_text, text_column, to_number
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["ColumnHasher", "frame_columns"]
+__all__ = ["ColumnHasher"]
 
 _NO_BITS = np.empty(0, np.uint8)
 
@@ -221,20 +218,3 @@ def _fill_empty(tokens: NDArray[np.uint64], counts: NDArray[np.int64], missing: 
     out = np.full(int(filled.sum()), missing, np.uint64)
     out[np.repeat(counts > 0, filled)] = tokens
     return Part(out, filled)
-
-
-def frame_columns(frame: pd.DataFrame, columns: Sequence[str]) -> pa.RecordBatch:
-    """The wanted columns of a pandas frame as Arrow; those it lacks are left out."""
-    names = [name for name in columns if name in frame.columns]
-    arrays = [_series_array(frame[name]) for name in names]
-    if not names:
-        return pa.RecordBatch.from_arrays([pa.nulls(len(frame))], names=["\x00none"])
-    return pa.RecordBatch.from_arrays(arrays, names=names)
-
-
-def _series_array(series: pd.Series[Any]) -> pa.Array:
-    try:
-        array = pa.array(series, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):  # mixed objects
-        array = pa.array([as_text(v) for v in series], pa.string())
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array

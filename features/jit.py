@@ -1,16 +1,8 @@
-"""Compiling kernels: numba without the GIL, cached on disk under a name made from the sources.
-
-numba's own cache forgets that a kernel calls another file's kernel, so it would go on running
-code that has since changed. Naming the folder after all kernel sources mends that.
-"""
+"""Compiling kernels: numba without the GIL, cached on disk (:mod:`features.kernel_cache`)."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -20,33 +12,14 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from features.kernel_cache import kernel_folder
+
 __all__ = ["inlined", "jit", "load64", "prefetch"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _sources_digest() -> str:
-    """Hash of every Python file of the two packages that hold kernels."""
-    root = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256(numba.__version__.encode())
-    for file in sorted([*root.glob("features/**/*.py"), *root.glob("learning/**/*.py")]):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _cache_folder() -> str:
-    """A writable folder for compiled kernels: the user's cache, else a temporary one."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = Path(home) / "clicktide" / "kernels" / _sources_digest()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return tempfile.mkdtemp(prefix="clicktide-kernels-")
-    return str(folder)
-
-
-if not os.environ.get("NUMBA_CACHE_DIR"):
-    numba.config.CACHE_DIR = _cache_folder()  # type: ignore[attr-defined]
+numba.config.CACHE_DIR = str(kernel_folder())  # type: ignore[attr-defined]
 
 
 def jit(function: F) -> F:

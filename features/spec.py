@@ -11,6 +11,7 @@ import msgspec
 
 __all__ = [
     "DEFAULT_EXPERTS",
+    "TIME_WORDS",
     "CounterSpec",
     "CrossSpec",
     "ExpertSpec",
@@ -21,6 +22,9 @@ __all__ = [
     "SourceSpec",
     "Spec",
 ]
+
+TIME_WORDS = ("iso", "s", "ms", "us", "ns", "excel")
+"""Forms of times that go by a word; others are strptime patterns."""
 
 Transform = Literal[
     "category", "categories", "log_squared", "log2", "quantile", "hour_of_day", "day_of_week"
@@ -37,11 +41,18 @@ class SourceSpec(_Record, frozen=True):
     Parameters
     ----------
     label
-        Column with the click: 0/1 or true/false.
+        Column with the click: 0/1, true/false, or what ``label_values`` says.
+    label_values
+        What each value of the label means, 0 or 1; ``*`` is any other value.
+    views
+        Column with the number of impressions a row stands for; ``label`` is then the number of
+        clicks among them.
     format
-        ``csv``, ``tsv``, ``jsonl`` or ``parquet``; ``auto`` goes by the file's name.
+        ``csv``, ``tsv``, ``jsonl``, ``parquet``, ``vw``, ``libsvm`` or ``libffm``; ``auto`` goes
+        by the file's name, else by its first bytes.
     separator
-        One character between columns; empty: a comma for CSV, a tab for TSV.
+        One character between columns; empty: a comma for CSV, a tab for TSV; a space: any run of
+        blanks.
     header
         Whether the first line holds the column names (CSV and TSV).
     columns
@@ -49,8 +60,8 @@ class SourceSpec(_Record, frozen=True):
     timestamp
         Column with the event time, if there is one.
     timestamp_format
-        ``iso`` (RFC 3339; no zone means UTC), ``s``, ``ms``, ``us`` since 1970, or a strptime
-        pattern such as ``%y%m%d%H``.
+        ``iso`` (RFC 3339; no zone means UTC), ``s``, ``ms``, ``us`` or ``ns`` since 1970,
+        ``excel`` (days since 1900), or a strptime pattern such as ``%y%m%d%H``.
     event_id
         Column that names the event, copied to predictions.
     weight
@@ -64,7 +75,9 @@ class SourceSpec(_Record, frozen=True):
     """
 
     label: str
-    format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = "auto"
+    label_values: dict[str, Literal[0, 1]] = msgspec.field(default_factory=dict)
+    views: str = ""
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "vw", "libsvm", "libffm"] = "auto"
     separator: str = ""
     header: bool = True
     columns: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
-from features.spec import FieldSpec, Spec
+from features.spec import TIME_WORDS, FieldSpec, Spec
 from features.spec_lines import KeyPath
 from features.spec_problem import Problem, suggest
 
@@ -46,7 +46,7 @@ def repeats(words: Sequence[str]) -> Iterator[int]:
 
 def _columns_of(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
     """Yield every column that is read, with the key that names it."""
-    for key in ("label", "timestamp", "event_id", "weight", "click_delay"):
+    for key in ("label", "views", "timestamp", "event_id", "weight", "click_delay"):
         if column := getattr(spec.source, key):
             yield ("source", key), column
     yield from _field_columns(spec)
@@ -71,6 +71,28 @@ def _check_label(spec: Spec) -> Iterator[Problem]:
         )
 
 
+def _check_label_values(spec: Spec) -> Iterator[Problem]:
+    values, views = spec.source.label_values, spec.source.views
+    if values and set(values.values()) != {0, 1}:
+        yield Problem(
+            ("source", "label_values"),
+            "all values of the label mean the same",
+            'name values that mean 0 and values that mean 1, such as { "-1" = 0, "1" = 1 }',
+        )
+    if values and views:
+        yield Problem(
+            ("source", "label_values"),
+            "with `views` the label is a number of clicks, which has no other meaning",
+            "remove label_values, or views",
+        )
+    if views and spec.counters:
+        yield Problem(
+            ("source", "views"),
+            "counters count impressions one by one, and a row of this log stands for many",
+            "leave the counters out",
+        )
+
+
 def _check_label_leak(spec: Spec) -> Iterator[Problem]:
     label = spec.source.label
     for path, column in _field_columns(spec):
@@ -80,7 +102,7 @@ def _check_label_leak(spec: Spec) -> Iterator[Problem]:
                 f"the label `{label}` is also a field: the model would be told the answer",
                 "take it out of the fields",
             )
-    for key in ("timestamp", "event_id", "weight", "click_delay"):
+    for key in ("views", "timestamp", "event_id", "weight", "click_delay"):
         if getattr(spec.source, key) == label:
             yield Problem(
                 ("source", key),
@@ -139,11 +161,11 @@ def _check_timestamp_formats(spec: Spec) -> Iterator[Problem]:
         if field.timestamp_format
     ]
     for path, pattern in [(("source", "timestamp_format"), spec.source.timestamp_format), *formats]:
-        if pattern not in ("iso", "s", "ms", "us") and not _is_strptime(pattern):
+        if pattern not in TIME_WORDS and not _is_strptime(pattern):
             yield Problem(
                 path,
                 f"{pattern!r} is not a timestamp format",
-                '"iso", "s", "ms", "us" or a strptime pattern such as "%y%m%d%H"',
+                f'{", ".join(TIME_WORDS)} or a strptime pattern such as "%y%m%d%H"',
             )
 
 
@@ -257,6 +279,7 @@ def _edge_problems(at: KeyPath, edges: Sequence[float]) -> Iterator[Problem]:
 
 FIELD_CHECKS: tuple[Check, ...] = (
     _check_label,
+    _check_label_values,
     _check_names,
     _check_repeated_names,
     _check_label_leak,

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import json
-import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+import pyarrow as pa
 
 from features.errors import SpecError
 from features.spec_guess_column import Column
+from features.spec_guess_fields import Field, describe_field, information
+from features.spec_guess_roles import Roles, find_roles
 
 __all__ = ["guess_spec"]
 
-_LABELS = (
-    *("click", "clicked", "is_click", "is_clicked", "clicks", "label"),
-    *("is_attributed", "attributed", "converted", "is_converted", "conversion", "is_conversion"),
-    *("target", "outcome", "response", "y"),
-)
-_IDS = ("event_id", "impression_id", "imp_id", "request_id", "auction_id", "bid_id", "uuid", "id")
-_TIMES = ("timestamp", "event_time", "impression_time", "time", "ts", "datetime", "date", "hour")
-_TIME_WORD = re.compile(r"(?:^|_)(?:timestamp|time|datetime|date|ts|hour|at)(?:_|$)")
-_AFTERWARDS = re.compile(
-    r"p_true|p_click|propensity.*|p_?ctr.*|predict.*|attributed.*|attribution.*|conver(?:ted|sion).*"
-    r"|click(?:ed)?_(?:time|timestamp|ts|at)"
-)
-_ID_WORD = re.compile(r"(?:^|_)(?:id|ids|code|zip|zipcode|type|key|hash|no|nr|cat\d*)$")
-_FEW_VALUES = 12
-_MOST_CROSSED = 60
-_SEPARATORS = {"csv": ",", "tsv": "\t"}
+_MOST_CROSSED = 40
+_CROSSED_OF_MANY = 30
+_MANY_VALUES = 1 << 17  # more in the sample want larger tables
+_COUNTED_KEYS = 6
+_LEAST_COUNTED = 5  # values of a key that is worth counting
 _COMMENTS = {
     "category": "categories: each different value is a feature (also ids written as numbers)",
     "log_squared": "counts, in buckets of floor(ln(v)**2) + 3; move ids to the categories",
@@ -36,35 +27,30 @@ _COMMENTS = {
 }
 
 
-@dataclass(frozen=True)
-class _Roles:
-    """The columns that are no fields, and why."""
-
-    label: Column
-    timestamp: Column | None
-    event_id: Column | None
-    left_out: dict[str, str]
-
-
 def guess_spec(
     name: str,
-    columns: Sequence[str],
-    rows: Sequence[Mapping[str, object]],
+    rows: pa.Table,
     *,
-    format: str,
-    separator: str,
-    header: bool,
+    source: Mapping[str, object] | None = None,
+    left_out: Mapping[str, str] | None = None,
+    label: str = "",
+    label_values: Mapping[str, int] | None = None,
 ) -> str:
-    """Write a first spec from the first rows of a log.
+    """Write a first spec from a sample of a log.
 
     Parameters
     ----------
     name
         What to call the spec.
-    columns, rows
-        Column names in the order of the log, and its first rows, some hundreds or more.
-    format, separator, header
-        As found, for the keys of the same name in ``[source]``.
+    rows
+        Rows from all over the log, some hundreds or more, in its order; columns as the readers
+        give them.
+    source
+        Keys of ``[source]`` without which the log cannot be read.
+    left_out
+        Columns that the readers cannot use, and why.
+    label, label_values
+        The label and what its values mean, where somebody said so.
 
     Returns
     -------
@@ -74,128 +60,61 @@ def guess_spec(
     Raises
     ------
     SpecError
-        No rows, a column named twice, nothing like a label, or nothing left to learn from.
+        No rows, nothing or several columns like a label, or nothing left to learn from.
 
     Examples
     --------
-    >>> rows = [{"click": 0, "ad": "a"}, {"click": 1, "ad": "b"}]
-    >>> text = guess_spec("mine", ["click", "ad"], rows, format="csv", separator=",", header=True)
+    >>> import pyarrow as pa
+    >>> text = guess_spec("mine", pa.table({"click": ["0", "1"] * 9, "ad": ["a", "b", "c"] * 6}))
     >>> 'label = "click"' in text
     True
     """
-    _check_input(columns, rows)
-    looks = [Column(column, [row.get(column) for row in rows]) for column in columns]
-    roles = _find_roles(looks)
-    fields = _find_fields(looks, roles)
+    if not rows.num_rows:
+        raise SpecError("the log has no rows to look at", fix="name a log with some events")
+    source = source or {}
+    names = [each for each in rows.column_names if each and each not in source.values()]
+    looks = [Column(each, _one(rows.column(each))) for each in names]
+    roles = find_roles(looks, label, label_values)
+    reasons = {**(left_out or {}), **roles.left_out}
+    fields = [describe_field(look) for look in _fields_of(looks, roles, reasons)]
+    crossed = _crossed(fields, roles)
     return "\n".join(
         [
-            *_head(name, len(rows)),
-            *_source(roles, columns, format=format, separator=separator, header=header),
-            *_left_out(roles.left_out),
-            *_fields(fields),
-            *_time_fields(roles.timestamp, {look.name for look in fields}),
-            *_crosses(len(fields) + (2 if roles.timestamp else 0)),
+            *_head(name, rows.num_rows),
+            *_source(roles, source),
+            *_left_out(reasons),
+            *_fields(fields, crossed),
+            *_time_fields(roles.timestamp, {field.column.name for field in fields}),
+            *_counters(fields, roles),
+            *_crosses(len(fields) + (2 if roles.timestamp else 0), crossed),
+            *_hash(fields),
         ]
     )
 
 
-def _check_input(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
-    if not rows:
-        raise SpecError("the log has no rows to look at", fix="name a log with some events")
-    for i, column in enumerate(columns):
-        if column in columns[:i]:
-            raise SpecError(
-                f"two columns are named {column!r}",
-                fix="rename one, or say header = false and name all in `columns`",
-            )
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-# Which column is what
-
-
-def _find_roles(looks: Sequence[Column]) -> _Roles:
-    named = [look for look in looks if look.name]
-    label = _find_label(named)
-    others = [look for look in named if look is not label]
-    timestamp = _find_timestamp(others)
-    others = [look for look in others if look is not timestamp]
-    event_id = next((look for look in _by_name(others, _IDS) if look.is_unique), None)
-    reasons = {
-        look.name: _why_not(look, label) if look.name else "it has no name"
-        for look in looks
-        if look not in (label, timestamp, event_id)
-    }
-    return _Roles(label, timestamp, event_id, {name: why for name, why in reasons.items() if why})
-
-
-def _find_fields(looks: Sequence[Column], roles: _Roles) -> list[Column]:
-    taken = {roles.label, roles.timestamp, roles.event_id}
+def _fields_of(looks: Sequence[Column], roles: Roles, left_out: Mapping[str, str]) -> list[Column]:
+    taken = {roles.label.column, roles.label.views, roles.timestamp, roles.event_id}
     fields = [look for look in looks if look not in taken and look.name not in roles.left_out]
     if not fields and roles.timestamp is None:
+        reasons = "; ".join(f"{name!r}: {why}" for name, why in list(left_out.items())[:5])
         raise SpecError(
-            "no column is left to learn from",
+            f"no column is left to learn from{f' ({reasons})' if reasons else ''}",
             fix="write the spec by hand; docs/spec.md has an example",
         )
     return fields
 
 
-def _by_name(looks: Sequence[Column], names: Sequence[str]) -> Iterator[Column]:
-    for name in names:
-        yield from (look for look in looks if look.plain_name == name)
-
-
-def _find_label(looks: Sequence[Column]) -> Column:
-    binary = [look for look in looks if look.is_binary]
-    both = [look for look in binary if look.distinct == 2]
-    found = next(iter([*_by_name(binary, _LABELS), *both, *binary]), None)
-    if found is None:
-        raise SpecError(
-            "no column looks like a label: none holds only 0 and 1, or true and false",
-            field="source.label",
-            fix="write the click as 0 or 1 in every row",
-        )
-    return found
-
-
-def _find_timestamp(looks: Sequence[Column]) -> Column | None:
-    times = [look for look in looks if _is_time(look)]
-    return next(iter([*_by_name(times, _TIMES), *times]), None)
-
-
-def _is_time(look: Column) -> bool:
-    named = look.timestamp_format and _TIME_WORD.search(look.plain_name)
-    return bool(named) or look.timestamp_format == "iso"
-
-
-def _why_not(look: Column, label: Column) -> str:
-    """Return why a column is no field, or empty."""
-    if _AFTERWARDS.fullmatch(look.plain_name):
-        return "by its name, it is not known before the click, or is a prediction of it"
-    if look.is_binary and look.plain_name in _LABELS:
-        return "it looks like another label"
-    if len(look.values) >= 10 and len(set(label.flags)) == 2 and look.flags == label.flags:
-        return "it is there, or not 0, exactly where the label is 1: it tells the answer"
-    if look.is_table:
-        return "its values have keys of their own; write each as a column"
-    if _is_time(look):
-        return "another time; hour_of_day or day_of_week can read it"
-    if look.is_row_number:
-        return "it rises from row to row, like a row number"
-    fraction = look.numbers is not None and not look.is_integer
-    if not look.is_list and not fraction and look.is_nearly_unique:
-        return "nearly every row has another value; add it if it names users, say, who come back"
-    return ""
-
-
-def _transform(look: Column) -> str:
-    if look.is_list:
-        return "categories"
-    if look.numbers is None or _ID_WORD.search(look.plain_name):
-        return "category"
-    if not look.is_integer:
-        return "quantile" if look.distinct >= 3 else "category"
-    starts_low = min(look.numbers) <= 2  # counts do; ids written as numbers seldom
-    return "log_squared" if look.distinct > _FEW_VALUES and starts_low else "category"
+def _crossed(fields: Sequence[Field], roles: Roles) -> set[str]:
+    """Of very many fields, those that tell most; empty: all are crossed."""
+    if len(fields) + (2 if roles.timestamp else 0) <= _MOST_CROSSED:
+        return set()
+    clicked = roles.label.clicked
+    bits = {field.column.name: information(field.column, clicked) for field in fields}
+    return set(sorted(bits, key=lambda name: -bits[name])[:_CROSSED_OF_MANY])
 
 
 # The text
@@ -221,9 +140,16 @@ def _list(items: Iterable[str]) -> str:
     return f"[{line}]".replace("\0", " ")
 
 
+def _value(value: object) -> str:
+    """A value of ``[source]`` as TOML."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _quote(value) if isinstance(value, str) else _list(map(_quote, value))  # type: ignore[call-overload]
+
+
 def _head(name: str, rows: int) -> list[str]:
     return [
-        f"# A first spec, guessed from {rows} rows. Read it and change it; then try",
+        f"# A first spec, guessed from {rows:,} rows of the log. Read it and change it; then try",
         "#   clicktide spec check FILE",
         "#   clicktide replay LOG --spec FILE",
         "# docs/spec.md explains every key.",
@@ -233,23 +159,21 @@ def _head(name: str, rows: int) -> list[str]:
     ]
 
 
-def _source(
-    roles: _Roles, columns: Sequence[str], *, format: str, separator: str, header: bool
-) -> Iterator[str]:
+def _source(roles: Roles, source: Mapping[str, object]) -> Iterator[str]:
+    label = roles.label
     yield "[source]"
-    yield f"format = {_quote(format)}"
-    if format not in ("jsonl", "parquet"):
-        if separator and separator != _SEPARATORS.get(format):
-            yield f"separator = {_quote(separator)}"
-        if not header:
-            yield "header = false"
-            yield f"columns = {_list(map(_quote, columns))}"
-    share = sum(roles.label.flags) / len(roles.label.values)
-    check = "" if roles.label.plain_name in _LABELS else "; a guess by its values: check it"
-    yield f"label = {_quote(roles.label.name)}  # {share:.2%} of these rows are clicks{check}"
+    yield from (f"{key} = {_value(value)}" for key, value in source.items())
+    check = "" if label.is_named else "; a guess by its values: check it"
+    rate = f"{label.click_rate:.2%} of these {'views' if label.views else 'rows'} are clicks"
+    yield f"label = {_quote(label.column.name)}  # {rate}{check}"
+    if label.values:
+        pairs = (f"{_quote(word)} = {value}" for word, value in label.values.items())
+        yield f"label_values = {{ {', '.join(pairs)} }}  # 1 is a click"
+    if label.views is not None:
+        yield f"views = {_quote(label.views.name)}  # a row stands for so many impressions"
     if roles.timestamp:
         yield f"timestamp = {_quote(roles.timestamp.name)}"
-        yield f"timestamp_format = {_quote(roles.timestamp.timestamp_format)}"
+        yield f"timestamp_format = {_quote(roles.timestamp.time_form)}"
     if roles.event_id:
         yield f"event_id = {_quote(roles.event_id.name)}  # another value in each row"
     yield ""
@@ -262,25 +186,39 @@ def _left_out(reasons: Mapping[str, str]) -> Iterator[str]:
         yield ""
 
 
-def _fields(looks: Sequence[Column]) -> Iterator[str]:
-    for transform, comment in _COMMENTS.items():
-        names = [_quote(look.name) for look in looks if _transform(look) == transform]
-        if names:
-            yield f"# {comment}"
-            yield from _table(f"names = {_list(names)}", transform, *_text_key(transform))
-    for look in looks:
-        if _transform(look) == "quantile":
+def _fields(fields: Sequence[Field], crossed: set[str]) -> Iterator[str]:
+    """Tables of the fields that share transform, separator and group; numbers each alone."""
+    tables: dict[tuple[str, str, str], list[str]] = {}
+    for field in fields:
+        group = "crossed" if field.column.name in crossed else ""
+        if field.transform != "quantile":
+            key = (field.transform, field.separator, group)
+            tables.setdefault(key, []).append(_quote(field.column.name))
+    for (transform, separator, group), names in sorted(tables.items()):
+        yield f"# {_COMMENTS[transform]}"
+        yield from _table(_list(names), transform, separator, group)
+    for field in fields:
+        if field.transform == "quantile":
+            group = "crossed" if field.column.name in crossed else ""
             yield "# a number, in buckets that held about as many of these rows each"
-            edges = f"edges = {_list(map(repr, look.quantile_edges()))}"
-            name = f"names = [{_quote(look.name)}]"
-            yield from _table(name, "quantile", edges, *_text_key("quantile"))
+            edges = f"edges = {_list(map(repr, field.column.quantile_edges()))}"
+            yield from _table(f"[{_quote(field.column.name)}]", "quantile", "", group, edges)
 
 
-def _text_key(transform: str) -> list[str]:
-    """Keep the rows with ``NULL`` and the like further down in the log."""
-    if transform not in ("log_squared", "quantile"):
-        return []
-    return ['text = "category"  # what is not a number is a category; "reject" skips its row']
+def _table(
+    names: str, transform: str, separator: str = "", group: str = "", *more: str
+) -> Iterator[str]:
+    yield "[[fields]]"
+    yield f"names = {names}"
+    yield f"transform = {_quote(transform)}"
+    if separator:
+        yield f"separator = {_quote(separator)}"
+    if group:
+        yield f"group = {_quote(group)}"
+    yield from more
+    if transform in ("log_squared", "quantile"):  # keep the rows with NULL further down in the log
+        yield 'text = "category"  # what is not a number is a category; "reject" skips its row'
+    yield ""
 
 
 def _time_fields(timestamp: Column | None, taken: set[str]) -> Iterator[str]:
@@ -291,19 +229,54 @@ def _time_fields(timestamp: Column | None, taken: set[str]) -> Iterator[str]:
         while name in taken:
             name = f"{timestamp.plain_name}_{name}"
         column = f"column = {_quote(timestamp.name)}"
-        yield from _table(f"names = [{_quote(name)}]", transform, column)
+        yield from _table(f"[{_quote(name)}]", transform, "", "", column)
 
 
-def _table(names: str, transform: str, *more: str) -> list[str]:
-    return ["[[fields]]", names, f"transform = {_quote(transform)}", *more, ""]
+def _counters(fields: Sequence[Field], roles: Roles) -> Iterator[str]:
+    """Propose counters of the categories that tell most, where there is time for them to fade."""
+    if roles.timestamp is None or roles.label.views is not None:
+        return
+    clicked = roles.label.clicked
+    keys = [
+        field.column
+        for field in fields
+        if field.transform == "category"
+        and _LEAST_COUNTED <= field.column.distinct <= field.column.rows / 10
+    ]
+    if not keys:
+        return
+    keys = sorted(keys, key=lambda key: -information(key, clicked))[:_COUNTED_KEYS]
+    days = roles.timestamp.span_ms / 86_400_000
+    hours = 48 if days > 5 else 24 if days > 1 else max(1, round(days * 6))
+    yield "# Click rates by value, fading with time, often tell more: try them without the #."
+    yield "# [[counters]]"
+    yield f"# keys = [{', '.join(_quote(key.name) for key in keys)}]"
+    yield f"# half_lives_h = [{hours}]"
+    yield ""
 
 
-def _crosses(fields: int) -> list[str]:
+def _crosses(fields: int, crossed: set[str]) -> list[str]:
     pairs = fields * (fields - 1) // 2
-    if fields <= _MOST_CROSSED:
-        return ["[crosses]", f"all_pairs = true  # {pairs} crosses of two fields", ""]
+    if not pairs:
+        return []
+    if not crossed:
+        return ["[crosses]", f"all_pairs = true  # pairs of fields: {pairs}", ""]
+    some = len(crossed) * (len(crossed) - 1) // 2
     return [
+        f"# all {pairs} pairs would be slow: {some} of the {len(crossed)} fields that tell most",
         "[crosses]",
-        f"all_pairs = false  # all would be {pairs} crosses: slow; name a few in `named`",
+        'groups = [["crossed", "crossed"]]',
+        "",
+    ]
+
+
+def _hash(fields: Sequence[Field]) -> list[str]:
+    values = sum(field.column.distinct for field in fields)
+    if values < _MANY_VALUES:
+        return []
+    return [
+        f"[hash]  # these rows alone have {values:,} different values",
+        "bits = 22",
+        "cross_bits = 23",
         "",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from features.spec import TIME_WORDS
 from features.values import as_text, text_column, to_number
 
 __all__ = ["NO_TIME", "day_of_week", "hour_of_day", "time_ms", "times_ms"]
@@ -18,7 +20,11 @@ __all__ = ["NO_TIME", "day_of_week", "hour_of_day", "time_ms", "times_ms"]
 NO_TIME = np.iinfo(np.int64).min
 """Stands for a missing time in an array of times."""
 
-_UNITS = {"s": 1000.0, "ms": 1.0, "us": 0.001}
+_UNITS = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}
+_EXCEL_EPOCH_DAYS = 25_569
+_WHOLE = r"^-?[0-9]{1,18}$"
+_DECIMAL = r"^-?[0-9]{1,15}(\.[0-9]*)?$"
+_ISO = r"^[12][0-9]{3}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
 _MAX_MS = 253_402_300_800_000  # the year 10000
 
 
@@ -40,7 +46,8 @@ def time_ms(value: Any, form: str) -> int:
     value
         Text, a number of the format's unit, or a datetime (without a zone: UTC).
     form
-        ``iso``, ``s``, ``ms``, ``us`` or a strptime pattern.
+        ``iso``; ``s``, ``ms``, ``us`` or ``ns`` since 1970; ``excel`` for days since 1900 as
+        spreadsheets count them; or a strptime pattern.
 
     Returns
     -------
@@ -68,18 +75,22 @@ def time_ms(value: Any, form: str) -> int:
 
 @lru_cache(maxsize=65_536)
 def _text_ms(text: str, form: str) -> int:
-    if form in _UNITS:
-        return _unit_ms(text, form)
     if form == "iso":
-        return _datetime_ms(datetime.fromisoformat(text))
-    return _datetime_ms(datetime.strptime(text, form))
+        return _datetime_ms(datetime.fromisoformat(text.removesuffix(" UTC")))
+    if form not in TIME_WORDS:
+        return _datetime_ms(datetime.strptime(text, form))
+    number = int(text) if re.match(_WHOLE, text) else to_number(text)
+    if number is None or not number == number or not abs(ms := _number_ms(number, form)) < _MAX_MS:
+        raise ValueError(f"{text[:40]!r} is not a time in {form}")
+    return int(ms)
 
 
-def _unit_ms(text: str, form: str) -> int:
-    number = to_number(text)
-    if number is None or not abs(number) * _UNITS[form] < _MAX_MS:
-        raise ValueError(f"{text[:40]!r} is not a time in {form} since 1970")
-    return int(number * _UNITS[form] // 1)
+def _number_ms(number: Any, form: str) -> Any:
+    """Milliseconds of a number or an array, exactly where it is whole."""
+    if form == "excel":
+        return np.floor((number - _EXCEL_EPOCH_DAYS) * 86_400_000.0 + 0.5)
+    times, per = _UNITS[form]
+    return number * times // per
 
 
 def _datetime_ms(moment: datetime) -> int:
@@ -108,10 +119,58 @@ def times_ms(column: pa.Array, form: str) -> tuple[NDArray[np.int64], NDArray[np
     """
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         return _timestamp_column(column), np.zeros(len(column), np.bool_)
-    if form == "ms" and pa.types.is_integer(column.type) and column.null_count == 0:
-        times = column.to_numpy(zero_copy_only=False).astype(np.int64)
-        return times, np.abs(times) >= _MAX_MS
-    return _by_distinct_text(text_column(column), form)
+    times = _times_by_arrow(column, form)
+    return _by_distinct_text(text_column(column), form) if times is None else times
+
+
+def _times_by_arrow(
+    column: pa.Array, form: str
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]] | None:
+    """Read times in bulk; None where Arrow might not read every value as :func:`time_ms` does."""
+    if pa.types.is_string(column.type):
+        return _iso_column(column) if form == "iso" else _number_texts(column, form)
+    if form in _UNITS and pa.types.is_integer(column.type) and column.type != pa.uint64():
+        return _number_column(column.cast(pa.int64()), form)
+    return None
+
+
+def _number_texts(words: pa.Array, form: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]] | None:
+    if form not in TIME_WORDS:
+        return None
+    for pattern, kind in ((_WHOLE, pa.int64()), (_DECIMAL, pa.float64())):
+        if (form != "excel" or kind == pa.float64()) and _all_match(words, pattern):
+            return _number_column(words.cast(kind), form)
+    return None
+
+
+def _all_match(words: pa.Array, pattern: str) -> bool:
+    return bool(pc.all(pc.match_substring_regex(words, pattern), min_count=0).as_py())
+
+
+def _number_column(
+    column: pa.Array, form: str
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]] | None:
+    numbers = pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
+    if form == "s" and not (numbers.min(initial=0) > -_MAX_MS and numbers.max(initial=0) < _MAX_MS):
+        return None  # a product might not fit
+    ms = _number_ms(numbers, form)
+    bad = ~((ms < _MAX_MS) & (ms > -_MAX_MS))
+    times = np.where(bad, NO_TIME, ms).astype(np.int64)
+    times[column.is_null().to_numpy(zero_copy_only=False)] = NO_TIME
+    return times, bad
+
+
+def _iso_column(words: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]] | None:
+    for ending, zone in (("$", None), (r"(Z|[+-][0-9]{2}:[0-9]{2})$", "UTC")):
+        if _all_match(words, _ISO + ending):
+            try:
+                stamps = words.cast(pa.timestamp("us", zone))
+            except pa.ArrowInvalid:
+                return None
+            us = pc.fill_null(stamps.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+            missing = words.is_null().to_numpy(zero_copy_only=False)
+            return np.where(missing, NO_TIME, us // 1000), np.zeros(len(words), np.bool_)
+    return None
 
 
 def _timestamp_column(column: pa.Array) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features.columns import ColumnHasher, frame_columns
+from features.columns import ColumnHasher
 from features.counters.counting import Counters
 from features.counters.names import COLUMN_PREFIX
 from features.crosses import cross_indices
@@ -271,11 +271,15 @@ class Vectoriser:
         """
         served = self.counters.value_names if self.counters is not None else ()
         wanted = (*self.columns, *(COLUMN_PREFIX + name for name in served))
-        columns = frame_columns(frame, wanted)
-        hashed, faults = self.hash_batch(columns, learn=learn)
+        from features.frames import frame_columns  # with pandas, which serving does without
+
+        columns = frame_columns(frame, wanted, {field.column: field for field in self._lists})
+        hashed, faults = self.hash_batch(columns)
         if faults:
             row = int(np.flatnonzero(faults.field)[0])
             raise RowError(f"row {row}: {self.describe_fault(columns, row, faults)}")
+        if learn and self.quantiles.learning:  # only now: a frame that is refused teaches nothing
+            hashed, _ = self.hash_batch(columns, learn=True)
         return hashed
 
     def describe_fault(self, batch: pa.RecordBatch, row: int, faults: Faults) -> str:

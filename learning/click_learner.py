@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.errors import RowError
 from features.hashed import Hashed
 from features.jit import jit
-from features.labels import MAX_IMPORTANCE
-from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from features.spec import HashSpec, LearnerSpec, Spec
 from features.vectoriser import Vectoriser
+from learning.inputs import as_frame, label_column, label_of, weight_column, weight_of
+from learning.open_fields import OpenFields, all_pairs
 from learning.sparse import pack, unpack
 from learning.weights import Weights
 
@@ -43,15 +43,15 @@ class ClickLearner:
     ----------
     spec
         What the fields are, how they are crossed and learned (:func:`features.load_spec`).
-        ``None``: the keys of the first event or frame learned are the fields, each a
-        category, all pairs crossed, in small tables; later keys are ignored.
+        ``None``: whatever keys an event has are its fields, each a category, all pairs
+        crossed (of up to 64), in small tables.
 
     Attributes
     ----------
     vectoriser
-        Turns events into token hashes; ``None`` before the first event, without a spec.
+        Turns events into token hashes; ``None`` without a spec.
     weights
-        The state.
+        The state; ``None`` before the first event, without a spec.
 
     Examples
     --------
@@ -69,19 +69,15 @@ class ClickLearner:
         self.spec = spec
         self.vectoriser: Vectoriser | None = None
         self.weights: Weights | None = None
+        self.open_fields = OpenFields()  # what stands in for a vectoriser without a spec
         if spec is not None:
-            self._build(spec)
+            self.vectoriser = Vectoriser(spec)
+            self.weights = Weights(spec.hash, spec.learner, self.vectoriser.crosses)
 
-    def _build(self, spec: Spec) -> tuple[Vectoriser, Weights]:
-        self.vectoriser = Vectoriser(spec)
-        self.weights = Weights(spec.hash, spec.learner, self.vectoriser.crosses)
-        return self.vectoriser, self.weights
-
-    def _parts(self, names: Any = ()) -> tuple[Vectoriser, Weights]:
-        """The vectoriser and the weights, made for these field names if there are none yet."""
-        if self.vectoriser is not None and self.weights is not None:
-            return self.vectoriser, self.weights
-        return self._build(_open_spec(names))
+    def __repr__(self) -> str:
+        """Short: a spec has hundreds of lines."""
+        spec = "" if self.spec is None else f"spec={self.spec.name!r}"
+        return f"{type(self).__name__}({spec})"
 
     # --- River, one event -----------------------------------------------------------------
 
@@ -93,119 +89,137 @@ class ClickLearner:
         x
             Column name to value.
         y
-            Whether it was clicked.
+            Whether it was clicked: 0/1 or false/true.
         w
-            Importance weight.
+            Importance weight, from 0 to 1e6.
 
         Raises
         ------
         RowError
-            If a value is not what the spec declares, or the weight is not from 0 to 1e6.
+            If the label, the weight or a value is not what is due; then nothing is learned.
         """
-        if not 0.0 <= w <= MAX_IMPORTANCE:
-            raise RowError(f"importance weight {w} is not from 0 to {MAX_IMPORTANCE:g}")
-        if self.spec is None:
-            x = {str(key): value for key, value in x.items()}
-        vectoriser, weights = self._parts(x)
-        hashed = vectoriser.hash_event(x, learn=True)
-        importance = None if w == 1.0 else np.array([w], np.float64)
-        weights.learn(hashed, np.array([y], np.float64), importance)
+        label, weight = label_of(y), weight_of(w)
+        hashed = self.hash_event(x, learn=True)
+        importance = None if weight == 1.0 else np.array([weight])
+        self.weights_for(hashed).learn(hashed, np.array([label]), importance)
 
     def predict_proba_one(self, x: Mapping[Any, Any]) -> dict[bool, float]:
         """Probability of no click and of a click; parameters as for :meth:`learn_one`."""
-        if self.vectoriser is None or self.weights is None:
+        hashed = self.hash_event(x)
+        if self.weights is None:
             return {False: 0.5, True: 0.5}
-        if self.spec is None:
-            x = {str(key): value for key, value in x.items()}
-        p = float(probabilities(self.weights.predict(self.vectoriser.hash_event(x)))[0])
+        p = float(probabilities(self.weights_for(hashed).predict(hashed))[0])
         return {False: 1.0 - p, True: p}
+
+    def hash_event(self, x: Mapping[Any, Any], *, learn: bool = False) -> Hashed:
+        """Token hashes of an event."""
+        if self.vectoriser is None:
+            return self.open_fields.hash_event(x)
+        return self.vectoriser.hash_event(x, learn=learn)
+
+    def weights_for(self, hashed: Hashed) -> Weights:
+        """The weights; without a spec they are made now, and cross the fields at hand."""
+        if self.weights is None:
+            self.weights = _open_weights()
+        if self.vectoriser is None:
+            self.weights.cross(all_pairs(hashed.fields))
+        return self.weights
 
     # --- River, many events ---------------------------------------------------------------
 
     def learn_many(
-        self, X: pd.DataFrame, y: pd.Series[Any], w: pd.Series[Any] | None = None
+        self, X: pd.DataFrame, y: pd.Series[Any], w: pd.Series[Any] | float | None = None
     ) -> None:
         """Learn the rows of a frame, in order, as :meth:`learn_one` would.
 
         Parameters
         ----------
         X
-            A column each field.
+            A column each field; a frame of pandas, or of a library that Arrow can read.
         y
-            Whether each row was clicked.
+            Whether each row was clicked, in the order of the rows.
         w
-            Importance weights.
+            Importance weights of the rows, or one for all.
+
+        Raises
+        ------
+        RowError
+            As for :meth:`learn_one`, naming the row, or there is not one label a row; then no
+            row is learned.
         """
-        X = X.rename(columns=str) if self.spec is None else X
-        vectoriser, weights = self._parts(X.columns)
-        hashed = vectoriser.hash_frame(X, learn=True)
-        importance = None if w is None else np.asarray(w, np.float64)
-        weights.learn(hashed, np.asarray(y, np.float64), importance)
+        frame = as_frame(X)
+        labels, importance = label_column(y, len(frame)), weight_column(w, len(frame))
+        start = 0
+        for hashed in self._hash_many(frame, learn=True):
+            rows = slice(start, start + hashed.rows)
+            weights = None if importance is None else importance[rows]
+            self.weights_for(hashed).learn(hashed, labels[rows], weights)
+            start = rows.stop
 
     def predict_proba_many(self, X: pd.DataFrame) -> pd.DataFrame:
         """Probabilities of the rows of a frame, columns ``False`` and ``True``."""
         import pandas as pd
 
-        p = np.full(len(X), 0.5)
-        if self.vectoriser is not None and self.weights is not None:
-            X = X.rename(columns=str) if self.spec is None else X
-            p = probabilities(self.weights.predict(self.vectoriser.hash_frame(X)))
-        return pd.DataFrame({False: 1.0 - p, True: p}, index=X.index)
+        frame = as_frame(X)
+        pieces = self._hash_many(frame)
+        p = np.full(len(frame), 0.5)
+        if self.weights is not None:
+            logits = [self.weights_for(hashed).predict(hashed) for hashed in pieces]
+            p = probabilities(np.concatenate(logits))
+        return pd.DataFrame({False: 1.0 - p, True: p}, index=frame.index)
+
+    def _hash_many(self, frame: pd.DataFrame, *, learn: bool = False) -> list[Hashed]:
+        if self.vectoriser is None:
+            return self.open_fields.hash_frame(frame)
+        return [self.vectoriser.hash_frame(frame, learn=learn)]
 
     # --- hashed events --------------------------------------------------------------------
 
     def learn_hashed(self, hashed: Hashed, labels: F64, importance: F64 | None = None) -> F64:
         """Learn hashed events; float64 logits as predicted before each was learned."""
-        return self._parts()[1].learn(hashed, labels, importance)
+        return self.weights_for(hashed).learn(hashed, labels, importance)
 
     def predict_hashed(self, hashed: Hashed) -> F64:
         """Logits of hashed events."""
-        return self._parts()[1].predict(hashed)
+        return self.weights_for(hashed).predict(hashed)
 
     # --- copies ---------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
         """State for pickle and deepcopy: tables are mostly zeros, which are left out."""
-        state = {k: v for k, v in self.__dict__.items() if k not in ("vectoriser", "weights")}
-        if self.vectoriser is None or self.weights is None:
-            return state
-        return state | {
-            "_built": self.vectoriser.spec,
-            "_quantiles": self.vectoriser.quantiles.state(),
-            "_counters": self.vectoriser.counters.state() if self.vectoriser.counters else {},
-            "_fields": pack(self.weights.fields),
-            "_crosses": pack(self.weights.crosses),
-            "_mixture": self.weights.mixture.copy(),
-            "_calibration": self.weights.calibration.copy(),
-        }
+        left_out = ("vectoriser", "weights", "open_fields")
+        state = {k: v for k, v in self.__dict__.items() if k not in left_out}
+        if self.vectoriser is not None:
+            counters = self.vectoriser.counters
+            state["_quantiles"] = self.vectoriser.quantiles.state()
+            state["_counters"] = counters.state() if counters else {}
+        if self.weights is not None:
+            state["_fields"] = pack(self.weights.fields)
+            state["_crosses"] = pack(self.weights.crosses)
+            state["_mixture"] = self.weights.mixture.copy()
+            state["_calibration"] = self.weights.calibration.copy()
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        built = state.pop("_built", None)
         inner = {k: state.pop(k) for k in list(state) if k in _INNER}
+        ClickLearner.__init__(self, state["spec"])
         self.__dict__.update(state)
-        self.vectoriser = self.weights = None
-        if built is None:
+        if self.vectoriser is not None:
+            self.vectoriser.quantiles.restore(inner["_quantiles"])
+            if self.vectoriser.counters is not None:
+                self.vectoriser.counters.restore(inner["_counters"])
+        if "_fields" not in inner:
             return
-        vectoriser, weights = self._build(built)
-        vectoriser.quantiles.restore(inner["_quantiles"])
-        if vectoriser.counters is not None:
-            vectoriser.counters.restore(inner["_counters"])
-        unpack(inner["_fields"], weights.fields)
-        unpack(inner["_crosses"], weights.crosses)
-        weights.mixture[:] = inner["_mixture"]
-        weights.calibration[:] = inner["_calibration"]
+        self.weights = self.weights or _open_weights()
+        unpack(inner["_fields"], self.weights.fields)
+        unpack(inner["_crosses"], self.weights.crosses)
+        self.weights.mixture[:] = inner["_mixture"]
+        self.weights.calibration[:] = inner["_calibration"]
 
 
-def _open_spec(names: Any) -> Spec:
-    """A spec of nothing but names: categories, all pairs crossed."""
-    fields = FieldSpec(names=tuple(sorted(names)) or ("none",))
-    return Spec(
-        name="open",
-        source=SourceSpec(label=""),
-        fields=(fields,),
-        crosses=CrossSpec(all_pairs=True),
-        hash=HashSpec(bits=18, cross_bits=18),
-    )
+def _open_weights() -> Weights:
+    """Small tables for events that no spec describes."""
+    return Weights(HashSpec(bits=18, cross_bits=18), LearnerSpec(), all_pairs(2))
 
 
 @jit

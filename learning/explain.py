@@ -63,21 +63,21 @@ class Explanation(msgspec.Struct, frozen=True):
 
     Parameters
     ----------
+    unused
+        Keys of the event that no field reads: first, for what follows was told without them.
     probability, logit
         As predicted.
     bias
         What every event starts from, the calibration's shift included.
     contributions
         The largest first, whatever their sign.
-    unused
-        Keys of the event that no field reads.
     """
 
+    unused: tuple[str, ...]
     probability: float
     logit: float
     bias: float
     contributions: tuple[Contribution, ...]
-    unused: tuple[str, ...]
 
 
 def explain(learner: ClickLearner, event: Mapping[Any, Any]) -> Explanation:
@@ -107,10 +107,14 @@ def explain(learner: ClickLearner, event: Mapping[Any, Any]) -> Explanation:
     (('ad',), ('shoes',), True)
     """
     event = {str(key): value for key, value in event.items()}
-    vectoriser, weights = learner.vectoriser, learner.weights
-    if vectoriser is None or weights is None:
-        return Explanation(0.5, 0.0, 0.0, (), tuple(event))
+    if learner.weights is None:
+        return Explanation(tuple(event), 0.5, 0.0, 0.0, ())
+    vectoriser = learner.vectoriser
+    if vectoriser is None:
+        present = tuple(sorted(key for key, value in event.items() if as_text(value)))
+        vectoriser = learner.open_fields.vectoriser(present)
     hashed = vectoriser.hash_event(event)
+    weights = learner.weights_for(hashed)
     logit = weights.predict(hashed)
     (bias, _), *shares = _shares(weights, hashed)
     scale, shift = weights.calibration[:2].tolist()

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from river import base
 
+from features.errors import RowError
 from features.jit import jit
+from learning.inputs import as_frame, label_column, label_of, numbers_of, weight_column, weight_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,19 +106,27 @@ class FTRLClassifier(base.MiniBatchClassifier):
         Parameters
         ----------
         x
-            Feature to value; an absent feature is 0.
+            Feature to value; an absent or missing feature is 0.
         y
-            Whether it was clicked.
+            Whether it was clicked: 0/1 or false/true.
         w
-            Importance weight.
+            Importance weight, from 0 to 1e6.
+
+        Raises
+        ------
+        RowError
+            If one of these is not what is due; then nothing is learned.
         """
+        self._learn(numbers_of(x), label_of(y), weight_of(w))
+
+    def _learn(self, x: Mapping[Any, float], label: float, importance: float) -> None:
         for key in x:
             self._index.setdefault(key, len(self._index))
         if len(self._index) > len(self._z):
             more = max(len(self._index), 2 * len(self._z)) - len(self._z)
             self._z, self._n = np.pad(self._z, (0, more)), np.pad(self._n, (0, more))
         index, values = self._features(x)
-        _learn(self._z, self._n, index, values, self._rates, float(y), float(w))
+        _learn(self._z, self._n, index, values, self._rates, label, importance)
 
     def _features(self, x: Mapping[Any, float]) -> tuple[I64, F64]:
         """Indices and values of the known features, in order of index: of no one's dict."""
@@ -128,21 +138,34 @@ class FTRLClassifier(base.MiniBatchClassifier):
         self, x: Mapping[Any, float]
     ) -> dict[bool, float]:
         """Probability of no click and of a click."""
-        index, values = self._features(x)
+        index, values = self._features(numbers_of(x))
         p = 1.0 / (1.0 + math.exp(-_bounded(_logit(self._z, self._n, index, values, self._rates))))
         return {False: 1.0 - p, True: p}
 
-    def learn_many(self, X: pd.DataFrame, y: pd.Series[Any]) -> None:
-        """Learn the rows of a frame, in order, as :meth:`learn_one` would."""
-        for x, label in zip(X.to_dict("records"), y, strict=True):
-            self.learn_one(x, label)
+    def learn_many(
+        self, X: pd.DataFrame, y: pd.Series[Any], w: pd.Series[Any] | float | None = None
+    ) -> None:
+        """Learn the rows of a frame, in order, as :meth:`learn_one` would.
+
+        Raises
+        ------
+        RowError
+            As for :meth:`learn_one`, naming the row, or there is not one label a row; then no
+            row is learned.
+        """
+        frame = as_frame(X)
+        labels, weights = label_column(y, len(frame)), weight_column(w, len(frame))
+        importance = np.ones(len(frame)) if weights is None else weights
+        for x, label, weight in zip(_rows(frame), labels, importance, strict=True):
+            self._learn(x, label, weight)
 
     def predict_proba_many(self, X: pd.DataFrame) -> pd.DataFrame:
         """Probabilities of the rows of a frame, columns ``False`` and ``True``."""
         import pandas as pd
 
-        rows = [self.predict_proba_one(x) for x in X.to_dict("records")]
-        return pd.DataFrame(rows, index=X.index, columns=[False, True])
+        frame = as_frame(X)
+        rows = [self.predict_proba_one(x) for x in _rows(frame)]
+        return pd.DataFrame(rows, index=frame.index, columns=[False, True])
 
     @property
     def _multiclass(self) -> bool:
@@ -157,3 +180,17 @@ class FTRLClassifier(base.MiniBatchClassifier):
 def _bounded(logit: float) -> float:
     """The logit, kept from where ``exp`` overflows."""
     return min(max(logit, -700.0), 700.0)
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[Hashable, float]]:
+    """Each row's features; all are checked before the first one is learned."""
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise RowError(f"two columns of the frame are named {twice!r}. Fix: rename one")
+    out = []
+    for row, x in enumerate(frame.to_dict("records")):
+        try:
+            out.append(numbers_of(x))
+        except RowError as error:
+            raise RowError(f"row {row}: {error}") from None
+    return out

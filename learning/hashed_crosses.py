@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 from river import base
 
-from features.field_plan import FieldPlan, plan_fields
 from features.hashing import cross_hash
-from features.spec import FieldSpec, HashSpec, SourceSpec, Spec
-from features.values import as_text
+from learning.open_fields import OpenFields
 
 __all__ = ["HashedCrosses"]
 
@@ -51,7 +49,7 @@ class HashedCrosses(base.Transformer):
         self.crosses = crosses
         self.bits = bits
         self.seed = seed
-        self._plans: dict[str, FieldPlan] = {}
+        self._fields = OpenFields(seed)
 
     def transform_one(  # type: ignore[override]
         self, x: Mapping[Any, Any]
@@ -62,8 +60,13 @@ class HashedCrosses(base.Transformer):
         ----------
         x
             Field to value: text, number, boolean, or ``None`` for missing.
+
+        Raises
+        ------
+        RowError
+            A value is a list or an object.
         """
-        tokens = {str(key): self._plan(str(key)).text_token(as_text(v)) for key, v in x.items()}
+        tokens = self._fields.tokens(x)
         hashes = list(tokens.values())
         for cross in self._crosses(tokens):
             pair = cross_hash(tokens[cross[0]], tokens[cross[1]])
@@ -81,11 +84,3 @@ class HashedCrosses(base.Transformer):
         for cross in self.crosses:
             if all(name in tokens for name in cross):
                 yield tuple(sorted(cross))
-
-    def _plan(self, name: str) -> FieldPlan:
-        if name not in self._plans:
-            fields = (FieldSpec(names=(name,)),)
-            hashing = HashSpec(seed=self.seed)
-            spec = Spec(name="", source=SourceSpec(label=""), fields=fields, hash=hashing)
-            self._plans[name] = plan_fields(spec)[0]
-        return self._plans[name]

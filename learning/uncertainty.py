@@ -56,18 +56,15 @@ def uncertainty(learner: ClickLearner, hashed: Hashed) -> F64:
     >>> for _ in range(100):
     ...     model.learn_one({"ad": "known", "site": "news"}, False)
     >>> known, new = (
-    ...     uncertainty(model, model.vectoriser.hash_event({"ad": ad, "site": "news"}))
+    ...     uncertainty(model, model.hash_event({"ad": ad, "site": "news"}))
     ...     for ad in ("known", "new")
     ... )
     >>> bool(known < new)
     True
     """
-    weights = learner.weights
-    if weights is None:
-        raise ValueError("this learner has no weights yet. Fix: make it with a spec")
     out = np.empty(hashed.rows)
     if hashed.rows:
-        _deviations_of(*weights._arguments(hashed), out)
+        _deviations_of(*learner.weights_for(hashed).arguments(hashed), out)
     return out
 
 

@@ -84,16 +84,23 @@ class Weights:
         """
         out = np.empty(hashed.rows)
         weight = _NO_IMPORTANCE if importance is None else importance
+        if len(labels) != hashed.rows or len(weight) not in (0, hashed.rows):
+            raise ValueError(f"{len(labels)} labels, {len(weight)} weights: {hashed.rows} events")
         if hashed.rows:
-            _learn(*self._arguments(hashed), self.mixing, labels, weight, out)
+            _learn(*self.arguments(hashed), self.mixing, labels, weight, out)
         return out
 
     def predict(self, hashed: Hashed) -> F64:
         """Logits of n events, float64 (n,); nothing is learned."""
         out = np.empty(hashed.rows)
         if hashed.rows:
-            _predict(*self._arguments(hashed), out)
+            _predict(*self.arguments(hashed), out)
         return out
+
+    def cross(self, index: NDArray[np.int32]) -> None:
+        """Cross these fields from now on, int32 (crosses, 3)."""
+        if index is not self.index:  # kept by all_pairs, one for each number of fields
+            self.index, self._dense = index, None
 
     def point_at(self, arrays: Mapping[str, F64]) -> None:
         """Keep the state in other arrays from now on, such as those of a mapped file.
@@ -107,7 +114,8 @@ class Weights:
         self.mixture, self.calibration = arrays["mixture"], arrays["calibration"]
         self._dense = None  # it holds the former arrays
 
-    def _arguments(self, hashed: Hashed) -> tuple[Any, ...]:
+    def arguments(self, hashed: Hashed) -> tuple[Any, ...]:
+        """What the kernels take before what they write."""
         if len(hashed.starts):
             room = self._room(*capacity(hashed.starts, hashed.rows, hashed.fields, self.index))
             return hashed.tokens, hashed.starts, hashed.rows, hashed.fields, *room

@@ -1,4 +1,4 @@
-"""Health of the labels and freshness of what is learned and served, told by the log."""
+"""Health of the labels, told by the log."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from streaming.status import JoinerState, Look
+from streaming.status import JoinerState
 
-__all__ = ["Freshness", "LabelHealth", "freshness", "label_health"]
+__all__ = ["LabelHealth", "label_health"]
 
 
 class LabelHealth(msgspec.Struct, frozen=True):
@@ -42,30 +42,6 @@ class LabelHealth(msgspec.Struct, frozen=True):
     duplicate_impressions: float | None = None
     rejected_share: float | None = None
     click_rate: float | None = None
-
-
-class Freshness(msgspec.Struct, frozen=True):
-    """Age, in seconds, of the newest thing each step has done; ``None``: not known.
-
-    Parameters
-    ----------
-    joined_s
-        Event time to the example's arrival in the log.
-    watched_s
-        Its arrival to when the monitor read it.
-    learned_s
-        Event time of the newest example learned to when the trainer said so.
-    behind_s
-        Event time by which the trainer is behind the newest impression.
-    served_version
-        Model version of the newest impression that names one.
-    """
-
-    joined_s: float | None = None
-    watched_s: float | None = None
-    learned_s: float | None = None
-    behind_s: float | None = None
-    served_version: str | None = None
 
 
 def label_health(now: JoinerState, before: JoinerState | None = None) -> LabelHealth:
@@ -104,18 +80,6 @@ def label_health(now: JoinerState, before: JoinerState | None = None) -> LabelHe
         rejected_share=_share(one["rejected"] - shown_twice, impressions),
         click_rate=_share(one["examples_clicked"], one["examples"]),
     )
-
-
-def freshness(
-    look: Look | None, joined_s: float | None, watched_s: float | None, version: str | None
-) -> Freshness:
-    """Put together what the log says of the trainer, and what the monitor has seen itself."""
-    trainer = None if look is None else look.trainer
-    behind = None if look is None else look.freshness_s()[1]
-    learned = None
-    if trainer is not None and trainer.at is not None and trainer.event_time:
-        learned = (trainer.at - trainer.event_time) / 1000
-    return Freshness(joined_s, watched_s, learned, behind, version)
 
 
 def _counts(state: JoinerState) -> dict[str, int]:

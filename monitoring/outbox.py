@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from monitoring.slice_name import slice_name
 from streaming.log import (
     EventLog,
     FencedError,
@@ -180,7 +181,7 @@ def alarm_line(alarm: Mapping[str, Any]) -> str:
     if "what" not in alarm:
         return f"ALARM {msgspec.json.encode(alarm).decode()}"
     field, value = alarm.get("field"), alarm.get("value")
-    where = "everything" if not field else f"{field}={value}" if value else str(field)
+    where = "everything" if not field else slice_name(field, value, "=") if value else str(field)
     since = datetime.fromtimestamp(alarm["since_ms"] / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     size = "{size:.3g} ({size_low:.3g} to {size_high:.3g})".format(**alarm)
     cause, action = alarm.get("cause"), alarm.get("action")

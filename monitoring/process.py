@@ -11,12 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
 from monitoring.detect import SequentialDetector
 from monitoring.detectors import Detectors
 from monitoring.feed import Feed
-from monitoring.health import Freshness, freshness, label_health
+from monitoring.health import label_health
 from monitoring.keeper import Keeper
 from monitoring.outbox import GROUP, Outbox, post_to
 from monitoring.settings import MonitorSettings, fixed_settings
@@ -24,6 +26,7 @@ from monitoring.state import Now
 from monitoring.tail import Tail
 from monitoring.watch import Watch
 from monitoring.windows import ClosedWindow, figures_of
+from streaming.freshness import Freshness, freshness, reader
 from streaming.log import EventLog, LogUnavailableError, Record
 from streaming.settings import EXAMPLES, StreamSettings
 from streaming.status import JoinerState, Look, look_at
@@ -84,7 +87,8 @@ class Monitor:
         names = [field.name for field in self.feed.fields]
         self._keeper = Keeper(folder, settings.keep_windows)
         watching = detectors or SequentialDetector(settings.detect)
-        self.watch = Watch(names, settings.windows, watching, self._closed)
+        label_s = stream.join.join_window_s + stream.join.out_of_order_s
+        self.watch = Watch(names, settings.windows, watching, self._closed, label_s)
         post = post_to(settings.webhook, pause) if settings.webhook else None
         try:
             self.outbox = Outbox(log, settings.keep_alarms, report, post)
@@ -200,7 +204,12 @@ class Monitor:
             return False
         self.feed.saved()
         self.saved, self._saved_offsets = True, list(self.tail.offsets)
-        about = {"seen": self.watch.seen, "at": self._now_ms()}
+        about = {
+            "seen": self.watch.seen,
+            "at": self._now_ms(),
+            "event_time": self.watch.windows.time_ms,
+            "weights_s": self.watch.weights.age_s,
+        }
         self.outbox.send(dict(enumerate(self.tail.offsets)), about)
         return True
 
@@ -240,6 +249,7 @@ class Monitor:
             health=None if joiner is None else label_health(joiner),
             recent_health=None if joiner is None else label_health(joiner, self._before_close),
             freshness=self._freshness(),
+            stale=self.watch.weights.stretches,
             skew=None if self.feed.skew is None else self.feed.skew.figures(),
             alarms_open=self.outbox.open(),
             predictions=self.feed.predictions,
@@ -249,7 +259,21 @@ class Monitor:
         return None if self._look is None else self._look.joiner
 
     def _freshness(self) -> Freshness:
-        return freshness(self._look, self._joined_s, self._watched_s, self.watch.version)
+        look, now_ms, watch = self._look, self._now_ms(), self.watch
+        seen = None
+        if look is not None:
+            ends = sum(topic.records for name, topic in look.topics.items() if name == EXAMPLES)
+            lag = max(0, ends - sum(self.tail.offsets))
+            seen = reader(look, GROUP, watch.windows.time_ms, now_ms, lag)
+        return msgspec.structs.replace(
+            Freshness() if look is None else freshness(look),
+            at_ms=now_ms,
+            monitor=seen,
+            weights_s=watch.weights.age_s,
+            joined_s=self._joined_s,
+            watched_s=self._watched_s,
+            served_version=watch.version,
+        )
 
     def _now_ms(self) -> int:
         return int(self.now() * 1000)

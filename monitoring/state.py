@@ -20,9 +20,11 @@ from typing import Any
 import msgspec
 
 from features.errors import ClicktideError
-from monitoring.health import Freshness, LabelHealth
+from monitoring.health import LabelHealth
 from monitoring.skew import Skew
+from monitoring.weights_age import StaleWeights
 from monitoring.windows import ClosedWindow, SliceFigures
+from streaming.freshness import Freshness
 
 __all__ = ["MonitorState", "Now", "read_monitor", "window_files", "write_text"]
 
@@ -62,7 +64,9 @@ class Now(msgspec.Struct, frozen=True):
     recent_health
         Of the labels, since the previous window closed.
     freshness
-        Ages.
+        How far the trainer, the monitor and the weights were.
+    stale
+        Stretches whose predictions were made with old weights.
     skew
         Of the counters that impressions carry; ``None``: the spec has none.
     alarms_open
@@ -86,6 +90,7 @@ class Now(msgspec.Struct, frozen=True):
     health: LabelHealth | None = None
     recent_health: LabelHealth | None = None
     freshness: Freshness = Freshness()
+    stale: list[StaleWeights] = []
     skew: Skew | None = None
     alarms_open: list[dict[str, Any]] = []
     predictions: str = "served"

@@ -10,6 +10,7 @@ import numpy as np
 
 from monitoring.detectors import Detectors
 from monitoring.scored import Scored
+from monitoring.weights_age import WeightsAge
 from monitoring.windows import ClosedWindow, Windows, WindowSettings
 from monitoring.windows.kernels import SUMS
 from monitoring.windows.window import Terms
@@ -30,6 +31,8 @@ class Watch:
         Told of every batch.
     on_close
         Takes each window when it closes.
+    label_s
+        Event time from an impression to its label.
 
     Attributes
     ----------
@@ -45,15 +48,18 @@ class Watch:
         settings: WindowSettings,
         detectors: Detectors,
         on_close: Callable[[ClosedWindow], None],
+        label_s: float = 0.0,
     ) -> None:
         self.windows = Windows(fields, settings, on_close)
         self.detectors = detectors
+        self.weights = WeightsAge(label_s)
         self.sums = np.zeros(SUMS)
         self.seen = self.corrections = self.unscored = 0
         self.version: str | None = None
 
     def update(self, scored: Scored) -> Sequence[msgspec.Struct]:
         """Count a batch; alarms that it raised or closed."""
+        self.weights.update(scored)
         known = ~np.isnan(scored.probability)
         if not known.all():
             self.unscored += int((~known).sum())
@@ -77,6 +83,7 @@ class Watch:
             "sums": self.sums,
             "counts": [self.seen, self.corrections, self.unscored],
             "version": self.version,
+            "weights": self.weights.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -86,3 +93,5 @@ class Watch:
         self.sums = np.array(state["sums"])
         self.seen, self.corrections, self.unscored = state["counts"]
         self.version = state["version"]
+        if "weights" in state:  # not of an older version's
+            self.weights.restore(state["weights"])

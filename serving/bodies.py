@@ -18,6 +18,7 @@ __all__ = [
     "Contributions",
     "Features",
     "ImpressionBody",
+    "Model",
     "PredictBody",
     "Prediction",
     "Predictions",
@@ -137,6 +138,10 @@ class Contributions(msgspec.Struct):
 
     Parameters
     ----------
+    ignored
+        Fields that the spec does not know: first, for what follows was told without them.
+    fallbacks
+        What it lacked.
     model_version
         Which weights answered.
     probability, logit
@@ -146,19 +151,52 @@ class Contributions(msgspec.Struct):
     contributions
         The largest first, whatever their sign: names and values of a field or of a cross, what
         it adds to the logit, and whether anything like it was ever learned.
-    ignored
-        Fields that the spec does not know.
-    fallbacks
-        What it lacked.
     """
 
+    ignored: tuple[str, ...]
+    fallbacks: tuple[str, ...]
     model_version: str
     probability: float
     logit: float
     bias: float
     contributions: tuple[dict[str, Any], ...]
-    ignored: tuple[str, ...]
-    fallbacks: tuple[str, ...]
+
+
+class Model(msgspec.Struct, kw_only=True):
+    """The model that answers.
+
+    Parameters
+    ----------
+    model_version
+        Names its weights.
+    events
+        Learned so far.
+    weights_age_s
+        Seconds since an event was last learned.
+    problem
+        Why there are no newer weights, if that is known.
+    spec, spec_identity, description
+        The feature spec; two specs of one identity give the same features.
+    fields, crosses, counters
+        Names of what it is learned from.
+    experts
+        Learners in the mixture, and the weight of each.
+    calibration
+        Scale and shift of the mixed logit.
+    """
+
+    model_version: str
+    events: int
+    weights_age_s: float | None
+    problem: str | None
+    spec: str
+    spec_identity: str
+    description: str
+    fields: tuple[str, ...]
+    crosses: tuple[tuple[str, ...], ...]
+    counters: tuple[str, ...]
+    experts: tuple[float, ...]
+    calibration: tuple[float, ...]
 
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self, TypeVar
 import httpx
 
 from serving import client_calls as calls
-from serving.bodies import Prediction, Predictions
+from serving.bodies import Contributions, Model, Prediction, Predictions
 from serving.client_calls import HEADERS, Call, Json, Patience
 from serving.client_errors import ApiError, NoAnswerError, error_of
 from serving.event_bodies import EventsAccepted
@@ -104,6 +104,21 @@ class Client:
         options = {"context": context, "explore": explore, "slots": slots, "seed": seed}
         return self._send(calls.rank(candidates, log, options))
 
+    def explain(self, fields: Json, **more: Any) -> Contributions:
+        """Take the prediction of one impression apart; arguments as for :meth:`predict`."""
+        return self._send(calls.explain({"fields": fields, **more}))
+
+    def model(self) -> Model:
+        """Say which model answers, what it was learned from, and how new it is."""
+        return self._send(calls.model())
+
+    def ready(self) -> bool:
+        """Whether the server can predict now; also False if it does not answer. Asks once."""
+        try:
+            return self._http.get(calls.READY).status_code == 200
+        except httpx.TransportError:
+            return False
+
     def impression(self, fields: Json, **more: Any) -> str:
         """Log that an ad was shown; its id, which a click needs."""
         return self.impressions([{"fields": fields, **more}]).impression_ids[0]
@@ -142,7 +157,7 @@ class Client:
         while True:
             failed: httpx.Response | httpx.TransportError
             try:
-                failed = self._http.post(call.path, content=call.body)
+                failed = self._http.request(call.method, call.path, content=call.body)
                 if failed.status_code == 200:
                     return call.reply(failed)
             except httpx.TransportError as error:
@@ -208,6 +223,21 @@ class AsyncClient:
         options = {"context": context, "explore": explore, "slots": slots, "seed": seed}
         return await self._send(calls.rank(candidates, log, options))
 
+    async def explain(self, fields: Json, **more: Any) -> Contributions:
+        """See :meth:`Client.explain`."""
+        return await self._send(calls.explain({"fields": fields, **more}))
+
+    async def model(self) -> Model:
+        """See :meth:`Client.model`."""
+        return await self._send(calls.model())
+
+    async def ready(self) -> bool:
+        """See :meth:`Client.ready`."""
+        try:
+            return (await self._http.get(calls.READY)).status_code == 200
+        except httpx.TransportError:
+            return False
+
     async def impression(self, fields: Json, **more: Any) -> str:
         """See :meth:`Client.impression`."""
         return (await self.impressions([{"fields": fields, **more}])).impression_ids[0]
@@ -246,7 +276,7 @@ class AsyncClient:
         while True:
             failed: httpx.Response | httpx.TransportError
             try:
-                failed = await self._http.post(call.path, content=call.body)
+                failed = await self._http.request(call.method, call.path, content=call.body)
                 if failed.status_code == 200:
                     return call.reply(failed)
             except httpx.TransportError as error:

@@ -11,15 +11,28 @@ from typing import Any, Generic, TypeVar
 import httpx
 import msgspec
 
-from serving.bodies import Predictions
+from serving.bodies import Contributions, Model, Predictions
 from serving.client_errors import ApiError, error_of
 from serving.event_bodies import EventsAccepted
 from serving.rank_bodies import Rankings
 
-__all__ = ["HEADERS", "Call", "Json", "Patience", "clicks", "impressions", "predict", "rank"]
+__all__ = [
+    "HEADERS",
+    "READY",
+    "Call",
+    "Json",
+    "Patience",
+    "clicks",
+    "explain",
+    "impressions",
+    "model",
+    "predict",
+    "rank",
+]
 
 T = TypeVar("T")
 Json = Mapping[str, Any]
+READY = "/readyz"
 HEADERS = {"Content-Type": "application/json"}
 _AGAIN = (429, 503)
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 10.0
@@ -30,8 +43,13 @@ class Call(msgspec.Struct, Generic[T]):
     """A request, and of what type its reply is."""
 
     path: str
-    body: bytes
+    body: bytes | None
     kind: type[T]
+
+    @property
+    def method(self) -> str:
+        """Of HTTP: what has no body is asked for."""
+        return "GET" if self.body is None else "POST"
 
     def reply(self, response: httpx.Response) -> T:
         """Read the reply."""
@@ -46,6 +64,16 @@ class Call(msgspec.Struct, Generic[T]):
 def predict(impressions: Sequence[Json]) -> Call[Predictions]:
     """Predictions of impressions."""
     return Call("/v1/predict", _encode({"impressions": impressions}), Predictions)
+
+
+def explain(impression: Json) -> Call[Contributions]:
+    """A prediction taken apart."""
+    return Call("/v1/explain", _encode(impression), Contributions)
+
+
+def model() -> Call[Model]:
+    """The model that answers."""
+    return Call("/v1/model", None, Model)
 
 
 def rank(candidates: Sequence[Json], log: bool | str, options: Json) -> Call[Rankings]:

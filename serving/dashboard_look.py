@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -13,6 +13,7 @@ from monitoring.report.alarms import alarms_of, headline_of, side_of
 from monitoring.state import MonitorState, read_monitor
 from monitoring.windows import figures_of
 from monitoring.windows.kernels import CLICKS, SUMS
+from streaming.freshness import Freshness, ages, clock_note, freshness, reader, stale
 from streaming.log import EventLog
 from streaming.status import Look, look_at
 
@@ -20,7 +21,6 @@ __all__ = ["AlarmView", "Figures", "Snapshot", "StreamLooker", "WindowView"]
 
 _WINDOWS, _ALARMS = 90, 8
 _CALM_CLICKS = 300.0
-_REPLAY_S = 30 * 86_400.0
 
 
 class WindowView(msgspec.Struct, frozen=True):
@@ -80,6 +80,14 @@ class Snapshot(msgspec.Struct, frozen=True):
         Impressions waiting for their label; whether clicks seem to have stopped.
     freshness
         Seconds, by what they are of.
+    stale
+        What must be said before anything else, such as that nobody watches.
+    warnings
+        What else is not as it should be.
+    rejected
+        Events accepted and then rejected, by topic and reason, ever.
+    clock_ahead_s
+        The stream's clock over the wall clock; below 0: behind.
     trainer
         Figures of the trainer since it began.
     recent, windows, alarms
@@ -109,6 +117,10 @@ class Snapshot(msgspec.Struct, frozen=True):
     served_version: str | None = None
     monitor_problem: str = ""
     monitor_at_ms: int | None = None
+    stale: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    rejected: dict[str, int] = {}
+    clock_ahead_s: float | None = None
 
 
 class StreamLooker:
@@ -134,11 +146,8 @@ class StreamLooker:
         look = look_at(self._log, self._now_ms())
         before, self._before = self._before or look, look
         state, problem = self._state()
-        at, behind = look.freshness_s()
-        if look.trainer is None or not look.trainer.learned:
-            behind = None  # of nothing
-        ages = {} if state is None else msgspec.to_builtins(state.now.freshness)
-        ages |= {"since the last commit of the trainer": at, "learned, behind the newest": behind}
+        fresh = _freshness(look, state)
+        note = clock_note(fresh, look.at_ms)
         return Snapshot(
             at_ms=look.at_ms,
             rates=look.rates(before),
@@ -146,15 +155,19 @@ class StreamLooker:
             lags={group: look.lag(group) for group in look.groups},
             pending=None if look.joiner is None else look.joiner.pending,
             stalled=look.joiner is not None and look.joiner.stalled,
-            freshness=_ages(ages),
+            freshness=ages(fresh),
             trainer=_trainer(look),
             recent=None if state is None else _recent(state),
             windows=() if state is None else _windows(state),
             alarms=() if state is None else _alarms(state),
             labels={} if state is None else _labels(state),
-            served_version=None if state is None else state.now.freshness.served_version,
+            served_version=fresh.served_version,
             monitor_problem=problem,
             monitor_at_ms=None if state is None else state.now.at_ms,
+            stale=stale(fresh, look.at_ms),
+            warnings=(note,) if note else (),
+            rejected=look.rejected(),
+            clock_ahead_s=_ahead_s(fresh),
         )
 
     def _state(self) -> tuple[MonitorState | None, str]:
@@ -175,12 +188,24 @@ class StreamLooker:
         self._log.close()
 
 
-_NAMES = {
-    "joined_s": "event to joined example",
-    "watched_s": "example to monitor",
-    "learned_s": "event to learned",
-    "behind_s": "learned, behind the newest",
-}
+def _freshness(look: Look, state: MonitorState | None) -> Freshness:
+    """The log's facts, and the monitor's own where it tells them."""
+    facts = freshness(look)
+    if state is None:
+        return facts
+    own = state.now.freshness
+    return msgspec.structs.replace(
+        facts,
+        monitor=reader(look, "monitor", state.now.event_time_ms, state.now.at_ms),
+        weights_s=own.weights_s,
+        joined_s=own.joined_s,
+        watched_s=own.watched_s,
+        served_version=own.served_version,
+    )
+
+
+def _ahead_s(fresh: Freshness) -> float | None:
+    return None if fresh.clock_ms is None else (fresh.clock_ms - fresh.at_ms) / 1000
 
 
 def _trainer(look: Look) -> dict[str, float]:
@@ -253,12 +278,3 @@ def _labels(state: MonitorState) -> dict[str, float]:
             }
             return {name: share for name, share in shares.items() if share is not None}
     return {}
-
-
-def _ages(ages: Mapping[str, object]) -> dict[str, float]:
-    """Those that are known; events of a log that is replayed have none."""
-    return {
-        _NAMES.get(name, name): float(age)
-        for name, age in ages.items()
-        if isinstance(age, int | float) and age < _REPLAY_S
-    }

@@ -89,7 +89,7 @@ class ClickEvents(ClickEvent, kw_only=True):
     clicks: list[ClickEvent] | UnsetType = UNSET
 
 
-class EventsAccepted(msgspec.Struct):
+class EventsAccepted(msgspec.Struct, omit_defaults=True):
     """All of it is durable.
 
     Parameters
@@ -100,8 +100,11 @@ class EventsAccepted(msgspec.Struct):
         Events that were there.
     impression_ids
         In the order of the request.
+    warning
+        Only where the stream will reject some of them for their times: the reason, and why.
     """
 
     written: int
     duplicates: int
     impression_ids: list[str]
+    warning: str | None = None

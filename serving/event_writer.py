@@ -27,9 +27,11 @@ from serving.event_requests import (
     Waiting,
 )
 from serving.vouching import Vouching, heartbeat
-from streaming.log import EventLog, NewRecord, Producer, TopicPartition
+from streaming.freshness import event_note
+from streaming.log import EventLog, LogError, NewRecord, Producer, TopicPartition
 from streaming.log.partition import key_partitions
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
+from streaming.status import clock_of
 
 __all__ = [
     "Accepted",
@@ -41,6 +43,7 @@ __all__ = [
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _MOST_AT_ONCE = 5_000
+_CLOCK_MS = 2_000  # the stream's clock is looked at no more often
 
 
 class EventWriter:
@@ -106,6 +109,8 @@ class EventWriter:
         self._producer: Producer | None = None
         self._opened: object = None
         self._partitions: dict[str, int] = {}
+        self._clock_ms: int | None = None
+        self._clock_read_ms = 0
         self._thread = threading.Thread(target=self._run, name="event-writer", daemon=True)
         self._thread.start()
 
@@ -122,6 +127,17 @@ class EventWriter:
     def waiting(self) -> int:
         """Events that wait to be written."""
         return self._size
+
+    @property
+    def max_ahead_ms(self) -> int:
+        """How far ahead of our clock an event may be dated: the stream trusts no more."""
+        return round(1000 * self._settings.join.max_ahead_s)
+
+    def note(self, events: Sequence[Impression | Click]) -> str | None:
+        """What the stream will do to events just written, by its clock; None: they count."""
+        times = [event.timestamp for event in events]
+        clicks = bool(events) and isinstance(events[0], Click)
+        return event_note(self._clock_ms, times, self._settings.join, clicks=clicks)
 
     def submit(self, events: Sequence[Impression | Click]) -> Future[Accepted]:
         """Have events written, all or none; the future tells when they are durable.
@@ -210,6 +226,7 @@ class EventWriter:
         try:
             self._reopen()
             answers = self._commit(requests) if requests else []
+            self._read_clock()
             for request, answer in zip(requests, answers, strict=True):
                 request.settle(answer)
             requests = []  # what fails now is no longer their affair
@@ -274,6 +291,14 @@ class EventWriter:
         now = self._now_ms()
         for at, part in places.items():
             self._vouching.wrote(at, [told.time for told in part], now)
+
+    def _read_clock(self) -> None:
+        """See how far the stream is; what was written is durable, whatever comes of this."""
+        now = self._now_ms()
+        if self._log is not None and now >= self._clock_read_ms + _CLOCK_MS:
+            self._clock_read_ms = now
+            with contextlib.suppress(LogError):
+                self._clock_ms = clock_of(self._log)
 
     def _places(self, events: list[Told]) -> dict[TopicPartition, list[Told]]:
         """Events by where their id belongs, as every publisher's key partitions them."""

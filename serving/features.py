@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from features.counters.names import COLUMN_PREFIX, value_names
 from features.counters.stored import StoredCounters
+from features.public_url import public_url
 from features.spec import Spec
 from serving.event_keys import EventKeys
 from serving.feature_kernels import find_distinct
@@ -130,7 +131,7 @@ class FeatureSource:
         if url is not None and connect is None:
             connect = open_link(url, stored.name, stored.plan, budget_ms)
         if connect is not None:
-            self._reader = StoreReader(connect, _without_password(url or "store"), clock)
+            self._reader = StoreReader(connect, public_url(url or "store"), clock)
 
     @property
     def problem(self) -> str | None:
@@ -220,8 +221,3 @@ def _parted(
         out.append(Fetched(values[at:end], age_ms, told[at:end]))
         at = end
     return out
-
-
-def _without_password(url: str) -> str:
-    scheme, found, rest = url.partition("://")
-    return f"{scheme}{found}{rest.rpartition('@')[2]}"

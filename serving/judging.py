@@ -46,7 +46,7 @@ def judge(learner: ClickLearner, hashed: Hashed) -> tuple[F64, F64]:
     --------
     >>> model = ClickLearner()
     >>> model.learn_one({"ad": "a"}, True)
-    >>> hashed = model.vectoriser.hash_event({"ad": "a"})
+    >>> hashed = model.hash_event({"ad": "a"})
     >>> bool(judge(model, hashed)[0] == model.predict_hashed(hashed))
     True
     """
@@ -54,7 +54,7 @@ def judge(learner: ClickLearner, hashed: Hashed) -> tuple[F64, F64]:
     assert weights is not None  # a learner that serves was made by a spec
     logits, deviations = np.empty(hashed.rows), np.empty(hashed.rows)
     if hashed.rows:
-        _judge_of(*weights._arguments(hashed), logits, deviations)
+        _judge_of(*weights.arguments(hashed), logits, deviations)
     return logits, deviations
 
 

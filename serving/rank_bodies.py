@@ -152,7 +152,8 @@ class Rankings(msgspec.Struct):
         Whether those shown are durable in the event log; if not, though asked for, ``fallbacks``
         says why, and they can be sent to ``/v1/impressions``.
     fallbacks
-        What the whole request lacked.
+        What the whole request lacked; after ``log:`` also why the stream will reject what was
+        logged.
     ignored
         Fields that the spec does not know.
     candidates

@@ -13,18 +13,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import redis
 from numpy.typing import NDArray
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from features.counters.redis_clients import is_cluster_url, store_client
 from features.counters.redis_store import open_counters
-from features.counters.store_errors import StoreError, store_error
+from features.counters.store_errors import STORE_FAULTS, StoreError, store_error
 from features.errors import ClicktideError
 from serving.breaker import Breaker
 from serving.feature_kernels import pack_mget
@@ -35,6 +35,7 @@ SHARDS = 16
 _PATIENCE_S, _NAP_S = 1.0, 0.01
 _PROBE = np.ones(1, np.uint64)
 States = Sequence[bytes | None]
+_FAULTS: tuple[type[Exception], ...] = (*STORE_FAULTS, ClicktideError)
 
 
 class Link(Protocol):
@@ -56,7 +57,7 @@ class _OneServer:
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
         }
-        pool: Any = redis.Redis.from_url(url, **options).connection_pool
+        pool: Any = cast(redis.Redis, store_client(url, **options)).connection_pool
         self._connection = pool.make_connection()
         self._connection.connect()
         heads = [b"$%d\r\n%s" % (len(t) + 8, t) for t in _tags(name)]
@@ -91,10 +92,10 @@ class _Cluster:
         self._store = open_counters(url, plan, name, timeout_s=budget_s)
 
     def read(self, keys: NDArray[np.uint64]) -> States:
-        return self._store._fetch(keys)
+        return self._store.states(keys)
 
     def close(self) -> None:
-        self._store._client.close()
+        self._store.close()
 
 
 def _tags(name: str) -> list[bytes]:
@@ -121,9 +122,9 @@ def open_link(
         It is no store's URL.
     """
     budget_s = budget_ms / 1000.0
-    if url.startswith("redis+cluster://"):
-        return lambda: _Cluster(url, name, plan, budget_s)
     open_counters(url, plan, name)  # sends nothing; a wrong URL is told now
+    if is_cluster_url(url):
+        return lambda: _Cluster(url, name, plan, budget_s)
     pack_mget(_PROBE, np.zeros((1, 1), np.uint8), np.zeros(1, np.int64), np.zeros(10, np.uint8))
     return lambda: _OneServer(url, name, budget_s)
 
@@ -173,7 +174,7 @@ class StoreReader:
             return None
         try:
             states = link.read(keys)
-        except (RedisError, OSError, ClicktideError) as error:
+        except _FAULTS as error:
             self._failed(error)
             self._mend_aside()
             return None
@@ -205,7 +206,7 @@ class StoreReader:
         try:
             link = self._connect()
             link.read(_PROBE)
-        except (RedisError, OSError, ClicktideError) as error:
+        except _FAULTS as error:
             if link is not None:
                 link.close()
             self._failed(error)

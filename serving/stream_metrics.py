@@ -56,6 +56,17 @@ def _stream(look: Snapshot) -> Iterator[Metric]:
     yield _gauges("clicktide_freshness_seconds", "Age of the newest", "of", look.freshness)
     if look.pending is not None:
         yield _gauge("clicktide_pending_impressions", "Wait for their label", look.pending)
+    rejected = CounterMetricFamily(
+        "clicktide_rejected", "Accepted into the log, then rejected", labels=["topic", "reason"]
+    )
+    for what, count in look.rejected.items():
+        rejected.add_metric(what.split(" ", 1), count)
+    yield rejected
+    if look.clock_ahead_s is not None:
+        yield _gauge(
+            "clicktide_clock_ahead_seconds", "Stream's over wall clock", look.clock_ahead_s
+        )
+    yield _gauge("clicktide_stale", "Not watched, or weights old", float(bool(look.stale)))
     yield _gauge("clicktide_clicks_stalled", "Clicks seem to have stopped", float(look.stalled))
 
 

@@ -37,7 +37,7 @@ __all__ = ["GROUP", "CountProcess"]
 
 GROUP = "count"
 """The consumer group of all counting processes of a stream."""
-_SAVE_EVERY_S = 1.0
+_SAVE_EVERY_S, _SAVE_SOON_S = 1.0, 0.1  # the latter when all is read
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _POLL_S = 0.1
 
@@ -82,7 +82,7 @@ class CountProcess:
         self._news: dict[int, list[Viewed | Clicked]] = defaultdict(list)
         self._quiet = QuietWatch(log)
         self._started: set[int] = set()
-        self._next_save = 0.0
+        self._saved_at, self._saved = 0.0, 0  # when, and how much was read by the last one
         self._producer = log.producer(instance)
         self._consumer: Consumer = log.consumer(
             GROUP,
@@ -132,7 +132,8 @@ class CountProcess:
         got = 0 if self._waiting() and not self._replaying() else self._read()
         for commits in self._ready().values():
             self._apply(commits)
-        if self._clock() >= self._next_save:
+        news = got < self._settings.batch and self.read != self._saved
+        if self._clock() - self._saved_at >= (_SAVE_SOON_S if news else _SAVE_EVERY_S):
             self._save()
         return bool(got)
 
@@ -197,7 +198,7 @@ class CountProcess:
 
     def _save(self) -> None:
         """Keep where to go on in the store; tell the log how far this is."""
-        self._next_save = self._clock() + _SAVE_EVERY_S
+        self._saved_at, self._saved = self._clock(), self.read
         positions = {}
         for partition, commits in self._ready().items():
             if self._news[partition]:

@@ -12,7 +12,7 @@ from streaming.log import EventLog, OffsetError, TopicPartition, open_log
 from streaming.settings import EXAMPLES
 from streaming.sources.batch import Batch, Position
 from streaming.sources.cutting import Limits, from_row, read_blocks
-from streaming.sources.streams import read_chunks, without_bom
+from streaming.sources.streams import read_chunks, utf8_lines
 
 __all__ = ["EXAMPLES_PREFIX", "open_examples"]
 
@@ -57,7 +57,7 @@ def open_examples(
 
 
 def _file(path: str, reader: ExampleReader, row: int) -> Generator[Batch]:
-    chunks = without_bom(read_chunks(path, 1 << 22))
+    chunks = utf8_lines(read_chunks(path, 1 << 22))
     for block in from_row(read_blocks(chunks, path, Limits(1 << 22), 0), row, path):
         first = block.first_row
         yield from reader.batches(

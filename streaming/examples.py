@@ -41,14 +41,13 @@ SAID = "\0said"
 """Asks for what an example says of its prediction, in the columns :data:`SAID_COLUMNS`."""
 SAID_COLUMNS = ("\0odd", "\0time", "\0clicked", "\0probability", "\0model")
 """Whether a strict reader is to be asked for the others; times in ms, 0: no click; null: none."""
-_PER_MS = {"ms": pa.int64(), "s": pa.float64(), "us": pa.int64()}
+_PER_MS = {"ms": 1, "s": 0.001, "us": 1000, "ns": 1_000_000}
 
 
 def examples_source(spec: Spec) -> SourceSpec:
-    """The source of a spec as examples have it: counters learn of a click at its own time."""
-    if not spec.counters:
-        return spec.source
-    return msgspec.structs.replace(spec.source, click_delay=CLICK_DELAY)
+    """The source of a spec as examples have it: their own label, clicks at their own time."""
+    delay = CLICK_DELAY if spec.counters else spec.source.click_delay
+    return msgspec.structs.replace(spec.source, label_values={}, views="", click_delay=delay)
 
 
 class ExampleReader:
@@ -195,7 +194,7 @@ def _with_time(column: pa.Array, times: I64, form: str) -> pa.Array:
     """A time column, the impression's own time where it has none."""
     if form not in _PER_MS or not column.null_count:
         return column
-    known = pa.array(times / 1000 if form == "s" else times * (1000 if form == "us" else 1))
+    known = pa.array(times / 1000 if form == "s" else times * _PER_MS[form])
     if column.null_count == len(column):
         return known
     if column.type != known.type:

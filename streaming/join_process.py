@@ -97,7 +97,7 @@ class JoinProcess:
         self._consumer: Consumer | None = None
         self._producer: Producer | None = None
         self._assigned = False
-        self._next_commit = 0.0
+        self._next_commit, self._committed = 0.0, 0  # when, and how much was read by the last one
         self._held = 0  # batches since the last commit
         self._retry_at, self._pause_s = 0.0, _FIRST_PAUSE_S
         _check_partitions(log)
@@ -142,7 +142,7 @@ class JoinProcess:
         came_out = bool(self._output)
         self._held += 1
         if self._held >= _BATCHES_A_COMMIT or 2 * got < self.settings.batch:
-            self._commit()
+            self._commit(caught_up=not got)
             self._held = 0
         self._pause_s = _FIRST_PAUSE_S
         return bool(runs) or came_out
@@ -187,11 +187,14 @@ class JoinProcess:
 
     # ---- committing
 
-    def _commit(self, *, final: bool = False) -> None:
+    def _commit(self, *, final: bool = False, caught_up: bool = False) -> None:
+        """Commit what came out, or how far all is read: now and then, and when all of it is."""
         now = self._clock()
-        if self._consumer and self._producer and (self._output or final or now > self._next_commit):
+        news = caught_up and self.read != self._committed
+        due = final or news or now > self._next_commit
+        if self._consumer and self._producer and (self._output or due):
             self._output.commit(self._producer, self._consumer, self._joiner.commits())
-            self._next_commit = now + _COMMIT_EVERY_S
+            self._next_commit, self._committed = now + _COMMIT_EVERY_S, self.read
 
     # ---- partitions come and go
 

@@ -14,13 +14,15 @@ from features.counters.counting import Counters, Occurrences
 from features.counters.rate_kernel import LATE
 from features.counters.table import NO_TIME
 from features.hashed import Hashed
-from features.labels import importance, labels
+from features.labels import importance, labels, labels_due
 from features.spec import SourceSpec
 from features.times import times_ms
 from features.values import as_text, to_number
 from features.vectoriser import Vectoriser
+from streaming.outcomes import OUTCOMES, by_outcome
 from streaming.served_counters import served_matrix
 from streaming.sources.batch import Batch, Position, Reject
+from streaming.time_order import TimeOrder
 
 __all__ = ["CORRECTION", "SERVED", "Preparer", "Ready"]
 
@@ -107,6 +109,11 @@ class Preparer:
         Whether fields that learn their quantile edges go on learning with every batch, and
         counters go on counting.
 
+    Attributes
+    ----------
+    time_order
+        Whether the times of the rows rose so far.
+
     Examples
     --------
     >>> from features.spec import FieldSpec, Spec
@@ -124,12 +131,13 @@ class Preparer:
         self.vectoriser = vectoriser
         self.source = source
         self.learn = learn
+        self.time_order = TimeOrder()
 
     @property
     def columns(self) -> list[str]:
         """Source columns that are needed, each once."""
         source = self.source
-        wanted = [source.label, source.weight, source.timestamp, source.truth]
+        wanted = [source.label, source.views, source.weight, source.timestamp, source.truth]
         wanted += self.vectoriser.columns
         if self.vectoriser.counters is not None:
             wanted += [*self.vectoriser.counters.columns, source.click_delay]
@@ -137,6 +145,8 @@ class Preparer:
 
     def __call__(self, batch: Batch) -> Ready:
         """Prepare a batch."""
+        if self.source.views:
+            batch = by_outcome(batch, self.source)
         said = self._read(batch.columns)
         good, rejects = _check(batch, said)
         learning = self.learn and self.vectoriser.quantiles.learning
@@ -159,10 +169,11 @@ class Preparer:
         times = bad_time = None
         if source.timestamp:
             times, bad_time = times_ms(rows.column(source.timestamp), source.timestamp_format)
+            self.time_order.add(times[~bad_time & (times != NO_TIME)])
         return _Said(
             source,
-            labels(rows.column(source.label)) if source.label else None,
-            importance(rows.column(source.weight)) if source.weight else None,
+            labels(rows.column(source.label), source.label_values) if source.label else None,
+            _importance(rows, source),
             _truth(rows.column(source.truth)) if source.truth else None,
             bad_time,
             times,
@@ -259,7 +270,9 @@ class _Said:
         source, out = self.source, []
         if self.labels is not None:
             wrong = np.isnan(self.labels)
-            out.append(("bad_label", source.label, "0, 1, true or false", wrong))
+            due = f"a number of clicks among {source.views!r} (1 to 1,000,000)"
+            due = due if source.views else labels_due(source.label_values)
+            out.append(("bad_label", source.label, due, wrong))
         if self.importance is not None:
             wrong = np.isnan(self.importance)
             out.append(("bad_weight", source.weight, "a number from 0 to 1,000,000", wrong))
@@ -285,6 +298,14 @@ def _check(batch: Batch, said: _Said) -> tuple[NDArray[np.bool_], list[Reject]]:
 def _reject(batch: Batch, row: int, reason: str, detail: str) -> Reject:
     line, raw = batch.origin(row)
     return Reject(reason, detail, batch.file, line, raw)
+
+
+def _importance(rows: pa.RecordBatch, source: SourceSpec) -> F64 | None:
+    weight = importance(rows.column(source.weight)) if source.weight else None
+    if not source.views:
+        return weight
+    outcomes: F64 = rows.column(OUTCOMES).to_numpy()
+    return outcomes if weight is None else weight * outcomes
 
 
 def _truth(values: pa.Array) -> F64:

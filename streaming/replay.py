@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -118,7 +119,7 @@ class Replay:
         """What is to be saved, to go on later from here in the log ``source``."""
         extra = {
             "source": source,
-            "position": None if self.position is None else [self.position.file, self.position.row],
+            "position": None if self.position is None else msgspec.to_builtins(self.position),
             "rejected": dict(self.rejected),
             "corrections": self.corrections,
             "amendments": self.amendments,
@@ -133,7 +134,7 @@ class Replay:
             snapshot.learner,
             snapshot.progress,
             Counter(snapshot.extra.get("rejected", {})),
-            None if position is None else Position(*position),
+            None if position is None else msgspec.convert(position, Position),
             snapshot.extra.get("corrections", 0),
             snapshot.extra.get("amendments", 0),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,7 +13,17 @@ from streaming.joiner.commit import TopicState
 from streaming.log import EventLog, OffsetError, Position, Record, TopicPartition
 from streaming.settings import CLICKS, DEAD_LETTERS, EXAMPLES, IMPRESSIONS
 
-__all__ = ["GROUPS", "GroupPart", "JoinerState", "Look", "TopicLook", "TrainerState", "look_at"]
+__all__ = [
+    "GROUPS",
+    "GroupPart",
+    "JoinerState",
+    "Look",
+    "MonitorPosition",
+    "TopicLook",
+    "TrainerState",
+    "clock_of",
+    "look_at",
+]
 
 GROUPS = {
     "join": (IMPRESSIONS, CLICKS),
@@ -24,6 +34,7 @@ GROUPS = {
 # On Kafka the ends of transactions take offsets too: a lag up to this is looked at closely.
 _MARKERS = 4
 _TAIL = 32
+_State = TypeVar("_State", "TrainerState", "MonitorPosition")
 
 
 class TopicLook(msgspec.Struct, frozen=True):
@@ -89,6 +100,12 @@ class JoinerState(msgspec.Struct, frozen=True):
         Event time up to which join windows have closed, in the partition furthest behind.
     stalled
         All clicks are read, and yet labels are held back: clicks seem to have stopped coming.
+    join_ms
+        The join window.
+    clock_ms
+        Event time that impressions have come to, in the partition furthest ahead.
+    held
+        Records held behind one far ahead of its partition's time, until more bear it out.
     """
 
     impressions: int
@@ -100,6 +117,9 @@ class JoinerState(msgspec.Struct, frozen=True):
     rejected: dict[str, dict[str, int]]
     labelled_to_ms: int
     stalled: bool
+    join_ms: int = 0
+    clock_ms: int | None = None
+    held: int = 0
 
 
 class TrainerState(msgspec.Struct, frozen=True):
@@ -128,6 +148,24 @@ class TrainerState(msgspec.Struct, frozen=True):
     at: float | None = None
 
 
+class MonitorPosition(msgspec.Struct, frozen=True):
+    """What the monitor wrote beside its position.
+
+    Parameters
+    ----------
+    at
+        Wall clock (ms) of that commit.
+    event_time
+        Event time (ms) of the newest impression seen.
+    weights_s
+        As in :class:`streaming.freshness.Freshness`.
+    """
+
+    at: float | None = None
+    event_time: float | None = None
+    weights_s: float | None = None
+
+
 class Look(msgspec.Struct, frozen=True):
     """All that one look at the log tells.
 
@@ -135,7 +173,7 @@ class Look(msgspec.Struct, frozen=True):
     ----------
     at_ms
         When it was taken.
-    topics, groups, joiner, trainer
+    topics, groups, joiner, trainer, monitor
         See there; a group or state that has not begun is absent.
     newest_impression_ms
         Event time of the newest impression in the log.
@@ -147,30 +185,14 @@ class Look(msgspec.Struct, frozen=True):
     joiner: JoinerState | None
     trainer: TrainerState | None
     newest_impression_ms: int | None
+    monitor: MonitorPosition | None = None
 
     def lag(self, group: str) -> int:
         """Records a group has still to read."""
         return sum(part.lag for part in self.groups.get(group, ()))
 
-    def freshness_s(self) -> tuple[float | None, float | None]:
-        """Age of what was learned: wall clock since the commit, and event time behind the newest.
-
-        Examples
-        --------
-        >>> trainer = TrainerState(learned=5, event_time=1_000, at=9_000)
-        >>> Look(10_000, {}, {}, None, trainer, 4_000).freshness_s()
-        (1.0, 3.0)
-        """
-        if self.trainer is None:
-            return None, None
-        at, time, newest = self.trainer.at, self.trainer.event_time, self.newest_impression_ms
-        return (
-            None if at is None else (self.at_ms - at) / 1000,
-            None if time is None or newest is None else max(0.0, (newest - time) / 1000),
-        )
-
     def rates(self, before: Look) -> dict[str, float]:
-        """Per second since an earlier look: records by topic, and ``learned``."""
+        """Per second since an earlier look: records by topic, ``learned``, and ``rejected``."""
         seconds = (self.at_ms - before.at_ms) / 1000
         if seconds <= 0:
             return {}
@@ -182,16 +204,44 @@ class Look(msgspec.Struct, frozen=True):
         if self.trainer is not None:
             was = before.trainer.learned if before.trainer else 0
             rates["learned"] = (self.trainer.learned - was) / seconds
+        rejected = sum(self.rejected().values())
+        if rejected:
+            rates["rejected"] = (rejected - sum(before.rejected().values())) / seconds
         return rates
 
+    def rejected(self) -> dict[str, int]:
+        """Events that were accepted into the log and then rejected, by topic and reason."""
+        topics = {} if self.joiner is None else self.joiner.rejected
+        by_reason = {
+            f"{topic} {reason}": count
+            for topic, reasons in topics.items()
+            for reason, count in sorted(reasons.items())
+        }
+        if self.trainer is not None and self.trainer.rejected:
+            by_reason[f"{EXAMPLES} not_learned"] = self.trainer.rejected
+        return by_reason
 
-def look_at(log: EventLog, now_ms: int) -> Look:
-    """Look at a log; nothing is written."""
+
+def look_at(log: EventLog, now_ms: int, *, newest: bool = True) -> Look:
+    """Look at a log; nothing is written.
+
+    Parameters
+    ----------
+    log
+        What to look at.
+    now_ms
+        When this is.
+    newest
+        Whether to read the newest records too, for their times.
+
+    Positions are read before the ends, so a lag may be too high by what comes meanwhile, but a
+    group without lag has read all that the groups before it had written.
+    """
     partitions = log.topics()
     ours = [name for name in (IMPRESSIONS, CLICKS, EXAMPLES, DEAD_LETTERS) if name in partitions]
+    committed = _committed(log, partitions)
     ends = {name: log.end_offsets(name) for name in ours}
-    tails = {name: _tail(log, name, ends[name]) for name in ours}
-    committed = _committed(log, ends)
+    tails = {name: _tail(log, name, ends[name]) if newest else [] for name in ours}
     groups = {
         group: [_part(log, at, position, ends[at.topic][at.partition]) for at, position in of]
         for group, of in committed.items()
@@ -201,9 +251,18 @@ def look_at(log: EventLog, now_ms: int) -> Look:
         topics={name: _topic(log, name, ends[name], tails[name]) for name in ours},
         groups=groups,
         joiner=_joiner(committed.get("join", []), groups.get("join", [])),
-        trainer=_trainer(position for _, position in committed.get("train", [])),
+        trainer=_newest(committed.get("train", []), TrainerState),
         newest_impression_ms=_newest_impression(tails.get(IMPRESSIONS, [])),
+        monitor=_newest(committed.get("monitor", []), MonitorPosition),
     )
+
+
+def clock_of(log: EventLog) -> int | None:
+    """Event time that the impressions have come to, by the joiner's commits."""
+    at = [TopicPartition(IMPRESSIONS, p) for p in range(log.topics().get(IMPRESSIONS, 0))]
+    committed = [position for place in at if (position := log.committed("join", place)) is not None]
+    states = [_topic_state(position.metadata) for position in committed]
+    return _clock(state for state in states if state is not None)
 
 
 def _topic(log: EventLog, name: str, ends: list[int], tail: list[Record]) -> TopicLook:
@@ -229,13 +288,13 @@ def _read(log: EventLog, at: TopicPartition, offset: int, most: int) -> list[Rec
 
 
 def _committed(
-    log: EventLog, ends: Mapping[str, list[int]]
+    log: EventLog, partitions: Mapping[str, int]
 ) -> dict[str, list[tuple[TopicPartition, Position]]]:
     """Positions of each group that has any."""
     found: dict[str, list[tuple[TopicPartition, Position]]] = {}
     for group, topics in GROUPS.items():
         for topic in topics:
-            for partition in range(len(ends.get(topic, ()))):
+            for partition in range(partitions.get(topic, 0)):
                 at = TopicPartition(topic, partition)
                 if (position := log.committed(group, at)) is not None:
                     found.setdefault(group, []).append((at, position))
@@ -283,7 +342,16 @@ def _joiner(
         rejected=rejected,
         labelled_to_ms=min(state.emitted_to for _, state in states),
         stalled=any(at.partition in read and _held_back(state) for at, state in states),
+        join_ms=states[0][1].windows[0],
+        clock_ms=_clock([state for _, state in states]),
+        held=sum(state.read_to - state.done_to for _, state in states),
     )
+
+
+def _clock(states: Iterable[TopicState]) -> int | None:
+    """The impressions' time, in the partition furthest ahead."""
+    times = [state.impressions_watermark + state.windows[2] for state in states]
+    return max((time for time in times if time > 0), default=None)
 
 
 def _rejected(counts: Mapping[str, int], topic: str) -> dict[str, int]:
@@ -298,15 +366,19 @@ def _held_back(state: TopicState) -> bool:
     return state.emitted_to > 0 and state.impressions_watermark - state.emitted_to > usual
 
 
-def _trainer(positions: Iterable[Position]) -> TrainerState | None:
-    """The newest that the trainer wrote."""
-    states = [state for position in positions if (state := _trained(position.metadata))]
+def _newest(
+    committed: Iterable[tuple[TopicPartition, Position]], kind: type[_State]
+) -> _State | None:
+    """The newest that a reader of examples wrote beside its position."""
+    states = [
+        state for _, position in committed if (state := _state(position.metadata, kind)) is not None
+    ]
     return max(states, key=lambda state: state.at or 0, default=None)
 
 
-def _trained(metadata: str) -> TrainerState | None:
+def _state(metadata: str, kind: type[_State]) -> _State | None:
     try:
-        return msgspec.json.decode(metadata, type=TrainerState)
+        return msgspec.json.decode(metadata, type=kind)
     except msgspec.DecodeError:
         return None
 

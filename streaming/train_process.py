@@ -108,6 +108,7 @@ class Trainer:
         self._show(new=True)
         self._out = TrainReport(self.log, len(self.offsets), self.report)
         self._saved_at, self._told_at = self.now(), 0.0
+        self._told_offsets: list[int] = []
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="prepare")
         self._learning = ThreadPoolExecutor(1, thread_name_prefix="learn")
         self._pending: Future[Chunk] | None = None
@@ -242,7 +243,8 @@ class Trainer:
         due = now - self._saved_at >= self.settings.snapshot_every_s
         if due and self.offsets != self._saved_offsets:
             self.save()
-        if now - self._told_at >= TrainReport.EVERY_S:
+        news = self._pending is None and self.offsets != self._told_offsets
+        if now - self._told_at >= (TrainReport.SOON_S if news else TrainReport.EVERY_S):
             self._tell()
 
     def _publish(self, *, at_once: bool = False) -> None:
@@ -272,7 +274,7 @@ class Trainer:
 
     def _tell(self) -> None:
         """Commit how far it is, for people and tools to see."""
-        self._told_at = self.now()
+        self._told_at, self._told_offsets = self.now(), list(self.offsets)
         figures = self.replay.progress.overall.figures()
         about = {
             "learned": self.events,

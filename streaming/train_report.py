@@ -41,7 +41,7 @@ class TrainReport:
         Takes lines for people.
     """
 
-    EVERY_S = 2.0
+    EVERY_S, SOON_S = 2.0, 0.1  # the latter when all is learned
 
     def __init__(self, log: EventLog, partitions: int, report: Callable[[str], None]) -> None:
         self.log, self.report = log, report

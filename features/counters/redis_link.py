@@ -8,9 +8,10 @@ from importlib.resources import files
 from typing import Any
 
 import redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
-from features.counters.store_errors import store_error, store_url
+from features.counters.redis_clients import ClusterClient, StoreClient
+from features.counters.store_errors import STORE_FAULTS, store_error
 
 __all__ = ["APPLY", "RESUME", "Call", "RedisLink", "Script"]
 
@@ -35,14 +36,20 @@ class RedisLink:
     ----------
     client
         Without ``decode_responses``.
+    where
+        What messages call it.
     """
 
-    def __init__(self, client: redis.Redis | redis.RedisCluster) -> None:
-        if client.get_encoder().decode_responses:
+    def __init__(self, client: StoreClient, where: str) -> None:
+        if not isinstance(client, ClusterClient) and client.get_encoder().decode_responses:
             raise ValueError("decode_responses is on. Fix: make the client without it")
         self._client: Any = client
-        self._cluster = isinstance(client, redis.RedisCluster)
-        self.where = store_url(client)
+        self._cluster = not isinstance(client, redis.Redis)
+        self.where = where
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._client.close()
 
     def _scripts(self, script: Script, calls: Sequence[Call]) -> list[Any]:
         answers = self._pipeline([("EVALSHA", script.sha, 1, *call) for call in calls])
@@ -64,7 +71,7 @@ class RedisLink:
             for call in calls:
                 pipe.execute_command(*call)
             return list(pipe.execute(raise_on_error=False))
-        except (RedisError, OSError) as error:
+        except STORE_FAULTS as error:
             raise store_error(error, self.where) from error
 
     def _raised(self, answers: list[Any]) -> list[Any]:

@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import redis
-from redis.exceptions import RedisError
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
 
 from features.counters.panes import PANES
+from features.counters.redis_clients import StoreClient, store_client
 from features.counters.redis_format import (
     ENTRY,
     Floats,
@@ -28,7 +29,8 @@ from features.counters.redis_format import (
     shard_of,
 )
 from features.counters.redis_link import APPLY, RESUME, Call, RedisLink
-from features.counters.store_errors import StoreError, StoreRewoundError, store_error
+from features.counters.store_errors import StoreError, StoreRewoundError
+from features.public_url import public_url
 
 __all__ = ["RedisCounters", "open_counters"]
 
@@ -40,37 +42,31 @@ TRIES = 20
 def open_counters(
     url: str, plan: Mapping[int, Sequence[int]], name: str, *, timeout_s: float = 5.0
 ) -> RedisCounters:
-    """Open the counters at a URL; nothing is sent yet, except to a cluster.
+    """Open the counters at a URL; nothing is sent yet.
 
     Parameters
     ----------
     url
-        ``redis://``, ``rediss://`` (TLS), ``unix://`` or ``redis+cluster://``.
+        See :mod:`features.counters.redis_clients`.
     plan
         Half-lives in ms by the counter's number.
     name
         What sets these counters apart from others in the same store.
     timeout_s
         How long to wait for an answer.
+
+    Raises
+    ------
+    StoreError
+        It is no store's URL.
     """
-    options: dict[str, Any] = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
-    try:
-        if url.startswith("redis+cluster://"):
-            cluster = redis.RedisCluster.from_url(url.replace("+cluster", "", 1), **options)
-            return RedisCounters(cluster, plan, name)
-        return RedisCounters(redis.Redis.from_url(url, **options), plan, name)
-    except (RedisError, OSError) as error:
-        raise store_error(error, _without_password(url)) from error
-    except ValueError as error:
-        raise StoreError(
-            f"{_without_password(url)}: not a store's URL. Fix: redis://host:6379/0, rediss://,"
-            " unix:///path or redis+cluster://host:6379"
-        ) from error
-
-
-def _without_password(url: str) -> str:
-    scheme, found, rest = url.partition("://")
-    return f"{scheme}{found}{rest.rpartition('@')[2]}"
+    client = store_client(
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), 2),  # who calls has patience enough
+    )
+    return RedisCounters(client, plan, name, where=public_url(url))
 
 
 class RedisCounters(RedisLink):
@@ -90,21 +86,24 @@ class RedisCounters(RedisLink):
     grace_ms
         How much longer than it can count a counter is kept, by the server's clock: more than any
         pause of the counting, so no less than the log's retention. None: for ever.
+    where
+        What messages call the store: its URL without secrets.
     """
 
     def __init__(
         self,
-        client: redis.Redis | redis.RedisCluster,
+        client: StoreClient,
         plan: Mapping[int, Sequence[int]],
         name: str,
         shards: int = 16,
         grace_ms: int | None = GRACE_MS,
+        where: str = "store",
     ) -> None:
         if not name or set(name) & set("{} \n"):
             raise ValueError(f"name {name!r}. Fix: no braces or spaces, and not empty")
         if not 1 <= shards <= 1024:
             raise ValueError(f"{shards} shards. Fix: give 1 to 1024")
-        super().__init__(client)
+        super().__init__(client, where)
         self.plan, self.name, self.shards = Plan(plan), name, shards
         self._tags = [f"{{{name}:{shard}}}".encode() for shard in range(shards)]
         lives = {} if grace_ms is None else self.plan.lives_ms(grace_ms)
@@ -251,7 +250,7 @@ class RedisCounters(RedisLink):
         numbers = np.broadcast_to(np.asarray(counters), keys.shape)
         return [
             _state(entries, self.plan.half_lives_ms[int(number)])
-            for entries, number in zip(self._fetch(keys), numbers, strict=True)
+            for entries, number in zip(self.states(keys), numbers, strict=True)
         ]
 
     def values(self, keys: Keys, counters: Ints | int, at_ms: Ints | int) -> tuple[Floats, Floats]:
@@ -275,10 +274,10 @@ class RedisCounters(RedisLink):
         halves = self.plan.table[np.broadcast_to(np.asarray(counters), keys.shape)]
         if isinstance(counters, int):
             halves = halves[:, : len(self.plan.half_lives_ms[counters])]
-        return faded(self._fetch(keys), halves, np.broadcast_to(np.asarray(at_ms), keys.shape))
+        return faded(self.states(keys), halves, np.broadcast_to(np.asarray(at_ms), keys.shape))
 
-    def _fetch(self, keys: Keys) -> list[bytes]:
-        """One MGET to a shard of a cluster; one for all where there is one server."""
+    def states(self, keys: Keys) -> list[bytes]:
+        """Give states as they are stored: one MGET to a shard of a cluster, else one for all."""
         data, shard = keys.astype("<u8").tobytes(), shard_of(keys, self.shards)
         tags = [tag + b":" for tag in self._tags]
         names = [tags[s] + data[8 * i : 8 * i + 8] for i, s in enumerate(shard.tolist())]

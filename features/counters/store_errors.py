@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
 
 from redis import exceptions
+from redis.sentinel import MasterNotFoundError
 
 from features.errors import ClicktideError
+from features.public_url import public_text
 
-__all__ = ["StoreError", "StoreRewoundError", "store_error", "store_url"]
+__all__ = ["STORE_FAULTS", "StoreError", "StoreRewoundError", "store_error"]
 
 
 class StoreError(ClicktideError):
@@ -31,50 +33,79 @@ class StoreRewoundError(StoreError):
     """The store knows less than it did: it was emptied, restored, or lost its last moments."""
 
 
-# The first class that fits: what happened, what to do, whether it may pass.
-_KNOWN: list[tuple[type[Exception], str, str, bool]] = [
-    (exceptions.AuthenticationError, "refused the login", "put user:password in the URL", False),
-    (exceptions.NoPermissionError, "refused permission", "allow this user ~* +@all -@admin", False),
-    (exceptions.BusyLoadingError, "is still loading its data", "wait", True),
-    (exceptions.ReadOnlyError, "is a replica", "give the primary's URL", True),
-    (exceptions.OutOfMemoryError, "is out of memory", "raise its maxmemory", True),
-    (exceptions.TimeoutError, "did not answer in time", "see whether it is overloaded", True),
-    (exceptions.ClusterDownError, "has slots without a server", "mend the cluster", True),
-    (exceptions.ConnectionError, "cannot be reached", "start it, or correct the URL", True),
-    (exceptions.RedisClusterException, "cannot be reached", "start it, or correct the URL", True),
-    (OSError, "cannot be reached", "start it, or correct the URL", True),
+STORE_FAULTS: tuple[type[Exception], ...] = (
+    exceptions.RedisError,
+    exceptions.RedisClusterException,  # no RedisError, whatever its name says
+    exceptions.ChildDeadlockedError,
+    OSError,
+    UnicodeError,  # of a host whose name no resolver takes
+)
+"""All that a call to the store may raise: each becomes a :class:`StoreError`."""
+
+_Verdict = tuple[str, str, bool]  # what happened, what to do, whether it may pass
+_REACH = ("cannot be reached", "start it, or correct the URL", True)
+_LATE = ("did not answer in time", "see whether it is overloaded", True)
+_LOGIN = ("refused the login", "put user:password in the URL", False)
+_SENTINEL_LOGIN = ("has Sentinels that refuse the login", "add ?sentinel_password=... to it", False)
+_HOLES = ("has slots without a server", "mend the cluster", True)
+_FULL = ("takes no writes", "see its log", True)
+_NODE = ("is a node of a cluster", "give redis+cluster://HOST:PORT", False)
+_NO_CLUSTER = ("is no cluster", "give redis://HOST:PORT", False)
+_TLS = ("was not reached by TLS", "see that both sides speak it, and ssl_ca_certs=FILE", True)
+_OLD = ("does not know a command", "Redis 6 or newer, or Valkey; no Sentinel itself", False)
+
+# A part of the message, or else the first class that fits. redis-py wraps most errors of a cluster
+# or of Sentinels in one class each, so their texts come first.
+_TEXTS: dict[str, _Verdict] = {
+    "CROSSSLOT": _NODE,
+    "Cluster mode is not enabled": _NO_CLUSTER,
+    "cluster support disabled": _NO_CLUSTER,
+    "unknown command": _OLD,
+    "auth:Auth": _SENTINEL_LOGIN,
+    "CERTIFICATE_VERIFY": _TLS,
+    "SSL": _TLS,
+    "NOAUTH": _LOGIN,
+    "WRONGPASS": _LOGIN,
+    "invalid username-password": _LOGIN,
+    "already authenticated": _LOGIN,
+} | dict.fromkeys(("MISCONF", "OOM ", "TRYAGAIN", "NOREPLICAS", "EXECABORT"), _FULL)
+_KINDS: list[tuple[type[Exception], _Verdict]] = [
+    (exceptions.AuthenticationError, _LOGIN),
+    (
+        exceptions.NoPermissionError,
+        ("refused permission", "allow this user ~* +@all -@admin", False),
+    ),
+    (exceptions.BusyLoadingError, ("is still loading its data", "wait", True)),
+    (exceptions.ReadOnlyError, ("is a replica", "give the primary's URL", True)),
+    (exceptions.OutOfMemoryError, ("is out of memory", "raise its maxmemory", True)),
+    (exceptions.TimeoutError, _LATE),
+    (TimeoutError, _LATE),
+    (MasterNotFoundError, ("has no primary", "see the Sentinels, or correct its name", True)),
+    (exceptions.ClusterDownError, _HOLES),
+    (exceptions.SlotNotCoveredError, _HOLES),
+    (exceptions.MaxConnectionsError, ("takes no more connections", "raise its maxclients", True)),
+    (exceptions.InvalidResponse, ("is no Redis or Valkey", "correct the URL", False)),
+    (exceptions.AskError, _NODE),  # MovedError too
+    (exceptions.ClusterCrossSlotError, _NODE),
+    (exceptions.ConnectionError, _REACH),
+    (exceptions.RedisClusterException, _REACH),
+    (UnicodeError, ("has a host that is no name", "correct the URL", False)),
+    (OSError, _REACH),
 ]
+_REFUSED: _Verdict = ("refused", "Redis 6 or newer, or Valkey", False)
 
 
 def store_error(error: Exception, where: str) -> StoreError:
-    """Say in Clicktide's words what the client raised."""
-    text = str(error)
-    for kind, what, fix, passing in _KNOWN:
-        if isinstance(error, kind):
-            return StoreError(f"{where}: the store {what}: {text}. Fix: {fix}", passing=passing)
-    if text.startswith(("MISCONF", "OOM", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "NOREPLICAS")):
-        return StoreError(
-            f"{where}: the store takes no writes: {text}. Fix: see its log", passing=True
-        )
-    return StoreError(f"{where}: the store refused: {text}. Fix: Redis 6 or newer, or Valkey")
-
-
-def store_url(client: Any) -> str:
-    """Give the URL of a client without its password.
+    """Say in Clicktide's words what the client raised.
 
     Examples
     --------
-    >>> import redis
-    >>> store_url(redis.Redis.from_url("redis://me:secret@example.com:6380/2"))
-    'redis://example.com:6380/2'
+    >>> str(store_error(exceptions.MovedError("1 10.0.0.1:7000"), "redis://host:7000/0"))
+    'redis://host:7000/0: the store is a node of a cluster: 1 10.0.0.1:7000. Fix: give \
+redis+cluster://HOST:PORT'
     """
-    pool = getattr(client, "connection_pool", None)
-    if pool is None:
-        nodes = [f"{node.host}:{node.port}" for node in client.get_nodes()]
-        return f"redis+cluster://{','.join(nodes)}"
-    about = pool.connection_kwargs
-    if "path" in about:
-        return f"unix://{about['path']}"
-    return (
-        f"redis://{about.get('host', 'localhost')}:{about.get('port', 6379)}/{about.get('db') or 0}"
-    )
+    text = public_text(re.sub(r" : <.*>", "", str(error))).rstrip(".")  # without a client's repr
+    kind = next((verdict for kind, verdict in _KINDS if isinstance(error, kind)), _REFUSED)
+    verdict = next((verdict for part, verdict in _TEXTS.items() if part in text), kind)
+    what, fix, passing = verdict
+    return StoreError(f"{where}: the store {what}: {text}. Fix: {fix}", passing=passing)

@@ -42,17 +42,32 @@ def _before(found: Named, view: View) -> I64:
 
 def _most_moved(found: Named, view: View, before: I64) -> tuple[float, str]:
     best, name = 0.0, ""
+    rows = np.concatenate([before, found.rows])
     for f, field in enumerate(view.values.fields):
-        if _goes_with_time(view.rows.slots[:, f]):
+        if _goes_with_time(view.rows.slots[:, f]) or not view.values.is_whole(f):
             continue
-        now, then = view.rows.slots[found.rows, f], view.rows.slots[before, f]
-        size = int(max(now.max(), then.max())) + 1
-        a, b = np.bincount(now, minlength=size), np.bincount(then, minlength=size)
-        used = (a + b) > 0
-        moved = _divergence(a[used], b[used])
+        moved = _moved(np.unique(view.rows.slots[rows, f], return_inverse=True)[1], len(before))
         if moved > best:
             best, name = moved, field
     return best, name
+
+
+def _moved(values: I64, before: int) -> float:
+    """Divergence of the mix before and since, less what chance gives.
+
+    Chance is the largest divergence of fifteen halves that have rows of before and since alike. Of
+    many values that come once or twice, as users do, it is nearly all there is.
+
+    Examples
+    --------
+    >>> users = np.arange(600) * 7919 % 550
+    >>> _moved(users, 300) < 0.03 < _moved(np.repeat([0, 1, 1, 2], 150), 300)
+    True
+    """
+    number = np.arange(len(values))
+    halves = [np.bitwise_count(number & mask) % 2 == 0 for mask in range(1, 16)]
+    chance = max(_divergence(values, half) for half in halves)
+    return _divergence(values, number < before) - chance
 
 
 def _goes_with_time(slots: NDArray[np.int32]) -> bool:
@@ -60,14 +75,14 @@ def _goes_with_time(slots: NDArray[np.int32]) -> bool:
     return float(np.mean(slots[1:] != slots[:-1])) < 0.02
 
 
-def _divergence(a: I64, b: I64) -> float:
-    """Jensen-Shannon divergence of two counts, less what chance gives."""
-    p, q = a / a.sum(), b / b.sum()
+def _divergence(values: I64, part: NDArray[np.bool_]) -> float:
+    """Jensen-Shannon divergence of the mix in a part of the rows and in the rest, in nats."""
+    size = int(values.max()) + 1
+    p, q = (np.bincount(values[of], minlength=size) / of.sum() for of in (part, ~part))
     m = (p + q) / 2.0
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(p > 0, p * np.log(p / m), 0.0) + np.where(q > 0, q * np.log(q / m), 0.0)
-    chance = (len(a) - 1) / 8.0 * (1.0 / a.sum() + 1.0 / b.sum())
-    return float(terms.sum() / 2.0 - chance)
+    return float(terms.sum() / 2.0)
 
 
 def _rates(found: Named, view: View, before: I64) -> str:

@@ -107,6 +107,10 @@ class Values:
         words += given[len(slots) :]
         return slots + [n * stride + f for n in range(first, len(words))]
 
+    def is_whole(self, f: int) -> bool:
+        """Whether no value of a field was ever forgotten: its slots mean now what they meant."""
+        return len(self._words[f]) <= 0.75 * self._share
+
     def crowded(self) -> list[int]:
         """Fields that have used up more than three quarters of their slots."""
         fields = range(len(self.fields))

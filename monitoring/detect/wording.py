@@ -13,6 +13,7 @@ from monitoring.detect import state as kernels
 from monitoring.detect.alarm import Alarm, What, ratio_interval
 from monitoring.detect.causes import cause_of
 from monitoring.detect.naming import Named, View
+from monitoring.slice_name import slice_name
 
 __all__ = ["Shift", "closed", "raised"]
 
@@ -144,7 +145,7 @@ def _money(found: Named, view: View) -> float | None:
 
 
 def _action(what: What, field: str, value: str, over: float) -> str:
-    where = f"{field}={value}" if field else "the whole stream"
+    where = slice_name(field, value, "=") if field else "the whole stream"
     if what == "missing":
         return f"ask the sender of the impressions for {field}; until then predictions lack it"
     if what == "click_delay":

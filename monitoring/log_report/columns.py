@@ -17,13 +17,15 @@ class LogColumns(msgspec.Struct, frozen=True):
     time
         When the ad was shown; without one, windows are of rows.
     time_format
-        ``iso``, ``s``, ``ms``, ``us`` or a strptime pattern; empty: told from the first values.
+        As in a spec; empty: told from the first values.
     slices
         Columns to slice by.
     bid
         What a click is worth.
     version
         Which model version predicted.
+    label_values
+        What each value of the label means, as in a spec; empty: told from the first values.
 
     Examples
     --------
@@ -38,6 +40,7 @@ class LogColumns(msgspec.Struct, frozen=True):
     slices: tuple[str, ...] = ()
     bid: str = ""
     version: str = ""
+    label_values: dict[str, int] = msgspec.field(default_factory=dict)
 
     @property
     def wanted(self) -> tuple[str, ...]:

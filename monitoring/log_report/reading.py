@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from typing import BinaryIO
 
@@ -13,12 +12,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features.errors import ClicktideError, SourceError
-from features.labels import labels
+from features.labels import guess_label_values, labels, labels_due
 from features.spec import SourceSpec
+from features.spec_guess_column import Column
 from features.times import NO_TIME
 from monitoring.coded import Coded
 from monitoring.log_report.columns import LogColumns
 from monitoring.log_report.numbers import numbers
+from monitoring.log_report.predictions import prediction_fix, predictions
 from monitoring.log_report.times import TimeReader
 from monitoring.scored import Scored
 from streaming.sources import Batch, Reject, describe_head, open_source
@@ -42,12 +43,15 @@ class LogReader:
     ----------
     skipped
         Rows left out, by what was wrong.
+    label_values
+        What the label's values mean; ``None`` before anything is read.
     """
 
     def __init__(self, columns: LogColumns, *, skip_bad: bool = False) -> None:
         self.columns, self.skip_bad = columns, skip_bad
         self.skipped: Counter[str] = Counter()
-        self._times = TimeReader(columns.time_format)
+        self.label_values: Mapping[str, int] | None = columns.label_values or None
+        self._times = TimeReader(columns.time_format, columns.time)
         self._rows = 0
 
     def __call__(self, batch: Batch) -> Scored:
@@ -62,10 +66,8 @@ class LogReader:
             self._reject(batch.rejects)
         rows, columns = batch.columns, self.columns
         count = rows.num_rows
-        p, p_bad = numbers(rows.column(columns.prediction))
-        with np.errstate(invalid="ignore"):
-            p_bad |= ~((p >= 0.0) & (p <= 1.0))
-        label = labels(rows.column(columns.label))
+        p, p_bad = predictions(rows.column(columns.prediction))
+        label = labels(rows.column(columns.label), self._label_values(rows))
         time, time_bad = self._time(batch)
         bid, bid_bad = _optional(rows, columns.bid)
         scored = Scored(
@@ -82,11 +84,25 @@ class LogReader:
             batch,
             scored,
             (
-                (columns.prediction, p_bad, _prediction_fix),
-                (columns.label, np.isnan(label), _label_fix),
+                (columns.prediction, p_bad, lambda value: prediction_fix(value, p)),
+                (columns.label, np.isnan(label), self._label_fix),
                 (columns.time, time_bad, self._times.fix),
                 (columns.bid, bid_bad, lambda value: "give numbers, or leave --bid out"),
             ),
+        )
+
+    def _label_values(self, rows: pa.RecordBatch) -> Mapping[str, int]:
+        """What the label's values mean, told from the first rows for all."""
+        if self.label_values is None and rows.num_rows:
+            texts = Column(self.columns.label, rows.column(self.columns.label)).texts.to_pylist()
+            self.label_values = guess_label_values(texts) or {}
+        return self.label_values or {}
+
+    def _label_fix(self, value: str) -> str:
+        due = labels_due(self.label_values)
+        return (
+            f"a label is {due}; say what is a click, as --label-values -1=0,1=1, or name the right "
+            "column with --label"
         )
 
     def _time(self, batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -173,7 +189,7 @@ def _separator(path: str) -> str:
     if path == "-":
         return ""
     try:
-        head = describe_head(path, 20)
+        head = describe_head(path)
     except SourceError:  # it is told better when it is read
         return ""
     return head.separator
@@ -216,20 +232,3 @@ def _bad_value(batch: Batch, name: str, at: int, fix: Callable[[str], str]) -> C
         f"{batch.file}, {where}, column {name!r}: {shown}. Fix: {fix(str(value))}; "
         "or leave bad rows out with --skip-bad"
     )
-
-
-def _label_fix(value: str) -> str:
-    return "a label is 0 or 1 (or true or false); name the right column with --label"
-
-
-def _prediction_fix(value: str) -> str:
-    try:
-        number = float(value.strip().removesuffix("%"))
-    except ValueError:
-        number = math.nan
-    fix = "a prediction is a probability from 0 to 1"
-    if 1.0 < number <= 100.0:
-        return f"{fix}; divide percentages by 100"
-    if number < 0.0:
-        return f"{fix}; turn log-odds x into 1 / (1 + exp(-x))"
-    return f"{fix}; name the right column with --prediction"

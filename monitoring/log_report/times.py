@@ -1,20 +1,23 @@
-"""Event times of any log: the format is told from the first values, then read in bulk."""
+"""Event times of any log: the form is told from the first values, then read in bulk."""
 
 from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from features.times import NO_TIME, times_ms
-from features.values import text_column
+from features.errors import SourceError
+from features.time_forms import AmbiguousTimeError, time_form
+from features.times import times_ms
+from features.values import as_text, text_column
 
 __all__ = ["TimeReader"]
 
-I64 = NDArray[np.int64]
-_T = pa.types
-_UNITS = {"s": 1000.0, "ms": 1.0, "us": 0.001}
+_LOOKED_AT = 200
+_HOW = (
+    "say how they are written with --time-format: iso, s, ms, us, ns, excel or a pattern "
+    "such as '%y%m%d%H'"
+)
 
 
 class TimeReader:
@@ -23,80 +26,53 @@ class TimeReader:
     Parameters
     ----------
     form
-        As for :func:`features.times.time_ms`; empty: numbers are seconds, milliseconds or
-        microseconds since 1970 by their size, and texts ISO 8601.
+        As for :func:`features.times.time_ms`; empty: told from the first values.
+    name
+        Of the column, for messages.
 
     Examples
     --------
     >>> times, bad = TimeReader()(pa.array(["1413849600", "1413849601.5"]))
     >>> times.tolist(), bad.tolist()
     ([1413849600000, 1413849601500], [False, False])
-    >>> TimeReader()(pa.array(["2014-10-21T00:00:00Z"]))[0].tolist()
+    >>> TimeReader()(pa.array(["14102100"]))[0].tolist()
     [1413849600000]
     """
 
-    def __init__(self, form: str = "") -> None:
-        self._form = form
+    def __init__(self, form: str = "", name: str = "time") -> None:
+        self._form, self._name = form, name
 
-    def __call__(self, column: pa.Array) -> tuple[I64, NDArray[np.bool_]]:
-        """Times in ms, and where a value is none."""
-        if _T.is_timestamp(column.type) or _T.is_date(column.type):
-            return times_ms(column, "iso")
-        if not self._form:
-            self._form = _told_form(column)
-        quick = self._quick(column)
-        return times_ms(column, self._form) if quick is None else quick
+    def __call__(self, column: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Times in ms, and where a value is none.
+
+        Raises
+        ------
+        SourceError
+            The form of the first values cannot be told.
+        """
+        if not self._form and not pa.types.is_temporal(column.type):
+            self._form = self._told(text_column(column))
+        return times_ms(column, self._form or "iso")
 
     def fix(self, value: str) -> str:
         """What to do about a value that is not a time."""
         if not value or value == "None":
             return "every row needs a time"
-        return (
-            f"times are read as {self._form!r} here; say how they are written with --time-format: "
-            "iso, s, ms, us or a pattern such as '%y%m%d%H'"
-        )
+        return f"times are read as {self._form!r} here; {_HOW}"
 
-    def _quick(self, column: pa.Array) -> tuple[I64, NDArray[np.bool_]] | None:
-        """By Arrow; None where it cannot read every value as we would."""
-        if self._form in _UNITS:
-            return self._numbers(column)
-        if self._form != "iso":
-            return None
+    def _told(self, words: pa.Array) -> str:
+        texts = [text for text in map(as_text, words.unique().to_pylist()) if text.strip()]
+        texts = texts[:: len(texts) // _LOOKED_AT + 1]
+        if not texts:
+            return ""
+        shown = ", ".join(repr(text[:40]) for text in texts[:3])
         try:
-            stamps = _plain(column).cast(pa.timestamp("ms", "UTC"))
-        except pa.ArrowInvalid:
-            try:  # times without a zone are UTC
-                stamps = _plain(column).cast(pa.timestamp("ms"))
-            except pa.ArrowInvalid:
-                return None
-        times = pc.fill_null(stamps.cast(pa.int64()), NO_TIME).to_numpy(zero_copy_only=False)
-        return np.asarray(times, np.int64), np.zeros(len(column), np.bool_)
-
-    def _numbers(self, column: pa.Array) -> tuple[I64, NDArray[np.bool_]] | None:
-        try:
-            values = _plain(column).cast(pa.float64())
-        except pa.ArrowInvalid:
-            return None
-        numbers = pc.fill_null(values, float("nan")).to_numpy(zero_copy_only=False)
-        bad = ~(np.abs(numbers) * _UNITS[self._form] < 253_402_300_800_000)
-        scaled = np.floor(np.where(bad, 0.0, numbers) * _UNITS[self._form])
-        return np.where(bad, NO_TIME, scaled).astype(np.int64), bad
-
-
-def _plain(column: pa.Array) -> pa.Array:
-    if _T.is_integer(column.type) or _T.is_floating(column.type):
-        return column
-    words = text_column(column)
-    return words.dictionary_decode() if _T.is_dictionary(words.type) else words
-
-
-def _told_form(column: pa.Array) -> str:
-    """The form of the first value that is there."""
-    there = column.drop_null()
-    if not len(there):
-        return "iso"
-    try:
-        size = abs(float(there[0].as_py()))
-    except (TypeError, ValueError):
-        return "iso"
-    return "s" if size < 1e11 else "ms" if size < 1e14 else "us"
+            form = time_form(texts, share=0.5)
+        except AmbiguousTimeError as error:
+            raise SourceError(f"column {self._name!r}: {shown}: {error}. Fix: {_HOW}") from error
+        if not form:
+            raise SourceError(
+                f"column {self._name!r}: {shown}: no times of the years 1985 to 2100 in a form "
+                f"that is known. Fix: {_HOW}"
+            )
+        return form

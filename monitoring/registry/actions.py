@@ -63,11 +63,7 @@ def roll_back(registry: Registry, number: int | None, now_ms: int, why: str) -> 
     champion = next((v for v in versions if CHAMPION in v.aliases), None)
     target = rollback_target(versions) if number is None else registry.version(number)
     if champion is None or target is None:
-        raise NoVersionError(
-            f"model {registry.model!r} at {registry.url}: no champion to go back "
-            f"{'from' if champion is None else 'to'}. Fix: see `clicktide models list`, then "
-            "`clicktide models promote V` or `rollback --to V`"
-        )
+        raise NoVersionError(_nowhere(registry, versions, champion))
     registry.set_alias(SERVE, target.number)  # first what serving looks at
     if target.number != champion.number:
         registry.set_alias(CHAMPION, target.number)
@@ -75,6 +71,23 @@ def roll_back(registry: Registry, number: int | None, now_ms: int, why: str) -> 
         _move_previous(registry, [v for v in versions if v is not champion], target)
     registry.update(target, champion_at_ms=now_ms)
     return champion.number, target.number
+
+
+def _nowhere(registry: Registry, versions: list[Version], champion: Version | None) -> str:
+    """Say that there is nothing to go back to, what there is instead, and what to do."""
+    where = f"model {registry.model!r} at {registry.where}"
+    others = [v for v in versions if v is not champion]
+    listed = ", ".join(f"{v.number} ({v.gate}, {v.events:,} events)" for v in others[-5:][::-1])
+    if champion is None:
+        what = "it has no champion, so nothing to go back from"
+        fix = "`clicktide models promote V` makes one of them champion"
+    else:
+        what = f"version {champion.number} is its first champion: no champion to go back to"
+        fix = "`clicktide models rollback --to V` goes to one of them all the same"
+    if not others:
+        listed = "none"
+        fix = "wait for the next version (`clicktide register` makes one every few minutes)"
+    return f"{where}: {what}. Other versions: {listed}. Fix: {fix}"
 
 
 def _move_previous(registry: Registry, versions: list[Version], champion: Version) -> None:

@@ -6,6 +6,7 @@ So a version's files can be deleted by any store of artifacts, and nothing else 
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from features.public_url import public_text, public_url
 from monitoring.registry.errors import NoVersionError, RegistryError
 from monitoring.registry.pyfunc import SNAPSHOT
 from monitoring.registry.records import RECORD, tags_of, version_of
@@ -32,6 +34,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # else its pages expect LLMs
+_FILE = "sqlite:///"
 _POINTS = 1_000
 """MLflow takes so many metrics in one call."""
 
@@ -72,12 +75,27 @@ def _answering(url: str, what: str) -> Iterator[None]:
         yield
     except MlflowException as error:
         kind = NoVersionError if error.error_code == "RESOURCE_DOES_NOT_EXIST" else RegistryError
-        said = str(error).split("\n")[0][:300]
-        raise kind(f"MLflow at {url}: {what}: {said}") from error
+        said = public_text(str(error).split("\n")[0])[:300]
+        failure = kind(f"MLflow at {public_url(url)}: {what}: {said}")
     except (SQLAlchemyError, requests.RequestException, OSError) as error:
-        raise RegistryError(
-            f"MLflow at {url}: {what}: {str(error)[:300]}. Fix: start it, or give another --mlflow"
-        ) from error
+        failure = RegistryError(
+            f"MLflow at {public_url(url)}: {what}: {public_text(str(error))[:300]}. "
+            "Fix: start it, or give another --mlflow"
+        )
+    else:
+        return
+    raise failure from None  # MLflow's error has the URL in it, with its password
+
+
+@contextmanager
+def _alone(url: str) -> Iterator[None]:
+    """No other process or thread inside: two that make a file's tables at once break both."""
+    if not url.startswith(_FILE):
+        yield
+        return
+    with open(f"{url.removeprefix(_FILE)}.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # let go of when the file closes
+        yield
 
 
 class Registry:
@@ -91,17 +109,24 @@ class Registry:
         Name of the registered model, and of the experiment.
     artifacts
         Where a new experiment keeps artifacts; ``None``: where the server says.
+
+    Attributes
+    ----------
+    where
+        The URL without secrets, for messages.
     """
 
     def __init__(self, url: str, model: str, artifacts: str | None = None) -> None:
         self.url, self.model, self.artifacts = url, model, artifacts
+        self.where = public_url(url)
 
     @cached_property
     def _client(self) -> Any:
         quiet_mlflow()
         from mlflow import MlflowClient
 
-        return MlflowClient(self.url, self.url)
+        with _alone(self.url):
+            return MlflowClient(self.url, self.url)
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[Any]:
@@ -157,7 +182,7 @@ class Registry:
             )
         if not (Path(got) / SNAPSHOT).is_dir():
             raise NoVersionError(
-                f"MLflow at {self.url}: version {version.number} has no {SNAPSHOT}. "
+                f"MLflow at {self.where}: version {version.number} has no {SNAPSHOT}. "
                 "Fix: promote another version"
             )
         return Path(got)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import ClicktideError
-from monitoring.health import Freshness as Ages
 from monitoring.health import LabelHealth as Health
 from monitoring.report.alarms import alarms_of
 from monitoring.report.challengers import ByPeriod, Challengers, challenger_grid, challenger_rows
@@ -23,13 +22,12 @@ from monitoring.state import MonitorState
 from monitoring.windows import ClosedWindow
 from monitoring.windows.closed import COARSE
 from monitoring.windows.windows import PREDICTION
+from streaming.freshness import ages
 
 __all__ = ["gather_monitor"]
 
 _WINDOWS, _PERIODS = 150, 14
 _DAY_MS = 86_400_000
-_REPLAY_S = 30 * 86_400.0
-"""Events older than this when they come are of a log that is replayed: they have no age."""
 
 
 def gather_monitor(
@@ -77,7 +75,9 @@ def gather_monitor(
         versions=[*versions, *challenger_rows(challengers or {})],
         challengers=challenger_grid(_served(windows), challengers) if challengers else None,
         labels=None if state.now.health is None else _labels(state.now.health, state.now.skew),
-        freshness=_freshness(state.now.freshness),
+        freshness=[Freshness(of, age) for of, age in ages(state.now.freshness).items()],
+        facts=state.now.freshness,
+        stale=state.now.stale,
         notes=_notes(state),
     )
 
@@ -177,18 +177,6 @@ def _labels(health: Health, skew: Skew | None) -> LabelHealth:
         duplicate_share=health.duplicate_clicks,
         skew_rate=None if skew is None else skew.skew_rate,
     )
-
-
-def _freshness(ages: Ages) -> list[Freshness]:
-    stages: Mapping[str, float | None] = {
-        "event to joined example": ages.joined_s,
-        "example to seen by the monitor": ages.watched_s,
-        "event to learned": ages.learned_s,
-        "trainer behind the newest impression": ages.behind_s,
-    }
-    return [
-        Freshness(name, age) for name, age in stages.items() if age is not None and age < _REPLAY_S
-    ]
 
 
 def _notes(state: MonitorState) -> list[str]:

@@ -27,9 +27,12 @@ from monitoring.report.model import (
 )
 from monitoring.report.since import shift_in
 from monitoring.report.slices import Sums, SumsBySlice, since_figures, slices_of
-from monitoring.report.verdict import verdict
+from monitoring.report.verdict import stale_first, verdict
+from monitoring.weights_age import StaleWeights
 from monitoring.windows import figures_of
 from monitoring.windows.figures import rankings
+from streaming.freshness import Freshness as Facts
+from streaming.freshness import stale
 
 __all__ = ["Gathered", "Period", "Stretch", "report_of"]
 
@@ -77,6 +80,10 @@ class Gathered:
         Likewise by model version; the slice grid's rows are these, if there are two.
     drift, alarms, version_changes, versions, labels, freshness, notes, grid, challengers
         As in :class:`ReportData`; ``grid`` in place of one made from the periods.
+    facts
+        How far trainer and monitor of a stream were.
+    stale
+        Stretches whose predictions were made with old weights, oldest first.
     """
 
     source: str
@@ -92,6 +99,8 @@ class Gathered:
     versions: Sequence[Version] = ()
     labels: LabelHealth | None = None
     freshness: Sequence[Freshness] = ()
+    facts: Facts | None = None
+    stale: Sequence[StaleWeights] = ()
     notes: Sequence[str] = ()
     grid: Grid | None = None
     challengers: Grid | None = None
@@ -129,7 +138,10 @@ def report_of(gathered: Gathered, made_at: int) -> ReportData:
         made_at=made_at,
         windows=tuple(_window(stretch) for stretch in gathered.stretches),
         total=total,
-        verdict=verdict(total, alarms, rows, gathered.axis),
+        verdict=stale_first(
+            verdict(total, alarms, rows, gathered.axis, gathered.stale),
+            () if gathered.facts is None else stale(gathered.facts, made_at),
+        ),
         axis=gathered.axis,
         alarms=alarms,
         version_changes=tuple(gathered.version_changes),

@@ -174,14 +174,15 @@ class Verdict(msgspec.Struct, frozen=True):
     ----------
     state
         ``calibrated``, ``over``, ``under``, ``mixed`` (parts do not cancel out), ``ended`` (a
-        shift that is over) or ``unknown`` (too few clicks to say).
+        shift that is over), ``unknown`` (too few clicks to say) or ``stale`` (nothing is wrong in
+        what was watched, but that is not the newest).
     headline
         The answer in one sentence.
     calibrated, since, where, cost, action
         The answers to the five questions.
     """
 
-    state: Literal["calibrated", "over", "under", "mixed", "ended", "unknown"]
+    state: Literal["calibrated", "over", "under", "mixed", "ended", "unknown", "stale"]
     headline: str
     calibrated: str
     since: str

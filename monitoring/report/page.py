@@ -24,8 +24,9 @@ from monitoring.report.slice_table import COLUMNS, columns_of, slice_rows, slice
 __all__ = ["render"]
 
 _WIDE, _NARROW = 1036.0, 340.0
-_MARKS = {"over": "▲", "under": "▼", "mixed": "◆", "calibrated": "✔", "ended": "✔", "unknown": "?"}
-_SIDES = {"mixed": "over", "calibrated": "fine", "ended": "fine"}
+_MARKS = {"over": "▲", "under": "▼", "mixed": "◆", "calibrated": "✔", "ended": "✔", "unknown": "?",
+          "stale": "⚠"}  # fmt: skip
+_SIDES = {"mixed": "over", "calibrated": "fine", "ended": "fine", "stale": "over"}
 _MOST_ROWS = 1000
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from msgspec.structs import replace
+
 from monitoring.report import words
 from monitoring.report.alarms import by, headline_of, side_of, size_said
 from monitoring.report.model import Alarm, SliceRow, Total, Verdict
+from monitoring.weights_age import StaleWeights
 
-__all__ = ["DRIFTED", "TOLERANCE", "verdict"]
+__all__ = ["DRIFTED", "TOLERANCE", "stale_first", "verdict"]
 
 TOLERANCE = 0.05
 """A ratio this near 1 is called calibrated, however surely it is not 1 exactly."""
@@ -20,12 +23,18 @@ DRIFTED = frozenset({"over", "under", "mixed"})
 _WIDEST = 2.0
 """An interval whose ends are further apart than this says nothing."""
 
+_SOON_MS = 3_600_000  # a shift is dated by windows: it may seem to begin before its cause
+
 _ROLL_BACK = "Look at what changed then, and go back to a version from before: clicktide models"
 Direction = Literal["over", "under"]
 
 
 def verdict(
-    total: Total, alarms: Sequence[Alarm], slices: Sequence[SliceRow], axis: str
+    total: Total,
+    alarms: Sequence[Alarm],
+    slices: Sequence[SliceRow],
+    axis: str,
+    stale: Sequence[StaleWeights] = (),
 ) -> Verdict:
     """Say in words what the figures amount to.
 
@@ -39,6 +48,9 @@ def verdict(
         Rows of the slice table; those with ``drifted`` count.
     axis
         ``time`` or ``row``.
+    stale
+        Stretches whose predictions were made with old weights: a shift of everything that began
+        in one is called that.
 
     Examples
     --------
@@ -48,19 +60,64 @@ def verdict(
     """
     open_alarms = sorted((a for a in alarms if a.ended_at is None), key=_size, reverse=True)
     if open_alarms and not _is_larger(total, open_alarms):
-        return _alarmed(open_alarms, total, axis)
+        worst = open_alarms[0]
+        said = _alarmed(open_alarms, total, axis)
+        if worst.field or worst.what != "calibration":
+            return said
+        return _explained(said, worst.since_high or worst.since, stale, axis)
     if total.ratio is None and total.low is not None and total.low > 1 + TOLERANCE:
         return _no_click(total)
     if total.ratio is None or total.low is None or total.high is None:
         return _unknown(total)
     drifted = sorted((s for s in slices if s.drifted), key=_cost, reverse=True)
     if _is_off(total):
-        return _off(total, drifted, axis, open_alarms)
+        return _explained(_off(total, drifted, axis, open_alarms), total.since, stale, axis)
     if drifted:
         return _mixed(total, drifted, axis)
     if alarms:
         return _ended(alarms, total, axis)
     return _calibrated(total) if total.high <= _WIDEST * total.low else _unknown(total)
+
+
+def stale_first(verdict: Verdict, warnings: Sequence[str]) -> Verdict:
+    """The verdict with what is not watched or not fresh in front of it; such a one is never fine.
+
+    Examples
+    --------
+    >>> said = stale_first(_calibrated(Total(9, 1.0)), ["Weights are 25 min old."])
+    >>> said.state, said.headline
+    ('stale', 'Weights are 25 min old. Until then: yes: predictions and clicks agree.')
+    """
+    if not warnings:
+        return verdict
+    headline, fine = verdict.headline, verdict.state in ("calibrated", "ended")
+    if fine:
+        headline = f"Until then: {headline[0].lower()}{headline[1:]}"
+    return replace(
+        verdict,
+        state="stale" if fine else verdict.state,
+        headline=f"{' '.join(warnings)} {headline}",
+        action=f"First see what stands: clicktide status. {verdict.action}",
+    )
+
+
+def _explained(
+    verdict: Verdict, since: int | None, stale: Sequence[StaleWeights], axis: str
+) -> Verdict:
+    """The same shift, called stale weights if it began, or is, while those were served."""
+    spells = [s for s in stale if since is None or s.end_ms >= since >= s.start_ms - _SOON_MS]
+    if not spells:
+        return verdict
+    old = max(spells, key=lambda spell: spell.age_s)
+    weights = f"weights up to {words.span(old.age_s)} old were served"
+    return replace(
+        verdict,
+        headline=f"Stale weights: {weights} since {words.when(old.start_ms, axis)}. "
+        f"{verdict.headline}",
+        where=f"Everywhere, as of stale weights: {weights} until {words.when(old.end_ms, axis)}.",
+        action="See why the trainer fell behind: clicktide status. Predictions are right again "
+        "when fresh weights are served; scale or roll back nothing for this.",
+    )
 
 
 def _alarmed(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:

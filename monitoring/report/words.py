@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from monitoring.slice_name import slice_name as place
+from streaming.time_words import span, stamp
+
 __all__ = [
     "clicks",
     "count",
@@ -18,7 +21,6 @@ __all__ = [
     "when",
 ]
 
-_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _YEAR_10000_MS = 253_402_300_800_000
 
 
@@ -91,44 +93,6 @@ def money(value: float) -> str:
     return f"{value:,.2f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def span(seconds: float | None) -> str:
-    """A length of time, in its two largest units.
-
-    Examples
-    --------
-    >>> span(0.25), span(75), span(90_000), span(3600)
-    ('250 ms', '1 min 15 s', '1 d 1 h', '1 h')
-    """
-    if seconds is None:
-        return "–"
-    if seconds < 1:
-        return f"{1000 * seconds:.0f} ms"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    left = round(seconds)
-    parts: list[str] = []
-    for size, unit in _UNITS:
-        if left >= size and len(parts) < 2:
-            parts.append(f"{left // size} {unit}")
-            left %= size
-        elif parts:
-            break
-    return " ".join(parts)
-
-
-def stamp(ms: int) -> str:
-    """A time in full, UTC.
-
-    Examples
-    --------
-    >>> stamp(0), stamp(1_500)
-    ('1970-01-01 00:00:00', '1970-01-01 00:00:01')
-    """
-    if not 0 <= ms < _YEAR_10000_MS:
-        return str(ms)
-    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
 def day_and_time(ms: int) -> str:
     """A time for people: no seconds.
 
@@ -146,14 +110,3 @@ def day_and_time(ms: int) -> str:
 def when(at: int, axis: str) -> str:
     """Where on the axis of a report."""
     return f"row {at:,}" if axis == "row" else f"{day_and_time(at)} UTC"
-
-
-def place(field: str, value: str) -> str:
-    """The name of a slice.
-
-    Examples
-    --------
-    >>> place("campaign", "c7"), place("", ""), place("site", "")
-    ('campaign c7', 'everywhere', 'site (empty)')
-    """
-    return f"{field} {value or '(empty)'}" if field else "everywhere"

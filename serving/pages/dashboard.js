@@ -48,16 +48,17 @@
       : now.monitor_problem;
     if (recent && recent.low > 1.05) { tile.className = "over"; $("ratio").textContent = "▲ " + ratio(recent.ratio); }
     if (recent && recent.high !== null && recent.high < 0.95) { tile.className = "under"; $("ratio").textContent = "▼ " + ratio(recent.ratio); }
+    if (now.stale.length) { tile.className = "stale"; $("ratio-note").textContent = "stale: " + $("ratio-note").textContent; }
     const loss = recent ? recent.log_loss : now.trainer["log loss"];
     $("loss").textContent = loss === undefined || loss === null ? "–" : loss.toFixed(4);
     $("loss-note").textContent = recent && recent.ne ? "NE " + recent.ne.toFixed(4) : "since the beginning";
     $("learned").textContent = now.trainer.learned === undefined ? "–" : count(now.trainer.learned);
     $("learned-note").textContent = count(now.rates.learned || 0) + " per second"
       + (now.pending === null ? "" : "; " + count(now.pending) + " wait for a label");
-    const behind = now.freshness["learned, behind the newest"];
+    const behind = now.freshness["trainer behind the newest example"];
     $("behind").textContent = behind === undefined ? "–" : span(behind);
     $("behind-note").textContent = now.stalled ? "clicks seem to have stopped: labels are held back"
-      : "the join window is part of it";
+      : "event time beyond the join window";
   };
 
   const alarms = (now) => {
@@ -78,7 +79,7 @@
     if (!made.length) {
       const none = document.createElement("li");
       none.className = "none";
-      none.textContent = now.recent ? "✔ None." : now.monitor_problem || "–";
+      none.textContent = now.stale.length ? "None in what was watched." : now.recent ? "✔ None." : now.monitor_problem || "–";
       made.push(none);
     }
     $("alarms").replaceChildren(...made);
@@ -131,6 +132,8 @@
     rows("rates", Object.entries(now.rates).map(([name, rate]) => [name.replace("_", " "), count(rate), spark(history[name])]));
     rows("lags", Object.entries(now.lags).map(([name, lag]) => [name, count(lag)]));
     rows("ages", Object.entries(now.freshness).map(([name, s]) => [name, span(s)]));
+    const rejected = Object.entries(now.rejected);
+    rows("rejected", rejected.length ? rejected.map(([what, n]) => [what.replaceAll("_", " "), count(n)]) : [["none", ""]]);
     rows("labels", Object.entries(now.labels).map(([name, share]) => [name, percent(share)]));
     rows("version", now.served_version ? [["served version", now.served_version]] : []);
   };
@@ -139,6 +142,9 @@
     $("problem").hidden = !now.problem;
     $("problem").textContent = now.problem || "";
     if (now.problem) return;
+    const said = [...now.stale, ...now.warnings];
+    $("warnings").hidden = !said.length;
+    $("warnings").replaceChildren(...said.map((line) => { const item = document.createElement("li"); item.textContent = line; return item; }));
     tiles(now); alarms(now); chart(now); tables(now);
     $("said").textContent = "live, " + time(now.at_ms).slice(11);
   };

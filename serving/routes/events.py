@@ -16,8 +16,9 @@ from serving.event_bodies import ClickEvents, EventsAccepted, ImpressionEvents
 from serving.event_writer import EventsRefusedError, EventWriter, QueueFullError
 from serving.problem import Problem
 from serving.state import ServingState
+from streaming.time_words import span
 
-__all__ = ["refused", "routes"]
+__all__ = ["check_time", "refused", "routes"]
 
 JSON = "application/json"
 _SHARE = 0.8  # of a request's time, for the log: then there is still time to say so
@@ -100,8 +101,27 @@ async def _write(state: ServingState, events: list[Any]) -> Response:
     except EventsRefusedError as error:
         raise refused(error) from None
     ids = [event.impression_id for event in events]
-    reply = EventsAccepted(done.written, done.duplicates, ids)
+    reply = EventsAccepted(done.written, done.duplicates, ids, writer.note(events))
     return Response(_encode(reply), media_type=JSON)
+
+
+def check_time(state: ServingState, at_ms: int, field: str) -> None:
+    """Refuse an event dated further ahead of this server's clock than the stream trusts.
+
+    Raises
+    ------
+    Problem
+        With the field.
+    """
+    writer: EventWriter | None = state.writer
+    ahead_ms = at_ms - state.now_ms()
+    if writer is not None and ahead_ms > writer.max_ahead_ms:
+        raise Problem(
+            422,
+            f"{at_ms} is {span(ahead_ms / 1000)} ahead of this server's clock. Fix: set the "
+            "sender's clock, or leave the timestamp out: it is now",
+            field,
+        )
 
 
 def refused(error: EventsRefusedError) -> Problem:
@@ -120,7 +140,7 @@ def _events(state: ServingState, raw: bytes, many: str, kind: str) -> list[Any]:
     whole = _parts.decode(raw)
     if whole.get(many, _NULL) == _NULL:
         whole.pop(many, None)
-        return [_event(whole, kind, state.now_ms(), "")]
+        return [_event(state, whole, kind, state.now_ms(), "")]
     if len(whole) > 1:
         raise Problem(422, f"give `{many}`, or one {kind}, not both", many)
     parts = _lists.decode(whole[many])
@@ -129,10 +149,12 @@ def _events(state: ServingState, raw: bytes, many: str, kind: str) -> list[Any]:
         detail = f"{len(parts)} events. Fix: send 1 to {most} at a time"
         raise Problem(422, detail, many, title="Too many" if parts else "")
     now = state.now_ms()
-    return [_event(part, kind, now, f"{many}[{i}].") for i, part in enumerate(parts)]
+    return [_event(state, part, kind, now, f"{many}[{i}].") for i, part in enumerate(parts)]
 
 
-def _event(parts: dict[str, Raw], kind: str, now_ms: int, place: str) -> Impression | Click:
+def _event(
+    state: ServingState, parts: dict[str, Raw], kind: str, now_ms: int, place: str
+) -> Impression | Click:
     """One event, by the schema of the log."""
     _default(parts, "v", lambda: 1)
     _default(parts, "type", lambda: kind)
@@ -145,6 +167,7 @@ def _event(parts: dict[str, Raw], kind: str, now_ms: int, place: str) -> Impress
         field = place + _FIELD_OF.get(error.reason, "")
         raise Problem(422, error.detail, field.rstrip(".") or None) from None
     assert isinstance(event, Impression | Click)
+    check_time(state, event.timestamp, f"{place}timestamp")
     return event
 
 

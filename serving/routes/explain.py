@@ -74,7 +74,7 @@ def _answer(state: ServingState, raw: bytes) -> Response:
         raise Problem(422, str(error)) from None
     shares: tuple[dict[str, Any], ...] = msgspec.to_builtins(found.contributions)
     reply = Contributions(
-        weighing.version, found.probability, found.logit, found.bias, shares, ignored,
-        (*scored.lacked, *scored.fallbacks[0]),
+        ignored, (*scored.lacked, *scored.fallbacks[0]),
+        weighing.version, found.probability, found.logit, found.bias, shares,
     )  # fmt: skip
     return Response(msgspec.json.encode(reply), media_type=JSON)

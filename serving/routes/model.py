@@ -9,46 +9,10 @@ from fastapi import APIRouter, Response
 
 from features.spec_file import spec_identity
 from learning.click_learner import ClickLearner
+from serving.bodies import Model
 from serving.state import ServingState
 
-__all__ = ["Model", "routes"]
-
-
-class Model(msgspec.Struct, kw_only=True):
-    """The model that answers.
-
-    Parameters
-    ----------
-    model_version
-        Names its weights.
-    events
-        Learned so far.
-    weights_age_s
-        Seconds since an event was last learned.
-    problem
-        Why there are no newer weights, if that is known.
-    spec, spec_identity, description
-        The feature spec; two specs of one identity give the same features.
-    fields, crosses, counters
-        Names of what it is learned from.
-    experts
-        Learners in the mixture, and the weight of each.
-    calibration
-        Scale and shift of the mixed logit.
-    """
-
-    model_version: str
-    events: int
-    weights_age_s: float | None
-    problem: str | None
-    spec: str
-    spec_identity: str
-    description: str
-    fields: tuple[str, ...]
-    crosses: tuple[tuple[str, ...], ...]
-    counters: tuple[str, ...]
-    experts: tuple[float, ...]
-    calibration: tuple[float, ...]
+__all__ = ["routes"]
 
 
 def routes(state: ServingState) -> APIRouter:

@@ -20,6 +20,7 @@ from serving.fast import endpoint
 from serving.problem import Problem
 from serving.rank_bodies import Explore, Logging, RankBody, Ranked, Rankings
 from serving.ranking import Ranking, first_chances, rank
+from serving.routes.events import check_time
 from serving.routes.predict import ignored_in
 from serving.scored import Events, Scored
 from serving.sharing import together
@@ -97,6 +98,8 @@ async def _ranked(state: ServingState, body: RankBody) -> Rankings:
     count = len(body.candidates)
     _check(body, state.settings.max_candidates)
     now = state.now_ms() if body.timestamp is None else body.timestamp
+    if body.log is not False:
+        check_time(state, now, "timestamp")
     counters = [one.counters for one in body.candidates]
     events = Events(
         together(body.context, [one.fields for one in body.candidates]),
@@ -123,9 +126,8 @@ async def _ranked(state: ServingState, body: RankBody) -> Rankings:
     lacked, written = scored.lacked, False
     if body.log is not False:
         impressions = _impressions(body, events, scored, ranked, candidates)
-        problem_of_log = await _log(state, impressions)
-        written = problem_of_log is None
-        lacked = lacked if problem_of_log is None else (*lacked, f"log: {problem_of_log}")
+        written, said = await _log(state, impressions)
+        lacked = (*lacked, f"log: {said}") if said else lacked
     return Rankings(
         scored.version, scored.weights_age_s, scored.counters_age_s, explore, written, lacked,
         ignored, candidates,
@@ -226,13 +228,15 @@ def _logged(value: Any) -> Any:
     return value
 
 
-async def _log(state: ServingState, impressions: list[Impression]) -> str | None:
-    """Write what was shown; why it could not be, if so."""
+async def _log(state: ServingState, impressions: list[Impression]) -> tuple[bool, str | None]:
+    """Write what was shown; whether it was, and why not, or why the stream will reject it."""
     writer: EventWriter | None = state.writer
     if writer is None:
-        return "this server has none"
+        return False, "this server has none"
     try:
         done = await writer.write(impressions, _SHARE * state.settings.request_timeout_s)
     except EventsRefusedError as error:
-        return str(error)
-    return "this impression_id was logged before" if done.duplicates else None
+        return False, str(error)
+    if done.duplicates:
+        return False, "this impression_id was logged before"
+    return True, writer.note(impressions)

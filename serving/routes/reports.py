@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request, Response
-from jinja2 import Environment
+from jinja2 import Environment, Template
 
 from features.errors import ClicktideError
 from monitoring.report import ReportData, render
@@ -26,12 +26,13 @@ __all__ = ["LatestReport", "routes"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.(html|json)")
 _KINDS = {"html": "text/html; charset=utf-8", "json": "application/json"}
+_ANEW_MS = 60_000  # a report says how old it is
 _SAFE = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
-_LIST = Path(__file__).parent.parent / "pages" / "reports.html"
+_PAGES = Path(__file__).parent.parent / "pages"
 
 
 class LatestReport:
-    """The report of the stream, made anew when its monitor has saved.
+    """The report of the stream, made anew when its monitor has saved, and as it ages.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ class LatestReport:
 
     def __init__(self, watching: Watching, now_ms: Any) -> None:
         self._watching, self._now_ms = watching, now_ms
-        self._made: tuple[int, bytes, bytes] | None = None
+        self._made: tuple[tuple[int, int], bytes, bytes] | None = None
         self._lock = asyncio.Lock()
 
     async def get(self, kind: str) -> bytes:
@@ -55,7 +56,7 @@ class LatestReport:
             There is nothing to report on.
         """
         async with self._lock:
-            written = self._written()
+            written = self._written(), self._now_ms() // _ANEW_MS
             if self._made is None or self._made[0] != written:
                 self._made = written, *await asyncio.to_thread(self._make)
         return self._made[1] if kind == "html" else self._made[2]
@@ -88,7 +89,7 @@ def routes(state: ServingState) -> APIRouter:
     if not isinstance(watching, Watching):
         return router
     latest = LatestReport(watching, state.now_ms)
-    page = Environment(autoescape=True).from_string(_LIST.read_text(encoding="utf-8"))
+    page, nothing = map(_template, ("reports.html", "no_report.html"))
 
     @router.get("/reports/")
     async def listing(request: Request) -> Response:
@@ -103,8 +104,13 @@ def routes(state: ServingState) -> APIRouter:
         """One report: ``latest``, or one that was saved."""
         stem, _, kind = name.partition(".")
         if stem == "latest" and kind in ("", "html", "json"):
-            body = await latest.get(kind or "html")
             kind = kind or "html"
+            try:
+                body = await latest.get(kind)
+            except Problem as problem:
+                if kind == "json":
+                    raise
+                body = nothing.render(why=problem.detail).encode()
         else:
             body, kind = await asyncio.to_thread(_read, watching.reports, name)
         return Response(
@@ -112,6 +118,11 @@ def routes(state: ServingState) -> APIRouter:
         )
 
     return router
+
+
+def _template(name: str) -> Template:
+    text = (_PAGES / name).read_text(encoding="utf-8")
+    return Environment(autoescape=True).from_string(text)
 
 
 def _saved(folder: Path) -> list[tuple[str, str]]:

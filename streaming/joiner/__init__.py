@@ -23,7 +23,8 @@ too late). So examples, their labels and their order are a function of the two l
 interleaving of a partition's topics; corrections come in the order of their clicks' times.
 
 **Idle topics.** ``Idle(topic, partition)`` is the caller's word that all of it is read: its time
-is lifted to the other topic's. A lift is the one decision that is not in the log, so it is
+is lifted to the other topic's (if that has none yet, its first events begin it). A lift is the one
+decision that is not in the log, so it is
 committed: (offset, time). It moves *when* an example comes out, and its label only if a click
 arrives more than O behind what it was lifted to (then as a correction). So crash runs equal
 the unbroken run given the same lifts, and equal any run if no click comes that late. A quiet

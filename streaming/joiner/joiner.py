@@ -34,6 +34,8 @@ class Joiner:
     >>> shown = b'{"v":1,"type":"impression","impression_id":"i%d","timestamp":17361216%05d}'
     >>> for n in range(3):
     ...     assert joiner.step(Record("impressions", 0, n, shown % (n, n * 8_000))) == []
+    >>> joiner.step(Idle("impressions", 0))
+    []
     >>> [emitted.impression_id for emitted in joiner.step(Idle("clicks", 0))]
     ['i0']
     """
@@ -149,6 +151,8 @@ class Joiner:
         >>> joiner = Joiner(JoinerSettings(join_window_s=10, out_of_order_s=0, late_window_s=0))
         >>> shown = b'{"v":1,"type":"impression","impression_id":"i%d","timestamp":17361216%05d}'
         >>> joiner.step_many("impressions", 0, range(3), [shown % (n, n * 8_000) for n in range(3)])
+        []
+        >>> joiner.step(Idle("impressions", 0))
         []
         >>> [emitted.impression_id for emitted in joiner.step(Idle("clicks", 0))]
         ['i0']

@@ -56,7 +56,8 @@ class Pair:
         span = self._click_life + w.join + w.far_future
         step = -(-span // LIFTS_KEPT)
         self.topics: dict[TopicKind, Topic] = {
-            kind: Topic(w.max_ahead, w.far_future, step) for kind in (IMPRESSIONS, CLICKS)
+            kind: Topic(w.max_ahead, w.far_future, w.join + w.out_of_order, step)
+            for kind in (IMPRESSIONS, CLICKS)
         }
         self._imp, self._clk = self.topics[IMPRESSIONS], self.topics[CLICKS]
         self.guard = StallGuard(settings)
@@ -123,7 +124,7 @@ class Pair:
         elif type(event) is not Heartbeat:
             self._refuse(kind, offset, raw, "wrong_topic", f"{type(event).__name__} in {kind}")
             return
-        if not topic.held and event.timestamp <= topic.time + topic.max_ahead:
+        if topic.evidence is None and event.timestamp <= topic.time + topic.max_ahead:
             self._take(topic, offset, event, raw)
         else:
             for held, used in topic.offer(Item(offset, event.timestamp, key, event, raw)):
@@ -354,13 +355,15 @@ class Pair:
 
     def idle(self, kind: TopicKind) -> None:
         """Let an idle topic's time follow the other's, unless clicks should have come."""
-        topic, other = (
-            self.topics[kind],
-            self.topics[CLICKS if kind == IMPRESSIONS else IMPRESSIONS],
-        )
-        if not self.caught_up or kind in self.bound.paused or other.time <= topic.time:
+        topic = self.topics[kind]
+        other = self.topics[CLICKS if kind == IMPRESSIONS else IMPRESSIONS]
+        if not self.caught_up or kind in self.bound.paused:
             return
+        if other.time == BEGIN and (first := topic.first_time()) is not None:
+            self._lift(kind, topic.lift(first))
         watermark = other.time - self._bound
+        if other.time <= topic.time:
+            return
         if kind == CLICKS and self.guard.is_stall(watermark):
             self._stall(watermark)
         elif topic.may_lift(other.time):

@@ -41,7 +41,7 @@ def _commit(pair: Pair, kind: TopicKind) -> CommitUpTo:
         offset=offset,
         time=None if time == BEGIN else time,
         read_to=topic.position,
-        done_to=topic.held[0].offset if topic.held else topic.position,
+        done_to=topic.decided_to,
         impressions_watermark=max(pair.orphaned_to, impressions_watermark),
         emitted_to=max(pair.emitted_to, pair.watermark),
         lifts=topic.lifts,

@@ -26,10 +26,10 @@ class JoinerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         How long after the join window a click still makes a correction example. Longer: more
         corrections, more memory, a longer replay after a restart.
     max_ahead_s
-        An event further ahead of its partition's time than this does not move time by itself;
-        the next event must be ahead too. Shorter: a wrong clock does less harm.
+        An event further ahead of its partition's time than this does not move time by itself:
+        many must follow; the API refuses it. Shorter: a wrong clock does less harm.
     far_future_s
-        A lone event further ahead than this is rejected.
+        An event further ahead than this whose clock was wrong is rejected.
     max_pending
         Impressions, and as many clicks, kept in memory per partition; reading stops there. It
         must hold ``join_window_s + late_window_s + out_of_order_s`` of a partition's traffic.

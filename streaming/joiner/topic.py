@@ -1,27 +1,46 @@
 """One topic's partition: how far it is read, and its event time.
 
 Time is the highest event time that is trusted. An event at most ``max_ahead_s`` ahead of it moves
-it; one further ahead is held until an event with another id follows. If that one is ahead too,
-time moves to the lower of the two; if not, time stays, and the held event is taken as it is, or
-rejected as ``far_future`` beyond ``far_future_s``. So no single event, nor its copies, can drag
-time, and no quiet spell, however long, costs an event. The first event of all is held likewise.
+it. One further ahead is either of a clock that runs fast, or the first after a silence; only what
+follows can tell, so it is held, and all events behind it with it, in their order:
+
+- **Refuted**: the present goes on. Each event behind it that is in time for the present weighs
+  8, each that is ahead too (of another id) 1. Once the first weigh as much as the second, all held
+  are let go: time stays, an ahead event is taken as it is, or rejected as ``far_future`` beyond
+  ``far_future_s``. So a burst of 50 waits for 7 events, and no number of bursts drags time while
+  the fast clocks send fewer than 8 of 9 events.
+- **Confirmed**: 128 more weigh for it than against; or its publisher says so, by a heartbeat behind
+  another ahead event; or time goes on there, by 6 steps of more than ``max_ahead_s`` (a stream
+  with few events). Time then moves to the first of them (:func:`first_time`), and each is looked
+  at again: a silence, however long, costs no event.
+
+The first event of all is held likewise, until 64 are there or the caller says that no more have
+come. The decisions are functions of the records alone, and a replay that starts with any event
+that was used repeats them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import pairwise
 
 import msgspec
 
 from features.events import Click, Heartbeat, Impression
 
-__all__ = ["BEGIN", "Item", "Topic"]
+__all__ = ["BEGIN", "Held", "Item", "Topic", "first_time"]
 
 BEGIN = -(1 << 62)
 """Time before any event."""
 
 LIFTS_KEPT = 80
 """At most so many recorded lifts: they must fit into a commit's metadata."""
+
+_PRESENT_WEIGHT = 8
+_CONFIRMING, _CONFIRMING_FIRST, _CONFIRMING_STEPS = 128, 64, 6
+_A_GROUP = 8  # events; fewer do not tell right clocks from wrong ones
+_MOST_HELD = 512  # events that weigh nothing, such as late ones, must not be held without end
 
 
 class Item(msgspec.Struct, gc=False):
@@ -34,6 +53,113 @@ class Item(msgspec.Struct, gc=False):
     raw: bytes
 
 
+def first_time(events: Sequence[tuple[int, Hashable]], apart: int) -> int:
+    """Event time of the first of some events, of which a minority may have wrong clocks.
+
+    Parameters
+    ----------
+    events
+        Time and key of each; of the same key, one is a copy of the other.
+    apart
+        Times further than this from the next are of another group. A group that is over when the
+        next begins came before it; if they come by turns, the larger part is right, from 8 on.
+
+    Examples
+    --------
+    >>> def first(*times: int) -> int:
+    ...     return first_time([*zip(times, range(99))], apart=100)
+    >>> first(10, 5000, 12, 13, 5001), first(10, 5000, 5002)
+    (10, 10)
+    >>> first(10, *range(5000, 5005), 12, *range(5005, 5009))
+    5000
+    """
+    order = sorted(range(len(events)), key=lambda i: events[i][0])
+    times = [events[i][0] for i in order]
+    breaks = [n for n, (t, u) in enumerate(pairwise(times), 1) if u - t > apart]
+    groups = [order[a:b] for a, b in pairwise([0, *breaks, len(order)])]
+    first, lower = groups[0], groups[0]
+    for group in groups[1:]:
+        early = sorted(group)[len(group) // 4]
+        by_turns, own = max(lower) > early, _keys(events, group)
+        if by_turns and own >= _A_GROUP and own > _keys(events, lower):
+            first = lower = group
+        else:
+            lower = lower + group
+    return events[first[0]][0]
+
+
+def _keys(events: Sequence[tuple[int, Hashable]], of: Sequence[int]) -> int:
+    return len({events[i][1] for i in of})
+
+
+class Held:
+    """Events from one that is far ahead on, and what they say for it and against it.
+
+    Parameters
+    ----------
+    time
+        The topic's, ms.
+    max_ahead, in_time
+        How far ahead of it an event is ahead, and how far behind one still is of the present.
+    """
+
+    __slots__ = ("_ahead", "_beats", "_first", "_in_time", "_max_ahead", "_peak", "_present",
+                 "_steps", "_time", "items")  # fmt: skip
+
+    def __init__(self, time: int, max_ahead: int, in_time: int) -> None:
+        self.items: list[Item] = []
+        self._ahead: set[str | int] = set()  # their keys
+        self._time, self._max_ahead, self._in_time = time, max_ahead, in_time
+        self._first = time == BEGIN
+        self._present = self._beats = self._steps = 0
+        self._peak = BEGIN
+
+    def add(self, item: Item) -> None:
+        """Hold one more, and weigh it."""
+        self.items.append(item)
+        if item.ts > self._time + self._max_ahead:
+            self._ahead.add(item.key)
+            self._beats += type(item.event) is Heartbeat
+            if item.ts > self._peak + self._max_ahead:
+                self._peak, self._steps = item.ts, self._steps + 1
+        elif item.ts >= self._time - self._in_time:
+            self._present, self._beats, self._steps = self._present + 1, 0, 0
+            self._time = max(self._time, item.ts)
+
+    @property
+    def refuted(self) -> bool:
+        """Whether the present goes on."""
+        if self._is_full:
+            return not self.confirmed
+        return bool(self._present) and _PRESENT_WEIGHT * self._present >= len(self._ahead)
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether time has moved on."""
+        enough = _CONFIRMING_FIRST if self._first else _CONFIRMING
+        return (
+            len(self._ahead) - _PRESENT_WEIGHT * self._present >= enough
+            or (self._beats > 0 and len(self._ahead) > 1)
+            or self._steps >= _CONFIRMING_STEPS
+            or (self._is_full and (self._first or 2 * len(self._ahead) > len(self.items)))
+        )
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether these are the first events, and there is more than one."""
+        return self._first and len(self._ahead) > 1
+
+    def first_ahead(self, to: int = -BEGIN) -> int | None:
+        """Event time of the first of those ahead, as far as ``to``; None: there are none."""
+        above = self._time + self._max_ahead
+        ahead = [(item.ts, item.key) for item in self.items if above < item.ts <= to]
+        return first_time(ahead, self._in_time) if ahead else None
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self.items) >= _MOST_HELD
+
+
 class Topic:
     """Position, time and held events of one topic's partition.
 
@@ -41,14 +167,17 @@ class Topic:
     ----------
     max_ahead, far_future
         In ms; see the module.
+    in_time
+        ms; an event no further behind the topic's time is in time.
     lift_step
         ms; a lift at a new offset must move time by at least this, which bounds their number.
     """
 
     __slots__ = (
+        "_in_time",
         "done_to",
+        "evidence",
         "far_future",
-        "held",
         "lift_step",
         "lifts",
         "max_ahead",
@@ -58,45 +187,64 @@ class Topic:
         "time",
     )
 
-    def __init__(self, max_ahead: int, far_future: int, lift_step: int) -> None:
+    def __init__(self, max_ahead: int, far_future: int, in_time: int, lift_step: int) -> None:
         self.max_ahead, self.far_future, self.lift_step = max_ahead, far_future, lift_step
+        self._in_time = in_time
         self.position = 0
         self.read_to = 0  # what lies before was read before a restart,
         self.done_to = 0  # and events before here were not held then, but decided
         self.time = BEGIN
-        self.held: list[Item] = []
+        self.evidence: Held | None = None
         self.lifts: list[tuple[int, int]] = []  # (offset, time): time was lifted before offset
         self.replayed_lifts = 0
 
+    @property
+    def held(self) -> list[Item]:
+        """Events on which is not decided, by offset."""
+        return self.evidence.items if self.evidence is not None else []
+
+    @property
+    def decided_to(self) -> int:
+        """Offset before which all events are decided on."""
+        undecided = self.held[0].offset if self.evidence is not None else self.position
+        return max(undecided, min(self.done_to, self.position))
+
     def offer(self, item: Item) -> Iterator[tuple[Item, bool]]:
         """Take the next event; yield those decided by it, and whether each is to be used."""
-        while self.held:
-            if item.key == self.held[0].key:
-                self.held.append(item)
-                return
-            if item.ts > self.time + self.max_ahead:
-                self.time = min(item.ts, self.held[0].ts)
-            yield from self._release()
-        if item.ts > self.time + self.max_ahead:
-            self.held.append(item)
-        else:
-            yield item, True
-
-    def _release(self) -> Iterator[tuple[Item, bool]]:
-        """Decide on the first held event; what was held with it is then an event like any other."""
-        first, *others = self.held
-        self.held = []
-        yield first, first.ts <= self.time + self.far_future
-        for item in others:
-            if self.held or item.ts > self.time + self.max_ahead:
-                self.held.append(item)
-            else:
+        todo = deque((item,))
+        while todo:
+            item = todo.popleft()
+            if self.evidence is None and item.ts <= self.time + self.max_ahead:
                 yield item, True
+                continue
+            evidence = self._hold(item)
+            if evidence.refuted:
+                for held in self._let_go():
+                    yield held, held.ts <= self.time + self.far_future
+            elif evidence.confirmed:
+                first = evidence.first_ahead()
+                todo.extendleft(reversed(self._let_go()))
+                self.time = self.time if first is None else first
+
+    def _hold(self, item: Item) -> Held:
+        if self.evidence is None:
+            self.evidence = Held(self.time, self.max_ahead, self._in_time)
+        self.evidence.add(item)
+        return self.evidence
+
+    def _let_go(self) -> list[Item]:
+        held, self.evidence = self.held, None
+        return held
 
     def pass_by(self, ts: int) -> None:
         """Let an event that is used move time."""
         if self.time < ts <= self.time + self.max_ahead:
             self.time = ts
+
+    def first_time(self) -> int | None:
+        """Event time to begin with, if the first events wait for others and no more have come."""
+        evidence = self.evidence
+        return evidence.first_ahead() if evidence is not None and evidence.may_begin else None
 
     def may_lift(self, time: int) -> bool:
         """Whether there is room on record for one more lift."""
@@ -120,11 +268,21 @@ class Topic:
             yield from self._reach(self.lifts[self.replayed_lifts - 1][1])
 
     def _reach(self, time: int) -> Iterator[tuple[Item, bool]]:
-        # What is held came before the lift: it is judged by its own time, if that is reached.
-        while self.held and self.held[0].ts <= time + self.max_ahead:
-            self.time = max(self.time, min(self.held[0].ts, time))
-            yield from self._release()
+        """Move time; what is held came before: it is judged by its own time, if that is reached."""
+        bound = time + self.max_ahead
+        while self.evidence and (first := self.evidence.first_ahead(bound)) is not None:
+            self.time = max(self.time, min(first, time))
+            for item in self._let_go():
+                yield from self.offer(item)
+        todo = deque(self._let_go())
+        reached = sum(item.ts <= bound for item in todo)
+        while reached:
+            item = todo.popleft()
+            reached -= item.ts <= bound
+            yield item, item.ts <= time + self.far_future
         self.time = max(self.time, time)
+        for item in todo:
+            yield from self.offer(item)
 
     def forget_lifts(self, offset: int) -> None:
         """Drop lifts that a replay from this offset starts with already."""

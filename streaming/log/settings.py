@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import msgspec
 
+from features.public_url import public_url
 from streaming.log.errors import LogSettingsError
 
 __all__ = ["KafkaSettings", "SqliteSettings", "log_settings"]
@@ -149,8 +150,8 @@ def log_settings(url: str, environ: Mapping[str, str]) -> SqliteSettings | Kafka
     if "://" not in url:
         return _record({"path": url}, SqliteSettings, url)
     parts = urlsplit(url)
-    if "@" in parts.netloc:
-        raise _wrong(_hidden(parts), "a user name or password in it", _secrets_fix())
+    if "@" in parts.netloc or (parts.scheme != "sqlite" and "@" in parts.path):
+        raise _wrong(url, "a user name or password in it", _secrets_fix())
     if parts.scheme == "sqlite":
         return _sqlite(parts, url)
     if parts.scheme == "kafka":
@@ -170,7 +171,7 @@ def _kafka(parts: SplitResult, url: str, environ: Mapping[str, str]) -> KafkaSet
     given = _options(parts, url)
     for name, variable in _SECRETS.items():
         if name in given:
-            raise _wrong(_hidden(parts), f"a secret ({name}) in it", f"set {variable} instead")
+            raise _wrong(url, f"a secret ({name}) in it", f"set {variable} instead")
     secrets = {name: environ[v] for name, v in _SECRETS.items() if environ.get(v)}
     servers = tuple(_server(server, url) for server in parts.netloc.split(","))
     settings = _record(given | secrets | {"servers": servers}, KafkaSettings, url)
@@ -191,7 +192,7 @@ def _options(parts: SplitResult, url: str) -> dict[str, Any]:
         return dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True))
     except ValueError:
         if parts.query:
-            raise _wrong(url, f"{parts.query!r} is not name=value&...", "write it so") from None
+            raise _wrong(url, "what follows ? is not name=value&...", "write it so") from None
         return {}
 
 
@@ -206,13 +207,9 @@ def _record(given: dict[str, Any], kind: type[S], url: str) -> S:
         raise _wrong(url, str(error), f"the settings are {known}") from None
 
 
-def _hidden(parts: SplitResult) -> str:
-    return f"{parts.scheme}://***@{parts.netloc.rpartition('@')[2]}"
-
-
 def _secrets_fix() -> str:
     return f"set {_SECRETS['username']} and {_SECRETS['password']} in the environment"
 
 
 def _wrong(url: str, what: str, fix: str) -> LogSettingsError:
-    return LogSettingsError(f"log URL {url!r}: {what}. Fix: {fix}")
+    return LogSettingsError(f"log URL {public_url(url)!r}: {what}. Fix: {fix}")

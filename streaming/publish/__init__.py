@@ -1,21 +1,27 @@
 """A finished log published as it happened: impressions and clicks into the topics of a stream.
 
 ``columns`` gives a batch's values as JSON can hold them, ``rows`` makes impressions of them,
-``timeline`` puts their clicks between them, ``pace`` says when each is due, ``publisher`` writes
-all to the log, in transactions that carry what ``state`` needs to go on after a crash.
+``timeline`` puts their clicks between them, ``pace`` says when each is due, ``lockstep`` waits for
+those who read them, ``publisher`` writes all to the log, in transactions that carry what ``state``
+needs to go on after a crash.
 """
 
+from streaming.publish.lockstep import Lockstep, Patience, StandstillError
 from streaming.publish.pace import Pacer
-from streaming.publish.publisher import Publisher, latest_time, publish_group
+from streaming.publish.publisher import Publisher, latest_time, longest_wait_ms, publish_group
 from streaming.publish.rows import ClickDelay, RowReader
 from streaming.publish.state import PublishState
 
 __all__ = [
     "ClickDelay",
+    "Lockstep",
     "Pacer",
+    "Patience",
     "PublishState",
     "Publisher",
     "RowReader",
+    "StandstillError",
     "latest_time",
+    "longest_wait_ms",
     "publish_group",
 ]

@@ -14,7 +14,7 @@ from features.values import text_column
 
 __all__ = ["column_values", "field_dicts"]
 
-_MS_OF_UNIT = {"s": 1000.0, "ms": 1.0, "us": 0.001}
+_MS_OF_UNIT = {"s": 1000.0, "ms": 1.0, "us": 0.001, "ns": 0.000_001}
 
 
 def field_dicts(batch: pa.RecordBatch, time_formats: Mapping[str, str]) -> Iterator[dict[str, Any]]:

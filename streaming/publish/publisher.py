@@ -8,20 +8,23 @@ from contextlib import closing
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from features.errors import ClicktideError
 from features.events import Heartbeat, encode_event
 from streaming.joiner.settings import JoinerSettings
 from streaming.log import EventLog, NewRecord, TopicPartition
 from streaming.log import Position as LogPosition
+from streaming.publish.lockstep import Lockstep
 from streaming.publish.pace import Pacer
 from streaming.publish.rows import Part, RowReader
-from streaming.publish.state import PublishState, load_state
+from streaming.publish.state import Mark, PublishState, load_state
 from streaming.publish.timeline import Out, Timeline
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 from streaming.sources.batch import Batch, Position, Reject
+from streaming.time_order import TimeOrder, span_text
 
-__all__ = ["Publisher", "latest_time", "publish_group"]
+__all__ = ["Publisher", "latest_time", "longest_wait_ms", "publish_group"]
 
 _PLACE = TopicPartition(IMPRESSIONS, 0)  # where the position is committed
 _LOOKED_AT = 100  # last records of a partition that tell its time
@@ -52,11 +55,15 @@ class Publisher:
     serve
         Given the impressions of a transaction, as JSON, gives them as they were served: with
         probability, counters and model version.
+    lockstep
+        Waits, before each slice of event time, for those who read what was published before.
 
     Attributes
     ----------
     state
         As committed.
+    time_order
+        Counts the impressions that come too late for the joiner.
     """
 
     def __init__(
@@ -69,15 +76,19 @@ class Publisher:
         pacer: Pacer,
         batch: int = 1_000,
         serve: Callable[[list[bytes]], list[bytes]] | None = None,
+        lockstep: Lockstep | None = None,
     ) -> None:
         self._log, self._group, self._reader, self._settings = log, group, reader, settings
         self._pacer, self._batch, self._serve = pacer, batch, serve
+        self._lockstep = lockstep
         self._producer = log.producer(group)
         self.state = PublishState(recipe=reader.recipe)
         self.resumed = False
         self._timeline = Timeline(self.state)
         self._sending: list[Out] = []
         self._rejects: list[tuple[int, Reject]] = []
+        join = settings.join
+        self.time_order = TimeOrder(round(1000 * (join.join_window_s + join.out_of_order_s)))
 
     def restore(self, *, resume: bool) -> None:
         """Take up the committed position.
@@ -154,9 +165,11 @@ class Publisher:
         timeline = self._timeline
         first = timeline.first
         part: Part = self._reader(batch, first)
+        self._check_order(part)
         self._rejects += [(first + n, r) for n, r in part.rejects if first + n >= timeline.rows]
         going = self._send(timeline.events(part), last, on_reject, on_commit)
-        self._commit(on_reject)
+        if self._lockstep is None:
+            self._commit(on_reject)
         on_commit()
         return going
 
@@ -167,23 +180,48 @@ class Publisher:
         on_reject: Callable[[Reject], None],
         on_commit: Callable[[], None],
     ) -> bool:
-        sending, paced = self._sending, self._pacer.speed is not None
         left = -1 if last is None else last - self.state.impressions
         for out in events:
             if not out.is_click:
                 if not left:
                     return False
                 left -= 1
-            if len(sending) >= self._batch:
-                self._commit(on_reject)
-                on_commit()
-            if paced and self._pacer.wait_s(out.time) > 0:
-                self._commit(on_reject)
-                self._pacer.wait(out.time, on_commit)
-            if self.state.first_ms is None and not sending:
+            self._make_way(out, on_reject, on_commit)
+            if self.state.first_ms is None and not self._sending:
                 self._check_time(out.time)
-            sending.append(out)
+            self._sending.append(out)
         return True
+
+    def _check_order(self, part: Part) -> None:
+        """Refuse a log whose times go back, before the joiner rejects most of it."""
+        late = self.time_order.add(np.array([shown.time for shown in part.shown], np.int64))
+        if 2 * late <= len(part.shown):
+            return
+        order = self.time_order
+        raise ClicktideError(
+            f"{self._group}: times go back by {span_text(order.furthest_ms)}: the joiner, which "
+            f"waits {span_text(order.slack_ms)}, would reject {late:,} of these "
+            f"{len(part.shown):,} impressions as too_late. "
+            "Fix: sort the log by its times, oldest first"
+        )
+
+    def _make_way(
+        self, out: Out, on_reject: Callable[[Reject], None], on_commit: Callable[[], None]
+    ) -> None:
+        """Write what is collected when it is much, or the next event is not due yet."""
+        full = len(self._sending) >= self._batch
+        if self._lockstep is not None:
+            if self._lockstep.begins(out.time) or full:
+                self._commit(on_reject, beat_ms=out.time - 1)
+                on_commit()
+                self._lockstep.wait()
+            return
+        if full:
+            self._commit(on_reject)
+            on_commit()
+        if self._pacer.speed is not None and self._pacer.wait_s(out.time) > 0:
+            self._commit(on_reject)
+            self._pacer.wait(out.time, on_commit)
 
     def _check_time(self, first_ms: int) -> None:
         """Refuse to publish what every consumer would reject."""
@@ -195,22 +233,31 @@ class Publisher:
                 raise ClicktideError(
                     f"topic {topic} already holds events up to {latest:,} ms, the first to be "
                     f"published is of {first_ms:,} ms: all would be rejected as too_late. Fix: "
-                    "--shift now lets the stream begin now; or publish into a new log"
+                    "--shift now lets it begin now, --shift ends-now end now; or publish into "
+                    "a new log"
                 )
 
-    def _commit(self, on_reject: Callable[[Reject], None], *, ended: bool = False) -> None:
-        """Write what is collected, with the position that it leaves."""
+    def _commit(
+        self,
+        on_reject: Callable[[Reject], None],
+        *,
+        ended: bool = False,
+        beat_ms: int | None = None,
+    ) -> None:
+        """Write what is collected, with the position that it leaves, and heartbeats behind it."""
         rejected = self._pass_rejects(on_reject)
         state = self._next_state(rejected, ended=ended)
-        if state == self.state:
+        if ended and state.last_ms is not None:
+            beat_ms = state.last_ms + longest_wait_ms(self._settings.join)
+        if state == self.state and (beat_ms is None or state.last_ms is None):
             return
         records_of = {IMPRESSIONS: self._impressions(), CLICKS: self._records(clicks=True)}
         with self._producer.transaction() as tx:
             for topic, records in records_of.items():
                 if records:
                     tx.append(topic, records)
-                if ended and state.last_ms is not None:
-                    tx.append(topic, self._heartbeats(topic, state.last_ms))
+                if beat_ms is not None:
+                    tx.append(topic, self._heartbeats(topic, beat_ms))
             tx.commit(self._group, {_PLACE: LogPosition(state.rows, state.dump())})
         self.state = state
         self._sending.clear()
@@ -243,7 +290,7 @@ class Publisher:
         clicks = sum(out.is_click for out in self._sending)
         times = [out.time for out in self._sending]
         changes: dict[str, Any] = {
-            "begin": timeline.mark(),
+            "begin": _short(timeline.mark()),
             "rows": timeline.rows,
             "clicks_to": timeline.clicks_to,
             "shift_ms": self._reader.shift_ms,
@@ -257,15 +304,21 @@ class Publisher:
             changes["last_ms"] = max(times if state.last_ms is None else [*times, state.last_ms])
         return msgspec.structs.replace(state, **changes)
 
-    def _heartbeats(self, topic: str, last_ms: int) -> list[NewRecord]:
+    def _heartbeats(self, topic: str, time_ms: int) -> list[NewRecord]:
         """Two to each partition, for one alone would not move time."""
-        after = last_ms + _longest_wait_ms(self._settings.join)
-        beats = [encode_event(Heartbeat(v=1, timestamp=after + i)) for i in range(2)]
+        beats = [encode_event(Heartbeat(v=1, timestamp=time_ms + i)) for i in range(2)]
         partitions = self._log.topics()[topic]
         return [NewRecord(None, beat, p) for p in range(partitions) for beat in beats]
 
 
-def _longest_wait_ms(join: JoinerSettings) -> int:
+def _short(mark: Mark) -> Mark:
+    """The same, small enough for a commit's metadata however many files were read."""
+    if mark.position is None:
+        return mark
+    return msgspec.structs.replace(mark, position=mark.position.short())
+
+
+def longest_wait_ms(join: JoinerSettings) -> int:
     """After this long in event time nothing of an event waits any more in the joiner."""
     windows = join.join_window_s + join.late_window_s + 2 * join.out_of_order_s
     return round(1000 * windows) + 1_000

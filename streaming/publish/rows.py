@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from features.errors import SpecError
 from features.events import (
     MAX_EVENT_BYTES,
     MAX_ID_LENGTH,
@@ -23,7 +24,7 @@ from features.events import (
     MIN_TIMESTAMP_MS,
     Impression,
 )
-from features.labels import labels
+from features.labels import labels, labels_due
 from features.spec import Spec
 from features.times import NO_TIME, times_ms
 from features.values import as_text, text_column
@@ -146,6 +147,12 @@ class RowReader:
         shift_ms: int | None = 0,
         begin_ms: int = 0,
     ) -> None:
+        if spec.source.views:
+            raise SpecError(
+                "a row of this log stands for many impressions, which have no ids and times",
+                field="source.views",
+                fix="publish a log with a row for each impression, or replay this one",
+            )
         vectoriser = Vectoriser(spec)
         self.spec, self.source, self.delay, self.prefix = spec.source, source, delay, prefix
         self.shift_ms, self._begin_ms = shift_ms, begin_ms
@@ -227,8 +234,9 @@ class _Reading:
         column = self.reader.spec.label
         if not column:
             return [False] * self.rows.num_rows
-        said = labels(self.rows.column(column))
-        self._check(np.isnan(said), "bad_label", column, "0, 1, true or false")
+        values = self.reader.spec.label_values
+        said = labels(self.rows.column(column), values)
+        self._check(np.isnan(said), "bad_label", column, labels_due(values))
         return (said == 1).tolist()  # type: ignore[no-any-return]
 
     def _times(self) -> list[int]:

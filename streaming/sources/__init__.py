@@ -1,11 +1,21 @@
-"""Readers of click logs: CSV, TSV, JSON Lines, Parquet; plain, gzip or zstd.
+"""Readers of click logs: CSV, TSV, JSON Lines, Parquet, VW, libsvm, libffm; plain or compressed.
 
 :func:`open_source` yields batches with the rows that could not be read beside them;
-:func:`describe_head` looks at a log nobody has described yet.
+:func:`sample_log` looks at a log nobody has described yet.
 """
 
 from streaming.sources.batch import Batch, Position, Reject
 from streaming.sources.head import Head, describe_head
 from streaming.sources.reader import open_source
+from streaming.sources.sample import Sample, sample_log
 
-__all__ = ["Batch", "Head", "Position", "Reject", "describe_head", "open_source"]
+__all__ = [
+    "Batch",
+    "Head",
+    "Position",
+    "Reject",
+    "Sample",
+    "describe_head",
+    "open_source",
+    "sample_log",
+]

@@ -8,10 +8,29 @@ from dataclasses import dataclass, field
 import msgspec
 import pyarrow as pa
 
-__all__ = ["Batch", "Position", "Reject"]
+__all__ = ["Batch", "FileMark", "Position", "Reject"]
 
 
-class Position(msgspec.Struct, frozen=True):
+class FileMark(msgspec.Struct, frozen=True, omit_defaults=True):
+    """By what a file that was read is known again.
+
+    Parameters
+    ----------
+    rows
+        Rows of it done with.
+    size
+        Bytes it had when it was opened; -1: not known, as of a pipe.
+    head, tail
+        Checksums of its first bytes, and of the last ones before ``size``.
+    """
+
+    rows: int = 0
+    size: int = -1
+    head: int = 0
+    tail: int = 0
+
+
+class Position(msgspec.Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
     """How far a source has been read; enough to go on from there.
 
     Parameters
@@ -21,10 +40,30 @@ class Position(msgspec.Struct, frozen=True):
         ``sim:NAME`` for the simulator).
     row
         Rows of that file done with, rejects included, the header line and blank lines not.
+    marks
+        Of that file, and of the files done with before it, by their names.
+    before
+        How many files were done with before it.
     """
 
     file: str = ""
     row: int = 0
+    marks: dict[str, FileMark] = {}
+    before: int = 0
+
+    def __hash__(self) -> int:
+        """Of the place alone: marks are a dictionary."""
+        return hash((self.file, self.row))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has the marks of all files done with."""
+        return len(self.marks) == self.before + 1
+
+    def short(self) -> Position:
+        """The same in a bounded number of bytes: without the marks of the files done with."""
+        own = {self.file: self.marks[self.file]} if self.file in self.marks else {}
+        return Position(self.file, self.row, own, self.before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,12 @@ KEPT_OF_LONG_LINE = 64 * 1024
 _NEWLINE, _RETURN = 10, 13
 
 Index = npt.NDArray[np.int64]
+_NO_ROWS: Index = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Whole lines of one file; a row is a line that is not blank.
+    """Whole lines of one file; a row is a line that is not blank, or a CSV record of several.
 
     Parameters
     ----------
@@ -35,6 +36,8 @@ class Block:
         How many rows of the file stand before this block; a header line is row -1.
     long_line
         Not 0: the block is the beginning of a single line of so many bytes, above the limit.
+    broken
+        int64, rising: rows in which a quoted value does not close.
     """
 
     data: bytes
@@ -44,6 +47,7 @@ class Block:
     lines: Index
     first_row: int
     long_line: int = 0
+    broken: Index = field(default_factory=lambda: _NO_ROWS)
 
     @property
     def rows(self) -> int:
@@ -69,6 +73,7 @@ class Block:
         low = int(self.starts[start])
         high = int(self.starts[stop]) if stop < self.rows else len(self.data)
         cut = slice(start, stop)
+        broken = self.broken[(self.broken >= start) & (self.broken < stop)] - start
         return replace(
             self,
             data=self.data[low:high],
@@ -76,14 +81,25 @@ class Block:
             ends=self.ends[cut] - low,
             lines=self.lines[cut],
             first_row=self.first_row + start,
+            broken=broken,
         )
 
-    def without(self, rows: Index) -> bytes:
-        """The data without some rows, given in order."""
+    def without(self, rows: Index) -> Block:
+        """Leave out some rows, given in order; the others are numbered anew."""
         begins = np.append(self.starts, len(self.data))
         cuts = [0, *np.stack([begins[rows], begins[rows + 1]], axis=1).ravel().tolist()]
-        kept = zip(cuts[::2], [*cuts[1::2], len(self.data)], strict=True)
-        return b"".join(self.data[low:high] for low, high in kept)
+        pieces = zip(cuts[::2], [*cuts[1::2], len(self.data)], strict=True)
+        sizes = np.zeros(self.rows, np.int64)
+        sizes[rows] = np.diff(begins)[rows]
+        shift = np.cumsum(sizes)
+        return replace(
+            self,
+            data=b"".join(self.data[low:high] for low, high in pieces),
+            starts=np.delete(self.starts - shift, rows),
+            ends=np.delete(self.ends - shift, rows),
+            lines=np.delete(self.lines, rows),
+            broken=_NO_ROWS,
+        )
 
     def reject(self, i: int, reason: str, detail: str) -> Reject:
         """Row i as a reject."""

@@ -1,4 +1,4 @@
-"""Cuts a stream of bytes at line ends, in bounded memory, without looking into the lines."""
+"""Cuts a stream of bytes at the ends of lines or CSV records, in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from features.errors import SourceError
 from streaming.sources.block import KEPT_OF_LONG_LINE, Block, index_block
+from streaming.sources.csv_records import index_records
 from streaming.sources.faults import Damage, check_rows
 
 __all__ = ["Limits", "from_row", "read_blocks"]
@@ -34,30 +35,74 @@ class Limits:
 
 
 def read_blocks(
-    chunks: Iterable[bytes], file: str, limits: Limits, first_row: int
+    chunks: Iterable[bytes], file: str, limits: Limits, first_row: int, quoted: str = ""
 ) -> Generator[Block]:
-    """Cut ``chunks`` into blocks of whole lines.
+    """Cut ``chunks`` into blocks of whole rows.
+
+    Parameters
+    ----------
+    chunks
+        The text.
+    file
+        Its name.
+    limits
+        What bounds the blocks.
+    first_row
+        Number of the first row.
+    quoted
+        The separator of a CSV file, whose quoted values may hold line ends; empty: a row is a line.
 
     Raises
     ------
     SourceError
-        The stream is damaged; all whole lines before the damage have been yielded.
+        The stream is damaged; all whole rows before the damage have been yielded.
     """
-    line, row = 1, first_row
+    cutter = _Cutter(file, limits, first_row, quoted)
     try:
         for data, long_line in _whole_lines(chunks, limits):
             if long_line:
-                block, lines = _long_block(data, long_line, file, line, row), 1
+                yield from cutter.rows(b"", is_end=True)
+                yield cutter.long_row(data, long_line)
             else:
-                block, lines = index_block(data, file, line, row)
-            yield from _parts(block, limits.batch_rows)
-            row += block.rows
-            line += lines
+                yield from cutter.rows(data)
+        yield from cutter.rows(b"", is_end=True)
     except Damage as damage:
         raise SourceError(
-            f"{file}: {damage}; it could be read up to line {line - 1}. "
-            "Fix: get a whole copy of the file"
+            f"{file}: {damage}; it could be read up to line {cutter.line - 1}. Fix: {damage.fix}"
         ) from damage
+
+
+class _Cutter:
+    """Rows of the whole lines of a file, with their numbers."""
+
+    def __init__(self, file: str, limits: Limits, first_row: int, quoted: str) -> None:
+        self.line = 1
+        self._file, self._limits, self._row, self._quoted = file, limits, first_row, quoted
+        self._open = b""  # a record that goes on in the next lines
+
+    def rows(self, data: bytes, *, is_end: bool = False) -> Generator[Block]:
+        """Blocks of the next lines; at the end, of what was left open too."""
+        data = self._open + data
+        if not data:
+            return
+        if self._quoted:
+            place = (self._file, self.line, self._row, self._quoted)
+            longest = self._limits.max_line_bytes
+            block, lines, self._open = index_records(data, *place, longest=longest, is_end=is_end)
+        else:
+            block, lines = index_block(data, self._file, self.line, self._row)
+        self._row += block.rows
+        self.line += lines
+        for start in range(0, block.rows, self._limits.batch_rows):
+            yield block.part(start, min(start + self._limits.batch_rows, block.rows))
+
+    def long_row(self, head: bytes, length: int) -> Block:
+        """A block of the beginning of a line above the limit."""
+        start, end, number = (np.array([value]) for value in (0, len(head), self.line))
+        block = Block(head, self._file, start, end, number, self._row, length)
+        self._row += 1
+        self.line += 1
+        return block
 
 
 def from_row(blocks: Iterable[Block], row: int, file: str) -> Generator[Block]:
@@ -74,16 +119,6 @@ def from_row(blocks: Iterable[Block], row: int, file: str) -> Generator[Block]:
         if end > row:
             yield block.part(max(row - block.first_row, 0), block.rows)
     check_rows(end, row, file)
-
-
-def _parts(block: Block, rows: int) -> Generator[Block]:
-    for start in range(0, block.rows, rows):
-        yield block.part(start, min(start + rows, block.rows))
-
-
-def _long_block(head: bytes, length: int, file: str, line: int, row: int) -> Block:
-    start, end, number = (np.array([value]) for value in (0, len(head), line))
-    return Block(head, file, start, end, number, row, length)
 
 
 def _whole_lines(chunks: Iterable[bytes], limits: Limits) -> Generator[tuple[bytes, int]]:

@@ -1,7 +1,7 @@
 """CSV and TSV: a whole block by Arrow; where anything in it is odd, line by line.
 
 A CSV value may be quoted with ``"``, doubled inside; text after the closing quote is appended;
-a quote elsewhere stands for itself; a value does not hold a line end. TSV has no quoting.
+a quote elsewhere stands for itself (see :mod:`streaming.sources.csv_records`). TSV has no quoting.
 """
 
 from __future__ import annotations
@@ -16,26 +16,51 @@ import pyarrow as pa
 import pyarrow.csv
 
 from features.errors import SourceError
-from features.spec import SourceSpec
 from streaming.sources.batch import Reject
-from streaming.sources.block import Block, Index, index_block
+from streaming.sources.block import Block, Index
 from streaming.sources.faults import check_columns, empty
 from streaming.sources.parsed import Parsed, one_batch
 
-__all__ = ["Delimited", "open_delimited", "split_line"]
+__all__ = ["Delimited", "Layout", "check_separator", "header_names", "open_delimited", "split_line"]
 
 _FEW_ROWS = 16  # so few are read one by one, rather than halved again
-_QUOTE, _RETURN = ord('"'), ord("\r")
+_RETURN = ord("\r")
 _MAX_BLOCK = 2**31 - 1
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the text of a CSV or TSV file is laid out.
+
+    Parameters
+    ----------
+    separator
+        One ASCII character.
+    quoted
+        Whether ``"`` quotes a value.
+    header
+        Whether the first row holds the names.
+    columns
+        The names, where it does not.
+    """
+
+    separator: str
+    quoted: bool
+    header: bool
+    columns: tuple[str, ...] = ()
+
+
+def check_separator(separator: str, file: str) -> None:
+    """Refuse a separator that cannot be one."""
+    if len(separator.encode()) != 1 or separator in '"\r\n':
+        raise SourceError(
+            f"{file}: the separator {separator!r} cannot be used. "
+            'Fix: give one ASCII character under [source], such as separator = ";"'
+        )
+
+
 def open_delimited(
-    blocks: Iterator[Block],
-    file: str,
-    source: SourceSpec,
-    format: str,
-    wanted: Sequence[str],
-    max_line_bytes: int,
+    blocks: Iterator[Block], file: str, layout: Layout, wanted: Sequence[str], max_line_bytes: int
 ) -> tuple[Delimited, Iterator[Block]]:
     """Take the header off ``blocks`` and make the parser of the rest.
 
@@ -44,33 +69,35 @@ def open_delimited(
     SourceError
         A wanted column is absent or named twice, or the header cannot be read.
     """
-    separator = source.separator or ("\t" if format == "tsv" else ",")
-    quoted = format == "csv"
-    if len(separator.encode()) != 1 or separator in '"\r\n':
-        raise SourceError(
-            f"{file}: the separator {separator!r} cannot be used. "
-            'Fix: give one ASCII character under [source], such as separator = ";"'
-        )
-    names = source.columns
-    if source.header:
+    names = layout.columns
+    if layout.header:
         first = next(blocks, None)
         if first is None:
             raise empty(file)
-        names = _header(first, separator, quoted)
+        names = header_names(first, layout.separator, quoted=layout.quoted)
         blocks = _chain(first, blocks)
-    check_columns(file, names, wanted, "" if source.header else " given in the spec")
-    return Delimited(names, tuple(wanted), separator, quoted, max_line_bytes), blocks
+    check_columns(file, names, wanted, "" if layout.header else " given in the spec")
+    parser = Delimited(names, tuple(wanted), layout.separator, layout.quoted, max_line_bytes)
+    return parser, blocks
 
 
-def _header(block: Block, separator: str, quoted: bool) -> tuple[str, ...]:
+def header_names(block: Block, separator: str, *, quoted: bool) -> tuple[str, ...]:
+    """Names in the first row of a block.
+
+    Raises
+    ------
+    SourceError
+        It is not UTF-8.
+    """
     line = block.row(0)
     values = None if block.long_line else split_line(line, separator.encode(), quoted)
     try:
         return tuple(value.decode() for value in values or ())
     except UnicodeDecodeError as error:
+        shown = line.decode("cp1252", errors="replace")[:60]
         raise SourceError(
-            f"{block.file}: line {block.lines[0]}: the header is not UTF-8. "
-            "Fix: convert the file, for instance with iconv -t utf-8"
+            f"{block.file}: line {block.lines[0]}: the header is not UTF-8 (as Windows-1252 it is "
+            f"{shown!r}). Fix: iconv -f windows-1252 -t utf-8 {block.file} > FILE, and give that"
         ) from error
 
 
@@ -124,8 +151,7 @@ class Delimited:
         odd = self._odd_rows(block)
         if not 0 < len(odd) <= block.rows // 4:
             return None
-        rest, _ = index_block(block.without(odd), block.file, 1, 0)
-        columns = self._parse_whole(rest)
+        columns = self._parse_whole(block.without(odd))
         if columns is None:
             return None
         lines = self._parse_rows(block, odd)
@@ -148,8 +174,7 @@ class Delimited:
             odd |= count(view >= 128) > 0
         if b"\r" in block.data:
             odd |= count(view == _RETURN) > 1
-        if self.quoted:
-            odd |= count(view == _QUOTE) % 2 == 1
+        odd[block.broken] = True
         return np.flatnonzero(odd)
 
     @cached_property
@@ -163,14 +188,15 @@ class Delimited:
             return None
         if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
             return None  # Arrow takes a lone "\r" for a line end
-        if self.quoted and b'"' in data and self._split(block.row(block.rows - 1)) is None:
-            return None  # Arrow lets a quote be open at the very end
+        if len(block.broken):
+            return None  # Arrow looks for the end of a quoted value at any distance
         try:
             table = self._read(data)
         except pa.ArrowException:
             return None
-        # As many rows as lines: no quoted value has run over a line end.
-        return one_batch(table, self.wanted) if table.num_rows == block.rows else None
+        if table.num_rows != block.rows:
+            return None
+        return one_batch(table.select(range(len(self.wanted))), self.wanted)
 
     def _read(self, data: bytes) -> pa.Table:
         names = [str(at) for at in range(len(self.names))]  # a file may repeat a name
@@ -186,7 +212,7 @@ class Delimited:
                 double_quote=self.quoted,
             ),
             pyarrow.csv.ConvertOptions(
-                include_columns=wanted,
+                include_columns=wanted or names[:1],  # none means all
                 column_types=dict.fromkeys(wanted, pa.string()),
                 null_values=[],
                 check_utf8=not data.isascii(),
@@ -215,7 +241,8 @@ class Delimited:
             return block.reject_long(i, self.max_line_bytes)
         values = self._split(block.row(i))
         if values is None:
-            return block.reject(i, "broken_quotes", 'a value opened with " is not closed')
+            detail = 'a value opened with " is not closed, or not followed by a separator'
+            return block.reject(i, "broken_quotes", detail)
         if len(values) != len(self.names):
             reason = "row_too_short" if len(values) < len(self.names) else "row_too_long"
             detail = f"{len(values)} columns, expected {len(self.names)}"
@@ -228,7 +255,9 @@ class Delimited:
             try:
                 decoded.append(values[at].decode())
             except UnicodeDecodeError as error:
-                return block.reject(i, "invalid_utf8", f"column {name!r}: {error.reason}")
+                shown = values[at].decode("cp1252", errors="replace")[:40]
+                detail = f"column {name!r}: {error.reason}; as Windows-1252 it is {shown!r}"
+                return block.reject(i, "invalid_utf8", detail)
         return decoded
 
     def _split(self, line: bytes) -> list[bytes] | None:

@@ -13,7 +13,19 @@ _NAMES_SHOWN = 60
 
 
 class Damage(SourceError):
-    """The bytes cannot be decompressed any further."""
+    """The bytes cannot be decompressed any further.
+
+    Parameters
+    ----------
+    message
+        What is wrong with them.
+    fix
+        What to do about it.
+    """
+
+    def __init__(self, message: str, fix: str = "get a whole copy of the file") -> None:
+        self.fix = fix
+        super().__init__(message)
 
 
 class EmptySource(SourceError):
@@ -78,8 +90,15 @@ def _absent(file: str, name: str, found: Sequence[str], where: str) -> str:
     near = difflib.get_close_matches(name, found, n=3)
     shown = ", ".join(map(repr, found[:_NAMES_SHOWN])) or "none"
     more = f" and {len(found) - _NAMES_SHOWN} more" if len(found) > _NAMES_SHOWN else ""
-    separator = " (is the separator right?)" if len(found) == 1 else ""
+    separator = _separator_hint(found[0]) if len(found) == 1 else ""
     return (
         f"{file}: no column {name!r}{where}{f', near it: {near}' if near else ''}; "
         f"columns found: {shown}{more}{separator}. Fix: use the file's names in the spec"
     )
+
+
+def _separator_hint(header: str) -> str:
+    likely = max(",;\t|", key=header.count)
+    if not header.count(likely):
+        return " (is the separator right?)"
+    return f" (its values seem to be separated by {likely!r}: separator under [source])"

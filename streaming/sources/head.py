@@ -1,120 +1,131 @@
-"""A look at a log's first rows, its shape guessed, to write a first spec from."""
+"""The shape of a log nobody has described yet: format, separator, header and names."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from dataclasses import dataclass, field
+from typing import BinaryIO
 
-import msgspec
-
-from streaming.sources.block import Block
-from streaming.sources.cutting import Limits, read_blocks
-from streaming.sources.delimited import split_line
+from features.errors import SourceError
+from streaming.sources.csv_records import index_records
+from streaming.sources.delimited import header_names, split_line
 from streaming.sources.faults import empty
-from streaming.sources.listing import (
+from streaming.sources.formats import (
     SEPARATORS,
+    excel_separator,
     format_by_content,
     format_by_name,
-    list_files,
+    refuse_foreign,
+    refuse_json_array,
     separator_in,
 )
-from streaming.sources.parquet import open_parquet, rows_from
-from streaming.sources.streams import peek, read_chunks, without_bom
+from streaming.sources.listing import list_files
+from streaming.sources.streams import peek, read_chunks, utf8_lines, without_runs_of_blanks
 
-__all__ = ["Head", "describe_head"]
+__all__ = ["Head", "describe_head", "head_of"]
 
-_PEEKED = 1 << 16
+_LOOKED_AT = 1 << 18
 _NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?", re.IGNORECASE)
+_NO_NUMBERS = ("null", "none", "na", "nan", "inf", r"\n")
+_MOSTLY = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """First rows of a log and what it looks like.
+    """What a log looks like.
 
     Parameters
     ----------
     format
-        ``csv``, ``tsv``, ``jsonl`` or ``parquet``.
+        A format of :class:`features.spec.SourceSpec`, not ``auto``.
     separator
         Between columns (CSV and TSV), else empty.
     header
         Whether the first line holds the names (CSV and TSV); else the columns are c1, c2, ...
     columns
-        Names, in the file's order.
-    rows
-        The first rows that can be read; values of CSV and TSV are texts.
+        Names, in the file's order, of CSV and TSV.
+    keys
+        Those of ``[source]`` without which the readers do not see this themselves.
+    row_bytes
+        About how long a line is.
+    skipped_lines
+        Lines before the first row.
     """
 
     format: str
-    separator: str
-    header: bool
-    columns: list[str]
-    rows: list[dict[str, Any]]
+    separator: str = ""
+    header: bool = True
+    columns: tuple[str, ...] = ()
+    keys: Mapping[str, object] = field(default_factory=dict)
+    row_bytes: float = 0.0
+    skipped_lines: int = 0
 
 
-def describe_head(path: str, n: int = 200, *, stdin: BinaryIO | None = None) -> Head:
-    r"""Look at the first ``n`` rows of a log; of a folder, at its first file.
+def describe_head(path: str, *, stdin: BinaryIO | None = None) -> Head:
+    r"""Look at the beginning of a log; of a folder, of its first file.
 
     Raises
     ------
     SourceError
-        It cannot be read, is empty, or its format cannot be told.
+        It cannot be read, is empty, its format cannot be told, or its header does not fit.
 
     Examples
     --------
     >>> import io
     >>> head = describe_head("-", stdin=io.BytesIO(b"click;ad\n1;a\n0;b\n"))
-    >>> head.format, head.separator, head.header, head.rows[0]
-    ('csv', ';', True, {'click': '1', 'ad': 'a'})
+    >>> head.format, head.separator, head.header, head.columns
+    ('csv', ';', True, ('click', 'ad'))
     """
     file = list_files(path, "auto")[0].path
-    with closing(read_chunks(file, _PEEKED, stdin)) as raw:
-        first, chunks = peek(without_bom(raw), len, _PEEKED)
-        format = format_by_name(file) or format_by_content(b"".join(first), file)
-        if format == "parquet":
-            return _parquet_head(file, n)
-        limits = Limits(block_bytes=_PEEKED, batch_rows=n + 1)
-        block = next(read_blocks(chunks, file, limits, 0), None)
-    if block is None:
+    with closing(read_chunks(file, _LOOKED_AT, stdin)) as raw:
+        first, _ = peek(utf8_lines(raw), len, _LOOKED_AT)
+    return head_of(b"".join(first), file)
+
+
+def head_of(begin: bytes, file: str) -> Head:
+    """Look at the beginning of a file's text."""
+    refuse_foreign(begin, file)
+    named = format_by_name(file)
+    if begin.startswith(b"PAR1"):
+        return Head("parquet")
+    if named == "jsonl":
+        refuse_json_array(begin, file)
+    format = named or format_by_content(begin, file)
+    if not begin.strip():
         raise empty(file)
-    return _json_head(block, n) if format == "jsonl" else _delimited_head(block, n, format)
+    whole = begin[: begin.rfind(b"\n") + 1] or begin
+    row_bytes = len(whole) / max(whole.count(b"\n"), 1)
+    if format not in ("csv", "tsv"):
+        return Head(format, row_bytes=row_bytes)
+    return _delimited_head(whole, file, format, row_bytes)
 
 
-def _parquet_head(file: str, n: int) -> Head:
-    with open_parquet(file, []) as opened:
-        names = list(opened.schema_arrow.names)
-        _, batch = next(rows_from(opened, file, names, 0, n))
-        return Head("parquet", "", True, names, batch.to_pylist())
-
-
-def _json_head(block: Block, n: int) -> Head:
-    rows = [row for i in range(min(n, block.rows)) if (row := _object(block.row(i))) is not None]
-    columns = dict.fromkeys(key for row in rows for key in row)
-    return Head("jsonl", "", True, list(columns), rows)
-
-
-def _object(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    return row if isinstance(row, dict) else None
-
-
-def _delimited_head(block: Block, n: int, format: str) -> Head:
-    lines = [block.row(i) for i in range(block.rows)]
-    separator = separator_in(lines[: n + 1]) or next(
-        s for s, f in SEPARATORS.items() if f == format
-    )
-    cells = [_cells(line, separator, format) for line in lines]
-    header = _is_header(cells[0])
-    columns = cells[0] if header else [f"c{i + 1}" for i in range(len(cells[0]))]
-    rows = cells[1 : n + 1] if header else cells[:n]
-    whole = [row for row in rows if len(row) == len(columns)]
-    return Head(format, separator, header, columns, [_named(columns, row) for row in whole])
+def _delimited_head(text: bytes, file: str, format: str, row_bytes: float) -> Head:
+    excel = excel_separator(text)
+    text = text.split(b"\n", 1)[1] if excel else text
+    lines = [line.removesuffix(b"\r") for line in text.split(b"\n") if line.strip()]
+    usual = next(s for s, f in SEPARATORS.items() if f == format)
+    separator = excel or separator_in(lines[:50]) or usual
+    if separator == " ":
+        text = b"".join(without_runs_of_blanks(iter([text])))
+    block, _, _ = index_records(text, file, 1, 0, separator, is_end=False)
+    if not block.rows:
+        raise empty(file)
+    cells = [_cells(block.row(i), separator, format) for i in range(block.rows)]
+    header = _is_header(cells[0], cells[1:])
+    columns = header_names(block, separator, quoted=format == "csv")  # refuses other encodings
+    if header:
+        _check_lengths(cells, file, separator)
+    else:
+        columns = tuple(f"c{i + 1}" for i in range(len(columns)))
+    keys: dict[str, object] = {} if separator in (usual, excel) else {"separator": separator}
+    keys |= {} if header else {"header": False, "columns": columns}
+    lines_of_header = int(block.lines[1] - block.lines[0]) if header and block.rows > 1 else 0
+    before = bool(excel) + int(block.lines[0]) - 1
+    return Head(format, separator, header, columns, keys, row_bytes, before + lines_of_header)
 
 
 def _cells(line: bytes, separator: str, format: str) -> list[str]:
@@ -122,11 +133,50 @@ def _cells(line: bytes, separator: str, format: str) -> list[str]:
     return [value.decode(errors="replace") for value in values]
 
 
-def _named(columns: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
-    return dict(zip(columns, row, strict=True))
+def _is_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row holds names: no numbers, and no values of the rows below it."""
+    names = first[1:] if not first[0].strip() else first  # pandas leaves its index without a name
+    if names and list(names) == [str(i) for i in range(len(names))] and len(names) > 2:
+        return True  # pandas names columns without names by their numbers
+    columns = list(zip(*_of_length(rows, len(first)), strict=True))
+    if any(_names_numbers(name, column) for name, column in zip(first, columns, strict=False)):
+        return True
+    if not any(name.strip() for name in names) or any(map(_NUMBER.fullmatch, names)):
+        return False
+    return not any(
+        name and column.count(name) > len(column) // 100
+        for name, column in zip(first, columns, strict=False)
+    )
 
 
-def _is_header(cells: Sequence[str]) -> bool:
-    """Names are all there, all different, and none is a number."""
-    distinct = len(set(cells)) == len(cells)
-    return distinct and all(cell.strip() and not _NUMBER.fullmatch(cell) for cell in cells)
+def _names_numbers(name: str, column: Sequence[str]) -> bool:
+    """Whether a word stands above numbers only."""
+    values = [value for value in column if value]
+    if not values or not re.search(r"[^\W\d]", name) or name.lower() in _NO_NUMBERS:
+        return False
+    return not _NUMBER.fullmatch(name) and all(map(_NUMBER.fullmatch, values))
+
+
+def _of_length(rows: Sequence[Sequence[str]], count: int) -> list[Sequence[str]]:
+    return [row for row in rows if len(row) == count]
+
+
+def _check_lengths(cells: Sequence[Sequence[str]], file: str, separator: str) -> None:
+    """Refuse a header that has not as many names as nearly all rows have values."""
+    names, lengths = len(cells[0]), Counter(map(len, cells[1:]))
+    (usual, times), *_ = lengths.most_common(1) or [(names, 1)]
+    if usual == names or times < _MOSTLY * max(len(cells) - 1, 1):
+        return
+    rows = _of_length(cells[1:], usual)
+    fix = "give each column a name in the first line, or take the line away"
+    said = f"the header has {names} names, and the rows {usual} values"
+    if usual == names + 1 and not any(row[-1] for row in rows):
+        said += ", the last of them empty: each row ends in a separator"
+        fix = f"sed -i 's/{separator}\\r*$//' FILE takes it away"
+    elif usual == names - 1 and not cells[0][-1]:
+        said += ": the header ends in a separator"
+        fix = f"sed -i '1s/{separator}\\r*$//' FILE takes it away"
+    elif usual == names + 1:
+        said += ": the first column, of row names perhaps, has none"
+        fix = f"sed -i '1s/^/row{separator}/' FILE names it"
+    raise SourceError(f"{file}: {said}. Fix: {fix}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,14 +23,16 @@ from streaming.sources.json_values import EXACT, column_of, kinds_of
 from streaming.sources.parsed import Parsed, one_batch
 from streaming.sources.streams import peek
 
-__all__ = ["JsonLines", "open_json_lines"]
+__all__ = ["JsonLines", "decode_line", "open_json_lines"]
 
 _HEAD_ROWS, _HEAD_BYTES = 1000, 1 << 25
 _TYPE_ROWS = 256
 _MAX_NESTED = 500  # Arrow reads JSON nested deeper than msgspec does
 _OPEN, _CLOSE = ord("{"), ord("}")
 
-_decode = msgspec.json.Decoder().decode
+_strict = msgspec.json.Decoder().decode
+# A string, or a number as Python's json writes it though JSON has none.
+_NO_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*"|\bNaN\b|-?\bInfinity\b')
 
 
 def open_json_lines(
@@ -74,7 +78,7 @@ def _object(block: Block, i: int, max_line_bytes: int) -> dict[str, Any] | Rejec
     if (block.long_line or block.ends[i] - block.starts[i]) > max_line_bytes:
         return block.reject_long(i, max_line_bytes)
     try:
-        row = _decode(block.row(i))
+        row = decode_line(block.row(i))
     except UnicodeDecodeError as error:
         return block.reject(i, "invalid_utf8", error.reason)
     except RecursionError:
@@ -84,6 +88,28 @@ def _object(block: Block, i: int, max_line_bytes: int) -> dict[str, Any] | Rejec
     if not isinstance(row, dict):
         return block.reject(i, "not_an_object", f"a {type(row).__name__}, expected an object")
     return row
+
+
+def decode_line(line: bytes) -> Any:
+    """Decode a line of JSON, in which NaN is null, and an infinity a float.
+
+    Raises
+    ------
+    msgspec.DecodeError, UnicodeDecodeError, RecursionError
+        It is not JSON.
+
+    Examples
+    --------
+    >>> decode_line(b'{"a": NaN, "b": [-Infinity], "c": "NaN"}')
+    {'a': None, 'b': [-inf], 'c': 'NaN'}
+    """
+    try:
+        return _strict(line)
+    except msgspec.DecodeError:
+        if b"NaN" not in line and b"Infinity" not in line:
+            raise
+    _strict(_NO_NUMBER.sub(lambda m: m[0] if m[0][:1] == b'"' else b"null", line))
+    return json.loads(line, parse_constant=lambda name: None if name == "NaN" else float(name))
 
 
 def _schema(rows: Sequence[dict[str, Any]], wanted: Sequence[str]) -> pa.Schema:

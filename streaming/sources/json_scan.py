@@ -35,7 +35,7 @@ _MINUS, _PLUS, _POINT, _ZERO, _NINE, _E = (ord(c) for c in "-+.09e")
 _LONG_NUMBER = 100
 _NEAR = 128  # rows whose lines stay in a cache
 _FEW = 16  # one row in so many may be not plain
-_WORDS = np.frombuffer(b"null\0true\0false", np.uint8)
+_WORDS = np.frombuffer(b"null\0true\0false\0NaN", np.uint8)
 
 _ARROW = {
     0: pa.string(),
@@ -221,6 +221,8 @@ def _scan_row(
             return False
         at = skip_blanks(data, at + 1, stop)
         what, end = plain_value(data, at, stop)
+        if what == 0 and _is_word(data, at, stop, 16, 3):
+            what, end = 1, at + 3
         place = column[key] if key >= 0 else -1
         if what == 0 or (place >= 0 and kind[place, row] != 0):
             return False  # no plain value, or a key twice

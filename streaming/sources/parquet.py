@@ -20,7 +20,7 @@ from streaming.sources.batch import Reject
 from streaming.sources.faults import check_columns, check_rows, empty
 from streaming.sources.parsed import Parsed
 
-__all__ = ["convert", "open_parquet", "row_as_json", "rows_from"]
+__all__ = ["convert", "open_parquet", "row_as_json", "rows_from", "value_type"]
 
 _T = pa.types
 _READ_BUFFER = 1 << 16  # bytes of a column read at a time; without it, a whole row group's
@@ -107,7 +107,7 @@ def _damaged(path: str, error: Exception, where: str = "") -> SourceError:
 
 
 def _check_type(path: str, field: pa.Field) -> None:
-    if _target(field.type) is None:
+    if value_type(field.type) is None:
         raise SourceError(
             f"{path}: column {field.name!r} has the type {field.type}, which is no value to learn "
             "from. Fix: write it as text, number, bool, time or a list of these"
@@ -118,11 +118,11 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(_T.is_string(kind) or _T.is_large_string(kind) or kind == pa.string_view())
 
 
-def _target(kind: pa.DataType) -> pa.DataType | None:
+def value_type(kind: pa.DataType) -> pa.DataType | None:
     """The type a column of ``kind`` gets (int64 for what may not fit it), or None."""
     if _T.is_dictionary(kind):
         text = _is_text(kind.value_type)
-        return pa.dictionary(pa.int32(), pa.string()) if text else _target(kind.value_type)
+        return pa.dictionary(pa.int32(), pa.string()) if text else value_type(kind.value_type)
     if _T.is_list(kind) or _T.is_large_list(kind) or _T.is_fixed_size_list(kind):
         return _list_target(kind.value_type)
     return _scalar_target(kind)
@@ -142,7 +142,7 @@ def _scalar_target(kind: pa.DataType) -> pa.DataType | None:
     if _T.is_floating(kind) or _T.is_decimal(kind):
         return pa.float64()
     if _T.is_date(kind):
-        return pa.timestamp("s")
+        return pa.date32()  # its text is that of a date, as in every other format
     return kind if _T.is_boolean(kind) or _T.is_null(kind) or _T.is_timestamp(kind) else None
 
 
@@ -151,7 +151,7 @@ def _may_not_fit(kind: pa.DataType) -> bool:
 
 
 def _converted(column: pa.Array) -> pa.Array:
-    target = _target(column.type)
+    target = value_type(column.type)
     if column.type == target:
         return column
     if _T.is_dictionary(target):

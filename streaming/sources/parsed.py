@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pyarrow as pa
 
 from streaming.sources.batch import Batch, Position, Reject
 from streaming.sources.block import Index
 
-__all__ = ["Parsed", "one_batch", "to_batch"]
+__all__ = ["Parsed", "one_batch", "to_batch", "with_partitions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +37,37 @@ class Parsed:
 
 
 def to_batch(
-    parsed: Parsed, file: str, first_row: int, origin: Callable[[int], tuple[int, bytes]]
+    parsed: Parsed, place: Position, first_row: int, origin: Callable[[int], tuple[int, bytes]]
 ) -> Batch:
-    """Place a stretch of the block that begins at ``first_row`` of ``file``."""
-    rows = parsed.rows
+    """Place a stretch of the block that begins at ``first_row`` of the file of ``place``."""
+    rows, file, marks, before = parsed.rows, place.file, place.marks, place.before
     return Batch(
         columns=parsed.columns,
         file=file,
         origin=lambda i: origin(int(rows[i])),
-        positions=lambda i: Position(file, first_row + int(rows[i]) + 1),
+        positions=lambda i: Position(file, first_row + int(rows[i]) + 1, marks, before),
         rejects=parsed.rejects,
-        position=Position(file, first_row + parsed.end),
+        position=Position(file, first_row + parsed.end, marks, before),
     )
+
+
+def with_partitions(
+    parsed: Parsed, partitions: Mapping[str, str | None], names: Sequence[str]
+) -> Parsed:
+    """Add the columns that a file's folders give, the same for all its rows."""
+    if not partitions:
+        return parsed
+    columns, rows = parsed.columns, len(parsed.rows)
+    arrays = [
+        pa.DictionaryArray.from_arrays(
+            pa.array(np.zeros(rows, np.int32), mask=np.full(rows, partitions[name] is None)),
+            pa.array([partitions[name]], pa.string()),
+        )
+        if name in partitions
+        else columns.column(name)
+        for name in names
+    ]
+    return replace(parsed, columns=pa.RecordBatch.from_arrays(arrays, names=list(names)))
 
 
 def one_batch(table: pa.Table, names: Sequence[str]) -> pa.RecordBatch:

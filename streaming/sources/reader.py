@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
+import msgspec
 import pyarrow as pa
 
 from features.errors import SourceError
@@ -15,25 +16,34 @@ from features.spec import SourceSpec
 from streaming.sources.batch import Batch, Position
 from streaming.sources.block import Block
 from streaming.sources.cutting import Limits, from_row, read_blocks
-from streaming.sources.delimited import open_delimited
+from streaming.sources.delimited import Layout, check_separator, open_delimited
 from streaming.sources.faults import EmptySource
-from streaming.sources.json_lines import open_json_lines
-from streaming.sources.listing import (
-    Listed,
+from streaming.sources.formats import (
+    excel_separator,
     format_by_content,
     format_by_name,
-    list_files,
+    refuse_foreign,
     refuse_json_array,
 )
+from streaming.sources.json_lines import open_json_lines
+from streaming.sources.listing import Listed, list_files
 from streaming.sources.ordered import ordered_map
 from streaming.sources.parquet import convert, open_parquet, row_as_json, rows_from
-from streaming.sources.parsed import Parsed, to_batch
-from streaming.sources.streams import STDIN, peek, read_chunks, without_bom
+from streaming.sources.parsed import Parsed, to_batch, with_partitions
+from streaming.sources.resume import FilesRead
+from streaming.sources.sparse_text import SPARSE, SparseText
+from streaming.sources.streams import (
+    PEEKED,
+    STDIN,
+    peek,
+    read_chunks,
+    utf8_lines,
+    without_runs_of_blanks,
+)
 
 __all__ = ["open_source"]
 
 _Item = TypeVar("_Item")
-_PEEKED = 1 << 16  # bytes that tell the format
 _WORKERS = max(1, min(4, len(os.sched_getaffinity(0))))
 
 
@@ -46,6 +56,25 @@ class _Job:
     limits: Limits
     workers: int
     stdin: BinaryIO | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What is read of one file: from a row on; ``place`` is its beginning, with its marks."""
+
+    file: Listed
+    row: int
+    place: Position
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """The text of a file: its beginning, all of it, and the columns that are in it."""
+
+    format: str
+    head: bytes
+    chunks: Iterator[bytes]
+    columns: tuple[str, ...]
 
 
 def open_source(
@@ -69,8 +98,8 @@ def open_source(
     Parameters
     ----------
     path
-        A file, a folder (all its data files by name, at any depth) or ``-`` for standard input.
-        Gzip and zstd are told by their first bytes.
+        A file, a folder (all its data files in natural order, at any depth) or ``-`` for standard
+        input. Compressions are told by their first bytes.
     source
         Format, separator and header of the log.
     columns
@@ -79,7 +108,7 @@ def open_source(
         these (an absent key is null), Parquet these, dictionaries and timestamps.
     start
         Go on from there: rows before it are counted, not parsed, and Parquet row groups before
-        it not read.
+        it not read. Files that came late are read after its own.
     block_bytes, batch_rows, max_line_bytes
         Bounds of memory; see :class:`streaming.sources.cutting.Limits`.
     workers
@@ -91,7 +120,8 @@ def open_source(
     ------
     SourceError
         When a file is reached that cannot be read, is empty or damaged (after the rows before
-        the damage), or lacks a wanted column; or ``start`` is in no file of ``path``.
+        the damage), or lacks a wanted column; or ``start`` is in no file of ``path``,
+        or a file is not the one that was read.
 
     Examples
     --------
@@ -106,81 +136,97 @@ def open_source(
     """
     limits = Limits(block_bytes, batch_rows, max_line_bytes)
     job = _Job(source, tuple(columns), limits, workers, stdin)
-    files = list_files(path, source.format)
-    begin = start if start and start.file else Position(files[0].name)
-    names = [file.name for file in files]
-    if begin.file not in names:
-        raise SourceError(
-            f"{path}: cannot go on from {begin.file!r}, which is not among its files. "
-            "Fix: give the log that was being read, or start from the beginning"
-        )
-    files = files[names.index(begin.file) :]
-    yield from _read_all(files, begin.row, job)
+    yield from _read_all(FilesRead(path, list_files(path, source.format), start), job)
 
 
-def _read_all(files: list[Listed], row: int, job: _Job) -> Generator[Batch]:
-    """Read files in order, the first one from ``row``; empty ones count only if all are."""
-    empties = []
-    for file in files:
+def _read_all(files: FilesRead, job: _Job) -> Generator[Batch]:
+    """Read files in order; empty ones count only if all are."""
+    empties, rows = [], 0
+    for file, row in files:
+        place = files.position(file)
+        position = msgspec.structs.replace(place, row=row)
         try:
-            yield from _read_file(file, row, job)
+            for batch in _read_file(_Share(file, row, place), job):
+                position = batch.position
+                yield batch
         except EmptySource as error:
             empties.append(error)
-        row = 0
-    if len(empties) == len(files):
+        rows += position.row
+        files.done(position)
+    if empties and not rows:
         raise empties[0]
 
 
-def _read_file(file: Listed, row: int, job: _Job) -> Generator[Batch]:
-    with closing(read_chunks(file.path, job.limits.block_bytes, job.stdin)) as raw:
-        head, chunks = peek(without_bom(raw), len, _PEEKED)
-        format = _format_of(file, job.source, b"".join(head))
+def _read_file(share: _Share, job: _Job) -> Generator[Batch]:
+    path = share.file.path
+    own = tuple(name for name in job.columns if name not in share.file.partitions)
+    with closing(read_chunks(path, job.limits.block_bytes, job.stdin)) as raw:
+        head, chunks = peek(utf8_lines(raw), len, PEEKED)
+        begin = b"".join(head)
+        format = _format_of(share.file, job.source, begin)
         if format != "parquet":
-            yield from _read_text(file, format, chunks, row, job)
+            text = _Text(format, begin, chunks, own)
+            yield from _read_text(share, text, job)
             return
-    if file.path == STDIN:
+    if path == STDIN:
         raise SourceError("-: Parquet cannot be read from a pipe. Fix: give the file's path")
-    yield from _read_parquet(file, row, job)
+    yield from _read_parquet(share, own, job)
 
 
 def _format_of(file: Listed, source: SourceSpec, head: bytes) -> str:
+    refuse_foreign(head, file.path)
     if source.format != "auto":
         return source.format
+    if head.startswith(b"PAR1"):
+        return "parquet"
     named = format_by_name(file.path)
     if named == "jsonl":
         refuse_json_array(head, file.path)
     return named or format_by_content(head, file.path, source.separator)
 
 
-def _read_text(
-    file: Listed, format: str, chunks: Iterator[bytes], row: int, job: _Job
-) -> Generator[Batch]:
-    header = job.source.header and format != "jsonl"
-    blocks: Iterator[Block] = read_blocks(chunks, file.name, job.limits, -1 if header else 0)
+def _read_text(share: _Share, text: _Text, job: _Job) -> Generator[Batch]:
+    path, source, longest = share.file.path, job.source, job.limits.max_line_bytes
+    chunks, first_row, separator, excel = text.chunks, 0, "", ""
+    if text.format in ("csv", "tsv"):
+        excel = excel_separator(text.head)
+        separator = source.separator or excel or ("\t" if text.format == "tsv" else ",")
+        check_separator(separator, path)
+        first_row = -int(source.header) - bool(excel)
+        chunks = without_runs_of_blanks(chunks) if separator == " " else chunks
+    quoted = separator if text.format == "csv" else ""
+    blocks: Iterator[Block] = read_blocks(chunks, share.file.name, job.limits, first_row, quoted)
     parse: Callable[[Block], list[Parsed]]
-    longest = job.limits.max_line_bytes
-    if format == "jsonl":
-        parse, blocks = open_json_lines(blocks, file.path, job.columns, longest)
+    if text.format == "jsonl":
+        parse, blocks = open_json_lines(blocks, path, text.columns, longest)
+    elif text.format in SPARSE:
+        parse = SparseText(text.format, text.columns, longest)
     else:
-        parse, blocks = open_delimited(blocks, file.path, job.source, format, job.columns, longest)
-    rows = from_row(blocks, row, file.path)
-    yield from _parsed(rows, lambda block: _text_batches(block, parse), job)
+        blocks = from_row(blocks, first_row + 1, path) if excel else blocks
+        layout = Layout(separator, bool(quoted), source.header, source.columns)
+        parse, blocks = open_delimited(blocks, path, layout, text.columns, longest)
+    rows = from_row(blocks, share.row, path)
+    yield from _parsed(rows, lambda block: _text_batches(block, parse, share, job), job)
 
 
-def _text_batches(block: Block, parse: Callable[[Block], list[Parsed]]) -> list[Batch]:
-    return [to_batch(part, block.file, block.first_row, block.origin) for part in parse(block)]
+def _text_batches(
+    block: Block, parse: Callable[[Block], list[Parsed]], share: _Share, job: _Job
+) -> list[Batch]:
+    parts = (with_partitions(p, share.file.partitions, job.columns) for p in parse(block))
+    return [to_batch(part, share.place, block.first_row, block.origin) for part in parts]
 
 
-def _read_parquet(file: Listed, row: int, job: _Job) -> Generator[Batch]:
-    with open_parquet(file.path, job.columns) as opened:
-        rows = rows_from(opened, file.path, job.columns, row, job.limits.batch_rows)
-        yield from _parsed(rows, lambda item: _parquet_batch(item, file.name), job)
+def _read_parquet(share: _Share, columns: tuple[str, ...], job: _Job) -> Generator[Batch]:
+    path = share.file.path
+    with open_parquet(path, columns) as opened:
+        rows = rows_from(opened, path, columns, share.row, job.limits.batch_rows)
+        yield from _parsed(rows, lambda item: _parquet_batch(item, share, job), job)
 
 
-def _parquet_batch(item: tuple[int, pa.RecordBatch], file: str) -> list[Batch]:
+def _parquet_batch(item: tuple[int, pa.RecordBatch], share: _Share, job: _Job) -> list[Batch]:
     first_row, columns = item
-    parsed = convert(columns, file)
-    return [to_batch(parsed, file, first_row, lambda i: (0, row_as_json(columns, i)))]
+    parsed = with_partitions(convert(columns, share.file.name), share.file.partitions, job.columns)
+    return [to_batch(parsed, share.place, first_row, lambda i: (0, row_as_json(columns, i)))]
 
 
 def _parsed(

@@ -1,40 +1,44 @@
-"""Bytes of a file or of standard input, decompressed as they come."""
+"""Bytes of a file or of standard input: decompressed as they come, text as UTF-8."""
 
 from __future__ import annotations
 
-import zlib
+import codecs
+import re
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, Protocol, TypeVar
-
-import zstandard
+from typing import BinaryIO, TypeVar
 
 from features.errors import SourceError
+from streaming.sources.compression import (
+    COMPRESSED,
+    MAGIC_BYTES,
+    PIECE,
+    compression_of,
+    decompressed,
+    unzipped,
+)
 from streaming.sources.faults import Damage, unreadable
 
-__all__ = ["STDIN", "peek", "read_chunks", "without_bom"]
+__all__ = ["PEEKED", "STDIN", "peek", "read_chunks", "utf8_lines", "without_runs_of_blanks"]
 
 STDIN = "-"
-_BOM = b"\xef\xbb\xbf"
-# Compressed bytes inflated at once. Small, because the worst input makes 1000 (gzip) or 30 000
-# (zstd) bytes of each, and what is lost when the damage lies within one piece.
-_GZIP_PIECE, _ZSTD_PIECE = 16_384, 4096
+PEEKED = 1 << 16
+"""First bytes that tell format, encoding and line ends."""
+
+# The longer marks first: UTF-32's begins with UTF-16's.
+_MARKS = {
+    codecs.BOM_UTF8: "",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 _Item = TypeVar("_Item")
 
 
-class _Decoder(Protocol):
-    """What zlib and zstandard decompression objects share."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, /) -> bytes: ...
-
-
 def read_chunks(path: str, chunk_bytes: int, stdin: BinaryIO | None = None) -> Generator[bytes]:
-    """Yield the decompressed bytes of ``path`` (``-``: of ``stdin``), gzip and zstd by content.
+    """Yield the bytes of ``path`` (``-``: of ``stdin``), whatever it is compressed with.
 
     Raises
     ------
@@ -45,9 +49,13 @@ def read_chunks(path: str, chunk_bytes: int, stdin: BinaryIO | None = None) -> G
     """
     try:
         with _opened(path, stdin) as file:
-            magic = _read_full(file, 4)
-            pieces = _pieces(file, magic, chunk_bytes)
-            yield from _decompressed(path, magic, pieces)
+            magic = _read_full(file, MAGIC_BYTES)
+            kind = _checked(path, compression_of(magic), magic)
+            if kind == "zip":
+                yield from unzipped(path, chunk_bytes)
+                return
+            pieces = _pieces(file, magic, PIECE.get(kind, chunk_bytes))
+            yield from decompressed(pieces, kind) if kind else pieces
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -73,13 +81,74 @@ def peek(
     return taken, _replay(list(taken), items, error)
 
 
-def without_bom(chunks: Iterator[bytes]) -> Generator[bytes]:
-    """Drop a UTF-8 byte order mark at the beginning."""
-    taken, rest = peek(chunks, len, len(_BOM))
-    for _ in taken:
-        next(rest)
-    yield b"".join(taken).removeprefix(_BOM)
-    yield from rest
+def utf8_lines(chunks: Iterator[bytes]) -> Generator[bytes]:
+    r"""Text as UTF-8 with ``\n`` at line ends, without a byte order mark.
+
+    UTF-16 and UTF-32 are told by their mark, UTF-16 without one by its zeros; a text whose first
+    lines end in ``\r`` alone has no other line ends.
+    """
+    head, rest = peek(chunks, len, PEEKED)
+    encoding, mark = _encoding(b"".join(head))
+    text = _transcoded(rest, encoding) if encoding else _without(rest, mark)
+    head, text = peek(text, len, PEEKED)
+    begin = b"".join(head)
+    if b"\r" in begin and b"\n" not in begin:
+        text = (chunk.replace(b"\r", b"\n") for chunk in text)
+    yield from text
+
+
+def without_runs_of_blanks(chunks: Iterator[bytes]) -> Generator[bytes]:
+    r"""Text in which any run of spaces and tabs is one space, and none at an end of a line.
+
+    Examples
+    --------
+    >>> b"".join(without_runs_of_blanks(iter([b" 1  a", b"\t b \n 0 c", b" \r\n"])))
+    b'1 a b\n0 c\r\n'
+    """
+    blanks, before = b"", b"\n"
+    for chunk in chunks:
+        data = before + blanks + chunk
+        body = data.rstrip(b" \t\r")  # what follows tells whether it is at the end of a line
+        blanks = data[len(body) :]
+        body = re.sub(rb"[ \t]+(?=\r*(\n))|(?<=\n)[ \t]+", b"", body)
+        body = re.sub(rb"[ \t]+", b" ", body)
+        yield body[len(before) :]
+        before = body[-1:]
+    yield blanks.lstrip(b" \t")
+
+
+def _encoding(begin: bytes) -> tuple[str, int]:
+    """Name of an encoding other than UTF-8, and the bytes of UTF-8's mark."""
+    for mark, encoding in _MARKS.items():
+        if begin.startswith(mark):
+            return encoding, 0 if encoding else len(mark)
+    pairs = len(begin) // 2
+    for first, name in ((0, "utf-16-be"), (1, "utf-16-le")):
+        if (
+            pairs > 1
+            and begin[first : 2 * pairs : 2].count(0) > 0.9 * pairs
+            and begin.count(0) <= (1.1 * pairs)
+        ):
+            return name, 0
+    return "", 0
+
+
+def _transcoded(chunks: Iterator[bytes], encoding: str) -> Generator[bytes]:
+    """Text as UTF-8; half a surrogate pair becomes bytes that are none, so its row is rejected."""
+    decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
+    try:
+        for chunk in chunks:
+            yield decoder.decode(chunk).encode("utf-8", "surrogatepass")
+        decoder.decode(b"", True)
+    except UnicodeError as error:
+        raise Damage(f"the {encoding.upper()} text is cut off or damaged ({error})") from error
+
+
+def _without(chunks: Iterator[bytes], size: int) -> Generator[bytes]:
+    """Leave out the first bytes."""
+    for chunk in chunks:
+        left, size = chunk[size:], max(size - len(chunk), 0)
+        yield left
 
 
 def _replay(
@@ -113,44 +182,23 @@ def _read_full(file: BinaryIO, size: int) -> bytes:
     return bytes(got)
 
 
-def _pieces(file: BinaryIO, first: bytes, chunk_bytes: int) -> Generator[bytes]:
-    size = {b"\x1f\x8b": _GZIP_PIECE, b"\x28\xb5": _ZSTD_PIECE}.get(first[:2], chunk_bytes)
+def _pieces(file: BinaryIO, first: bytes, size: int) -> Generator[bytes]:
     yield first
     while piece := file.read(size):
         yield piece
 
 
-def _is_zstd(magic: bytes) -> bool:
-    skippable = magic[1:] == b"\x2a\x4d\x18" and magic[0] & 0xF0 == 0x50
-    return magic == b"\x28\xb5\x2f\xfd" or skippable
-
-
-def _decompressed(path: str, magic: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    if magic[:2] == b"\x1f\x8b":
-        return _inflated(pieces, "gzip", lambda: zlib.decompressobj(wbits=31))
-    if _is_zstd(magic):
-        return _inflated(pieces, "zstd", zstandard.ZstdDecompressor().decompressobj)
-    named = path.lower().endswith((".gz", ".gzip", ".zst", ".zstd"))
-    if named and magic:
+def _checked(path: str, kind: str, magic: bytes) -> str:
+    """The compression, refused where it cannot be, or is not what the name says."""
+    if kind == "zip" and path == STDIN:
         raise SourceError(
-            f"{path}: named as compressed, but holds neither gzip nor zstd (or its beginning is "
-            "damaged). Fix: take the ending away if it is plain, else get a whole copy"
+            "-: a zip archive cannot be read from a pipe. "
+            "Fix: give the file's path, or unzip -p FILE | clicktide replay -"
         )
-    return pieces
-
-
-def _inflated(pieces: Iterator[bytes], kind: str, new: Callable[[], _Decoder]) -> Generator[bytes]:
-    """Decompress, over any number of members (gzip) or frames (zstd)."""
-    decoder = new()
-    for piece in pieces:
-        rest = piece
-        while rest:
-            if decoder.eof:
-                decoder = new()
-            try:
-                yield decoder.decompress(rest)
-            except (zlib.error, zstandard.ZstdError) as error:
-                raise Damage(f"the {kind} data is damaged ({error})") from error
-            rest = decoder.unused_data if decoder.eof else b""
-    if not decoder.eof:
-        raise Damage(f"the {kind} data is cut off")
+    if magic and not kind and path.lower().endswith(COMPRESSED):
+        raise SourceError(
+            f"{path}: named as compressed, but holds neither gzip nor zstd, bzip2, xz or zip (or "
+            "its beginning is damaged). Fix: take the ending away if it is plain, else get a whole "
+            "copy"
+        )
+    return kind

@@ -1,28 +1,96 @@
-"""`clicktide demo`, which is `make run`: the whole loop, twice in a row, to its report."""
+"""`clicktide demo`, which is `make run`: the whole loop, on a market whose one fault is known."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
-from command import clicktide_process
+import pytest
+from live_stream import alive, until
+from typer.testing import CliRunner
+
+from clicktide import demo as command
+from clicktide.cli import app
+from clicktide.processes import read_running
+from monitoring.report.sample import sample_report
+from streaming.log import open_log
+from streaming.settings import StreamSettings
+
+pytestmark = pytest.mark.timeout(500)
 
 
-def test_the_loop_closes_and_again_over_its_own_folder_but_not_over_another(tmp_path):
+def test_the_campaign_is_found_and_nothing_else(tmp_path):
     folder = tmp_path / "a path" / "demo"
-    for _ in range(2):
-        done = clicktide_process("demo", "--dir", folder, "--events", "40000")
-        assert done.returncode == 0, done.stderr
-        report = json.loads((folder / "report.json").read_text())
-        assert done.stdout.splitlines()[-1] == str(folder / "report.html")
-        served = report["total"]["count"]
-        assert 0.9 * 24_000 <= served <= 24_000  # what the API predicted, not the history
-        assert report["windows"] and report["slices"]
-    done = clicktide_process("register", "--once", "--dir", folder)
-    assert "version 2 of clicktide" in done.stderr
-    kept = [*folder.glob("mlartifacts/*/artifacts/versions/*/drift_report.html")]
-    assert 1 <= len(kept) <= 2  # there may have been nothing to report at the first
-    assert all(page.read_bytes().startswith(b"<!doctype html>") for page in kept)
-    taken = tmp_path / "mine"
-    taken.mkdir()
-    (taken / "file").write_text("keep")
-    refused = clicktide_process("demo", "--dir", taken)
-    assert refused.returncode == 2 and "no earlier demo" in refused.stderr
-    assert (taken / "file").read_text() == "keep"
+    command = [sys.executable, "-m", "clicktide", "demo", "--dir", str(folder), "--json"]
+    command += ["--events", "80000", "--seed", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout)
+    injected, alarm = outcome["injected"], outcome["alarm"]
+    assert (alarm["field"], alarm["value"]) == ("campaign", injected["campaign"])
+    assert alarm["size"] < 0.7  # its clicks rose
+    assert alarm["since_low"] <= injected["at_ms"] <= alarm["since_high"]
+    assert (outcome["others"], outcome["problem"]) == ([], None)
+    assert injected["campaign"] in outcome["headline"]
+    report = json.loads((folder / "report.json").read_text())
+    assert report["total"]["count"] == 48_000  # what the API predicted, not the history
+    assert (folder / "report.html").read_bytes().startswith(b"<!doctype html>")
+    assert all(len(line) <= 80 for line in done.stderr.splitlines()), "a line now and then"
+
+
+def test_somebodys_folder_is_left_alone(tmp_path):
+    (tmp_path / "file").write_text("keep")
+    refused = CliRunner().invoke(app, ["demo", "--dir", str(tmp_path)])
+    assert "no earlier demo" in str(refused.exception)
+    assert (tmp_path / "file").read_text() == "keep"
+
+
+class _Hung:
+    """A stream of which nothing but the API's readiness is there."""
+
+    spec, url = "market", "http://127.0.0.1:9"
+
+    def __init__(self, folder, port):
+        self.log, self.settings = str(folder / "log.db"), folder / "stream.toml"
+        self.settings.write_text("")
+        with open_log(self.log) as log:
+            log.create_topics(StreamSettings().topics())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def lacks(self):
+        return None
+
+    def check_alive(self):
+        pass
+
+
+def test_a_process_that_hangs_is_named_and_the_report_is_written(tmp_path, monkeypatch):
+    data = sample_report()
+    monkeypatch.setattr(command, "demo_stream", _Hung)
+    monkeypatch.setattr(command, "PATIENCE_S", 0.05)
+    monkeypatch.setattr("clicktide.report_stream.report_stream", lambda *_: data)
+    folder = tmp_path / "demo"
+    done = CliRunner().invoke(app, ["demo", "--dir", str(folder), "--events", "40000"])
+    assert done.exit_code == 1
+    assert "clicktide join has read nothing" in done.stderr
+    assert (folder / "report.html").exists()
+    assert len(done.stdout.splitlines()) <= 10
+
+
+def test_ctrl_c_leaves_no_process(tmp_path):
+    folder = tmp_path / "demo"
+    command = [sys.executable, "-m", "clicktide", "demo", "--dir", str(folder)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ) as process:
+        until(lambda: (running := read_running(folder)) and len(running.children) > 4)
+        pids = [each["pid"] for each in read_running(folder).children.values()]
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=90)
+    assert process.returncode == 130, said
+    assert b"Traceback" not in said
+    assert not any(map(alive, filter(None, pids)))

@@ -22,12 +22,13 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 from numpy.typing import NDArray
+from shop_log import SPEC, some_events, standard_input
 from typer.testing import CliRunner, Result
 
 import clicktide.score
+from clicktide.cli import app as clicktide_app
 from clicktide.predict import predict
 from features.errors import ClicktideError, SourceError, StrictError
-from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from features.spec_file import load_spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
@@ -39,17 +40,6 @@ from streaming.prepare import Preparer
 from streaming.replay import Replay
 from streaming.sources import open_source
 
-SPEC = Spec(
-    name="shop",
-    source=SourceSpec(label="click", event_id="id", timestamp="at", timestamp_format="s"),
-    fields=(
-        FieldSpec(names=("site", "ad")),
-        FieldSpec(names=("views",), transform="log_squared"),
-        FieldSpec(names=("price",), transform="quantile", buckets=5, learn_from=100_000),
-    ),
-    crosses=CrossSpec(all_pairs=True),
-    hash=HashSpec(bits=14, cross_bits=14),
-)
 ROWS = 3000
 app = typer.Typer()
 app.command()(predict)
@@ -57,22 +47,6 @@ app.command()(predict)
 
 def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def some_events(rows: int, seed: int) -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
-    site, ad = rng.integers(9, size=rows), rng.integers(40, size=rows)
-    return pd.DataFrame(
-        {
-            "id": [f"e{i}" for i in range(rows)],
-            "at": np.arange(rows) + 10**9,
-            "site": [f"s{n}" for n in site],
-            "ad": ad,
-            "views": rng.integers(200, size=rows),
-            "price": rng.normal(size=rows),
-            "click": (rng.random(rows) < 0.05 + 0.05 * site).astype(int),
-        }
-    )
 
 
 EVENTS = some_events(ROWS, 1)
@@ -131,7 +105,7 @@ def test_csv_holds_id_probability_and_label_and_reads_back_to_the_same_bits(
 ) -> None:
     scored(log, model, tmp_path / "out.csv")
     rows = read(tmp_path / "out.csv")
-    assert list(rows[0]) == ["id", "probability", "click"]
+    assert list(rows[0]) == ["id", "probability", "click", "at"]
     assert [row["id"] for row in rows] == EVENTS["id"].tolist()
     assert [int(row["click"]) for row in rows] == EVENTS["click"].tolist()
     assert probabilities(rows) == due.tolist()
@@ -142,7 +116,7 @@ def test_parquet_holds_the_same_with_types(
 ) -> None:
     scored(log, model, tmp_path / "out.parquet")
     table = pq.read_table(tmp_path / "out.parquet")
-    assert table.schema.types == [pa.string(), pa.float64(), pa.int8()]
+    assert table.schema.types == [pa.string(), pa.float64(), pa.int8(), pa.string()]
     assert table["probability"].to_pylist() == due.tolist()
     assert table["click"].to_pylist() == EVENTS["click"].tolist()
 
@@ -214,7 +188,7 @@ def test_without_labels_there_is_no_label_column_and_no_figure_of_it(
     log = write(tmp_path / "log.csv", EVENTS.drop(columns="click"))
     figures = scored(log, model, tmp_path / "out.csv")
     rows = read(tmp_path / "out.csv")
-    assert list(rows[0]) == ["id", "probability"]
+    assert list(rows[0]) == ["id", "probability", "at"]
     assert probabilities(rows) == due.tolist()
     assert (figures["events"], figures["clicks"], figures["log_loss"]) == (ROWS, None, None)
     assert figures["mean_prediction"] == pytest.approx(due.mean())
@@ -318,7 +292,7 @@ def test_a_file_is_replaced_only_if_forced(
 def test_another_ending_is_refused(log: Path, model: Path, tmp_path: Path, name: str) -> None:
     error = invoke(log, "--model", model, "--out", tmp_path / name).exception
     assert isinstance(error, ClicktideError)
-    assert ".csv or .parquet" in str(error)
+    assert ".csv, .jsonl or .parquet" in str(error)
 
 
 def test_the_log_itself_is_never_written_over(log: Path, model: Path) -> None:
@@ -381,18 +355,6 @@ def test_damage_further_on_leaves_no_file(model: Path, tmp_path: Path, log: Path
 # standard input and output
 
 
-@contextmanager
-def standard_input(path: Path) -> Iterator[None]:
-    kept = os.dup(0)
-    try:
-        with path.open("rb") as file:
-            os.dup2(file.fileno(), 0)
-        yield
-    finally:
-        os.dup2(kept, 0)
-        os.close(kept)
-
-
 @pytest.mark.parametrize("absent", [[], ["click"], ["id", "at", "click"]])
 def test_standard_input_is_read_whichever_columns_it_lacks(
     model: Path, tmp_path: Path, due: NDArray[np.float64], absent: list[str]
@@ -425,3 +387,104 @@ def test_a_simulation_is_scored_against_its_truth(tmp_path: Path) -> None:
 
 def test_help_gives_an_example() -> None:
     assert "clicktide predict tomorrow.csv --model" in invoke("--help").stdout
+
+
+# what is kept, and what report makes of it
+
+
+ODD = pd.DataFrame(
+    {
+        "id": ["a", "b", "c"],
+        "at": [10**9, 10**9 + 1, 10**9 + 2],
+        "site": ['say "x", twice', "two\nlines", None],
+        "ad": [7, 8, 9],
+        "views": [1, 2, 3],
+        "price": [0.5, 0.1, None],
+        "tags": [["x", "y"], [], ["z"]],
+        "click": [1, 0, 1],
+    }
+)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("source", ["jsonl", "parquet"])
+def test_kept_columns_read_back_as_they_were(
+    model: Path, tmp_path: Path, source: str, ending: str
+) -> None:
+    log, out = tmp_path / f"log.{source}", tmp_path / f"out.{ending}"
+    if source == "jsonl":
+        ODD.to_json(log, orient="records", lines=True)
+    else:
+        ODD.to_parquet(log)
+    scored(log, model, out, "--keep", "site,tags,price")
+    if ending == "csv":
+        rows = read(out)
+        assert [row["site"] for row in rows] == ['say "x", twice', "two\nlines", ""]
+        assert [row["tags"] for row in rows] == ["x|y", "", "z"]
+        assert [row["price"] for row in rows] == ["0.5", "0.1", ""]
+    else:
+        table = (
+            pq.read_table(out)
+            if ending == "parquet"
+            else pa.Table.from_pylist([json.loads(line) for line in out.read_text().splitlines()])
+        )
+        assert table["site"].to_pylist() == ['say "x", twice', "two\nlines", None]
+        assert table["tags"].to_pylist() == [["x", "y"], [], ["z"]]
+        assert np.isnan(table["price"].to_pandas()[2]) and table["price"][0].as_py() == 0.5
+
+
+@pytest.mark.parametrize("origin", ["file", "folder", "standard input"])
+def test_all_columns_can_be_kept(model: Path, tmp_path: Path, origin: str) -> None:
+    log = write(tmp_path / "logs" / "log.csv", EVENTS[:50])
+    out = tmp_path / "out.csv"
+    with standard_input(log):
+        path = {"file": log, "folder": log.parent, "standard input": "-"}[origin]
+        scored(path, model, out, "--keep", "all")
+    rows, kept = read(out), pd.read_csv(out)
+    assert list(rows[0]) == ["id", "probability", "click", "at", "site", "ad", "views", "price"]
+    columns = ["id", "site", "ad", "views", "click", "at"]
+    pd.testing.assert_frame_equal(kept[columns], EVENTS[:50][columns], check_dtype=False)
+
+
+def test_a_column_that_the_predictions_need_is_not_kept(model: Path, tmp_path: Path) -> None:
+    log = write(tmp_path / "log.csv", EVENTS[:9].assign(probability=0.5))
+    error = invoke(log, "--model", model, "--out", tmp_path / "o.csv", "--keep", "all").exception
+    assert isinstance(error, ClicktideError)
+    assert "'probability'" in str(error) and "Fix: " in str(error)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_report_takes_what_predict_wrote_without_being_told_its_columns(
+    log: Path, model: Path, tmp_path: Path, ending: str
+) -> None:
+    out, page = tmp_path / f"out.{ending}", tmp_path / "page.html"
+    figures = scored(log, model, out, "--keep", "site,ad")
+    done = CliRunner().invoke(
+        clicktide_app, ["report", "--from", str(out), "--slices", "site", "--out", str(page)]
+    )
+    assert done.exit_code == 0, done.exception
+    data = json.loads(page.with_suffix(".json").read_bytes())
+    assert data["axis"] == "time"
+    assert data["total"]["ratio"] == pytest.approx(figures["calibration_ratio"])
+    assert data["total"]["normalised_entropy"] == pytest.approx(figures["normalised_entropy"])
+
+
+def test_a_log_that_the_model_has_learned_is_told_whatever_it_is_called_now(
+    log: Path, tmp_path: Path
+) -> None:
+    replay = Replay(ClickLearner(SPEC))
+    preparer = Preparer(Vectoriser(SPEC), SPEC.source)
+    replay.run(
+        open_source(str(log), SPEC.source, preparer.columns),
+        preparer=preparer, on_reject=lambda _: None, on_batch=lambda _: None,
+    )  # fmt: skip
+    model = save_snapshot(tmp_path / "model", replay.snapshot(str(log)))
+    grown = tmp_path / "later.csv"
+    grown.write_bytes(log.read_bytes() + b"x,1000003000,s0,1,1,0,1\n")
+    new = write(tmp_path / "new.csv", some_events(50, 7))
+    said = {
+        path: scored(path, model, tmp_path / "out.csv", "--force")["warning"]
+        for path in (log, grown, new)
+    }
+    assert "has learned rows of it" in said[log] and "Fix: " in said[log]
+    assert said[grown] is not None and said[new] is None

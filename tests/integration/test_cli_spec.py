@@ -146,6 +146,15 @@ def test_a_log_without_anything_like_a_label_is_said_with_its_name(tmp_path: Pat
     assert str(path) in str(result.exception)
 
 
+def test_the_label_may_be_named_and_its_values_explained(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("end,ad\nwon,x\nlost,y\nlate,z\n")
+    result = invoke("init", path, "--label", "end", "--label-values", "won=1,*=0")
+    assert 'label_values = { "won" = 1, "*" = 0 }' in result.stdout
+    for options in (["--label", "end"], ["--label", "no"], ["--label-values", "won=1,*=0"]):
+        assert isinstance(invoke("init", path, *options).exception, SpecError)
+
+
 def test_a_place_that_cannot_be_written_is_said(log: Path) -> None:
     result = invoke("init", log, "--out", log / "mine.toml")
     assert isinstance(result.exception, ClicktideError)

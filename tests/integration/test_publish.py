@@ -277,7 +277,7 @@ def test_a_log_that_is_further_in_time_is_not_published_into(tmp_path: Path) -> 
     ("args", "said"),
     [
         (["--speed", "2"], "--speed is for publishing.*add --to"),
-        (["--no-end", "--set", "partitions=2"], "--no-end, --set of a stream's setting is for"),
+        (["--no-end", "--set", "partitions=2"], "--no-end is for"),
         (["--to", "log.db", "--save", "m", "--plot", "p.png"], "--save, --plot has no meaning"),
         (["--to", "log.db", "--speed", "fast"], "neither a speed nor max"),
         (["--to", "log.db", "--speed", "0"], "neither a speed nor max"),
@@ -404,6 +404,28 @@ def test_a_crash_after_any_commit_repeats_and_loses_nothing(tmp_path: Path, ever
     assert [(r.line, r.reason) for r in again] == [(r.line, r.reason) for r in rejects]
     for topic in (IMPRESSIONS, CLICKS):
         assert values(tmp_path / "parts.db", topic) == values(tmp_path / "whole.db", topic)
+
+
+# Minutes between rows, and what becomes of 300 of them: the joiner waits 10 min 30 s.
+@pytest.mark.parametrize(("step", "published"), [(1, 300), (-1, 0), (0, 300)])
+def test_a_log_newest_first_is_refused_before_anything_is_published(
+    tmp_path: Path, step: int, published: int
+) -> None:
+    times = [1_740_823_200 + 60 * step * i for i in range(300)]
+    rows = [f"i{i},{when},0,s,a,1" for i, when in enumerate(times)]
+    (tmp_path / "log.csv").write_text("\n".join(["id,when,clicked,site,ad,age", *rows]))
+    spec = load_spec(_spec_file(tmp_path))
+    with open_log(str(tmp_path / "log.db")) as log:
+        log.create_topics(StreamSettings().topics())
+        reader = RowReader(spec, "x", delay=ClickDelay())
+        it = Publisher(log, "publish:x", reader, StreamSettings(), pacer=unpaced())
+        batches = open_source(str(tmp_path / "log.csv"), spec.source, it.columns)
+        if published:
+            it.run(batches, end=False)
+        else:
+            with pytest.raises(ClicktideError, match=r"go back by 4 h .* as too_late\. Fix: sort"):
+                it.run(batches, end=False)
+        assert it.state.impressions == sum(log.end_offsets(IMPRESSIONS)) == published
 
 
 def _spec_file(folder: Path) -> str:

@@ -265,7 +265,7 @@ def test_it_stops_when_asked(served):
     served.process.send_signal(signal.SIGTERM)
     assert served.process.wait(60) == 0, served.text()
     assert not served.workers()
-    assert served.text().splitlines()[-1] == "serve: stopped"
+    assert served.text().splitlines()[-1].endswith(" INFO serve: stopped")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -274,7 +274,8 @@ def test_a_single_worker_says_that_it_stopped_and_was_not_killed(tmp_path, numbe
     try:
         running.process.send_signal(number)
         assert running.process.wait(60) == 0, running.text()
-        assert running.text() == "serve: stopped\n"
+        [line] = running.text().splitlines()
+        assert line.endswith(" INFO serve: stopped")
     finally:
         running.end()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import run_clicktide
 
 from features.errors import ClicktideError, SnapshotError
 from features.events import decode_event
@@ -186,7 +187,7 @@ def test_a_trainer_killed_five_times_makes_the_model_of_an_unbroken_run(tmp_path
         for _ in range(5):
             with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as process:
                 first = process.stderr.readline()
-                assert first.startswith(b"train: "), first
+                assert b" train: " in first, first
                 time.sleep(rng.random() * 0.5)
                 process.send_signal(signal.SIGKILL)
         assert clicktide(*command[3:], cwd=tmp_path)[0] == 0

@@ -49,7 +49,7 @@ def random_log(rng: Random, size: int, gap_ms: int) -> Log:
         for _ in range(1 + (rng.random() < 0.1)):
             log[topic].append((ts + rng.randrange(BOUND + 1), value))
         if rng.random() < 0.05:
-            wrong = far("far", ts + rng.choice([10**5, 10**7]))
+            wrong = far(f"far-{ts}", ts + rng.choice([10**5, 10**7]))
             log[topic].append((ts, rng.choice([b"{", value[:-1], wrong])))
 
     ts = START
@@ -232,5 +232,6 @@ def test_an_event_held_at_the_commit_is_said_when_it_is_decided() -> None:
     again, position = resumed(joiner)
     assert position[IMPRESSIONS] == 2
     assert feed(again, IMPRESSIONS, 2, shown("a", ahead)) == []
-    out = feed(again, IMPRESSIONS, 3, shown("b", ahead))
+    assert feed(again, IMPRESSIONS, 3, shown("b", ahead)) == []
+    out = feed(again, IMPRESSIONS, 4, event("heartbeat", ahead))
     assert [it.impression_offset for it in out if isinstance(it, Viewed)] == [2, 3]

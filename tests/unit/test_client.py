@@ -133,3 +133,37 @@ def test_predictions_and_rankings_are_typed(ask):
     assert got.candidates[0].slot == 1 and got.explore.kind == "thompson"
     sent = msgspec.json.decode(server.asked[0].content)
     assert len(sent["log"]["impression_id"]) == 32 and "explore" not in sent
+
+
+def test_a_prediction_taken_apart_and_the_model_are_typed(ask):
+    share = {"names": ["ad"], "values": ["a"], "logit": 0.3, "seen": True}
+    apart = {
+        "ignored": ["adv"], "fallbacks": [], "model_version": "live-1", "probability": 0.1,
+        "logit": -2.2, "bias": -2.5, "contributions": [share],
+    }  # fmt: skip
+    server = Server(httpx.Response(200, json=apart))
+    got = ask(server, "explain", {"ad": "a", "adv": 1})
+    assert got.ignored == ("adv",) and got.contributions[0]["logit"] == 0.3
+    assert msgspec.json.decode(server.asked[0].content) == {"fields": {"ad": "a", "adv": 1}}
+    model = {
+        "model_version": "live-1", "events": 7, "weights_age_s": 0.5, "problem": None,
+        "spec": "market", "spec_identity": "x", "description": "", "fields": ["ad"],
+        "crosses": [["ad", "site"]], "counters": [], "experts": [1.0], "calibration": [1.0, 0.0],
+    }  # fmt: skip
+    server = Server(httpx.Response(200, json=model))
+    assert ask(server, "model").events == 7
+    assert (server.asked[0].method, server.asked[0].url.path) == ("GET", "/v1/model")
+
+
+@pytest.mark.parametrize(
+    ("answer", "ready"),
+    [
+        (lambda: httpx.Response(200, json={"status": "ok", "lacks": []}), True),
+        (lambda: httpx.Response(503, json={"title": "No weights", "status": 503}), False),
+        (lambda: httpx.ConnectError("refused"), False),
+    ],
+)
+def test_it_is_asked_once_whether_it_is_ready(ask, waits, answer, ready):
+    server = Server(answer())
+    assert ask(server, "ready") is ready
+    assert len(server.asked) == 1 and not waits

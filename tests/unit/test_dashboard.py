@@ -165,7 +165,8 @@ def monitored(folder, rows=3000, seed=1):
 
 def test_the_latest_report_is_made_anew_when_the_monitor_has_saved(tmp_path):
     app = app_of(watching(tmp_path))
-    [none] = get(app, "/reports/latest")
+    [page, none] = get(app, "/reports/latest", "/reports/latest.json")
+    assert page.status_code == 200 and "No report yet" in page.text
     assert none.status_code == 404 and "clicktide monitor" in none.json()["detail"]
     monitored(tmp_path / "monitor")
 

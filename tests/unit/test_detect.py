@@ -85,7 +85,7 @@ def test_a_campaign_whose_clicks_halve_is_named_dated_and_priced() -> None:
     assert alarm.size_low < 2.0 < alarm.size_high
     assert alarm.clicks_over_promised == pytest.approx(alarm.expected_clicks - alarm.clicks)
     assert alarm.money_over_promised == pytest.approx(2.0 * alarm.clicks_over_promised)
-    assert "hold bids on campaign=campaign-3" in alarm.action
+    assert "hold bids on campaign-3" in alarm.action
 
 
 def test_over_prediction_everywhere_is_one_alarm_and_not_one_a_slice() -> None:

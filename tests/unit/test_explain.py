@@ -245,7 +245,7 @@ def test_a_value_that_the_spec_does_not_allow_is_refused() -> None:
 
 def test_a_learner_without_spec_is_explained_by_the_keys_it_learned() -> None:
     learner = ClickLearner()
-    assert explain(learner, {1: "a"}) == Explanation(0.5, 0.0, 0.0, (), ("1",))
+    assert explain(learner, {1: "a"}) == Explanation(("1",), 0.5, 0.0, 0.0, ())
     learner.learn_one({1: "a", 2: "b"}, True)
     assert {c.names for c in explain(learner, {1: "a", 2: "b"}).contributions} == {
         ("1",),

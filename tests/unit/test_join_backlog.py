@@ -20,12 +20,13 @@ def stream(count):
     with log.producer("publisher").transaction() as tx:
         tx.append("clicks", [NewRecord(None, BEAT % (START + 10**9), 0)] * 2)
         shown = [SHOWN % (n, START + 1000 * n) for n in range(count)]
+        tx.append("impressions", [NewRecord(None, BEAT % START, 0)] * 2)  # which begin time
         tx.append("impressions", [NewRecord(b"i", value) for value in shown])
     return log
 
 
 def test_full_batches_are_committed_four_at_a_time_and_a_small_one_at_once():
-    log = stream(71)
+    log = stream(69)
     process = JoinProcess(log, SETTINGS, "join-0", print)
     ends = []
     while process.read < 73:

@@ -208,10 +208,36 @@ CASES: list[tuple[str, list[Event], list[str]]] = [
         [("imp", "z", 1102), ("imp", "z", 1102), ("imp", "b", 2)],
         ["far_future:impressions:2", "far_future:impressions:3"],
     ),
-    # Two different events bear each other out: a quiet spell has passed, and costs nothing.
+    # Two different events of one burst do not bear each other out.
     (
-        "quiet spell",
-        [("imp", "a", 1), ("beat-clk", "", 99), ("imp", "y", 5000), ("imp", "z", 5001)],
+        "far future by a pair",
+        [("imp", "y", 5000), ("imp", "z", 5001), ("imp", "b", 2)],
+        ["far_future:impressions:2", "far_future:impressions:3"],
+    ),
+    # They do with their publisher's word: a quiet spell has passed, and costs nothing.
+    (
+        "quiet spell, heartbeat",
+        [("imp", "a", 1), ("beat-clk", "", 99), ("imp", "y", 5000), ("beat-imp", "", 5001)],
+        ["a=0"],
+    ),
+    # So do many events.
+    (
+        "quiet spell, traffic",
+        [
+            ("imp", "a", 1),
+            ("beat-clk", "", 99),
+            *(("imp", f"y{n}", 5000 + n / 10) for n in range(128)),
+        ],
+        ["a=0"],
+    ),
+    # So do a few, if time goes on between them: a stream with little traffic.
+    (
+        "quiet spell, sparse",
+        [
+            ("imp", "a", 1),
+            ("beat-clk", "", 99),
+            *(("imp", f"y{n}", 5000 + 101 * n) for n in range(6)),
+        ],
         ["a=0"],
     ),
 ]
@@ -326,10 +352,12 @@ def test_at_the_bound_it_asks_to_stop_reading_and_then_to_go_on() -> None:
     driver = Driver(settings)
     for second in range(22):
         driver.send("imp", f"i{second}", second)
+    driver.idle(IMPRESSIONS)  # so few events begin a topic's time only if no more have come
     assert driver.only(Pause, Unpause) == [Pause(IMPRESSIONS, 0)]
     assert driver.only(Overfull) == []
     for second in range(0, 22, 7):
         driver.send("click", f"i{second}", second)
+    driver.idle()
     assert driver.only(Pause, Unpause, Overfull)[1:] == [Unpause(IMPRESSIONS, 0)]
 
 
@@ -339,6 +367,8 @@ def test_a_bound_below_a_window_of_traffic_is_told_rather_than_waited_for() -> N
     for second in range(22):
         driver.send("imp", f"i{second}", second)
         driver.send("click", f"i{second}", second + 0.5)
+    driver.idle()
+    driver.idle(IMPRESSIONS)
     assert len(driver.only(Overfull)) == 1
 
 

@@ -138,12 +138,17 @@ def test_endless_values_share_one_slice_and_nothing_is_lost() -> None:
 _BAD = {
     "a missing column": ("click,pr\n1,0.5\n", {}, r"no column 'p', near it: \['pr'\].*--predict"),
     "a prediction above 1": ("click,p\n0,0.2\n1,7.5\n", {}, r"line 3, column 'p': '7\.5'.*percent"),
+    "log-odds": ("click,p\n0,0.2\n0,-3\n1,7.5\n", {}, r"line 3, column 'p': '-3'.*log-odds"),
+    "more than rounding": ("click,p\n0,0.2\n1,1.001\n", {}, r"'1\.001'.*a little above 1: clip"),
+    "below 0": ("click,p\n0,0.2\n1,-0.01\n", {}, r"'-0\.01'.*a little below 0: clip"),
+    "no number": ("click,p\n0,0.2\n1,NaN\n", {}, r"'NaN'.*rows that were not predicted"),
+    "infinity": ("click,p\n0,0.2\n1,inf\n", {}, r"'inf'.*it overflowed"),
     "a percentage": ("click,p\n0,50%\n", {}, r"'50%'.*divide percentages by 100"),
     "a column named twice": ("click,p,p\n0,0.5,0.5\n", {}, r"'p' occurs more than once.*Fix"),
     "a log-odds prediction": ("click,p\n0,-2.5\n", {}, r"column 'p': '-2\.5'.*1 / \(1 \+ exp"),
     "a prediction that is text": ("click,p\n0,high\n", {}, r"line 2, column 'p': 'high'"),
     "an empty prediction": ("click,p\n0,\n", {}, r"line 2, column 'p': it is empty"),
-    "a label of 2": ("click,p\n0,0.1\n2,0.1\n", {}, r"line 3, column 'click': '2'.*0 or 1"),
+    "a label of 2": ("click,p\n0,0.1\n2,0.1\n", {}, r"line 3, column 'click': '2'.*--label-values"),
     "an empty file": ("", {}, r"log\.csv: it is empty"),
     "a header alone": ("click,p\n", {}, r"empty|no row"),
     "a short line": ("click,p,t\n0,0.1,5\n0,0.1\n", {}, r"line 3: row too short.*--skip-bad"),
@@ -154,6 +159,9 @@ _BAD = {
     ),
     "a bid that is none": (
         "click,p,t\n0,0.1,x\n", {"--bid": "t"}, r"line 2, column 't': 'x'.*--bid",
+    ),
+    "labels of which one is none": (
+        "click,p\nN,0.1\nmaybe,0.1\n", {"--label-values": "N=0,Y=1"}, r"'maybe'.*'N', 'Y'",
     ),
     "a window of the wrong kind": (
         "click,p\n0,0.1\n", {"--window": "1h"}, r"--window: '1h'.*without --time",
@@ -238,3 +246,40 @@ def test_without_a_stream_it_says_how_to_get_a_report(tmp_path: Path) -> None:
         app, ["report", "--dir", str(tmp_path), "--out", str(tmp_path / "r.html")]
     )
     assert "no monitor has run here" in str(result.exception)
+
+
+_PAIRS = [("0", "1"), ("-1", "1"), ("N", "Y"), ("no", "YES")]
+_NAMED = {
+    "no time": "click,p\n{0},0.25\n{1},0.5\n{0},0.75\n",
+    "names of the field": "clk,ts,pctr\n{0},1700000000,0.25\n{1},1700000060,0.5\n"
+    "{0},1700000120,0.75\n",
+}
+_SCORED = (
+    "event_id,probability,bought,hour\na,0.25,{0},23110100\nb,0.5,{1},23110101\n"
+    "c,0.75,{0},23110102\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "values"),
+    [*((_NAMED[name], pair) for name in _NAMED for pair in _PAIRS), (_SCORED, ("0", "1"))],
+)
+def test_columns_and_labels_are_told_by_their_names_and_values(
+    tmp_path: Path, content: str, values: tuple[str, str]
+) -> None:
+    log, out = tmp_path / "log.csv", tmp_path / "out.html"
+    log.write_text(content.format(*values))
+    result = CliRunner().invoke(app, ["report", "--from", str(log), "--out", str(out)])
+    assert result.exit_code == 0, result.exception
+    report = json.loads((tmp_path / "out.json").read_bytes())
+    assert (report["total"]["clicks"], report["total"]["ratio"]) == (1.0, 1.5)
+    assert report["axis"] == ("time" if len(content.split(",")) > 5 else "row")
+    assert ("read so" in str(report["notes"])) == (values != ("0", "1"))
+
+
+def test_a_probability_that_rounding_took_beyond_0_or_1_is_one(tmp_path: Path) -> None:
+    log, out = tmp_path / "log.csv", tmp_path / "out.html"
+    log.write_text("click,p\n1,1.0000001\n0,-1e-9\n1,1\n")
+    assert _run(log, out).exit_code == 0
+    report = json.loads((tmp_path / "out.json").read_bytes())
+    assert (report["total"]["count"], report["total"]["ratio"]) == (3, 1.0)

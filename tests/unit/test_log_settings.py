@@ -72,12 +72,20 @@ def test_a_wrong_url_is_refused_with_what_to_write(url, said):
     assert "Fix: " in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["kafka://ann:s3cret@a:1", "kafka://a:1?password=s3cret"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "kafka://ann:s3cret@a:1",
+        "kafka://ann:s3cret/x@a:1",
+        "kafka://a:1?password=s3cret",
+        "kafka://a:1?sasl_password=s3cret",
+        "kafka://a:1?password=s3cret&broken",
+    ],
+)
 def test_a_secret_in_the_url_is_refused_and_not_repeated(url):
     with pytest.raises(LogSettingsError) as caught:
         log_settings(url, {})
     assert "s3cret" not in str(caught.value)
-    assert "CLICKTIDE_KAFKA_PASSWORD" in str(caught.value)
 
 
 def test_a_file_that_is_no_log_is_refused(tmp_path):

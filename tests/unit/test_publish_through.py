@@ -1,5 +1,6 @@
 """A replay through the API: what is published is what was served."""
 
+import itertools
 import json
 
 import httpx
@@ -7,6 +8,8 @@ import pytest
 
 from clicktide.through import Through
 from features.errors import ClicktideError
+from streaming.publish import Lockstep, Patience, StandstillError
+from streaming.status import Look
 
 
 def impression(n):
@@ -24,10 +27,10 @@ def answer(request):
     return httpx.Response(200, json={"model_version": "v7", "predictions": predictions})
 
 
-def through(handler):
+def through(handler, lockstep=None):
     said = []
     client = httpx.Client(base_url="http://test", transport=httpx.MockTransport(handler))
-    return Through(client, said.append), said
+    return Through(client, said.append, lockstep), said
 
 
 def test_each_impression_bears_its_own_prediction_and_keeps_what_it_had():
@@ -59,6 +62,31 @@ def test_without_an_answer_impressions_are_published_as_they_are(silence):
     up = True
     assert serve(shown) != shown
     assert (serve.served, serve.unserved, len(said)) == (3, 6, 2)
+
+
+def without_store(request):
+    reply = json.loads(answer(request).content)
+    for one in reply["predictions"]:
+        one["fallbacks"] = ["store:late", "ad>prior"]
+    return httpx.Response(200, json=reply)
+
+
+def test_in_lockstep_it_asks_until_the_answer_is_whole():
+    """No impression is published as it would be on a quick machine only."""
+    handlers = iter([lambda _: httpx.Response(503), without_store, without_store, answer])
+    seconds = itertools.count()
+    step = Lockstep(
+        lambda: Look(0, {}, {}, None, None, None), 60, Patience(3, lambda: next(seconds)),
+        sleep=lambda s: None,
+    )  # fmt: skip
+    serve, said = through(lambda request: next(handlers)(request), step)
+    [event] = serve([impression(7)])
+    assert json.loads(event)["probability"] == 0.007
+    assert (serve.served, serve.unserved) == (1, 0)
+    assert said[0].startswith("waiting until") and said[-1] == "predictions come again"
+    serve, _ = through(without_store, step)
+    with pytest.raises(StandstillError, match="serve has no counters from its feature store"):
+        serve([impression(8)])
 
 
 def test_an_api_of_another_spec_stops_the_replay():

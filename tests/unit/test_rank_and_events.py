@@ -21,7 +21,8 @@ from serving.scorer import Scorer
 from serving.settings import ServeSettings
 from serving.state import ServingState
 from serving.weights import FixedWeighing
-from streaming.log import LogUnavailableError, TopicPartition, open_log
+from streaming.joiner.commit import TopicState
+from streaming.log import LogUnavailableError, Position, TopicPartition, open_log
 from streaming.settings import StreamSettings
 
 NOW = 1_736_121_600_000
@@ -117,6 +118,50 @@ def test_one_impression_and_its_click_are_in_the_log_when_answered(api):
     assert api.post("/v1/clicks", click).json()["written"] == 2
     assert api.post("/v1/clicks", click).json()["duplicates"] == 2
     assert [event.kind for event in api.events("clicks")] == ["click", "dismiss"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("impressions", {"impression_id": "i"}, "timestamp"),
+        ("clicks", {"impression_id": "i"}, "timestamp"),
+        ("impressions", {"impressions": [{"impression_id": "i"}]}, "impressions[0].timestamp"),
+        ("rank", {"candidates": ADS, "log": True}, "timestamp"),
+    ],
+)
+@pytest.mark.parametrize("ahead_ms", [60_001, 7_200_000, 315_360_000_000])
+def test_an_event_far_ahead_of_our_clock_is_refused_with_its_field(
+    api, path, body, field, ahead_ms
+):
+    place = body["impressions"][0] if "impressions" in body else body
+    place = dict(place, timestamp=NOW + ahead_ms)
+    body = {"impressions": [place]} if "impressions" in body else place
+    reply = api.post(f"/v1/{path}", body)
+    assert (reply.status_code, reply.json()["field"]) == (422, field)
+    assert api.post("/v1/impressions", {"timestamp": NOW + 60_000}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("ahead_ms", "said"),
+    [(2_461_000, "too_late"), (-7_200_000, "far_future"), (0, None), (-1_800_000, None)],
+)
+def test_a_reply_says_what_the_streams_clock_will_do_to_the_event(tmp_path, ahead_ms, said):
+    windows = (600_000, 1_800_000, 30_000, 60_000, 3_600_000)
+    state = TopicState(
+        windows=windows, offset=0, time=NOW, read_to=0, done_to=0,
+        impressions_watermark=NOW + ahead_ms - 30_000, emitted_to=NOW,
+    )  # fmt: skip
+    with open_log(f"sqlite:///{tmp_path / 'log.db'}") as log:
+        log.create_topics(StreamSettings().topics())
+        with log.producer("join-0").transaction() as tx:
+            tx.commit("join", {TopicPartition("impressions", 0): Position(0, state.dump())})
+    api = Api(tmp_path)
+    reply = api.post("/v1/impressions", {"impression_id": "i"}).json()
+    assert reply.get("warning", "").partition(":")[0] == (said or "")
+    ranked = api.post("/v1/rank", {"candidates": ADS, "log": True}).json()
+    reasons = [lacked.split(":")[1].strip() for lacked in ranked["fallbacks"]]
+    assert ranked["logged"] and reasons == [said] * bool(said)
+    api.writer.close()
 
 
 def test_an_impression_without_id_is_given_one(api):

@@ -19,7 +19,7 @@ import zstandard
 
 from features.errors import SourceError
 from features.spec import SourceSpec
-from streaming.sources import Batch, Position, describe_head, open_source
+from streaming.sources import Batch, Position, open_source, sample_log
 from streaming.sources.ordered import ordered_map
 
 SPEC = SourceSpec(label="a")
@@ -68,7 +68,7 @@ NAMES = {
 def test_format_and_compression_are_told_by_name_or_content(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(NAMES[name])
     assert read(tmp_path / name) == [("2", "1")]
-    assert describe_head(str(tmp_path / name)).rows == [{"a": "1", "b": "2"}]
+    assert sample_log(str(tmp_path / name)).rows.to_pylist() == [{"a": "1", "b": "2"}]
 
 
 @pytest.mark.parametrize(
@@ -268,26 +268,6 @@ def test_a_parquet_read_resumes_at_any_row_without_reading_row_groups_before(
     path.write_bytes(b"PAR1" + b"\0" * 60 + whole[64:])  # the first row group is destroyed
     batches = list(open_source(str(path), SPEC, ["a"], start=Position(str(path), 14)))
     assert rows_of(batches) == [(i,) for i in range(14, 20)]
-
-
-# describe_head
-def test_a_log_without_a_header_gets_numbered_columns(tmp_path: Path) -> None:
-    path = tmp_path / "x.csv"
-    path.write_bytes(b"0|red|\n1|blue|5\n")
-    head = describe_head(str(path))
-    assert (head.format, head.separator, head.header) == ("csv", "|", False)
-    assert head.rows == [
-        {"c1": "0", "c2": "red", "c3": ""},
-        {"c1": "1", "c2": "blue", "c3": "5"},
-    ]
-
-
-def test_describe_head_takes_the_first_rows_and_leaves_out_bad_ones(tmp_path: Path) -> None:
-    path = tmp_path / "x.jsonl"
-    path.write_bytes(b'{"a": 1}\nbroken\n{"b": [2]}\n{"c": 3}\n')
-    head = describe_head(str(path), n=3)
-    assert head.columns == ["a", "b"]
-    assert head.rows == [{"a": 1}, {"b": [2]}]
 
 
 # How a read ends

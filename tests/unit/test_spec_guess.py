@@ -1,4 +1,4 @@
-"""A first spec is guessed from a log's first rows, and it is one that can be used."""
+"""A first spec is guessed from rows of a log: what each column is, and how it is learned."""
 
 from __future__ import annotations
 
@@ -6,28 +6,34 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from features.errors import SpecError
 from features.spec import FieldSpec, Spec
 from features.spec_file import parse_spec
 from features.spec_guess import guess_spec
+from streaming.sources.json_values import column_of
 
 ROWS = 60
 CLICKS = [int(i % 7 == 0) for i in range(ROWS)]
+COUNTS = [[0, 1, 2, 3][i % 4] if i % 3 else i + 4 for i in range(ROWS)]
 START = datetime(2014, 10, 21, tzinfo=UTC)
 
 
-def text_of(columns: Mapping[str, Sequence[object]], **source: Any) -> str:
-    """Guess from columns of values; a column shorter than the label is repeated."""
+def table_of(columns: Mapping[str, Sequence[object]]) -> pa.Table:
+    """Columns of values; one shorter than the longest is repeated."""
     count = max(map(len, columns.values()))
-    rows = [
-        {name: values[i % len(values)] for name, values in columns.items()} for i in range(count)
-    ]
-    settings: dict[str, Any] = {"format": "csv", "separator": ",", "header": True} | source
-    return guess_spec("mine", list(columns), rows, **settings)
+    return pa.table(
+        {
+            name: column_of([values[i % len(values)] for i in range(count)])
+            for name, values in columns.items()
+        }
+    )
+
+
+def text_of(columns: Mapping[str, Sequence[object]], **options: Any) -> str:
+    return guess_spec("mine", table_of(columns), **options)
 
 
 def guess(**columns: Sequence[object]) -> Spec:
@@ -47,11 +53,41 @@ def transform_of(values: Sequence[object], name: str = "x") -> str | None:
 
 
 @pytest.mark.parametrize(
-    "values", [[0, 1], ["0", "1"], ["0.0", "1.0"], [True, False], ["true", "false"], [1.0, 0.0]]
+    ("values", "mapping"),
+    [
+        ([0, 1], {}),
+        (["0", "1"], {}),
+        (["0.0", "1.0"], {}),
+        ([True, False], {}),
+        (["true", "false"], {}),
+        ([1.0, 0.0], {}),
+        ([0], {}),
+        (["-1", "+1"], {"-1": 0, "+1": 1}),
+        ([-1.0, 1.0], {"-1": 0, "1": 1}),
+        (["N", "Y"], {"N": 0, "Y": 1}),
+        (["no", "yes"], {"no": 0, "yes": 1}),
+        ([0, 1, 3], {"0": 0, "*": 1}),
+    ],
 )
-def test_the_label_is_found_by_its_name_and_its_values(values: list[object]) -> None:
-    spec = parse_spec(text_of({"first": [0, 1, 1], "isClicked": values, "ad": ["a", "b", "c"]}))
-    assert spec.source.label == "isClicked"
+@pytest.mark.parametrize(
+    "name", ["isClicked", "click", "Clicks", "clk", "CLICKED", "label", "Clicked on Ad", "y"]
+)
+def test_the_label_is_found_by_its_name_and_its_values(
+    name: str, values: list[object], mapping: dict[str, int]
+) -> None:
+    columns = {"first": [0, 1, 1], name: values, "ad": ["a", "b", "c"]}
+    if "*" in mapping and "cl" not in name.lower():
+        return  # only clicks are counted
+    source = parse_spec(text_of(columns)).source
+    assert (source.label, source.label_values) == (name, mapping)
+
+
+def test_clicks_beside_views_are_a_number_of_them() -> None:
+    columns = {"clicks": [2, 0, 1], "Impressions": [10, 4, 1], "ad": ["a", "b", "c"]}
+    text = text_of(columns)
+    source = parse_spec(text).source
+    assert (source.label, source.views, source.label_values) == ("clicks", "Impressions", {})
+    assert "20.00% of these views are clicks" in text
 
 
 def test_a_column_named_like_a_label_with_other_values_is_not_one() -> None:
@@ -59,13 +95,41 @@ def test_a_column_named_like_a_label_with_other_values_is_not_one() -> None:
     assert spec.source.label == "seen"
 
 
-def test_without_a_name_the_first_column_with_both_values_is_the_label_to_be_checked() -> None:
-    text = text_of({"none": [0, 0], "seen": [0, 1], "more": [1, 0], "ad": ["a", "b"]})
+def test_without_a_name_the_only_column_with_both_values_is_the_label_to_be_checked() -> None:
+    text = text_of({"none": [0, 0], "seen": [0, 1], "ad": ["a", "b"]})
     assert parse_spec(text).source.label == "seen"
     assert "check it" in text
 
 
-def test_a_label_that_is_missing_in_some_row_is_none() -> None:
+@pytest.mark.parametrize("names", [("click", "label"), ("target", "is_click"), ("seen", "more")])
+def test_several_columns_that_may_be_the_label_are_asked_about(names: tuple[str, str]) -> None:
+    columns = {names[0]: [0, 1, 0, 0], names[1]: [1, 0, 0, 1], "ad": ["a", "b"]}
+    with pytest.raises(SpecError, match=f"{names[0]}', '{names[1]}'.*Fix: .*--label {names[0]}"):
+        text_of(columns)
+    assert parse_spec(text_of(columns, label=names[1])).source.label == names[1]
+
+
+def test_what_happens_only_after_clicks_leaves_no_doubt_which_is_the_label() -> None:
+    columns = {"target": [0, 1, 0, 0], "click": [0, 1, 1, 0], "ad": ["a", "b", "c"]}
+    assert parse_spec(text_of(columns)).source.label == "click"
+
+
+def test_the_first_of_columns_without_names_is_the_label_by_custom() -> None:
+    columns = {"c1": [0, 1, 0], "c2": [1, 0, 0], "c3": ["a", "b", "c"]}
+    assert parse_spec(text_of(columns)).source.label == "c1"
+
+
+def test_a_label_is_named_and_its_values_explained_by_hand() -> None:
+    columns = {"end": ["won", "lost", "late"], "ad": ["a", "b", "c"], "click": [0, 1]}
+    with pytest.raises(SpecError, match=r"'won', 'lost', 'late'.*Fix: .*--label-values"):
+        text_of(columns, label="end")
+    with pytest.raises(SpecError, match=r"no column is named 'no'.*end, ad, click"):
+        text_of(columns, label="no")
+    source = parse_spec(text_of(columns, label="end", label_values={"won": 1, "*": 0})).source
+    assert (source.label, source.label_values) == ("end", {"won": 1, "*": 0})
+
+
+def test_a_label_that_is_missing_in_many_rows_is_none() -> None:
     with pytest.raises(SpecError, match=r"source\.label: no column looks like a label.*Fix: "):
         text_of({"click": [0, 1, None], "ad": ["a", "b"]})
 
@@ -151,7 +215,6 @@ def test_the_event_id_is_found_by_its_name_and_unique_values() -> None:
             "nearly every row has another",
         ),
         ("orig_row", [i * i for i in range(ROWS)], "like a row number"),
-        ("", list(range(ROWS)), "it has no name"),
         ("p_true", [0.1, 0.2, 0.3], "a prediction of it"),
         ("propensity_score", [0.1, 0.2, 0.3], "a prediction of it"),
         ("pCTR_v2", [0.1, 0.2, 0.3], "a prediction of it"),
@@ -160,7 +223,16 @@ def test_the_event_id_is_found_by_its_name_and_unique_values() -> None:
         ("is_attributed", [0, 0, 1], "another label"),
         ("landed", [f"page {c}" if c else None for c in CLICKS], "it tells the answer"),
         ("copy", ["true" if c else "false" for c in CLICKS], "it tells the answer"),
-        ("geo", [{"country": "x"}], "keys of their own"),
+        ("complement", [1 - c for c in CLICKS], "it tells the answer"),
+        ("sale", [c * (i % 14) for i, c in enumerate(CLICKS)], "is not known before the click"),
+        (
+            "basket",
+            [c * (i + 1) for i, c in enumerate(CLICKS)],
+            "only clicks have anything but '0'",
+        ),
+        ("seconds", [i if c else -1 for i, c in enumerate(CLICKS)], "have anything but '-1'"),
+        ("gone", [f"t{i}" if c else "" for i, c in enumerate(CLICKS)], "only clicks have one"),
+        ("shown", ["01/02/2024", "02/02/2024"], "the day or the month first"),
     ],
 )
 def test_leaves_out(name: str, values: list[object], why: str) -> None:
@@ -168,6 +240,25 @@ def test_leaves_out(name: str, values: list[object], why: str) -> None:
     (line,) = [line for line in text.split("\n") if line.startswith(f'# - "{name}": ')]
     assert why in line
     assert field_of(parse_spec(text), name) is None
+
+
+def test_says_what_the_readers_cannot_use() -> None:
+    left_out = {"geo": "its values have keys of their own", "": "it has no name"}
+    text = text_of({"click": CLICKS, "ad": ["a", "b"]}, left_out=left_out)
+    assert '# - "geo": its values have keys of their own\n# - "": it has no name\n' in text
+    with pytest.raises(SpecError, match=r"no column is left.*'geo': its values have keys"):
+        text_of({"click": CLICKS}, left_out=left_out)
+
+
+@pytest.mark.parametrize("name", ["rare", "noise"])
+def test_what_agrees_with_the_label_by_chance_is_a_field(name: str) -> None:
+    rows = 2000
+    columns = {
+        "click": [int(i % 7 == 0) for i in range(rows)],
+        "rare": [int(i in (7, 14)) for i in range(rows)],  # twice, and a click each time
+        "noise": [int(i * 7919 % 997 < 140) for i in range(rows)],
+    }
+    assert field_of(parse_spec(text_of(columns)), name) is not None
 
 
 def test_rows_too_few_to_tell_are_not_taken_for_unique() -> None:
@@ -192,11 +283,24 @@ def test_nothing_left_to_learn_from_is_an_error() -> None:
         ([True, False], "category"),
         ([["a", "b"], [], None], "categories"),
         ([1, 2, 3], "category"),
-        ([i * 5 % 13 for i in range(ROWS)], "log_squared"),
-        ([str(i * 5 % 13) for i in range(ROWS)], "log_squared"),
-        ([float(i * 5 % 13) for i in range(ROWS)], "log_squared"),
-        (["-1", *[str(i * 5 % 13) for i in range(ROWS - 1)]], "log_squared"),
-        ([5000 + i * 5 % 13 for i in range(ROWS)], "category"),
+        (COUNTS, "log_squared"),
+        ([str(count) for count in COUNTS], "log_squared"),
+        ([float(count) for count in COUNTS], "log_squared"),
+        (["-1", *map(str, COUNTS[1:])], "log_squared"),
+        (["NULL", *map(str, COUNTS[1:])], "log_squared"),
+        # ids: as many high ones as low ones, far from 0, far below it, or huge
+        ([i * 5 % 13 for i in range(ROWS)], "category"),
+        ([5000 + count for count in COUNTS], "category"),
+        ([-count * 1000 for count in COUNTS], "category"),
+        ([count * 10**9 for count in COUNTS], "category"),
+        (["68fd1e64", "80e26c9b", "12345678"], "category"),
+        # lists
+        (["a|b", "b", "c|a|b", ""], "categories"),
+        (["a;b", "b", "c;a;b", "c"], "categories"),
+        (["a,b", "b", "c,a,b", "c"], "categories"),
+        (["1|5|9", "5", "9|1"], "categories"),
+        (["Smith; John", "Doe; Ann"], "category"),
+        (["New York", "San Jose", "York"], "category"),
         ([f"{i * 5 % 13:03}" for i in range(ROWS)], "category"),
         ([i * 5 % 13 / 4 for i in range(ROWS)], "quantile"),
         (["0.5", "1e-3", "", "-2"], "quantile"),
@@ -209,8 +313,28 @@ def test_transform_by_values(values: list[object], transform: str) -> None:
     assert transform_of(values) == transform
 
 
-def test_numbers_named_like_ids_are_categories() -> None:
-    assert transform_of([i * 5 % 13 for i in range(ROWS)], "item_id") == "category"
+@pytest.mark.parametrize("name", ["item_id", "user", "userid", "UserID", "adId", "ip", "device"])
+def test_numbers_named_like_ids_are_categories(name: str) -> None:
+    assert transform_of(COUNTS, name) == "category"
+
+
+@pytest.mark.parametrize("name", ["bid", "price", "age", "bid_floor"])
+def test_numbers_named_like_measures_are_in_buckets(name: str) -> None:
+    assert transform_of([100 + i * 5 % 13 for i in range(ROWS)], name) == "quantile"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "separator"),
+    [
+        ("x", ["a|b", "b", "c|a"], "|"),
+        ("x", ["a^b", "b", "a"], "^"),
+        ("tags", ["a b", "b", "a"], " "),
+    ],
+)
+def test_the_separator_of_a_list_is_found(name: str, values: list[object], separator: str) -> None:
+    field = field_of(guess(**{name: values}), name)
+    assert field is not None
+    assert (field.transform, field.separator) == ("categories", separator)
 
 
 def test_a_number_gets_ten_buckets_of_equal_mass() -> None:
@@ -234,63 +358,37 @@ def test_text_further_down_among_numbers_costs_no_rows() -> None:
 # Crosses and source
 
 
-def test_up_to_60_fields_are_crossed_and_more_are_not() -> None:
-    names: dict[str, Sequence[object]] = {f"f{i}": ["a", "b"] for i in range(60)}
+def test_up_to_40_fields_are_crossed_and_of_more_those_that_tell_most() -> None:
+    names: dict[str, Sequence[object]] = {f"f{i}": ["a", "b"] for i in range(40)}
     assert guess(**names).crosses.all_pairs
-    text = text_of(names | {"click": CLICKS, "more": ["a"]})
-    assert not parse_spec(text).crosses.all_pairs
-    assert "all_pairs = false  # all would be 1830 crosses" in text
+    names["telling"] = [f"v{(i % 7 == 0) ^ (i % 5 == 0)}" for i in range(ROWS)]
+    spec = guess(**names)
+    assert spec.crosses.groups == (("crossed", "crossed"),)
+    crossed = {name for f in spec.fields if f.group == "crossed" for name in f.names}
+    assert len(crossed) == 30
+    assert "telling" in crossed
 
 
-def test_the_source_is_written_as_found() -> None:
+def test_counters_are_proposed_where_there_are_times() -> None:
+    times = [(START + timedelta(hours=5 * i)).isoformat() for i in range(ROWS)]
+    columns = {"click": CLICKS, "time": times, "ad": [f"a{i % 6}" for i in range(ROWS)]}
+    text = text_of(columns)
+    assert not parse_spec(text).counters
+    proposed = text.replace("# [[counters]]", "[[counters]]").replace("# keys =", "keys =")
+    [counters] = parse_spec(proposed.replace("# half_lives", "half_lives")).counters
+    assert (counters.keys, counters.half_lives_h) == (("ad",), (48,))
+    assert "[[counters]]" not in text_of({"click": CLICKS, "ad": columns["ad"]})
+
+
+def test_the_keys_without_which_the_log_cannot_be_read_are_written() -> None:
     columns: dict[str, Sequence[object]] = {"click": [0, 1], "ad": ["a", "b"]}
-    source = parse_spec(text_of(columns, separator=";", header=False)).source
-    assert (source.format, source.separator, source.header) == ("csv", ";", False)
+    keys = {"separator": ";", "header": False, "columns": ("click", "ad")}
+    source = parse_spec(text_of(columns, source=keys)).source
+    assert (source.format, source.separator, source.header) == ("auto", ";", False)
     assert source.columns == ("click", "ad")
-    source = parse_spec(text_of(columns, format="tsv", separator="\t")).source
-    assert (source.format, source.separator, source.header) == ("tsv", "", True)
-    source = parse_spec(text_of(columns, format="jsonl", separator="", header=False)).source
-    assert (source.format, source.header, source.columns) == ("jsonl", True, ())
+    assert "format" not in text_of(columns).split("[source]")[1].split("[[fields]]")[0]
 
 
-def test_a_log_without_rows_or_with_a_column_twice_is_an_error() -> None:
-    source: Any = {"format": "csv", "separator": ",", "header": True}
+def test_a_log_without_rows_is_an_error() -> None:
     with pytest.raises(SpecError, match="no rows to look at"):
-        guess_spec("mine", ["click"], [], **source)
-    with pytest.raises(SpecError, match="two columns are named 'ad'"):
-        guess_spec("mine", ["click", "ad", "ad"], [{"click": 1}], **source)
-
-
-VALUE = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(),
-    st.text(max_size=5),
-    st.sampled_from(["", "1", "0.5", "NULL", "14102100", "2014-10-21", "é"]),
-    st.lists(st.text(max_size=3), max_size=2),
-)
-NAME = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
-    ["hour_of_day", "id", "timestamp", 'a, "b" #', "p_true", "x" * 100]
-)
-
-
-@given(
-    st.lists(NAME, unique=True, min_size=1, max_size=12),
-    st.integers(1, 25),
-    st.sampled_from(["csv", "tsv", "jsonl", "parquet", "auto"]),
-    st.booleans(),
-    st.data(),
-)
-def test_whatever_the_log_holds_the_guess_is_a_spec_that_can_be_used(
-    names: list[str], count: int, format: str, header: bool, data: st.DataObject
-) -> None:
-    columns = ["click", "ad", *(name for name in names if name not in ("click", "ad"))]
-    cells = {name: data.draw(st.lists(VALUE, min_size=1, max_size=6)) for name in columns[2:]}
-    cells |= {"click": [0, 1], "ad": ["a"]}
-    rows = [{name: values[i % len(values)] for name, values in cells.items()} for i in range(count)]
-    text = guess_spec("a b", columns, rows, format=format, separator="", header=header)
-    spec = parse_spec(text)
-    assert spec.source.label == "click"
-    read = {field.column or name for field in spec.fields for name in field.names}
-    assert read <= set(columns) - {"click"}
+        guess_spec("mine", pa.table({"click": pa.array([], pa.int64())}))

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from clicktide.status_show import status_json, status_view
 from features.events import Heartbeat, Impression, encode_event
+from streaming.freshness import Freshness, Reader, freshness
 from streaming.joiner.commit import TopicState
 from streaming.log import NewRecord, Position, TopicPartition, open_log
 from streaming.settings import StreamSettings
@@ -57,7 +58,7 @@ def test_an_empty_log_has_topics_and_nothing_else(log):
     assert set(look.topics) == {"impressions", "clicks", "examples", "dead_letters"}
     assert look.groups == {}
     assert look.joiner is look.trainer is look.newest_impression_ms is None
-    assert look.freshness_s() == (None, None)
+    assert freshness(look) == Freshness(NOW)
 
 
 def test_a_log_without_our_topics_is_no_error():
@@ -120,7 +121,7 @@ def test_what_the_trainer_said_and_how_old_it_is(log):
     commit(log, "train", "examples", 1, msgspec.json.encode(said).decode())
     look = look_at(log, NOW)
     assert look.trainer.learned == 150
-    assert look.freshness_s() == (3.0, 20.0)
+    assert freshness(look).trainer == Reader(1, T0, NOW - 3000, behind_s=20.0)
     assert look.lag("train") == 1
 
 

@@ -2,6 +2,7 @@
 
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import typer
@@ -10,6 +11,7 @@ from clicktide.cli import COMMANDS, app
 from clicktide.stream_folder import STREAM, open_stream
 from features.errors import ClicktideError
 
+ROOT = Path(__file__).parents[2]
 OF_A_STREAM = (
     "up", "join", "count", "train", "monitor", "challenge", "register", "serve", "status", "events",
     "report", "replay",
@@ -49,11 +51,13 @@ def test_an_option_means_the_same_wherever_it_is(option):
 
 
 def test_what_the_first_command_was_told_the_others_take_from_the_folder(tmp_path):
-    (tmp_path / "my.toml").write_text("")
+    (tmp_path / "my.toml").write_text((ROOT / "specs" / "sim.toml").read_text())
     changes = ["batch=7", "join.join_window_s=60", "monitor.slices=ad,site", "serve.port=99"]
     changes += ["register.gate.min_clicks=5"]
     spec = str(tmp_path / "my.toml")
-    open_stream(tmp_path / "a", spec=spec, log="kafka://h:1", changes=changes, reads=ALL)
+    told = open_stream(tmp_path / "a", spec=spec, log="kafka://h:1", changes=changes, reads=ALL)
+    assert "serve" not in tomllib.loads((tmp_path / "a" / "stream.toml").read_text())
+    told.remember()  # as `up` does, when it knows that all is right
     other = open_stream(tmp_path / "a")
     assert (other.log, other.spec) == ("kafka://h:1", spec)
     assert (other.stream_settings().batch, other.stream_settings().join.join_window_s) == (7, 60)
@@ -82,6 +86,13 @@ def test_a_command_without_a_spec_leaves_it_to_the_first_that_has_one(tmp_path):
 def test_a_look_leaves_nothing_behind(tmp_path):
     assert open_stream(tmp_path / "a", begin=False).spec == "market"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("told", [{"spec": "nosuch"}, {"changes": ["partitions=0"]}])
+def test_what_is_wrong_is_not_remembered(tmp_path, told):
+    with pytest.raises(ClicktideError):
+        open_stream(tmp_path, reads=[STREAM], **told)
+    assert not (tmp_path / "stream.toml").exists()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from streaming.simulator import open_simulation
 
 
 def of(model, **event):
-    return float(uncertainty(model, model.vectoriser.hash_event(event))[0])
+    return float(uncertainty(model, model.hash_event(event))[0])
 
 
 def test_evidence_shrinks_it_step_by_step():

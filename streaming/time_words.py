@@ -1,0 +1,50 @@
+"""Times and spans in words that people read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+__all__ = ["span", "stamp"]
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+_YEAR_10000_MS = 253_402_300_800_000
+
+
+def span(seconds: float | None) -> str:
+    """A length of time, in its two largest units.
+
+    Examples
+    --------
+    >>> span(0.25), span(75), span(90_000), span(-3600)
+    ('250 ms', '1 min 15 s', '1 d 1 h', '−1 h')
+    """
+    if seconds is None:
+        return "–"
+    if seconds < 0:
+        return f"−{span(-seconds)}"
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    left = round(seconds)
+    parts: list[str] = []
+    for size, unit in _UNITS:
+        if left >= size and len(parts) < 2:
+            parts.append(f"{left // size} {unit}")
+            left %= size
+        elif parts:
+            break
+    return " ".join(parts)
+
+
+def stamp(ms: float) -> str:
+    """A time in full, UTC.
+
+    Examples
+    --------
+    >>> stamp(0), stamp(1_500)
+    ('1970-01-01 00:00:00', '1970-01-01 00:00:01')
+    """
+    if not 0 <= ms < _YEAR_10000_MS:
+        return str(ms)
+    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,145 @@
+"""Law: clocks that are wrong move no time for others, and a silence costs no event."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from random import Random
+
+import pytest
+
+from streaming.joiner import (
+    CLICKS,
+    IMPRESSIONS,
+    DeadLetter,
+    EmitExample,
+    Idle,
+    Joiner,
+    JoinerSettings,
+    Record,
+    TopicKind,
+    Viewed,
+)
+
+START = 1_736_121_600_000
+HOURS_2, YEARS_10 = 7_200_000, 315_360_000_000
+Sent = tuple[int, str, int]  # partition, id, event time
+
+
+def traffic(
+    rng: Random, size: int, wrong: float, skews: list[int], burst: int, parts: int
+) -> list[Sent]:
+    """10 good impressions a second, among them bursts of clocks that are off, by share of all."""
+    sent: list[Sent] = []
+    now, n = START, 0
+    while n < size:
+        if rng.random() < wrong / (wrong + burst * (1 - wrong)):
+            skew = rng.choice(skews)
+            for i in range(burst):
+                partition = rng.randrange(parts) if burst == 1 else len(sent) % parts
+                sent.append((partition, f"wrong-{len(sent)}", now + skew + i))
+        else:
+            now += rng.randrange(200)
+            sent.append((n % parts, f"good-{n}", now))
+            n += 1
+    return sent
+
+
+def joined(sent: list[Sent], crash: Random | None = None) -> tuple[Counter[str], list[str]]:
+    """Join impressions, with one click in 20; count outcomes of good ones, note order."""
+    rng = Random(1)
+    settings = JoinerSettings()
+    joiner, out, waiting = Joiner(settings, early=True), list[object](), list[object]()
+    log: dict[tuple[TopicKind, int], list[bytes]] = {}
+    order: list[tuple[TopicKind, int]] = []
+    for partition, id, ts in sent:
+        add(log, order, IMPRESSIONS, partition, "impression", id, ts)
+        if rng.random() < 0.05:
+            add(log, order, CLICKS, partition, "click", id, ts + 500)
+    end = max(ts for _, id, ts in sent if id.startswith("good")) + 2_700_000
+    for partition in {p for p, _, _ in sent}:
+        for topic in (IMPRESSIONS, CLICKS) * 2:
+            add(log, order, topic, partition, "heartbeat", "", end)
+    joiner, commits, read = Joiner(settings, early=True), [], Counter[tuple[TopicKind, int]]()
+    for n, at in enumerate(order):
+        waiting += joiner.step(Record(*at, read[at], log[at][read[at]]))
+        read[at] += 1
+        if n % 50 == 0:
+            waiting += joiner.step(Idle(CLICKS, at[1]))
+        if crash is not None and crash.random() < 0.05 and (commits := joiner.commits()):
+            out, waiting = out + waiting, []
+        if crash is not None and commits and crash.random() < 0.01:
+            waiting = []
+            metadata = {(c.topic, c.partition): c.metadata for c in commits}
+            joiner = Joiner.resume(settings, metadata, early=True)
+            reread(joiner, log, {(c.topic, c.partition): c.offset for c in commits}, read, waiting)
+    out += waiting
+    joiner.validate()
+    return outcomes(out)
+
+
+def add(log, order, topic, partition, kind, id, ts):  # type: ignore[no-untyped-def]
+    body = {"v": 1, "type": kind, "timestamp": ts} | ({"impression_id": id} if id else {})
+    log.setdefault((topic, partition), []).append(json.dumps(body).encode())
+    order.append((topic, partition))
+
+
+def reread(joiner, log, begin, read, waiting):  # type: ignore[no-untyped-def]
+    for at, offset in begin.items():
+        for n in range(offset, read[at]):
+            waiting += joiner.step(Record(*at, n, log[at][n]))
+
+
+def outcomes(out: list[object]) -> tuple[Counter[str], list[str]]:
+    counts, order = Counter[str](), list[str]()
+    for it in out:
+        if isinstance(it, DeadLetter) and b'"good' in it.raw:
+            counts[it.reason] += 1
+        elif isinstance(it, EmitExample) and it.impression_id.startswith("good"):
+            counts["correction" if it.correction else f"label {it.label}"] += 1
+            order.append(it.impression_id)
+        elif isinstance(it, Viewed) and it.impression.impression_id.startswith("good"):
+            counts["viewed"] += 1
+    return counts, order
+
+
+@pytest.mark.parametrize("burst", [1, 2, 50])
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.3])
+@pytest.mark.parametrize(
+    "skews",
+    [[HOURS_2], [YEARS_10], [HOURS_2, YEARS_10, 900_000], [-HOURS_2], [-HOURS_2, HOURS_2]],
+    ids=["2 h fast", "10 y fast", "several fast", "slow", "slow and fast"],
+)
+def test_a_minority_of_wrong_clocks_costs_others_nothing(
+    skews: list[int], share: float, burst: int
+) -> None:
+    counts, _ = joined(traffic(Random(7 + burst), 1_500, share, skews, burst, 2))
+    clicked = counts["label 1"]
+    assert counts["viewed"] == clicked + counts["label 0"] == 1_500, counts
+    assert clicked > 50 and not counts["correction"]
+
+
+@pytest.mark.parametrize("skew", [HOURS_2, 1_800_000])
+@pytest.mark.parametrize("burst", [1, 50])
+def test_with_wrong_clocks_a_crash_changes_nothing(burst: int, skew: int) -> None:
+    sent = traffic(Random(3), 1_000, 0.2, [skew], burst, 2)
+    unbroken = joined(sent)
+    for seed in range(3):
+        assert joined(sent, Random(seed)) == unbroken
+
+
+@pytest.mark.parametrize("wrong", [[], [HOURS_2], [YEARS_10], [-HOURS_2]])
+@pytest.mark.parametrize("gap_s", [90, 3_000, 20_000, 1_000_000])
+def test_after_a_silence_time_moves_on_by_itself_and_no_event_is_lost(
+    gap_s: int, wrong: list[int]
+) -> None:
+    rng = Random(5)
+    before = traffic(rng, 300, 0.05 if wrong else 0, wrong, 1, 1)
+    gap = 1000 * gap_s
+    after = [
+        (p, f"{id}-after", ts + gap)
+        for p, id, ts in traffic(rng, 500, 0.05 if wrong else 0, wrong, 1, 1)
+    ]
+    counts, order = joined([*before, *after])
+    assert counts["label 0"] + counts["label 1"] == 800, counts
+    assert order.index("good-0-after") > order.index("good-299")

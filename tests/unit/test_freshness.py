@@ -1,0 +1,130 @@
+"""How fresh a stream is, and what is said of it, with every clock passed in."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from monitoring.coded import Coded
+from monitoring.report.model import Alarm, Total
+from monitoring.report.verdict import stale_first, verdict
+from monitoring.scored import Scored
+from monitoring.slice_name import slice_name
+from monitoring.weights_age import StaleWeights, WeightsAge
+from streaming.freshness import Freshness, Reader, ages, clock_note, stale
+
+NOW = 1_736_121_600_000
+MIN = 60_000
+FINE = Reader(0, NOW, NOW, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"monitor": FINE, "trainer": FINE}, []),
+        ({"monitor": Reader(9, NOW - 6 * MIN, NOW, 360.0)}, ["Not watched since 2025-01-05 23:54"]),
+        ({"monitor": Reader(9, NOW, NOW - 3 * MIN, 0.0)}, ["Not watched since 2025-01-05 23:57"]),
+        ({"trainer": Reader(9, NOW - 25 * MIN, NOW, 1500.0)}, ["Weights are 25 min old: the tra"]),
+        ({"trainer": Reader(9, NOW, NOW - 25 * MIN, 0.0)}, ["Weights are 25 min old: the trainer"]),
+        ({"trainer": Reader(0, NOW, NOW - 25 * MIN, 0.0)}, []),  # nothing was there to learn
+        ({"trainer": FINE, "weights_s": 1500.0}, ["Weights are 25 min old: so old were those"]),
+        (
+            {"monitor": Reader(1, NOW, NOW - 3 * MIN, 0.0), "weights_s": 400.0},
+            ["Not watched since", "Weights are 6 min 40 s old"],
+        ),
+    ],
+)
+def test_what_is_stale_is_said_first_and_nothing_else_is(facts, said):
+    found = stale(Freshness(NOW, **facts), NOW)
+    assert len(found) == len(said)
+    assert all(line.startswith(due) for line, due in zip(found, said, strict=True))
+
+
+def test_a_monitor_that_was_fine_when_it_stopped_does_not_vouch_for_later():
+    facts = Freshness(NOW, monitor=FINE)
+    assert not stale(facts, NOW + MIN)
+    assert "the monitor has stopped" in stale(facts, NOW + 10 * MIN)[0]
+
+
+@pytest.mark.parametrize(
+    ("ahead_ms", "said"), [(0, ""), (110_000, ""), (130_000, "ahead"), (-2 * 3_600_000, "behind")]
+)
+def test_the_streams_clock_is_compared_with_the_wall_clock(ahead_ms, said):
+    assert said in clock_note(Freshness(NOW, clock_ms=NOW + ahead_ms), NOW)
+    assert bool(said) == bool(clock_note(Freshness(NOW, clock_ms=NOW + ahead_ms), NOW))
+
+
+def test_an_event_of_the_future_has_no_age():
+    facts = Freshness(NOW, trainer=Reader(0, NOW + 7_851_611, NOW, 0.0), joined_s=-7851.6)
+    assert set(ages(facts)) == {
+        "trainer behind the newest example", "since the last commit of the trainer",
+    }  # fmt: skip
+
+
+OFF = Total(100_000, 5000.0, 0.06, 1.2, 1.17, 1.23, since=NOW, ratio_since=1.3, low_since=1.2,
+            high_since=1.4, cost_since=900.0)  # fmt: skip
+OLD = [StaleWeights(NOW - 10 * MIN, NOW + 60 * MIN, 1500.0)]
+
+
+def test_a_shift_of_everything_while_old_weights_were_served_is_called_that():
+    said = verdict(OFF, (), (), "time", OLD)
+    assert said.headline.startswith("Stale weights: weights up to 25 min old were served")
+    assert "Divide predictions" not in said.action
+    everywhere = Alarm("calibration", NOW, NOW, size=1.3, low=1.2, high=1.4, cost_clicks=2000.0)
+    assert verdict(OFF, [everywhere], (), "time", OLD).headline.startswith("Stale weights")
+
+
+@pytest.mark.parametrize("spell", [[], [StaleWeights(NOW - 900 * MIN, NOW - 800 * MIN, 1500.0)]])
+def test_a_shift_at_another_time_is_not(spell):
+    assert verdict(OFF, (), (), "time", spell).headline.startswith("No: it over-predicts")
+
+
+def test_old_weights_do_not_explain_a_shift_of_one_slice():
+    alarm = Alarm(
+        "calibration", NOW, NOW, field="campaign", value="campaign-003", size=0.5, low=0.4,
+        high=0.6, cost_clicks=-5000.0,
+    )  # fmt: skip
+    said = verdict(OFF, [alarm], (), "time", OLD)
+    assert "in campaign-003, since" in said.headline and "Stale" not in said.headline
+
+
+def test_a_verdict_that_is_stale_is_never_green():
+    fine = verdict(Total(1000, 100.0, 0.1, 1.0, 0.9, 1.1), (), (), "time")
+    said = stale_first(fine, ["Not watched since noon."])
+    assert (said.state, said.headline[:23]) == ("stale", "Not watched since noon.")
+    assert stale_first(fine, ()) is fine
+
+
+def scored(times, learned):
+    n = len(times)
+    version = Coded.of(pa.array([f"live-0a1b2c3d-{k}" for k in learned]))
+    nothing = np.zeros(n)
+    return Scored(
+        np.array(times), nothing + 0.1, nothing, nothing * np.nan, nothing * np.nan,
+        nothing > 1, {}, version,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("behind", "age_s"), [(0, 0), (60, 0), (1800, 1200)])
+def test_versions_tell_how_old_the_weights_of_predictions_were(behind, age_s):
+    """One impression a second; labels take 600 s, and the trainer is so many examples behind."""
+    age = WeightsAge(600.0)
+    for start in range(0, 6000, 1000):
+        numbers = np.arange(start, start + 1000)
+        learned = np.maximum(numbers - 600 - max(0, behind - 600), 1)
+        age.update(scored((NOW + 1000 * numbers).tolist(), learned.tolist()))
+    assert age.age_s == pytest.approx(age_s, abs=5)
+    assert bool(age.stretches) == (age_s > 300)
+    again = WeightsAge(600.0)
+    again.restore(age.state())
+    assert (again.age_s, again.stretches) == (age.age_s, age.stretches)
+
+
+def test_a_version_of_more_than_was_seen_tells_nothing():
+    age = WeightsAge(600.0)
+    age.update(scored([NOW, NOW + 1000], [5000, 5000]))
+    assert age.age_s is None and not age.stretches
+
+
+def test_a_slice_is_not_named_twice():
+    assert slice_name("advertiser", "advertiser-12") == "advertiser-12"
+    assert slice_name("hour", "12") == "hour 12"

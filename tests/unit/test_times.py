@@ -1,0 +1,113 @@
+"""Times are read in the form they are written in, and the form is told by plausible range."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.errors import SourceError
+from features.time_forms import AmbiguousTimeError, time_form
+from features.times import NO_TIME, time_ms, times_ms
+from monitoring.log_report.times import TimeReader
+
+MARCH = 1_709_251_200_000  # 2024-03-01 00:00:00 UTC
+NOON = MARCH + 43_200_000
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "ms"),
+    [
+        ("2024-03-01", "iso", MARCH),
+        ("2024-03-01 12:00:00", "iso", NOON),
+        ("2024-03-01T13:00:00+01:00", "iso", NOON),
+        ("2024-03-01 12:00:00.000 UTC", "iso", NOON),  # BigQuery
+        ("20240301T120000Z", "iso", NOON),
+        ("1709294400", "s", NOON),
+        ("1709294400.25", "s", NOON + 250),
+        ("1.7092944e9", "s", NOON),
+        ("1709294400000", "ms", NOON),
+        ("1709294400000000", "us", NOON),
+        ("1709294400000000001", "ns", NOON),
+        ("45352", "excel", MARCH),
+        ("45352.5", "excel", NOON),
+        ("24030112", "%y%m%d%H", NOON),  # Avazu
+        ("20240301", "%Y%m%d", MARCH),
+        ("2024030112", "%Y%m%d%H", NOON),
+        ("202403011200", "%Y%m%d%H%M", NOON),
+        ("20240301120000", "%Y%m%d%H%M%S", NOON),
+        ("2024/03/01 12:00:00", "%Y/%m/%d %H:%M:%S", NOON),
+        ("01.03.2024", "%d.%m.%Y", MARCH),
+        ("13/03/2024", "%d/%m/%Y", MARCH + 12 * 86_400_000),
+        ("3/13/2024 12:00 PM", "%m/%d/%Y %I:%M %p", NOON + 12 * 86_400_000),
+        ("01/Mar/2024:13:00:00 +0100", "%d/%b/%Y:%H:%M:%S %z", NOON),
+        ("Fri, 01 Mar 2024 12:00:00 +0000", "%a, %d %b %Y %H:%M:%S %z", NOON),
+    ],
+)
+def test_the_form_of_a_time_is_told_for_specs_and_for_reports(
+    text: str, form: str, ms: int
+) -> None:
+    assert time_form([text]) == form
+    assert time_ms(text, form) == ms
+    times, bad = TimeReader()(pa.array([text, text]))
+    assert (times.tolist(), bad.tolist()) == ([ms, ms], [False, False])
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["7", "8"],
+        ["1970"],
+        ["x"],
+        ["2024-13-01"],
+        ["24030124"],
+        ["17092944000000000000"],
+        ["nan"],
+        ["14102100", "1413849600"],
+    ],
+)
+def test_what_is_no_plausible_time_has_no_form(texts: list[str]) -> None:
+    assert time_form(texts) == ""
+    with pytest.raises(SourceError, match=f"column 'hour': '{texts[0]}'.*Fix: .*--time-format"):
+        TimeReader("", "hour")(pa.array([text for text in texts for _ in (1, 2)] + ["?", "!"]))
+
+
+def test_dates_whose_day_may_be_a_month_are_asked_about() -> None:
+    dates = ["01/03/2024", "02/03/2024"]
+    with pytest.raises(AmbiguousTimeError):
+        time_form(dates)
+    with pytest.raises(SourceError, match=r"'01/03/2024', '02/03/2024': day and month"):
+        TimeReader("", "t")(pa.array(dates))
+    assert time_form([*dates, "13/03/2024"]) == "%d/%m/%Y"
+
+
+NUMBER = st.one_of(
+    st.integers(-(2**63), 2**63 - 1).map(str),
+    st.integers(1_300_000_000, 1_800_000_000).map(str),
+    st.floats(1e8, 1e18).map(repr),
+    st.sampled_from(["", "nan", "-1", "1e3", "0x1F", " 5", "45352.5", "2e400", "1_0"]),
+)
+ISO = st.one_of(
+    st.datetimes().map(str),
+    st.datetimes(timezones=st.timezones()).map(lambda moment: moment.isoformat()),
+    st.sampled_from(["2024-03-01 12:00:60", "2024-03-01 12:00:00Z", "2024-02-30 00:00:00", ""]),
+)
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["iso", "s", "ms", "us", "ns", "excel"]).flatmap(
+        lambda form: st.tuples(
+            st.just(form), st.lists(ISO if form == "iso" else NUMBER, min_size=1, max_size=3)
+        )
+    )
+)
+def test_a_column_of_times_is_read_as_each_of_its_values(drawn: tuple[str, list[str]]) -> None:
+    form, texts = drawn
+    times, bad = times_ms(pa.array(texts), form)
+    for i, text in enumerate(texts):
+        try:
+            assert (times[i], bad[i]) == (time_ms(text, form), False)
+        except ValueError:
+            assert (times[i], bad[i]) == (NO_TIME, True)
