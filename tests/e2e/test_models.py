@@ -84,6 +84,7 @@ def test_from_a_stream_to_a_champion_and_back(clicktide, register, tmp_path):
         return (tmp_path / "register.txt").read_text()
 
     records = examples(clicktide, tmp_path)
+    (tmp_path / "run").mkdir(exist_ok=True)
     part = len(records) // 2
     source = ChampionSource(tmp_path / "run" / "served", policy="champion", every_s=0.1)
     served = Served(source)

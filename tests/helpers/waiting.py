@@ -3,7 +3,7 @@
 import time
 
 PAUSE_S = 0.02
-POLLS = 6_000  # two minutes on a quiet machine, longer on a busy one
+POLLS = 30_000  # ten minutes on a quiet machine, longer on a busy one
 
 
 def until(holds, why=lambda: "", progress=lambda: None, pause_s=PAUSE_S):

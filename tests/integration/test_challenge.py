@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from command import run_clicktide
+from command import clicktide_process
 
 from features.errors import ClicktideError
 from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
@@ -213,7 +213,7 @@ def test_the_command(log, tmp_path):
     (tmp_path / "shop.toml").write_text(
         'name = "shop"\n[source]\nlabel = "click"\n[[fields]]\nnames = ["ad", "site"]\n'
     )
-    done = run_clicktide(
+    done = clicktide_process(  # MLflow keeps what it knows of databases as long as a process
         "challenge", "adp", "--until-idle", "0", "--json",
         "--river", "linear_model.AdPredictor", "--param", "beta=0.05",
         "--spec", tmp_path / "shop.toml", "--log", tmp_path / "log.db", "--dir", tmp_path / "run",

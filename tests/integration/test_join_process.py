@@ -326,7 +326,8 @@ def running(url, *more):
         yield child
     finally:
         child.kill()
-        child.communicate()
+        child.wait()
+        child.stdout.close()
 
 
 def test_kill_9_at_any_moment_loses_and_repeats_nothing(url, log):

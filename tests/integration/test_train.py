@@ -129,7 +129,6 @@ def assert_same(a, b):
 
 
 def clicktide(*args, cwd=None):
-    from command import run_clicktide  # a child that imports this file has no such module
 
     done = run_clicktide(*args, cwd=cwd)
     return done.returncode, done.stdout, done.stderr
