@@ -156,7 +156,11 @@ def _when(ms: int | None) -> str:
     >>> _when(1_736_121_600_000), _when(None)
     ('2025-01-06 00:00:00', '-')
     """
-    return "-" if ms is None else f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+    return (
+        "-"
+        if ms is None or ms < 0
+        else f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+    )
 
 
 def _span(seconds: float) -> str:

@@ -34,6 +34,7 @@ __all__ = ["Link", "StoreReader", "open_link"]
 SHARDS = 16
 _PATIENCE_S, _NAP_S = 1.0, 0.01
 _PROBE = np.ones(1, np.uint64)
+_FAULTS: tuple[type[Exception], ...] = (*STORE_FAULTS, ClicktideError)
 States = Sequence[bytes | None]
 
 
@@ -173,7 +174,7 @@ class StoreReader:
             return None
         try:
             states = link.read(keys)
-        except (*STORE_FAULTS, ClicktideError) as error:
+        except _FAULTS as error:
             self._failed(error)
             self._mend_aside()
             return None
@@ -205,7 +206,7 @@ class StoreReader:
         try:
             link = self._connect()
             link.read(_PROBE)
-        except (*STORE_FAULTS, ClicktideError) as error:
+        except _FAULTS as error:
             if link is not None:
                 link.close()
             self._failed(error)

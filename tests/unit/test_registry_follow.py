@@ -135,7 +135,10 @@ def test_rollbacks_walk_back_one_by_one(registry):
 
 
 def test_a_rollback_to_a_stated_version(registry):
-    with pytest.raises(NoVersionError, match=r"go back from. Other versions: 3 \(pending, 30 events\), 2 .*models promote"):
+    with pytest.raises(
+        NoVersionError,
+        match=r"go back from. Other versions: 3 \(pending, 30 events\), 2 .*models promote",
+    ):
         roll_back(registry, 2, 50, "nothing is champion")
     promote(registry, 3, 30, "good")
     assert roll_back(registry, 1, 50, "by hand") == (3, 1)
