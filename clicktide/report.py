@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import msgspec
 import typer
@@ -140,7 +140,7 @@ def report(
     if log:
         named = LogColumns(
             label, prediction, time_column, time_format, fields_of(slices), bid, version,
-            parse_label_values(label_values) if label_values else {},
+            cast(Any, parse_label_values(label_values)) if label_values else {},
         )  # fmt: skip
         with stop_request() as request, rereadable(log, not (label and prediction)) as path:
             try:

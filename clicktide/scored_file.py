@@ -82,7 +82,7 @@ def written(
     ...     with written(out, rows.schema.names) as write:
     ...         write(rows)
     ...     out.read_text()
-    'row,probability,tags\n1,0.5,"a|b"\n2,0.1,""\n'
+    'row,probability,tags\n1,0.5,a|b\n2,0.1,\n'
     """
     if str(out) == STDOUT:
         yield _csv(sys.stdout.buffer, names, separators or {})

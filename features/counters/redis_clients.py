@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import redis
 from redis.cluster import ClusterNode
@@ -52,7 +52,8 @@ class ClusterClient:
         """Commands for several nodes, sent together."""
         if self._client is None:
             self._client = self._connect()
-        return self._client.pipeline(transaction=transaction)  # type: ignore[no-untyped-call]
+        client: Any = self._client
+        return client.pipeline(transaction=transaction)
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -134,8 +135,8 @@ def _nodes(base: str, rest: str, port: int) -> tuple[list[tuple[str, int]], str,
     head, mark, query = rest.partition("?")
     users, at, places = head.rpartition("@")
     hosts, _, path = places.partition("/")
-    urls = (f"{base}://{users}{at}{host}/{mark}{query}" for host in hosts.split(","))
-    each = [parse_url(url) for url in urls]  # type: ignore[no-untyped-call]
+    parse: Any = parse_url
+    each = [parse(f"{base}://{users}{at}{host}/{mark}{query}") for host in hosts.split(",")]
     given = dict(each[0])
     if given.pop("connection_class", None) is SSLConnection:
         given["ssl"] = True
@@ -157,7 +158,8 @@ def _cluster(nodes: list[tuple[str, int]], given: dict[str, Any]) -> ClusterClie
         raise _UrlError("a cluster has database 0 alone")
 
     def connect() -> redis.RedisCluster:
-        first = [ClusterNode(*node) for node in nodes]  # type: ignore[no-untyped-call]
+        node: Any = ClusterNode  # redis-py has no types here
+        first = [node(host, port) for host, port in nodes]
         return redis.RedisCluster(startup_nodes=first, **given)
 
     return ClusterClient(connect)
@@ -174,8 +176,6 @@ def _primary(nodes: list[tuple[str, int]], path: str, given: dict[str, Any]) -> 
     }  # they have users of their own
     tls = {key: value for key, value in given.items() if key.startswith("ssl")}
     waits = {key: given[key] for key in _WAITS if key in given}
-    watcher: Any = Sentinel
-    client: redis.Redis = watcher(nodes, sentinel_kwargs=login | tls | waits, **given).master_for(
-        name
-    )
-    return client
+    sentinels: Any = Sentinel
+    found = sentinels(nodes, sentinel_kwargs=login | tls | waits, **given).master_for(name)
+    return cast(redis.Redis, found)

@@ -45,6 +45,8 @@ def quiet_mlflow() -> None:
         os.environ.setdefault(name, value)
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Where no pip is installed it warns of each version; nothing of ours is installed by it.
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
 
 
 def registry_urls(url: str | None, folder: Path) -> tuple[str, str | None]:
