@@ -36,7 +36,6 @@ _PATIENCE_S, _NAP_S = 1.0, 0.01
 _PROBE = np.ones(1, np.uint64)
 _FAULTS: tuple[type[Exception], ...] = (*STORE_FAULTS, ClicktideError)
 States = Sequence[bytes | None]
-_FAULTS: tuple[type[Exception], ...] = (*STORE_FAULTS, ClicktideError)
 
 
 class Link(Protocol):

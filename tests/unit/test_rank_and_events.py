@@ -306,8 +306,8 @@ def test_the_client_speaks_to_the_application(api):
     async def talk():
         transport = httpx.ASGITransport(api.app)
         async with AsyncClient("http://test", transport=transport) as client:
-            shown = await client.impression({"ad": "a1"}, probability=0.1)
-            clicked = await client.click(shown)
+            shown = await client.impression({"ad": "a1"}, timestamp=NOW)
+            clicked = await client.click(shown, timestamp=NOW)
             ranked = await client.rank(ADS, explore="epsilon", log=True)
             predicted = await client.predict({"ad": "a1"})
             return clicked, ranked, predicted
