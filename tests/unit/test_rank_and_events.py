@@ -307,7 +307,7 @@ def test_the_client_speaks_to_the_application(api):
         transport = httpx.ASGITransport(api.app)
         async with AsyncClient("http://test", transport=transport) as client:
             shown = await client.impression({"ad": "a1"}, timestamp=NOW)
-            clicked = await client.click(shown, timestamp=NOW)
+            clicked = await client.clicks([{"impression_id": shown, "timestamp": NOW}])
             ranked = await client.rank(ADS, explore="epsilon", log=True)
             predicted = await client.predict({"ad": "a1"})
             return clicked, ranked, predicted
