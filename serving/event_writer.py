@@ -296,9 +296,9 @@ class EventWriter:
         """See how far the stream is; what was written is durable, whatever comes of this."""
         now = self._now_ms()
         if self._log is not None and now >= self._clock_read_ms + _CLOCK_MS:
-            self._clock_read_ms = now
             with contextlib.suppress(LogError):
                 self._clock_ms = clock_of(self._log)
+                self._clock_read_ms = now
 
     def _places(self, events: list[Told]) -> dict[TopicPartition, list[Told]]:
         """Events by where their id belongs, as every publisher's key partitions them."""
