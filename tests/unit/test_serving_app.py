@@ -391,7 +391,7 @@ def test_wrong_settings_say_what_to_do(change, said):
 
 def test_settings_come_from_toml_and_changes(tmp_path):
     file = tmp_path / "serve.toml"
-    file.write_text('port = 9000\ncors_origins = ["https://a.example"]\n')
+    file.write_text('[serve]\nport = 9000\ncors_origins = ["https://a.example"]\n')
     found = load_serve_settings(file, ["workers=3"])
     assert (found.port, found.workers) == (9000, 3)
     assert found.cors_origins == ("https://a.example",)
