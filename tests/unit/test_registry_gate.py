@@ -112,7 +112,9 @@ def test_wrong_settings_are_told(changes, said):
 
 
 def test_settings_come_from_a_file(tmp_path):
-    (tmp_path / "r.toml").write_text("keep_versions = 7\n[gate]\nmin_clicks = 3\n")
+    (tmp_path / "r.toml").write_text(
+        "[register]\nkeep_versions = 7\n[register.gate]\nmin_clicks = 3\n"
+    )
     known = load_registry_settings(tmp_path / "r.toml", ["model=ads"])
     wanted = RegistrySettings(keep_versions=7, model="ads", gate=GateSettings(min_clicks=3))
     assert known == wanted
