@@ -5,6 +5,7 @@ long a history is. What runs until Ctrl-C is stopped by it once it has
 said something; one ``clicktide up`` serves all pages.
 """
 
+import contextlib
 import gzip
 import json
 import os
@@ -129,20 +130,25 @@ class Reader:
         self.stop()
 
     def run_until_ctrl_c(self, command):
+        """In a terminal, where some commands say more than to a file."""
         port = f" --port {free_port()}" if "clicktide serve" in command else ""
-        output = self.folder / "said.txt"
-        with output.open("w") as out:
-            process = subprocess.Popen(
-                ["bash", "-c", f"exec {command.split('#')[0]}{port}"],
-                cwd=self.folder, env=self.env, stdout=out, stderr=out,
-            )  # fmt: skip
+        terminal, its_end = os.openpty()
+        process = subprocess.Popen(
+            ["bash", "-c", f"exec {command.split('#')[0]}{port}"],
+            cwd=self.folder, env=self.env, stdin=its_end, stdout=its_end, stderr=its_end,
+        )  # fmt: skip
+        os.close(its_end)
         try:
-            until(lambda: output.read_text() or process.poll() is not None)
+            said = os.read(terminal, 4096)
             process.send_signal(signal.SIGINT)
-            assert process.wait() in (0, 130), output.read_text()
+            with contextlib.suppress(OSError):  # it is closed at the end
+                while more := os.read(terminal, 4096):
+                    said += more
+            assert process.wait() in (0, 130), said.decode()
         finally:
             process.kill()
-        return output.read_text()
+            os.close(terminal)
+        return said.decode()
 
 
 @pytest.fixture(scope="module")
