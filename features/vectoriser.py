@@ -23,7 +23,7 @@ from features.spec import Spec
 from features.times import NO_TIME, time_ms
 from features.token_kernels import SEPARATOR, hash_event_texts
 from features.transforms import TIME
-from features.values import as_text
+from features.values import ARRAY_TYPES, as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -285,7 +285,11 @@ class Vectoriser:
     def describe_fault(self, batch: pa.RecordBatch, row: int, faults: Faults) -> str:
         """Say for people what is wrong with a row at fault."""
         field = self.fields[faults.field[row] - 1]
-        value = as_text(batch.column(field.column)[row].as_py())
+        value = batch.column(field.column)[row].as_py()
+        if isinstance(value, (*ARRAY_TYPES, dict)):
+            kind = "an object" if isinstance(value, dict) else "a list"
+            return f"field {field.name!r}: {str(value)[:60]} is {kind}, not a single value"
+        value = as_text(value)
         due = f"a time ({field.time_format})" if field.is_time else "a number"
         return f"field {field.name!r}: {value[:60]!r} is not {due}, as {field.transform} wants"
 

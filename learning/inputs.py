@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,10 +40,9 @@ def label_of(y: Any) -> float:
     >>> label_of(True), label_of(0), label_of("1")
     (1.0, 0.0, 1.0)
     """
-    try:
+    with suppress(KeyError, TypeError, ValueError):
         return _LABELS[y]
-    except (KeyError, TypeError, ValueError):
-        return float(label_column([y], 1, "")[0])
+    return float(label_column([y], 1, "")[0])
 
 
 def weight_of(w: Any) -> float:

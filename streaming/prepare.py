@@ -17,6 +17,7 @@ from features.hashed import Hashed
 from features.labels import importance, labels, labels_due
 from features.spec import SourceSpec
 from features.times import times_ms
+from features.transforms import CATEGORY
 from features.values import as_text, to_number
 from features.vectoriser import Vectoriser
 from streaming.outcomes import OUTCOMES, by_outcome
@@ -194,6 +195,8 @@ class Preparer:
             detail = self.vectoriser.describe_fault(rows, i, faults)
             field = self.vectoriser.fields[faults.field[i] - 1]
             reason = "bad_time" if field.is_time else "bad_number"
+            if field.kind == CATEGORY:  # of which only a list or an object is none
+                reason = "bad_value"
             rejects.append(_reject(batch, int(kept[i]), reason, detail))
         return hashed, kept[faults.field == 0], rejects, count.counted if count else None
 

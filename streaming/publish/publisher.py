@@ -197,9 +197,9 @@ class Publisher:
         late = self.time_order.add(np.array([shown.time for shown in part.shown], np.int64))
         if 2 * late <= len(part.shown):
             return
-        order = self.time_order
+        order, source = self.time_order, self._group.removeprefix("publish:")
         raise ClicktideError(
-            f"{self._group}: times go back by {span_text(order.furthest_ms)}: the joiner, which "
+            f"{source}: times go back by {span_text(order.furthest_ms)}: the joiner, which "
             f"waits {span_text(order.slack_ms)}, would reject {late:,} of these "
             f"{len(part.shown):,} impressions as too_late. "
             "Fix: sort the log by its times, oldest first"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -156,3 +157,11 @@ def test_what_was_learned_of_quantiles_stays_as_it_was_told():
     told = learner.state()
     learner.note(0, np.array([3.0]))  # the next batch, prepared before the first is learned
     assert told["gathered"] == {"price": [1.0, 2.0]}
+
+
+def test_a_list_where_a_single_category_is_due_is_called_one() -> None:
+    columns = pa.RecordBatch.from_pydict({"click": ["1"], "ad": [["x", "y"]]})
+    spec = Spec(name="x", source=SourceSpec(label="click"), fields=(FieldSpec(names=("ad",)),))
+    ready = Preparer(Vectoriser(spec), spec.source)(replace(batch_of([GOOD]), columns=columns))
+    [_, reject] = ready.rejects
+    assert (reject.reason, "is a list" in reject.detail) == ("bad_value", True)
