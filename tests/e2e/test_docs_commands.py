@@ -25,7 +25,7 @@ from pyarrow.csv import write_csv
 from waiting import until
 
 EVENTS = 5_000
-RUNS_ON = re.compile(r"clicktide (serve|challenge|status --watch|monitor(?!.*--until-idle))\b")
+RUNS_ON = re.compile(r"clicktide (serve|status --watch|monitor(?!.*--until-idle))\b")
 STANDS_FOR = {
     r"\bLOG\b": "clicks.csv",
     r"(?<=events=)\d+|(?<=--events )\d+": str(EVENTS),
@@ -84,6 +84,8 @@ class Reader:
             command = re.sub(word, of_the_reader, command)
         if "--shift" in command and self.published:
             return ""  # the same history, told on another page
+        if command.startswith("clicktide challenge"):  # it says nothing while it learns
+            command += " --until-idle 0"
         if words(command)[:2] == ["clicktide", "up"]:
             return self.start(words(command)[2:])
         if RUNS_ON.match(command):
