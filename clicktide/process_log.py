@@ -81,6 +81,10 @@ def begin_log(process: str) -> Callable[[str], None]:
     root.handlers = [handler]
     root.setLevel(max(level, logging.WARNING) if level > logging.DEBUG else logging.INFO)
     own.setLevel(level)
+    for name in ("mlflow", "alembic"):  # where one was imported before, it has made its own
+        library = logging.getLogger(name)
+        library.handlers, library.propagate = [], True
+        library.setLevel(logging.NOTSET)
     sys.excepthook = _log_exception
     threading.excepthook = lambda of: _log_exception(of.exc_type, of.exc_value, of.exc_traceback)
     return lambda line: own.info("%s", line.removeprefix(f"{process}: "))

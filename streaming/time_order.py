@@ -33,7 +33,7 @@ class TimeOrder:
     >>> order.add(np.arange(100, 0, -1) * 60_000)
     87
     >>> span_text(order.furthest_ms)
-    '1 h 22 min'
+    '1 h 20 min'
     """
 
     def __init__(self, slack_ms: int = _HOUR_MS) -> None:

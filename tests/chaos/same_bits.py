@@ -28,8 +28,10 @@ from waiting import until  # noqa: E402
 
 from features.events import Example, Impression, encode_event  # noqa: E402
 from features.spec_file import load_spec  # noqa: E402
-from learning import ClickLearner  # noqa: E402
-from learning.click_learner import probabilities  # noqa: E402
+from learning.click_learner import (
+    ClickLearner,
+    probabilities,
+)
 from learning.live import open_live  # noqa: E402
 from streaming.log import NewRecord, open_log  # noqa: E402
 from streaming.settings import EXAMPLES, StreamSettings  # noqa: E402

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from command import run_clicktide
+from command import clicktide_process, run_clicktide
 
 
 @pytest.fixture
@@ -11,7 +11,10 @@ def clicktide(tmp_path):
     """Run ``clicktide`` in an empty folder; expect an exit code; give what it printed."""
 
     def run(*args, code=0, stdin=b""):
-        done = run_clicktide(*args, cwd=tmp_path, stdin=stdin)
+        if stdin:  # the file that a process is started with, which no patch replaces
+            done = clicktide_process(*args, cwd=tmp_path, input=stdin.decode())
+        else:
+            done = run_clicktide(*args, cwd=tmp_path)
         assert done.returncode == code, (done.stdout, done.stderr)
         return done.stdout, done.stderr
 

@@ -260,7 +260,7 @@ REFUSED = {
     "jsonl-columns": log("log.jsonl", json.dumps(FEWER).encode(), "no column 'views'"),
     "parquet-columns": log("log.parquet", parquet(FEWER), "no column 'views'"),
     # One column only means that the separator is another.
-    "separator": log("log.csv", SHORT.replace(b",", b";"), "separator right?"),
+    "separator": log("log.csv", SHORT.replace(b",", b";"), "separated by ';'"),
     # Two columns of one name leave open which is meant.
     "twice": log("log.csv", SHORT.replace(b"views", b"views,ad"), "'ad'", "more than once"),
     # The header is text.

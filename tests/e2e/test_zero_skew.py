@@ -17,7 +17,7 @@ from clicktide.valkey import start_valkey
 from features.events import Heartbeat, decode_event, encode_event
 from features.spec_file import load_spec
 from features.vectoriser import Vectoriser
-from learning import ClickLearner
+from learning.click_learner import ClickLearner
 from serving.app import build_app
 from serving.event_writer import EventWriter
 from serving.features import FeatureSource, Fetched

@@ -183,7 +183,7 @@ def workers_of(pid):
 
 def _has_loop(pid):
     with contextlib.suppress(OSError):
-        files = [os.readlink(one.path) for one in os.scandir(f"/proc/{pid}/fd")]
+        files = [os.readlink(f"/proc/{pid}/fd/{one}") for one in os.listdir(f"/proc/{pid}/fd")]
         return "anon_inode:[eventpoll]" in files
     return False
 

@@ -9,6 +9,7 @@ import time
 import pytest
 from waiting import until
 
+from clicktide.process_log import message_of
 from clicktide.spawn import LogFile, own_command, spawn
 from clicktide.supervise import Child, Supervisor
 
@@ -23,6 +24,7 @@ STUBBORN = (
 PARENT = """
 import sys, time
 from pathlib import Path
+from clicktide.process_log import message_of
 from clicktide.spawn import spawn
 from clicktide.supervise import Child
 child = spawn(Path(sys.argv[1]), lambda name, line: None)(
@@ -70,7 +72,7 @@ def test_what_a_child_says_is_shown_and_kept(start, said, tmp_path):
     process.kill()
     assert sorted(said) == [("child", "to stderr"), ("child", "to stdout")]
     lines = (tmp_path / "logs" / "child.log").read_text().splitlines()
-    assert sorted(lines) == ["to stderr", "to stdout"]
+    assert sorted(map(message_of, lines)) == ["to stderr", "to stdout"]
     assert process.poll() == 0
     assert process.last_line() in ("to stderr", "to stdout")
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import run_clicktide
 
 from features.errors import ClicktideError, SnapshotError
 from features.events import decode_event
@@ -129,6 +128,7 @@ def assert_same(a, b):
 
 
 def clicktide(*args, cwd=None):
+    from command import run_clicktide  # not where this file is loaded by a process of its own
 
     done = run_clicktide(*args, cwd=cwd)
     return done.returncode, done.stdout, done.stderr

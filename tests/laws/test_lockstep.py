@@ -37,7 +37,7 @@ SPEC = Spec(
 )
 
 
-def served(folder, *, pace, lockstep=True):
+def served(folder, *, pace, lockstep=True, most_turns=3):
     """Impressions as published, predicted by a trainer that gets its turns as ``pace`` has it."""
     folder.mkdir()
     rng = random.Random(pace)
@@ -52,7 +52,7 @@ def served(folder, *, pace, lockstep=True):
         stack.callback(join.close)
 
         def turns(_=0.0):
-            for process in rng.choices((join, trainer), k=rng.randint(1, 3)):
+            for process in rng.choices((join, trainer), k=rng.randint(1, most_turns)):
                 process.step()
 
         def serve(impressions):
@@ -91,5 +91,7 @@ def test_what_is_served_depends_on_the_source_alone(tmp_path):
 
 
 def test_without_lockstep_it_does_not(tmp_path):
-    runs = {tuple(served(tmp_path / str(n), pace=n, lockstep=False)) for n in range(3)}
+    runs = {
+        tuple(served(tmp_path / str(n), pace=n, lockstep=False, most_turns=40)) for n in range(3)
+    }
     assert len(runs) > 1

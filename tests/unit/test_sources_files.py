@@ -182,7 +182,7 @@ def test_parquet_types_become_those_of_a_batch(tmp_path: Path) -> None:
         "whole decimal": (pa.array([Decimal("12"), None]), "int64"),
         "bool": (pa.array([True, None]), "bool"),
         "null": (pa.array([None, None]), "null"),
-        "date": (pa.array([day, None]), "timestamp[s]"),
+        "date": (pa.array([day, None]), "date32[day]"),
         "time": (pa.array([dt.datetime(2020, 1, 2), None]), "timestamp[us]"),
         "list": (pa.array([[1, None], None], pa.list_(pa.int8())), "list<item: int64>"),
         "texts": (pa.array([["x"], None], pa.large_list(pa.large_string())), "list<item: string>"),
