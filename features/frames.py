@@ -14,7 +14,7 @@ from features.values import ARRAY_TYPES, as_text
 
 __all__ = ["frame_columns"]
 
-_UNIFORM = {"string", "integer", "floating", "mixed-integer-float", "boolean", "empty"}
+_UNIFORM = {"string", "integer", "floating", "boolean", "empty"}
 """Kinds of object columns, in pandas' words, whose values keep their text in an Arrow column."""
 
 

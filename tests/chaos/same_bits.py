@@ -28,10 +28,7 @@ from waiting import until  # noqa: E402
 
 from features.events import Example, Impression, encode_event  # noqa: E402
 from features.spec_file import load_spec  # noqa: E402
-from learning.click_learner import (
-    ClickLearner,
-    probabilities,
-)
+from learning.click_learner import ClickLearner, probabilities  # noqa: E402
 from learning.live import open_live  # noqa: E402
 from streaming.log import NewRecord, open_log  # noqa: E402
 from streaming.settings import EXAMPLES, StreamSettings  # noqa: E402

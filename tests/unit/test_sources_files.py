@@ -198,7 +198,7 @@ def test_parquet_types_become_those_of_a_batch(tmp_path: Path) -> None:
     assert first["uint64 too big"] == str(2**64 - 1)
     assert (first["decimal"], first["whole decimal"], first["codes"]) == (1.5, 12, 3)
     assert (first["date"], first["list"], first["texts"]) == (
-        dt.datetime(2020, 1, 2),
+        dt.date(2020, 1, 2),
         [1, None],
         ["x"],
     )
