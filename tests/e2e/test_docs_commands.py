@@ -63,6 +63,11 @@ def write_scored_csv(folder):
     (folder / "scored.csv.gz").write_bytes(gzip.compress((folder / "scored.csv").read_bytes()))
 
 
+def heeds_ctrl_c():
+    """Also where the tests run in the background of a shell, which makes its jobs ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Reader:
     """Somebody who pastes commands, with a stream that runs in another terminal."""
 
@@ -138,6 +143,7 @@ class Reader:
         process = subprocess.Popen(
             ["bash", "-c", f"exec {command.split('#')[0]}{port}"],
             cwd=self.folder, env=self.env, stdin=its_end, stdout=its_end, stderr=its_end,
+            preexec_fn=heeds_ctrl_c,
         )  # fmt: skip
         os.close(its_end)
         try:
