@@ -156,11 +156,24 @@ def _run(wiring: Wiring, listening: socket.socket) -> None:
     }
     make = partial(make_app, msgspec.json.encode(wiring))
     with _metrics_folder(settings.workers):
-        workers = Workers(make, options, listening, settings.workers, ["clicktide.serving_preload"])
+        workers = Workers(
+            make,
+            options,
+            listening,
+            settings.workers,
+            preload=["clicktide.serving_preload"],
+            on_serving=lambda: say(f"serving at {_url(listening, settings)}"),
+        )
         workers.run()
     if workers.code:
         raise typer.Exit(workers.code)
     say("stopped")
+
+
+def _url(listening: socket.socket, settings: ServeSettings) -> str:
+    host, port = listening.getsockname()[:2]
+    name = f"[{host}]" if ":" in host else host
+    return f"http{'s' if settings.tls_cert else ''}://{name}:{port}/"
 
 
 def _check_tls(settings: ServeSettings) -> None:

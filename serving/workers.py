@@ -56,6 +56,8 @@ class Workers:
         How many of them run.
     preload
         Modules imported once, before workers are forked.
+    on_serving
+        Called once, when the first worker serves.
 
     Attributes
     ----------
@@ -70,9 +72,11 @@ class Workers:
         listening: socket.socket,
         count: int = 1,
         preload: Sequence[str] = (),
+        on_serving: Callable[[], None] = lambda: None,
     ) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["serving.workers", *preload])
+        self._on_serving = on_serving
         self._arguments = make_app, dict(options), listening
         self._count, self._served, self.code = count, False, 0
         self._stopping = self._renewing = False
@@ -99,7 +103,9 @@ class Workers:
         """Give the workers that are to run now, with successors of those that died."""
         kept = []
         for one in workers:
-            self._served |= one.serves()
+            if one.serves() and not self._served:
+                self._served = True
+                self._on_serving()
             if one.process.exitcode is None:
                 kept.append(one)
             elif not self._served and one.process.exitcode in (REFUSED, FAILED):

@@ -269,13 +269,15 @@ def test_it_stops_when_asked(served):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_single_worker_says_that_it_stopped_and_was_not_killed(tmp_path, number):
+def test_a_single_worker_says_where_it_serves_and_that_it_stopped(tmp_path, number):
     running = Served(tmp_path, workers=1)
     try:
+        until(lambda: "serving at" in running.text())
         running.process.send_signal(number)
         assert running.process.wait(60) == 0, running.text()
-        [line] = running.text().splitlines()
-        assert line.endswith(" INFO serve: stopped")
+        serving, stopped = running.text().splitlines()
+        assert serving.endswith(f" INFO serve: serving at http://127.0.0.1:{running.port}/")
+        assert stopped.endswith(" INFO serve: stopped")
     finally:
         running.end()
 
