@@ -116,11 +116,11 @@ class Reader:
             port = ("--port", str(self.port))
             self.up = Up(self.folder / "run", REAL, *options, *port, name_folder=False)
             self.up.until_running("valkey", "join", "count", "train", "monitor", "serve")
-            until(lambda: self.answers("/healthz"), self.up.text)
+            until(lambda: self.answers("/healthz", self.port), self.up.text)
         return self.up.text()
 
-    def answers(self, path):
-        command = ["curl", "-sf", f"localhost:{self.port}{path}"]
+    def answers(self, path, port):
+        command = ["curl", "-sf", f"localhost:{port}{path}"]
         return subprocess.run(command, capture_output=True).returncode == 0
 
     def stop(self):
@@ -138,16 +138,18 @@ class Reader:
 
     def run_until_ctrl_c(self, command):
         """In a terminal, where some commands say more than to a file."""
-        port = f" --port {free_port()}" if "clicktide serve" in command else ""
+        serves, port = "clicktide serve" in command, free_port()
         terminal, its_end = os.openpty()
         process = subprocess.Popen(
-            ["bash", "-c", f"exec {command.split('#')[0]}{port}"],
+            ["bash", "-c", f"exec {command.split('#')[0]}{f' --port {port}' * serves}"],
             cwd=self.folder, env=self.env, stdin=its_end, stdout=its_end, stderr=its_end,
             preexec_fn=heeds_ctrl_c,
         )  # fmt: skip
         os.close(its_end)
         try:
-            said = os.read(terminal, 4096)
+            if serves:  # it says nothing before it stops
+                until(lambda: self.answers("/healthz", port) or process.poll() is not None)
+            said = b"" if serves else os.read(terminal, 4096)
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(OSError):  # it is closed at the end
                 while more := os.read(terminal, 4096):
