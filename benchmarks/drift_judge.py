@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from monitoring.detect import Alarm
+from monitoring.detect.alarm import Alarm
 
 __all__ = ["Verdict", "judge", "table"]
 

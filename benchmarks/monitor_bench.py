@@ -17,10 +17,11 @@ import numpy as np
 from features.spec import CrossSpec, FieldSpec, SourceSpec, Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
-from monitoring.detect import SequentialDetector
+from monitoring.detect.detector import SequentialDetector
 from monitoring.reading import ScoredReader
 from monitoring.slicing import slice_fields
-from monitoring.windows import Windows, WindowSettings
+from monitoring.windows.settings import WindowSettings
+from monitoring.windows.windows import Windows
 from streaming.examples import ExampleReader, examples_source, in_record
 from streaming.log import Record
 from streaming.prepare import Preparer

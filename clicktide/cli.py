@@ -9,8 +9,8 @@ import typer
 
 import clicktide
 from clicktide.lazy_commands import LazyCommand, lazy_group
-from clicktide.memory import keep_freed_memory
 from clicktide.process_log import write_error
+from clicktide.process_start import do_without, keep_freed_memory
 from features.errors import ClicktideError
 from features.public_url import public_text
 
@@ -49,6 +49,14 @@ COMMANDS = {
     )
 }
 
+_MLFLOWS = {
+    "register",
+    "models",
+    "challenge",
+    "report",
+    "evaluate",
+}  # needs pandas and SciPy
+
 app = typer.Typer(
     name="clicktide",
     cls=lazy_group(COMMANDS),
@@ -78,6 +86,8 @@ def _clicktide(
 def main() -> None:
     """Run the command line; an error of the input is one message and exit code 2."""
     keep_freed_memory()
+    if not _MLFLOWS & set(sys.argv[1:2]):
+        do_without("pandas", "scipy", "cffi", "yaml")
     try:
         app(prog_name="clicktide")
     except ClicktideError as error:

@@ -27,7 +27,6 @@ _OPTIONS = (
     *("--set", "monitor.predict=served"),
     *("--set", "monitor.save_every_s=2"),
     *("--set", "monitor.detect.warmup_clicks=1000"),
-    *("--set", "monitor.detect.confirm=1"),
 )
 
 

@@ -8,7 +8,6 @@ import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -135,7 +134,6 @@ def serve(
 
 
 def _run(wiring: Wiring, listening: socket.socket) -> None:
-    from clicktide.serving_worker import make_app  # with FastAPI, which other commands go without
     from serving.workers import Workers
 
     say = begin_log("serve")
@@ -154,10 +152,10 @@ def _run(wiring: Wiring, listening: socket.socket) -> None:
         "timeout_graceful_shutdown": 10,
         "timeout_keep_alive": _KEEP_ALIVE_S,
     }
-    make = partial(make_app, msgspec.json.encode(wiring))
     with _metrics_folder(settings.workers):
         workers = Workers(
-            make,
+            "clicktide.serving_worker:make_app",
+            [msgspec.json.encode(wiring)],
             options,
             listening,
             settings.workers,

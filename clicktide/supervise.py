@@ -1,4 +1,4 @@
-"""Keeps the processes of a stream running, and stops them in the order of the flow.
+"""Keeps the processes of a stream running, and stops them.
 
 Only decisions stand here: the clock, the waiting and the starting of processes are passed in
 (:mod:`clicktide.spawn` has the real ones).
@@ -114,7 +114,7 @@ class _Kept:
 
 
 class Supervisor:
-    """Starts children in order, starts them again when they end, and stops them in order.
+    """Starts children in order, starts them again when they end, and stops them together.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class Supervisor:
     say
         Tells the user: a child's name (empty: the supervisor itself) and a line.
     drain_s
-        How long each child may take to stop; then it is killed.
+        How long children may take to stop; then they are killed.
 
     Raises
     ------
@@ -211,24 +211,36 @@ class Supervisor:
             self._wait(0.1)
 
     def drain(self, hurry: Callable[[], bool] = lambda: False, last: Sequence[str] = ()) -> None:
-        """Stop all, each when the ones before it have stopped; at once when ``hurry()``.
+        """Stop all together; what has not stopped in time, or when ``hurry()``, is killed.
 
-        The children named ``last``, servers that the others use, are stopped after these.
+        Nothing is lost by that: each goes on from its last commit. The children named ``last``,
+        servers that the others use, are stopped after these.
         """
-        for kept in sorted(self._kept, key=lambda kept: kept.child.name in last):
-            if kept.process is not None:
-                self._stop(kept.child.name, kept.process, hurry)
-                kept.process = None
+        self._stop([kept for kept in self._kept if kept.child.name not in last], hurry)
+        self._stop([kept for kept in self._kept if kept.child.name in last], hurry)
 
-    def _stop(self, name: str, process: Process, hurry: Callable[[], bool]) -> None:
-        process.terminate()
+    def _stop(self, kept: Sequence[_Kept], hurry: Callable[[], bool]) -> None:
+        running = [(one.child.name, one.process) for one in kept if one.process is not None]
+        for _, process in running:
+            process.terminate()
         until = self._clock() + self.drain_s
-        while process.poll() is None and self._clock() < until and not hurry():
-            self._wait(0.05)
+        while running and self._clock() < until and not hurry():
+            ended = [(name, process) for name, process in running if process.poll() is not None]
+            for name, process in ended:
+                self._stopped(name, process, hurry())
+            running = [it for it in running if it not in ended]
+            if running:
+                self._wait(0.05)
+        for name, process in running:
+            self._stopped(name, process, hurry())
+        for one in kept:
+            one.process = None
+
+    def _stopped(self, name: str, process: Process, hurried: bool) -> None:
         code = process.poll()
-        process.kill()
+        process.kill()  # with all that it had started
         if code is None:
-            why = "asked to hurry" if hurry() else f"it did not stop in {self.drain_s:g} s"
+            why = "asked to hurry" if hurried else f"it did not stop in {self.drain_s:g} s"
             self._say(name, f"KILLED: {why}; it goes on from its last commit next time")
         else:
             self._say(name, "stopped" if code == 0 else _how(code))

@@ -12,7 +12,7 @@ import msgspec
 from features.errors import ClicktideError, SnapshotError
 from monitoring.plain import load_plain, save_plain
 from monitoring.state import Now, window_files, write_text
-from monitoring.windows import ClosedWindow
+from monitoring.windows.closed import ClosedWindow
 
 __all__ = ["Keeper"]
 

@@ -15,7 +15,7 @@ import msgspec
 
 from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
-from monitoring.detect import SequentialDetector
+from monitoring.detect.detector import SequentialDetector
 from monitoring.detectors import Detectors
 from monitoring.feed import Feed
 from monitoring.health import label_health
@@ -25,7 +25,8 @@ from monitoring.settings import MonitorSettings, fixed_settings
 from monitoring.state import Now
 from monitoring.tail import Tail
 from monitoring.watch import Watch
-from monitoring.windows import ClosedWindow, figures_of
+from monitoring.windows.closed import ClosedWindow
+from monitoring.windows.figures import figures_of
 from streaming.freshness import Freshness, freshness, reader
 from streaming.log import EventLog, LogUnavailableError, Record
 from streaming.settings import EXAMPLES, StreamSettings

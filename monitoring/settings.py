@@ -9,8 +9,8 @@ from typing import Any, Literal
 import msgspec
 
 from features.errors import ClicktideError
-from monitoring.detect import DetectSettings
-from monitoring.windows import WindowSettings
+from monitoring.detect.settings import DetectSettings
+from monitoring.windows.settings import WindowSettings
 from streaming.settings_file import load_settings
 
 __all__ = ["MonitorSettings", "fixed_settings", "load_monitor_settings"]

@@ -23,7 +23,8 @@ from features.errors import ClicktideError
 from monitoring.health import LabelHealth
 from monitoring.skew import Skew
 from monitoring.weights_age import StaleWeights
-from monitoring.windows import ClosedWindow, SliceFigures
+from monitoring.windows.closed import ClosedWindow
+from monitoring.windows.figures import SliceFigures
 from streaming.freshness import Freshness
 
 __all__ = ["MonitorState", "Now", "read_monitor", "window_files", "write_text"]

@@ -11,9 +11,11 @@ import numpy as np
 from monitoring.detectors import Detectors
 from monitoring.scored import Scored
 from monitoring.weights_age import WeightsAge
-from monitoring.windows import ClosedWindow, Windows, WindowSettings
+from monitoring.windows.closed import ClosedWindow
 from monitoring.windows.kernels import SUMS
+from monitoring.windows.settings import WindowSettings
 from monitoring.windows.window import Terms
+from monitoring.windows.windows import Windows
 
 __all__ = ["Watch"]
 

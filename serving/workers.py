@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import pkgutil
 import signal
 import socket
 import sys
@@ -47,7 +48,10 @@ class Workers:
     Parameters
     ----------
     make_app
-        Makes the application, in each worker; importable, for workers get it by name.
+        ``module:function`` that makes the application, in each worker: the manager imports
+        nothing of it.
+    arguments
+        Of that function; they can be pickled.
     options
         Of :class:`uvicorn.Config`.
     listening
@@ -67,7 +71,8 @@ class Workers:
 
     def __init__(
         self,
-        make_app: Callable[[], ASGIApp],
+        make_app: str,
+        arguments: Sequence[Any],
         options: Mapping[str, Any],
         listening: socket.socket,
         count: int = 1,
@@ -77,7 +82,7 @@ class Workers:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["serving.workers", *preload])
         self._on_serving = on_serving
-        self._arguments = make_app, dict(options), listening
+        self._arguments = make_app, list(arguments), dict(options), listening
         self._count, self._served, self.code = count, False, 0
         self._stopping = self._renewing = False
 
@@ -189,7 +194,8 @@ def _stop(workers: Sequence[_Worker]) -> None:
 
 
 def _work(
-    make_app: Callable[[], ASGIApp],
+    make_app: str,
+    arguments: Sequence[Any],
     options: Mapping[str, Any],
     listening: socket.socket,
     serves: Connection,
@@ -197,7 +203,7 @@ def _work(
     """Serve until SIGTERM, SIGINT or the end of the manager."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is for the manager
     try:
-        draining = _Draining(make_app())
+        draining = _Draining(pkgutil.resolve_name(make_app)(*arguments))
     except ClicktideError as error:
         os.write(sys.stderr.fileno(), f"error: {error}\n".encode())  # at once: others say the same
         sys.exit(REFUSED)

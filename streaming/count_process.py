@@ -37,7 +37,7 @@ __all__ = ["GROUP", "CountProcess"]
 
 GROUP = "count"
 """The consumer group of all counting processes of a stream."""
-_SAVE_EVERY_S, _SAVE_SOON_S = 1.0, 0.1  # the latter when all is read
+_SAVE_EVERY_S, _SAVE_SOON_S = 1.0, 0.03  # the latter when all is read
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _POLL_S = 0.1
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from features.errors import ClicktideError
 from monitoring.scored import Scored
-from monitoring.windows import Window
-from monitoring.windows.window import Terms
+from monitoring.windows.window import Terms, Window
 
 __all__ = ["ROW_STEPS", "TIME_STEPS_MS", "Buckets"]
 

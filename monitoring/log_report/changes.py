@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import numpy as np
 
 from monitoring.report.model import Drift, Share
-from monitoring.windows import Window
 from monitoring.windows import kernels as k
 from monitoring.windows.drift import field_drift, prediction_drift
+from monitoring.windows.window import Window
 
 __all__ = ["between", "period_name"]
 

@@ -17,8 +17,7 @@ from monitoring.log_report.places import Places
 from monitoring.log_report.versions import Versions
 from monitoring.report.gathered import Gathered, Period, Stretch
 from monitoring.scored import Scored
-from monitoring.windows import Window
-from monitoring.windows.window import Terms
+from monitoring.windows.window import Terms, Window
 
 __all__ = ["LogTally"]
 

@@ -11,8 +11,7 @@ from monitoring.coded import Coded
 from monitoring.report.gathered import Period
 from monitoring.report.model import Version, VersionChange
 from monitoring.scored import Scored
-from monitoring.windows import Window
-from monitoring.windows.window import Terms
+from monitoring.windows.window import Terms, Window
 
 __all__ = ["Versions"]
 

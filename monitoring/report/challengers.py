@@ -17,9 +17,9 @@ from monitoring.challenge.slices import QUARTER_MS
 from monitoring.report.grid import CLOCK
 from monitoring.report.model import Grid, GridCell, GridColumn, GridRow, Version
 from monitoring.report.slices import Sums, SumsBySlice
-from monitoring.windows import figures_of
 from monitoring.windows import kernels as k
 from monitoring.windows.drift import OTHER
+from monitoring.windows.figures import figures_of
 
 __all__ = [
     "ByPeriod",

@@ -19,8 +19,7 @@ from monitoring.report.model import Drift, Freshness, LabelHealth, Share, Versio
 from monitoring.report.slices import Sums
 from monitoring.skew import Skew
 from monitoring.state import MonitorState
-from monitoring.windows import ClosedWindow
-from monitoring.windows.closed import COARSE
+from monitoring.windows.closed import COARSE, ClosedWindow
 from monitoring.windows.windows import PREDICTION
 from streaming.freshness import ages
 

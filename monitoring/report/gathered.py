@@ -29,8 +29,7 @@ from monitoring.report.since import shift_in
 from monitoring.report.slices import Sums, SumsBySlice, since_figures, slices_of
 from monitoring.report.verdict import stale_first, verdict
 from monitoring.weights_age import StaleWeights
-from monitoring.windows import figures_of
-from monitoring.windows.figures import rankings
+from monitoring.windows.figures import figures_of, rankings
 from streaming.freshness import Freshness as Facts
 from streaming.freshness import stale
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from monitoring.report.model import Grid, GridCell, GridColumn, GridRow
 from monitoring.report.slices import Sums, SumsBySlice, is_off
-from monitoring.windows import figures_of
 from monitoring.windows import kernels as k
+from monitoring.windows.figures import figures_of
 from monitoring.windows.window import OTHER
 
 __all__ = ["CLOCK", "OTHERS", "calibration_grid"]

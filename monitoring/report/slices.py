@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from monitoring.report.model import SliceRow
 from monitoring.report.since import shift_in
 from monitoring.report.verdict import TOLERANCE
-from monitoring.windows import SliceFigures, figures_of
 from monitoring.windows import kernels as k
+from monitoring.windows.figures import SliceFigures, figures_of
 
 __all__ = ["Sums", "SumsBySlice", "is_off", "since_figures", "slices_of"]
 

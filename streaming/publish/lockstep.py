@@ -14,7 +14,7 @@ from streaming.status import Look
 
 __all__ = ["Lockstep", "Patience", "StandstillError"]
 
-_FIRST_NAP_S, _LONGEST_NAP_S = 0.01, 0.1
+_FIRST_NAP_S, _LONGEST_NAP_S = 0.01, 0.04
 
 
 class StandstillError(ClicktideError):

@@ -21,7 +21,7 @@ from monitoring.outbox import ALARMS, GROUP
 from monitoring.process import Monitor
 from monitoring.settings import MonitorSettings
 from monitoring.state import read_monitor
-from monitoring.windows import WindowSettings
+from monitoring.windows.settings import WindowSettings
 from streaming.log import LogUnavailableError, NewRecord, TopicPartition, open_log
 from streaming.settings import EXAMPLES, StreamSettings
 

@@ -341,7 +341,7 @@ def make_app():
 
 if __name__ == "__main__":
     with socket.create_server(("127.0.0.1", 0)) as one:
-        workers = Workers(make_app, {}, one, count=2)
+        workers = Workers("begins:make_app", [], {}, one, count=2)
         workers.run()
     sys.exit(workers.code)
 """

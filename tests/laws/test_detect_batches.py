@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitoring.coded import Coded
-from monitoring.detect import Alarm, DetectSettings, SequentialDetector
+from monitoring.detect.alarm import Alarm
+from monitoring.detect.detector import SequentialDetector
+from monitoring.detect.settings import DetectSettings
 from monitoring.detect.stock import StockDetectors
 from monitoring.scored import Scored
 

@@ -7,12 +7,14 @@ import pyarrow as pa
 import pytest
 
 from monitoring.coded import Coded
-from monitoring.detect import Alarm, DetectSettings, SequentialDetector
 from monitoring.detect import pane_kernels as panes
+from monitoring.detect.alarm import Alarm
+from monitoring.detect.detector import SequentialDetector
 from monitoring.detect.fresh import make_limits, make_state, make_tests
 from monitoring.detect.kernels import advance
 from monitoring.detect.locating import locate_rate
 from monitoring.detect.rates import Rates
+from monitoring.detect.settings import DetectSettings
 from monitoring.detect.state import Rows
 from monitoring.scored import Scored
 

@@ -15,7 +15,8 @@ from features.events import Impression, encode_event
 from monitoring.keeper import Keeper
 from monitoring.scored import TableColumns, scored_table
 from monitoring.state import Now
-from monitoring.windows import Windows, WindowSettings
+from monitoring.windows.settings import WindowSettings
+from monitoring.windows.windows import Windows
 from serving.dashboard_look import Snapshot, StreamLooker
 from serving.problem import Problem
 from serving.routes import dashboard, reports

@@ -8,9 +8,10 @@ import pyarrow as pa
 import pytest
 
 from monitoring.coded import MISSING, Coded
-from monitoring.detect import Alarm, DetectSettings, SequentialDetector
-from monitoring.detect.alarm import ratio_interval
+from monitoring.detect.alarm import Alarm, ratio_interval
+from monitoring.detect.detector import SequentialDetector
 from monitoring.detect.locating import locate
+from monitoring.detect.settings import DetectSettings
 from monitoring.detect.values import OTHER, Values
 from monitoring.scored import Scored
 

@@ -9,7 +9,7 @@ import pytest
 
 from features.errors import ClicktideError
 from monitoring.coded import Coded
-from monitoring.detect import SequentialDetector
+from monitoring.detect.detector import SequentialDetector
 from monitoring.keeper import Keeper
 from monitoring.plain import save_plain
 from monitoring.scored import Scored

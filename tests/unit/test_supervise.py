@@ -156,12 +156,12 @@ def test_a_child_that_ends_without_an_error_is_started_again_too():
     assert world.said[-1] == "join: ended with exit code 0; starts again in 0.2 s"
 
 
-def test_drain_stops_each_child_before_the_next():
+def test_drain_stops_all_and_then_the_servers_they_use():
     world = World("valkey", "join", "train")
     world.supervisor.step()
-    world.supervisor.drain()
-    assert world.events[3:] == ["term valkey", "term join", "term train"]
-    assert world.said[-1] == "train: stopped"
+    world.supervisor.drain(last=["valkey"])
+    assert world.events[3:] == ["term join", "term train", "term valkey"]
+    assert world.said[-3:] == ["join: stopped", "train: stopped", "valkey: stopped"]
     assert all(at["pid"] is None for at in world.supervisor.state().values())
 
 
@@ -170,7 +170,7 @@ def test_a_child_that_does_not_stop_is_killed_loudly_after_its_time():
     world.supervisor.step()
     world.processes["join"].stubborn = True
     world.supervisor.drain()
-    assert world.events[2:] == ["term join", "kill join", "term train"]
+    assert world.events[2:] == ["term join", "term train", "kill join"]
     assert 20 <= world.now < 21
     assert any("join: KILLED: it did not stop in 20 s" in line for line in world.said)
 
