@@ -226,7 +226,8 @@ async def _serve(
         manager = multiprocessing.parent_process()
         if manager is not None:  # without it, the worker would hold the port for good
             loop.add_reader(manager.sentinel, stop.set)
-        serves.send_bytes(b"serves")
+        with suppress(BrokenPipeError):  # the manager has gone meanwhile, and so will this worker
+            serves.send_bytes(b"serves")
         await stop.wait()
         draining.closing = True
         for listener in server.servers:

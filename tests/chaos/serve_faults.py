@@ -211,7 +211,7 @@ def truncated(stage, load):
     mark = time.monotonic()
     os.truncate(stage.live, 4096)
     until(lambda: any("truncated" in said for said in load.said(mark)))
-    until(lambda: stage.live.stat().st_size > 4096, stage.up.text)
+    until(lambda: stage.live.exists() and stage.live.stat().st_size > 4096, stage.up.text)
     until(lambda: stage.predict().json()["fallbacks"] == [])
     return any("truncated" in said for said in load.said(mark))
 
@@ -316,7 +316,7 @@ def suffer(stage, load, name, **options):
     """One fault, and what the load saw meanwhile."""
     mark = time.monotonic()
     said = FAULTS[name](stage, load, **options)
-    time.sleep(0.5)
+    until(lambda: len(load.since(mark)) > 10)  # what the fault left behind shows on later ones
     answers, failed = load.since(mark), load.failed(mark)
     broken = sum(a.status == 0 for a in failed) if name in BREAKS else 0
     failed = [a for a in failed if a.status or not broken]
