@@ -56,7 +56,7 @@ def demo(
 
     A simulated market asks the API for every ad's click probability, shows
     it, and sends impressions and clicks into the log; they are joined,
-    counted, learned and served again. After seven tenths one campaign's
+    counted, learned and served again. At two thirds one campaign's
     clicks change. The monitor finds that; the report says where, since when and
     what it cost. Simulated time waits for the stream's processes, so the outcome
     is the same on a slow machine and on a fast one.

@@ -45,7 +45,7 @@ class Story:
     Parameters
     ----------
     events
-        Impressions; the first four tenths are history, the change comes after seven.
+        Impressions; the first four tenths are history, the change comes at 65 in 100.
     factor
         One campaign's click odds are multiplied by this.
     seed
@@ -64,7 +64,7 @@ class Story:
     @property
     def change(self) -> int:
         """Number of the first event with other odds."""
-        return self.events * 7 // 10
+        return self.events * 13 // 20
 
     @property
     def source(self) -> str:

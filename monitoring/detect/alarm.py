@@ -27,7 +27,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     field, value
         The slice; both empty: everywhere. For ``missing`` only the field.
     since_ms, since_low_ms, since_high_ms
-        Event time of the first row of the shift: best estimate, and its 90 % credible interval.
+        Event time of the first row of the shift: best estimate, and its 99 % credible interval.
     detected_ms, detected_event
         Event time of the row at which the alarm was raised, and its number in the stream.
     closed_ms

@@ -13,7 +13,7 @@ F64 = NDArray[np.float64]
 
 _STEPS = (12.0, 7.0, 4.5, 3.0, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.22, 0.13, 0.07)
 _ODDS = np.exp(np.array([sign * step for step in _STEPS for sign in (-1.0, 1.0)]))
-_QUANTILES = (0.05, 0.5, 0.95)
+_QUANTILES = (0.005, 0.5, 0.995)
 _MOST = 40_000  # rows of the likelihood; more are put together
 
 
@@ -24,7 +24,7 @@ class Located:
     Parameters
     ----------
     start, low, high
-        Number of its first row: best estimate and 90 % credible interval.
+        Number of its first row: best estimate and 99 % credible interval.
     odds
         By which the odds are multiplied since.
     evidence
@@ -68,7 +68,7 @@ def locate(y: F64, p: F64, band: float = 0.0, only_more: bool = False) -> Locate
     best = np.unravel_index(int(after.argmax()), after.shape)
     weight = np.exp(after - after.max()).sum(axis=0)
     share = np.cumsum(weight) / weight.sum()
-    low, high = np.searchsorted(share, [0.05, 0.95])
+    low, high = np.searchsorted(share, [_QUANTILES[0], _QUANTILES[-1]])
     start = _middle_of_the_heaviest(weight, int(best[1]))
     return Located(
         int(cuts[start]),

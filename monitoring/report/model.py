@@ -129,7 +129,7 @@ class Alarm(msgspec.Struct, frozen=True):
     action
         What to do, in words.
     since_low, since_high
-        90 % interval of ``since``.
+        99 % interval of ``since``.
     """
 
     what: str

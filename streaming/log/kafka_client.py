@@ -15,16 +15,10 @@ with warnings.catch_warnings():
         errors,
     )
     from kafka.admin import OffsetSpec  # type: ignore[import-untyped]
-    from kafka.consumer.fetcher import Fetcher  # type: ignore[import-untyped]
     from kafka.coordinator.assignors.range import (  # type: ignore[import-untyped]
         RangePartitionAssignor,
     )
     from kafka.protocol.consumer import IsolationLevel  # type: ignore[import-untyped]
-    from kafka.record.default_records import (  # type: ignore[import-untyped]
-        DefaultRecord,
-        DefaultRecordBatch,
-    )
-    from kafka.record.util import decode_varint  # type: ignore[import-untyped]
     from kafka.structs import (  # type: ignore[import-untyped]
         ConsumerGroupMetadata,
         OffsetAndMetadata,
@@ -36,9 +30,6 @@ KafkaError = errors.KafkaError
 __all__ = [
     "ConsumerGroupMetadata",
     "ConsumerRebalanceListener",
-    "DefaultRecord",
-    "DefaultRecordBatch",
-    "Fetcher",
     "IsolationLevel",
     "KafkaAdminClient",
     "KafkaConsumer",
@@ -48,6 +39,5 @@ __all__ = [
     "OffsetAndMetadata",
     "OffsetSpec",
     "RangePartitionAssignor",
-    "decode_varint",
     "errors",
 ]

@@ -15,8 +15,6 @@ from typing import Any, TypeVar
 
 from streaming.log.base import Consumer, Listener, Record, TopicPartition
 from streaming.log.errors import LogUnavailableError, RebalancedError
-from streaming.log.kafka_ahead import Ahead
-from streaming.log.kafka_batches import Piece, read_whole_batches
 from streaming.log.kafka_client import (
     ConsumerGroupMetadata,
     ConsumerRebalanceListener,
@@ -27,10 +25,9 @@ from streaming.log.kafka_client import (
     errors,
 )
 from streaming.log.kafka_errors import bounded, translated
-from streaming.log.kafka_joining import keep_join
+from streaming.log.kafka_faults import keep_join
 from streaming.log.kafka_names import Names
 from streaming.log.settings import KafkaSettings
-from streaming.log.values import Run
 
 __all__ = ["KafkaLogConsumer", "reader_options"]
 
@@ -75,9 +72,10 @@ class KafkaLogConsumer(Consumer):
             max_poll_interval_ms=int(settings.max_poll_interval_s * 1000),
             partition_assignment_strategy=[RangePartitionAssignor],
         )
-        read_whole_batches(self._kafka)
         self._on_assigned, self._on_revoked = on_assigned, on_revoked
-        self._ahead = Ahead()
+        # All of an answer is taken at once: kafka-python 3.0.12 never gives out what is left of a
+        # partition's answer if that is paused and resumed meanwhile.
+        self._fetched: dict[KafkaPartition, list[Record]] = {}
         self._held: frozenset[TopicPartition] = frozenset()
         self._membership: ConsumerGroupMetadata | None = None
         self._group = _Rebalanced(self._kafka)
@@ -127,8 +125,8 @@ class KafkaLogConsumer(Consumer):
     def position(self, at: TopicPartition) -> int:
         """See ``Consumer``."""
         there = self._names.there(at)
-        if (ahead := self._ahead.first(there)) is not None:
-            return ahead
+        if fetched := self._fetched.get(there):
+            return fetched[0].offset
         try:
             found = self._ask(lambda: self._kafka.position(there, timeout_ms=self._timeout_ms))
         except (KafkaError, TimeoutError) as error:
@@ -142,7 +140,7 @@ class KafkaLogConsumer(Consumer):
         """See ``Consumer``."""
         if at not in self._held:
             raise KeyError(at)
-        self._ahead.drop(self._names.there(at))
+        self._fetched.pop(self._names.there(at), None)
         self._kafka.seek(self._names.there(at), offset)
 
     def pause(self, partitions: Collection[TopicPartition]) -> None:
@@ -155,31 +153,20 @@ class KafkaLogConsumer(Consumer):
 
     def poll(self, max_records: int = 1000, wait_s: float = 0.0) -> list[Record]:
         """See ``Consumer``."""
-        out: list[Record] = []
-        for at, piece in self._polled(max_records, wait_s):
-            out.extend(piece.records(*at))
-        return out
-
-    def poll_runs(self, max_records: int = 1000, wait_s: float = 0.0) -> list[Run]:
-        """See ``Consumer``."""
-        return [piece.run(*at) for at, piece in self._polled(max_records, wait_s)]
-
-    def _polled(self, max_records: int, wait_s: float) -> list[tuple[TopicPartition, Piece]]:
         end = time.monotonic() + wait_s
         try:
             while True:
-                pieces = self._poll_once(max_records, max(0.0, end - time.monotonic()))
-                if pieces or time.monotonic() >= end:
-                    return [(self._names.here(there), piece) for there, piece in pieces]
+                records = self._poll_once(max_records, max(0.0, end - time.monotonic()))
+                if records or time.monotonic() >= end:
+                    return records
         except (KafkaError, TimeoutError) as error:
             raise translated(f"group {self.group!r}", error) from error
 
-    def _poll_once(self, max_records: int, wait_s: float) -> list[tuple[KafkaPartition, Piece]]:
+    def _poll_once(self, max_records: int, wait_s: float) -> list[Record]:
         try:
-            if self._ahead.has_more(self._kafka.paused()):
-                self._kafka._coordinator.poll(timeout_ms=0)  # takes part in rebalances
-            else:
-                self._ahead.add(self._kafka.poll(int(wait_s * 1000), _ALL))
+            if not self._fetched.keys() - self._kafka.paused():
+                for at, answer in self._kafka.poll(int(wait_s * 1000), _ALL).items():
+                    self._fetched.setdefault(at, []).extend(map(self._names.record, answer))
         except errors.NoOffsetForPartitionError:
             self._place()
             return []
@@ -188,11 +175,22 @@ class KafkaLogConsumer(Consumer):
         if self._group.changed.is_set():
             self._rebalanced()
             return []
-        return self._ahead.take(max_records, self._kafka.paused())
+        return self._taken(max_records)
+
+    def _taken(self, most: int) -> list[Record]:
+        """So many of the fetched records of partitions that are not paused; each has its turn."""
+        taken: list[Record] = []
+        for at in [at for at in self._fetched if at not in self._kafka.paused()]:
+            records = self._fetched.pop(at)
+            room = most - len(taken)
+            taken += records[:room]
+            if rest := records[room:]:
+                self._fetched[at] = rest
+        return taken
 
     def _rebalanced(self) -> None:
         former = self._held
-        self._ahead.clear()
+        self._fetched.clear()
         if former:
             self._on_revoked(former)
         self._held = frozenset(map(self._names.here, self._kafka.assignment()))

@@ -8,7 +8,7 @@ from then, also for an old log that is replayed, and no record is refused for it
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from streaming.log.base import (
     EventLog,
@@ -19,7 +19,6 @@ from streaming.log.base import (
     TopicSettings,
 )
 from streaming.log.errors import OffsetError
-from streaming.log.kafka_batches import Piece, joined, read_whole_batches
 from streaming.log.kafka_client import (
     IsolationLevel,
     KafkaAdminClient,
@@ -149,21 +148,20 @@ class KafkaLog(EventLog):
         if name not in self._readers:
             options = reader_options(self.settings)
             self._readers[name] = self._retried(
-                "connect", lambda: read_whole_batches(KafkaConsumer(**options, group_id=group))
+                "connect", lambda: KafkaConsumer(**options, group_id=group)
             )
         return self._readers[name]
 
     def read(self, at: TopicPartition, offset: int, max_records: int = 1000) -> list[Record]:
         """See ``EventLog``."""
-        pieces = self._pieces(at, offset, max_records)
-        return [record for piece in pieces for record in piece.records(*at)]
+        return [self.names.record(given) for given in self._read(at, offset, max_records)]
 
     def read_values(self, at: TopicPartition, offset: int, max_records: int = 1000) -> Values:
         """See ``EventLog``."""
-        pieces = self._pieces(at, offset, max_records)
-        return joined(*at, pieces) if pieces else Values.of(*at, [], [])
+        found = self._read(at, offset, max_records)
+        return Values.of(*at, [r.offset for r in found], [r.value or b"" for r in found])
 
-    def _pieces(self, at: TopicPartition, offset: int, max_records: int) -> list[Piece]:
+    def _read(self, at: TopicPartition, offset: int, max_records: int) -> list[Any]:
         reader = self._partition_reader(at)
         try:
             end = self._ends.get(at, -1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from streaming.log.base import TopicPartition
+from streaming.log.base import Record, TopicPartition
 from streaming.log.kafka_client import KafkaPartition
 
 __all__ = ["Names"]
@@ -42,6 +43,14 @@ class Names:
     def there(self, at: TopicPartition) -> KafkaPartition:
         """A partition as the brokers call it."""
         return KafkaPartition(self.prefix + at[0], at[1])
+
+    def record(self, given: Any) -> Record:
+        """A record as we know it of a ``ConsumerRecord``; null values are empty ones."""
+        headers = tuple((name, value or b"") for name, value in given.headers)
+        return Record(
+            self.bare(given.topic), given.partition, given.offset, given.timestamp, given.key,
+            given.value or b"", headers,
+        )  # fmt: skip
 
     def here(self, at: KafkaPartition) -> TopicPartition:
         """A partition as we call it."""

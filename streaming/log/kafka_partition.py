@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from streaming.log.errors import LogUnavailableError
-from streaming.log.kafka_batches import Piece
 from streaming.log.kafka_client import KafkaConsumer, KafkaPartition
 
 __all__ = ["PartitionReader"]
@@ -31,7 +31,7 @@ class PartitionReader:
     def __init__(self, consumer: KafkaConsumer, partition: KafkaPartition) -> None:
         self.consumer, self._partition = consumer, partition
         self._next = -1  # where the caller goes on, if it goes on
-        self._ahead: list[Piece] = []
+        self._ahead: list[Any] = []
         consumer.assign([partition])
 
     def reached(self, offset: int) -> int:
@@ -40,7 +40,7 @@ class PartitionReader:
             return offset
         return max(offset, self.consumer.position(self._partition, timeout_ms=1_000) or 0)
 
-    def take(self, offset: int, most: int, end: int, timeout_s: float) -> list[Piece]:
+    def take(self, offset: int, most: int, end: int, timeout_s: float) -> list[Any]:
         """Some records from an offset on; none if only markers of transactions come before the end.
 
         Raises
@@ -52,11 +52,11 @@ class PartitionReader:
             self.consumer.seek(self._partition, offset)
             self._next, self._ahead = -1, []
         ahead = self._ahead or self._fetched(end, timeout_s)
-        taken, self._ahead = _cut(ahead, most)
-        self._next = taken[-1].next_offset if taken else offset
+        taken, self._ahead = ahead[:most], ahead[most:]
+        self._next = taken[-1].offset + 1 if taken else offset
         return taken
 
-    def _fetched(self, end: int, timeout_s: float) -> list[Piece]:
+    def _fetched(self, end: int, timeout_s: float) -> list[Any]:
         give_up = time.monotonic() + timeout_s
         self._next, consumer = -1, self.consumer  # after an error it begins anew
         while (consumer.position(self._partition, timeout_ms=1_000) or 0) < end:
@@ -66,13 +66,3 @@ class PartitionReader:
                 fix = "check that the brokers run"
                 raise LogUnavailableError(f"read {self._partition}: no answer. Fix: {fix}")
         return []
-
-
-def _cut(pieces: list[Piece], most: int) -> tuple[list[Piece], list[Piece]]:
-    """The first so many records, and the others."""
-    for i, piece in enumerate(pieces):
-        if len(piece) >= most:
-            first, rest = piece.cut(most)
-            return [*pieces[:i], first], [*([rest] if len(rest) else []), *pieces[i + 1 :]]
-        most -= len(piece)
-    return pieces, []

@@ -19,6 +19,7 @@ from streaming.log.kafka_client import (
 )
 from streaming.log.kafka_consumer import KafkaLogConsumer
 from streaming.log.kafka_errors import bounded, translated
+from streaming.log.kafka_faults import close_producer, first_error
 from streaming.log.partition import key_partitions
 from streaming.log.routing import routed
 
@@ -63,15 +64,7 @@ class KafkaLogProducer(Producer):
 
     def close(self) -> None:
         """See ``Producer``."""
-        try:
-            self._kafka.close(timeout=1)
-        except KafkaError:
-            # Records of a broken transaction wait in it still, and it would go on sending them.
-            # The brokers abort it when the next producer of this id comes, or in time.
-            self._kafka._sender.force_close()
-            self._kafka._sender.join(1)
-            with contextlib.suppress(KafkaError):
-                self._kafka.close(timeout=0)
+        close_producer(self._kafka)
 
     @contextmanager
     def transaction(self) -> Iterator[_Transaction]:
@@ -92,13 +85,9 @@ class KafkaLogProducer(Producer):
         try:
             bounded(call, self._timeout_s)
         except (KafkaError, TimeoutError) as error:
-            raise translated(f"transaction of {self._id!r}", self._first(error)) from error
-
-    def _first(self, error: Exception) -> Exception:
-        """The error that put the producer out of use, where kafka-python gives only its text."""
-        manager = self._kafka._transaction_manager
-        earlier = manager.last_error if type(error) is KafkaError else None
-        return earlier or error
+            raise translated(
+                f"transaction of {self._id!r}", first_error(self._kafka, error)
+            ) from error
 
 
 class _Transaction:

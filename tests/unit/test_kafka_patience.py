@@ -7,7 +7,6 @@ import pytest
 
 from streaming.log.base import TopicPartition
 from streaming.log.errors import LogUnavailableError
-from streaming.log.kafka_ahead import Ahead
 from streaming.log.kafka_consumer import KafkaLogConsumer
 
 
@@ -20,11 +19,11 @@ class Silent:
     def poll(self, *_):
         return {}
 
-    def assignment(self):
-        return {TopicPartition("clicks", 0)}
-
     def paused(self):
         return set()
+
+    def assignment(self):
+        return {TopicPartition("clicks", 0)}
 
     def committed(self, *_, **__):
         self.over.wait(20)
@@ -37,7 +36,7 @@ def test_a_broker_that_dies_while_it_is_asked_for_positions_is_told_as_unavailab
     changed.set()
     consumer.group, consumer._timeout_ms, consumer._kafka = "join", 50, Silent()
     consumer._names = SimpleNamespace(here=lambda at: at.topic, there=lambda at: at)
-    consumer._ahead = Ahead()
+    consumer._fetched = {}
     consumer._held, consumer._group = frozenset(), SimpleNamespace(changed=changed, membership=None)
     try:
         with pytest.raises(LogUnavailableError, match="join"):
