@@ -1,4 +1,4 @@
-"""Rows of CSV and TSV without quotes, cut at their separators: a quarter of the time of a parser."""
+"""Rows of CSV and TSV without quotes, cut at their separators in half the time of a parser."""
 
 from __future__ import annotations
 
