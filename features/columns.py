@@ -85,7 +85,8 @@ class ColumnHasher:
         return pa.nulls(self.rows)
 
     def _blame(self, field: FieldPlan, wrong: NDArray[np.bool_]) -> None:
-        self.fault[wrong & (self.fault == 0)] = field.number + 1
+        if wrong.any():
+            self.fault[wrong & (self.fault == 0)] = field.number + 1
 
     def _span(self, field: FieldPlan) -> tuple[int, int]:
         spans = self.quantiles.spans

@@ -1,8 +1,9 @@
-"""Copying many short texts, eight bytes at a time."""
+"""Copying many short texts, eight bytes at a time: the values of a column side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -11,12 +12,13 @@ from numba import types
 from numba.extending import intrinsic
 
 from features.jit import load64
-from streaming.compiling import inlined
+from streaming.compiling import inlined, jit
 
-__all__ = ["SLACK", "copy_short"]
+__all__ = ["SLACK", "copy_short", "side_by_side"]
 
 SLACK = 8
 """Bytes after a copied text that may be written too."""
+_NEAR = 128  # rows whose lines stay in a cache
 
 
 @intrinsic
@@ -47,3 +49,44 @@ def copy_short(data: Any, start: int, size: int, out: Any, at: int) -> None:
     while done < size:
         out[at + done] = data[start + done]
         done += 1
+
+
+def side_by_side(data: Any, begin: Any, size: Any) -> tuple[list[Any], Any]:
+    """Bytes and offsets, as Arrow has them, of columns whose values stand anywhere in ``data``.
+
+    Parameters
+    ----------
+    data
+        uint8.
+    begin, size
+        int32 (columns, rows), of each value.
+
+    Returns
+    -------
+    texts
+        uint8, one array a column, with some bytes behind the last value.
+    offsets
+        int32 (columns, rows + 1).
+    """
+    offsets = np.zeros((len(size), size.shape[1] + 1), np.int32)
+    np.cumsum(size, axis=1, out=offsets[:, 1:])
+    bases = np.concatenate([[0], np.cumsum(offsets[:, -1] + np.int64(SLACK))])
+    text = np.empty(bases[-1], np.uint8)
+    _gather(data, begin, offsets, bases, text)
+    return [text[low:high] for low, high in pairwise(bases)], offsets
+
+
+@jit
+def _gather(data: Any, begin: Any, offsets: Any, bases: Any, text: Any) -> None:
+    """Copy the values of each column side by side, SLACK bytes after each column.
+
+    Some rows at a time: as many as a cache holds.
+    """
+    for first in range(0, begin.shape[1], _NEAR):
+        for column in range(begin.shape[0]):
+            base = bases[column]
+            for row in range(first, min(first + _NEAR, begin.shape[1])):
+                low = offsets[column, row]
+                start = begin[column, row]
+                size = offsets[column, row + 1] - low
+                copy_short(data, start, size, text, base + low)

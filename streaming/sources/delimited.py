@@ -1,4 +1,4 @@
-"""CSV and TSV: a whole block by Arrow; where anything in it is odd, line by line.
+"""CSV and TSV: a whole block at once, by Arrow if it has quotes; where anything is odd, by line.
 
 A CSV value may be quoted with ``"``, doubled inside; text after the closing quote is appended;
 a quote elsewhere stands for itself (see :mod:`streaming.sources.csv_records`). TSV has no quoting.
@@ -20,6 +20,7 @@ from streaming.sources.batch import Reject
 from streaming.sources.block import Block, Index
 from streaming.sources.faults import check_columns, empty
 from streaming.sources.parsed import Parsed, one_batch
+from streaming.sources.unquoted_rows import cut_rows
 
 __all__ = ["Delimited", "Layout", "check_separator", "header_names", "open_delimited", "split_line"]
 
@@ -182,7 +183,7 @@ class Delimited:
         return [self.names.index(name) for name in self.wanted]
 
     def _parse_whole(self, block: Block) -> pa.RecordBatch | None:
-        """Parse by Arrow; None where it might not read every line as we would."""
+        """Parse all rows at once; None where Arrow might not read every line as we would."""
         data = block.data
         if block.longest() > self.max_line_bytes or data.startswith(b"\xef\xbb\xbf"):
             return None
@@ -190,6 +191,9 @@ class Delimited:
             return None  # Arrow takes a lone "\r" for a line end
         if len(block.broken):
             return None  # Arrow looks for the end of a quoted value at any distance
+        if self.wanted and not (self.quoted and b'"' in data):
+            arrays = cut_rows(block, self.separator, len(self.names), self._wanted_at)
+            return arrays and pa.RecordBatch.from_arrays(arrays, names=list(self.wanted))
         try:
             table = self._read(data)
         except pa.ArrowException:

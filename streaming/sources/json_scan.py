@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from streaming.compiling import inlined, jit
 from streaming.sources.block import Block
-from streaming.sources.copying import SLACK, copy_short
+from streaming.sources.copying import side_by_side
 from streaming.sources.json_strings import list_end, skip_blanks, string_end, string_lists
 from streaming.sources.json_values import EXACT
 
@@ -33,7 +33,6 @@ TEXT, INT, FLOAT, BOOL, LIST = 2, 3, 4, 5, 6
 _QUOTE, _BRACKET, _COLON, _COMMA, _OPEN, _CLOSE = (ord(c) for c in '"[:,{}')
 _MINUS, _PLUS, _POINT, _ZERO, _NINE, _E = (ord(c) for c in "-+.09e")
 _LONG_NUMBER = 100
-_NEAR = 128  # rows whose lines stay in a cache
 _FEW = 16  # one row in so many may be not plain
 _WORDS = np.frombuffer(b"null\0true\0false\0NaN", np.uint8)
 
@@ -110,12 +109,7 @@ def scan_block(
         return None
     if not plain.all():
         begin, kind, size = (np.ascontiguousarray(a[:, plain]) for a in (begin, kind, size))
-    offsets = np.zeros((shape[0], size.shape[1] + 1), np.int32)
-    np.cumsum(size, axis=1, out=offsets[:, 1:])
-    bases = np.concatenate([[0], np.cumsum(offsets[:, -1] + np.int64(SLACK))])
-    text = np.empty(bases[-1], np.uint8)
-    _gather(data, begin, offsets, bases, text)
-    texts = [text[bases[i] : bases[i + 1]] for i in range(len(wanted))]
+    texts, offsets = side_by_side(data, begin, size)
     arrays = list(map(typed_column, texts, offsets, kind))
     if any(array is None for array in arrays):
         return None
@@ -125,11 +119,8 @@ def scan_block(
 def texts_of(data: Any, begin: Any, end: Any) -> pa.Array:
     """Texts ``data[begin:end]``, null where that is empty."""
     sizes = end - begin
-    offsets = np.zeros((1, len(sizes) + 1), np.int32)
-    np.cumsum(sizes, out=offsets[0, 1:])
-    text = np.empty(offsets[0, -1] + SLACK, np.uint8)
-    _gather(data, begin[None].astype(np.int32), offsets, np.zeros(2, np.int64), text)
-    return text_array(text, offsets[0], np.where(sizes > 0, TEXT, 0), 1)
+    [text], [offsets] = side_by_side(data, begin[None].astype(np.int32), sizes[None])
+    return text_array(text, offsets, np.where(sizes > 0, TEXT, 0), 1)
 
 
 def typed_column(text: Any, offsets: Any, kind: Any) -> pa.Array | None:
@@ -317,19 +308,3 @@ def scan_number(data: Any, at: int, stop: int) -> tuple[int, int]:
         if at == start or at > start + 2:
             return 0, at
     return (what if at - begin < _LONG_NUMBER else 0), at
-
-
-@jit
-def _gather(data: Any, begin: Any, offsets: Any, bases: Any, text: Any) -> None:
-    """Copy the values of each column side by side, SLACK bytes after each column.
-
-    Some rows at a time: as many as a cache holds.
-    """
-    for first in range(0, begin.shape[1], _NEAR):
-        for column in range(begin.shape[0]):
-            base = bases[column]
-            for row in range(first, min(first + _NEAR, begin.shape[1])):
-                low = offsets[column, row]
-                start = begin[column, row]
-                size = offsets[column, row + 1] - low
-                copy_short(data, start, size, text, base + low)
