@@ -16,7 +16,7 @@ from streaming.sources.streams import STDIN
 __all__ = ["FilesRead", "mark_of"]
 
 # What tells a file from another: so many bytes at its beginning, and at as many places up to its
-# end. A change of a few rows between these is not noticed; to read all of a large log would be slow.
+# end. A few rows changed between these are not noticed: to read all of a large log would be slow.
 _LOOKED_AT, _PLACES = 1 << 12, 64
 
 
