@@ -34,6 +34,7 @@ from monitoring.report.model import ReportData
 from streaming.log_split import LogSplit, split_log
 from streaming.prepare import Preparer
 from streaming.replay import Replay
+from streaming.time_words import stamp
 
 __all__ = ["evaluate"]
 
@@ -182,7 +183,7 @@ class Evaluation:
 
 
 def _time(ms: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(ms / 1000))
+    return f"{stamp(ms)} UTC"
 
 
 def _show(figures: dict[str, Any], as_json: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +28,7 @@ from monitoring.registry import (
     unpin,
 )
 from monitoring.registry.follow import Follower
+from streaming.time_words import stamp
 
 __all__ = ["app"]
 
@@ -234,7 +234,7 @@ def _details(version: Version) -> Table:
 
 
 def _time(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if ms else ""
+    return stamp(ms) if ms else ""
 
 
 def _number(value: Any) -> str:

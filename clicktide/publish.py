@@ -43,6 +43,7 @@ from streaming.publish import (
 from streaming.settings import StreamSettings, load_stream_settings
 from streaming.simulator import PREFIX, parse_sim, stream_uri
 from streaming.status import look_at
+from streaming.time_words import stamp
 
 if TYPE_CHECKING:
     from clicktide.through import Through
@@ -484,4 +485,4 @@ def _show(summary: dict[str, Any], asked: Publication, console: Console) -> None
 def _moment(ms: int | None) -> str:
     if ms is None:
         return "-"
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(ms / 1000))
+    return f"{stamp(ms)} UTC"

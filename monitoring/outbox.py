@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -24,6 +23,7 @@ from streaming.log import (
     TopicSettings,
 )
 from streaming.settings import EXAMPLES
+from streaming.time_words import time_text
 
 __all__ = ["ALARMS", "GROUP", "Outbox", "alarm_line", "post_to"]
 
@@ -182,7 +182,7 @@ def alarm_line(alarm: Mapping[str, Any]) -> str:
         return f"ALARM {msgspec.json.encode(alarm).decode()}"
     field, value = alarm.get("field"), alarm.get("value")
     where = "everything" if not field else slice_name(field, value, "=") if value else str(field)
-    since = datetime.fromtimestamp(alarm["since_ms"] / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    since = time_text(alarm["since_ms"], "{0:%Y-%m-%dT%H:%M:%SZ}")
     size = "{size:.3g} ({size_low:.3g} to {size_high:.3g})".format(**alarm)
     cause, action = alarm.get("cause"), alarm.get("action")
     return (

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 
 from features.labels import clicks_of_views
 from features.spec import SourceSpec
-from streaming.sources.batch import Batch, Position
+from streaming.sources.batch import Batch
 
 __all__ = ["OUTCOMES", "by_outcome"]
 
@@ -23,11 +22,13 @@ def by_outcome(batch: Batch, source: SourceSpec) -> Batch:
 
     The gradient of a logistic loss is linear in the label, so the two rows, weighted, move the
     model as the impressions themselves would in one step. A row whose numbers are none is one
-    row without a label. A stop between the two halves of a row is a stop before the row.
+    row without a label. A log is cut by its rows, before this: a resumed read learns both halves
+    of a row, or neither.
 
     Examples
     --------
     >>> rows = pa.RecordBatch.from_pydict({"clicks": ["1"], "views": ["5"], "ad": ["a"]})
+    >>> from streaming.sources import Position
     >>> batch = Batch(rows, "log", lambda i: (2, b""), lambda i: Position("log", i + 1),
     ...               Position("log", 1))
     >>> by_outcome(batch, SourceSpec(label="clicks", views="views")).columns.to_pydict()
@@ -43,12 +44,9 @@ def by_outcome(batch: Batch, source: SourceSpec) -> Batch:
     columns = columns.set_column(
         columns.schema.get_field_index(source.label), source.label, pa.array(clicked)
     ).append_column(OUTCOMES, pa.array(numbers[row, label]))
-    first = np.append(row[1:] == row[:-1], False)
-
-    def position(i: int) -> Position:
-        after = batch.positions(int(row[i]))
-        return msgspec.structs.replace(after, row=after.row - 1) if first[i] else after
-
     return replace(
-        batch, columns=columns, positions=position, origin=lambda i: batch.origin(int(row[i]))
+        batch,
+        columns=columns,
+        positions=lambda i: batch.positions(int(row[i])),
+        origin=lambda i: batch.origin(int(row[i])),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-__all__ = ["span", "stamp"]
+__all__ = ["span", "stamp", "time_text"]
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _YEAR_10000_MS = 253_402_300_800_000
@@ -37,6 +37,26 @@ def span(seconds: float | None) -> str:
     return " ".join(parts)
 
 
+def time_text(ms: float, form: str) -> str:
+    """A time of the log in words, UTC; whatever no calendar has, as the number that it is.
+
+    Parameters
+    ----------
+    ms
+        Any int64: logs and their states hold wrong clocks, and marks of "no time yet".
+    form
+        Of a datetime, for :meth:`str.format`.
+
+    Examples
+    --------
+    >>> time_text(0, "{0.day} {0:%b %Y}"), time_text(-(1 << 62), "{0.day} {0:%b %Y}")
+    ('1 Jan 1970', '-4611686018427387904 ms')
+    """
+    if not 0 <= ms < _YEAR_10000_MS:
+        return f"{ms} ms"
+    return form.format(datetime.fromtimestamp(ms // 1000, UTC))
+
+
 def stamp(ms: float) -> str:
     """A time in full, UTC.
 
@@ -45,6 +65,4 @@ def stamp(ms: float) -> str:
     >>> stamp(0), stamp(1_500)
     ('1970-01-01 00:00:00', '1970-01-01 00:00:01')
     """
-    if not 0 <= ms < _YEAR_10000_MS:
-        return str(ms)
-    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return time_text(ms, "{0:%Y-%m-%d %H:%M:%S}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
@@ -14,6 +13,7 @@ from monitoring.detect.alarm import Alarm, What, ratio_interval
 from monitoring.detect.causes import cause_of
 from monitoring.detect.naming import Named, View
 from monitoring.slice_name import slice_name
+from streaming.time_words import time_text
 
 __all__ = ["Shift", "closed", "raised"]
 
@@ -89,7 +89,7 @@ def closed(alarm: Alarm, view: View, shift: Shift | None) -> Alarm:
 
 
 def _stamp(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000.0, UTC).strftime("%Y%m%dT%H%M%SZ")
+    return time_text(time_ms, "{0:%Y%m%dT%H%M%SZ}")
 
 
 def _slice(found: Named, view: View) -> tuple[str, str]:

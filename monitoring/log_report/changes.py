@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from monitoring.report.model import Drift, Share
 from monitoring.windows import kernels as k
 from monitoring.windows.drift import field_drift, prediction_drift
 from monitoring.windows.window import Window
+from streaming.time_words import time_text
 
 __all__ = ["between", "period_name"]
 
@@ -81,7 +81,5 @@ def period_name(window: Window, axis: str) -> str:
     """
     if axis == "row":
         return f"from row {window.start_ms + 1:,}"
-    moment = datetime.fromtimestamp(window.start_ms // 1000, UTC)
-    if window.end_ms - window.start_ms >= _DAY_MS:
-        return f"{moment.day} {moment:%b %Y}"
-    return f"{moment.day} {moment:%b %H:%M}"
+    long = window.end_ms - window.start_ms >= _DAY_MS
+    return time_text(window.start_ms, "{0.day} {0:%b %Y}" if long else "{0.day} {0:%b %H:%M}")

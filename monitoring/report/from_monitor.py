@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from monitoring.state import MonitorState
 from monitoring.windows.closed import COARSE, ClosedWindow
 from monitoring.windows.windows import PREDICTION
 from streaming.freshness import ages
+from streaming.time_words import time_text
 
 __all__ = ["gather_monitor"]
 
@@ -125,8 +125,7 @@ def _served(windows: Sequence[ClosedWindow]) -> list[ByPeriod]:
 
 
 def _name(start: int, *, long: bool) -> str:
-    moment = datetime.fromtimestamp(start // 1000, UTC)
-    return f"{moment.day} {moment:%b %Y}" if long else f"{moment.day} {moment:%b %H:%M}"
+    return time_text(start, "{0.day} {0:%b %Y}" if long else "{0.day} {0:%b %H:%M}")
 
 
 def _histogram(windows: Sequence[ClosedWindow]) -> NDArray[np.float64]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from monitoring.slice_name import slice_name as place
-from streaming.time_words import span, stamp
+from streaming.time_words import span, stamp, time_text
 
 __all__ = [
     "clicks",
@@ -20,8 +18,6 @@ __all__ = [
     "stamp",
     "when",
 ]
-
-_YEAR_10000_MS = 253_402_300_800_000
 
 
 def count(value: float | None) -> str:
@@ -101,10 +97,7 @@ def day_and_time(ms: int) -> str:
     >>> day_and_time(1_413_849_600_000)
     '21 Oct 2014, 00:00'
     """
-    if not 0 <= ms < _YEAR_10000_MS:
-        return str(ms)
-    moment = datetime.fromtimestamp(ms // 1000, UTC)
-    return f"{moment.day} {moment:%b %Y, %H:%M}"
+    return time_text(ms, "{0.day} {0:%b %Y, %H:%M}")
 
 
 def when(at: int, axis: str) -> str:

@@ -5,25 +5,30 @@ it. One further ahead is either of a clock that runs fast, or the first after a 
 follows can tell, so it is held, and all events behind it with it, in their order:
 
 - **Refuted**: the present goes on. Each event behind it that is in time for the present weighs
-  8, each that is ahead too (of another id) 1. Once the first weigh as much as the second, all held
-  are let go: time stays, an ahead event is taken as it is, or rejected as ``far_future`` beyond
-  ``far_future_s``. So a burst of 50 waits for 7 events, and no number of bursts drags time while
-  the fast clocks send fewer than 8 of 9 events.
+  8, each that is ahead too (of another id) 1. Once there are 6 of the first and they weigh as much
+  as the second, all held are let go: time stays, an ahead event is taken as it is, or rejected as
+  ``far_future`` beyond ``far_future_s``. So a burst of 50 waits for 7 events, and no number of
+  bursts drags time while the fast clocks send fewer than 8 of 9 events.
 - **Confirmed**: 128 more weigh for it than against; or its publisher says so, by a heartbeat behind
   another ahead event; or time goes on there, by 6 steps of more than ``max_ahead_s`` (a stream
   with few events). Time then moves to the first of them (:func:`first_time`), and each is looked
   at again: a silence, however long, costs no event.
 
-The first event of all is held likewise, until 64 are there or the caller says that no more have
-come. The decisions are functions of the records alone, and a replay that starts with any event
-that was used repeats them.
+The first events of all are held likewise, until 64 are there, or 11 and the caller says that no
+more have come. So five events of wrong clocks decide nothing, wherever they stand. Whenever time
+moves over held events, those of the present are let go first, with all before them: they are not
+late because a wrong clock stood before them.
+
+The decisions are functions of the records alone, and a replay that starts with any event that was
+used repeats them.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from itertools import pairwise
+from statistics import median_low
 
 import msgspec
 
@@ -37,8 +42,10 @@ BEGIN = -(1 << 62)
 LIFTS_KEPT = 80
 """At most so many recorded lifts: they must fit into a commit's metadata."""
 
+_WRONG = 5  # events with wrong clocks, however placed: so few decide nothing
 _PRESENT_WEIGHT = 8
-_CONFIRMING, _CONFIRMING_FIRST, _CONFIRMING_STEPS = 128, 64, 6
+_CONFIRMING, _CONFIRMING_FIRST, _CONFIRMING_STEPS = 128, 64, _WRONG + 1
+_BEGINNING = 2 * _WRONG + 1
 _A_GROUP = 8  # events; fewer do not tell right clocks from wrong ones
 _OF_A_BURST = 4
 _MOST_HELD = 512  # events that weigh nothing, such as late ones, must not be held without end
@@ -114,12 +121,12 @@ class Held:
     """
 
     __slots__ = ("_ahead", "_beats", "_first", "_in_time", "_max_ahead", "_peak", "_present",
-                 "_steps", "_time", "items")  # fmt: skip
+                 "_steps", "items", "time")  # fmt: skip
 
     def __init__(self, time: int, max_ahead: int, in_time: int) -> None:
         self.items: list[Item] = []
         self._ahead: set[str | int] = set()  # their keys
-        self._time, self._max_ahead, self._in_time = time, max_ahead, in_time
+        self.time, self._max_ahead, self._in_time = time, max_ahead, in_time
         self._first = time == BEGIN
         self._present = self._beats = self._steps = 0
         self._peak = BEGIN
@@ -127,23 +134,23 @@ class Held:
     def add(self, item: Item) -> None:
         """Hold one more, and weigh it."""
         self.items.append(item)
-        if item.ts > self._time + self._max_ahead:
+        if item.ts > self.time + self._max_ahead:
             self._ahead.add(item.key)
             self._beats += type(item.event) is Heartbeat
             if item.ts > self._peak + self._max_ahead:
                 self._peak, self._steps = item.ts, self._steps + 1
-        elif item.ts >= self._time - self._in_time:
+        elif item.ts >= self.time - self._in_time:
             # A heartbeat is its publisher's word that the present goes on.
             self._present += _CONFIRMING if type(item.event) is Heartbeat else 1
             self._beats = self._steps = 0
-            self._time = max(self._time, item.ts)
+            self.time = max(self.time, item.ts)
 
     @property
     def refuted(self) -> bool:
         """Whether the present goes on."""
         if self._is_full:
             return not self.confirmed
-        return bool(self._present) and _PRESENT_WEIGHT * self._present >= len(self._ahead)
+        return self._present > _WRONG and _PRESENT_WEIGHT * self._present >= len(self._ahead)
 
     @property
     def confirmed(self) -> bool:
@@ -158,14 +165,16 @@ class Held:
 
     @property
     def may_begin(self) -> bool:
-        """Whether these are the first events, and there is more than one."""
-        return self._first and len(self._ahead) > 1
+        """Whether these are the first events, and most of them have right clocks."""
+        return self._first and len(self._ahead) >= _BEGINNING
 
-    def first_ahead(self, to: int = -BEGIN) -> int | None:
-        """Event time of the first of those ahead, as far as ``to``; None: there are none."""
-        above = self._time + self._max_ahead
-        ahead = [(item.ts, item.key) for item in self.items if above < item.ts <= to]
-        return first_time(ahead, self._in_time) if ahead else None
+    def times_ahead(self) -> tuple[int, int]:
+        """Event times of the first and of the middle of those ahead."""
+        above = self.time + self._max_ahead
+        ahead = [(item.ts, item.key) for item in self.items if item.ts > above]
+        if not ahead:
+            return self.time, self.time  # the present has reached them
+        return first_time(ahead, self._in_time), median_low(ts for ts, _ in ahead)
 
     @property
     def _is_full(self) -> bool:
@@ -234,9 +243,10 @@ class Topic:
                 for held in self._let_go():
                     yield held, held.ts <= self.time + self.far_future
             elif evidence.confirmed:
-                first = evidence.first_ahead()
-                todo.extendleft(reversed(self._let_go()))
-                self.time = self.time if first is None else first
+                first, middle = evidence.times_ahead()
+                rest = yield from self._judge(evidence.time + self.max_ahead, middle)
+                todo.extendleft(reversed(rest))
+                self.time = max(self.time, first)
 
     def _hold(self, item: Item) -> Held:
         if self.evidence is None:
@@ -256,7 +266,7 @@ class Topic:
     def first_time(self) -> int | None:
         """Event time to begin with, if the first events wait for others and no more have come."""
         evidence = self.evidence
-        return evidence.first_ahead() if evidence is not None and evidence.may_begin else None
+        return evidence.times_ahead()[0] if evidence is not None and evidence.may_begin else None
 
     def may_lift(self, time: int) -> bool:
         """Whether there is room on record for one more lift."""
@@ -280,20 +290,31 @@ class Topic:
             yield from self._reach(self.lifts[self.replayed_lifts - 1][1])
 
     def _reach(self, time: int) -> Iterator[tuple[Item, bool]]:
-        """Move time; what is held came before: it is judged by its own time, if that is reached."""
-        bound = time + self.max_ahead
-        while self.evidence and (first := self.evidence.first_ahead(bound)) is not None:
-            self.time = max(self.time, min(first, time))
-            for item in self._let_go():
-                yield from self.offer(item)
-        todo = deque(self._let_go())
-        reached = sum(item.ts <= bound for item in todo)
-        while reached:
-            item = todo.popleft()
-            reached -= item.ts <= bound
-            yield item, item.ts <= time + self.far_future
+        """Move time by way of the first of those held that it reaches, silence by silence."""
+        if self.time >= time:
+            return  # in a replay that starts behind it
+        bound, begins = time + self.max_ahead, self.time == BEGIN
+        todo = yield from self._judge(self.time + self.max_ahead, time)
+        while ahead := [(item.ts, item.key) for item in todo if self.time < item.ts <= bound]:
+            self.time = max(self.time, min(first_time(ahead, self._in_time), time))
+            yield from self._offer_all(todo)
+            if begins and self.time >= time:
+                return  # the first events' own word, which does not say who behind them is wrong
+            todo = yield from self._judge(self.time + self.max_ahead, time)
         self.time = max(self.time, time)
-        for item in todo:
+        yield from self._offer_all(todo)
+
+    def _judge(self, bound: int, time: int) -> Generator[tuple[Item, bool], None, list[Item]]:
+        """Decide on those held up to the last in time and not past ``bound``; return the rest."""
+        held, late = self._let_go(), self.time - self._in_time
+        in_time = (n for n, item in enumerate(held, 1) if late <= item.ts <= bound)
+        reached = max(in_time, default=0)
+        for item in held[:reached]:
+            yield item, item.ts <= time + self.far_future
+        return held[reached:]
+
+    def _offer_all(self, items: Iterable[Item]) -> Iterator[tuple[Item, bool]]:
+        for item in items:
             yield from self.offer(item)
 
     def forget_lifts(self, offset: int) -> None:

@@ -21,7 +21,7 @@ class FileMark(msgspec.Struct, frozen=True, omit_defaults=True):
     size
         Bytes it had when it was opened; -1: not known, as of a pipe.
     head, tail
-        Checksums of its first bytes, and of the last ones before ``size``.
+        Checksums of its first bytes, and of some from all over it up to the last before ``size``.
     """
 
     rows: int = 0

@@ -15,7 +15,9 @@ from streaming.sources.streams import STDIN
 
 __all__ = ["FilesRead", "mark_of"]
 
-_LOOKED_AT = 1 << 12  # bytes at the beginning and the end that tell a file from another
+# What tells a file from another: so many bytes at its beginning, and at as many places up to its
+# end. A few rows changed between these are not noticed: to read all of a large log would be slow.
+_LOOKED_AT, _PLACES = 1 << 12, 64
 
 
 def mark_of(path: str, rows: int = 0, size: int = -1) -> FileMark:
@@ -26,8 +28,11 @@ def mark_of(path: str, rows: int = 0, size: int = -1) -> FileMark:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size if size < 0 else size
             head = zlib.crc32(file.read(min(_LOOKED_AT, size)))
-            file.seek(max(size - _LOOKED_AT, 0))
-            return FileMark(rows, size, head, zlib.crc32(file.read(min(_LOOKED_AT, size))))
+            tail = 0
+            for place in range(1, _PLACES + 1):
+                file.seek(max(size - _LOOKED_AT, 0) * place // _PLACES)
+                tail = zlib.crc32(file.read(min(_LOOKED_AT, size)), tail)
+            return FileMark(rows, size, head, tail)
     except OSError:
         return FileMark(rows)  # whoever reads it says why it cannot be read
 

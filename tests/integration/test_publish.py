@@ -17,10 +17,13 @@ from command import run_clicktide
 from waiting import until
 
 from features.errors import ClicktideError
-from features.events import Click, Heartbeat, Impression, decode_event
+from features.events import Click, Heartbeat, Impression, decode_event, encode_event
 from features.spec_file import load_spec
+from serving.open_writer import open_writer
+from streaming.example_records import unpack_examples
+from streaming.join_process import JoinProcess
 from streaming.joiner import JoinerSettings
-from streaming.log import EventLog, TopicPartition, open_log
+from streaming.log import EventLog, NewRecord, TopicPartition, open_log
 from streaming.publish import ClickDelay, Pacer, Publisher, RowReader, publish_group
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 from streaming.simulator import open_simulation
@@ -471,3 +474,32 @@ def test_going_on_under_another_recipe_is_refused(tmp_path: Path) -> None:
         other = Publisher(log, publish_group(source), reader, StreamSettings(), pacer=unpaced())
         with pytest.raises(ClicktideError, match="another spec, click delay"):
             other.restore(resume=True)
+
+
+def test_events_of_now_are_joined_behind_a_history_that_ends_now(tmp_path: Path) -> None:
+    stream, url = StreamSettings(), f"sqlite:///{tmp_path / 'run' / 'log.db'}"
+    (tmp_path / "run").mkdir()
+    source = f"{MARKET}&events=2000&max_click_delay_ms=600000"
+    publish(tmp_path, source, "--dir", "run", "--shift", "ends-now")
+    now = time.time_ns() // 1_000_000
+    writer = open_writer(url, stream)
+    for n in range(3):
+        shown = Impression(v=1, impression_id=f"mine-{n}", timestamp=now, fields={"ad": "a"})
+        click = Click(v=1, impression_id=f"mine-{n}", timestamp=now + 100)
+        assert writer.submit([shown, click]).result(60).written == 2
+    writer.close()
+    with open_log(url) as log, log.producer("end").transaction() as tx:
+        beat = encode_event(Heartbeat(v=1, timestamp=now + 3_600_000))
+        for topic in (IMPRESSIONS, CLICKS):
+            assert max(e.timestamp for e in held(log, topic)[0]) <= now + 100
+            tx.append(topic, [NewRecord(None, beat, 0)] * 2)
+    with open_log(url) as log:
+        process = JoinProcess(log, stream, "join-0", print)
+        process.run(until_idle_s=0)
+        process.close()
+        records = log.read(TopicPartition("examples", 0), 0, 10_000)
+        assert not log.read(TopicPartition("dead_letters", 0), 0, 1)
+    examples = [e for r in records for e in map(decode_event, unpack_examples(r.value))]
+    labels = {e.impression.impression_id: e.label for e in examples}
+    assert len(labels) == 2_003
+    assert [labels[f"mine-{n}"] for n in range(3)] == [1, 1, 1]

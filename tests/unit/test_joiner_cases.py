@@ -99,6 +99,11 @@ def closing(at: float) -> list[Event]:
     return [("beat-imp", "", at + 2), ("beat-clk", "", at + 2)]
 
 
+def present(size: int) -> list[Event]:
+    """Impressions in time."""
+    return [("imp", f"b{n}", 2 + n / 10) for n in range(size)]
+
+
 CASES: list[tuple[str, list[Event], list[str]]] = [
     # An impression without click is a negative when its window has closed.
     ("no click", [("imp", "a", 1), *closing(11.001)], ["a=0"]),
@@ -196,22 +201,30 @@ CASES: list[tuple[str, list[Event], list[str]]] = [
     ("click too late", [("beat-clk", "", 35.001), ("click", "a", 1)], ["too_late:clicks:3"]),
     # Examples come out by event time, not in the order in which they came.
     ("order", [("imp", "b", 2), ("imp", "a", 1), *closing(13)], ["a=0", "b=0"]),
-    # One event beyond the far-future bound is rejected by the next, and has not moved time.
+    # One event beyond the far-future bound is rejected by the next six, and has not moved time.
     (
         "far future",
-        [("imp", "a", 1), ("imp", "z", 1102), ("imp", "b", 2), ("beat-clk", "", 90)],
+        [("imp", "a", 1), ("imp", "z", 1102), *present(6), ("beat-clk", "", 90)],
         ["far_future:impressions:3"],
+    ),
+    # Five do not tell: theirs may be the wrong clocks, behind a silence.
+    ("undecided", [("imp", "a", 1), ("imp", "z", 1102), *present(5), ("beat-clk", "", 90)], []),
+    # A heartbeat does.
+    (
+        "far future, heartbeat",
+        [("imp", "z", 1102), ("beat-imp", "", 2)],
+        ["far_future:impressions:2"],
     ),
     # Its copy does not bear it out.
     (
         "far future twice",
-        [("imp", "z", 1102), ("imp", "z", 1102), ("imp", "b", 2)],
+        [("imp", "z", 1102), ("imp", "z", 1102), *present(6)],
         ["far_future:impressions:2", "far_future:impressions:3"],
     ),
     # Two different events of one burst do not bear each other out.
     (
         "far future by a pair",
-        [("imp", "y", 5000), ("imp", "z", 5001), ("imp", "b", 2)],
+        [("imp", "y", 5000), ("imp", "z", 5001), *present(6)],
         ["far_future:impressions:2", "far_future:impressions:3"],
     ),
     # They do with their publisher's word: a quiet spell has passed, and costs nothing.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,8 +13,10 @@ from features.labels import guess_label_values, labels, parse_label_values
 from features.spec import FieldSpec, SourceSpec, Spec
 from features.spec_file import parse_spec
 from features.vectoriser import Vectoriser
+from learning.click_learner import ClickLearner
 from streaming.prepare import Preparer, Ready
-from streaming.sources import Batch, Position
+from streaming.replay import Replay, first_rows
+from streaming.sources import Batch, Position, open_source
 
 NAN = float("nan")
 
@@ -113,3 +117,36 @@ def test_clicks_of_views_are_learned_as_two_weighted_rows() -> None:
         ("bad_label", 5),
         ("bad_label", 6),
     ]
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_row_of_clicks_and_views_is_learned_once_wherever_a_log_is_cut(
+    tmp_path: Path, cut: int
+) -> None:
+    """Its two halves go together: --events counts rows, and a resumed read begins with a row."""
+    rows = [f"{n % 4},{5 + n % 3},a{n % 2}" for n in range(12)]
+    (tmp_path / "log.csv").write_text("\n".join(["clicks,views,ad", *rows, ""]))
+    source = SourceSpec(label="clicks", views="views")
+    spec = Spec(name="x", source=source, fields=(FieldSpec(names=("ad",)),))
+
+    def learn(replay: Replay, rows: int) -> Replay:
+        preparer = Preparer(Vectoriser(spec), source)
+        log = open_source(
+            str(tmp_path / "log.csv"), source, preparer.columns, start=replay.position
+        )
+        replay.run(
+            first_rows(log, rows),
+            preparer=preparer,
+            on_reject=lambda reject: None,
+            on_batch=lambda at: None,
+        )
+        return replay
+
+    whole = learn(Replay(ClickLearner(spec)), 12)
+    saved = learn(Replay(ClickLearner(spec)), cut).snapshot("log")
+    resumed = learn(Replay.resumed(saved), 12)
+    assert resumed.position == whole.position
+    assert resumed.progress.overall.events == whole.progress.overall.events == 21
+    assert resumed.learner.predict_proba_one({"ad": "a1"}) == whole.learner.predict_proba_one(
+        {"ad": "a1"}
+    )

@@ -186,3 +186,14 @@ def test_a_short_position_tells_late_files_by_their_number(tmp_path: Path) -> No
     put(tmp_path, {"d0.csv": b"a\n0\n"})
     with pytest.raises(SourceError, match=r"39 files stand before 'd39\.csv', 38 did.*late"):
         read(tmp_path, position)
+
+
+def test_a_file_whose_middle_is_another_one_now_is_refused(tmp_path: Path) -> None:
+    """Its size, beginning and end are the same."""
+    rows = [b"%07d\n" % n for n in range(30_000)]
+    put(tmp_path, {"d1.csv": b"a\n" + b"".join(rows)})
+    position = saved(read(tmp_path)[-1].position)
+    rows[10_000:20_000] = [b"x%06d\n" % n for n in range(10_000)]
+    put(tmp_path, {"d1.csv": b"a\n" + b"".join(rows)})
+    with pytest.raises(SourceError, match="it has other bytes"):
+        read(tmp_path, position)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+
+from streaming.time_words import time_text
 
 __all__ = ["Scale", "linear_ticks", "log_ticks", "ratio_ticks", "time_ticks"]
 
@@ -18,6 +19,7 @@ _RATIOS = (
     1.02, 0.98, 0.02, 50,
 )  # fmt: skip
 _APART = 22.0
+_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)
@@ -115,11 +117,10 @@ def time_ticks(start: int, end: int, axis: str, most: int = 8) -> list[tuple[int
 
 def _said(times: Iterable[int], step: int) -> Iterable[tuple[int, str]]:
     for time in times:
-        moment = datetime.fromtimestamp(time // 1000, UTC)
-        if step >= 86_400_000 or moment.hour == moment.minute == moment.second == 0:
-            yield time, f"{moment.day} {moment:%b}"
+        if step >= _DAY_MS or time % _DAY_MS < 1000:
+            yield time, time_text(time, "{0.day} {0:%b}")
         else:
-            yield time, f"{moment:%H:%M:%S}" if step < 60_000 else f"{moment:%H:%M}"
+            yield time, time_text(time, "{0:%H:%M:%S}" if step < 60_000 else "{0:%H:%M}")
 
 
 def _short_count(value: float) -> str:

@@ -1,0 +1,128 @@
+"""Law: up to five events with wrong clocks, wherever they stand, cost no other event anything."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from typing import NamedTuple
+
+import pytest
+
+from streaming.joiner import (
+    CLICKS,
+    IMPRESSIONS,
+    EmitExample,
+    Idle,
+    Joiner,
+    JoinerSettings,
+    Record,
+    TopicKind,
+)
+
+START, MINUTE = 1_736_121_600_000, 60_000
+SKEWS = [2, 5, 15, 60, 120, 24 * 60, 10 * 24 * 60]  # minutes, ahead or behind
+TOPICS: tuple[TopicKind, TopicKind] = (IMPRESSIONS, CLICKS)
+
+
+class Sent(NamedTuple):
+    """An event, when it was sent, and what its clock said then."""
+
+    at: int
+    partition: int
+    topic: TopicKind
+    id: str
+    ts: int
+
+
+def good_traffic(rng: Random, partitions: int) -> list[Sent]:
+    """Impressions at a steady rate, some with clicks, some with a silence in their middle."""
+    rate, clicked = rng.choice([0.1, 0.5, 2, 10]), rng.choice([0.05, 0.3])
+    silence = rng.choice([0, 0, 10, 70, 600]) * MINUTE
+    sent, now = list[Sent](), START
+    for n in range(300):
+        now += round(1000 * rng.expovariate(rate)) + silence * (n == 150)
+        partition, id = rng.randrange(partitions), f"good-{n}"
+        sent.append(Sent(now, partition, IMPRESSIONS, id, now))
+        if rng.random() < clicked:
+            at = now + rng.randrange(1_000, MINUTE)
+            sent.append(Sent(at, partition, CLICKS, id, at))
+    return sent
+
+
+def with_wrong_clocks(rng: Random, good: list[Sent], partitions: int) -> list[Sent]:
+    """One to five events of wrong clocks in one topic of one partition, among the good ones."""
+    topic, partition = rng.choice(TOPICS), rng.randrange(partitions)
+    theirs = [sent.at for sent in good if sent.topic == IMPRESSIONS]
+    where, skew = rng.choice(["first", "first minute", "after silence", "anywhere"]), 0
+    same, wrong = rng.random() < 0.5, list[Sent]()
+    for n in range(rng.randint(1, 5)):
+        at = {
+            "first": theirs[0] - 1_000 + n,
+            "first minute": theirs[0] + rng.randrange(MINUTE),
+            "after silence": theirs[150] - 1_000 + n,
+            "anywhere": rng.choice(theirs),
+        }[where]
+        if not (same and skew):
+            skew = rng.choice([-1, 1]) * rng.choice(SKEWS) * MINUTE
+        wrong.append(Sent(at, partition, topic, f"wrong-{n}", at + skew + n))
+    return sorted(good + wrong)
+
+
+def records(sent: list[Sent], partitions: int) -> list[tuple[TopicKind, int, bytes]]:
+    """What is read, in order: the events, then heartbeats that end the stream."""
+    end = max(event.at for event in sent) + 45 * MINUTE
+    beat = json.dumps({"v": 1, "type": "heartbeat", "timestamp": end}).encode()
+    out = list[tuple[TopicKind, int, bytes]]()
+    for event in sent:
+        name = "impression" if event.topic == IMPRESSIONS else "click"
+        body = {"v": 1, "type": name, "impression_id": event.id, "timestamp": event.ts}
+        out.append((event.topic, event.partition, json.dumps(body).encode()))
+    return out + [(topic, p, beat) for p in range(partitions) for topic in TOPICS * 2]
+
+
+def join(
+    read: list[tuple[TopicKind, int, bytes]], rng: Random, idle: float, crashes: float
+) -> list[object]:
+    """Read in order, with idle topics, commits and restarts at random; what was committed."""
+    joiner, settings = Joiner(JoinerSettings()), JoinerSettings()
+    log: dict[tuple[TopicKind, int], list[bytes]] = {}
+    out, uncommitted = list[object](), list[object]()
+    commits = joiner.commits()
+    for topic, partition, value in read:
+        mine = log.setdefault((topic, partition), [])
+        mine.append(value)
+        uncommitted += joiner.step(Record(topic, partition, len(mine) - 1, value))
+        for quiet in TOPICS:
+            if rng.random() < idle:
+                uncommitted += joiner.step(Idle(quiet, partition))
+        if rng.random() < 0.2:
+            commits = joiner.commits() or commits
+            out, uncommitted = out + uncommitted, []
+        if rng.random() < crashes and {(c.topic, c.partition) for c in commits} >= set(log):
+            committed = {(c.topic, c.partition): c.metadata for c in commits}
+            joiner, uncommitted = Joiner.resume(settings, committed), []
+            for c in commits:
+                again = log.get((c.topic, c.partition), [])
+                for offset in range(c.offset, len(again)):
+                    at = Record(c.topic, c.partition, offset, again[offset])
+                    uncommitted += joiner.step(at)
+    joiner.validate()
+    return out + uncommitted
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_up_to_five_wrong_clocks_cost_others_nothing(block: int) -> None:
+    for seed in range(20 * block, 20 * block + 20):
+        rng = Random(seed)
+        partitions = rng.choice([1, 1, 2])
+        good = good_traffic(rng, partitions)
+        clicked = {event.id for event in good if event.topic == CLICKS}
+        right = sorted((e.id, int(e.id in clicked)) for e in good if e.topic == IMPRESSIONS)
+        read = records(with_wrong_clocks(rng, good, partitions), partitions)
+        for crashes in (0.0, 0.02):
+            out = join(read, rng, rng.choice([0.02, 0.3, 1.0]), crashes)
+            examples = (it for it in out if isinstance(it, EmitExample))
+            labels = sorted(
+                (e.impression_id, e.label) for e in examples if e.impression_id[0] == "g"
+            )
+            assert labels == right, f"seed {seed}, crashes {crashes}"

@@ -1,0 +1,42 @@
+"""Times of the log in words: any int64 is some text, for logs hold wrong clocks and marks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from clicktide import evaluate, models, publish
+from monitoring.detect import wording
+from monitoring.log_report.changes import period_name
+from monitoring.outbox import alarm_line
+from monitoring.report import from_monitor
+from monitoring.report.charts.scale import time_ticks
+from monitoring.report.words import day_and_time
+from monitoring.windows.window import Window
+from streaming.time_words import stamp
+
+SIZES = {"size": 1.5, "size_low": 1.3, "size_high": 1.8}
+WRITERS: dict[str, Callable[[int], str]] = {
+    "status": stamp,
+    "models": models._time,
+    "evaluate": evaluate._time,
+    "publish": publish._moment,
+    "report": day_and_time,
+    "report's periods": lambda ms: period_name(Window(ms, ms + 1, (), 1), "time"),
+    "monitor's periods": lambda ms: from_monitor._name(ms, long=True),
+    "charts": lambda ms: time_ticks(ms, ms + 60_000, "time", 5)[0][1],
+    "alarm ids": wording._stamp,
+    "alarms": lambda ms: alarm_line({"what": "calibration", "since_ms": ms, **SIZES}),
+}
+
+
+@pytest.mark.parametrize("ms", [-(2**63), -(2**62), 253_402_300_800_000, 2**62, 2**63 - 1])
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_time_that_no_calendar_has_is_told_as_its_number(writer: str, ms: int) -> None:
+    assert str(ms)[:8] in WRITERS[writer](ms)
+
+
+@pytest.mark.parametrize("writer", sorted(set(WRITERS) - {"models"}))  # there, 0 is none
+def test_the_first_time_of_the_calendar_is_a_time(writer: str) -> None:
+    assert " ms" not in WRITERS[writer](0)
