@@ -56,6 +56,7 @@ lint: $(TESTS) ## Style (ruff) and the import contract of the rooms
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/python tests/helpers/private_names.py
 
 type: $(TESTS) ## Types (mypy, strict)
 	@$(VENV)/bin/mypy

@@ -52,8 +52,9 @@ class _OneServer:
     """A connection of redis-py's, without its client: that takes five times as long."""
 
     def __init__(self, url: str, name: str, budget_s: float) -> None:
+        self._wait_s = max(budget_s, _PATIENCE_S)
         options: dict[str, Any] = {
-            "socket_timeout": max(budget_s, _PATIENCE_S),
+            "socket_timeout": self._wait_s,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
         }
@@ -67,7 +68,7 @@ class _OneServer:
             row[: len(head)] = np.frombuffer(head, np.uint8)
         self._room = np.empty(0, np.uint8)
         self.read(_PROBE)
-        self._connection._sock.settimeout(budget_s)
+        self._wait_s = budget_s
 
     def read(self, keys: NDArray[np.uint64]) -> States:
         most = len(keys) * (self._heads.shape[1] + 10)
@@ -76,7 +77,7 @@ class _OneServer:
         size = pack_mget(keys, self._heads, self._lengths, self._room)
         head = b"*%d\r\n$4\r\nMGET\r\n" % (len(keys) + 1)
         self._connection.send_packed_command([head + self._room[:size].tobytes()], False)
-        states: States = self._connection.read_response()
+        states: States = self._connection.read_response(timeout=self._wait_s)
         return states
 
     def close(self) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +14,6 @@ from monitoring.coded import Coded
 from monitoring.detect.alarm import Alarm
 from monitoring.detect.detector import SequentialDetector
 from monitoring.detect.settings import DetectSettings
-from monitoring.detect.stock import StockDetectors
 from monitoring.scored import Scored
 
 ROWS = 70_000  # one clearing of rare values lies within
@@ -91,15 +89,3 @@ def test_cuts_and_restarts_change_no_alarm_and_no_bit_of_the_state(
 
 def test_the_stream_of_this_law_raises_an_alarm() -> None:
     assert [alarm.where for alarm in WHOLE[0] if alarm.status == "open"][:1] == ["site=site-3"]
-
-
-@pytest.mark.parametrize("cut", [1, 999, 1000, 1001, 30_123])
-def test_rivers_detectors_give_the_same_signs_wherever_rows_are_cut(cut: int) -> None:
-    p = np.where(np.arange(ROWS) > 40_000, 0.5, 0.05)
-    whole = StockDetectors().update(STREAM.time_ms, p, STREAM.label)
-    first, second = StockDetectors(), StockDetectors()
-    signs = first.update(STREAM.time_ms[:cut], p[:cut], STREAM.label[:cut])
-    second.restore(first.state())
-    signs += second.update(STREAM.time_ms[cut:], p[cut:], STREAM.label[cut:])
-    assert signs == whole
-    assert whole

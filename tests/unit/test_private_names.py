@@ -1,0 +1,26 @@
+"""No package's private names are used, but in the one file that says why."""
+
+from pathlib import Path
+
+from private_names import foreign
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_foreign_private_name_is_found(tmp_path):
+    room = tmp_path / "serving"
+    room.mkdir()
+    (room / "one.py").write_text(
+        "from kafka._parts import it\n"
+        "class One:\n"
+        "    def __init__(self, other):\n"
+        "        self._mine = other._theirs\n"
+        "        other._replaced = self._mine\n"
+    )
+    assert sorted((line, name) for _, line, name in foreign(tmp_path)) == [
+        (1, "_parts"), (4, "_theirs"), (5, "_replaced"),
+    ]  # fmt: skip
+
+
+def test_the_product_uses_none():
+    assert foreign(ROOT) == []
