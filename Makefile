@@ -31,13 +31,13 @@ run: $(RUNS) ## The whole loop on a simulated market: serve, learn, a drift, its
 test: $(TESTS) kafka redis-server chromium ## Lint, types, import rooms, and all tests, against real servers
 	@echo "kernels, lint and types: a minute or two the first time; then the tests, about 10 minutes on two cores"
 	@$(MAKE) --no-print-directory -j 2 kernels lint type
-	@$(BIN)/python -m pytest -n 3 && echo "the tests took $$((SECONDS / 60)) min $$((SECONDS % 60)) s"
+	@$(BIN)/python -m pytest -n 3 --dist worksteal && echo "the tests took $$((SECONDS / 60)) min $$((SECONDS % 60)) s"
 
 kernels: $(TESTS)
 	@$(BIN)/python tests/helpers/kernels.py
 
 test-kafka: $(TESTS) kafka ## The event log on real Kafka brokers: its contract, and faults
-	@CLICKTIDE_REQUIRE_KAFKA=1 $(VENV)/bin/python -m pytest -n 2 $(KAFKA_TESTS)
+	@CLICKTIDE_REQUIRE_KAFKA=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal $(KAFKA_TESTS)
 
 kafka: $(TESTS) ## Fetch the Kafka broker that tests run against (Java 17+ and Maven)
 	@tests/servers.sh kafka "$(CURDIR)/$(VENV)/bin/python"
