@@ -5,7 +5,7 @@ set -uo pipefail
 cd "$(dirname "$0")"
 LOG=$(mktemp) && trap 'rm -f "$LOG"' EXIT
 
-have() { command -v "$1" >/dev/null 2>&1; }
+have() { type -P "$1" >/dev/null; } # a program: functions here have the names of some
 
 missing() { # WHAT ENDS_WITH
     if [ -n "${NO_COLOR:-}" ]; then echo "$1" >&2; else printf '\033[1;31m%s\033[0m\n' "$1" >&2; fi

@@ -13,7 +13,10 @@ F64 = NDArray[np.float64]
 
 _STEPS = (12.0, 7.0, 4.5, 3.0, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.22, 0.13, 0.07)
 _ODDS = np.exp(np.array([sign * step for step in _STEPS for sign in (-1.0, 1.0)]))
-_QUANTILES = (0.005, 0.5, 0.995)
+_TAILS = (0.005, 0.995)
+# A shift is looked at when its rows are at their most extreme, so they tell its start less sharply
+# than rows that nobody chose: their likelihood counts for half in the interval of the start.
+_CHOSEN = 0.5
 _MOST = 40_000  # rows of the likelihood; more are put together
 
 
@@ -67,13 +70,12 @@ def locate(y: F64, p: F64, band: float = 0.0, only_more: bool = False) -> Locate
         after[k] = np.cumsum(np.add.reduceat(gain, cuts)[::-1])[::-1]
     best = np.unravel_index(int(after.argmax()), after.shape)
     weight = np.exp(after - after.max()).sum(axis=0)
-    share = np.cumsum(weight) / weight.sum()
-    low, high = np.searchsorted(share, [_QUANTILES[0], _QUANTILES[-1]])
+    low, high = _interval(np.exp(_CHOSEN * (after - after.max())).sum(axis=0))
     start = _middle_of_the_heaviest(weight, int(best[1]))
     return Located(
         int(cuts[start]),
         int(cuts[low]),
-        int(cuts[min(high, len(cuts) - 1)]),
+        int(cuts[high]),
         _odds_since(y[cuts[start] :], p[cuts[start] :]),
         float(after[best]),
     )
@@ -113,10 +115,8 @@ def locate_rate(
     if not np.isfinite(gain[best]):
         return Located(0, 0, 0, 1.0, 0.0)
     weight = np.exp(gain - gain[best])
-    share = np.cumsum(weight) / weight.sum()
-    low, start, high = (
-        int(cuts[min(i, len(cuts) - 1)]) for i in np.searchsorted(share, _QUANTILES)
-    )
+    low, high = (int(cuts[i]) for i in _interval(np.exp(_CHOSEN * (gain - gain[best]))))
+    start = int(cuts[_middle_of_the_heaviest(weight, best)])
     return Located(start, low, high, float(ratio[np.searchsorted(cuts, start)]), float(gain[best]))
 
 
@@ -129,6 +129,13 @@ def _cuts(rows: int) -> NDArray[np.int64]:
     older = max(0, rows - _MOST // 2)
     width = -(-older // (_MOST // 2)) or 1
     return np.concatenate([np.arange(0, older, width), np.arange(older, rows)])
+
+
+def _interval(weight: F64) -> tuple[int, int]:
+    """Between which starts it lies, by 99 in 100; a start lies after the row before."""
+    share = np.cumsum(weight) / weight.sum()
+    low, high = (min(int(at), len(weight) - 1) for at in np.searchsorted(share, _TAILS))
+    return max(low - 1, 0), high
 
 
 def _middle_of_the_heaviest(weight: F64, fallback: int) -> int:
