@@ -26,7 +26,7 @@ _OPTIONS = (
     "--no-register",  # MLflow takes as long to start as the rest
     *("--set", "monitor.predict=served"),
     *("--set", "monitor.save_every_s=2"),
-    *("--set", "monitor.detect.warmup_clicks=1000"),
+    *("--set", "monitor.detect.warmup_clicks=500"),
     # One chance alarm in 300 demos: the fault is loud enough for that, and whoever sees only one
     # demo should see no other.
     *("--set", "monitor.detect.false_alarm_clicks=1000000"),
