@@ -10,7 +10,7 @@ import typer
 import clicktide
 from clicktide.lazy_commands import LazyCommand, lazy_group
 from clicktide.process_log import write_error
-from clicktide.process_start import collect_seldom, do_without, keep_freed_memory
+from clicktide.process_start import collect_seldom, do_without_probed, keep_freed_memory
 from features.errors import ClicktideError
 from features.public_url import public_text
 
@@ -49,13 +49,8 @@ COMMANDS = {
     )
 }
 
-_MLFLOWS = {
-    "register",
-    "models",
-    "challenge",
-    "report",
-    "evaluate",
-}  # needs pandas and SciPy
+# MLflow, which these may need, needs pandas and SciPy.
+_MLFLOW_COMMANDS = {"register", "models", "challenge", "report", "evaluate"}
 
 app = typer.Typer(
     name="clicktide",
@@ -87,8 +82,8 @@ def main() -> None:
     """Run the command line; an error of the input is one message and exit code 2."""
     collect_seldom()
     keep_freed_memory()
-    if not _MLFLOWS & set(sys.argv[1:2]):
-        do_without("pandas", "scipy", "cffi", "yaml")
+    if not _MLFLOW_COMMANDS & set(sys.argv[1:2]):
+        do_without_probed()
     try:
         app(prog_name="clicktide")
     except ClicktideError as error:

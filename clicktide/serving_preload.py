@@ -1,9 +1,9 @@
 """Imports and compiles what every worker needs, in the process that workers are forked from."""
 
 # ruff: noqa: E402 - what others import only to see whether it is there must be absent first
-from clicktide.process_start import do_without
+from clicktide.process_start import do_without_probed
 
-do_without("pandas", "scipy", "cffi", "yaml")
+do_without_probed()
 
 from clicktide import serving_worker
 from features.spec_file import load_spec

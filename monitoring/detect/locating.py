@@ -16,7 +16,7 @@ _ODDS = np.exp(np.array([sign * step for step in _STEPS for sign in (-1.0, 1.0)]
 _TAILS = (0.005, 0.995)
 # A shift is looked at when its rows are at their most extreme, so they tell its start less sharply
 # than rows that nobody chose: their likelihood counts for half in the interval of the start.
-_CHOSEN = 0.5
+_LIKELIHOOD_SHARE = 0.5
 _MOST = 40_000  # rows of the likelihood; more are put together
 
 
@@ -70,7 +70,7 @@ def locate(y: F64, p: F64, band: float = 0.0, only_more: bool = False) -> Locate
         after[k] = np.cumsum(np.add.reduceat(gain, cuts)[::-1])[::-1]
     best = np.unravel_index(int(after.argmax()), after.shape)
     weight = np.exp(after - after.max()).sum(axis=0)
-    low, high = _interval(np.exp(_CHOSEN * (after - after.max())).sum(axis=0))
+    low, high = _interval(np.exp(_LIKELIHOOD_SHARE * (after - after.max())).sum(axis=0))
     start = _middle_of_the_heaviest(weight, int(best[1]))
     return Located(
         int(cuts[start]),
@@ -115,7 +115,7 @@ def locate_rate(
     if not np.isfinite(gain[best]):
         return Located(0, 0, 0, 1.0, 0.0)
     weight = np.exp(gain - gain[best])
-    low, high = (int(cuts[i]) for i in _interval(np.exp(_CHOSEN * (gain - gain[best]))))
+    low, high = (int(cuts[i]) for i in _interval(np.exp(_LIKELIHOOD_SHARE * (gain - gain[best]))))
     start = int(cuts[_middle_of_the_heaviest(weight, best)])
     return Located(start, low, high, float(ratio[np.searchsorted(cuts, start)]), float(gain[best]))
 

@@ -45,6 +45,7 @@ def reader_options(settings: KafkaSettings) -> dict[str, Any]:
         "fetch_max_wait_ms": 50,
         "metrics_enabled": False,
         "max_partition_fetch_bytes": 4 << 20,
+        "fetch_max_bytes": 8 << 20,  # a whole answer waits here while its records are given out
     }
 
 
@@ -181,8 +182,9 @@ class KafkaLogConsumer(Consumer):
         """So many of the fetched records of partitions that are not paused; each has its turn."""
         taken: list[Record] = []
         for at in [at for at in self._fetched if at not in self._kafka.paused()]:
+            if not (room := most - len(taken)):
+                break
             records = self._fetched.pop(at)
-            room = most - len(taken)
             taken += records[:room]
             if rest := records[room:]:
                 self._fetched[at] = rest

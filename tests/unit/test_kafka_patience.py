@@ -1,4 +1,4 @@
-"""A question to the brokers ends, also where kafka-python would wait for ever."""
+"""A Kafka consumer waits no longer than it may, and gives each partition its turn."""
 
 import threading
 from types import SimpleNamespace
@@ -44,3 +44,12 @@ def test_a_broker_that_dies_while_it_is_asked_for_positions_is_told_as_unavailab
         assert changed.is_set()  # it is handled anew at the next poll
     finally:
         consumer._kafka.over.set()
+
+
+def test_each_partition_has_its_turn_however_much_is_left_of_another():
+    consumer = object.__new__(KafkaLogConsumer)
+    consumer._kafka = SimpleNamespace(paused=lambda: {"idle"})
+    consumer._fetched = {"long": list(range(9)), "idle": [-1], "short": ["a", "b"]}
+    taken = [consumer._taken(3) for _ in range(5)]
+    assert taken == [[0, 1, 2], ["a", "b", 3], [4, 5, 6], [7, 8], []]
+    assert consumer._fetched == {"idle": [-1]}
