@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from clicktide.spawn import own_command
-from features.kernel_cache import kernel_folder
+from features.jit import kernel_folder
 
 __all__ = ["compile_once"]
 

@@ -29,7 +29,7 @@ from clicktide.rejects import RejectSink
 from clicktide.score import Scoring, kept_columns, list_separators, open_to_score
 from clicktide.scored_file import STDOUT, check_out, written
 from clicktide.show import number
-from features.counters.names import COLUMN_PREFIX
+from features.counters.keys import COLUMN_PREFIX
 from features.spec import Spec
 from features.spec_file import load_spec
 from features.vectoriser import Vectoriser

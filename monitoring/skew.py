@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.counters.counting import Counters, Occurrences
-from features.counters.names import half_life_ms
+from features.counters.keys import half_life_ms
 from features.spec import Spec
 from monitoring.scored import Scored
 from streaming.sources.batch import Batch

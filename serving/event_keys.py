@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.counters.keys import CounterKeys
-from features.counters.names import OVERALL, counter_name, key_parts
+from features.counters.keys import OVERALL, CounterKeys, counter_name, key_parts
 from features.counters.stored import StoredCounters
 from features.hashing import field_seed
 from features.spec import Spec

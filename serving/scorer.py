@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.counters.names import COLUMN_PREFIX
+from features.counters.keys import COLUMN_PREFIX
 from features.hashed import Hashed
 from features.spec import Spec
 from features.vectoriser import Vectoriser

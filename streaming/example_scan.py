@@ -16,8 +16,7 @@ from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
 from features.events import MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS
-from features.jit import load64
-from streaming.compiling import inlined, jit
+from features.jit import inlined, jit, load64
 from streaming.sources.json_scan import scan_number
 
 __all__ = ["Found", "copy_spans", "named_number", "runs_of", "scan_examples", "skip_value"]

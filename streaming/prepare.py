@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.counters.counting import Counters, Occurrences
-from features.counters.rate_kernel import LATE
+from features.counters.rates import LATE
 from features.counters.table import NO_TIME
 from features.hashed import Hashed
 from features.labels import importance, labels, labels_due

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streaming.compiling import jit
+from features.jit import jit
 from streaming.example_scan import named_number
 from streaming.sources.json_scan import texts_of
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["PANES", "UNIT", "decayed", "pane", "weight"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["PANES", "UNIT", "decayed", "pane", "weight", "weights_at"]
 
 PANES = 8
 """Panes that a read looks back on: older views weigh less than 1/128 and count as nothing."""
@@ -55,3 +58,34 @@ def decayed(sums: Mapping[int, int], at_ms: int, half_life_ms: int) -> float:
     for number in range(now - PANES + 1, now + 1):  # oldest first: one order, the same bits
         total += sums.get(number, 0) * 2.0 ** (number - now)
     return total / weight(at_ms, half_life_ms)
+
+
+_NEAR_HALF = 1e-6
+
+
+def weights_at(times: NDArray[np.int64], half_lives: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Weigh events at some times.
+
+    Parameters
+    ----------
+    times, half_lives
+        int64 milliseconds.
+
+    Returns
+    -------
+    ndarray of int64, shape (times, half-lives)
+
+    Examples
+    --------
+    >>> weights_at(np.array([0, 1_800_000]), np.array([3_600_000])).tolist()
+    [[4096], [5793]]
+    """
+    out = np.empty((len(times), len(half_lives)), np.int64)
+    for column, half_life in enumerate(half_lives.tolist()):
+        exact = UNIT * np.exp2((times % half_life) / half_life)
+        out[:, column] = np.rint(exact)
+        # powers differ by an ulp from library to library: near a tie, only Python's decides
+        unsure = np.abs(exact - np.floor(exact) - 0.5) < _NEAR_HALF
+        for row in np.flatnonzero(unsure).tolist():
+            out[row, column] = weight(int(times[row]), half_life)
+    return out

@@ -16,7 +16,14 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from features.counters.panes import PANES
-from features.counters.redis_clients import StoreClient, store_client
+from features.counters.redis_clients import (
+    APPLY,
+    RESUME,
+    Call,
+    RedisLink,
+    StoreClient,
+    store_client,
+)
 from features.counters.redis_format import (
     ENTRY,
     Floats,
@@ -28,7 +35,6 @@ from features.counters.redis_format import (
     pack_rows,
     shard_of,
 )
-from features.counters.redis_link import APPLY, RESUME, Call, RedisLink
 from features.counters.store_errors import StoreError, StoreRewoundError
 from features.public_url import public_url
 

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.counters.kernels import NO_TIME, add_updates, advance, read_rows, refill
-from features.counters.panes import PANES
-from features.counters.weighing import weights_at
+from features.counters.panes import PANES, weights_at
 
 __all__ = ["NO_TIME", "CounterTable"]
 

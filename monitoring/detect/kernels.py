@@ -23,8 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.jit import prefetch
-from monitoring.detect.compiling import inlined, jit
+from features.jit import inlined, jit, prefetch
 from monitoring.detect.side_kernels import (
     any_absent,
     delays,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.detect.compiling import jit
+from features.jit import jit
 from monitoring.detect.state import MARKET_CLICKS
 
 __all__ = ["market"]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.detect.compiling import inlined, jit
+from features.jit import inlined, jit
 from monitoring.detect.state import (
     CLOSED,
     DELAY,

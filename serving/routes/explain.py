@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from features.counters.names import COLUMN_PREFIX
+from features.counters.keys import COLUMN_PREFIX
 from features.errors import RowError
 from learning.explain import explain
 from serving.bodies import EXAMPLE, Contributions, ImpressionBody, decode

@@ -11,8 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from features.jit import load64
-from streaming.compiling import inlined, jit
+from features.jit import inlined, jit, load64
 
 __all__ = ["SLACK", "copy_short", "side_by_side"]
 

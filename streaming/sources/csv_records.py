@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from streaming.compiling import inlined, jit
+from features.jit import inlined, jit
 from streaming.sources.block import Block, index_block
 
 __all__ = ["index_records"]

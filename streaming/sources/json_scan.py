@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming.compiling import inlined, jit
+from features.jit import inlined, jit
 from streaming.sources.block import Block
 from streaming.sources.copying import side_by_side
 from streaming.sources.json_strings import list_end, skip_blanks, string_end, string_lists

@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from features.jit import jit
-from streaming.compiling import inlined
+from features.jit import inlined, jit
 
 __all__ = ["list_end", "skip_blanks", "string_end", "string_lists"]
 

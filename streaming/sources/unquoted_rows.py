@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from streaming.compiling import jit
+from features.jit import jit
 from streaming.sources.block import Block
 from streaming.sources.copying import side_by_side
 

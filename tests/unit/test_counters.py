@@ -8,12 +8,10 @@ import pyarrow as pa
 import pytest
 
 from features.counters.counting import Counters
-from features.counters.fields import CounterFields, click_rates
-from features.counters.keys import CounterKeys
-from features.counters.names import feature_names
-from features.counters.panes import weight
+from features.counters.keys import CounterKeys, feature_names
+from features.counters.panes import weight, weights_at
+from features.counters.rates import CounterFields, click_rates
 from features.counters.table import NO_TIME, CounterTable
-from features.counters.weighing import weights_at
 from features.errors import SpecError
 from features.spec import CounterSpec, CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from features.spec_file import load_spec, parse_spec, spec_identity
