@@ -8,11 +8,11 @@ import msgspec
 import pyarrow as pa
 
 from features.errors import SourceError
-from streaming.simulator.columns import COLUMNS, ColumnWriter
-from streaming.simulator.impressions import BLOCK, calibrate, draw_block
-from streaming.simulator.market import Market, build_market
-from streaming.simulator.scenarios import SCENARIOS, Scenario
-from streaming.simulator.settings import MarketSettings
+from market.columns import COLUMNS, ColumnWriter
+from market.impressions import BLOCK, calibrate, draw_block
+from market.market import Market, build_market
+from market.scenarios import SCENARIOS, Scenario
+from market.settings import MarketSettings
 
 __all__ = ["Simulation", "simulate"]
 
@@ -107,7 +107,7 @@ def simulate(
     market
         Sizes and traffic; absent: the defaults of :class:`MarketSettings`.
     columns
-        Wanted columns, of :data:`~streaming.simulator.columns.COLUMNS`: ``timestamp`` int64 ms
+        Wanted columns, of :data:`~market.columns.COLUMNS`: ``timestamp`` int64 ms
         since 1970, ``interests`` list of string, ``click`` and ``click_delay_ms`` int64, ``p_true``
         float64 (what the click was drawn with), all others string, some as dictionary arrays.
 

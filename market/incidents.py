@@ -12,10 +12,10 @@ from typing import Annotated
 import msgspec
 import numpy as np
 
-from streaming.simulator.market import Floats, Ints, Market
-from streaming.simulator.popularity import zipf_shares
-from streaming.simulator.scenarios import SCENARIOS, Dynamics, Scenario
-from streaming.simulator.shown import Shown
+from market.market import Floats, Ints, Market
+from market.popularity import zipf_shares
+from market.scenarios import SCENARIOS, Dynamics, Scenario
+from market.shown import Shown
 
 __all__ = ["Bots", "CampaignShift", "nearest_share"]
 

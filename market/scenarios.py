@@ -14,9 +14,9 @@ from typing import Annotated, ClassVar
 import msgspec
 import numpy as np
 
-from streaming.simulator.market import Floats, Ints, Market, stream_rng
-from streaming.simulator.popularity import zipf_shares
-from streaming.simulator.shown import Shown
+from market.market import Floats, Ints, Market, stream_rng
+from market.popularity import zipf_shares
+from market.shown import Shown
 
 __all__ = [
     "SCENARIOS",

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streaming.simulator.market import Floats, Ints, Market, stream_rng
-from streaming.simulator.popularity import zipf_ranks
-from streaming.simulator.scenarios import Dynamics
-from streaming.simulator.settings import DEVICES, PLACEMENTS
-from streaming.simulator.shown import Shown
-from streaming.simulator.traffic import event_times, hour_of_day
+from market.market import Floats, Ints, Market, stream_rng
+from market.popularity import zipf_ranks
+from market.scenarios import Dynamics
+from market.settings import DEVICES, PLACEMENTS
+from market.shown import Shown
+from market.traffic import event_times, hour_of_day
 
 __all__ = ["BLOCK", "Outcome", "calibrate", "click_delays", "draw_block"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streaming.simulator.market import Ints
+from market.market import Ints
 
 __all__ = ["Shown"]
 

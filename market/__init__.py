@@ -5,10 +5,10 @@ a source (``sim:NAME?key=value``) that replay reads like a file. The model is in
 ``docs/simulator.md``.
 """
 
-from streaming.simulator.columns import COLUMNS
-from streaming.simulator.incidents import Bots, CampaignShift
-from streaming.simulator.market import Market
-from streaming.simulator.scenarios import (
+from market.columns import COLUMNS
+from market.incidents import Bots, CampaignShift
+from market.market import Market
+from market.scenarios import (
     SCENARIOS,
     Abrupt,
     Churn,
@@ -17,9 +17,9 @@ from streaming.simulator.scenarios import (
     Scenario,
     Stationary,
 )
-from streaming.simulator.settings import Effects, MarketSettings
-from streaming.simulator.simulation import Simulation, simulate
-from streaming.simulator.source import PREFIX, open_simulation, parse_sim, stream_uri
+from market.settings import Effects, MarketSettings
+from market.simulation import Simulation, simulate
+from market.source import PREFIX, open_simulation, parse_sim, stream_uri
 
 __all__ = [
     "COLUMNS",

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.errors import ClicktideError
-from streaming.simulator.simulation import Simulation
-from streaming.simulator.sinks import ByteFile, Sink, SinkMaker
+from market.simulation import Simulation
+from market.sinks import ByteFile, Sink, SinkMaker
 
 __all__ = ["Written", "write_simulation"]
 

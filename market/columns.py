@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from streaming.simulator.impressions import Outcome
-from streaming.simulator.market import Ints, Market
-from streaming.simulator.settings import DEVICES, MAX_INTERESTS, PLACEMENTS
-from streaming.simulator.shown import Shown
+from market.impressions import Outcome
+from market.market import Ints, Market
+from market.settings import DEVICES, MAX_INTERESTS, PLACEMENTS
+from market.shown import Shown
 
 __all__ = ["COLUMNS", "ColumnWriter", "numbered"]
 

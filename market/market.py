@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from streaming.simulator.settings import (
+from market.settings import (
     DEVICES,
     MAX_INTERESTS,
     PLACEMENTS,

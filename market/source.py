@@ -10,13 +10,13 @@ from urllib.parse import parse_qsl, urlencode
 import msgspec
 import pyarrow as pa
 
+from features.batch import Batch, Position
 from features.errors import SourceError
-from streaming.simulator.impressions import BLOCK
-from streaming.simulator.json_lines import json_lines
-from streaming.simulator.scenarios import SCENARIOS
-from streaming.simulator.settings import MarketSettings
-from streaming.simulator.simulation import Simulation
-from streaming.sources.batch import Batch, Position
+from market.impressions import BLOCK
+from market.json_lines import json_lines
+from market.scenarios import SCENARIOS
+from market.settings import MarketSettings
+from market.simulation import Simulation
 
 __all__ = ["PREFIX", "open_simulation", "parse_sim", "stream_uri"]
 
@@ -42,7 +42,7 @@ def parse_sim(uri: str) -> Simulation:
     """Read ``sim:NAME?key=value&...``.
 
     Keys are ``events``, ``seed``, the parameters of the scenario and the sizes of the market
-    (the fields of :class:`~streaming.simulator.settings.MarketSettings`).
+    (the fields of :class:`~market.settings.MarketSettings`).
 
     Raises
     ------

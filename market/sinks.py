@@ -13,8 +13,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from features.errors import ClicktideError
-from streaming.simulator.columns import COLUMNS, numbered
-from streaming.simulator.json_lines import json_lines
+from market.columns import COLUMNS, numbered
+from market.json_lines import json_lines
 
 __all__ = [
     "COMPRESSED",
