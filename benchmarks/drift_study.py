@@ -24,7 +24,7 @@ from features.spec_file import load_spec
 from learning.click_learner import ClickLearner, probabilities
 from market import MarketSettings, Scenario, simulate
 from market.impressions import BLOCK
-from market.incidents import Bots, CampaignShift
+from market.scenarios import Bots, CampaignShift
 from monitoring.coded import MISSING, Coded
 from monitoring.detect.alarm import Alarm
 from monitoring.detect.detector import SequentialDetector

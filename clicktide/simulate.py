@@ -14,12 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from features.errors import ClicktideError
-from market.files import Written, write_simulation
+from market.effects import MarketSettings
+from market.files import SinkMaker, Written, example_sink, stream_sinks, write_simulation
 from market.scenarios import SCENARIOS
-from market.settings import MarketSettings
-from market.simulation import Simulation
-from market.sinks import SinkMaker, example_sink, stream_sinks
-from market.source import PREFIX, parse_sim
+from market.simulation import PREFIX, Simulation, parse_sim
 
 __all__ = ["simulate"]
 

@@ -6,20 +6,19 @@ a source (``sim:NAME?key=value``) that replay reads like a file. The model is in
 """
 
 from market.columns import COLUMNS
-from market.incidents import Bots, CampaignShift
-from market.market import Market
+from market.effects import Effects, Market, MarketSettings
 from market.scenarios import (
     SCENARIOS,
     Abrupt,
+    Bots,
+    CampaignShift,
     Churn,
     Dynamics,
     Gradual,
     Scenario,
     Stationary,
 )
-from market.settings import Effects, MarketSettings
-from market.simulation import Simulation, simulate
-from market.source import PREFIX, open_simulation, parse_sim, stream_uri
+from market.simulation import PREFIX, Simulation, open_simulation, parse_sim, simulate, stream_uri
 
 __all__ = [
     "COLUMNS",

@@ -1,20 +1,196 @@
-"""Blocks of impressions as plain arrays: drawn, given their click probability, and clicked."""
+"""Blocks of impressions as plain arrays: when, who and what, the click probability, the clicks."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from market.market import Floats, Ints, Market, stream_rng
-from market.popularity import zipf_ranks
-from market.scenarios import Dynamics
-from market.settings import DEVICES, PLACEMENTS
-from market.shown import Shown
-from market.traffic import event_times, hour_of_day
+from market.effects import DEVICES, PLACEMENTS, Floats, Ints, Market, stream_rng
 
-__all__ = ["BLOCK", "Outcome", "calibrate", "click_delays", "draw_block"]
+__all__ = [
+    "BLOCK",
+    "DAY_MS",
+    "START_MS",
+    "Dynamics",
+    "Outcome",
+    "Shown",
+    "calibrate",
+    "click_delays",
+    "draw_block",
+    "event_times",
+    "hour_of_day",
+    "zipf_ranks",
+    "zipf_shares",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Who was shown what, where and when; int64 arrays of one length.
+
+    Parameters
+    ----------
+    event
+        Number of the impression in the stream, from 0.
+    timestamp
+        ms since 1970, UTC.
+    hour
+        Of the day, 0 to 23, UTC.
+    user, segment, ad, campaign, site, placement, device
+        Numbers from 0; ``ad`` has no upper bound where ads are replaced.
+    """
+
+    event: Ints
+    timestamp: Ints
+    hour: Ints
+    user: Ints
+    segment: Ints
+    ad: Ints
+    campaign: Ints
+    site: Ints
+    placement: Ints
+    device: Ints
+
+
+def _same_ads(event: Ints, slot: Ints) -> Ints:
+    return slot
+
+
+def _no_offset(shown: Shown) -> Floats:
+    return np.zeros(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Dynamics:
+    """A scenario bound to a market.
+
+    Parameters
+    ----------
+    ad_number
+        From event numbers and ad slots (0..ads-1) to the number of the ad in that slot then.
+    offset
+        What to add to the click logit of each impression (or one number for all).
+    """
+
+    ad_number: Callable[[Ints, Ints], Ints] = _same_ads
+    offset: Callable[[Shown], Floats] = _no_offset
+
+
+def zipf_ranks(
+    uniforms: npt.NDArray[np.float64], size: int, exponent: float
+) -> npt.NDArray[np.int64]:
+    """Turn uniform numbers into ranks 0..size-1, rank k having about 1/(k+1)**exponent as share.
+
+    The law is a Pareto density on [1, size + 1) cut at the integers: its inverse is a formula,
+    so drawing costs the same for ten values and for ten million. Shares are those of
+    :func:`zipf_shares`, exactly.
+
+    Parameters
+    ----------
+    uniforms
+        Numbers in [0, 1), any shape.
+    size
+        How many ranks there are; at least 1.
+    exponent
+        0 makes all ranks equally popular; higher gives more to the first ones.
+
+    Returns
+    -------
+    int64 array of the shape of ``uniforms``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> zipf_ranks(np.array([0.0, 0.5, 0.999]), size=100, exponent=1.0)
+    array([ 0,  9, 99])
+    """
+    if exponent == 1.0:
+        reach = np.exp(uniforms * np.log(size + 1.0))
+    else:
+        power = 1.0 - exponent
+        reach = (1.0 + uniforms * ((size + 1.0) ** power - 1.0)) ** (1.0 / power)
+    # Rounding may push a uniform just below 1 onto the open end.
+    ranks: npt.NDArray[np.int64] = np.minimum(reach.astype(np.int64) - 1, size - 1)
+    return ranks
+
+
+def zipf_shares(size: int, exponent: float) -> npt.NDArray[np.float64]:
+    """Share of each rank under :func:`zipf_ranks`; float64 of shape (size,), sums to 1.
+
+    Examples
+    --------
+    >>> zipf_shares(3, 1.0).round(3)
+    array([0.5  , 0.292, 0.208])
+    """
+    ends = np.arange(1.0, size + 2.0)
+    mass = np.log(ends) if exponent == 1.0 else ends ** (1.0 - exponent) / (1.0 - exponent)
+    shares: npt.NDArray[np.float64] = np.diff(mass) / (mass[-1] - mass[0])
+    return shares
+
+
+START_MS = 1_736_121_600_000
+"""Time of event 0: Monday 6 January 2025, 00:00 UTC, in ms since 1970."""
+
+DAY_MS = 86_400_000
+_HOUR_MS = 3_600_000
+_PEAK_HOUR = 20.0
+_SWING = 0.6
+_STEPS = 4096
+
+
+def _daily_quantiles() -> npt.NDArray[np.float64]:
+    """Time of day (fraction) by which a share i/_STEPS of the day's impressions has happened."""
+    time = np.linspace(0.0, 1.0, 20 * _STEPS + 1)
+    angle = 2.0 * np.pi * (time - _PEAK_HOUR / 24.0)
+    share = time + _SWING / (2.0 * np.pi) * (np.sin(angle) - np.sin(angle[0]))
+    return np.interp(np.linspace(0.0, 1.0, _STEPS + 1), share, time)
+
+
+_QUANTILES = _daily_quantiles()
+_SLOPES = np.append(np.diff(_QUANTILES), 0.0)
+
+
+def event_times(
+    positions: npt.NDArray[np.float64], impressions_per_s: float
+) -> npt.NDArray[np.int64]:
+    """Time of each event, from its place in the stream.
+
+    The rate over a day is ``1 + 0.6 cos(2 pi (hour - 20) / 24)`` times the mean rate.
+
+    Parameters
+    ----------
+    positions
+        How many events (a real number) come before this one; not falling.
+    impressions_per_s
+        Mean rate over a day.
+
+    Returns
+    -------
+    int64 array, ms since 1970, not falling.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> event_times(np.array([0.0, 345_600.0]), impressions_per_s=4.0) - START_MS
+    array([       0, 86400000])
+    """
+    days = positions / (impressions_per_s * 86_400.0)
+    whole = np.floor(days)
+    steps = (days - whole) * _STEPS
+    step = steps.astype(np.int64)
+    fraction = _QUANTILES[step] + (steps - step) * _SLOPES[step]
+    since_start: npt.NDArray[np.int64] = ((whole + fraction) * DAY_MS).astype(np.int64)
+    return START_MS + since_start
+
+
+def hour_of_day(timestamps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Hour 0..23 in UTC of times in ms since 1970."""
+    return timestamps // _HOUR_MS % 24
+
 
 BLOCK = 16_384
 """Events drawn from one seed: what a resume may have to draw again, at most."""

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from features.errors import SourceError
 from market import COLUMNS, SCENARIOS, MarketSettings, simulate
-from market.columns import numbered
+from market.columns import json_lines, numbered
 from market.impressions import BLOCK
-from market.json_lines import json_lines
 
 SMALL = MarketSettings(users=500, campaigns=20, sites=30)
 EVENTS = 2 * BLOCK + 1000
@@ -57,7 +56,7 @@ def test_another_process_draws_the_same_events() -> None:
     digest = (
         "import hashlib, pyarrow as pa\n"
         "from market import simulate, MarketSettings as M\n"
-        "from market.json_lines import json_lines\n"
+        "from market.columns import json_lines\n"
         "m = M(users=500, campaigns=20, sites=30)\n"
         "b = next(simulate('gradual', seed=1, events=2000, market=m))\n"
         "print(hashlib.sha256(json_lines(b)).hexdigest())\n"

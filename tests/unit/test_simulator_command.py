@@ -211,7 +211,7 @@ def test_ctrl_c_leaves_no_file_and_exits_130(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("market.sinks.ClickSink.write", interrupted)
+    monkeypatch.setattr("market.files.ClickSink.write", interrupted)
     result = invoke("churn", "--events", 100, "--out", tmp_path)
     assert result.exit_code == 130
     assert "Stopped; no file was written." in result.output
@@ -220,7 +220,7 @@ def test_ctrl_c_leaves_no_file_and_exits_130(
 
 def test_a_simulation_without_end_is_not_written(tmp_path: Path) -> None:
     from market import parse_sim
-    from market.sinks import stream_sinks
+    from market.files import stream_sinks
 
     with pytest.raises(ClicktideError, match="without end"):
         files.write_simulation(parse_sim("sim:churn"), stream_sinks(tmp_path))

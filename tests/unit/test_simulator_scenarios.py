@@ -20,8 +20,8 @@ from market import (
     Stationary,
     simulate,
 )
+from market.effects import Floats, Ints
 from market.impressions import BLOCK, draw_block
-from market.market import Floats, Ints
 
 SMALL = MarketSettings(users=500, campaigns=50, sites=30)
 

@@ -18,7 +18,7 @@ from market import (
     simulate,
     stream_uri,
 )
-from market.json_lines import json_lines
+from market.columns import json_lines
 
 
 def test_a_uri_gives_scenario_parameters_market_sizes_seed_and_events() -> None:

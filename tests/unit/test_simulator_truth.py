@@ -7,10 +7,8 @@ import pyarrow as pa
 import pytest
 
 from market import Effects, MarketSettings, simulate
-from market.impressions import calibrate, draw_block
-from market.market import build_market
-from market.popularity import zipf_ranks, zipf_shares
-from market.scenarios import Dynamics
+from market.effects import build_market
+from market.impressions import Dynamics, calibrate, draw_block, zipf_ranks, zipf_shares
 
 
 @pytest.mark.parametrize("scenario", ["stationary", "gradual", "abrupt", "churn"])
