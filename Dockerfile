@@ -10,6 +10,7 @@ COPY clicktide clicktide
 COPY serving serving
 COPY monitoring monitoring
 COPY streaming streaming
+COPY market market
 COPY learning learning
 COPY features features
 COPY specs specs

@@ -14,7 +14,7 @@ echo "installing $3 into .venv: usually half a minute, some minutes where the ne
 $python -m pip install --quiet --constraint constraints.txt uv || true
 $python -m uv pip install --quiet --python $python --constraint constraints.txt --editable "$2" ||
     { echo "without uv, by pip: some minutes" && $python -m pip install --quiet --constraint constraints.txt --editable "$2"; }
-$python -m compileall -q -j 0 clicktide serving monitoring streaming learning features
+$python -m compileall -q -j 0 clicktide serving monitoring streaming market learning features
 echo "compiling the kernels, once for each version: a minute or two"
 $python -P -m clicktide.compile_kernels
 echo "set up in $SECONDS s"

@@ -22,14 +22,14 @@ import pyarrow as pa
 from benchmarks.drift_judge import Verdict, judge, table
 from features.spec_file import load_spec
 from learning.click_learner import ClickLearner, probabilities
+from market import MarketSettings, Scenario, simulate
+from market.impressions import BLOCK
+from market.scenarios import Bots, CampaignShift
 from monitoring.coded import MISSING, Coded
 from monitoring.detect.alarm import Alarm
 from monitoring.detect.detector import SequentialDetector
 from monitoring.detect.settings import DetectSettings
 from monitoring.scored import Scored
-from streaming.simulator import MarketSettings, Scenario, simulate
-from streaming.simulator.impressions import BLOCK
-from streaming.simulator.incidents import Bots, CampaignShift
 
 EVENTS, CHANGE = 1_000_000, 500_000
 BRANCH = CHANGE // BLOCK * BLOCK

@@ -19,7 +19,7 @@ from benchmarks.categories import NAMESPACES, category_reader, vw_line
 from features.spec import Spec
 from features.spec_file import load_spec
 from features.values import as_text
-from streaming.simulator import open_simulation
+from market import open_simulation
 
 __all__ = ["LOGS", "Log", "open_logs"]
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from features.batch import Position
 from features.spec import CrossSpec, FieldSpec, SourceSpec, Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
@@ -26,7 +27,6 @@ from streaming.examples import ExampleReader, examples_source, in_record
 from streaming.log import Record
 from streaming.prepare import Preparer
 from streaming.replay import Replay
-from streaming.sources.batch import Position
 
 START = 1_736_121_600_000
 VALUES = (2, 3, 5, 7, 10, 24, 24, 50, 100, 100, 200, 500, 1000, 2000, 5000, 10**4, 10**5, 10**6)

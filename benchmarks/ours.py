@@ -11,12 +11,12 @@ from rich.console import Console
 from benchmarks.timing import Mark, Run
 from clicktide.logs import open_log
 from clicktide.warm import warm_up
+from features.batch import Reject
 from features.spec import Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from streaming.prepare import Preparer, Ready
 from streaming.replay import Replay
-from streaming.sources.batch import Reject
 
 __all__ = ["PLAIN", "PLAIN_PAIRS", "hash_file", "learn_dicts", "learn_file", "learn_hashed"]
 

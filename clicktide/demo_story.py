@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
+from market import parse_sim
 from monitoring.report import ReportData, words
 from monitoring.report.alarms import headline_of
 from monitoring.report.model import Alarm
-from streaming.simulator import parse_sim
 
 __all__ = ["Injected", "Outcome", "Story", "outcome_of"]
 

@@ -24,7 +24,7 @@ from features.vectoriser import Vectoriser
 from learning.explain import Contribution, Explanation
 from learning.explain import explain as explain_event
 from learning.snapshot import load_snapshot
-from streaming.simulator import PREFIX
+from market import PREFIX
 from streaming.sources import Batch, Position
 
 __all__ = ["explain"]

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
+from features.batch import FileMark, Position
+from market import PREFIX, parse_sim
 from streaming.example_source import EXAMPLES_PREFIX
-from streaming.simulator import PREFIX, parse_sim
-from streaming.sources.batch import FileMark, Position
 from streaming.sources.listing import list_files
 from streaming.sources.resume import mark_of
 from streaming.sources.streams import STDIN

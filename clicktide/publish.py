@@ -25,6 +25,7 @@ from clicktide.rejects import RejectSink
 from features.errors import ClicktideError
 from features.public_url import public_text
 from features.spec import Spec
+from market import PREFIX, parse_sim, stream_uri
 from streaming.joiner import JoinerSettings
 from streaming.log import EventLog
 from streaming.log import open_log as open_event_log
@@ -41,7 +42,6 @@ from streaming.publish import (
     publish_group,
 )
 from streaming.settings import StreamSettings, load_stream_settings
-from streaming.simulator import PREFIX, parse_sim, stream_uri
 from streaming.status import look_at
 from streaming.time_words import stamp
 

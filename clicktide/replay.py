@@ -42,11 +42,11 @@ from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from learning.progress import FIRST_WINDOW, Progress
 from learning.snapshot import load_snapshot, save_snapshot
+from market import PREFIX
 from streaming.example_source import EXAMPLES_PREFIX
 from streaming.examples import examples_source
 from streaming.prepare import Preparer
 from streaming.replay import Replay, first_rows
-from streaming.simulator import PREFIX
 from streaming.time_order import TimeOrder, span_text
 
 __all__ = ["replay"]

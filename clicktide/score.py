@@ -20,8 +20,8 @@ from features.spec import SourceSpec, Spec
 from features.values import text_column
 from learning.click_learner import ClickLearner, probabilities
 from learning.metrics import Tally
+from market import COLUMNS, PREFIX
 from streaming.prepare import Preparer, Ready
-from streaming.simulator import COLUMNS, PREFIX
 from streaming.sources import Batch, Reject, open_source, sample_log
 from streaming.sources.ordered import ordered_map
 

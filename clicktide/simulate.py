@@ -14,12 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from features.errors import ClicktideError
-from streaming.simulator.files import Written, write_simulation
-from streaming.simulator.scenarios import SCENARIOS
-from streaming.simulator.settings import MarketSettings
-from streaming.simulator.simulation import Simulation
-from streaming.simulator.sinks import SinkMaker, example_sink, stream_sinks
-from streaming.simulator.source import PREFIX, parse_sim
+from market.effects import MarketSettings
+from market.files import SinkMaker, Written, example_sink, stream_sinks, write_simulation
+from market.scenarios import SCENARIOS
+from market.simulation import PREFIX, Simulation, parse_sim
 
 __all__ = ["simulate"]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from features.batch import Batch
 from features.spec import Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner, probabilities
@@ -17,7 +18,6 @@ from learning.progress import Progress
 from learning.snapshot import Snapshot, load_snapshot, save_snapshot
 from streaming.examples import examples_source
 from streaming.prepare import Preparer, Ready
-from streaming.sources.batch import Batch
 
 __all__ = ["OwnPredictor"]
 

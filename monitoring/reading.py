@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from features.batch import Batch, Position
 from features.spec import SourceSpec
 from monitoring.coded import MISSING, Coded
 from monitoring.newness import Newness
@@ -21,7 +22,6 @@ from streaming.log import Record
 from streaming.prepare import CORRECTION, SERVED
 from streaming.served_counters import served_matrix
 from streaming.settings import EXAMPLES
-from streaming.sources.batch import Batch, Position
 
 __all__ = ["ExamplesRead", "ReadBatch", "ScoredReader"]
 

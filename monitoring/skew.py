@@ -9,11 +9,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from features.batch import Batch
 from features.counters.counting import Counters, Occurrences
 from features.counters.keys import half_life_ms
 from features.spec import Spec
 from monitoring.scored import Scored
-from streaming.sources.batch import Batch
 
 __all__ = ["Skew", "SkewCheck"]
 

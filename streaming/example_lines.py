@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from features.batch import Reject
 from features.events import EventError, Example, decode_event
 from streaming.example_places import Place
 from streaming.example_scan import Found, copy_spans, runs_of, scan_examples
-from streaming.sources.batch import Reject
 from streaming.sources.block import Block, line_spans
 from streaming.sources.json_scan import texts_of
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
+from features.batch import Batch, Position
 from features.errors import SourceError
 from features.spec import SourceSpec
 from streaming.examples import LINE_BITS, ExampleReader, lines_of
 from streaming.log import EventLog, OffsetError, TopicPartition, open_log
 from streaming.settings import EXAMPLES
-from streaming.sources.batch import Batch, Position
 from streaming.sources.cutting import Limits, from_row, read_blocks
 from streaming.sources.streams import read_chunks, utf8_lines
 

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from features.batch import Batch, Position, Reject
 from features.spec import SourceSpec, Spec
 from streaming.example_lines import ExampleLines
 from streaming.example_places import LINE_BITS, Place, in_record, lines_of
 from streaming.prepare import CORRECTION, SERVED
-from streaming.sources.batch import Batch, Position, Reject
 from streaming.sources.block import Block
 from streaming.sources.json_lines import JsonLines
 from streaming.sources.json_scan import Keys

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from features.batch import Batch
 from features.errors import ClicktideError
 from features.spec import SourceSpec
 from features.times import NO_TIME, times_ms
-from streaming.sources.batch import Batch
 
 __all__ = ["LogSplit", "split_log"]
 

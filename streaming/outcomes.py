@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from features.batch import Batch
 from features.labels import clicks_of_views
 from features.spec import SourceSpec
-from streaming.sources.batch import Batch
 
 __all__ = ["OUTCOMES", "by_outcome"]
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from features.batch import Batch, Position, Reject
 from features.counters.counting import Counters, Occurrences
 from features.counters.rates import LATE
 from features.counters.table import NO_TIME
@@ -22,7 +23,6 @@ from features.values import as_text, to_number
 from features.vectoriser import Vectoriser
 from streaming.outcomes import OUTCOMES, by_outcome
 from streaming.served_counters import served_matrix
-from streaming.sources.batch import Batch, Position, Reject
 from streaming.time_order import TimeOrder
 
 __all__ = ["CORRECTION", "SERVED", "Preparer", "Ready"]

@@ -12,11 +12,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from features.batch import Batch, Position, Reject
 from learning.click_learner import ClickLearner, probabilities
 from learning.progress import Progress
 from learning.snapshot import Snapshot
 from streaming.prepare import Preparer, Ready
-from streaming.sources.batch import Batch, Position, Reject
 from streaming.sources.ordered import ordered_map
 
 __all__ = ["Replay", "first_rows"]

@@ -6,13 +6,13 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from features.batch import Position, Reject
 from features.errors import ClicktideError
 from features.vectoriser import Vectoriser
 from streaming.examples import ExampleReader, Place, examples_source, lines_of
 from streaming.log import EventLog, OffsetError, TopicPartition, Values
 from streaming.prepare import Preparer, Ready
 from streaming.settings import EXAMPLES, StreamSettings
-from streaming.sources.batch import Position, Reject
 
 __all__ = ["Chunk", "ChunkReader"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from features.batch import Reject
 from features.events import DeadLetter, encode_event
 from streaming.examples import LINE_BITS
 from streaming.log import (
@@ -16,7 +17,6 @@ from streaming.log import (
     TopicPartition,
 )
 from streaming.settings import DEAD_LETTERS, EXAMPLES
-from streaming.sources.batch import Reject
 
 __all__ = ["TrainReport"]
 

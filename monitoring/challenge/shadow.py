@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from features.batch import Batch, Position
 from features.spec import Spec
 from features.times import NO_TIME, times_ms
 from features.vectoriser import Vectoriser
@@ -27,7 +28,6 @@ from streaming.log import Record
 from streaming.prepare import Preparer, Ready
 from streaming.replay import Replay
 from streaming.settings import EXAMPLES
-from streaming.sources.batch import Batch, Position
 
 __all__ = ["Shadow", "SpecShadow", "Told"]
 

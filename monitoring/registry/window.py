@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from features.batch import Position
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from learning.metrics import Tally
@@ -13,7 +14,6 @@ from streaming.examples import ExampleReader, examples_source, in_record
 from streaming.log import EventLog, OffsetError, Record, TopicPartition
 from streaming.prepare import Preparer, Ready
 from streaming.settings import EXAMPLES
-from streaming.sources.batch import Position
 
 __all__ = ["has_after", "score_after"]
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from features.batch import Batch, Position, Reject
 from features.errors import ClicktideError
 from features.events import Heartbeat, encode_event
 from streaming.joiner.settings import JoinerSettings
@@ -21,7 +22,6 @@ from streaming.publish.rows import Part, RowReader
 from streaming.publish.state import Mark, PublishState, load_state
 from streaming.publish.timeline import Out, Timeline
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
-from streaming.sources.batch import Batch, Position, Reject
 from streaming.time_order import TimeOrder, span_text
 
 __all__ = ["Publisher", "latest_time", "longest_wait_ms", "publish_group"]

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from features.batch import Batch, Position, Reject
 from features.errors import SpecError
 from features.events import (
     MAX_EVENT_BYTES,
@@ -30,7 +31,6 @@ from features.times import NO_TIME, times_ms
 from features.values import as_text, text_column
 from features.vectoriser import Vectoriser
 from streaming.publish.columns import field_dicts
-from streaming.sources.batch import Batch, Position, Reject
 
 __all__ = ["START_MS", "ClickDelay", "Part", "RowReader", "Shown"]
 

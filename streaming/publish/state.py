@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from features.batch import Position
 from features.errors import ClicktideError
-from streaming.sources.batch import Position
 
 __all__ = ["Mark", "PublishState", "load_state"]
 

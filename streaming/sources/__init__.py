@@ -4,7 +4,7 @@
 :func:`sample_log` looks at a log nobody has described yet.
 """
 
-from streaming.sources.batch import Batch, Position, Reject
+from features.batch import Batch, Position, Reject
 from streaming.sources.head import Head, describe_head
 from streaming.sources.reader import open_source
 from streaming.sources.sample import Sample, sample_log

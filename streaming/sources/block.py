@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from streaming.sources.batch import Reject
+from features.batch import Reject
 
 __all__ = ["KEPT_OF_LONG_LINE", "Block", "Index", "index_block", "line_spans"]
 

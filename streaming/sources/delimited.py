@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from features.batch import Reject
 from features.errors import SourceError
-from streaming.sources.batch import Reject
 from streaming.sources.block import Block, Index
 from streaming.sources.faults import check_columns, empty
 from streaming.sources.parsed import Parsed, one_batch

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from streaming.sources.batch import Reject
+from features.batch import Reject
 from streaming.sources.block import Block
 from streaming.sources.faults import check_columns
 from streaming.sources.json_scan import Keys, scan_block

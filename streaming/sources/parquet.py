@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features.batch import Reject
 from features.errors import SourceError
-from streaming.sources.batch import Reject
 from streaming.sources.faults import check_columns, check_rows, empty
 from streaming.sources.parsed import Parsed
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 
-from streaming.sources.batch import Batch, Position, Reject
+from features.batch import Batch, Position, Reject
 from streaming.sources.block import Index
 
 __all__ = ["Parsed", "one_batch", "to_batch", "with_partitions"]

@@ -11,9 +11,9 @@ from typing import BinaryIO, TypeVar
 import msgspec
 import pyarrow as pa
 
+from features.batch import Batch, Position
 from features.errors import SourceError
 from features.spec import SourceSpec
-from streaming.sources.batch import Batch, Position
 from streaming.sources.block import Block
 from streaming.sources.cutting import Limits, from_row, read_blocks
 from streaming.sources.delimited import Layout, check_separator, open_delimited

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from features.batch import FileMark, Position
 from features.errors import SourceError
-from streaming.sources.batch import FileMark, Position
 from streaming.sources.listing import Listed
 from streaming.sources.streams import STDIN
 

@@ -12,9 +12,9 @@ from typing import Any, BinaryIO
 import msgspec
 import pyarrow as pa
 
+from features.batch import Position, Reject
 from features.errors import SourceError
 from features.spec import SourceSpec
-from streaming.sources.batch import Position, Reject
 from streaming.sources.compression import MAGIC_BYTES, compression_of
 from streaming.sources.faults import Damage, EmptySource, empty
 from streaming.sources.head import Head, head_of

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from features.batch import Reject
 from features.values import as_text, to_number
-from streaming.sources.batch import Reject
 from streaming.sources.block import Block
 from streaming.sources.parsed import Parsed
 

@@ -8,7 +8,7 @@ import ast
 import sys
 from pathlib import Path
 
-ROOMS = ("features", "learning", "streaming", "monitoring", "serving", "clicktide")
+ROOMS = ("features", "learning", "market", "streaming", "monitoring", "serving", "clicktide")
 ALLOWED = {"streaming/log/kafka_faults.py"}
 """Faults of a library that correctness needs worked around; each says which."""
 PYTHONS = {"_exit", "_replace", "_asdict", "_fields", "_getframe"}

@@ -19,6 +19,7 @@ from waiting import until
 from features.errors import ClicktideError
 from features.events import Click, Heartbeat, Impression, decode_event, encode_event
 from features.spec_file import load_spec
+from market import open_simulation
 from serving.open_writer import open_writer
 from streaming.example_records import unpack_examples
 from streaming.join_process import JoinProcess
@@ -26,7 +27,6 @@ from streaming.joiner import JoinerSettings
 from streaming.log import EventLog, NewRecord, TopicPartition, open_log
 from streaming.publish import ClickDelay, Pacer, Publisher, RowReader, publish_group
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
-from streaming.simulator import open_simulation
 from streaming.sources import Reject, open_source
 
 MARKET = "sim:abrupt?users=300&sites=30&seed=3"

@@ -144,6 +144,7 @@ def test_a_folder_of_a_stranger_with_our_names_does_no_harm(tmp_path, safe):
     for name in (
         "features",
         "learning",
+        "market",
         "streaming",
         "monitoring",
         "serving",

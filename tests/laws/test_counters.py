@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.batch import Batch, Position
 from features.counters.panes import decayed, pane, weight
 from features.counters.table import CounterTable
 from features.spec import CounterSpec, FieldSpec, HashSpec, SourceSpec, Spec
@@ -19,7 +20,6 @@ from learning.click_learner import ClickLearner
 from learning.snapshot import load_snapshot, save_snapshot
 from streaming.prepare import Preparer
 from streaming.replay import Replay
-from streaming.sources.batch import Batch, Position
 
 HALVES = (1000, 2500)
 EVENTS = st.lists(

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 import msgspec
 
 from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from market import open_simulation
 from streaming.join_process import JoinProcess
 from streaming.joiner import JoinerSettings
 from streaming.log import TopicPartition, open_log
@@ -20,7 +21,6 @@ from streaming.publish import (
     publish_group,
 )
 from streaming.settings import IMPRESSIONS, StreamSettings
-from streaming.simulator import open_simulation
 from streaming.status import look_at
 from streaming.train_process import Trainer
 

@@ -96,5 +96,13 @@ def test_the_version_is_that_of_the_package():
 
 
 def test_every_package_says_that_it_has_types():
-    for name in ("clicktide", "serving", "monitoring", "streaming", "learning", "features"):
+    for name in (
+        "clicktide",
+        "serving",
+        "monitoring",
+        "streaming",
+        "market",
+        "learning",
+        "features",
+    ):
         assert (ROOT / name / "py.typed").exists()

@@ -14,10 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.errors import SourceError
-from streaming.simulator import COLUMNS, SCENARIOS, MarketSettings, simulate
-from streaming.simulator.columns import numbered
-from streaming.simulator.impressions import BLOCK
-from streaming.simulator.json_lines import json_lines
+from market import COLUMNS, SCENARIOS, MarketSettings, simulate
+from market.columns import json_lines, numbered
+from market.impressions import BLOCK
 
 SMALL = MarketSettings(users=500, campaigns=20, sites=30)
 EVENTS = 2 * BLOCK + 1000
@@ -56,8 +55,8 @@ def test_a_longer_run_begins_with_the_shorter_one(whole: dict[str, pa.Table]) ->
 def test_another_process_draws_the_same_events() -> None:
     digest = (
         "import hashlib, pyarrow as pa\n"
-        "from streaming.simulator import simulate, MarketSettings as M\n"
-        "from streaming.simulator.json_lines import json_lines\n"
+        "from market import simulate, MarketSettings as M\n"
+        "from market.columns import json_lines\n"
         "m = M(users=500, campaigns=20, sites=30)\n"
         "b = next(simulate('gradual', seed=1, events=2000, market=m))\n"
         "print(hashlib.sha256(json_lines(b)).hexdigest())\n"

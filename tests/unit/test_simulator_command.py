@@ -20,12 +20,12 @@ import typer
 import zstandard
 from typer.testing import CliRunner, Result
 
-import streaming.simulator.files as files
+import market.files as files
 from clicktide.simulate import simulate
 from features.errors import ClicktideError
-from streaming.simulator import COLUMNS, MarketSettings
-from streaming.simulator import simulate as stream
-from streaming.simulator.impressions import BLOCK
+from market import COLUMNS, MarketSettings
+from market import simulate as stream
+from market.impressions import BLOCK
 
 EVENTS = BLOCK + 1000  # more than one batch
 app = typer.Typer()
@@ -211,7 +211,7 @@ def test_ctrl_c_leaves_no_file_and_exits_130(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("streaming.simulator.sinks.ClickSink.write", interrupted)
+    monkeypatch.setattr("market.files.ClickSink.write", interrupted)
     result = invoke("churn", "--events", 100, "--out", tmp_path)
     assert result.exit_code == 130
     assert "Stopped; no file was written." in result.output
@@ -219,8 +219,8 @@ def test_ctrl_c_leaves_no_file_and_exits_130(
 
 
 def test_a_simulation_without_end_is_not_written(tmp_path: Path) -> None:
-    from streaming.simulator import parse_sim
-    from streaming.simulator.sinks import stream_sinks
+    from market import parse_sim
+    from market.files import stream_sinks
 
     with pytest.raises(ClicktideError, match="without end"):
         files.write_simulation(parse_sim("sim:churn"), stream_sinks(tmp_path))

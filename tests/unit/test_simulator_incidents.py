@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from streaming.simulator import Bots, CampaignShift, Stationary, parse_sim
-from streaming.simulator.impressions import BLOCK, draw_block
-from streaming.simulator.scenarios import Scenario
-from streaming.simulator.simulation import Simulation
+from market import Bots, CampaignShift, Stationary, parse_sim
+from market.impressions import BLOCK, draw_block
+from market.scenarios import Scenario
+from market.simulation import Simulation
 
 
 def change(scenario: Scenario) -> tuple[np.ndarray, Simulation]:

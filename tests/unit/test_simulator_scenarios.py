@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from streaming.simulator import (
+from market import (
     SCENARIOS,
     Abrupt,
     Churn,
@@ -20,8 +20,8 @@ from streaming.simulator import (
     Stationary,
     simulate,
 )
-from streaming.simulator.impressions import BLOCK, draw_block
-from streaming.simulator.market import Floats, Ints
+from market.effects import Floats, Ints
+from market.impressions import BLOCK, draw_block
 
 SMALL = MarketSettings(users=500, campaigns=50, sites=30)
 

@@ -7,8 +7,9 @@ import json
 import msgspec
 import pytest
 
+from features.batch import Position
 from features.errors import SourceError
-from streaming.simulator import (
+from market import (
     COLUMNS,
     Abrupt,
     MarketSettings,
@@ -17,8 +18,7 @@ from streaming.simulator import (
     simulate,
     stream_uri,
 )
-from streaming.simulator.json_lines import json_lines
-from streaming.sources.batch import Position
+from market.columns import json_lines
 
 
 def test_a_uri_gives_scenario_parameters_market_sizes_seed_and_events() -> None:

@@ -6,11 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from streaming.simulator import Effects, MarketSettings, simulate
-from streaming.simulator.impressions import calibrate, draw_block
-from streaming.simulator.market import build_market
-from streaming.simulator.popularity import zipf_ranks, zipf_shares
-from streaming.simulator.scenarios import Dynamics
+from market import Effects, MarketSettings, simulate
+from market.effects import build_market
+from market.impressions import Dynamics, calibrate, draw_block, zipf_ranks, zipf_shares
 
 
 @pytest.mark.parametrize("scenario", ["stationary", "gradual", "abrupt", "churn"])

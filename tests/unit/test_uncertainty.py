@@ -8,8 +8,8 @@ from features.spec_file import load_spec
 from learning import ClickLearner
 from learning.buckets import expand_event
 from learning.uncertainty import uncertainty
+from market import open_simulation
 from streaming.prepare import Preparer
-from streaming.simulator import open_simulation
 
 
 def of(model, **event):

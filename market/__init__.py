@@ -5,21 +5,20 @@ a source (``sim:NAME?key=value``) that replay reads like a file. The model is in
 ``docs/simulator.md``.
 """
 
-from streaming.simulator.columns import COLUMNS
-from streaming.simulator.incidents import Bots, CampaignShift
-from streaming.simulator.market import Market
-from streaming.simulator.scenarios import (
+from market.columns import COLUMNS
+from market.effects import Effects, Market, MarketSettings
+from market.scenarios import (
     SCENARIOS,
     Abrupt,
+    Bots,
+    CampaignShift,
     Churn,
     Dynamics,
     Gradual,
     Scenario,
     Stationary,
 )
-from streaming.simulator.settings import Effects, MarketSettings
-from streaming.simulator.simulation import Simulation, simulate
-from streaming.simulator.source import PREFIX, open_simulation, parse_sim, stream_uri
+from market.simulation import PREFIX, Simulation, open_simulation, parse_sim, simulate, stream_uri
 
 __all__ = [
     "COLUMNS",
