@@ -23,10 +23,10 @@ from benchmarks.drift_judge import Verdict, judge, table
 from features.spec_file import load_spec
 from learning.click_learner import ClickLearner, probabilities
 from monitoring.coded import MISSING, Coded
-from monitoring.detect.alarm import Alarm
-from monitoring.detect.detector import SequentialDetector
-from monitoring.detect.settings import DetectSettings
-from monitoring.scored import Scored
+from monitoring.watch.detect.alarm import Alarm
+from monitoring.watch.detect.detector import SequentialDetector
+from monitoring.watch.scored import Scored
+from monitoring.watch.settings import DetectSettings
 from streaming.simulator import MarketSettings, Scenario, simulate
 from streaming.simulator.impressions import BLOCK
 from streaming.simulator.incidents import Bots, CampaignShift
