@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from monitoring.detect.alarm import Alarm
+from monitoring.watch.detect.alarm import Alarm
 
 __all__ = ["Verdict", "judge", "table"]
 

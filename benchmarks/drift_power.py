@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.drift_judge import Verdict, judge
 from benchmarks.drift_study import CHANGE, EVENTS, LAST, RATIOS, Stream, detect, streams
-from monitoring.detect.settings import DetectSettings
+from monitoring.watch.settings import DetectSettings
 
 PASTS = (250, 500, 1_000, 2_000, 5_000, 20_000)
 

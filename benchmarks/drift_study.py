@@ -26,10 +26,10 @@ from market import MarketSettings, Scenario, simulate
 from market.impressions import BLOCK
 from market.scenarios import Bots, CampaignShift
 from monitoring.coded import MISSING, Coded
-from monitoring.detect.alarm import Alarm
-from monitoring.detect.detector import SequentialDetector
-from monitoring.detect.settings import DetectSettings
-from monitoring.scored import Scored
+from monitoring.watch.detect.alarm import Alarm
+from monitoring.watch.detect.detector import SequentialDetector
+from monitoring.watch.scored import Scored
+from monitoring.watch.settings import DetectSettings
 
 EVENTS, CHANGE = 1_000_000, 500_000
 BRANCH = CHANGE // BLOCK * BLOCK

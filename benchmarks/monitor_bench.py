@@ -18,11 +18,11 @@ from features.batch import Position
 from features.spec import CrossSpec, FieldSpec, SourceSpec, Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
-from monitoring.detect.detector import SequentialDetector
-from monitoring.reading import ScoredReader
-from monitoring.slicing import slice_fields
-from monitoring.windows.settings import WindowSettings
-from monitoring.windows.windows import Windows
+from monitoring.watch.detect.detector import SequentialDetector
+from monitoring.watch.examples import ScoredReader
+from monitoring.watch.settings import WindowSettings
+from monitoring.watch.slices import slice_fields
+from monitoring.watch.windows import Windows
 from streaming.examples import ExampleReader, examples_source, in_record
 from streaming.log import Record
 from streaming.prepare import Preparer

@@ -29,14 +29,10 @@ from clicktide.stream_folder import SPEC, open_stream
 from features.errors import ClicktideError
 from features.spec import Spec
 from features.spec_file import load_spec
-from monitoring.challenge import (
-    Challenge,
-    ChallengeWindow,
-    EventWindows,
-    Shadow,
-    SpecShadow,
-)
 from monitoring.registry import Registry, registry_urls
+from monitoring.registry.challenge import Challenge
+from monitoring.registry.challenge_windows import ChallengeWindow, EventWindows
+from monitoring.registry.shadow import Shadow, SpecShadow
 from streaming.log import open_log
 from streaming.settings import EXAMPLES
 
@@ -125,7 +121,7 @@ def _shadow(
     if river is None:
         own = SpecShadow(spec, windows, folder)
         return own, own.offsets
-    from monitoring.challenge.river_shadow import RiverShadow, river_classifier
+    from monitoring.registry.river_shadow import RiverShadow, river_classifier
 
     return RiverShadow(spec, windows, river_classifier(river, dict(map(_param, params)))), None
 

@@ -29,7 +29,7 @@ from features.errors import ClicktideError
 from features.spec import Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
-from monitoring.log_report import LogColumns
+from monitoring.report.log_columns import LogColumns
 from monitoring.report.model import ReportData
 from streaming.log_split import LogSplit, split_log
 from streaming.prepare import Preparer

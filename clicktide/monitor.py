@@ -24,7 +24,7 @@ from clicktide.options import (
 )
 from clicktide.process_log import begin_log
 from clicktide.stream_folder import STREAM, open_stream
-from monitoring.process import Monitor
+from monitoring.watch.process import Monitor
 from streaming.log import open_log
 
 __all__ = ["monitor"]

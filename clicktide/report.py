@@ -19,7 +19,7 @@ from clicktide.report_out import check_out, write_report
 from clicktide.report_stream import report_stream
 from features.labels import parse_label_values
 from features.spec_file import load_spec
-from monitoring.log_report import LogColumns
+from monitoring.report.log_columns import LogColumns
 from monitoring.report.model import ReportData
 from monitoring.report.verdict import DRIFTED
 
@@ -164,7 +164,7 @@ def _columns(log: str, named: LogColumns, spec: str | None) -> LogColumns:
     """The columns named, the others by the spec or the log's own names."""
     if named.label and named.prediction and spec is None:
         return named
-    from monitoring.log_report.default_columns import with_defaults  # looks at the log
+    from monitoring.report.log_columns import with_defaults  # looks at the log
 
     return with_defaults(log, named, load_spec(spec).source if spec else None)
 

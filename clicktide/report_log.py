@@ -13,13 +13,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from features.errors import ClicktideError
-from monitoring.log_report import LogColumns, LogReader, LogTally, read_log
-from monitoring.report.gathered import report_of
+from monitoring.report.build import report_of
+from monitoring.report.log_columns import LogColumns
+from monitoring.report.log_counts import LogTally
+from monitoring.report.log_reader import LogReader, read_log
 from monitoring.report.model import ReportData
-from monitoring.scored import Scored
+from monitoring.watch.scored import Scored
 
 if TYPE_CHECKING:
-    from monitoring.log_report.detecting import LogDetector
+    from monitoring.report.log_alarms import LogDetector
 
 __all__ = ["report_log", "window_of"]
 
@@ -96,7 +98,7 @@ def _count(
 
 
 def _detector() -> LogDetector:
-    from monitoring.log_report.detecting import LogDetector  # its kernels take a while to load
+    from monitoring.report.log_alarms import LogDetector  # its kernels take a while to load
 
     return LogDetector()
 

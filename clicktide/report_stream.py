@@ -7,12 +7,11 @@ from pathlib import Path
 
 from features.errors import ClicktideError
 from monitoring.registry import Registry, RegistryError, Version, registry_urls
+from monitoring.report.build import report_of
 from monitoring.report.challengers import read_challengers
-from monitoring.report.from_monitor import gather_monitor
-from monitoring.report.from_registry import changes_of, versions_of
-from monitoring.report.gathered import report_of
 from monitoring.report.model import ReportData
-from monitoring.state import read_monitor
+from monitoring.report.stream import changes_of, gather_monitor, versions_of
+from monitoring.watch.records import read_monitor
 
 __all__ = ["report_stream"]
 

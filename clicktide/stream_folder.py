@@ -28,7 +28,7 @@ from streaming.settings_file import merged_settings
 
 if TYPE_CHECKING:
     from monitoring.registry.settings import RegistrySettings
-    from monitoring.settings import MonitorSettings
+    from monitoring.watch.settings import MonitorSettings
     from serving.settings import ServeSettings
 
 __all__ = [
@@ -120,7 +120,7 @@ class StreamFolder:
 
     def monitor_settings(self, more: Sequence[str] = ()) -> MonitorSettings:
         """Settings of the monitor."""
-        from monitoring.settings import load_monitor_settings
+        from monitoring.watch.settings import load_monitor_settings
 
         return load_monitor_settings(self.file, [*self.changes.get("monitor", ()), *more])
 

@@ -7,13 +7,13 @@ a source (``sim:NAME?key=value``) that replay reads like a file. The model is in
 
 from market.columns import COLUMNS
 from market.effects import Effects, Market, MarketSettings
+from market.impressions import Dynamics
 from market.scenarios import (
     SCENARIOS,
     Abrupt,
     Bots,
     CampaignShift,
     Churn,
-    Dynamics,
     Gradual,
     Scenario,
     Stationary,

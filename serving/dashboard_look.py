@@ -10,9 +10,8 @@ import numpy as np
 
 from features.errors import ClicktideError
 from monitoring.report.alarms import alarms_of, headline_of, side_of
-from monitoring.state import MonitorState, read_monitor
-from monitoring.windows.figures import figures_of
-from monitoring.windows.kernels import CLICKS, SUMS
+from monitoring.watch.figures import CLICKS, SUMS, figures_of
+from monitoring.watch.records import MonitorState, read_monitor
 from streaming.freshness import Freshness, ages, clock_note, freshness, reader, stale
 from streaming.log import EventLog
 from streaming.status import Look, look_at

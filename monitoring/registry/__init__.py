@@ -5,11 +5,18 @@ Importing this package does not import MLflow, which takes seconds: it is when f
 
 from monitoring.registry.actions import pin, promote, roll_back, roll_back_on_alarm, unpin
 from monitoring.registry.client import Registry, registry_urls
-from monitoring.registry.errors import NoVersionError, RegistryError
 from monitoring.registry.gate import Verdict, alarm_target, judge
 from monitoring.registry.process import Register
 from monitoring.registry.settings import GateSettings, RegistrySettings, load_registry_settings
-from monitoring.registry.versions import CHAMPION, PREVIOUS, SERVE, Version, rollback_target
+from monitoring.registry.versions import (
+    CHAMPION,
+    PREVIOUS,
+    SERVE,
+    NoVersionError,
+    RegistryError,
+    Version,
+    rollback_target,
+)
 
 __all__ = [
     "CHAMPION",

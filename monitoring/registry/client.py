@@ -18,10 +18,15 @@ from typing import Any
 import msgspec
 
 from features.public_url import public_text, public_url
-from monitoring.registry.errors import NoVersionError, RegistryError
 from monitoring.registry.pyfunc import SNAPSHOT
-from monitoring.registry.records import RECORD, tags_of, version_of
-from monitoring.registry.versions import Version
+from monitoring.registry.versions import (
+    RECORD,
+    NoVersionError,
+    RegistryError,
+    Version,
+    tags_of,
+    version_of,
+)
 
 __all__ = ["Registry", "quiet_mlflow", "registry_urls"]
 

@@ -25,9 +25,8 @@ from features.spec import Spec
 from learning.click_learner import ClickLearner
 from learning.snapshot import load_snapshot
 from monitoring.registry.client import Registry
-from monitoring.registry.errors import NoVersionError, RegistryError
 from monitoring.registry.pyfunc import SNAPSHOT
-from monitoring.registry.versions import CHAMPION, SERVE, Version
+from monitoring.registry.versions import CHAMPION, SERVE, NoVersionError, RegistryError, Version
 
 __all__ = ["ChampionSource", "Followed", "Follower", "Served", "read_followed"]
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 from features.errors import ClicktideError, SnapshotError
-from monitoring.registry.alarms import AlarmWatch
+from monitoring.registry.actions import AlarmWatch
 from monitoring.registry.client import Registry
-from monitoring.registry.errors import RegistryError
-from monitoring.registry.judging import judge_newest, waiting
-from monitoring.registry.kept import Kept
-from monitoring.registry.publishing import Publisher
-from monitoring.registry.purge import purge
-from monitoring.registry.queue import Queue
+from monitoring.registry.judge import judge_newest, waiting
+from monitoring.registry.publisher import Publisher
 from monitoring.registry.settings import RegistrySettings
-from monitoring.registry.snapshots import Look, look
-from monitoring.registry.versions import CHAMPION, beyond_retention
+from monitoring.registry.snapshots import Kept, Look, Queue, look
+from monitoring.registry.versions import CHAMPION, RegistryError, beyond_retention
 from streaming.log import EventLog
 
-__all__ = ["Register"]
+__all__ = ["Register", "purge"]
 
 _FIRST_WAIT_S, _MOST_WAIT_S = 2.0, 60.0
 _NEAR = 3
@@ -183,3 +180,56 @@ class Register:
         near = [v for v in versions if CHAMPION in v.aliases] + waiting(versions)[-_NEAR:]
         self.kept.keep_only({v.number for v in near})
         purge(self.registry.url, settings.keep_points, self.report)
+
+
+_PREFIX = "sqlite:///"
+_DELETED = "Deleted_Internal"
+
+
+def purge(url: str, keep_points: int, report: Callable[[str], None]) -> None:
+    """Remove rows of deleted versions, and the oldest points of long metric series.
+
+    SQLite uses the space again, so the file stays at its largest size so far.
+
+    Parameters
+    ----------
+    url
+        MLflow's tracking URI; anything but a SQLite file is left alone.
+    keep_points
+        Points that each series of a run keeps.
+    report
+        Takes lines for people.
+    """
+    path = Path(url.removeprefix(_PREFIX))
+    if not url.startswith(_PREFIX) or not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(path, timeout=10.0)) as database, database:
+            _versions(database)
+            _metrics(database, keep_points)
+    except sqlite3.Error as error:
+        report(f"register: {path} could not be tidied, it only grows a little: {error}")
+
+
+def _versions(database: sqlite3.Connection) -> None:
+    """Deleted versions; the newest number of each model stays, so none is ever given again."""
+    rows = database.execute(
+        "SELECT name, version FROM model_versions AS v WHERE current_stage = ? AND version < "
+        "(SELECT max(version) FROM model_versions AS w WHERE w.name = v.name)",
+        (_DELETED,),
+    ).fetchall()
+    for table in ("model_version_tags", "model_versions"):
+        database.executemany(f"DELETE FROM {table} WHERE name = ? AND version = ?", rows)
+
+
+def _metrics(database: sqlite3.Connection, keep: int) -> None:
+    long = database.execute(
+        "SELECT run_uuid, key, count(*) FROM metrics GROUP BY run_uuid, key HAVING count(*) > ?",
+        (keep,),
+    ).fetchall()
+    for run, key, count in long:
+        database.execute(
+            "DELETE FROM metrics WHERE rowid IN (SELECT rowid FROM metrics WHERE run_uuid = ? "
+            "AND key = ? ORDER BY step, timestamp LIMIT ?)",
+            (run, key, count - keep),
+        )

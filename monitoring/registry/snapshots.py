@@ -1,11 +1,13 @@
-"""The trainer's snapshot folder, looked at from outside while the trainer goes on saving."""
+"""The trainer's snapshots: looked at while it goes on saving, queued to be published, kept."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import tempfile
 import zipfile
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,14 @@ import msgspec
 import numpy as np
 
 from features.errors import SnapshotError
+from learning.click_learner import ClickLearner
 from learning.metrics import Tally
+from learning.snapshot import load_snapshot
+from monitoring.registry.client import Registry
+from monitoring.registry.pyfunc import SNAPSHOT
+from monitoring.registry.versions import Version
 
-__all__ = ["Look", "difference", "look", "stage"]
+__all__ = ["Kept", "Look", "Queue", "difference", "look", "stage"]
 
 _INDEX = "snapshot.json"
 _TRIES = 20
@@ -170,3 +177,112 @@ def _link(source: Path, target: Path) -> None:
         raise
     except OSError:
         shutil.copyfile(source, target)
+
+
+class _State(msgspec.Struct):
+    last_s: float = 0.0
+    last_place: str = ""
+
+
+class Queue:
+    """Folders of snapshots, oldest first; it survives the process.
+
+    Parameters
+    ----------
+    folder
+        Where they lie.
+    keep
+        At most so many: the oldest goes when one more comes.
+    report
+        Takes lines for people.
+    """
+
+    def __init__(self, folder: Path, keep: int, report: Callable[[str], None]) -> None:
+        self.folder, self.keep, self.report = folder / "waiting", keep, report
+        self._state_file = folder / "queue.json"
+        self._state = self._read()
+
+    @property
+    def last_s(self) -> float:
+        """When a snapshot was last put here."""
+        return self._state.last_s
+
+    @property
+    def last_place(self) -> str:
+        """Up to where that one had learned."""
+        return self._state.last_place
+
+    def put(self, model: Path, found: Look, now: float) -> None:
+        """Keep the snapshot that is there now.
+
+        Raises
+        ------
+        SnapshotError
+            It cannot be kept.
+        """
+        name = f"{int(now * 1000):015d}-{found.events}"
+        stage(model, self.folder / name)
+        self._state = _State(now, found.place)
+        draft = self._state_file.with_suffix(".part")
+        draft.write_bytes(msgspec.json.encode(self._state))
+        draft.replace(self._state_file)
+        for extra in self.waiting()[: -self.keep]:
+            self.report(f"register: {extra.name} is left out: a newer version waits as well")
+            self.done(extra)
+
+    def waiting(self) -> list[Path]:
+        """Snapshots that wait."""
+        found = self.folder.glob("*-*") if self.folder.exists() else ()
+        return sorted(path for path in found if not path.name.endswith(".part"))
+
+    def done(self, staged: Path) -> None:
+        """Forget one."""
+        shutil.rmtree(staged, ignore_errors=True)
+
+    def drop_oldest(self) -> None:
+        """Forget the oldest, which cannot be used."""
+        for staged in self.waiting()[:1]:
+            self.done(staged)
+
+    def _read(self) -> _State:
+        try:
+            return msgspec.json.decode(self._state_file.read_bytes(), type=_State)
+        except (OSError, msgspec.DecodeError):
+            return _State()
+
+
+class Kept:
+    """A folder of snapshots by version number.
+
+    Parameters
+    ----------
+    registry
+        Where a version is fetched from that is not here.
+    folder
+        Made when needed.
+    """
+
+    def __init__(self, registry: Registry, folder: Path) -> None:
+        self.registry, self.folder = registry, folder
+
+    def put(self, number: int, staged: Path) -> None:
+        """Take over the snapshot of a version."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self.folder / str(number), ignore_errors=True)
+        staged.replace(self.folder / str(number))
+
+    def learner(self, version: Version) -> ClickLearner:
+        """The learner of a version."""
+        own = self.folder / str(version.number)
+        if not own.is_dir():
+            with tempfile.TemporaryDirectory() as draft:
+                fetched = self.registry.download(version, Path(draft)) / SNAPSHOT
+                self.folder.mkdir(parents=True, exist_ok=True)
+                shutil.move(fetched, own)
+        return load_snapshot(own).learner
+
+    def keep_only(self, numbers: Collection[int]) -> None:
+        """Forget all others."""
+        for own in self.folder.glob("*"):
+            if own.name not in map(str, numbers):
+                shutil.rmtree(own, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Model versions as plain records, and pure choices: which are kept, where to go back to."""
+"""Model versions: the record, its form in MLflow, and which are kept or gone back to."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ from typing import Any
 
 import msgspec
 
+from features.errors import ClicktideError
+
 __all__ = [
-    "CHAMPION",
-    "PREVIOUS",
-    "SERVE",
-    "Version",
-    "beyond_retention",
-    "rollback_target",
-]
+    "CHAMPION", "PREVIOUS", "RECORD", "SERVE", "NoVersionError", "RegistryError", "Version",
+    "beyond_retention", "description", "rollback_target", "tags_of", "version_of",
+]  # fmt: skip
+
+
+class RegistryError(ClicktideError):
+    """The registry does not answer, or refuses: try again later."""
+
+
+class NoVersionError(RegistryError):
+    """There is no such version, or not the file it should have."""
+
 
 CHAMPION, PREVIOUS, SERVE = "champion", "previous", "serve"
 """Aliases: passed the gate last; the champion before it; what serving is pinned to, if it is."""
@@ -113,3 +120,67 @@ def rollback_target(versions: Sequence[Version], since_ms: int | None = None) ->
         return max(former, key=lambda v: (v.event_time, v.number), default=None)
     previous = [v for v in former if PREVIOUS in v.aliases]
     return max(previous or former, key=lambda v: (v.champion_at_ms, v.number), default=None)
+
+
+RECORD = "record"
+_MOST_REASONS = 1_500
+
+
+def tags_of(version: Version) -> dict[str, str]:
+    """The tags that keep a record.
+
+    Examples
+    --------
+    >>> tags_of(Version(number=1, created_ms=0, events=7, gate="passed"))["gate"]
+    'passed'
+    """
+    reasons = tuple(reason[: _MOST_REASONS // 4] for reason in version.reasons[:4])
+    record = msgspec.structs.replace(version, aliases=(), source="", reasons=reasons)
+    return {
+        "gate": version.gate,
+        "calibration": _said(version.figures.get("calibration_ratio")),
+        "events": str(version.events),
+        RECORD: msgspec.json.encode(record).decode(),
+    }
+
+
+def version_of(found: Any, aliases: Mapping[str, int]) -> Version:
+    """The record of an MLflow ``ModelVersion``; of one without a record, what MLflow knows."""
+    number = int(found.version)
+    try:
+        kept = msgspec.json.decode(str((found.tags or {}).get(RECORD)), type=Version)
+    except msgspec.DecodeError:
+        kept = Version(number=number, created_ms=0, gate="foreign")
+    return msgspec.structs.replace(
+        kept,
+        number=number,
+        created_ms=int(found.creation_timestamp or 0),
+        source=found.source or "",
+        aliases=tuple(sorted(name for name, at in aliases.items() if at == number)),
+    )
+
+
+def description(version: Version) -> str:
+    """What MLflow's page of a version says, in Markdown."""
+    named = (
+        ("calibration ratio", "calibration_ratio"),
+        ("normalised entropy", "normalised_entropy"),
+        ("log loss", "log_loss"),
+        ("AUC", "auc"),
+        ("click rate", "base_rate"),
+    )
+    rows = [f"| {name} | {_said(version.figures.get(key))} |" for name, key in named]
+    return "\n".join(
+        [
+            f"Spec `{version.spec}`, {version.events:,} events learned, "
+            f"examples up to offset {', '.join(map(str, version.offsets))}.",
+            "",
+            "| progressive, since the version before | |",
+            "|---|---|",
+            *rows,
+        ]
+    )
+
+
+def _said(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.5f}"

@@ -22,7 +22,7 @@ def alarms_of(records: Iterable[Mapping[str, Any]]) -> list[Alarm]:
     Parameters
     ----------
     records
-        :class:`monitoring.detect.alarm.Alarm` as plain data, oldest first.
+        :class:`monitoring.watch.detect.alarm.Alarm` as plain data, oldest first.
 
     Examples
     --------

@@ -12,23 +12,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from monitoring.challenge import ChallengeWindow, SliceQuarter, read_slices, read_windows
-from monitoring.challenge.slices import QUARTER_MS
+from monitoring.registry.challenge_windows import (
+    QUARTER_MS,
+    ChallengeWindow,
+    SliceQuarter,
+    read_slices,
+    read_windows,
+)
 from monitoring.report.grid import CLOCK
 from monitoring.report.model import Grid, GridCell, GridColumn, GridRow, Version
 from monitoring.report.slices import Sums, SumsBySlice
-from monitoring.windows import kernels as k
-from monitoring.windows.drift import OTHER
-from monitoring.windows.figures import figures_of
+from monitoring.watch import figures as k
+from monitoring.watch.figures import figures_of
+from monitoring.watch.slices import OTHER
 
 __all__ = [
-    "ByPeriod",
-    "Challenger",
-    "Challengers",
-    "challenger_grid",
-    "challenger_rows",
+    "ByPeriod", "Challenger", "Challengers", "challenger_grid", "challenger_rows",
     "read_challengers",
-]
+]  # fmt: skip
 
 _SHARED = 0.9
 _DIFFERENCE = 0.01

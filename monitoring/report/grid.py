@@ -10,9 +10,9 @@ import numpy as np
 
 from monitoring.report.model import Grid, GridCell, GridColumn, GridRow
 from monitoring.report.slices import Sums, SumsBySlice, is_off
-from monitoring.windows import kernels as k
-from monitoring.windows.figures import figures_of
-from monitoring.windows.window import OTHER
+from monitoring.watch import figures as k
+from monitoring.watch.figures import figures_of
+from monitoring.watch.slices import OTHER
 
 __all__ = ["CLOCK", "OTHERS", "calibration_grid"]
 

@@ -1,8 +1,4 @@
-"""What a report says, as data: the JSON beside the HTML, and all that the page is drawn from.
-
-Every time is event time in ms since 1970, UTC; where a log has no times, it is the number of
-the row, and ``axis`` is ``"row"``. A share is between 0 and 1. ``None``: it is not known.
-"""
+"""What else a report's data tell: field drift, labels, freshness, model versions."""
 
 from __future__ import annotations
 
@@ -10,37 +6,194 @@ from typing import Literal
 
 import msgspec
 
-from monitoring.report.model_health import (
-    Drift,
-    Freshness,
-    LabelHealth,
-    LabelWindow,
-    Share,
-    Version,
-)
-from monitoring.report.model_slices import Grid, GridCell, GridColumn, GridRow, SliceRow
-
 __all__ = [
-    "FORMAT",
-    "Alarm",
-    "Bin",
-    "Drift",
-    "Freshness",
-    "Grid",
-    "GridCell",
-    "GridColumn",
-    "GridRow",
-    "LabelHealth",
-    "LabelWindow",
-    "ReportData",
-    "Share",
-    "SliceRow",
-    "Total",
-    "Verdict",
-    "Version",
-    "VersionChange",
-    "Window",
-]
+    "FORMAT", "Alarm", "Bin", "Drift", "Freshness", "Grid", "GridCell", "GridColumn", "GridRow",
+    "LabelHealth", "LabelWindow", "ReportData", "Share", "SliceRow", "Total", "Verdict",
+    "Version", "VersionChange", "Window",
+]  # fmt: skip
+
+
+class Share(msgspec.Struct, frozen=True):
+    """A value's share of the events before and after."""
+
+    value: str
+    before: float
+    after: float
+
+
+class Drift(msgspec.Struct, frozen=True):
+    """How far a field's values (or the predictions) have moved from the reference.
+
+    Parameters
+    ----------
+    psi, js
+        Population stability index, and Jensen-Shannon distance (0 to 1).
+    shares
+        Values that moved most.
+    """
+
+    field: str
+    psi: float | None = None
+    js: float | None = None
+    before_count: int | None = None
+    after_count: int | None = None
+    shares: tuple[Share, ...] = ()
+
+
+class LabelWindow(msgspec.Struct, frozen=True):
+    """Labels of one window: share of clicks that found their impression, and click delays (s)."""
+
+    start: int
+    end: int
+    join_rate: float | None = None
+    delay_p50_s: float | None = None
+    delay_p90_s: float | None = None
+
+
+class LabelHealth(msgspec.Struct, frozen=True):
+    """What became of the clicks.
+
+    Parameters
+    ----------
+    join_rate
+        Clicks that found their impression, of all clicks.
+    late_share, orphan_share, duplicate_share
+        Clicks after the join window, without an impression, and sent twice.
+    delay_p50_s, delay_p90_s, delay_p99_s
+        Quantiles of impression to click.
+    windows
+        The same over time.
+    skew_rate
+        Impressions whose served counters were not those that are recomputed.
+    """
+
+    join_rate: float | None = None
+    late_share: float | None = None
+    orphan_share: float | None = None
+    duplicate_share: float | None = None
+    delay_p50_s: float | None = None
+    delay_p90_s: float | None = None
+    delay_p99_s: float | None = None
+    windows: tuple[LabelWindow, ...] = ()
+    skew_rate: float | None = None
+
+
+class Freshness(msgspec.Struct, frozen=True):
+    """Seconds on the way from the event; each stage is the median and the 95th percentile."""
+
+    stage: str
+    p50_s: float | None = None
+    p95_s: float | None = None
+
+
+class Version(msgspec.Struct, frozen=True):
+    """One model version and how it did while it was served (or in shadow)."""
+
+    name: str
+    created: int | None = None
+    alias: str = ""
+    events: int | None = None
+    count: int | None = None
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    normalised_entropy: float | None = None
+    note: str = ""
+
+
+class SliceRow(msgspec.Struct, frozen=True):
+    """One slice: the events with one value of one field.
+
+    Parameters
+    ----------
+    cost_clicks, cost_money
+        Promised less observed, as in :class:`Alarm`.
+    drifted
+        Its ratio differs from 1, over all or since a change, by more than chance explains, with
+        all slices looked at.
+    since, ratio_since, low_since, high_since, cost_since, money_since
+        Where its calibration has changed once: the start of the period in which it did, and the
+        figures since then.
+    change
+        Log loss against the champion's on the same events, relative (0.01: 1 % worse).
+    """
+
+    field: str
+    value: str
+    count: int
+    clicks: float
+    mean_prediction: float | None = None
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    log_loss: float | None = None
+    normalised_entropy: float | None = None
+    cost_clicks: float | None = None
+    cost_money: float | None = None
+    drifted: bool = False
+    change: float | None = None
+    since: int | None = None
+    ratio_since: float | None = None
+    low_since: float | None = None
+    high_since: float | None = None
+    cost_since: float | None = None
+    money_since: float | None = None
+
+
+class GridColumn(msgspec.Struct, frozen=True):
+    """One slice of the grid; its width is the count."""
+
+    field: str
+    value: str
+    count: int
+
+
+class GridCell(msgspec.Struct, frozen=True):
+    """One row's figures in one slice.
+
+    Parameters
+    ----------
+    shade
+        What colours the cell: the relative change of the normalised entropy against the
+        champion (below 0: better), or the logarithm of the calibration ratio (see
+        ``Grid.measure``).
+    sure
+        It differs from 0 by more than chance explains.
+    """
+
+    count: int
+    shade: float | None = None
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    normalised_entropy: float | None = None
+    sure: bool = False
+
+
+class GridRow(msgspec.Struct, frozen=True):
+    """A version, a challenger or a period; a cell for every column."""
+
+    name: str
+    cells: tuple[GridCell | None, ...]
+    note: str = ""
+
+
+class Grid(msgspec.Struct, frozen=True):
+    """Rows against slices (McMahan et al. 2013, section 8: GridViz).
+
+    Parameters
+    ----------
+    rows_are
+        What a row is.
+    measure
+        What the colour is: ``change`` against the champion, or ``calibration``.
+    """
+
+    rows_are: Literal["versions", "periods"]
+    measure: Literal["change", "calibration"]
+    columns: tuple[GridColumn, ...]
+    rows: tuple[GridRow, ...]
+
 
 FORMAT = 1
 """Format number of the JSON; a reader refuses others."""
@@ -112,7 +265,7 @@ class Alarm(msgspec.Struct, frozen=True):
     ----------
     what
         ``calibration``, ``click_rate``, ``missing`` or ``click_delay``; see
-        :class:`monitoring.detect.alarm.Alarm`.
+        :class:`monitoring.watch.detect.alarm.Alarm`.
     since, detected_at, ended_at
         Event times; ``ended_at`` is missing while it goes on.
     field, value

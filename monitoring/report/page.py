@@ -13,13 +13,15 @@ import jinja2
 from markupsafe import Markup
 
 from monitoring.report import alarms, words
-from monitoring.report.charts.calibration import calibration_chart
-from monitoring.report.charts.reliability import off_diagonal, reliability_chart
-from monitoring.report.charts.series import label_charts, loss_charts
-from monitoring.report.charts.shares import shares_chart
-from monitoring.report.charts.slices import grid_charts
 from monitoring.report.model import Drift, Grid, LabelHealth, ReportData
+from monitoring.report.share_charts import (
+    grid_charts,
+    off_diagonal,
+    reliability_chart,
+    shares_chart,
+)
 from monitoring.report.slice_table import COLUMNS, columns_of, slice_rows, slices_said
+from monitoring.report.time_charts import calibration_chart, label_charts, loss_charts
 
 __all__ = ["render"]
 

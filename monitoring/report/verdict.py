@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from monitoring.report import words
 from monitoring.report.alarms import by, headline_of, side_of, size_said
 from monitoring.report.model import Alarm, SliceRow, Total, Verdict
-from monitoring.weights_age import StaleWeights
+from monitoring.watch.weights_age import StaleWeights
 
 __all__ = ["DRIFTED", "TOLERANCE", "stale_first", "verdict"]
 

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from monitoring.slice_name import slice_name as place
+from monitoring.watch.slices import slice_name as place
 from streaming.time_words import span, stamp, time_text
 
 __all__ = [
-    "clicks",
-    "count",
-    "day_and_time",
-    "interval",
-    "money",
-    "percent",
-    "place",
-    "ratio",
-    "span",
-    "stamp",
-    "when",
-]
+    "clicks", "count", "day_and_time", "interval", "money", "percent", "place", "ratio", "span",
+    "stamp", "when",
+]  # fmt: skip
 
 
 def count(value: float | None) -> str:

@@ -14,10 +14,10 @@ from jinja2 import Environment, Template
 
 from features.errors import ClicktideError
 from monitoring.report import ReportData, render
+from monitoring.report.build import report_of
 from monitoring.report.challengers import read_challengers
-from monitoring.report.from_monitor import gather_monitor
-from monitoring.report.gathered import report_of
-from monitoring.state import read_monitor
+from monitoring.report.stream import gather_monitor
+from monitoring.watch.records import read_monitor
 from serving.problem import Problem
 from serving.state import ServingState
 from serving.watching import Watching

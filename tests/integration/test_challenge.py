@@ -13,14 +13,10 @@ from command import clicktide_process
 from features.errors import ClicktideError
 from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from learning.snapshot import load_snapshot
-from monitoring.challenge import (
-    Challenge,
-    EventWindows,
-    SpecShadow,
-    read_slices,
-    read_windows,
-)
-from monitoring.challenge.river_shadow import RiverShadow, river_classifier
+from monitoring.registry.challenge import Challenge
+from monitoring.registry.challenge_windows import EventWindows, read_slices, read_windows
+from monitoring.registry.river_shadow import RiverShadow, river_classifier
+from monitoring.registry.shadow import SpecShadow
 from streaming.log import LogUnavailableError, NewRecord, OffsetError, open_log
 from streaming.settings import EXAMPLES, StreamSettings
 from streaming.train_process import Trainer

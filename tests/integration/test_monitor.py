@@ -17,11 +17,10 @@ from waiting import until
 
 from features.errors import ClicktideError
 from features.spec import FieldSpec, SourceSpec, Spec
-from monitoring.outbox import ALARMS, GROUP
-from monitoring.process import Monitor
-from monitoring.settings import MonitorSettings
-from monitoring.state import read_monitor
-from monitoring.windows.settings import WindowSettings
+from monitoring.watch.outbox import ALARMS, GROUP
+from monitoring.watch.process import Monitor
+from monitoring.watch.records import read_monitor
+from monitoring.watch.settings import MonitorSettings, WindowSettings
 from streaming.log import LogUnavailableError, NewRecord, TopicPartition, open_log
 from streaming.settings import EXAMPLES, StreamSettings
 
@@ -357,7 +356,9 @@ def test_a_full_disk_stops_no_watching(log, tmp_path, monkeypatch):
     write(log, examples(300))
     lines = []
     process = monitor(log, tmp_path / "m", report=lines.append)
-    monkeypatch.setattr("monitoring.plain.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28)))
+    monkeypatch.setattr(
+        "monitoring.watch.state_file.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28))
+    )
     process.step()
     assert not process.save()
     monkeypatch.undo()

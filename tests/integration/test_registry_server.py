@@ -18,9 +18,9 @@ from learning.click_learner import ClickLearner
 from learning.progress import Progress
 from learning.snapshot import Snapshot, save_snapshot
 from monitoring.registry import Register, Registry, RegistrySettings, promote, roll_back
-from monitoring.registry.errors import NoVersionError
 from monitoring.registry.follow import ChampionSource, Follower
-from monitoring.registry.purge import purge
+from monitoring.registry.process import purge
+from monitoring.registry.versions import NoVersionError
 from streaming.log import open_log
 from streaming.settings import StreamSettings
 

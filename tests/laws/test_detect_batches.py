@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitoring.coded import Coded
-from monitoring.detect.alarm import Alarm
-from monitoring.detect.detector import SequentialDetector
-from monitoring.detect.settings import DetectSettings
-from monitoring.scored import Scored
+from monitoring.watch.detect.alarm import Alarm
+from monitoring.watch.detect.detector import SequentialDetector
+from monitoring.watch.scored import Scored
+from monitoring.watch.settings import DetectSettings
 
 ROWS = 70_000  # one clearing of rare values lies within
 SETTINGS = DetectSettings(warmup_clicks=300, history_rows=30_000, max_values=300)

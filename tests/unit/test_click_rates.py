@@ -7,16 +7,15 @@ import pyarrow as pa
 import pytest
 
 from monitoring.coded import Coded
-from monitoring.detect import pane_kernels as panes
-from monitoring.detect.alarm import Alarm
-from monitoring.detect.detector import SequentialDetector
-from monitoring.detect.fresh import make_limits, make_state, make_tests
-from monitoring.detect.kernels import advance
-from monitoring.detect.locating import locate_rate
-from monitoring.detect.rates import Rates
-from monitoring.detect.settings import DetectSettings
-from monitoring.detect.state import Rows
-from monitoring.scored import Scored
+from monitoring.watch.detect import rate_kernels as panes
+from monitoring.watch.detect.alarm import Alarm
+from monitoring.watch.detect.change_point import locate_rate
+from monitoring.watch.detect.detector import SequentialDetector
+from monitoring.watch.detect.kernels import advance
+from monitoring.watch.detect.rates import Rates
+from monitoring.watch.detect.state import Rows, make_limits, make_state, make_tests
+from monitoring.watch.scored import Scored
+from monitoring.watch.settings import DetectSettings
 
 ROWS, AT, RATE = 200_000, 120_000, 0.05
 DAY_ROWS = 40_000

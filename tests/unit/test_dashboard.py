@@ -12,11 +12,11 @@ import pytest
 from fastapi import FastAPI
 
 from features.events import Impression, encode_event
-from monitoring.keeper import Keeper
-from monitoring.scored import TableColumns, scored_table
-from monitoring.state import Now
-from monitoring.windows.settings import WindowSettings
-from monitoring.windows.windows import Windows
+from monitoring.watch.folder import Keeper
+from monitoring.watch.records import Now
+from monitoring.watch.scored import TableColumns, scored_table
+from monitoring.watch.settings import WindowSettings
+from monitoring.watch.windows import Windows
 from serving.dashboard_look import Snapshot, StreamLooker
 from serving.problem import Problem
 from serving.routes import dashboard, reports

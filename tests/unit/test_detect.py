@@ -8,12 +8,12 @@ import pyarrow as pa
 import pytest
 
 from monitoring.coded import MISSING, Coded
-from monitoring.detect.alarm import Alarm, ratio_interval
-from monitoring.detect.detector import SequentialDetector
-from monitoring.detect.locating import locate
-from monitoring.detect.settings import DetectSettings
-from monitoring.detect.values import OTHER, Values
-from monitoring.scored import Scored
+from monitoring.watch.detect.alarm import Alarm, ratio_interval
+from monitoring.watch.detect.change_point import locate
+from monitoring.watch.detect.detector import SequentialDetector
+from monitoring.watch.detect.slots import OTHER, Values
+from monitoring.watch.scored import Scored
+from monitoring.watch.settings import DetectSettings
 
 ROWS, AT = 120_000, 60_000
 SETTINGS = DetectSettings(warmup_clicks=500, history_rows=100_000, max_values=2_000)

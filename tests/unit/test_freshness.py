@@ -7,9 +7,9 @@ import pytest
 from monitoring.coded import Coded
 from monitoring.report.model import Alarm, Total
 from monitoring.report.verdict import stale_first, verdict
-from monitoring.scored import Scored
-from monitoring.slice_name import slice_name
-from monitoring.weights_age import StaleWeights, WeightsAge
+from monitoring.watch.scored import Scored
+from monitoring.watch.slices import slice_name
+from monitoring.watch.weights_age import StaleWeights, WeightsAge
 from streaming.freshness import Freshness, Reader, ages, clock_note, stale
 
 NOW = 1_736_121_600_000

@@ -17,10 +17,12 @@ from typer.testing import CliRunner, Result
 
 from clicktide.cli import app
 from features.errors import ClicktideError
-from monitoring.log_report import LogColumns, LogReader, LogTally, read_log
-from monitoring.report.gathered import report_of
+from monitoring.report.build import report_of
+from monitoring.report.log_columns import LogColumns
+from monitoring.report.log_counts import LogTally
+from monitoring.report.log_reader import LogReader, read_log
 from monitoring.report.model import ReportData
-from monitoring.scored import TableColumns, scored_table
+from monitoring.watch.scored import TableColumns, scored_table
 
 _START = 1_767_600_000_000
 _COLUMNS = LogColumns("click", "p", time="t", slices=("site",), bid="bid", version="v")

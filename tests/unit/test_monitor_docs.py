@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.settings import MonitorSettings
-from monitoring.windows.settings import WindowSettings
+from monitoring.watch.settings import MonitorSettings, WindowSettings
 
 TEXT = (Path(__file__).parents[2] / "docs" / "monitor.md").read_text()
 ROWS = dict(re.findall(r"^\| `(\w+)` \| `(.+?)` \| \S", TEXT, re.MULTILINE))

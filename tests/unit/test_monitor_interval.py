@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from learning.metrics import calibration_interval
-from monitoring.windows.figures import figures_of
+from monitoring.watch.figures import figures_of
 
 WINDOWS = 2000
 

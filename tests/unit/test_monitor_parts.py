@@ -8,12 +8,12 @@ from scipy.spatial.distance import jensenshannon
 from features.errors import ClicktideError, SnapshotError
 from features.spec import FieldSpec, SourceSpec, Spec
 from monitoring.coded import MISSING, Coded
-from monitoring.health import label_health
-from monitoring.plain import load_plain, save_plain
-from monitoring.scored import TableColumns, scored_table
-from monitoring.settings import MonitorSettings, load_monitor_settings
-from monitoring.slicing import SliceField, slice_fields
-from monitoring.windows.drift import drift_of, field_drift, prediction_drift
+from monitoring.watch.drift import drift_of, field_drift, prediction_drift
+from monitoring.watch.records import label_health
+from monitoring.watch.scored import TableColumns, scored_table
+from monitoring.watch.settings import MonitorSettings, load_monitor_settings
+from monitoring.watch.slices import SliceField, slice_fields
+from monitoring.watch.state_file import load_plain, save_plain
 from streaming.status import JoinerState
 
 SPEC = Spec(

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitoring.reading import ScoredReader
-from monitoring.slicing import SliceField
+from monitoring.watch.examples import ScoredReader
+from monitoring.watch.slices import SliceField
 from streaming.log import Record
 
 TIME = 1_736_121_600_000

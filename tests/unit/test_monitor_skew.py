@@ -7,8 +7,8 @@ import pytest
 
 from features.counters.counting import Counters
 from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
-from monitoring.feed import Feed
-from monitoring.settings import MonitorSettings
+from monitoring.watch.examples import Feed
+from monitoring.watch.settings import MonitorSettings
 from streaming.log import Record
 
 START = 1_736_121_600_000

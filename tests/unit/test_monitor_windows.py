@@ -10,12 +10,12 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from monitoring.coded import MISSING, Coded
-from monitoring.plain import load_plain, save_plain
-from monitoring.scored import Scored
-from monitoring.windows.heavy import HeavyHitters
-from monitoring.windows.settings import WindowSettings
-from monitoring.windows.window import OTHER
-from monitoring.windows.windows import Windows
+from monitoring.watch.frequent_values import HeavyHitters
+from monitoring.watch.scored import Scored
+from monitoring.watch.settings import WindowSettings
+from monitoring.watch.slices import OTHER
+from monitoring.watch.state_file import load_plain, save_plain
+from monitoring.watch.windows import Windows
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 real_logs = pytest.mark.skipif(not DATA.exists(), reason="the real click logs are not here")

@@ -8,7 +8,7 @@ import typer
 import yaml
 
 from clicktide.cli import app
-from monitoring.detect.alarm import What
+from monitoring.watch.detect.alarm import What
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "operations.md").read_text()

@@ -25,11 +25,10 @@ from monitoring.registry import (
     roll_back,
     unpin,
 )
-from monitoring.registry.alarms import AlarmWatch
+from monitoring.registry.actions import AlarmWatch
 from monitoring.registry.follow import ChampionSource, Follower, read_followed
-from monitoring.registry.queue import Queue
-from monitoring.registry.records import tags_of, version_of
-from monitoring.registry.snapshots import difference, look, stage
+from monitoring.registry.snapshots import Queue, difference, look, stage
+from monitoring.registry.versions import tags_of, version_of
 
 SPEC = Spec(
     name="shop",

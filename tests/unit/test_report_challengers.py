@@ -4,9 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitoring.challenge import EventSlices, EventWindows
-from monitoring.challenge.slices import QUARTER_MS
 from monitoring.coded import Coded
+from monitoring.registry.challenge_windows import QUARTER_MS, EventSlices, EventWindows
 from monitoring.report.challengers import ByPeriod, Challenger, challenger_grid
 
 N = 4_000

@@ -6,13 +6,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from monitoring.detect.alarm import Alarm as Found
 from monitoring.report.alarms import alarms_of, side_of, size_said
-from monitoring.report.gathered import Gathered, Period, Stretch, report_of
+from monitoring.report.build import Gathered, Period, Stretch, report_of
 from monitoring.report.model import Alarm, Total
-from monitoring.report.since import shift_in
-from monitoring.report.slices import is_off, slices_of
+from monitoring.report.slices import is_off, shift_in, slices_of
 from monitoring.report.verdict import verdict
+from monitoring.watch.detect.alarm import Alarm as Found
 
 _TOTAL = Total(100_000, 2000.0, 0.0202, 1.01, 0.97, 1.05)
 

@@ -9,10 +9,10 @@ import pytest
 
 from features.errors import ClicktideError
 from monitoring.coded import Coded
-from monitoring.detect.detector import SequentialDetector
-from monitoring.keeper import Keeper
-from monitoring.plain import save_plain
-from monitoring.scored import Scored
+from monitoring.watch.detect.detector import SequentialDetector
+from monitoring.watch.folder import Keeper
+from monitoring.watch.scored import Scored
+from monitoring.watch.state_file import save_plain
 
 
 def test_a_monitor_folder_of_an_older_version_is_refused(tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from clicktide import evaluate, models, publish
-from monitoring.detect import wording
-from monitoring.log_report.changes import period_name
-from monitoring.outbox import alarm_line
-from monitoring.report import from_monitor
-from monitoring.report.charts.scale import time_ticks
+from monitoring.report import stream as from_monitor
+from monitoring.report.log_counts import period_name
+from monitoring.report.svg import time_ticks
 from monitoring.report.words import day_and_time
-from monitoring.windows.window import Window
+from monitoring.watch.detect import alarm as wording
+from monitoring.watch.outbox import alarm_line
+from monitoring.watch.window import Window
 from streaming.time_words import stamp
 
 SIZES = {"size": 1.5, "size_low": 1.3, "size_high": 1.8}

@@ -1,1 +1,0 @@
-"""Detectors: sequential tests that find, date and name shifts, and say what they cost."""

@@ -1,0 +1,212 @@
+"""Judges candidates: scores two versions on the examples that came after, and says which wins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+import numpy as np
+
+from features.batch import Position
+from features.vectoriser import Vectoriser
+from learning.click_learner import ClickLearner
+from learning.metrics import Figures, Tally
+from monitoring.registry.actions import promote
+from monitoring.registry.client import Registry
+from monitoring.registry.gate import Verdict, judge
+from monitoring.registry.settings import GateSettings
+from monitoring.registry.snapshots import Kept
+from monitoring.registry.versions import CHAMPION, SERVE, Version
+from streaming.examples import ExampleReader, examples_source, in_record
+from streaming.log import EventLog, OffsetError, Record, TopicPartition
+from streaming.prepare import Preparer, Ready
+from streaming.settings import EXAMPLES
+
+__all__ = ["has_after", "judge_newest", "score_after", "waiting"]
+
+_RECORDS = 200
+
+
+def score_after(
+    log: EventLog, offsets: Sequence[int], learners: Sequence[ClickLearner], most: int
+) -> list[Tally]:
+    """Tally each learner on the examples from some offsets on, corrections left out.
+
+    Parameters
+    ----------
+    log
+        With the topic of examples.
+    offsets
+        Where to begin, by partition; what retention has removed is left out.
+    learners
+        All of one spec; the counters of the first one, if the spec has them, are brought up to
+        date with every example and shared by all.
+    most
+        Stop at so many examples.
+    """
+    tallies = [Tally() for _ in learners]
+    scorers = [_Scorer(learner, learners[0]) for learner in learners]
+    for records in _records(log, offsets):
+        for scorer, tally in zip(scorers, tallies, strict=True):
+            scorer.score(records, tally)
+        if tallies[0].events >= most:
+            break
+    return tallies
+
+
+def has_after(log: EventLog, offsets: Sequence[int], least: int) -> bool:
+    """Whether there are so many examples from some offsets on."""
+    count = 0
+    for records in _records(log, offsets):
+        count += sum(record.value.count(b"\n") + 1 for record in records)
+        if count >= least:
+            return True
+    return False
+
+
+class _Scorer:
+    """Predicts; never learns. What the learner knows of edges and counters is copied."""
+
+    def __init__(self, learner: ClickLearner, counted: ClickLearner) -> None:
+        assert learner.spec is not None and learner.vectoriser is not None
+        assert counted.vectoriser is not None
+        own = Vectoriser(learner.spec)
+        own.quantiles.restore(learner.vectoriser.quantiles.state())
+        if own.counters is not None and counted.vectoriser.counters is not None:
+            own.counters.restore(counted.vectoriser.counters.state())
+        self.learner = learner
+        source = examples_source(learner.spec)
+        # counters go on counting; edges learned meanwhile would not be what the version has
+        self._prepare = Preparer(own, source, learn=own.counters is not None)
+        self._reader = ExampleReader(source, self._prepare.columns)
+
+    def score(self, records: Sequence[Record], tally: Tally) -> None:
+        data, _ = in_record(records)
+        after = Position(EXAMPLES, records[-1].offset)
+        for batch in self._reader.batches(data, lambda line: (EXAMPLES, line), after):
+            _add(tally, self.learner, self._prepare(batch))
+
+
+def _add(tally: Tally, learner: ClickLearner, ready: Ready) -> None:
+    logits = learner.predict_hashed(ready.hashed)
+    rows = np.arange(ready.hashed.rows)
+    if ready.corrections is not None:
+        rows = np.flatnonzero(ready.corrections == 0)
+    importance = None if ready.importance is None else ready.importance[rows]
+    tally.add(logits[rows], ready.labels[rows], importance)
+
+
+def _records(log: EventLog, offsets: Sequence[int]) -> Iterator[list[Record]]:
+    """Some records of each partition in turn, until all are read."""
+    at = [
+        max(offset, first)
+        for offset, first in zip(offsets, log.start_offsets(EXAMPLES), strict=False)
+    ]
+    while True:
+        found = False
+        for partition in range(len(at)):
+            try:
+                records = log.read(TopicPartition(EXAMPLES, partition), at[partition], _RECORDS)
+            except OffsetError:  # removed, or of another log, meanwhile
+                return
+            if records:
+                found, at[partition] = True, records[-1].offset + 1
+                yield records
+        if not found:
+            return
+
+
+def waiting(versions: list[Version]) -> list[Version]:
+    """Versions that the gate may still judge, oldest first: those after the champion."""
+    champion = max((v.number for v in versions if CHAMPION in v.aliases), default=0)
+    return [v for v in versions if v.gate in ("pending", "held") and v.number > champion]
+
+
+def judge_newest(
+    registry: Registry,
+    log: EventLog,
+    kept: Kept,
+    settings: GateSettings,
+    now_ms: int,
+    report: Callable[[str], None],
+) -> Verdict | None:
+    """Judge the newest version that enough examples have come after; older ones are superseded.
+
+    Parameters
+    ----------
+    registry
+        Of the versions.
+    log
+        Whose examples come after them.
+    kept
+        Where learners come from.
+    settings
+        The bounds.
+    now_ms
+        Wall-clock time.
+    report
+        Takes lines for people.
+
+    Returns
+    -------
+    verdict
+        ``None``: there was nothing to judge, or serving is pinned, which holds the gate.
+    """
+    versions = registry.versions()
+    if any(SERVE in v.aliases for v in versions):
+        return None
+    candidates = waiting(versions)
+    champion = next((v for v in versions if CHAMPION in v.aliases), None)
+    for at in range(len(candidates) - 1, -1, -1):
+        candidate = candidates[at]
+        if not has_after(log, candidate.offsets, settings.min_examples):
+            continue
+        verdict = _judge(log, kept, candidate, champion, settings, report)
+        if verdict.verdict.state == "pending":
+            continue  # too few clicks so far: an older one has seen more
+        _write_down(registry, verdict, candidates[:at], now_ms)
+        said = "; ".join(verdict.verdict.reasons)
+        report(f"register: version {candidate.number} {verdict.verdict.state}: {said}")
+        return verdict.verdict
+    return None
+
+
+class _Judged(msgspec.Struct, frozen=True):
+    candidate: Version
+    verdict: Verdict
+    mine: Figures
+    other: Figures | None
+
+
+def _judge(
+    log: EventLog,
+    kept: Kept,
+    candidate: Version,
+    champion: Version | None,
+    settings: GateSettings,
+    report: Callable[[str], None],
+) -> _Judged:
+    """Score both on the examples after the candidate's place."""
+    if champion is not None and champion.identity != candidate.identity:
+        report(f"register: champion {champion.number} is of another spec; it is not compared")
+        champion = None
+    learners = [kept.learner(v) for v in (candidate, champion) if v is not None]
+    tallies = score_after(log, candidate.offsets, learners, settings.max_examples)
+    mine = tallies[0].figures()
+    other = None if champion is None else tallies[1].figures()
+    usual = None if champion is None else champion.figures.get("base_rate")
+    return _Judged(candidate, judge(mine, other, settings, usual), mine, other)
+
+
+def _write_down(registry: Registry, judged: _Judged, older: list[Version], now_ms: int) -> None:
+    verdict = judged.verdict
+    figures = {"candidate": msgspec.to_builtins(judged.mine)}
+    if judged.other is not None:
+        figures["champion"] = msgspec.to_builtins(judged.other)
+    written = registry.update(
+        judged.candidate, gate=verdict.state, reasons=verdict.reasons, judged=figures
+    )
+    for version in older:
+        registry.update(version, gate="superseded")
+    if verdict.passed:
+        promote(registry, written.number, now_ms, verdict.reasons[0])

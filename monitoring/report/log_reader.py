@@ -1,0 +1,232 @@
+"""Reads a log of predictions and clicks as batches, and says exactly what is wrong with one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from features.errors import ClicktideError, SourceError
+from features.labels import guess_label_values, labels, labels_due
+from features.spec import SourceSpec
+from features.spec_guess_column import Column
+from features.times import NO_TIME
+from monitoring.coded import Coded
+from monitoring.report.log_columns import LogColumns
+from monitoring.report.log_values import TimeReader, numbers, prediction_fix, predictions
+from monitoring.watch.scored import Scored
+from streaming.sources import Batch, Reject, describe_head, open_source
+
+__all__ = ["LogReader", "read_log"]
+
+F64 = NDArray[np.float64]
+
+
+class LogReader:
+    """Turns batches of a log's columns into :class:`Scored`.
+
+    Parameters
+    ----------
+    columns
+        Which column is what.
+    skip_bad
+        Leave bad rows out and count them, rather than raise.
+
+    Attributes
+    ----------
+    skipped
+        Rows left out, by what was wrong.
+    label_values
+        What the label's values mean; ``None`` before anything is read.
+    """
+
+    def __init__(self, columns: LogColumns, *, skip_bad: bool = False) -> None:
+        self.columns, self.skip_bad = columns, skip_bad
+        self.skipped: Counter[str] = Counter()
+        self.label_values: Mapping[str, int] | None = columns.label_values or None
+        self._times = TimeReader(columns.time_format, columns.time)
+        self._rows = 0
+
+    def __call__(self, batch: Batch) -> Scored:
+        """Convert a batch.
+
+        Raises
+        ------
+        SourceError
+            A row is bad and bad rows are not to be skipped.
+        """
+        if batch.rejects:
+            self._reject(batch.rejects)
+        rows, columns = batch.columns, self.columns
+        count = rows.num_rows
+        p, p_bad = predictions(rows.column(columns.prediction))
+        label = labels(rows.column(columns.label), self._label_values(rows))
+        time, time_bad = self._time(batch)
+        bid, bid_bad = _optional(rows, columns.bid)
+        scored = Scored(
+            time_ms=time,
+            probability=p,
+            label=label,
+            bid=bid,
+            click_delay_ms=np.full(count, np.nan),
+            correction=np.zeros(count, np.bool_),
+            slices={name: _coded(rows.column(name)) for name in columns.slices},
+            version=_coded(rows.column(columns.version)) if columns.version else None,
+        )
+        return self._good(
+            batch,
+            scored,
+            (
+                (columns.prediction, p_bad, lambda value: prediction_fix(value, p)),
+                (columns.label, np.isnan(label), self._label_fix),
+                (columns.time, time_bad, self._times.fix),
+                (columns.bid, bid_bad, lambda value: "give numbers, or leave --bid out"),
+            ),
+        )
+
+    def _label_values(self, rows: pa.RecordBatch) -> Mapping[str, int]:
+        """What the label's values mean, told from the first rows for all."""
+        if self.label_values is None and rows.num_rows:
+            texts = Column(self.columns.label, rows.column(self.columns.label)).texts.to_pylist()
+            self.label_values = guess_label_values(texts) or {}
+        return self.label_values or {}
+
+    def _label_fix(self, value: str) -> str:
+        due = labels_due(self.label_values)
+        return (
+            f"a label is {due}; say what is a click, as --label-values -1=0,1=1, or name the right "
+            "column with --label"
+        )
+
+    def _time(self, batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        count = batch.columns.num_rows
+        if not self.columns.time:
+            self._rows += count
+            return np.arange(self._rows - count, self._rows), np.zeros(count, np.bool_)
+        times, bad = self._times(batch.columns.column(self.columns.time))
+        return times, bad | (times == NO_TIME)
+
+    def _good(
+        self,
+        batch: Batch,
+        scored: Scored,
+        faults: tuple[tuple[str, NDArray[np.bool_], Callable[[str], str]], ...],
+    ) -> Scored:
+        good = np.ones(len(scored), np.bool_)
+        for name, bad, fix in faults:
+            wrong = bad & good
+            if wrong.any():
+                if not self.skip_bad:
+                    raise _bad_value(batch, name, int(np.flatnonzero(wrong)[0]), fix)
+                self.skipped[f"bad {name}"] += int(wrong.sum())
+                good &= ~wrong
+        return scored if good.all() else scored.take(good)
+
+    def _reject(self, rejects: list[Reject]) -> None:
+        if not self.skip_bad:
+            first = rejects[0]
+            raise SourceError(
+                f"{first.file}, line {first.line}: {first.reason.replace('_', ' ')}: "
+                f"{first.detail}. Fix: repair the line, or leave bad rows out with --skip-bad"
+            )
+        self.skipped.update(reject.reason.replace("_", " ") for reject in rejects)
+
+
+def read_log(
+    path: str, reader: LogReader, *, stdin: BinaryIO | None = None
+) -> Generator[tuple[Scored, int]]:
+    r"""Read a log in bounded memory.
+
+    Parameters
+    ----------
+    path
+        CSV, TSV, JSON Lines or Parquet, also packed; a folder of these; ``-``: standard input.
+    reader
+        Converts each batch.
+    stdin
+        What to read for ``-``.
+
+    Yields
+    ------
+    scored, rows
+        Good rows of a batch, and how many rows of the log it was.
+
+    Raises
+    ------
+    SourceError
+        The log cannot be read or lacks a column, or a row is bad.
+
+    Examples
+    --------
+    >>> import io
+    >>> log = io.BytesIO(b"click,p\n1,0.5\n0,0.2\n")
+    >>> [(scored, rows)] = read_log("-", LogReader(LogColumns("click", "p")), stdin=log)
+    >>> scored.probability.tolist(), rows
+    ([0.5, 0.2], 2)
+    """
+    columns = reader.columns
+    source = SourceSpec(label=columns.label, separator=_separator(path))
+    with closing(open_source(path, source, columns.wanted, stdin=stdin)) as batches:
+        while True:
+            try:
+                batch = next(batches, None)
+            except SourceError as error:
+                raise _told(error) from error
+            if batch is None:
+                return
+            yield reader(batch), batch.columns.num_rows + len(batch.rejects)
+
+
+def _separator(path: str) -> str:
+    """What a text's columns are separated by, whatever its name says; empty: by its name."""
+    if path == "-":
+        return ""
+    try:
+        head = describe_head(path)
+    except SourceError:  # it is told better when it is read
+        return ""
+    return head.separator
+
+
+def _told(error: SourceError) -> SourceError:
+    """The same in words of the options, where a spec is spoken of."""
+    said = (
+        str(error)
+        .replace(
+            "Fix: use the file's names in the spec",
+            "Fix: name the right column with --label, --prediction, --time, --slices, --bid "
+            "or --version",
+        )
+        .replace(", with header = false and columns if need be", "")
+    )
+    return SourceError(said)
+
+
+def _coded(column: pa.Array) -> Coded:
+    """Coded; a dictionary that is larger than the batch (Parquet's may be) is not gone through."""
+    if pa.types.is_dictionary(column.type) and len(column.dictionary) > len(column):
+        column = column.dictionary_decode()
+    return Coded.of(column)
+
+
+def _optional(rows: pa.RecordBatch, name: str) -> tuple[F64, NDArray[np.bool_]]:
+    """Numbers of a column that may be empty here and there."""
+    if not name:
+        return np.full(rows.num_rows, np.nan), np.zeros(rows.num_rows, np.bool_)
+    return numbers(rows.column(name), empty_is_bad=False)
+
+
+def _bad_value(batch: Batch, name: str, at: int, fix: Callable[[str], str]) -> ClicktideError:
+    value = batch.columns.column(name)[at].as_py()
+    line, _ = batch.origin(at)
+    where = f"line {line}" if line else f"row {batch.positions(at).row}"
+    shown = "it is empty" if value in (None, "") else f"{str(value)[:60]!r}"
+    return SourceError(
+        f"{batch.file}, {where}, column {name!r}: {shown}. Fix: {fix(str(value))}; "
+        "or leave bad rows out with --skip-bad"
+    )

@@ -1,0 +1,299 @@
+"""The detectors of one stream: rows in, alarms out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from features.errors import ClicktideError
+from monitoring.watch.detect.alarm import Alarm, Shift, closed, raised
+from monitoring.watch.detect.explanation import Named, View, name_delay, name_missing, name_shift
+from monitoring.watch.detect.kernels import advance
+from monitoring.watch.detect.open_alarms import mark, place_of, start_anew, unmark
+from monitoring.watch.detect.rates import TICK, Rates
+from monitoring.watch.detect.slots import History, Values
+from monitoring.watch.detect.state import (
+    BEGUN,
+    CLICKS,
+    CLOSED,
+    DELAY,
+    LATELY,
+    MISSING,
+    MOVED,
+    NONE,
+    Limits,
+    Rows,
+    State,
+    make_limits,
+    make_state,
+    make_tests,
+    muted,
+    with_room,
+)  # fmt: skip
+from monitoring.watch.scored import Scored
+from monitoring.watch.settings import DetectSettings
+
+__all__ = ["SequentialDetector"]
+
+FORMAT = 2
+"""Of what :meth:`SequentialDetector.state` gives."""
+_FEW = 50  # rows of a slice
+_SWEEP = 65_536  # rows between clearings of rare values
+
+
+class SequentialDetector:
+    """Finds shifts of calibration, click rate, missing values and click delays.
+
+    Deterministic: the same rows give the same alarms, wherever they are cut into batches, and
+    after any restart from :meth:`state`.
+
+    Parameters
+    ----------
+    settings
+        How it watches.
+
+    Examples
+    --------
+    >>> SequentialDetector().alarms_open
+    []
+    """
+
+    def __init__(self, settings: DetectSettings | None = None) -> None:
+        self.settings = settings or DetectSettings()
+        self._tests = make_tests(self.settings)
+        self._values: Values | None = None
+        self._open: dict[str, Alarm] = {}
+        self._places: dict[str, int] = {}  # by alarm: slot, -1 overall, -2 - f missing, -1001 - j
+        self._looks: dict[str, int] = {}  # by kind of pending alarm: number of the row to look at
+        self._pending_delay = 0
+        self._count = 0
+
+    @property
+    def alarms_open(self) -> list[Alarm]:
+        """Alarms that are open, oldest first."""
+        return list(self._open.values())
+
+    def update(self, scored: Scored) -> Sequence[Alarm]:
+        """Alarms raised or closed by these rows, oldest first.
+
+        Late clicks (corrections) are left out: their impressions were here before.
+        """
+        if scored.correction.any():
+            scored = scored.take(~scored.correction)
+        values = self._begin(scored)
+        alarms: list[Alarm] = []
+        start = 0
+        while start < len(scored):
+            room = _SWEEP - self._history.seen % _SWEEP
+            stop = min(len(scored), start + room)
+            self._run(self._rows(scored, values, start, stop), alarms)
+            if self._history.seen % _SWEEP == 0:
+                self._sweep(values)
+            start = stop
+        return alarms
+
+    # --- rows -----------------------------------------------------------------------------
+
+    def _begin(self, scored: Scored) -> Values:
+        if self._values is None:
+            self._make(tuple(scored.slices))
+        assert self._values is not None
+        return self._values
+
+    def _make(self, fields: tuple[str, ...]) -> None:
+        self._values = Values(fields, self.settings.max_values)
+        self._state = make_state(self.settings, self._tests, len(fields), 4 * len(fields) + 64)
+        self._limits = make_limits(self.settings, max(1, len(fields)))
+        self._history = History(self.settings.history_rows, len(fields))
+        self._rates = Rates(self.settings, len(fields))
+        self._absent = np.arange(len(fields), dtype=np.int32)
+
+    def _rows(self, scored: Scored, values: Values, start: int, stop: int) -> Rows:
+        part = scored.take(slice(start, stop)) if stop - start < len(scored) else scored
+        slots = np.empty((len(part), len(values.fields)), np.int32)
+        for f, name in enumerate(values.fields):
+            values.put(f, part.slices[name], slots)
+        self._state = with_room(self._state, values.room)
+        delay = np.nan_to_num(part.click_delay_ms, nan=0.0).astype(np.float32)
+        return Rows(
+            part.time_ms,
+            np.asarray(part.probability, np.float64),
+            np.asarray(part.label, np.float64),
+            part.bid.astype(np.float32).astype(np.float64),
+            delay.astype(np.float64),
+            slots,
+            self._absent,
+        )
+
+    def _run(self, rows: Rows, alarms: list[Alarm]) -> None:
+        start, out = 0, np.zeros(2, np.int64)
+        while start < len(rows.p):
+            stop = self._next_look(start, len(rows.p))
+            part = rows.first(stop)
+            limits = self._limits_now()
+            done = advance(part, start, self._tests, limits, self._state, out)
+            self._history.append(rows, start, done)
+            start = done
+            if out[0] != NONE:
+                self._crossed(int(out[0]), int(out[1]), alarms)
+            if self._history.seen % TICK == 0:
+                self._tick(int(rows.time[done - 1]), alarms)
+            self._look(alarms)
+
+    def _tick(self, time_ms: int, alarms: list[Alarm]) -> None:
+        if not self._rates.on or self._state.clock[CLICKS] < BEGUN * self._limits.warmup:
+            return
+        moved = self._rates.tick(self._state, time_ms)
+        warm = self._state.clock[CLICKS] >= self._limits.warmup
+        if moved and warm and "shift" not in self._looks:
+            self._crossed(MOVED, 0, alarms)
+
+    def _limits_now(self) -> Limits:
+        limits = muted(self._limits) if "shift" in self._looks else self._limits
+        return limits._replace(delay=1e300) if "delay" in self._looks else limits
+
+    def _next_look(self, start: int, rows: int) -> int:
+        seen = self._history.seen
+        ahead = [TICK - seen % TICK, *(row - seen for row in self._looks.values())]
+        return min([rows, *(start + max(1, a) for a in ahead)])
+
+    # --- what crossed ---------------------------------------------------------------------
+
+    def _crossed(self, kind: int, which: int, alarms: list[Alarm]) -> None:
+        if kind == CLOSED:
+            alarms.append(self._close(which))
+        elif kind == MISSING:
+            self._raise(name_missing(self._view(), which), alarms)
+        elif kind == DELAY:
+            self._pending_delay = which
+            found = name_delay(self._view(), which)
+            self._looks["delay"] = self._later(found, 1.0)
+        else:
+            found = name_shift(self._view())
+            self._looks["shift"] = self._later(found, self._confirm(found))
+
+    def _confirm(self, found: Named | None) -> float:
+        """Share of the time since the start to wait: of a few rows all, to date and name it."""
+        if found is None or found.kind == MOVED:
+            return 0.0
+        return max(self.settings.confirm, 1.0 if len(found.rows) < _FEW else 0.0)
+
+    def _later(self, found: Named | None, share: float) -> int:
+        """Number of the row at which a pending alarm is to be looked at."""
+        elapsed = 0 if found is None else self._history.seen - found.first
+        return self._history.seen + math.ceil(share * elapsed)
+
+    def _look(self, alarms: list[Alarm]) -> None:
+        for kind in [k for k, row in self._looks.items() if row <= self._history.seen]:
+            del self._looks[kind]
+            if kind == "delay":
+                found: Named | None = name_delay(self._view(), self._pending_delay)
+            else:
+                found = name_shift(self._view())
+            if found is None:
+                self._forget()
+            else:
+                self._raise(found, alarms)
+
+    def _forget(self) -> None:
+        """Start anew what crossed and then passed: it was no shift that lasts."""
+        limits, state = self._limits, self._state
+        state.slices[state.slices.sum(axis=1, dtype=float) >= limits.slices] = 0.0
+        self._rates.take_as_usual()
+        if state.overall.sum() >= limits.overall:
+            state.overall[:] = 0.0
+
+    def _view(self) -> View:
+        assert self._values is not None
+        return View(
+            self._history.rows(self._absent),
+            self._history.seen,
+            self._state,
+            self._limits,
+            self._values,
+            self._rates,
+        )
+
+    # --- alarms ---------------------------------------------------------------------------
+
+    def _raise(self, found: Named, alarms: list[Alarm]) -> None:
+        view = self._view()
+        self._count += 1
+        alarm = raised(found, view, self._count, next(iter(self._open), ""))
+        self._open[alarm.id] = alarm
+        self._places[alarm.id] = found.place
+        alarms.append(alarm)
+        self._state = mark(found, alarm, self._state, self._rates, self._history)
+        start_anew(found, self._view(), self._state, self._tests)
+
+    def _close(self, which: int) -> Alarm:
+        place = place_of(which, self._state)
+        key = next(k for k, p in self._places.items() if p == place)
+        shift = Shift(*self._state.closing[max(which, 0)].tolist()) if which >= 0 else None
+        alarm = closed(self._open.pop(key), self._view(), shift)
+        del self._places[key]
+        unmark(which, place, self._state, self._rates, self._history)
+        return alarm
+
+    # --- bounded memory -------------------------------------------------------------------
+
+    def _sweep(self, values: Values) -> None:
+        """Forget the rarer values of fields that have very many."""
+        state, crowded = self._state, values.crowded()
+        names = np.arange(len(state.slices) if crowded else 0, dtype=np.int32)
+        for f in crowded:
+            slots = values.drop(f, state.sums[:, LATELY], state.open_of >= 0)
+            names[slots] = len(values.fields) + f
+            state.slices[slots] = state.sums[slots] = 0.0
+            self._rates.drop(slots)
+        self._history.rename(names, np.array(crowded, np.int64))
+        state.sums[:, LATELY] *= 0.5
+        self._rates.tie(self._history.newest(2 * TICK))
+
+    # --- state ----------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """All that a restart needs: JSON values and numpy arrays."""
+        if self._values is None:
+            return {}
+        return {
+            "format": FORMAT,
+            "settings": msgspec.to_builtins(self.settings),
+            "fields": list(self._values.fields),
+            "values": self._values.state(),
+            "tests": {name: array.copy() for name, array in self._state._asdict().items()},
+            "rates": self._rates.state(),
+            "history": self._history.state(),
+            "open": msgspec.to_builtins(list(self._open.values())),
+            "places": dict(self._places),
+            "looks": dict(self._looks),
+            "pending_delay": self._pending_delay,
+            "count": self._count,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state` gave; the settings are those of this detector."""
+        if not state:
+            return
+        if state.get("format") != FORMAT:
+            raise ClicktideError(
+                f"the detectors' state has format {state.get('format')!r}, not {FORMAT}: another "
+                "version of Clicktide saved it. Fix: begin anew, in an empty folder"
+            )
+        self._make(tuple(state["fields"]))
+        assert self._values is not None
+        self._values.restore(state["values"])
+        arrays = {name: np.array(array) for name, array in state["tests"].items()}
+        self._state = State(**arrays)
+        self._rates.restore(state["rates"])
+        self._history.restore(state["history"])
+        alarms = [msgspec.convert(alarm, Alarm) for alarm in state["open"]]
+        self._open = {alarm.id: alarm for alarm in alarms}
+        self._places = {str(k): int(v) for k, v in state["places"].items()}
+        self._looks = {str(k): int(v) for k, v in state["looks"].items()}
+        self._pending_delay = int(state["pending_delay"])
+        self._count = int(state["count"])

@@ -1,0 +1,185 @@
+"""Whether the click rate of a slice has moved: its clicks before and after, whatever is predicted.
+
+Each slot has panes of some expected clicks, the older the longer, and sums of all before; a pane
+ends at a tick. What is expected is the rate of the whole stream, times what the part of the day is
+for the slice. At the end of each pane the likelihood ratio of two rates against one is taken at
+every start of the second; the evidence that is needed grows with how many such stretches there are,
+``log(false_alarm_clicks * fields / (share * clicks of the stretch)) + moved_margin``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitoring.watch.detect import rate_kernels as k
+from monitoring.watch.detect.state import EXPECTED, LATELY, State
+from monitoring.watch.settings import DetectSettings
+
+__all__ = ["TICK", "Rates"]
+
+I32 = NDArray[np.int32]
+F64 = NDArray[np.float64]
+
+TICK = 2048
+"""Rows between looks."""
+_PART_MS = 86_400_000 // k.PARTS
+_TIED = 0.1
+_NOTHING = (-np.inf, 1.0, 0.0, 1.0)
+
+
+class Rates:
+    """The panes of all slots.
+
+    Parameters
+    ----------
+    settings
+        Of the detectors.
+    fields
+        How many slots a row has.
+    """
+
+    def __init__(self, settings: DetectSettings, fields: int) -> None:
+        self.settings = settings
+        self.on = settings.moved_share > 0.0
+        share = settings.moved_share or 1.0
+        needed = settings.false_alarm_clicks * max(1, fields) / share
+        self._log_budget = math.log(needed) + settings.moved_margin
+        self.book = np.full(0, -1, np.int32)
+        self.tied = np.zeros(fields, np.bool_)
+        self.origin_ms = -1
+        self._used = 0
+        self._make(64)
+
+    def _make(self, size: int) -> None:
+        self.panes = np.zeros((size, k.MOST, 4), np.float32)
+        self.filled = np.zeros(size, np.int32)
+        self.before = np.zeros((size, 2))
+        self.daily = np.zeros((size, k.PARTS, 2), np.float32)
+        self.best = np.full((size, 4), _NOTHING)
+
+    # --- rows
+
+    def tick(self, state: State, time_ms: int) -> bool:
+        """End the panes that are full; whether the click rate of a slot has moved."""
+        if self.origin_ms < 0:
+            self.origin_ms = time_ms // 86_400_000 * 86_400_000
+        full = k.full_slots(state.sums, state.open_of, self.tied, self.settings.pane_clicks)
+        if not len(full):
+            return False
+        settings = self.settings
+        now = (time_ms - self.origin_ms) / _PART_MS
+        best = k.add_panes(
+            full, self._books(full, len(state.sums)), state.sums, self.panes, self.filled,
+            self.before, self.daily, self.best, now, settings.moved_band, settings.least_clicks,
+            settings.longest_clicks, self._log_budget,
+        )  # fmt: skip
+        return best > 0.0
+
+    def _books(self, full: I32, slots: int) -> I32:
+        """Where the panes of some slots are; new slots are given room."""
+        if slots > len(self.book):
+            more = np.full(slots - len(self.book), -1, np.int32)
+            self.book = np.concatenate([self.book, more])
+        new = full[self.book[full] < 0]
+        end = self._used + len(new)
+        if end > len(self.panes):
+            self._grow(max(end, 2 * len(self.panes)))
+        self.book[new] = np.arange(self._used, end, dtype=np.int32)
+        self._used = end
+        books: I32 = self.book[full]
+        return books
+
+    def _grow(self, size: int) -> None:
+        old = self._arrays()
+        self._make(size)
+        for name, array in old.items():
+            getattr(self, name)[: self._used] = array
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        names = ("panes", "filled", "before", "daily", "best")
+        return {name: getattr(self, name)[: self._used] for name in names}
+
+    # --- what is known
+
+    def evidence(self, slots: int) -> tuple[F64, F64]:
+        """By slot: evidence that its click rate has moved, and what is needed."""
+        evidence, need = np.zeros(slots), np.ones(slots)
+        known = np.flatnonzero(self.book >= 0)
+        best = self.best[self.book[known]]
+        need[known] = best[:, k.NEED]
+        evidence[known] = np.maximum(best[:, k.SCORE] + need[known], 0.0)
+        return evidence, need
+
+    def usual(self, slot: int) -> tuple[F64, tuple[float, float]]:
+        """What each part of the day is for a slot; its clicks and expected ones in all."""
+        book = self.book[slot]
+        of, by = self.daily[book, :, 0].astype(float), self.daily[book, :, 1].astype(float)
+        level = (of.sum() + 5.0) / (by.sum() + 5.0)
+        panes = self.panes[book, : self.filled[book], :2].sum(axis=0, dtype=float)
+        clicks, expected = (self.before[book] + panes).tolist()
+        return (of + 15.0) / (by * level + 15.0), (clicks, expected)
+
+    def part(self, time_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Part of the day of some times."""
+        return (time_ms - self.origin_ms) // _PART_MS % k.PARTS
+
+    # --- changes
+
+    def forget(self, state: State, slots: NDArray[np.int64]) -> None:
+        """Learn the click rates of some slots anew."""
+        state.sums[slots, EXPECTED:LATELY] = 0.0
+        books = self.book[slots[slots < len(self.book)]]
+        books = books[books >= 0]
+        self.filled[books], self.best[books] = 0, _NOTHING
+        self.before[books], self.daily[books] = 0.0, 0.0
+
+    def take_as_usual(self) -> None:
+        """What has moved and was no shift that lasts is usual from now on."""
+        for book in np.flatnonzero(self.best[: self._used, k.SCORE] > 0.0):
+            self.before[book] += self.panes[book, : self.filled[book], :2].sum(axis=0)
+            self.filled[book], self.best[book] = 0, _NOTHING
+
+    def drop(self, slots: I32) -> None:
+        """Let go of slots whose values are forgotten."""
+        slots = slots[slots < len(self.book)]
+        self.book[slots] = -1
+        kept = np.flatnonzero(self.book >= 0)
+        old = {name: array[self.book[kept]] for name, array in self._arrays().items()}
+        self._used = len(kept)
+        self._make(max(64, self._used))
+        for name, array in old.items():
+            getattr(self, name)[: self._used] = array
+        self.book[kept] = np.arange(self._used, dtype=np.int32)
+
+    def tie(self, slots: I32) -> None:
+        """Tell fields that go with time, such as the hour: they come in long runs of one value."""
+        for f in range(slots.shape[1]):
+            here = slots[:, f]
+            changes = float(np.mean(here[1:] != here[:-1])) if len(here) > 1 else 0.0
+            shares = np.unique(here, return_counts=True)[1] / max(1, len(here))
+            self.tied[f] = changes <= _TIED * (1.0 - float((shares**2).sum()))
+
+    # --- state
+
+    def state(self) -> dict[str, Any]:
+        """All that a restart needs."""
+        arrays = {name: array.copy() for name, array in self._arrays().items()}
+        return arrays | {
+            "book": self.book.copy(),
+            "tied": self.tied.copy(),
+            "origin_ms": self.origin_ms,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what :meth:`state` gave."""
+        self._used = len(state["filled"])
+        self._make(max(64, self._used))
+        for name in self._arrays():
+            getattr(self, name)[: self._used] = state[name]
+        self.book, self.tied = np.array(state["book"]), np.array(state["tied"])
+        self.origin_ms = int(state["origin_ms"])

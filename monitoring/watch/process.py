@@ -1,0 +1,290 @@
+"""The monitor: reads the examples topic, counts it by window and slice, and says what is wrong.
+
+Its state carries its position in the log: kill it anywhere, start it again, and every example is
+counted once. A group of its own; it writes nothing that the other processes read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from features.errors import ClicktideError, SnapshotError
+from features.spec import Spec
+from monitoring.watch.closed_window import ClosedWindow
+from monitoring.watch.detect.detector import SequentialDetector
+from monitoring.watch.detectors import Detectors
+from monitoring.watch.examples import Feed
+from monitoring.watch.figures import figures_of
+from monitoring.watch.folder import Keeper
+from monitoring.watch.outbox import GROUP, Outbox, post_to
+from monitoring.watch.records import Now, label_health
+from monitoring.watch.settings import MonitorSettings, fixed_settings
+from monitoring.watch.state_machine import Watch
+from monitoring.watch.topic_reader import Tail
+from streaming.freshness import Freshness, freshness, reader
+from streaming.log import EventLog, LogUnavailableError, Record
+from streaming.settings import EXAMPLES, StreamSettings
+from streaming.status import JoinerState, Look, look_at
+
+__all__ = ["GROUP", "Monitor"]
+
+_AHEAD = 20_000
+"""About so many examples are read at a time."""
+_FIRST_WAIT_S, _MOST_WAIT_S, _IDLE_S = 0.1, 5.0, 0.05
+_ALARM_EVERY_S = 2.0
+_T = TypeVar("_T")
+
+
+class Monitor:
+    """Watches the examples of a log, all partitions, from where its state was saved.
+
+    Parameters
+    ----------
+    log
+        Whose examples topic exists; used by the calling thread alone.
+    spec
+        The feature spec: its fields are the slices.
+    stream, settings
+        Of the stream, and of the monitor.
+    folder
+        Where the state is kept; a second monitor on it is refused.
+    now
+        Wall-clock seconds since 1970.
+    report
+        Takes lines for people.
+    pause
+        Waits so many seconds.
+    detectors
+        What raises alarms; ``None``: those of :mod:`monitoring.watch.detect`.
+
+    Raises
+    ------
+    ClicktideError
+        Another monitor works on the folder; its state is damaged, or of another log or settings.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        spec: Spec,
+        stream: StreamSettings,
+        settings: MonitorSettings,
+        folder: Path,
+        *,
+        now: Callable[[], float],
+        report: Callable[[str], None],
+        pause: Callable[[float], None],
+        detectors: Detectors | None = None,
+    ) -> None:
+        self.log, self.stream, self.settings = log, stream, settings
+        self.now, self.report, self.pause = now, report, pause
+        self.feed = Feed(spec, settings, folder)
+        names = [field.name for field in self.feed.fields]
+        self._keeper = Keeper(folder, settings.keep_windows)
+        watching = detectors or SequentialDetector(settings.detect)
+        label_s = stream.join.join_window_s + stream.join.out_of_order_s
+        self.watch = Watch(names, settings.windows, watching, self._closed, label_s)
+        post = post_to(settings.webhook, pause) if settings.webhook else None
+        try:
+            self.outbox = Outbox(log, settings.keep_alarms, report, post)
+            self._begin(names)
+        except BaseException:
+            self._keeper.close()
+            raise
+        at = ", ".join(map(str, self.tail.offsets))
+        report(f"monitor: {self.watch.seen:,} examples seen; reading {EXAMPLES} from offset {at}")
+
+    def _begin(self, names: list[str]) -> None:
+        """Take up the state and its place in the log."""
+        self._joined_s: float | None = None
+        self._watched_s: float | None = None
+        self._look: Look | None = None
+        self._at_close: JoinerState | None = None
+        self._before_close: JoinerState | None = None
+        self._saved_at = self._told_at = self.now()
+        self.saved = True
+        most = max(1, min(self.stream.batch, _AHEAD // self.stream.examples_per_record))
+        self.tail = self._retrying(lambda: Tail(self.log, EXAMPLES, most, self._say))
+        self._fixed = {"fields": names, **fixed_settings(self.settings)}
+        state = self._keeper.load(self._fixed)
+        if state is not None:
+            self._restore(state)
+        self._saved_offsets = list(self.tail.offsets) if state is not None else None
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        if not self._retrying(lambda: self.tail.restore(state["tail"])):
+            raise ClicktideError(
+                f"{self._keeper.folder}: its state was made from another log than this one. "
+                "Fix: give the log it was made from, or another --dir"
+            )
+        self.feed.restore(state["feed"])
+        self.watch.restore(state)
+        self.outbox.restore(state["outbox"])
+
+    def _say(self, line: str) -> None:
+        self.report(f"monitor: {line}")
+
+    # --- the loop --------------------------------------------------------------------------
+
+    def run(self, *, stopping: Callable[[], bool], until_idle_s: float | None = None) -> None:
+        """Watch until asked to stop, or until all is read and nothing has come for so long."""
+        idle_s = 0.0
+        while not stopping():
+            if self.step():
+                idle_s = 0.0
+                continue
+            if until_idle_s is not None and idle_s >= until_idle_s:
+                break
+            self.pause(_IDLE_S)
+            idle_s += _IDLE_S
+        if not self.save():
+            raise SnapshotError(f"{self._keeper.folder}: the last of it could not be saved")
+        self.report(f"monitor: saved at {self.watch.seen:,} examples")
+
+    def step(self) -> bool:
+        """Read and count some records; false if there were none."""
+        records = self._retrying(self.tail.read)
+        if records:
+            self._count(records)
+        self._keep()
+        return bool(records)
+
+    def _count(self, records: list[Record]) -> None:
+        newest = 0
+        for scored in self.feed.read(records):
+            self.outbox.take(self.watch.update(scored))
+            newest = max(newest, int(scored.time_ms.max(initial=0)))
+        newest = self.tail.done(records, newest)
+        arrived = records[-1].timestamp_ms
+        self._joined_s = (arrived - newest) / 1000
+        self._watched_s = self.now() - arrived / 1000
+
+    def _closed(self, window: ClosedWindow) -> None:
+        self._keeper.closed(window)
+        self._before_close, self._at_close = self._at_close, self._joiner()
+
+    def _retrying(self, ask: Callable[[], _T]) -> _T:
+        """Ask the log until it answers."""
+        wait = _FIRST_WAIT_S
+        while True:
+            try:
+                return ask()
+            except LogUnavailableError as error:
+                self.report(f"monitor: the log does not answer, again in {wait:g} s: {error}")
+                self.pause(wait)
+                wait = min(2 * wait, _MOST_WAIT_S)
+
+    # --- keeping ---------------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        """Save and tell when it is time."""
+        now = self.now()
+        waited = now - self._saved_at
+        urgent = self.outbox.waiting and waited >= _ALARM_EVERY_S
+        due = waited >= self.settings.save_every_s and self.tail.offsets != self._saved_offsets
+        if urgent or due:
+            self.save()
+        elif now - self._told_at >= self.settings.tell_every_s:
+            self._tell()
+
+    def save(self) -> bool:
+        """Save everything, then send the alarms that are new; whether it was saved."""
+        self._saved_at = self._told_at = self.now()
+        self._look = self._retrying(lambda: look_at(self.log, self._now_ms()))
+        try:
+            self._keeper.save(self._state(), self.figures(), self.outbox.kept)
+        except SnapshotError as error:
+            self.report(f"monitor: NOT SAVED, watching goes on, next try later: {error}")
+            self.saved = False
+            return False
+        self.feed.saved()
+        self.saved, self._saved_offsets = True, list(self.tail.offsets)
+        about = {
+            "seen": self.watch.seen,
+            "at": self._now_ms(),
+            "event_time": self.watch.windows.time_ms,
+            "weights_s": self.watch.weights.age_s,
+        }
+        self.outbox.send(dict(enumerate(self.tail.offsets)), about)
+        return True
+
+    def _tell(self) -> None:
+        """Refresh what people look at; it ages while nothing comes, too."""
+        self._told_at = self.now()
+        self._look = self._retrying(lambda: look_at(self.log, self._now_ms()))
+        with suppress(OSError):  # a full disk is told by the next save
+            self._keeper.tell(self.figures())
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            **self._fixed,
+            "tail": self.tail.state(),
+            "feed": self.feed.state(),
+            "outbox": self.outbox.state(),
+            **self.watch.state(),
+        }
+
+    def figures(self) -> Now:
+        """The stream as it is now."""
+        watch, windows = self.watch, self.watch.windows
+        joiner = self._joiner()
+        return Now(
+            at_ms=self._now_ms(),
+            event_time_ms=windows.time_ms,
+            seen=watch.seen,
+            corrections=watch.corrections,
+            unscored=watch.unscored,
+            rejected=self.feed.rejected,
+            after_close=windows.after_close,
+            lost=self.tail.lost,
+            overall=figures_of(watch.sums),
+            fields=windows.fields,
+            window_s=windows.window_ms / 1000,
+            open=[*self._keeper.pending, *windows.open_windows()],
+            health=None if joiner is None else label_health(joiner),
+            recent_health=None if joiner is None else label_health(joiner, self._before_close),
+            freshness=self._freshness(),
+            stale=self.watch.weights.stretches,
+            skew=None if self.feed.skew is None else self.feed.skew.figures(),
+            alarms_open=self.outbox.open(),
+            predictions=self.feed.predictions,
+        )
+
+    def _joiner(self) -> JoinerState | None:
+        return None if self._look is None else self._look.joiner
+
+    def _freshness(self) -> Freshness:
+        look, now_ms, watch = self._look, self._now_ms(), self.watch
+        seen = None
+        if look is not None:
+            ends = sum(topic.records for name, topic in look.topics.items() if name == EXAMPLES)
+            lag = max(0, ends - sum(self.tail.offsets))
+            seen = reader(look, GROUP, watch.windows.time_ms, now_ms, lag)
+        return msgspec.structs.replace(
+            Freshness() if look is None else freshness(look),
+            at_ms=now_ms,
+            monitor=seen,
+            weights_s=watch.weights.age_s,
+            joined_s=self._joined_s,
+            watched_s=self._watched_s,
+            served_version=watch.version,
+        )
+
+    def _now_ms(self) -> int:
+        return int(self.now() * 1000)
+
+    def close(self) -> None:
+        """Let go of the producer and the folder."""
+        self.outbox.close()
+        self._keeper.close()
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,277 @@
+"""Health of the labels, told by the log."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from features.errors import ClicktideError
+from monitoring.watch.closed_window import ClosedWindow
+from monitoring.watch.figures import SliceFigures
+from monitoring.watch.skew import Skew
+from monitoring.watch.weights_age import StaleWeights
+from streaming.freshness import Freshness
+from streaming.status import JoinerState
+
+__all__ = [
+    "LabelHealth", "MonitorState", "Now", "label_health", "read_monitor", "window_files",
+    "write_text",
+]  # fmt: skip
+
+
+class LabelHealth(msgspec.Struct, frozen=True):
+    """Shares of what the joiner has committed, since the stream began or between two moments.
+
+    Parameters
+    ----------
+    impressions, clicks
+        Records read.
+    join_rate
+        Clicks that labelled an example, late ones included, over all clicks that were read and
+        are not copies.
+    late_share
+        Late clicks among those that labelled an example.
+    orphan_share
+        Clicks whose impression did not come, of all clicks.
+    duplicate_clicks, duplicate_impressions
+        Share of copies.
+    rejected_share
+        Impressions rejected for any other reason.
+    click_rate
+        Clicks that were on time, over examples.
+    """
+
+    impressions: int
+    clicks: int
+    join_rate: float | None = None
+    late_share: float | None = None
+    orphan_share: float | None = None
+    duplicate_clicks: float | None = None
+    duplicate_impressions: float | None = None
+    rejected_share: float | None = None
+    click_rate: float | None = None
+
+
+def label_health(now: JoinerState, before: JoinerState | None = None) -> LabelHealth:
+    """Read the health of labels off the joiner's counts.
+
+    Parameters
+    ----------
+    now
+        Counts up to now.
+    before
+        Counts at an earlier moment: the health of what came since.
+
+    Examples
+    --------
+    >>> state = JoinerState(100, 10, 98, 7, 1, 1, {"impressions": {"duplicate_impression": 1},
+    ...                     "clicks": {"orphan_click": 2}}, 0, False)
+    >>> health = label_health(state)
+    >>> health.join_rate, health.orphan_share, health.late_share
+    (0.8, 0.2, 0.125)
+    """
+    one = _counts(now)
+    if before is not None:
+        earlier = _counts(before)
+        one = {name: value - earlier.get(name, 0) for name, value in one.items()}
+    clicks, impressions = one["clicks"], one["impressions"]
+    copies, shown_twice = one.get("duplicate_click", 0), one.get("duplicate_impression", 0)
+    joined = one["examples_clicked"] + one["corrections"]
+    return LabelHealth(
+        impressions=impressions,
+        clicks=clicks,
+        join_rate=_share(joined, clicks - copies),
+        late_share=_share(one["corrections"], joined),
+        orphan_share=_share(one.get("orphan_click", 0), clicks),
+        duplicate_clicks=_share(copies, clicks),
+        duplicate_impressions=_share(shown_twice, impressions),
+        rejected_share=_share(one["rejected"] - shown_twice, impressions),
+        click_rate=_share(one["examples_clicked"], one["examples"]),
+    )
+
+
+def _counts(state: JoinerState) -> dict[str, int]:
+    rejected = state.rejected
+    return {
+        "impressions": state.impressions,
+        "clicks": state.clicks,
+        "examples": state.examples,
+        "examples_clicked": state.examples_clicked,
+        "corrections": state.corrections,
+        "rejected": _total(rejected.get("impressions", {})),
+        **rejected.get("clicks", {}),
+        **rejected.get("impressions", {}),
+    }
+
+
+def _total(reasons: Mapping[str, int]) -> int:
+    return sum(reasons.values())
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole > 0 else None
+
+
+_NAME = re.compile(r"(\d+)-(\d+)\.json")
+
+
+class Now(msgspec.Struct, frozen=True):
+    """The stream as the monitor last told.
+
+    Parameters
+    ----------
+    at_ms
+        Wall clock of then.
+    event_time_ms
+        The latest impression.
+    seen, corrections
+        Examples counted, and late clicks on top of these.
+    unscored
+        Examples without a prediction, not counted.
+    rejected
+        Lines that are no example.
+    after_close
+        Rows that came for windows that had closed.
+    lost
+        Records that retention removed before they were read.
+    overall
+        Figures of everything since the monitor began (no AUC, no ECE).
+    fields
+        Names of the slice fields.
+    window_s
+        Present length of a window.
+    open
+        Windows that are not in a file yet, oldest first; those that are not ``final`` may still
+        be changed by late clicks.
+    health
+        Of the labels, since the stream began.
+    recent_health
+        Of the labels, since the previous window closed.
+    freshness
+        How far the trainer, the monitor and the weights were.
+    stale
+        Stretches whose predictions were made with old weights.
+    skew
+        Of the counters that impressions carry; ``None``: the spec has none.
+    alarms_open
+        Alarms kept that have not been closed, as they were sent.
+    predictions
+        ``served``, or ``own``: predicted by the monitor's own learner.
+    """
+
+    at_ms: int
+    event_time_ms: int
+    seen: int
+    corrections: int
+    unscored: int
+    rejected: int
+    after_close: int
+    lost: int
+    overall: SliceFigures
+    fields: list[str]
+    window_s: float
+    open: list[ClosedWindow] = []
+    health: LabelHealth | None = None
+    recent_health: LabelHealth | None = None
+    freshness: Freshness = Freshness()
+    stale: list[StaleWeights] = []
+    skew: Skew | None = None
+    alarms_open: list[dict[str, Any]] = []
+    predictions: str = "served"
+
+
+class MonitorState(msgspec.Struct, frozen=True):
+    """All that a monitor's folder tells.
+
+    Parameters
+    ----------
+    now
+        Figures of the last save.
+    windows
+        Closed windows and then the open ones, oldest first.
+    alarms
+        The last alarms, oldest first, as they were sent.
+    """
+
+    now: Now
+    windows: list[ClosedWindow]
+    alarms: list[dict[str, Any]]
+
+
+def read_monitor(folder: str | os.PathLike[str], most_windows: int = 0) -> MonitorState:
+    """Read a monitor's folder while the monitor is at work, or after.
+
+    Parameters
+    ----------
+    folder
+        The monitor's ``--dir``.
+    most_windows
+        Only so many of the newest windows; 0: all.
+
+    Raises
+    ------
+    ClicktideError
+        There is no monitor's state.
+    """
+    root = Path(folder)
+    try:
+        now = msgspec.json.decode((root / "now.json").read_bytes(), type=Now)
+    except OSError as error:
+        raise ClicktideError(
+            f"{root}: no monitor has saved here. Fix: run `clicktide monitor --dir {root}` first"
+        ) from error
+    except msgspec.DecodeError as error:
+        raise ClicktideError(
+            f"{root / 'now.json'}: {error}. Fix: start the monitor again"
+        ) from error
+    begin = now.open[0].start_ms if now.open else None
+    files = [f for f in window_files(root) if begin is None or f.start_ms < begin]
+    wanted = files[-most_windows:] if most_windows else files
+    windows = [*_windows(wanted), *now.open]
+    return MonitorState(now, windows[-most_windows:], _alarms(root / "alarms.jsonl"))
+
+
+class WindowFile(msgspec.Struct, frozen=True, order=True):
+    """A closed window's file."""
+
+    start_ms: int
+    end_ms: int
+    path: Path
+
+
+def window_files(root: Path) -> list[WindowFile]:
+    """Files of closed windows, oldest first."""
+    found = []
+    for path in (root / "windows").glob("*.json"):
+        if match := _NAME.fullmatch(path.name):
+            found.append(WindowFile(int(match[1]), int(match[2]), path))
+    return sorted(found)
+
+
+def write_text(path: Path, data: bytes) -> None:
+    """Replace a file in one step."""
+    draft = path.with_name(f".{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft.write_bytes(data)
+    draft.replace(path)
+
+
+def _windows(files: Sequence[WindowFile]) -> Iterator[ClosedWindow]:
+    for file in files:
+        try:
+            yield msgspec.json.decode(file.path.read_bytes(), type=ClosedWindow)
+        except (FileNotFoundError, msgspec.DecodeError):  # removed meanwhile, or damaged
+            continue
+
+
+def _alarms(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    return [msgspec.json.decode(line) for line in lines if line]

@@ -1,0 +1,218 @@
+"""The windows of a stream: rows go to the window of their time, and windows close in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from monitoring.watch import figures as k
+from monitoring.watch.closed_window import ClosedWindow, closed_window
+from monitoring.watch.drift import Drift, field_drift, prediction_drift
+from monitoring.watch.frequent_values import HeavyHitters
+from monitoring.watch.scored import Scored
+from monitoring.watch.settings import WindowSettings
+from monitoring.watch.window import Terms, Window
+
+__all__ = ["PREDICTION", "Windows"]
+
+PREDICTION = "(prediction)"
+_FIRST_MS, _LONGEST_MS = 60_000, 60_000 << 10
+_JUDGED = 4
+_HITTERS = 4
+_FADE = 0.9
+
+
+class Windows:
+    """Counts batches into windows of event time.
+
+    Rows may come in any order; those of a window that has closed are counted in ``after_close``
+    only. Memory is bounded whatever the values are: ``values_per_field`` places a field in each
+    open window, and :class:`HeavyHitters` of four times as many values a field between windows.
+
+    Parameters
+    ----------
+    fields
+        Names of the slice fields, which every batch has.
+    settings
+        Length of a window, and bounds.
+    on_close
+        Takes each window when it closes, in order of time.
+
+    Attributes
+    ----------
+    after_close
+        Rows that came for windows that had closed, late clicks included.
+    time_ms
+        The latest event time.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> from monitoring.watch.scored import TableColumns, scored_table
+    >>> table = pa.table({"y": [0, 1, 0], "p": [0.1, 0.4, 0.2], "t": [0, 500, 9000]})
+    >>> rows, _ = scored_table(table, TableColumns("y", "p", time="t", time_format="ms"))
+    >>> closed = []
+    >>> windows = Windows([], WindowSettings(window_s=1, lateness_s=5), closed.append)
+    >>> windows.update(rows)
+    >>> [(window.start_ms, window.overall.count) for window in closed]
+    [(0, 2)]
+    """
+
+    def __init__(
+        self,
+        fields: Sequence[str],
+        settings: WindowSettings,
+        on_close: Callable[[ClosedWindow], None] = lambda _: None,
+    ) -> None:
+        self.fields, self.settings, self.on_close = list(fields), settings, on_close
+        self.window_ms = round(settings.window_s * 1000) or _FIRST_MS
+        self.time_ms = 0
+        self.after_close = 0
+        self.closed_to_ms = 0
+        self.reference: Window | None = None
+        self._open: dict[int, Window] = {}
+        self._in_reference = 0
+        self._shown: dict[tuple[int, ...], ClosedWindow] = {}
+        self._judged: list[float] = []
+        most = _HITTERS * settings.values_per_field
+        self._frequent = {field: HeavyHitters(most) for field in self.fields}
+
+    # ---- counting
+
+    def update(self, scored: Scored, terms: Terms | None = None) -> None:
+        """Count a batch, and close the windows whose time has passed.
+
+        Parameters
+        ----------
+        scored
+            The rows.
+        terms
+            What they add, if it was worked out already.
+        """
+        if not len(scored):
+            return
+        for field, frequent in self._frequent.items():
+            coded = scored.slices[field]
+            frequent.add(coded.words, coded.counts(), coded.hashes)
+        terms, number = terms or Terms.of(scored), scored.time_ms // self.window_ms
+        late = scored.time_ms < self.closed_to_ms
+        self.after_close += int(late.sum())
+        for at in np.unique(number[~late]).tolist():
+            rows = np.flatnonzero((number == at) & ~late)
+            self._window(at).add(scored, terms, rows)
+        self.time_ms = max(self.time_ms, int(scored.time_ms.max()))
+        self.close(self.time_ms - round(self.settings.lateness_s * 1000))
+
+    def close(self, to_ms: int | None = None) -> None:
+        """Close the windows that end by then; all, if no time is given."""
+        for at in sorted(self._open):
+            window = self._open.get(at)  # gone, if windows have become longer meanwhile
+            if window is not None and (to_ms is None or window.end_ms <= to_ms):
+                self._close(at)
+
+    def _window(self, at: int) -> Window:
+        if at not in self._open:
+            start = max(at * self.window_ms, self.closed_to_ms)
+            room = self.settings.values_per_field
+            # some places are left for values that are new in this window
+            expected = {f: values.top(room * 3 // 4) for f, values in self._frequent.items()}
+            self._open[at] = Window(start, (at + 1) * self.window_ms, self.fields, room, expected)
+        return self._open[at]
+
+    def _close(self, at: int) -> None:
+        window = self._open.pop(at)
+        self.closed_to_ms = window.end_ms
+        self.on_close(closed_window(window, self.drift(window)))
+        for frequent in self._frequent.values():
+            frequent.fade(_FADE)
+        self._refer(window)
+        self._judge(window)
+
+    # ---- the reference
+
+    def _refer(self, window: Window) -> None:
+        if self._in_reference >= self.settings.reference_windows:
+            return
+        if self.reference is None:
+            self.reference = Window.restored(window.state())
+        else:
+            self.reference.merge(window)
+        self._in_reference += 1
+
+    def drift(self, window: Window) -> dict[str, Drift]:
+        """Each field and the prediction against the reference, once that is whole."""
+        reference = self.reference
+        if reference is None or self._in_reference < self.settings.reference_windows:
+            return {}
+        before, after = (w.histogram[:, :2].sum(axis=1) for w in (reference, window))
+        found = {PREDICTION: prediction_drift(before, after)}
+        for field in self.fields:
+            found[field] = field_drift(
+                reference.counts(field), window.counts(field), all_told=not window.is_full(field)
+            )
+        return {name: drift for name, drift in found.items() if drift is not None}
+
+    # ---- the length
+
+    def _judge(self, window: Window) -> None:
+        """Windows become longer while they have too few clicks."""
+        if self.settings.window_s or self.window_ms >= _LONGEST_MS:
+            return
+        self._judged.append(float(window.sums[k.CLICKS]))
+        if len(self._judged) < _JUDGED:
+            return
+        if sum(self._judged) < self.settings.least_clicks * len(self._judged):
+            self._double()
+        self._judged.clear()
+
+    def _double(self) -> None:
+        self.window_ms = 2 * self.window_ms
+        longer: dict[int, Window] = {}
+        for _, window in sorted(self._open.items()):
+            at = window.start_ms // self.window_ms
+            if at in longer:
+                longer[at].merge(window)
+            else:
+                longer[at] = window
+            longer[at].end_ms = (at + 1) * self.window_ms
+        self._open = longer
+
+    # ---- reading and keeping
+
+    def open_windows(self) -> list[ClosedWindow]:
+        """Windows that late clicks may still change, oldest first, as they are now."""
+        known, self._shown = self._shown, {}
+        for _, window in sorted(self._open.items()):
+            key = window.start_ms, window.end_ms, window.changes, self._in_reference
+            self._shown[key] = known.get(key) or closed_window(
+                window, self.drift(window), final=False
+            )
+        return list(self._shown.values())
+
+    def state(self) -> dict[str, Any]:
+        """JSON values and arrays."""
+        return {
+            "fields": self.fields,
+            "window_ms": self.window_ms,
+            "time_ms": self.time_ms,
+            "after_close": self.after_close,
+            "closed_to_ms": self.closed_to_ms,
+            "in_reference": self._in_reference,
+            "judged": list(self._judged),
+            "reference": None if self.reference is None else self.reference.state(),
+            "open": [[at, window.state()] for at, window in self._open.items()],
+            "frequent": {field: values.state() for field, values in self._frequent.items()},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state` gave for the same fields."""
+        self.window_ms, self.time_ms = state["window_ms"], state["time_ms"]
+        self.after_close, self.closed_to_ms = state["after_close"], state["closed_to_ms"]
+        self._in_reference, self._judged = state["in_reference"], list(state["judged"])
+        reference = state["reference"]
+        self.reference = None if reference is None else Window.restored(reference)
+        self._open = {int(at): Window.restored(window) for at, window in state["open"]}
+        for field, values in self._frequent.items():
+            values.restore(state["frequent"][field])

@@ -1,1 +1,0 @@
-"""Event-time windows: figures of each window, over all and by slice, in bounded memory."""
