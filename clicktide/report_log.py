@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from features.errors import ClicktideError
 from monitoring.report.build import report_of
 from monitoring.report.log_columns import LogColumns
-from monitoring.report.log_counts import LogTally
+from monitoring.report.log_counts import LogCounts
 from monitoring.report.log_reader import LogReader, read_log
 from monitoring.report.model import ReportData
 from monitoring.watch.scored import Scored
@@ -62,7 +62,7 @@ def report_log(
     """
     axis = "time" if columns.time else "row"
     reader = LogReader(columns, skip_bad=skip_bad)
-    tally = LogTally(
+    tally = LogCounts(
         columns.slices, "time" if columns.time else "row", window=window_of(window, axis)
     )
     detector = _detector() if alarms else None
@@ -82,7 +82,7 @@ def report_log(
 
 def _count(
     batches: Generator[tuple[Scored, int]],
-    tally: LogTally,
+    tally: LogCounts,
     console: Console,
     check: Callable[[], None],
 ) -> None:

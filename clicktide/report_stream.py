@@ -10,7 +10,7 @@ from monitoring.registry import Registry, RegistryError, Version, registry_urls
 from monitoring.report.build import report_of
 from monitoring.report.challengers import read_challengers
 from monitoring.report.model import ReportData
-from monitoring.report.stream import changes_of, gather_monitor, versions_of
+from monitoring.report.stream import gather_stream
 from monitoring.watch.records import read_monitor
 
 __all__ = ["report_stream"]
@@ -40,12 +40,10 @@ def report_stream(folder: Path, now_ms: int, mlflow: str | None = None) -> Repor
             "clicktide monitor, or give a log with --from FILE --label COLUMN --prediction COLUMN"
         )
     run = monitor.parent
-    registered = _registered(run, mlflow)
-    gathered = gather_monitor(
+    gathered = gather_stream(
         read_monitor(monitor),
         f"the stream in {run}",
-        versions=versions_of(registered),
-        version_changes=changes_of(registered),
+        versions=_registered(run, mlflow),
         challengers=read_challengers(run / "challengers"),
     )
     return report_of(gathered, now_ms)

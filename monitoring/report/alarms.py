@@ -1,66 +1,19 @@
-"""Alarms: read as the monitor keeps them, and said in words."""
+"""Alarms in words, and what they cost up to now."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Literal
 
 from msgspec.structs import replace
 
 from monitoring.report import words
-from monitoring.report.model import Alarm, SliceRow, Total
+from monitoring.report.model import SliceRow, Total
+from monitoring.watch.detect.alarm import Alarm
 
-__all__ = ["alarms_of", "by", "headline_of", "priced", "side_of", "sign_of", "size_said"]
+__all__ = ["by", "headline_of", "priced", "side_of", "sign_of", "size_said"]
 
 Side = Literal["over", "under", "mixed"]
-
-
-def alarms_of(records: Iterable[Mapping[str, Any]]) -> list[Alarm]:
-    """Read alarm records; a later telling of the same alarm replaces the earlier.
-
-    Parameters
-    ----------
-    records
-        :class:`monitoring.watch.detect.alarm.Alarm` as plain data, oldest first.
-
-    Examples
-    --------
-    >>> record = {"id": "a1", "what": "calibration", "since_ms": 5, "detected_ms": 9, "size": 1.5}
-    >>> [alarm] = alarms_of([record, {**record, "closed_ms": 20}])
-    >>> alarm.ended_at, alarm.size
-    (20, 1.5)
-    """
-    newest: dict[object, Mapping[str, Any]] = {}
-    for number, record in enumerate(records):
-        newest[record.get("id", number)] = record
-    return [_alarm(record) for record in newest.values()]
-
-
-def _alarm(record: Mapping[str, Any]) -> Alarm:
-    get = record.get
-    return Alarm(
-        what=str(get("what", "calibration")),
-        since=int(get("since_ms", 0)),
-        detected_at=int(get("detected_ms", get("since_ms", 0))),
-        ended_at=get("closed_ms"),
-        field=str(get("field", "")),
-        value=str(get("value", "")),
-        size=_finite(get("size")),
-        low=_finite(get("size_low")),
-        high=_finite(get("size_high")),
-        cost_clicks=get("clicks_over_promised"),
-        cost_money=get("money_over_promised"),
-        cause=str(get("cause", "")),
-        action=str(get("action", "")),
-        since_low=get("since_low_ms"),
-        since_high=get("since_high_ms"),
-    )
-
-
-def _finite(value: float | None) -> float | None:
-    """JSON has no infinity: without a click the ratio is not known, but for its lower end."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 def priced(alarm: Alarm, total: Total, rows: Iterable[SliceRow]) -> Alarm:
@@ -68,24 +21,25 @@ def priced(alarm: Alarm, total: Total, rows: Iterable[SliceRow]) -> Alarm:
 
     A detector prices a shift when it raises the alarm, and again when it closes it.
     """
-    if alarm.ended_at is not None or alarm.what != "calibration":
+    if alarm.closed_ms is not None or alarm.what != "calibration":
         return alarm
-    cost, money = total.cost_since if total.since is not None else None, None
-    for row in rows:
-        if alarm.field and (row.field, row.value) == (alarm.field, alarm.value):
-            cost, money = row.cost_since, row.money_since
-            break
-    else:
-        if alarm.field:
-            return alarm
-    if cost is None or abs(cost) < abs(alarm.cost_clicks or 0.0):
+    since = total.since
+    if alarm.field:
+        place = alarm.field, alarm.value
+        since = next((row.since for row in rows if (row.field, row.value) == place), None)
+    if since is None or abs(since.over_promised) < abs(alarm.clicks_over_promised or 0.0):
         return alarm
-    return replace(alarm, cost_clicks=cost, cost_money=money or alarm.cost_money)
+    money = since.money if alarm.field else None
+    return replace(
+        alarm,
+        clicks_over_promised=since.over_promised,
+        money_over_promised=money or alarm.money_over_promised,
+    )
 
 
 def side_of(alarm: Alarm) -> Side:
     """Whether more clicks are promised than come, fewer, or it is about neither."""
-    size = alarm.low if alarm.size is None else alarm.size
+    size = alarm.size_low if alarm.size is None else alarm.size
     if size is None or alarm.what not in ("calibration", "click_rate"):
         return "mixed"
     more = size > 1 if alarm.what == "calibration" else size < 1
@@ -102,19 +56,20 @@ def size_said(alarm: Alarm) -> str:
 
     Examples
     --------
-    >>> size_said(Alarm("missing", 0, 0, size=0.31, low=0.3, high=0.33))
+    >>> size_said(Alarm(what="missing", since_ms=0, detected_ms=0, size=0.31, size_low=0.3,
+    ...                 size_high=0.33))
     'missing in 31 % of impressions (30 % to 33 %)'
     """
-    if alarm.size is None and alarm.low is None:
+    if alarm.size is None and alarm.size_low is None:
         return "size not known"
     if alarm.what == "missing":
-        bounds = f"{words.percent(alarm.low)} to {words.percent(alarm.high)}"
+        bounds = f"{words.percent(alarm.size_low)} to {words.percent(alarm.size_high)}"
         return f"missing in {words.percent(alarm.size)} of impressions ({bounds})"
     said = {
         "click_rate": "clicks over those predicted at first",
         "click_delay": "median click delay over what it was",
     }.get(alarm.what, "calibration ratio")
-    return f"{said} {words.ratio(alarm.size)} ({words.interval(alarm.low, alarm.high)})"
+    return f"{said} {words.ratio(alarm.size)} ({words.interval(alarm.size_low, alarm.size_high)})"
 
 
 def headline_of(alarm: Alarm) -> str:
@@ -122,7 +77,8 @@ def headline_of(alarm: Alarm) -> str:
 
     Examples
     --------
-    >>> headline_of(Alarm("click_rate", 0, 0, field="ad", value="x", size=0.5))
+    >>> headline_of(Alarm(what="click_rate", since_ms=0, detected_ms=0, field="ad", value="x",
+    ...                   size=0.5))
     'the click rate of ad x fell by 50 %, and the model follows'
     """
     place = words.place(alarm.field, alarm.value)

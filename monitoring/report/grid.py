@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from monitoring.report.model import Grid, GridCell, GridColumn, GridRow
+from monitoring.report.model import Grid, GridCell, GridColumn, GridRow, with_figures
 from monitoring.report.slices import Sums, SumsBySlice, is_off
 from monitoring.watch import figures as k
 from monitoring.watch.figures import figures_of
@@ -24,7 +24,7 @@ _ROWS = 16
 
 
 def calibration_grid(
-    rows: Sequence[tuple[str, str, SumsBySlice]],
+    rows: Sequence[tuple[str, SumsBySlice]],
     slices: SumsBySlice,
     rows_are: Literal["versions", "periods"],
 ) -> Grid | None:
@@ -33,7 +33,7 @@ def calibration_grid(
     Parameters
     ----------
     rows
-        Name, note and sums by field and value of each; the last :data:`_ROWS` are shown.
+        Name and sums by field and value of each; the last :data:`_ROWS` are shown.
     slices
         Sums over all: the columns are each field's most frequent values, and all others.
     rows_are
@@ -60,9 +60,8 @@ def calibration_grid(
         GridRow(
             name,
             tuple(_cell(_sums(of, c.field, c.value, chosen[c.field]), tests) for c in columns),
-            note,
         )
-        for name, note, of in rows
+        for name, of in rows
     ]
     return Grid(rows_are, "calibration", columns, tuple(made))
 
@@ -86,12 +85,5 @@ def _cell(sums: Sums, tests: int) -> GridCell | None:
     if not f.count:
         return None
     ratio = f.calibration_ratio
-    return GridCell(
-        f.count,
-        math.log(ratio) if ratio else None,
-        ratio,
-        f.calibration_low,
-        f.calibration_high,
-        f.normalised_entropy,
-        is_off(sums, tests),
-    )
+    shade = math.log(ratio) if ratio else None
+    return with_figures(GridCell, f, shade=shade, sure=is_off(sums, tests))

@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from monitoring.report import alarms, words
-from monitoring.report.model import Drift, Grid, LabelHealth, ReportData
+from monitoring.report.model import FieldDrift, Grid, ReportData
 from monitoring.report.share_charts import (
     grid_charts,
     off_diagonal,
@@ -21,7 +21,7 @@ from monitoring.report.share_charts import (
     shares_chart,
 )
 from monitoring.report.slice_table import COLUMNS, columns_of, slice_rows, slices_said
-from monitoring.report.time_charts import calibration_chart, label_charts, loss_charts
+from monitoring.report.time_charts import calibration_chart, loss_charts
 
 __all__ = ["render"]
 
@@ -40,8 +40,12 @@ def render(data: ReportData) -> str:
 
     Examples
     --------
-    >>> from monitoring.report.sample import sample_report
-    >>> page = render(sample_report())
+    >>> import numpy as np
+    >>> from monitoring.report.build import Gathered, Period, report_of
+    >>> sums = np.array([10_000.0, 200.0, 210.0, 5.0, 950.0, 0.0, 0.0, 0.0])
+    >>> histogram = np.array([[200.0, 9800.0, 210.0]])
+    >>> counted = Gathered("<script>alert(1)", [Period("", 0, 9, sums)], histogram)
+    >>> page = render(report_of(counted, 0))
     >>> page.startswith("<!doctype html>"), "<script>alert" in page
     (True, False)
     """
@@ -83,7 +87,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "reliability_said": _reliability_said(data),
         "drift_said": _drift_said(data),
         "drifts": [(d, _level(d), shares_chart(d, 300.0) if _moved(d) else "") for d in data.drift],
-        "label_figures": () if data.labels is None else _label_figures(data.labels),
+        "label_figures": _label_figures(data),
         "notes": (*data.notes, *_NOTES),
     }
 
@@ -101,14 +105,13 @@ _NOTES = (
 def _charts(data: ReportData) -> dict[str, tuple[Markup, Markup]]:
     """Every picture twice: for a wide page, and for a phone."""
     none = Markup("")
-    grid, labels, bins, rivals = data.grid, data.labels, data.reliability, data.challengers
+    grid, bins, rivals = data.grid, data.reliability, data.challengers
     drawn: dict[str, Callable[[float], Markup]] = {
         "calibration": lambda width: calibration_chart(data, width),
         "loss": lambda width: loss_charts(data, width),
         "reliability": lambda width: reliability_chart(bins, width) if bins else none,
         "grid": lambda width: none if grid is None else grid_charts(grid, width),
         "challengers": lambda width: none if rivals is None else grid_charts(rivals, width),
-        "labels": lambda width: none if labels is None else label_charts(data, labels, width),
     }
     return {name: (draw(_WIDE), draw(_NARROW)) for name, draw in drawn.items()}
 
@@ -135,7 +138,11 @@ def _window_said(data: ReportData) -> str:
 def _figures(data: ReportData) -> list[tuple[str, str, str]]:
     total = data.total
     found = [
-        ("calibration ratio", words.ratio(total.ratio), words.interval(total.low, total.high)),
+        (
+            "calibration ratio",
+            words.ratio(total.calibration_ratio),
+            words.interval(total.calibration_low, total.calibration_high),
+        ),
         ("mean prediction", words.percent(total.mean_prediction), ""),
         ("log loss", _five(total.log_loss), ""),
         ("normalised entropy", _five(total.normalised_entropy), ""),
@@ -199,9 +206,8 @@ def _reliability_said(data: ReportData) -> str:
     )
 
 
-def _level(drift: Drift) -> str:
-    moved = drift.psi if drift.psi is not None else (drift.js or 0.0)
-    return "little" if moved < 0.1 else "some" if moved < 0.25 else "much"
+def _level(drift: FieldDrift) -> str:
+    return "little" if drift.psi < 0.1 else "some" if drift.psi < 0.25 else "much"
 
 
 def _drift_said(data: ReportData) -> str:
@@ -210,23 +216,23 @@ def _drift_said(data: ReportData) -> str:
     return "the monitor's reference windows to the newest."
 
 
-def _moved(drift: Drift) -> bool:
+def _moved(drift: FieldDrift) -> bool:
     """Whether there is anything to see."""
     return any(abs(share.after - share.before) >= 0.01 for share in drift.shares)
 
 
-def _label_figures(labels: LabelHealth) -> list[tuple[str, str]]:
+def _label_figures(data: ReportData) -> list[tuple[str, str]]:
+    labels, skew = data.labels, data.skew
+    if labels is None:
+        return []
     found = [
-        ("clicks joined", labels.join_rate, words.percent),
-        ("came late", labels.late_share, words.percent),
-        ("without impression", labels.orphan_share, words.percent),
-        ("sent twice", labels.duplicate_share, words.percent),
-        ("median delay", labels.delay_p50_s, words.span),
-        ("90 % within", labels.delay_p90_s, words.span),
-        ("99 % within", labels.delay_p99_s, words.span),
-        ("served counters skewed", labels.skew_rate, words.percent),
+        ("clicks joined", labels.join_rate),
+        ("came late", labels.late_share),
+        ("without impression", labels.orphan_share),
+        ("sent twice", labels.duplicate_clicks),
+        ("served counters skewed", None if skew is None else skew.skew_rate),
     ]
-    return [(name, said(value)) for name, value, said in found if value is not None]
+    return [(name, words.percent(share)) for name, share in found if share is not None]
 
 
 def _policy(css: str, js: str) -> str:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from monitoring.coded import MISSING
 from monitoring.report import words
 from monitoring.report.grid import OTHERS
-from monitoring.report.model import Bin, Drift, Grid, GridCell, GridColumn, GridRow, Share
+from monitoring.report.model import Bin, FieldDrift, Grid, GridCell, GridColumn, GridRow, Share
 from monitoring.report.svg import Scale, drawing, el, line, log_ticks, text
 
 __all__ = ["grid_charts", "off_diagonal", "reliability_chart", "shade_class", "shares_chart"]
@@ -93,7 +93,7 @@ def _bin(one: Bin, x: Scale, y: Scale) -> Markup:
 _SHARE_ROW = 21.0
 
 
-def shares_chart(drift: Drift, width: float) -> Markup:
+def shares_chart(drift: FieldDrift, width: float) -> Markup:
     """Draw the values that moved most."""
     most = max(max(share.before, share.after) for share in drift.shares) or 1.0
     x = Scale(0.0, most, 96.0, width - 84)
@@ -240,10 +240,10 @@ def _cell(
 def _by_chance(cell: GridCell) -> bool:
     """Whether the interval holds 1: no colour for what may be nothing."""
     return (
-        cell.ratio is not None
-        and cell.low is not None
-        and cell.low <= 1.0
-        and (cell.high is None or cell.high >= 1.0)
+        cell.calibration_ratio is not None
+        and cell.calibration_low is not None
+        and cell.calibration_low <= 1.0
+        and (cell.calibration_high is None or cell.calibration_high >= 1.0)
     )
 
 
@@ -258,9 +258,9 @@ def _tip(grid: Grid, row: GridRow, column: GridColumn, cell: GridCell | None) ->
     if cell is None:
         return f"{first}\nno impressions"
     said = [first, f"{words.count(cell.count)} impressions"]
-    if cell.ratio is not None:
-        bounds = words.interval(cell.low, cell.high)
-        said.append(f"calibration ratio {words.ratio(cell.ratio)} ({bounds})")
+    if cell.calibration_ratio is not None:
+        bounds = words.interval(cell.calibration_low, cell.calibration_high)
+        said.append(f"calibration ratio {words.ratio(cell.calibration_ratio)} ({bounds})")
     if cell.normalised_entropy is not None:
         said.append(f"NE {cell.normalised_entropy:.5f}")
     if grid.measure == "change" and cell.shade is not None:

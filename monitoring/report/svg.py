@@ -263,8 +263,8 @@ def window_tip(window: Window, axis: str) -> str:
     first = words.when(window.start, axis)
     return (
         f"{first}\n{words.count(window.count)} impressions, {words.count(window.clicks)} clicks\n"
-        f"calibration ratio {words.ratio(window.ratio)} "
-        f"({words.interval(window.low, window.high)})\n"
+        f"calibration ratio {words.ratio(window.calibration_ratio)} "
+        f"({words.interval(window.calibration_low, window.calibration_high)})\n"
         f"log loss {_five(window.log_loss)}, NE {_five(window.normalised_entropy)}"
     )
 

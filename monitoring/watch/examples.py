@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from features.batch import Batch, Position
 from features.spec import SourceSpec, Spec
 from monitoring.coded import MISSING, Coded
-from monitoring.watch.predictor import OwnPredictor
+from monitoring.watch.predictor import LearnerPredictor, Predictor
 from monitoring.watch.scored import Scored
 from monitoring.watch.settings import MonitorSettings
 from monitoring.watch.skew import SkewCheck
@@ -235,6 +235,9 @@ class Feed:
         Slices, bids, and whose predictions are watched.
     folder
         Where an own learner is saved.
+    predictor
+        Makes what predicts, by the number of its save (0: none), in place of a learner of the
+        spec: then predictions are ``own``, and no counters are compared.
 
     Attributes
     ----------
@@ -246,14 +249,20 @@ class Feed:
         Compares the counters that impressions carry; ``None``: the spec has none.
     """
 
-    def __init__(self, spec: Spec, settings: MonitorSettings, folder: Path) -> None:
-        self.spec, self.folder = spec, folder
+    def __init__(
+        self,
+        spec: Spec,
+        settings: MonitorSettings,
+        folder: Path,
+        predictor: Callable[[int], Predictor] | None = None,
+    ) -> None:
         self.fields = slice_fields(spec, settings.slices)
-        self.predictions: str = settings.predict
+        self.predictions: str = settings.predict if predictor is None else "own"
         self.rejected = 0
-        self._bid = settings.bid
-        self._own: OwnPredictor | None = None
-        self.skew = SkewCheck(spec) if spec.counters else None
+        self._spec, self._bid = spec, settings.bid
+        self._predictor: Predictor | None = None
+        self._make_predictor = predictor or (lambda number: LearnerPredictor(spec, folder, number))
+        self.skew = SkewCheck(spec) if spec.counters and predictor is None else None
         self._first = True
         self._reader = self._reads(SourceSpec(label="\0label"), [])
         if self.predictions == "own":
@@ -261,8 +270,8 @@ class Feed:
 
     def _predict_own(self, number: int) -> None:
         self.predictions = "own"
-        self._own = OwnPredictor(self.spec, self.folder, number)
-        self._reader = self._reads(examples_source(self.spec), self._own.columns)
+        self._predictor = self._make_predictor(number)
+        self._reader = self._reads(examples_source(self._spec), self._predictor.columns)
 
     def _reads(self, source: SourceSpec, more: Sequence[str]) -> ScoredReader:
         skew = self.skew
@@ -280,21 +289,21 @@ class Feed:
                 self._predict_own(0)
                 read = self._reader.read(records)
         self.rejected += read.rejected
-        return [self._kept(it) for it in read.batches]
+        return [self._predicted(it) for it in read.batches]
 
-    def _kept(self, read: ReadBatch) -> Scored:
+    def _predicted(self, read: ReadBatch) -> Scored:
         """The rows that are new or change a label, with their predictions."""
         scored = read.scored
         if self.skew is not None and read.rows is not None:
             self.skew.update(scored, read.rows, read.counters, first=self._first)
         self._first = False
-        if self._own is not None and read.rows is not None:
-            scored = scored.with_probability(self._own(read.rows))
+        if self._predictor is not None and read.rows is not None:
+            scored = scored.with_probability(self._predictor(read.rows))
         return scored if read.changes.all() else scored.take(read.changes)
 
     def state(self) -> dict[str, Any]:
         """Save an own learner, and give what names it."""
-        number = self._own.save() if self._own is not None else 0
+        number = self._predictor.save() if self._predictor is not None else 0
         return {
             "predictions": self.predictions,
             "model": number,
@@ -305,8 +314,8 @@ class Feed:
 
     def saved(self) -> None:
         """Tell that the state is saved: older saves of the learner can go."""
-        if self._own is not None:
-            self._own.sweep()
+        if self._predictor is not None:
+            self._predictor.sweep()
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state` gave."""

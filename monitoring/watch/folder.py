@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,17 @@ import msgspec
 
 from features.errors import ClicktideError, SnapshotError
 from monitoring.watch.closed_window import ClosedWindow
+from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.records import Now, window_files, write_text
 from monitoring.watch.state_file import load_plain, save_plain
 
-__all__ = ["Keeper"]
+__all__ = ["MonitorFolder"]
 
 FORMAT = 2
 _STATE = "state"
 
 
-class Keeper:
+class MonitorFolder:
     """Writes a folder so that whoever reads it, or kills the writer, finds it whole.
 
     A closed window's file is written before the state that no longer has the window; files of
@@ -44,10 +45,10 @@ class Keeper:
         Another monitor works there, or it cannot be written.
     """
 
-    def __init__(self, folder: Path, keep_windows: int) -> None:
-        self.folder, self.keep_windows = folder, keep_windows
+    def __init__(self, path: Path, keep_windows: int) -> None:
+        self.path, self.keep_windows = path, keep_windows
         self.pending: list[ClosedWindow] = []
-        self._lock = _lock(folder)
+        self._lock = _lock(path)
 
     def closed(self, window: ClosedWindow) -> None:
         """Keep a window that has closed; it is written with the next state."""
@@ -61,27 +62,27 @@ class Keeper:
         ClicktideError
             It is damaged, or of other slices or settings than these.
         """
-        path = self.folder / _STATE
+        path = self.path / _STATE
         if not path.exists():
             self._forget_after(0)
             return None
         state: dict[str, Any] = load_plain(path)
         if state.get("format") != FORMAT:
             raise ClicktideError(
-                f"{self.folder}: its state has format {state.get('format')!r}, not {FORMAT}: "
+                f"{self.path}: its state has format {state.get('format')!r}, not {FORMAT}: "
                 "another version of Clicktide saved it. Fix: name another --dir, or remove this "
                 "one; the monitor then begins anew"
             )
         for name, value in must_be.items():
             if state.get(name) != value:
                 raise ClicktideError(
-                    f"{self.folder}: its state has {name} {state.get(name)!r}, not {value!r}. "
+                    f"{self.path}: its state has {name} {state.get(name)!r}, not {value!r}. "
                     "Fix: the settings it was begun with, or another --dir"
                 )
         self._forget_after(int(state["windows"]["closed_to_ms"]))
         return state
 
-    def save(self, state: Mapping[str, Any], now: Now, alarms: list[dict[str, Any]]) -> None:
+    def save(self, state: Mapping[str, Any], now: Now, alarms: Sequence[Alarm]) -> None:
         """Write everything; the state last of what a restart needs.
 
         Raises
@@ -92,25 +93,25 @@ class Keeper:
         try:
             for window in self.pending:
                 name = f"{window.start_ms}-{window.end_ms}.json"
-                write_text(self.folder / "windows" / name, msgspec.json.encode(window))
-            save_plain(self.folder / _STATE, {"format": FORMAT, **state})
+                write_text(self.path / "windows" / name, msgspec.json.encode(window))
+            save_plain(self.path / _STATE, {"format": FORMAT, **state})
             self.pending.clear()
             lines = b"".join(msgspec.json.encode(alarm) + b"\n" for alarm in alarms)
-            write_text(self.folder / "alarms.jsonl", lines)
+            write_text(self.path / "alarms.jsonl", lines)
             self.tell(now)
-            for old in window_files(self.folder)[: -self.keep_windows]:
+            for old in window_files(self.path)[: -self.keep_windows]:
                 old.path.unlink(missing_ok=True)
         except OSError as error:
             raise SnapshotError(
-                f"{self.folder}: cannot be written: {error.strerror or error}. Fix: free space"
+                f"{self.path}: cannot be written: {error.strerror or error}. Fix: free space"
             ) from error
 
     def tell(self, now: Now) -> None:
         """Write the figures of now alone, for whoever looks."""
-        write_text(self.folder / "now.json", msgspec.json.encode(now))
+        write_text(self.path / "now.json", msgspec.json.encode(now))
 
     def _forget_after(self, closed_to_ms: int) -> None:
-        for file in window_files(self.folder):
+        for file in window_files(self.path):
             if file.end_ms > closed_to_ms:
                 file.path.unlink(missing_ok=True)
 

@@ -1,15 +1,14 @@
-"""What the monitor knows: windows, detectors and counts; batches in, no log and no clock."""
+"""The monitor's state machine: batches in, closed windows and alarms out; no log and no clock."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-import msgspec
 import numpy as np
 
 from monitoring.watch.closed_window import ClosedWindow
-from monitoring.watch.detectors import Detectors
+from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.figures import SUMS
 from monitoring.watch.scored import Scored
 from monitoring.watch.settings import WindowSettings
@@ -17,7 +16,26 @@ from monitoring.watch.weights_age import WeightsAge
 from monitoring.watch.window import Terms
 from monitoring.watch.windows import Windows
 
-__all__ = ["Watch"]
+__all__ = ["Detectors", "Watch"]
+
+
+class Detectors(Protocol):
+    """Raises alarms; deterministic: the same batches give the same alarms.
+
+    Where the stream is cut into batches may change nothing but when an alarm is said.
+    """
+
+    def update(self, scored: Scored) -> Sequence[Alarm]:
+        """Alarms raised or closed by these rows, oldest first."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """All that a restart needs: JSON values and numpy arrays, in dicts and lists."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state` gave."""
+        ...
 
 
 class Watch:
@@ -30,7 +48,7 @@ class Watch:
     settings
         Of the windows.
     detectors
-        Told of every batch.
+        Told of every batch; ``None``: no alarm is raised.
     on_close
         Takes each window when it closes.
     label_s
@@ -48,7 +66,7 @@ class Watch:
         self,
         fields: Sequence[str],
         settings: WindowSettings,
-        detectors: Detectors,
+        detectors: Detectors | None,
         on_close: Callable[[ClosedWindow], None],
         label_s: float = 0.0,
     ) -> None:
@@ -59,7 +77,7 @@ class Watch:
         self.seen = self.corrections = self.unscored = 0
         self.version: str | None = None
 
-    def update(self, scored: Scored) -> Sequence[msgspec.Struct]:
+    def update(self, scored: Scored) -> Sequence[Alarm]:
         """Count a batch; alarms that it raised or closed."""
         self.weights.update(scored)
         known = ~np.isnan(scored.probability)
@@ -75,13 +93,13 @@ class Watch:
         if scored.version is not None:
             self.version = scored.version.values[scored.version.codes[-1]]
         self.windows.update(scored, terms)
-        return self.detectors.update(scored)
+        return () if self.detectors is None else self.detectors.update(scored)
 
     def state(self) -> dict[str, Any]:
         """JSON values and arrays."""
         return {
             "windows": self.windows.state(),
-            "detectors": self.detectors.state(),
+            "detectors": None if self.detectors is None else self.detectors.state(),
             "sums": self.sums,
             "counts": [self.seen, self.corrections, self.unscored],
             "version": self.version,
@@ -91,7 +109,8 @@ class Watch:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state` gave."""
         self.windows.restore(state["windows"])
-        self.detectors.restore(state["detectors"])
+        if self.detectors is not None:
+            self.detectors.restore(state["detectors"])
         self.sums = np.array(state["sums"])
         self.seen, self.corrections, self.unscored = state["counts"]
         self.version = state["version"]

@@ -59,9 +59,7 @@ class Window:
 
     Examples
     --------
-    >>> from monitoring.watch.scored import TableColumns, scored_table
-    >>> table = pa.table({"y": [0, 1, 0], "p": [0.1, 0.4, 0.2], "site": ["a", "a", "b"]})
-    >>> rows, _ = scored_table(table, TableColumns("y", "p", slices=("site",)))
+    >>> rows = Scored.of([0, 1, 0], [0.1, 0.4, 0.2], slices={"site": ["a", "a", "b"]})
     >>> window = Window(0, 1000, ["site"], room=10)
     >>> window.add(rows, Terms.of(rows), np.arange(3))
     >>> window.figures().count, window.table("site").figures("a").clicks

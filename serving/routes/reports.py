@@ -16,7 +16,7 @@ from features.errors import ClicktideError
 from monitoring.report import ReportData, render
 from monitoring.report.build import report_of
 from monitoring.report.challengers import read_challengers
-from monitoring.report.stream import gather_monitor
+from monitoring.report.stream import gather_stream
 from monitoring.watch.records import read_monitor
 from serving.problem import Problem
 from serving.state import ServingState
@@ -71,7 +71,7 @@ class LatestReport:
     def _make(self) -> tuple[bytes, bytes]:
         try:
             folder = self._watching.monitor
-            gathered = gather_monitor(
+            gathered = gather_stream(
                 read_monitor(folder),
                 self._watching.stream,
                 challengers=read_challengers(folder.parent / "challengers"),

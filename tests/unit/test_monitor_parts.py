@@ -10,7 +10,6 @@ from features.spec import FieldSpec, SourceSpec, Spec
 from monitoring.coded import MISSING, Coded
 from monitoring.watch.drift import drift_of, field_drift, prediction_drift
 from monitoring.watch.records import label_health
-from monitoring.watch.scored import TableColumns, scored_table
 from monitoring.watch.settings import MonitorSettings, load_monitor_settings
 from monitoring.watch.slices import SliceField, slice_fields
 from monitoring.watch.state_file import load_plain, save_plain
@@ -150,38 +149,6 @@ def test_predictions_that_move_show_and_an_empty_side_says_nothing():
     assert prediction_drift(before, after).level == "large"
     assert prediction_drift(before, np.zeros(100)) is None
     assert prediction_drift(np.zeros(100), after) is None
-
-
-# ---- tables
-
-
-def test_a_table_of_any_log_becomes_a_batch_without_its_bad_rows():
-    table = pa.table(
-        {
-            "clicked": ["1", "0", "maybe", "0", "0"],
-            "p": ["0.5", "0.1", "0.2", "7", "0.3"],
-            "at": ["2025-01-06T00:00:00Z", "2025-01-06T00:00:01Z", "", "", "never"],
-            "bid": [1.5, None, 1.0, 1.0, 1.0],
-        }
-    )
-    columns = TableColumns("clicked", "p", time="at", bid="bid", slices=("bid",))
-    batch, dropped = scored_table(table, columns)
-    assert batch.probability.tolist() == [0.5, 0.1]
-    assert batch.time_ms.tolist() == [1_736_121_600_000, 1_736_121_601_000]
-    assert np.isnan(batch.bid).tolist() == [False, True]
-    assert values(batch.slices["bid"]) == ["1.5", MISSING]
-    assert dropped == {"bad_label": 1, "bad_probability": 1, "bad_time": 1}
-
-
-def test_without_a_time_the_rows_number_is_it():
-    table = pa.table({"y": [0, 1], "p": [0.1, 0.2]})
-    batch, _ = scored_table(table, TableColumns("y", "p"), first_row=10)
-    assert batch.time_ms.tolist() == [10, 11]
-
-
-def test_a_column_that_is_not_there_is_named():
-    with pytest.raises(ClicktideError, match=r"'ctr' is not in the log, which has y, p\. Fix"):
-        scored_table(pa.table({"y": [0], "p": [0.5]}), TableColumns("y", "ctr"))
 
 
 # ---- settings

@@ -10,14 +10,14 @@ import pytest
 from features.errors import ClicktideError
 from monitoring.coded import Coded
 from monitoring.watch.detect.detector import SequentialDetector
-from monitoring.watch.folder import Keeper
+from monitoring.watch.folder import MonitorFolder
 from monitoring.watch.scored import Scored
 from monitoring.watch.state_file import save_plain
 
 
 def test_a_monitor_folder_of_an_older_version_is_refused(tmp_path: Path) -> None:
     save_plain(tmp_path / "state", {"format": 1, "windows": {"closed_to_ms": 0}})
-    keeper = Keeper(tmp_path, 10)
+    keeper = MonitorFolder(tmp_path, 10)
     with pytest.raises(ClicktideError, match=r"format 1, not 2.*Fix: name another --dir"):
         keeper.load({})
     keeper.close()

@@ -10,10 +10,18 @@ import msgspec
 import numpy as np
 
 from features.errors import ClicktideError
-from monitoring.watch.detect.alarm import Alarm, Shift, closed, raised
+from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.detect.explanation import Named, View, name_delay, name_missing, name_shift
 from monitoring.watch.detect.kernels import advance
-from monitoring.watch.detect.open_alarms import mark, place_of, start_anew, unmark
+from monitoring.watch.detect.open_alarms import (
+    Shift,
+    closed,
+    mark,
+    place_of,
+    raised,
+    start_anew,
+    unmark,
+)
 from monitoring.watch.detect.rates import TICK, Rates
 from monitoring.watch.detect.slots import History, Values
 from monitoring.watch.detect.state import (

@@ -6,22 +6,22 @@ import importlib
 import inspect
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from river import base
 
+from features.batch import Batch
 from features.errors import ClicktideError
 from features.spec import Spec
-from monitoring.registry.challenge_windows import EventWindows
-from monitoring.registry.shadow import Shadow, Told
-from streaming.prepare import Ready
+from features.vectoriser import Vectoriser
+from streaming.examples import examples_source
+from streaming.prepare import Preparer, Ready
 
-__all__ = ["RiverShadow", "river_classifier"]
+__all__ = ["RiverPredictor", "river_classifier"]
 
 F64 = NDArray[np.float64]
 _LEAST = 1e-7
@@ -76,46 +76,48 @@ def _class(name: str) -> Any:
         return None
 
 
-class RiverShadow(Shadow):
-    """Learns with a River classifier, event by event, at River's own speed.
+class RiverPredictor:
+    """Predicts and learns with a River classifier, event by event, at River's own speed.
 
     Its state is Python objects, which are not saved: started again, it begins the log anew. A late
-    click's correction is learned as one more positive.
+    click is learned as one more positive.
 
     Parameters
     ----------
     spec
         Whose fields it gets, without crosses; each value is a feature of value 1.
-    windows
-        Where its figures go.
     classifier
         As :func:`river_classifier` makes it.
     bits
         Features are hashed into ``2**bits``, so that memory stays bounded.
     """
 
-    def __init__(self, spec: Spec, windows: EventWindows, classifier: Any, bits: int = 20) -> None:
-        super().__init__(spec, windows)
+    def __init__(self, spec: Spec, classifier: Any, bits: int = 20) -> None:
         self.classifier, self._mask = classifier, np.uint64((1 << bits) - 1)
+        self._prepare = Preparer(Vectoriser(spec), examples_source(spec))
 
-    def _learn(self, ready: Ready, told: Told) -> None:
+    @property
+    def columns(self) -> list[str]:
+        """Columns that a batch must have."""
+        return self._prepare.columns
+
+    def __call__(self, batch: Batch) -> F64:
+        """Probability of each row, made before it was learned; NaN where it cannot be."""
+        out = np.full(batch.columns.num_rows, np.nan)
+        ready = self._prepare(batch)
         kinds = ready.corrections
-        logits = np.zeros(len(told.times))
         for at, x in enumerate(self._features(ready)):
-            if kinds is not None and kinds[at] == 2:
+            if kinds is not None and kinds[at] == 2:  # an amendment that changes no label
                 continue
             weight = {} if ready.importance is None else {"w": float(ready.importance[at])}
-            if kinds is None or kinds[at] == 0:
-                logits[at] = self._predict(x)
+            out[ready.rows[at]] = self._predict(x)
             self._teach(x, bool(ready.labels[at]), weight)
-        events = slice(None) if kinds is None else kinds == 0
-        importance = None if ready.importance is None else ready.importance[events]
-        self._score(told.take(events), logits[events], ready.labels[events], importance)
+        return out
 
     def _predict(self, x: dict[int, float]) -> float:
         known = self.classifier.predict_proba_one(x)
-        p = min(max(float(known.get(True, 0.0 if known else 0.5)), _LEAST), 1.0 - _LEAST)
-        return math.log(p / (1.0 - p)) if math.isfinite(p) else 0.0
+        p = float(known.get(True, 0.0 if known else 0.5))
+        return min(max(p, _LEAST), 1.0 - _LEAST) if math.isfinite(p) else 0.5
 
     def _teach(self, x: dict[int, float], y: bool, weight: dict[str, float]) -> None:
         try:
@@ -132,5 +134,9 @@ class RiverShadow(Shadow):
             cuts = list(range(0, len(tokens) + 1, hashed.fields))
         return [dict.fromkeys(tokens[start:stop], 1.0) for start, stop in pairwise(cuts)]
 
-    def save(self, folder: Path, offsets: Sequence[int]) -> None:
+    def save(self) -> int:
         """Nothing: River's state would have to be pickled, which runs code when read."""
+        return 0
+
+    def sweep(self) -> None:
+        """Nothing was saved."""
