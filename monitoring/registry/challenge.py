@@ -112,6 +112,8 @@ class Challenge(Monitor):
             self.report(f"{self.name}: windows not in MLflow: {error}")
 
     def close(self) -> None:
-        """Let go of the folder, once what is being published is."""
+        """Let go of the folder, once the last windows are published."""
         self._pool.shutdown()
+        if self._publish is not None and self._waiting:
+            self._guarded(self._waiting)
         super().close()
