@@ -23,7 +23,6 @@ from monitoring.watch.slices import Newness, SliceField, slice_fields
 from streaming.examples import SAID, SAID_COLUMNS, ExampleReader, examples_source
 from streaming.log import Record
 from streaming.prepare import CORRECTION, SERVED
-from streaming.served_counters import served_matrix
 from streaming.settings import EXAMPLES
 
 __all__ = ["ExamplesRead", "Feed", "ReadBatch", "ScoredReader"]
@@ -91,14 +90,14 @@ class ReadBatch(NamedTuple):
     rows
         The Arrow rows they were made from; ``None`` where nothing asked for other columns.
     counters
-        float64 (rows, names): as served, NaN where a row lacks it; ``None``: no row has any.
+        As served: JSON, null where a row has none; ``None``: no row has any.
     changes
         bool (rows,): false for an amendment that changes no label.
     """
 
     scored: Scored
     rows: Batch | None
-    counters: F64 | None
+    counters: pa.BinaryArray | None
     changes: NDArray[np.bool_]
 
 
@@ -129,8 +128,6 @@ class ScoredReader:
         Field that says what a click is worth; empty: none.
     source, more
         Which column is what, and other columns to keep, in the Arrow rows.
-    counters
-        Names of counters that an impression may carry.
 
     Attributes
     ----------
@@ -155,9 +152,7 @@ class ScoredReader:
         bid: str = "",
         source: SourceSpec = _PLAIN,
         more: Sequence[str] = (),
-        counters: Sequence[str] = (),
     ) -> None:
-        self._counters = list(counters)
         self.newness = {field.name: Newness() for field in fields if field.kind == "new"}
         self.fields, self.bid, self._label = list(fields), bid, source.label
         wanted = [source.label, SAID, *(field.column for field in fields), bid, *more]
@@ -177,16 +172,13 @@ class ScoredReader:
     def _read(self, batch: Batch) -> ReadBatch:
         label = batch.columns.column(self._label).to_numpy(zero_copy_only=False)
         scored = self._scored(_Said.of(batch), label.astype(np.float64), batch.columns)
-        return ReadBatch(scored, batch, self._served(batch), _kinds(batch.columns) != 2)
+        has_counters = SERVED in batch.columns.schema.names
+        counters = batch.columns.column(SERVED) if has_counters else None
+        return ReadBatch(scored, batch, counters, _kinds(batch.columns) != 2)
 
     def _slice(self, field: SliceField, columns: pa.RecordBatch, time: I64) -> Coded:
         coded, newness = field.coded(columns, time), self.newness.get(field.name)
         return coded if newness is None else newness(coded, time)
-
-    def _served(self, batch: Batch) -> F64 | None:
-        if not self._counters or SERVED not in batch.columns.schema.names:
-            return None
-        return served_matrix(batch.columns.column(SERVED), self._counters)
 
     def _scored(self, said: _Said, label: F64, columns: pa.RecordBatch) -> Scored:
         """All rows of a batch; amendments that change no label are still in it."""
@@ -262,7 +254,9 @@ class Feed:
         self._spec, self._bid = spec, settings.bid
         self._predictor: Predictor | None = None
         self._make_predictor = predictor or (lambda number: LearnerPredictor(spec, folder, number))
-        self.skew = SkewCheck(spec) if spec.counters and predictor is None else None
+        self.skew = (
+            SkewCheck(spec, settings.skew_one_in) if spec.counters and predictor is None else None
+        )
         self._first = True
         self._reader = self._reads(SourceSpec(label="\0label"), [])
         if self.predictions == "own":
@@ -274,9 +268,8 @@ class Feed:
         self._reader = self._reads(examples_source(self._spec), self._predictor.columns)
 
     def _reads(self, source: SourceSpec, more: Sequence[str]) -> ScoredReader:
-        skew = self.skew
-        columns, names = (skew.columns, skew.names) if skew is not None else ((), [])
-        return ScoredReader(self.fields, self._bid, source, [*more, *columns], names)
+        columns = () if self.skew is None else self.skew.columns
+        return ScoredReader(self.fields, self._bid, source, [*more, *columns])
 
     def read(self, records: Sequence[Record]) -> list[Scored]:
         """Give the examples of some records of one partition, in order."""
