@@ -25,7 +25,7 @@ from learning.click_learner import ClickLearner, probabilities
 from market import MarketSettings, Scenario, simulate
 from market.impressions import BLOCK
 from market.scenarios import Bots, CampaignShift
-from monitoring.coded import MISSING, Coded
+from monitoring.watch.categorical import MISSING, Coded
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.scored import Scored

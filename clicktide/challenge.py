@@ -122,7 +122,7 @@ def challenge(
 
 
 def _classifier(name: str, params: Sequence[str]) -> Any:
-    from monitoring.registry.river_predictor import river_classifier  # River is slow to load
+    from monitoring.registry.challenge import river_classifier  # River is slow to load
 
     return river_classifier(name, dict(map(_param, params)))
 

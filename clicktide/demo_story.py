@@ -10,7 +10,7 @@ import msgspec
 
 from market import parse_sim
 from monitoring.report import ReportData, words
-from monitoring.report.alarms import headline_of
+from monitoring.report.words import headline_of
 from monitoring.watch.detect.alarm import Alarm
 
 __all__ = ["Injected", "Outcome", "Story", "outcome_of"]

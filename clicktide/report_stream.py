@@ -8,7 +8,7 @@ from pathlib import Path
 from features.errors import ClicktideError
 from monitoring.registry import Registry, RegistryError, Version, registry_urls
 from monitoring.report.build import report_of
-from monitoring.report.challengers import read_challengers
+from monitoring.report.grid import read_challengers
 from monitoring.report.model import ReportData
 from monitoring.report.stream import gather_stream
 from monitoring.watch.records import read_monitor

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from features.errors import ClicktideError
-from monitoring.report.alarms import headline_of, side_of
+from monitoring.report.words import headline_of, side_of
 from monitoring.watch.detect.alarm import newest_alarms
 from monitoring.watch.figures import CLICKS, SUMS, figures_of
 from monitoring.watch.records import MonitorState, read_monitor

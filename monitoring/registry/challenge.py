@@ -7,23 +7,35 @@ a share of the traffic are not.
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import math
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from river import base
+
+from features.batch import Batch
 from features.errors import ClicktideError
 from features.spec import Spec
-from monitoring.registry.river_predictor import RiverPredictor
+from features.vectoriser import Vectoriser
 from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.predictor import LearnerPredictor, Predictor
 from monitoring.watch.process import Monitor
 from monitoring.watch.settings import MonitorSettings, WindowSettings
+from streaming.examples import examples_source
 from streaming.log import EventLog
+from streaming.prepare import Preparer, Ready
 from streaming.settings import EXAMPLES, StreamSettings
 
-__all__ = ["Challenge"]
+__all__ = ["Challenge", "RiverPredictor", "river_classifier"]
 
 _VALUES = 32
 """Values of a field with figures of their own."""
@@ -43,7 +55,7 @@ class Challenge(Monitor):
         Where its state is kept, and its windows. A learner of ours goes on from there; with one of
         River's the folder is begun anew.
     classifier
-        Of River, see :func:`monitoring.registry.river_predictor.river_classifier`; ``None``: a
+        Of River, see :func:`monitoring.registry.challenge.river_classifier`; ``None``: a
         learner of ours.
     window_s
         Seconds of event time in a window; 0: as the monitor chooses them.
@@ -117,3 +129,122 @@ class Challenge(Monitor):
         if self._publish is not None and self._waiting:
             self._guarded(self._waiting)
         super().close()
+
+
+F64 = NDArray[np.float64]
+_LEAST = 1e-7
+_NAME = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*\.[A-Z][A-Za-z0-9]*")
+
+
+def river_classifier(name: str, settings: Mapping[str, float | int | bool | str] = {}) -> Any:
+    """A classifier of River by its name under ``river``, and nothing else by any other.
+
+    Parameters
+    ----------
+    name
+        Such as ``linear_model.AdPredictor``.
+    settings
+        Its parameters.
+
+    Raises
+    ------
+    ClicktideError
+        River has no such classifier, or it does not take these settings.
+
+    Examples
+    --------
+    >>> river_classifier("linear_model.AdPredictor", {"beta": 0.05})
+    AdPredictor (
+      beta=0.05
+      prior_probability=0.5
+      epsilon=0.05
+    )
+    """
+    kind = _class(name)
+    if not (inspect.isclass(kind) and issubclass(kind, base.Classifier)):
+        raise ClicktideError(
+            f"river.{name}: not a classifier of River. Fix: a name such as "
+            "linear_model.AdPredictor or linear_model.LogisticRegression"
+        )
+    try:
+        return kind(**settings)
+    except (TypeError, ValueError) as error:
+        raise ClicktideError(
+            f"river.{name}: {error}. Fix: its settings are {inspect.signature(kind)}"
+        ) from error
+
+
+def _class(name: str) -> Any:
+    if not _NAME.fullmatch(name):
+        return None
+    module, _, kind = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(f"river.{module}"), kind, None)
+    except ImportError:
+        return None
+
+
+class RiverPredictor:
+    """Predicts and learns with a River classifier, event by event, at River's own speed.
+
+    Its state is Python objects, which are not saved: started again, it begins the log anew. A late
+    click is learned as one more positive.
+
+    Parameters
+    ----------
+    spec
+        Whose fields it gets, without crosses; each value is a feature of value 1.
+    classifier
+        As :func:`river_classifier` makes it.
+    bits
+        Features are hashed into ``2**bits``, so that memory stays bounded.
+    """
+
+    def __init__(self, spec: Spec, classifier: Any, bits: int = 20) -> None:
+        self.classifier, self._mask = classifier, np.uint64((1 << bits) - 1)
+        self._prepare = Preparer(Vectoriser(spec), examples_source(spec))
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns that a batch must have."""
+        return self._prepare.columns
+
+    def __call__(self, batch: Batch) -> F64:
+        """Probability of each row, made before it was learned; NaN where it cannot be."""
+        out = np.full(batch.columns.num_rows, np.nan)
+        ready = self._prepare(batch)
+        kinds = ready.corrections
+        for at, x in enumerate(self._features(ready)):
+            if kinds is not None and kinds[at] == 2:  # an amendment that changes no label
+                continue
+            weight = {} if ready.importance is None else {"w": float(ready.importance[at])}
+            out[ready.rows[at]] = self._predict(x)
+            self._teach(x, bool(ready.labels[at]), weight)
+        return out
+
+    def _predict(self, x: dict[int, float]) -> float:
+        known = self.classifier.predict_proba_one(x)
+        p = float(known.get(True, 0.0 if known else 0.5))
+        return min(max(p, _LEAST), 1.0 - _LEAST) if math.isfinite(p) else 0.5
+
+    def _teach(self, x: dict[int, float], y: bool, weight: dict[str, float]) -> None:
+        try:
+            self.classifier.learn_one(x, y, **weight)
+        except TypeError:  # it knows no weights
+            self.classifier.learn_one(x, y)
+
+    def _features(self, ready: Ready) -> list[dict[int, float]]:
+        hashed = ready.hashed
+        tokens = (hashed.tokens & self._mask).tolist()
+        if len(hashed.starts):
+            cuts = hashed.starts[:: hashed.fields].tolist()
+        else:
+            cuts = list(range(0, len(tokens) + 1, hashed.fields))
+        return [dict.fromkeys(tokens[start:stop], 1.0) for start, stop in pairwise(cuts)]
+
+    def save(self) -> int:
+        """Nothing: River's state would have to be pickled, which runs code when read."""
+        return 0
+
+    def sweep(self) -> None:
+        """Nothing was saved."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from learning.metrics import Tally
-from monitoring.report.alarms import priced
 from monitoring.report.grid import calibration_grid
 from monitoring.report.model import (
     Bin,
@@ -18,90 +18,27 @@ from monitoring.report.model import (
     Grid,
     ReportData,
     Since,
+    SliceRow,
     Total,
     VersionChange,
     VersionRow,
     Window,
     with_figures,
 )
-from monitoring.report.slices import Sums, SumsBySlice, added, shift_in, slices_of
+from monitoring.report.slices import Period, SumsBySlice, added, shift_in, slices_of
 from monitoring.report.verdict import stale_first, verdict
-from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.figures import figures_of, rankings
 from monitoring.watch.records import LabelHealth
 from monitoring.watch.skew import Skew
-from monitoring.watch.weights_age import StaleWeights
+from monitoring.watch.state_machine import StaleWeights
 from streaming.freshness import Freshness, ages, stale
-from streaming.time_words import time_text
 
-__all__ = ["Gathered", "Period", "period_name", "periods_of", "report_of"]
+__all__ = ["Gathered", "report_of"]
 
 F64 = NDArray[np.float64]
 _BINS = 20
 _MOST_SLICES = 5000
-_DAY_MS = 86_400_000
-
-
-@dataclass(frozen=True, slots=True)
-class Period:
-    """Sums of a stretch of time, or of a model version: of all its events, and by slice."""
-
-    name: str
-    start: int
-    end: int
-    sums: Sums
-    slices: SumsBySlice = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, windows: Sequence[ClosedWindow], start: int, end: int, name: str = "") -> Period:
-        """Windows together."""
-        whole = np.sum([window.sums for window in windows], axis=0)
-        slices = added(
-            {
-                field: dict(zip(table.values, np.array(table.sums), strict=True))
-                for field, table in window.slices.items()
-            }
-            for window in windows
-        )
-        return cls(name, start, end, whole, slices)
-
-
-def periods_of(windows: Sequence[ClosedWindow], most: int, axis: str = "time") -> list[Period]:
-    """Windows put together until there are at most so many periods of equal length.
-
-    Parameters
-    ----------
-    windows
-        Oldest first; each as long as the longest, or a fraction of it.
-    most
-        The length is that of the longest window, times a power of two.
-    axis
-        ``time`` or ``row``.
-    """
-    width = max(window.end_ms - window.start_ms for window in windows)
-    while windows[-1].end_ms - windows[0].start_ms > most * width:
-        width *= 2
-    groups: dict[int, list[ClosedWindow]] = {}
-    for window in windows:
-        groups.setdefault(window.start_ms // width * width, []).append(window)
-    return [
-        Period.of(group, start, start + width, period_name(start, width, axis))
-        for start, group in sorted(groups.items())
-    ]
-
-
-def period_name(start: int, width: int, axis: str) -> str:
-    """Name of a row of the slice grid.
-
-    Examples
-    --------
-    >>> period_name(0, 3_600_000, "time"), period_name(0, 500, "row")
-    ('1 Jan 00:00', 'from row 1')
-    """
-    if axis == "row":
-        return f"from row {start + 1:,}"
-    return time_text(start, "{0.day} {0:%b %Y}" if width >= _DAY_MS else "{0.day} {0:%b %H:%M}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +105,7 @@ def report_of(gathered: Gathered, made_at: int) -> ReportData:
     slices = added(period.slices for period in gathered.periods)
     rows = slices_of(slices, [(period.start, period.slices) for period in gathered.periods])
     alarms = tuple(
-        priced(alarm, total, rows)
+        _priced(alarm, total, rows)
         for alarm in sorted(gathered.alarms, key=lambda a: (a.closed_ms is not None, -a.since_ms))
     )
     facts = gathered.freshness
@@ -198,6 +135,27 @@ def report_of(gathered: Gathered, made_at: int) -> ReportData:
         versions=tuple(gathered.versions),
         challengers=gathered.challengers,
         notes=tuple(gathered.notes),
+    )
+
+
+def _priced(alarm: Alarm, total: Total, rows: Sequence[SliceRow]) -> Alarm:
+    """The alarm with its cost up to now, where the windows have counted on since it was raised.
+
+    A detector prices a shift when it raises the alarm, and again when it closes it.
+    """
+    if alarm.closed_ms is not None or alarm.what != "calibration":
+        return alarm
+    since = total.since
+    if alarm.field:
+        place = alarm.field, alarm.value
+        since = next((row.since for row in rows if (row.field, row.value) == place), None)
+    if since is None or abs(since.over_promised) < abs(alarm.clicks_over_promised or 0.0):
+        return alarm
+    money = since.money if alarm.field else None
+    return replace(
+        alarm,
+        clicks_over_promised=since.over_promised,
+        money_over_promised=money or alarm.money_over_promised,
     )
 
 

@@ -13,11 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.errors import ClicktideError, SourceError
-from monitoring.coded import Coded
-from monitoring.report.build import Gathered, Period, periods_of
+from monitoring.report.build import Gathered
 from monitoring.report.model import FieldDrift, Share, VersionChange, VersionRow, with_figures
-from monitoring.watch.closed_window import ClosedWindow, closed_window
-from monitoring.watch.drift import Drift, field_drift, prediction_drift
+from monitoring.report.slices import Period, periods_of
+from monitoring.watch.categorical import Coded
+from monitoring.watch.closed_window import (
+    ClosedWindow,
+    Drift,
+    closed_window,
+    field_drift,
+    prediction_drift,
+)
 from monitoring.watch.scored import Scored
 from monitoring.watch.slices import OTHER
 from monitoring.watch.window import Terms, Window

@@ -16,9 +16,14 @@ from features.labels import guess_label_values, labels, labels_due
 from features.spec import SourceSpec
 from features.spec_guess_column import Column
 from features.times import NO_TIME
-from monitoring.coded import Coded
-from monitoring.report.log_columns import LogColumns
-from monitoring.report.log_values import TimeReader, numbers, prediction_fix, predictions
+from monitoring.report.log_columns import (
+    LogColumns,
+    TimeReader,
+    numbers,
+    prediction_fix,
+    predictions,
+)
+from monitoring.watch.categorical import Coded
 from monitoring.watch.scored import Scored
 from streaming.sources import Batch, Reject, describe_head, open_source
 

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from monitoring.report import alarms, words
+from monitoring.report import words
 from monitoring.report.model import FieldDrift, Grid, ReportData
 from monitoring.report.share_charts import (
     grid_charts,
@@ -41,7 +41,8 @@ def render(data: ReportData) -> str:
     Examples
     --------
     >>> import numpy as np
-    >>> from monitoring.report.build import Gathered, Period, report_of
+    >>> from monitoring.report.build import Gathered, report_of
+    >>> from monitoring.report.slices import Period
     >>> sums = np.array([10_000.0, 200.0, 210.0, 5.0, 950.0, 0.0, 0.0, 0.0])
     >>> histogram = np.array([[200.0, 9800.0, 210.0]])
     >>> counted = Gathered("<script>alert(1)", [Period("", 0, 9, sums)], histogram)
@@ -65,7 +66,6 @@ def _context(data: ReportData) -> dict[str, Any]:
     grid = data.grid
     return {
         "w": words,
-        "words_of": alarms,
         "five": lambda value: "–" if value is None else f"{value:.5f}",
         "both": _both,
         "mark": _MARKS[data.verdict.state],

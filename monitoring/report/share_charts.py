@@ -8,11 +8,11 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from monitoring.coded import MISSING
 from monitoring.report import words
 from monitoring.report.grid import OTHERS
 from monitoring.report.model import Bin, FieldDrift, Grid, GridCell, GridColumn, GridRow, Share
 from monitoring.report.svg import Scale, drawing, el, line, log_ticks, text
+from monitoring.watch.categorical import MISSING
 
 __all__ = ["grid_charts", "off_diagonal", "reliability_chart", "shade_class", "shares_chart"]
 

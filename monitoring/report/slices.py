@@ -1,7 +1,8 @@
-"""Rows of the slice table: which are off by more than chance explains, and since when."""
+"""Sums by slice and period; which slices are off by more than chance explains, since when."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -12,11 +13,17 @@ from numpy.typing import NDArray
 from monitoring.report.model import Since, SliceRow, with_figures
 from monitoring.report.verdict import TOLERANCE
 from monitoring.watch import figures as k
+from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.figures import figures_of
+from streaming.time_words import time_text
 
-__all__ = ["Shift", "Sums", "SumsBySlice", "added", "is_off", "shift_in", "slices_of"]
+__all__ = [
+    "Period", "Shift", "Sums", "SumsBySlice", "added", "is_off", "period_name", "periods_of",
+    "shift_in", "slices_of",
+]  # fmt: skip
 
 _FALSE_ALARMS = 0.05
+_DAY_MS = 86_400_000
 _NONE = np.zeros(k.SUMS)
 Sums = NDArray[np.float64]
 SumsBySlice = Mapping[str, Mapping[str, Sums]]
@@ -38,6 +45,67 @@ def added(parts: Iterable[SumsBySlice]) -> dict[str, dict[str, Sums]]:
             for value, sums in values.items():
                 known[value] = known[value] + sums if value in known else sums
     return whole
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Period:
+    """Sums of a stretch of time, or of a model version: of all its events, and by slice."""
+
+    name: str
+    start: int
+    end: int
+    sums: Sums
+    slices: SumsBySlice = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, windows: Sequence[ClosedWindow], start: int, end: int, name: str = "") -> Period:
+        """Windows together."""
+        whole = np.sum([window.sums for window in windows], axis=0)
+        slices = added(
+            {
+                field: dict(zip(table.values, np.array(table.sums), strict=True))
+                for field, table in window.slices.items()
+            }
+            for window in windows
+        )
+        return cls(name, start, end, whole, slices)
+
+
+def periods_of(windows: Sequence[ClosedWindow], most: int, axis: str = "time") -> list[Period]:
+    """Windows put together until there are at most so many periods of equal length.
+
+    Parameters
+    ----------
+    windows
+        Oldest first; each as long as the longest, or a fraction of it.
+    most
+        The length is that of the longest window, times a power of two.
+    axis
+        ``time`` or ``row``.
+    """
+    width = max(window.end_ms - window.start_ms for window in windows)
+    while windows[-1].end_ms - windows[0].start_ms > most * width:
+        width *= 2
+    groups: dict[int, list[ClosedWindow]] = {}
+    for window in windows:
+        groups.setdefault(window.start_ms // width * width, []).append(window)
+    return [
+        Period.of(group, start, start + width, period_name(start, width, axis))
+        for start, group in sorted(groups.items())
+    ]
+
+
+def period_name(start: int, width: int, axis: str) -> str:
+    """Name of a row of the slice grid.
+
+    Examples
+    --------
+    >>> period_name(0, 3_600_000, "time"), period_name(0, 500, "row")
+    ('1 Jan 00:00', 'from row 1')
+    """
+    if axis == "row":
+        return f"from row {start + 1:,}"
+    return time_text(start, "{0.day} {0:%b %Y}" if width >= _DAY_MS else "{0.day} {0:%b %H:%M}")
 
 
 def shift_in(parts: Sequence[Sums], looked_at: int = 1) -> Shift | None:

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from features.errors import ClicktideError
 from monitoring.registry.versions import Version
-from monitoring.report.build import Gathered, periods_of
-from monitoring.report.challengers import Challengers, challenger_grid, challenger_rows
-from monitoring.report.grid import CLOCK
+from monitoring.report.build import Gathered
+from monitoring.report.grid import CLOCK, Challengers, challenger_grid, challenger_rows
 from monitoring.report.model import FieldDrift, Share, VersionChange, VersionRow
+from monitoring.report.slices import periods_of
 from monitoring.watch.closed_window import COARSE, ClosedWindow
 from monitoring.watch.detect.alarm import newest_alarms
 from monitoring.watch.records import MonitorState

@@ -8,7 +8,6 @@ from itertools import groupby
 from markupsafe import Markup
 
 from monitoring.report import words
-from monitoring.report.alarms import side_of, sign_of, size_said
 from monitoring.report.model import ReportData, Window
 from monitoring.report.svg import (
     Frame,
@@ -24,12 +23,12 @@ from monitoring.report.svg import (
     time_axis,
     version_marks,
 )
+from monitoring.report.words import side_of, sign_of, size_said
 from monitoring.watch.detect.alarm import Alarm
 
 __all__ = [
-    "calibration_chart",
-    "loss_charts",
-]
+    "calibration_chart", "loss_charts",
+]  # fmt: skip
 
 _LANE, _LANES = 17.0, 5
 _VOLUME = 34.0

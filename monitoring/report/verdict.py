@@ -8,11 +8,11 @@ from typing import Literal
 from msgspec.structs import replace
 
 from monitoring.report import words
-from monitoring.report.alarms import by, headline_of, side_of, size_said
 from monitoring.report.model import SliceRow, Total, Verdict
+from monitoring.report.words import by, headline_of, side_of, size_said
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.figures import SliceFigures
-from monitoring.watch.weights_age import StaleWeights
+from monitoring.watch.state_machine import StaleWeights
 
 __all__ = ["DRIFTED", "TOLERANCE", "stale_first", "verdict"]
 

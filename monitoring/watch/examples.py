@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from features.batch import Batch, Position
 from features.spec import SourceSpec, Spec
-from monitoring.coded import MISSING, Coded
+from monitoring.watch.categorical import MISSING, Coded
 from monitoring.watch.predictor import LearnerPredictor, Predictor
 from monitoring.watch.scored import Scored
 from monitoring.watch.settings import MonitorSettings

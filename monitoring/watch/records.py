@@ -3,7 +3,7 @@
 ::
 
     run/monitor/
-    ├── state            all that a restart needs (monitoring.watch.state_file)
+    ├── state            all that a restart needs (monitoring.watch.folder)
     ├── now.json         Now: figures, open windows, health, every few seconds
     ├── alarms.jsonl     the last alarms, one a line, oldest first
     └── windows/         ClosedWindow as JSON, a file each, named by start and end (ms)
@@ -23,7 +23,7 @@ from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.figures import SliceFigures
 from monitoring.watch.skew import Skew
-from monitoring.watch.weights_age import StaleWeights
+from monitoring.watch.state_machine import StaleWeights
 from streaming.freshness import Freshness
 from streaming.status import JoinerState
 

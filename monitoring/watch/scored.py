@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from monitoring.coded import Coded
+from monitoring.watch.categorical import Coded
 
 __all__ = ["Scored"]
 
@@ -38,8 +38,7 @@ class Scored:
         bool (n,): a late click: this row amends one of the same impression that came earlier
         with label 0, and has label 1. It is not another impression.
     slices
-        By field: its value in each row, see :class:`monitoring.coded.Coded`. Every batch of one
-        stream has the same fields.
+        By field: its value in each row. Every batch of one stream has the same fields.
     version
         The model version that predicted, if known.
 

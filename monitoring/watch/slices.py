@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from features.jit import jit
 from features.spec import FieldSpec, Spec
 from features.times import NO_TIME, day_of_week, hour_of_day, times_ms
-from monitoring.coded import MISSING, Coded
+from monitoring.watch.categorical import MISSING, Coded
 
 __all__ = [
     "HOUR", "MOST_FIELDS", "OTHER", "WEEKDAY", "Newness", "SliceField", "slice_fields",

@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from monitoring.coded import MISSING, Coded
-from monitoring.text_codes import HashTable, hashes_of
 from monitoring.watch import figures as k
+from monitoring.watch.categorical import MISSING, Coded, HashTable, hashes_of
 from monitoring.watch.figures import SliceFigures, SliceTable, figures_of, rankings
 from monitoring.watch.scored import Scored
 from monitoring.watch.slices import OTHER

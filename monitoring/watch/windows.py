@@ -9,8 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.watch import figures as k
-from monitoring.watch.closed_window import ClosedWindow, closed_window
-from monitoring.watch.drift import Drift, field_drift, prediction_drift
+from monitoring.watch.closed_window import (
+    ClosedWindow,
+    Drift,
+    closed_window,
+    field_drift,
+    prediction_drift,
+)
 from monitoring.watch.frequent_values import HeavyHitters
 from monitoring.watch.scored import Scored
 from monitoring.watch.settings import WindowSettings

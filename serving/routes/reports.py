@@ -15,7 +15,7 @@ from jinja2 import Environment, Template
 from features.errors import ClicktideError
 from monitoring.report import ReportData, render
 from monitoring.report.build import report_of
-from monitoring.report.challengers import read_challengers
+from monitoring.report.grid import read_challengers
 from monitoring.report.stream import gather_stream
 from monitoring.watch.records import read_monitor
 from serving.problem import Problem

@@ -13,8 +13,7 @@ from command import clicktide_process
 from features.errors import ClicktideError
 from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from learning.snapshot import load_snapshot
-from monitoring.registry.challenge import Challenge
-from monitoring.registry.river_predictor import river_classifier
+from monitoring.registry.challenge import Challenge, river_classifier
 from monitoring.watch.figures import CLICKS, CORRECTED, COUNT, EXPECTED, LOSS
 from monitoring.watch.records import read_monitor
 from streaming.log import LogUnavailableError, NewRecord, open_log
@@ -187,7 +186,7 @@ def test_windows_are_handed_on_once_and_an_error_is_told(log, tmp_path):
         handed.extend(windows)
         raise ClicktideError("away")
 
-    windows = run(log, tmp_path / "one", publish=publish, report=lines.append, window_s=1)
+    windows = run(log, tmp_path / "one", publish=publish, report=lines.append, window_s=5)
     closed = [w.start_ms for w in windows if w.final]
     assert closed and [w.start_ms for w in handed] == closed
     assert "challenge: windows not in MLflow: away" in lines
@@ -215,7 +214,7 @@ def test_the_command(log, tmp_path):
     )
     done = clicktide_process(  # MLflow keeps what it knows of databases as long as a process
         "challenge", "adp", "--until-idle", "0", "--json",
-        "--river", "linear_model.AdPredictor", "--param", "beta=0.05", "--window", "1",
+        "--river", "linear_model.AdPredictor", "--param", "beta=0.05", "--window", "5",
         "--spec", tmp_path / "shop.toml", "--log", tmp_path / "log.db", "--dir", tmp_path / "run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitoring.coded import Coded
+from monitoring.watch.categorical import Coded
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.scored import Scored

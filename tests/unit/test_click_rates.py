@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitoring.coded import Coded
+from monitoring.watch.categorical import Coded
 from monitoring.watch.detect import rate_kernels as panes
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.detect.change_point import locate_rate

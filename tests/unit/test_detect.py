@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitoring.coded import MISSING, Coded
+from monitoring.watch.categorical import MISSING, Coded
 from monitoring.watch.detect.alarm import Alarm, ratio_interval
 from monitoring.watch.detect.change_point import locate
 from monitoring.watch.detect.detector import SequentialDetector

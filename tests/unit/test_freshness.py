@@ -4,13 +4,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitoring.coded import Coded
 from monitoring.report.model import Since, Total
 from monitoring.report.verdict import stale_first, verdict
+from monitoring.watch.categorical import Coded
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.scored import Scored
 from monitoring.watch.slices import slice_name
-from monitoring.watch.weights_age import StaleWeights, WeightsAge
+from monitoring.watch.state_machine import StaleWeights, WeightsAge
 from streaming.freshness import Freshness, Reader, ages, clock_note, stale
 
 NOW = 1_736_121_600_000

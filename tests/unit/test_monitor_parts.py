@@ -7,12 +7,12 @@ from scipy.spatial.distance import jensenshannon
 
 from features.errors import ClicktideError, SnapshotError
 from features.spec import FieldSpec, SourceSpec, Spec
-from monitoring.coded import MISSING, Coded
-from monitoring.watch.drift import drift_of, field_drift, prediction_drift
+from monitoring.watch.categorical import MISSING, Coded
+from monitoring.watch.closed_window import drift_of, field_drift, prediction_drift
+from monitoring.watch.folder import load_plain, save_plain
 from monitoring.watch.records import label_health
 from monitoring.watch.settings import MonitorSettings, load_monitor_settings
 from monitoring.watch.slices import SliceField, slice_fields
-from monitoring.watch.state_file import load_plain, save_plain
 from streaming.status import JoinerState
 
 SPEC = Spec(

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from monitoring.coded import MISSING, Coded
+from monitoring.watch.categorical import MISSING, Coded
+from monitoring.watch.folder import load_plain, save_plain
 from monitoring.watch.frequent_values import HeavyHitters
 from monitoring.watch.scored import Scored
 from monitoring.watch.settings import WindowSettings
 from monitoring.watch.slices import OTHER
-from monitoring.watch.state_file import load_plain, save_plain
 from monitoring.watch.windows import Windows
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

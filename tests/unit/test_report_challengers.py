@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from monitoring.report.build import periods_of
-from monitoring.report.challengers import challenger_grid
+from monitoring.report.grid import challenger_grid
+from monitoring.report.slices import periods_of
 from monitoring.watch.scored import Scored
 from monitoring.watch.settings import WindowSettings
 from monitoring.watch.windows import Windows

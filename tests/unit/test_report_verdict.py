@@ -8,11 +8,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from monitoring.report.alarms import side_of, size_said
-from monitoring.report.build import Gathered, Period, report_of
+from monitoring.report.build import Gathered, report_of
 from monitoring.report.model import Total
-from monitoring.report.slices import is_off, shift_in, slices_of
+from monitoring.report.slices import Period, is_off, shift_in, slices_of
 from monitoring.report.verdict import verdict
+from monitoring.report.words import side_of, size_said
 from monitoring.watch.detect.alarm import Alarm, newest_alarms
 
 _TOTAL = Total(100_000, 2000, 0.0202, 1.01, 0.97, 1.05, over_promised=20.0)

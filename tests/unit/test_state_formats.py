@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from features.errors import ClicktideError
-from monitoring.coded import Coded
+from monitoring.watch.categorical import Coded
 from monitoring.watch.detect.detector import SequentialDetector
-from monitoring.watch.folder import MonitorFolder
+from monitoring.watch.folder import MonitorFolder, save_plain
 from monitoring.watch.scored import Scored
-from monitoring.watch.state_file import save_plain
 
 
 def test_a_monitor_folder_of_an_older_version_is_refused(tmp_path: Path) -> None:

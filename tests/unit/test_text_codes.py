@@ -8,8 +8,7 @@ import pyarrow.compute as pc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring.coded import MISSING, Coded
-from monitoring.text_codes import HashTable, encode, hashes_of
+from monitoring.watch.categorical import MISSING, Coded, HashTable, encode, hashes_of
 
 TEXTS = st.lists(st.text(max_size=20), max_size=60)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from clicktide import evaluate, models, publish
-from monitoring.report.build import period_name
+from monitoring.report.slices import period_name
 from monitoring.report.svg import time_ticks
 from monitoring.report.words import day_and_time
 from monitoring.watch.detect import open_alarms as wording

@@ -10,8 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features.jit import jit
-from monitoring.coded import MISSING, Coded
-from monitoring.text_codes import HashTable, hashes_of
+from monitoring.watch.categorical import MISSING, Coded, HashTable, hashes_of
 from monitoring.watch.detect.state import Rows
 
 __all__ = ["OTHER", "History", "Values", "first_seen", "put_slots", "renamed"]
