@@ -31,10 +31,10 @@ from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from monitoring.report.log_columns import LogColumns
 from monitoring.report.model import ReportData
-from streaming.log_split import LogSplit, split_log
+from streaming.batch_cuts import LogSplit, split_log
+from streaming.event_time import stamp
 from streaming.prepare import Preparer
 from streaming.replay import Replay
-from streaming.time_words import stamp
 
 __all__ = ["evaluate"]
 

@@ -20,7 +20,7 @@ from clicktide.options import DirOption, LogOption
 from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
 from streaming.log import EventLog, Record, TopicPartition, open_log
-from streaming.log.settings import SqliteSettings, log_settings
+from streaming.log.opening import SqliteSettings, log_settings
 
 __all__ = ["events"]
 

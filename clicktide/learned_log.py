@@ -9,9 +9,8 @@ import msgspec
 
 from features.batch import FileMark, Position
 from market import PREFIX, parse_sim
-from streaming.example_source import EXAMPLES_PREFIX
-from streaming.sources.listing import list_files
-from streaming.sources.resume import mark_of
+from streaming.examples import EXAMPLES_PREFIX
+from streaming.sources.files import list_files, mark_of
 from streaming.sources.streams import STDIN
 
 __all__ = ["learned_warning"]

@@ -12,7 +12,7 @@ from features.errors import SpecError
 from features.spec import Spec
 from features.spec_file import load_spec
 from market import PREFIX, open_simulation, parse_sim
-from streaming.example_source import EXAMPLES_PREFIX, open_examples
+from streaming.examples import EXAMPLES_PREFIX, open_examples
 from streaming.sources import Batch, Position, open_source
 from streaming.sources.compression import MAGIC_BYTES, compression_of
 

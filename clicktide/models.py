@@ -28,7 +28,7 @@ from monitoring.registry import (
     unpin,
 )
 from monitoring.registry.follow import Follower
-from streaming.time_words import stamp
+from streaming.event_time import stamp
 
 __all__ = ["app"]
 

@@ -26,10 +26,11 @@ from features.errors import ClicktideError
 from features.public_url import public_text
 from features.spec import Spec
 from market import PREFIX, parse_sim, stream_uri
+from streaming.event_time import stamp
 from streaming.joiner import JoinerSettings
 from streaming.log import EventLog
 from streaming.log import open_log as open_event_log
-from streaming.log.settings import SqliteSettings, log_settings
+from streaming.log.opening import SqliteSettings, log_settings
 from streaming.publish import (
     ClickDelay,
     Lockstep,
@@ -43,7 +44,6 @@ from streaming.publish import (
 )
 from streaming.settings import StreamSettings, load_stream_settings
 from streaming.status import look_at
-from streaming.time_words import stamp
 
 if TYPE_CHECKING:
     from clicktide.through import Through

@@ -43,11 +43,10 @@ from learning.click_learner import ClickLearner
 from learning.progress import FIRST_WINDOW, Progress
 from learning.snapshot import load_snapshot, save_snapshot
 from market import PREFIX
-from streaming.example_source import EXAMPLES_PREFIX
-from streaming.examples import examples_source
+from streaming.event_time import TimeOrder, span
+from streaming.examples import EXAMPLES_PREFIX, examples_source
 from streaming.prepare import Preparer
 from streaming.replay import Replay, first_rows
-from streaming.time_order import TimeOrder, span_text
 
 __all__ = ["replay"]
 
@@ -308,7 +307,7 @@ def _backward_warning(run: Run) -> str:
     order = run.order
     return (
         f"[bold yellow]times go back:[/] {order.late:,} of {order.rows:,} rows are more than an "
-        f"hour older than rows before them, by up to {span_text(order.furthest_ms)}. They were "
+        f"hour older than rows before them, by up to {span(order.furthest_ms / 1000)}. They were "
         "learned in the log's order, so these figures predict the past from the future. "
         f"Fix: sort the log by {run.spec.source.timestamp!r}, oldest first"
     )

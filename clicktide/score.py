@@ -23,7 +23,7 @@ from learning.metrics import Tally
 from market import COLUMNS, PREFIX
 from streaming.prepare import Preparer, Ready
 from streaming.sources import Batch, Reject, open_source, sample_log
-from streaming.sources.ordered import ordered_map
+from streaming.sources.reader import ordered_map
 
 __all__ = [
     "PROBABILITY",

@@ -20,7 +20,7 @@ from clicktide.status_show import status_json, status_view
 from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
 from streaming.log import EventLog, open_log
-from streaming.log.settings import SqliteSettings, log_settings
+from streaming.log.opening import SqliteSettings, log_settings
 from streaming.status import Look, look_at
 
 __all__ = ["status"]

@@ -10,9 +10,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from streaming.event_time import span, stamp
 from streaming.freshness import ages, clock_note, freshness, stale
 from streaming.status import JoinerState, Look, TrainerState
-from streaming.time_words import span, stamp
 
 __all__ = ["status_json", "status_view"]
 

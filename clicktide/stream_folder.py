@@ -22,7 +22,7 @@ import msgspec
 from features.errors import ClicktideError
 from features.spec import Spec
 from features.spec_file import load_spec
-from streaming.log.settings import SqliteSettings, log_settings
+from streaming.log.opening import SqliteSettings, log_settings
 from streaming.settings import StreamSettings, load_stream_settings
 from streaming.settings_file import merged_settings
 

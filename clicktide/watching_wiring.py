@@ -9,7 +9,7 @@ from features.errors import ClicktideError
 from serving.dashboard_look import StreamLooker
 from serving.watching import Looker, Watching
 from streaming.log import open_log
-from streaming.log.settings import SqliteSettings, log_settings
+from streaming.log.opening import SqliteSettings, log_settings
 
 __all__ = ["watching_of"]
 

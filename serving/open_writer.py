@@ -8,7 +8,7 @@ from pathlib import Path
 
 from serving.event_writer import EventWriter
 from streaming.log import EventLog, LogUnavailableError, open_log
-from streaming.log.settings import SqliteSettings, log_settings
+from streaming.log.opening import SqliteSettings, log_settings
 from streaming.settings import StreamSettings
 
 __all__ = ["open_writer"]

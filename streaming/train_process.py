@@ -19,9 +19,8 @@ from streaming.live_file import LiveFile
 from streaming.log import EventLog, LogUnavailableError, TopicPartition
 from streaming.replay import Replay
 from streaming.settings import EXAMPLES, StreamSettings
-from streaming.train_chunks import Chunk, ChunkReader
-from streaming.train_report import TrainReport
-from streaming.weights_publisher import Reached, WeightsPublisher
+from streaming.trainer_log import Chunk, ChunkReader, TrainReport
+from streaming.weights_topic import Reached, WeightsPublisher
 
 __all__ = ["Trainer"]
 

@@ -22,7 +22,7 @@ from learning.snapshot import Snapshot, load_snapshot, save_snapshot
 from monitoring.coded import Coded
 from monitoring.registry.challenge_windows import EventSlices, EventWindows
 from monitoring.watch.slices import slice_fields
-from streaming.examples import ExampleReader, examples_source, in_record
+from streaming.examples import ExampleReader, examples_source, lines_of_records
 from streaming.log import Record
 from streaming.prepare import Preparer, Ready
 from streaming.replay import Replay
@@ -70,7 +70,7 @@ class Shadow(ABC):
 
     def learn(self, records: Sequence[Record]) -> int:
         """Predict, score and learn the examples of some records; how many there were."""
-        data, _ = in_record(records)
+        data, _ = lines_of_records(records)
         after = Position(EXAMPLES, records[-1].offset)
         count = 0
         for batch in self._reader.batches(data, lambda line: (EXAMPLES, line), after):

@@ -21,7 +21,7 @@ from monitoring.watch.drift import field_drift, prediction_drift
 from monitoring.watch.scored import Scored
 from monitoring.watch.slices import OTHER
 from monitoring.watch.window import Terms, Window
-from streaming.time_words import time_text
+from streaming.event_time import time_text
 
 __all__ = [
     "ROW_STEPS", "TIME_STEPS_MS", "Buckets", "LogTally", "Places", "Versions", "between",

@@ -21,8 +21,8 @@ from monitoring.watch.records import LabelHealth as Health
 from monitoring.watch.records import MonitorState
 from monitoring.watch.skew import Skew
 from monitoring.watch.windows import PREDICTION
+from streaming.event_time import time_text
 from streaming.freshness import ages
-from streaming.time_words import time_text
 
 __all__ = ["changes_of", "gather_monitor", "versions_of"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.watch.slices import slice_name as place
-from streaming.time_words import span, stamp, time_text
+from streaming.event_time import span, stamp, time_text
 
 __all__ = [
     "clicks", "count", "day_and_time", "interval", "money", "percent", "place", "ratio", "span",

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from monitoring.watch.slices import slice_name
+from streaming.event_time import time_text
 from streaming.log import (
     EventLog,
     FencedError,
@@ -23,7 +24,6 @@ from streaming.log import (
     TopicSettings,
 )
 from streaming.settings import EXAMPLES
-from streaming.time_words import time_text
 
 __all__ = ["ALARMS", "GROUP", "Outbox", "alarm_line", "post_to"]
 

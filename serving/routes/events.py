@@ -16,7 +16,7 @@ from serving.event_bodies import ClickEvents, EventsAccepted, ImpressionEvents
 from serving.event_writer import EventsRefusedError, EventWriter, QueueFullError
 from serving.problem import Problem
 from serving.state import ServingState
-from streaming.time_words import span
+from streaming.event_time import span
 
 __all__ = ["check_time", "refused", "routes"]
 

@@ -26,7 +26,6 @@ from serving.metrics import Metrics
 from serving.scorer import Scorer
 from serving.settings import ServeSettings
 from serving.state import ServingState
-from streaming.example_records import unpack_examples
 from streaming.join_process import JoinProcess
 from streaming.joiner import JoinerSettings
 from streaming.log import NewRecord, TopicPartition, open_log
@@ -233,7 +232,7 @@ def learn(url, folder, monkeypatch):
         trainer.run(stopping=lambda: False, until_idle_s=0)
         trainer.close()
         records = log.read(TopicPartition(EXAMPLES, 0), 0, 10_000)
-    examples = [decode_event(raw) for record in records for raw in unpack_examples(record.value)]
+    examples = [decode_event(raw) for record in records for raw in record.value.split(b"\n")]
     assert len(examples) == len(rows)
     return {
         example.impression.impression_id: tokens

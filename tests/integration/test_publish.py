@@ -21,7 +21,6 @@ from features.events import Click, Heartbeat, Impression, decode_event, encode_e
 from features.spec_file import load_spec
 from market import open_simulation
 from serving.open_writer import open_writer
-from streaming.example_records import unpack_examples
 from streaming.join_process import JoinProcess
 from streaming.joiner import JoinerSettings
 from streaming.log import EventLog, NewRecord, TopicPartition, open_log
@@ -499,7 +498,7 @@ def test_events_of_now_are_joined_behind_a_history_that_ends_now(tmp_path: Path)
         process.close()
         records = log.read(TopicPartition("examples", 0), 0, 10_000)
         assert not log.read(TopicPartition("dead_letters", 0), 0, 1)
-    examples = [e for r in records for e in map(decode_event, unpack_examples(r.value))]
+    examples = [e for r in records for e in map(decode_event, r.value.split(b"\n"))]
     labels = {e.impression.impression_id: e.label for e in examples}
     assert len(labels) == 2_003
     assert [labels[f"mine-{n}"] for n in range(3)] == [1, 1, 1]

@@ -14,9 +14,8 @@ from serving.replica import ReplicaWeights
 from streaming.log import LogUnavailableError, NewRecord, TopicPartition, open_log
 from streaming.settings import EXAMPLES, StreamSettings
 from streaming.train_process import Trainer
-from streaming.weights_follower import WeightsFollower
 from streaming.weights_message import read_head
-from streaming.weights_publisher import WEIGHTS, Reached, WeightsPublisher
+from streaming.weights_topic import WEIGHTS, Reached, WeightsFollower, WeightsPublisher
 
 AT = TopicPartition(WEIGHTS, 0)
 

@@ -14,7 +14,7 @@ from monitoring.report.words import day_and_time
 from monitoring.watch.detect import alarm as wording
 from monitoring.watch.outbox import alarm_line
 from monitoring.watch.window import Window
-from streaming.time_words import stamp
+from streaming.event_time import stamp
 
 SIZES = {"size": 1.5, "size_low": 1.3, "size_high": 1.8}
 WRITERS: dict[str, Callable[[int], str]] = {

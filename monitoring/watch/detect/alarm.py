@@ -11,7 +11,7 @@ import numpy as np
 from monitoring.watch.detect import state as kernels
 from monitoring.watch.detect.explanation import Named, View, cause_of
 from monitoring.watch.slices import slice_name
-from streaming.time_words import time_text
+from streaming.event_time import time_text
 
 __all__ = ["Alarm", "Shift", "closed", "raised", "ratio_interval"]
 

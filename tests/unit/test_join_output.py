@@ -4,9 +4,8 @@ import msgspec
 
 from features.events import DeadLetter as DeadLetterEvent
 from features.events import decode_event
-from streaming import example_records, join_output
-from streaming.example_records import pack_examples, unpack_examples
-from streaming.join_output import JoinOutput
+from streaming import join_output
+from streaming.join_output import JoinOutput, pack_examples
 from streaming.joiner import DeadLetter, EmitExample, Pause
 from streaming.log import TopicPartition, TopicSettings, open_log
 
@@ -21,7 +20,7 @@ def test_each_record_is_filled_before_the_next():
     records = list(pack_examples(examples(7), 3))
     assert [record.headers for record in records] == [(("n", b"3"),), (("n", b"3"),), ()]
     assert [record.key for record in records] == [b"i0", b"i3", b"i6"]
-    assert [line for r in records for line in unpack_examples(r.value)] == [
+    assert [line for r in records for line in r.value.split(b"\n")] == [
         example.value for example in examples(7)
     ]
 
@@ -40,7 +39,7 @@ def test_partitions_do_not_mix_and_keep_their_order():
             line
             for r in pack_examples(mixed, 3)
             if r.partition == partition
-            for line in unpack_examples(r.value)
+            for line in r.value.split(b"\n")
         ]
         assert found == [e.value for e in examples(4)]
 
@@ -48,12 +47,12 @@ def test_partitions_do_not_mix_and_keep_their_order():
 def test_line_feeds_between_tokens_do_not_cut_an_example():
     pretty = EmitExample(0, "i", 0, False, b'{\n "text": "a\\nb"\n}')
     [record] = pack_examples([pretty, *examples(1)], 5)
-    first, _ = unpack_examples(record.value)
+    first, _ = record.value.split(b"\n")
     assert msgspec.json.decode(first) == {"text": "a\nb"}
 
 
 def test_a_record_is_bounded_in_bytes_too(monkeypatch):
-    monkeypatch.setattr(example_records, "MAX_BYTES", 50)
+    monkeypatch.setattr(join_output, "MAX_BYTES", 50)
     records = list(pack_examples(examples(9), 100))
     assert len(records) > 3 and all(len(r.value) <= 50 for r in records)
 

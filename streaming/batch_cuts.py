@@ -1,4 +1,4 @@
-"""A log cut in two: what a model learns, and what comes after it."""
+"""Batches cut: a row of clicks and views by its outcomes, and a log in two, by time or by rows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from features.batch import Batch
 from features.errors import ClicktideError
+from features.labels import clicks_of_views
 from features.spec import SourceSpec
 from features.times import NO_TIME, times_ms
 
-__all__ = ["LogSplit", "split_log"]
+__all__ = ["OUTCOMES", "LogSplit", "by_outcome", "split_log"]
 
 
 @dataclass(frozen=True)
@@ -114,4 +115,43 @@ def _taken(batch: Batch, rows: NDArray[np.int64], with_rejects: bool) -> Batch:
         origin=lambda i: batch.origin(int(rows[i])),
         positions=lambda i: batch.positions(int(rows[i])),
         rejects=batch.rejects if with_rejects else [],
+    )
+
+
+OUTCOMES = "\0outcomes"
+"""Name of the column of how many impressions a row stands for, in a batch cut by outcome."""
+
+
+def by_outcome(batch: Batch, source: SourceSpec) -> Batch:
+    r"""Make a row of clicks and views two: one clicked, one not, each with its number.
+
+    The gradient of a logistic loss is linear in the label, so the two rows, weighted, move the
+    model as the impressions themselves would in one step. A row whose numbers are none is one
+    row without a label. A log is cut by its rows, before this: a resumed read learns both halves
+    of a row, or neither.
+
+    Examples
+    --------
+    >>> rows = pa.RecordBatch.from_pydict({"clicks": ["1"], "views": ["5"], "ad": ["a"]})
+    >>> from streaming.sources import Position
+    >>> batch = Batch(rows, "log", lambda i: (2, b""), lambda i: Position("log", i + 1),
+    ...               Position("log", 1))
+    >>> by_outcome(batch, SourceSpec(label="clicks", views="views")).columns.to_pydict()
+    {'clicks': [0.0, 1.0], 'views': ['5', '5'], 'ad': ['a', 'a'], '\x00outcomes': [4.0, 1.0]}
+    """
+    rows = batch.columns
+    clicks, views = clicks_of_views(rows.column(source.label), rows.column(source.views))
+    numbers = np.column_stack([views - clicks, clicks])
+    numbers[np.isnan(clicks), 0] = 1.0
+    row, label = np.nonzero(numbers > 0)  # NaN is not above 0
+    columns = rows.take(pa.array(row))
+    clicked = np.where(np.isnan(clicks[row]), np.nan, label)
+    columns = columns.set_column(
+        columns.schema.get_field_index(source.label), source.label, pa.array(clicked)
+    ).append_column(OUTCOMES, pa.array(numbers[row, label]))
+    return replace(
+        batch,
+        columns=columns,
+        positions=lambda i: batch.positions(int(row[i])),
+        origin=lambda i: batch.origin(int(row[i])),
     )
