@@ -19,9 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColu
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from clicktide.interrupts import Stopped, stop_request
-from clicktide.logs import estimated_rows, open_log
-from clicktide.rejects import RejectSink
+from clicktide.logs import RejectSink, estimated_rows, open_log
+from clicktide.process import Stopped, stop_request
 from features.errors import ClicktideError
 from features.public_url import public_text
 from features.spec import Spec

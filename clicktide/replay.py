@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -12,9 +13,10 @@ import msgspec
 import typer
 from rich.console import Console
 
-from clicktide.interrupts import Stopped, stop_request
-from clicktide.logs import estimated_rows, open_log, spec_for
+from clicktide.kernels import warm_up
+from clicktide.logs import RejectSink, estimated_rows, open_log, spec_for
 from clicktide.options import DirOption, JsonOption, SettingsOption
+from clicktide.process import Stopped, stop_request
 from clicktide.publish import (
     ClickDelayOption,
     IdPrefixOption,
@@ -26,16 +28,9 @@ from clicktide.publish import (
     ToOption,
     publish,
 )
-from clicktide.rejects import RejectSink
-from clicktide.show import ProgressLine, figures_table, summary_json
-from clicktide.stream_folder import (
-    SPEC,
-    STREAM,
-    changes_by_section,
-    check_sections,
-    open_stream,
-)
-from clicktide.warm import warm_up
+from clicktide.settings import SPEC, STREAM, check_sections, split_changes
+from clicktide.show import figures_table, learning_text, progress_bar, summary_json
+from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
 from features.vectoriser import Vectoriser
@@ -89,7 +84,7 @@ class Run:
         source = examples_source(self.spec) if from_examples else self.spec.source
         return Preparer(vectoriser, source)
 
-    def go(self, replay: Replay, line: ProgressLine) -> None:
+    def go(self, replay: Replay, show: Callable[[int, str], None]) -> None:
         """Learn to the end, the wanted number of events, Ctrl-C, or damage."""
         preparer = self.preparer(replay)
         self.order = preparer.time_order
@@ -101,7 +96,7 @@ class Run:
             nonlocal saved
             self.learned = at.progress.overall.events - done
             self.seconds = perf_counter() - start
-            line.update(at, self.learned, self.seconds)
+            show(self.learned, learning_text(at, self.learned, self.seconds))
             if self.save is not None and at.progress.overall.events - saved >= self.save_every:
                 save_snapshot(self.save, at.snapshot(self.log))
                 saved = at.progress.overall.events
@@ -157,7 +152,7 @@ def replay(
             metavar="KEY=VALUE",
             help="Change the spec for this run, e.g. learner.kind=single, "
             "learner.fields.alpha=0.05, crosses.all_pairs=false; with --to also the stream's "
-            "settings, e.g. partitions=4; may be repeated",
+            "settings, e.g. stream.partitions=4; may be repeated",
         ),
     ] = None,
     events: Annotated[
@@ -219,7 +214,8 @@ def replay(
     clicktide replay sim:abrupt --dir run --speed 60 --shift now
     """
     target = folder is not None or to is not None
-    parts = changes_by_section(changes or [], plain=STREAM if target else SPEC)
+    of_settings, of_spec = split_changes(changes or [])
+    check_sections(of_settings, of_spec, (*STREAM, SPEC) if target else (SPEC,))
     stream = None
     if target:
         stream = open_stream(folder, log=to, settings=settings, needs_spec=False, begin=False)
@@ -231,14 +227,13 @@ def replay(
         "no_end": no_end,
         "through": through,
         "settings": stream.file if stream else settings,
-        "set_stream": parts.pop(STREAM, None),
+        "set_stream": of_settings,
     }
     learning = {"save": save, "save_every": save_every, "plot": plot, "window": window}
     _check_together(publishing if stream is None else learning, stream is not None)
-    check_sections(parts, [SPEC])
     if stream is not None and not log.startswith(PREFIX):
         spec = spec or stream.spec or None
-    chosen = spec_for(log, spec, parts.get(SPEC, []))
+    chosen = spec_for(log, spec, of_spec)
     if stream is not None:
         common: dict[str, Any] = {"events": events, "resume": resume, "rejects": rejects}
         common |= {"strict": strict, "as_json": as_json}
@@ -259,8 +254,8 @@ def replay(
     _check_writable(save, plot)
     state = run.begin()
     warm_up(run.spec, console)
-    with ProgressLine(console, events or estimated_rows(log)) as line:
-        run.go(state, line)
+    with progress_bar(console, events or estimated_rows(log), "learning") as show:
+        run.go(state, show)
     _finish(run, state, plot, as_json)
 
 

@@ -117,8 +117,8 @@ class Trainer:
         return WeightsPublisher(
             self.log,
             self.replay.learner,
-            every_s=settings.publish_every_s,
-            full_every_s=settings.publish_full_every_s,
+            every_s=settings.train.publish_every_s,
+            full_every_s=settings.train.publish_full_every_s,
             now=self.now,
             report=self.report,
         )
@@ -239,7 +239,7 @@ class Trainer:
         """Publish, save and tell when it is time."""
         self._publish()
         now = self.now()
-        due = now - self._saved_at >= self.settings.snapshot_every_s
+        due = now - self._saved_at >= self.settings.train.snapshot_every_s
         if due and self.offsets != self._saved_offsets:
             self.save()
         news = self._pending is None and self.offsets != self._told_offsets

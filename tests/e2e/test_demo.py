@@ -11,8 +11,8 @@ from live_stream import alive, until
 from typer.testing import CliRunner
 
 from clicktide import demo as command
+from clicktide.child_processes import read_running
 from clicktide.cli import app
-from clicktide.processes import read_running
 from monitoring.report.sample import sample_report
 from streaming.log import open_log
 from streaming.settings import StreamSettings
@@ -52,7 +52,7 @@ class _Hung:
     spec, url = "market", "http://127.0.0.1:9"
 
     def __init__(self, folder, port):
-        self.log, self.settings = str(folder / "log.db"), folder / "stream.toml"
+        self.log, self.settings = str(folder / "log.db"), folder / "clicktide.toml"
         self.settings.write_text("")
         with open_log(self.log) as log:
             log.create_topics(StreamSettings().topics())

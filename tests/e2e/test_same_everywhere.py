@@ -98,7 +98,7 @@ def test_examples_are_those_of_a_brute_force_join_and_the_model_is_that_of_a_rep
     conserved(up, until_learned(up, EVENTS))
     assert up.stop() == 0
 
-    join = load_stream_settings(up.folder / "stream.toml").join
+    join = load_stream_settings(up.folder / "clicktide.toml").join
     windows = int(join.join_window_s * 1000), int(join.late_window_s * 1000)
     wanted, found = sorted(brute_force(market, *windows)), sorted(examples(up.log))
     assert len(found) > EVENTS  # late clicks are among them

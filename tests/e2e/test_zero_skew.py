@@ -12,8 +12,8 @@ import httpx
 import msgspec
 import numpy as np
 import pytest
+from valkey_server import start_valkey
 
-from clicktide.valkey import start_valkey
 from features.events import Heartbeat, decode_event, encode_event
 from features.spec_file import load_spec
 from features.vectoriser import Vectoriser
@@ -21,7 +21,6 @@ from learning.click_learner import ClickLearner
 from serving.app import build_app
 from serving.event_writer import EventWriter
 from serving.features import FeatureSource, Fetched
-from serving.judging import judge
 from serving.metrics import Metrics
 from serving.scorer import Scorer
 from serving.settings import ServeSettings
@@ -105,12 +104,12 @@ def counted(url, folder):
     server = start_valkey(folder)
     with open_log(url) as log:
         log.create_topics(STREAM.topics())
-    (folder / "stream.toml").write_text(
+    (folder / "clicktide.toml").write_text(
         "[join]\njoin_window_s = 20\nout_of_order_s = 5\nlate_window_s = 30\n"
     )
     counting = subprocess.Popen(
         [sys.executable, "-m", "clicktide", "count", "--log", url, "--redis", server.url,
-         "--spec", "market", "--settings", folder / "stream.toml"],
+         "--spec", "market", "--settings", folder / "clicktide.toml"],
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     source = FeatureSource(SPEC, server.url, budget_ms=5000)
@@ -135,7 +134,7 @@ def check(url, store, tmp_path, monkeypatch):
     writer = EventWriter(lambda: open_log(url), STREAM, "api", now_ms=clock)
     learner = ClickLearner(SPEC)
     weighing = Weighing(learner)
-    scorer = Scorer(weighing, store, SPEC, clock, judge)
+    scorer = Scorer(weighing, store, SPEC, clock)
     served = {}
     hashed = []
     monkeypatch.setattr(scorer, "hasher", Spy(scorer.hasher, hashed))

@@ -308,7 +308,7 @@ def folder(tmp_path, monkeypatch):
 
 def start(url, *more):
     sets = [f"join.{name}={value}" for name, value in WINDOWS.items()]
-    sets += ["partitions=2", "batch=20", "examples_per_record=7"]
+    sets += ["stream.partitions=2", "stream.batch=20", "stream.examples_per_record=7"]
     options = [part for change in sets for part in ("--set", change)]
     return subprocess.Popen(
         [sys.executable, "-m", "clicktide", "join", "--log", url, "--json", *options, *more],

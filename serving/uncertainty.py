@@ -20,14 +20,14 @@ from learning.click_learner import ClickLearner
 from learning.mixing import calibrated, mix
 from learning.steps import ask_for, read_logits
 
-__all__ = ["judge"]
+__all__ = ["logits_and_deviations"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 U64S = NDArray[np.uint64]
 
 
-def judge(learner: ClickLearner, hashed: Hashed) -> tuple[F64, F64]:
+def logits_and_deviations(learner: ClickLearner, hashed: Hashed) -> tuple[F64, F64]:
     """Logits of some events and the standard deviations of these logits.
 
     Parameters
@@ -47,19 +47,19 @@ def judge(learner: ClickLearner, hashed: Hashed) -> tuple[F64, F64]:
     >>> model = ClickLearner()
     >>> model.learn_one({"ad": "a"}, True)
     >>> hashed = model.hash_event({"ad": "a"})
-    >>> bool(judge(model, hashed)[0] == model.predict_hashed(hashed))
+    >>> bool(logits_and_deviations(model, hashed)[0] == model.predict_hashed(hashed))
     True
     """
     weights = learner.weights
     assert weights is not None  # a learner that serves was made by a spec
     logits, deviations = np.empty(hashed.rows), np.empty(hashed.rows)
     if hashed.rows:
-        _judge_of(*weights.arguments(hashed), logits, deviations)
+        _predict_of(*weights.arguments(hashed), logits, deviations)
     return logits, deviations
 
 
 @jit
-def _judge(
+def _predict(
     tokens: U64S, starts: I64, rows: int, fields: int, crosses: NDArray[np.int32], shifts: U64S,
     most: tuple[int, int], field_table: F64, cross_table: F64, experts: tuple[int, int],
     field_rates: F64, cross_rates: F64, mixture: F64, calibration: F64, out: F64, unsure: F64,
@@ -93,7 +93,7 @@ def _judge(
         unsure[row] = abs(calibration[0]) * total
 
 
-_judge_of: Any = _judge  # mypy cannot count the arguments of a starred call
+_predict_of: Any = _predict  # mypy cannot count the arguments of a starred call
 
 
 @inlined

@@ -1,4 +1,4 @@
-"""When the API vouches for the time: heartbeats, so that a lone event need not wait for the next.
+"""Heartbeats of the API, so that a lone event need not wait for the next one.
 
 A joiner does not believe the time of a single event that is far ahead of its partition: it holds
 it until another follows (:mod:`streaming.joiner.topic`). Behind an API with little traffic the
@@ -7,7 +7,7 @@ heartbeat behind an event that is dated now, and others, while an impression wai
 every few seconds. Only impressions get those others: whether the silence of clicks means anything
 is for the joiner's stall guard to say.
 
-It does not vouch where the log is being filled with events of another time, such as a replay of
+It sends none where the log is being filled with events of another time, such as a replay of
 an old log: that would push their time ahead, and they would be rejected as late.
 """
 
@@ -22,7 +22,7 @@ from streaming.joiner.settings import JoinerSettings
 from streaming.log import EventLog, NewRecord, Record, TopicPartition
 from streaming.settings import IMPRESSIONS
 
-__all__ = ["Vouching"]
+__all__ = ["Heartbeats"]
 
 _LOOKED_AT = 20  # last records of a partition that tell which time it lives in
 _RECENT_MS = 10_000
@@ -36,7 +36,7 @@ class _Timed(msgspec.Struct):
 _timed = msgspec.json.Decoder(_Timed)
 
 
-class Vouching:
+class Heartbeats:
     """Which heartbeats are due.
 
     Parameters
@@ -65,10 +65,10 @@ class Vouching:
         Examples
         --------
         >>> from streaming.log import TopicPartition
-        >>> vouching, clicks = Vouching(JoinerSettings()), TopicPartition("clicks", 0)
+        >>> heartbeats, clicks = Heartbeats(JoinerSettings()), TopicPartition("clicks", 0)
         >>> for time in 1_000_000, 1_001_000, 2_000_000:
-        ...     vouching.wrote(clicks, [time], now_ms=time)
-        ...     print(list(vouching.due(time).values()))
+        ...     heartbeats.wrote(clicks, [time], now_ms=time)
+        ...     print(list(heartbeats.due(time).values()))
         [1000000]
         []
         [2000000]

@@ -10,20 +10,20 @@ import numpy as np
 
 from features.errors import ClicktideError
 from monitoring.report.alarms import alarms_of, headline_of, side_of
-from monitoring.watch.figures import CLICKS, SUMS, figures_of
+from monitoring.watch.figures import CLICKS, SUMS, SliceFigures, figures_of
 from monitoring.watch.records import MonitorState, read_monitor
 from streaming.freshness import Freshness, ages, clock_note, freshness, reader, stale
 from streaming.log import EventLog
 from streaming.status import Look, look_at
 
-__all__ = ["AlarmView", "Figures", "Snapshot", "StreamLooker", "WindowView"]
+__all__ = ["AlarmView", "Snapshot", "StreamLooker", "WindowView"]
 
 _WINDOWS, _ALARMS = 90, 8
 _CALM_CLICKS = 300.0
 
 
 class WindowView(msgspec.Struct, frozen=True):
-    """A window of event time: its start, impressions, clicks, ratio with interval, loss, NE."""
+    """A window or some: start in event time, impressions, clicks, ratio, interval, loss, NE."""
 
     start: int
     count: int
@@ -33,19 +33,6 @@ class WindowView(msgspec.Struct, frozen=True):
     high: float | None
     log_loss: float | None
     ne: float | None
-
-
-class Figures(msgspec.Struct, frozen=True):
-    """Figures of the newest windows together."""
-
-    count: int
-    clicks: float
-    ratio: float | None
-    low: float | None
-    high: float | None
-    log_loss: float | None
-    ne: float | None
-    since: int
 
 
 class AlarmView(msgspec.Struct, frozen=True):
@@ -109,7 +96,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     stalled: bool
     freshness: dict[str, float]
     trainer: dict[str, float]
-    recent: Figures | None = None
+    recent: WindowView | None = None
     windows: tuple[WindowView, ...] = ()
     alarms: tuple[AlarmView, ...] = ()
     labels: dict[str, float] = {}
@@ -215,7 +202,7 @@ def _trainer(look: Look) -> dict[str, float]:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def _recent(state: MonitorState) -> Figures | None:
+def _recent(state: MonitorState) -> WindowView | None:
     """The newest windows that together have some hundred clicks."""
     taken = [window for window in state.windows if window.overall.count]
     if not taken:
@@ -225,21 +212,18 @@ def _recent(state: MonitorState) -> Figures | None:
         sums, since = sums + np.array(window.sums), window.start_ms
         if sums[CLICKS] >= _CALM_CLICKS:
             break
-    f = figures_of(sums)
-    return Figures(
-        f.count, f.clicks, f.calibration_ratio, f.calibration_low, f.calibration_high,
-        f.log_loss, f.normalised_entropy, since,
-    )  # fmt: skip
+    return _view(since, figures_of(sums))
 
 
 def _windows(state: MonitorState) -> tuple[WindowView, ...]:
-    return tuple(
-        WindowView(
-            window.start_ms, f.count, f.clicks, f.calibration_ratio, f.calibration_low,
-            f.calibration_high, f.log_loss, f.normalised_entropy,
-        )
-        for window in state.windows
-        if (f := window.overall).count
+    windows = (window for window in state.windows if window.overall.count)
+    return tuple(_view(window.start_ms, window.overall) for window in windows)
+
+
+def _view(start_ms: int, f: SliceFigures) -> WindowView:
+    return WindowView(
+        start_ms, f.count, f.clicks, f.calibration_ratio, f.calibration_low, f.calibration_high,
+        f.log_loss, f.normalised_entropy,
     )  # fmt: skip
 
 
