@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from clicktide.child_processes import own_command
-from features.jit import kernel_folder
+from features.kernel_folder import kernel_folder
 from features.spec import HashSpec, SourceSpec, Spec
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from clicktide.score import Scoring, kept_columns, list_separators, open_to_scor
 from clicktide.scored_file import STDOUT, check_out, written
 from clicktide.show import number, progress_bar
 from features.batch import FileMark, Position
-from features.counters.keys import COLUMN_PREFIX
+from features.counters.names import COLUMN_PREFIX
 from features.spec import Spec
 from features.spec_file import load_spec
 from features.vectoriser import Vectoriser

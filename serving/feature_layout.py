@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.counters.keys import OVERALL, CounterKeys, counter_name, key_parts
+from features.counters.keys import CounterKeys
+from features.counters.names import OVERALL, counter_name, key_parts
 from features.counters.panes import weight
 from features.counters.stored import StoredCounters
 from features.errors import ClicktideError

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.counters.keys import COLUMN_PREFIX, value_names
+from features.counters.names import COLUMN_PREFIX, value_names
 from features.counters.stored import StoredCounters
 from features.public_url import public_url
 from features.spec import Spec

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from features.counters.keys import COLUMN_PREFIX
+from features.counters.names import COLUMN_PREFIX
 from features.spec import Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import probabilities

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from features.batch import Batch
 from features.counters.counting import Counters, Occurrences
-from features.counters.keys import half_life_ms
+from features.counters.names import half_life_ms
 from features.spec import Spec
 from monitoring.watch.scored import Scored
 

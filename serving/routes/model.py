@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from features.counters.keys import COLUMN_PREFIX
+from features.counters.names import COLUMN_PREFIX
 from features.errors import RowError
 from features.spec_file import spec_identity
 from learning.click_learner import ClickLearner

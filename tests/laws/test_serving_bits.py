@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.counters.keys import COLUMN_PREFIX
+from features.counters.names import COLUMN_PREFIX
 from features.spec import CounterSpec, CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from learning import ClickLearner
 from learning.click_learner import probabilities
