@@ -270,7 +270,8 @@ def _members(
 
 
 def _is_time(ms: I64) -> NDArray[np.bool_]:
-    return (ms >= MIN_TIMESTAMP_MS) & (ms <= MAX_TIMESTAMP_MS)
+    within: NDArray[np.bool_] = (ms >= MIN_TIMESTAMP_MS) & (ms <= MAX_TIMESTAMP_MS)
+    return within
 
 
 def _are_numbers(data: NDArray[np.uint8], found: Members, member: int) -> NDArray[np.bool_]:
@@ -281,7 +282,8 @@ def _are_numbers(data: NDArray[np.uint8], found: Members, member: int) -> NDArra
         return absent
     begin = found.begin[member].astype(np.int64)
     find_members(data, begin, begin + found.size[member], there, Keys.of((), ()), NUMBERS)
-    return absent | there
+    either: NDArray[np.bool_] = absent | there
+    return either
 
 
 def _strictly(line: bytes) -> _Outcome | EventError:

@@ -126,9 +126,9 @@ class Members:
         """Those of some objects, without their numbers."""
         if rows.all():
             return self
-        arrays = (self.begin, self.size, self.kind)
-        cut = (np.ascontiguousarray(array[:, rows]) for array in arrays)
-        return Members(*cut, self.number)
+        begin = np.ascontiguousarray(self.begin[:, rows])
+        size = np.ascontiguousarray(self.size[:, rows])
+        return Members(begin, size, np.ascontiguousarray(self.kind[:, rows]), self.number)
 
 
 def find_members(

@@ -21,11 +21,10 @@ from streaming.sources.block import Block, Parsed, to_batch, with_partitions
 from streaming.sources.cutting import Limits, from_row, read_blocks
 from streaming.sources.delimited import Layout, check_separator, open_delimited
 from streaming.sources.faults import EmptySource
-from streaming.sources.files import FilesRead, Listed, list_files
+from streaming.sources.files import FilesRead, Listed, format_by_name, list_files
 from streaming.sources.formats import (
     excel_separator,
     format_by_content,
-    format_by_name,
     refuse_foreign,
     refuse_json_array,
 )
