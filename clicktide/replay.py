@@ -215,7 +215,6 @@ def replay(
     """
     target = folder is not None or to is not None
     of_settings, of_spec = split_changes(changes or [])
-    check_sections(of_settings, of_spec, (*STREAM, SPEC) if target else (SPEC,))
     stream = None
     if target:
         stream = open_stream(folder, log=to, settings=settings, needs_spec=False, begin=False)
@@ -227,16 +226,16 @@ def replay(
         "no_end": no_end,
         "through": through,
         "settings": stream.file if stream else settings,
-        "set_stream": of_settings,
     }
     learning = {"save": save, "save_every": save_every, "plot": plot, "window": window}
     _check_together(publishing if stream is None else learning, stream is not None)
+    check_sections(of_settings, of_spec, (*STREAM, SPEC) if target else (SPEC,))
     if stream is not None and not log.startswith(PREFIX):
         spec = spec or stream.spec or None
     chosen = spec_for(log, spec, of_spec)
     if stream is not None:
         common: dict[str, Any] = {"events": events, "resume": resume, "rejects": rejects}
-        common |= {"strict": strict, "as_json": as_json}
+        common |= {"strict": strict, "as_json": as_json, "set_stream": of_settings}
         publish(Publication(log, chosen, stream.log, **publishing, **common))
         return
     run = Run(

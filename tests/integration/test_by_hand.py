@@ -49,4 +49,4 @@ def test_processes_with_their_defaults_agree(tmp_path):
             process.wait(30)
         store.stop()
     kept = tomllib.loads((tmp_path / "run" / "clicktide.toml").read_text())
-    assert (kept["log"], kept["spec"]) == ("log.db", "market")
+    assert (kept["stream"]["log"], kept["stream"]["spec"]) == ("log.db", "market")

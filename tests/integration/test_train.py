@@ -308,7 +308,7 @@ DISK_FULL = """
 import resource, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_train import SPEC, StreamSettings, Trainer
+from test_train import SPEC, StreamSettings, TrainSettings, Trainer
 from streaming.log import open_log
 here, said, room = Path(sys.argv[2]), [], resource.RLIM_INFINITY
 log = open_log(str(here / "log.db"))
