@@ -16,5 +16,5 @@ $python -m uv pip install --quiet --python $python --constraint constraints.txt 
     { echo "without uv, by pip: some minutes" && $python -m pip install --quiet --constraint constraints.txt --editable "$2"; }
 $python -m compileall -q -j 0 clicktide serving monitoring streaming market learning features
 echo "compiling the kernels, once for each version: a minute or two"
-$python -P -m clicktide.compile_kernels
+$python -P -m clicktide.kernels
 echo "set up in $SECONDS s"

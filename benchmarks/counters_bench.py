@@ -13,9 +13,9 @@ from collections.abc import Callable
 import numpy as np
 import redis
 
-from clicktide.valkey import start_valkey
 from features.counters.redis_format import Updates
 from features.counters.redis_store import RedisCounters, open_counters
+from tests.helpers.valkey_server import start_valkey
 
 EVENTS, KEYS, ROUNDS = 1_000, 3, 7
 DAY_MS = 86_400_000

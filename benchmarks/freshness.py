@@ -182,9 +182,9 @@ def embedded(folder: Path, workers: int) -> Iterator[tuple[str, str]]:
 @contextlib.contextmanager
 def through_kafka(folder: Path, address: str, workers: int) -> Iterator[tuple[str, str]]:
     """The same processes on Kafka; the server follows the weights in the log."""
-    from clicktide.valkey import start_valkey
     from streaming.log import open_log
     from streaming.settings import StreamSettings
+    from tests.helpers.valkey_server import start_valkey
 
     log, port = f"kafka://{address}?prefix=f{os.getpid()}.", free_port()
     with open_log(log) as opened:

@@ -15,12 +15,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from clicktide.valkey import start_valkey
 from features.errors import ClicktideError
 from features.spec_file import load_spec
 from learning.live import open_live
 from streaming.log import NewRecord, TopicPartition, open_log
 from streaming.settings import EXAMPLES, IMPRESSIONS
+from tests.helpers.valkey_server import start_valkey
 
 __all__ = ["Server", "Stage", "Trainer"]
 

@@ -23,7 +23,7 @@ from monitoring.watch.examples import ScoredReader
 from monitoring.watch.settings import WindowSettings
 from monitoring.watch.slices import slice_fields
 from monitoring.watch.windows import Windows
-from streaming.examples import ExampleReader, examples_source, in_record
+from streaming.examples import ExampleReader, examples_source, lines_of_records
 from streaming.log import Record
 from streaming.prepare import Preparer
 from streaming.replay import Replay
@@ -105,7 +105,7 @@ def main() -> None:
             detectors.update(it.scored)
         t3 = t4 = t5 = time.process_time()
         if not asked.monitor_only:
-            data, _ = in_record(some)
+            data, _ = lines_of_records(some)
             batches = trainer.batches(data, lambda line: ("", line), Position())
             ready = [prepare(batch) for batch in batches]
             t4 = time.process_time()

@@ -24,7 +24,7 @@ from statistics import median
 from kafka import KafkaConsumer, TopicPartition
 from rich.console import Console
 
-from clicktide.warm import warm_up
+from clicktide.kernels import warm_up
 from features.spec_file import load_spec
 from streaming.join_process import JoinProcess
 from streaming.log import open_log
@@ -91,7 +91,7 @@ def train(url: str, overrides: list[str], folder: Path) -> tuple[float, float, i
     """
     spec = load_spec("sim", overrides)
     warm_up(spec, Console(stderr=True, quiet=True))
-    settings = load_stream_settings(None, ["snapshot_every_s=3600"])
+    settings = load_stream_settings(None, ["train.snapshot_every_s=3600"])
     quiet = {"now": time.time, "report": lambda line: None, "pause": time.sleep}
     with open_log(url) as log, Trainer(log, spec, settings, folder, **quiet) as trainer:
         trainer.step()  # connects, and reads
@@ -135,7 +135,7 @@ def measure(
     for most in (1, 100):
         url = url_of(f"b{uuid.uuid4().hex[:8]}")
         publish(url, impressions)
-        settings = load_stream_settings(None, [f"examples_per_record={most}"])
+        settings = load_stream_settings(None, [f"stream.examples_per_record={most}"])
         seconds, events = join(url, settings)
         out[f"joiner, {most} a record"].append(events / seconds)
         for _ in range(rounds):

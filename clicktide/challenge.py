@@ -11,21 +11,11 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from clicktide.interrupts import stop_request
-from clicktide.options import (
-    DirOption,
-    JsonOption,
-    LogFormatOption,
-    LogLevelOption,
-    LogOption,
-    NiceOption,
-    SetOption,
-    UntilIdleOption,
-    give_way,
-)
-from clicktide.process_log import begin_log
+from clicktide import options
+from clicktide.process import begin_log, give_way, stop_request
 from clicktide.register import MlflowOption
-from clicktide.stream_folder import SPEC, open_stream
+from clicktide.settings import SPEC
+from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
 from features.spec_file import load_spec
 from monitoring.registry import Registry, registry_urls
@@ -42,13 +32,13 @@ _SERIES = ("log_loss", "normalised_entropy", "calibration_ratio", "auc")
 
 def challenge(
     name: Annotated[str, typer.Argument(help="What it is called: letters, digits, - and _")],
-    folder: DirOption = None,
-    log: LogOption = None,
+    folder: options.DirOption = None,
+    log: options.LogOption = None,
     spec: Annotated[
         str | None,
         typer.Option("--spec", help="Its feature spec [default: the stream's, with --set]"),
     ] = None,
-    changes: SetOption = None,
+    changes: options.SetOption = None,
     river: Annotated[
         str | None,
         typer.Option(
@@ -78,11 +68,11 @@ def challenge(
     from_end: Annotated[
         bool, typer.Option("--from-end", help="Begin with what comes now, not the oldest example")
     ] = False,
-    until_idle: UntilIdleOption = None,
-    as_json: JsonOption = False,
-    nice: NiceOption = 10,
-    log_format: LogFormatOption = None,
-    log_level: LogLevelOption = None,
+    until_idle: options.UntilIdleOption = None,
+    as_json: options.JsonOption = False,
+    nice: options.NiceOption = 10,
+    log_format: options.LogFormatOption = None,
+    log_level: options.LogLevelOption = None,
 ) -> None:
     """Let another model learn the same joined stream in shadow, and keep its progressive figures.
 
@@ -98,7 +88,7 @@ def challenge(
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
         raise ClicktideError(f"{name!r}: no name for a challenger. Fix: letters, digits, - and _")
     stream = open_stream(folder, log=log, changes=changes, reads=[SPEC], begin=False)
-    own = stream.load_spec() if spec is None else load_spec(spec, stream.changes.get(SPEC, ()))
+    own = stream.load_spec() if spec is None else load_spec(spec, stream.spec_changes)
     home = stream.path / "challengers" / name
     classifier = None if river is None else _classifier(river, params or [])
     with open_log(stream.log) as events, stop_request() as request:

@@ -2,19 +2,92 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, NamedTuple, cast
 
 import typer
+from typer.core import TyperGroup
 
 import clicktide
-from clicktide.lazy_commands import LazyCommand, lazy_group
-from clicktide.process_log import write_error
-from clicktide.process_start import collect_seldom, do_without_probed, keep_freed_memory
+from clicktide.process import collect_seldom, do_without_probed, keep_freed_memory, write_error
 from features.errors import ClicktideError
 from features.public_url import public_text
 
-__all__ = ["COMMANDS", "app", "main"]
+__all__ = ["COMMANDS", "LazyCommand", "app", "lazy_group", "main"]
+
+
+class LazyCommand(NamedTuple):
+    """Where a command is, and its line in ``clicktide --help``.
+
+    Parameters
+    ----------
+    panel
+        Heading that it stands under.
+    place
+        ``module:name`` of a function, or of a ``Typer`` with commands of its own.
+    purpose
+        What it is for.
+    """
+
+    panel: str
+    place: str
+    purpose: str
+
+    def load(self, name: str) -> Any:
+        """Import the command."""
+        module, _, attribute = self.place.partition(":")
+        loaded = getattr(importlib.import_module(module), attribute)
+        if isinstance(loaded, typer.Typer):
+            group = typer.main.get_command(loaded)
+            group.name = name
+            return group
+        app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        app.command(name)(loaded)
+        return typer.main.get_command(app)
+
+
+class _LazyCommands(Mapping[str, Any]):
+    def __init__(self, commands: Mapping[str, LazyCommand]) -> None:
+        self._commands = commands
+
+    def __getitem__(self, name: str) -> Any:
+        return self._commands[name].load(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._commands)
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+
+def lazy_group(commands: Mapping[str, LazyCommand]) -> type[TyperGroup]:
+    """Make the class of a group that has these commands, for ``typer.Typer(cls=...)``."""
+
+    class LazyGroup(TyperGroup):
+        def __init__(self, **attributes: Any) -> None:
+            super().__init__(**attributes)
+            self.commands = cast(Any, _LazyCommands(commands))
+
+        def format_help(self, ctx: Any, formatter: Any) -> None:
+            """Write plain text: drawing it with rich takes longer than all the rest."""
+            self.format_usage(ctx, formatter)
+            self.format_help_text(ctx, formatter)
+            self.format_options(ctx, formatter)
+            self.format_epilog(ctx, formatter)
+
+        def format_commands(self, ctx: Any, formatter: Any) -> None:
+            panels: dict[str, list[tuple[str, str]]] = {}
+            for name, command in commands.items():
+                panels.setdefault(command.panel, []).append((name, command.purpose))
+            widest = max(map(len, commands))
+            for panel, rows in panels.items():
+                with formatter.section(panel):
+                    formatter.write_dl([(name.ljust(widest), purpose) for name, purpose in rows])
+
+    return LazyGroup
+
 
 _LEARN, _STREAM, _SERVE, _WATCH = "Learn", "Stream", "Serve", "Watch"
 _MODELS, _TOOLS = "Models", "Tools"
@@ -34,13 +107,34 @@ COMMANDS = {
         ),
         ("explain", _LEARN, "clicktide.explain:explain", "Show what a prediction is made of"),
         ("up", _STREAM, "clicktide.up:up", "Run all processes of a stream and keep them running"),
-        ("join", _STREAM, "clicktide.join:join", "Label impressions with their clicks"),
-        ("count", _STREAM, "clicktide.count:count", "Keep counters of views and clicks in Redis"),
-        ("train", _STREAM, "clicktide.train:train", "Learn labelled examples as they come"),
+        ("join", _STREAM, "clicktide.stream_processes:join", "Label impressions with their clicks"),
+        (
+            "count",
+            _STREAM,
+            "clicktide.stream_processes:count",
+            "Keep counters of views and clicks in Redis",
+        ),
+        (
+            "train",
+            _STREAM,
+            "clicktide.stream_processes:train",
+            "Learn labelled examples as they come",
+        ),
+        (
+            "settings",
+            _STREAM,
+            "clicktide.settings:settings",
+            "Show what is in effect, and its origin",
+        ),
         ("status", _STREAM, "clicktide.status:status", "Show how far each process is"),
         ("events", _STREAM, "clicktide.events:events", "Show the events of a topic"),
         ("serve", _SERVE, "clicktide.serve:serve", "Answer requests for click probabilities"),
-        ("monitor", _WATCH, "clicktide.monitor:monitor", "Watch calibration and raise alarms"),
+        (
+            "monitor",
+            _WATCH,
+            "clicktide.stream_processes:monitor",
+            "Watch calibration and raise alarms",
+        ),
         ("report", _WATCH, "clicktide.report:report", "Write the drift report of a stream or log"),
         ("register", _MODELS, "clicktide.register:register", "Make model versions in MLflow"),
         ("models", _MODELS, "clicktide.models:app", "List, promote, pin and roll back versions"),

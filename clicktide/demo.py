@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from clicktide.compile_kernels import compile_once
-from clicktide.demo_show import DemoLine
+from clicktide.child_processes import Spawned, own_command
 from clicktide.demo_story import Outcome, Story, outcome_of
-from clicktide.demo_stream import DemoStream, demo_stream, make_room
-from clicktide.interrupts import Stopped, stop_request
+from clicktide.kernels import compile_once
+from clicktide.process import Stopped, now_ms, stop_request
 from clicktide.publish import PATIENCE_S, Publication, publish_source
+from clicktide.show import number
+from clicktide.supervise import Child
+from clicktide.valkey import free_port
 from features.errors import ClicktideError
 from features.spec_file import load_spec
 from monitoring.report import ReportData
@@ -26,7 +32,7 @@ from streaming.log import EventLog, open_log
 from streaming.publish import Lockstep, Patience
 from streaming.status import Look, look_at
 
-__all__ = ["demo"]
+__all__ = ["DemoLine", "DemoStream", "demo", "demo_stream", "make_room"]
 
 _INCOMPLETE = 1
 _START_PATIENCE_S = 1_800.0  # on a new machine kernels are compiled first, and nothing tells of it
@@ -76,7 +82,7 @@ def demo(
     else:
         _show(done, Console(highlight=False))
     if done.problem is not None:
-        console.print(f"[bold red]error:[/] {_plain(done.problem)}", soft_wrap=True)
+        console.print(f"[bold red]error:[/] {escape(done.problem)}", soft_wrap=True)
         raise typer.Exit(_INCOMPLETE)
 
 
@@ -112,12 +118,11 @@ def _run(folder: Path, story: Story, port: int, console: Console) -> Outcome:
 
 def _report(folder: Path) -> tuple[str | None, ReportData | None]:
     """Write the page; give its name, and what it says."""
-    from clicktide.report_out import write_report
-    from clicktide.report_stream import report_stream
+    from clicktide.report_stream import report_stream, write_report
 
     page = folder / "report.html"
     try:
-        data = report_stream(folder, _now_ms())
+        data = report_stream(folder, now_ms())
     except ClicktideError:  # the monitor has seen nothing
         return None, None
     write_report(data, page)
@@ -171,7 +176,7 @@ class _Run:
         )
 
     def _look(self) -> Look:
-        look = look_at(self.log, _now_ms(), newest=False)
+        look = look_at(self.log, now_ms(), newest=False)
         self.line.update(look=look)
         return look
 
@@ -183,13 +188,155 @@ class _Run:
 def _show(done: Outcome, console: Console) -> None:
     table = Table.grid(padding=(0, 2))
     for name, text in done.lines():
-        table.add_row(f"[bold]{name}[/]", _plain(text))
+        table.add_row(f"[bold]{name}[/]", escape(text))
     console.print(table)
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+_EVERY_S = 10.0
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+class DemoLine:
+    """How far the demo is, on one line of a terminal; elsewhere a line now and then.
+
+    Parameters
+    ----------
+    console
+        Where to show it.
+    total
+        Impressions of the whole demo.
+    """
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._console, self._total, self._status = console, total, console.status("")
+        self._stage, self._begun, self._done, self._done_before = "", time.monotonic(), 0, 0
+        self._shown_at = -_EVERY_S
+        self._look: Look | None = None
+
+    def stage(self, name: str) -> None:
+        """Begin a stage."""
+        self._stage, self._begun, self._done_before = name, time.monotonic(), self._done
+        self._shown_at = -_EVERY_S
+        self.update()
+
+    def update(self, done: int | None = None, look: Look | None = None) -> None:
+        """Take what is new: impressions published so far, and how the stream stands."""
+        self._done = self._done if done is None else done
+        self._look = look or self._look
+        if self._console.is_terminal:
+            self._status.update(escape(self.text()[: self._console.width - 4]))
+        elif time.monotonic() - self._shown_at >= _EVERY_S:
+            self._shown_at = time.monotonic()
+            self._console.print(self.text(), markup=False, highlight=False, soft_wrap=True)
+
+    def text(self) -> str:
+        """The line."""
+        parts = [self._stage]
+        if self._done:
+            seconds = time.monotonic() - self._begun
+            parts.append(f"{self._done:,} of {self._total:,}")
+            if self._done > self._done_before and seconds > 1:
+                parts.append(f"{(self._done - self._done_before) / seconds:,.0f}/s")
+        trainer = self._look.trainer if self._look else None
+        if trainer is not None and trainer.log_loss is not None:
+            parts.append(f"log loss {number(trainer.log_loss)}")
+            parts.append(f"calibration {number(trainer.calibration, 3)}")
+        return "  ".join(parts)
+
+    def __enter__(self) -> DemoLine:
+        if self._console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._status.stop()
+
+
+_MARK = "demo"  # a folder that has it was made here, and may be removed
+_STOP_S = 60.0
+_SPEC = "market"
+# A short stream of quick clicks: labels, and the monitor, must not wait as in a long one.
+_OPTIONS = (
+    *("--set", "join.join_window_s=90"),
+    "--no-register",  # MLflow takes as long to start as the rest
+    *("--set", "monitor.predict=served"),
+    *("--set", "monitor.save_every_s=2"),
+    *("--set", "monitor.detect.warmup_clicks=500"),
+    # One chance alarm in 300 demos: the fault is loud enough for that, and whoever sees only one
+    # demo should see no other.
+    *("--set", "monitor.detect.false_alarm_clicks=1000000"),
+)
+
+
+class DemoStream:
+    """A running ``clicktide up``.
+
+    Parameters
+    ----------
+    folder
+        Of the stream.
+    port
+        Where it serves; 0: any free port.
+    """
+
+    spec = _SPEC
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.log, self.settings = str(folder / "log.db"), folder / "clicktide.toml"
+        port = port or free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        command = own_command("up", "--dir", str(folder), "--spec", _SPEC, "--port", str(port))
+        command += _OPTIONS
+        logs = folder / "logs"
+        logs.mkdir()
+        child = Child("up", command, {"CLICKTIDE_NICE": "0"})  # the market waits for the trainer
+        self._up = Spawned(child, logs, lambda name, line: None)
+
+    def check_alive(self) -> None:
+        """Raise if it has ended."""
+        if self._up.poll() is not None:
+            self._up.kill()
+            raise ClicktideError(
+                f"clicktide up ended early: {self._up.last_line()}. "
+                f"Fix: see {self.folder / 'logs' / 'up.log'}"
+            )
+
+    def lacks(self) -> str | None:
+        """What is still waited for before it serves predictions; ``None``: nothing."""
+        try:
+            answer = httpx.get(f"{self.url}/readyz", timeout=5.0)
+        except httpx.HTTPError:
+            return f"serve does not answer at {self.url}"
+        return None if answer.is_success else f"serve has no weights yet ({answer.status_code})"
+
+    def stop(self) -> None:
+        """Stop all of its processes; none is left."""
+        self._up.terminate()
+        try:
+            end = time.monotonic() + _STOP_S
+            while self._up.poll() is None and time.monotonic() < end:
+                time.sleep(0.05)
+        finally:
+            self._up.kill()
+
+
+@contextmanager
+def demo_stream(folder: Path, port: int) -> Iterator[DemoStream]:
+    """Give a stream that is stopped at the end."""
+    stream = DemoStream(folder, port)
+    try:
+        yield stream
+    finally:
+        stream.stop()
+
+
+def make_room(folder: Path) -> None:
+    """Remove an earlier demo; nothing else."""
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / _MARK).exists():
+            raise ClicktideError(
+                f"{folder}: holds something that is no earlier demo. Fix: --dir of a new folder"
+            )
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _MARK).write_text("made by clicktide demo, which may remove this folder\n")

@@ -13,28 +13,26 @@ import msgspec
 import typer
 from rich.console import Console
 
-from clicktide.interrupts import Stopped, stop_request
-from clicktide.logs import open_log, rereadable, spec_for
+from clicktide.kernels import warm_up
+from clicktide.logs import RejectSink, open_log, rereadable, spec_for
 from clicktide.options import JsonOption
 from clicktide.predict import figures_table, score_log
-from clicktide.rejects import RejectSink
-from clicktide.report import fields_of, show_report
-from clicktide.report_log import report_log
-from clicktide.report_out import check_out, write_report
+from clicktide.process import Stopped, now_ms, stop_request
+from clicktide.report import fields_of, report_log, show_report
+from clicktide.report_stream import check_out, write_report
 from clicktide.score import PROBABILITY
 from clicktide.scored_file import STDOUT
-from clicktide.show import ProgressLine
-from clicktide.warm import warm_up
+from clicktide.show import learning_text, progress_bar
 from features.errors import ClicktideError
 from features.spec import Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from monitoring.report.log_columns import LogColumns
 from monitoring.report.model import ReportData
-from streaming.log_split import LogSplit, split_log
+from streaming.batch_cuts import LogSplit, split_log
+from streaming.event_time import stamp
 from streaming.prepare import Preparer
 from streaming.replay import Replay
-from streaming.time_words import stamp
 
 __all__ = ["evaluate"]
 
@@ -153,10 +151,11 @@ class Evaluation:
         replay = Replay(ClickLearner(self.spec))
         preparer = Preparer(Vectoriser(self.spec), self.spec.source)
         start = time.perf_counter()
-        with ProgressLine(self.console, None) as line:
+        with progress_bar(self.console, None, "learning") as show:
 
             def on_batch(at: Replay) -> None:
-                line.update(at, at.progress.overall.events, time.perf_counter() - start)
+                learned = at.progress.overall.events
+                show(learned, learning_text(at, learned, time.perf_counter() - start))
                 self.check()
 
             batches = split.first(open_log(self.log, self.spec, preparer.columns, None))
@@ -175,10 +174,9 @@ class Evaluation:
             source.timestamp_format,
             fields_of(self.slices),
         )
-        now_ms = time.time_ns() // 1_000_000
         return report_log(
             str(scored), columns, window="", skip_bad=False, alarms=False,
-            console=self.console, check=self.check, now_ms=now_ms,
+            console=self.console, check=self.check, now_ms=now_ms(),
         )  # fmt: skip
 
 

@@ -15,12 +15,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from clicktide.interrupts import Stopped, stop_request
 from clicktide.options import DirOption, LogOption
+from clicktide.process import Stopped, stop_request
 from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
 from streaming.log import EventLog, Record, TopicPartition, open_log
-from streaming.log.settings import SqliteSettings, log_settings
+from streaming.log.opening import SqliteSettings, log_settings
 
 __all__ = ["events"]
 

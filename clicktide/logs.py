@@ -1,22 +1,26 @@
-"""Opening whatever a user names as a log: files, standard input, a simulation, an event log."""
+"""Opening what a user names as a log, and keeping the rows of it that are rejected."""
 
 from __future__ import annotations
 
+import base64
 import shutil
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from features.errors import SpecError
+import msgspec
+
+from features.batch import Reject
+from features.errors import ClicktideError, SpecError, StrictError
 from features.spec import Spec
 from features.spec_file import load_spec
 from market import PREFIX, open_simulation, parse_sim
-from streaming.example_source import EXAMPLES_PREFIX, open_examples
+from streaming.examples import EXAMPLES_PREFIX, open_examples
 from streaming.sources import Batch, Position, open_source
 from streaming.sources.compression import MAGIC_BYTES, compression_of
 
-__all__ = ["estimated_rows", "open_log", "rereadable", "spec_for"]
+__all__ = ["RejectSink", "estimated_rows", "open_log", "rereadable", "spec_for"]
 
 _SAMPLE = 1 << 20
 
@@ -91,3 +95,59 @@ def _parquet_rows(log: str) -> int | None:
         return int(pq.read_metadata(log).num_rows)
     except (OSError, pa.ArrowInvalid):
         return None
+
+
+class RejectSink:
+    """Takes bad rows: writes them down, or stops at the first.
+
+    Parameters
+    ----------
+    path
+        The rejects file; ``None``: none is kept.
+    strict
+        Whether to stop at the first bad row.
+    append
+        Whether to add to what is there (a run that goes on) or replace it.
+    """
+
+    def __init__(self, path: Path | None, *, strict: bool, append: bool) -> None:
+        self.strict = strict
+        try:
+            self._file = path.open("ab" if append else "wb") if path else None
+        except OSError as error:
+            raise ClicktideError(
+                f"{path}: cannot be written: {error.strerror}. "
+                "Fix: name a file in a folder that exists and may be written to"
+            ) from error
+
+    def __call__(self, reject: Reject) -> None:
+        """Take one bad row."""
+        if self._file is not None:
+            self._file.write(msgspec.json.encode(_record(reject)) + b"\n")
+        if self.strict:
+            where = f", line {reject.line}" if reject.line else ""
+            raise StrictError(
+                f"{reject.file}{where}: {reject.detail} ({reject.reason}). "
+                "Fix: mend the row, or leave out --strict to skip and count such rows."
+            )
+
+    def __enter__(self) -> RejectSink:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def _record(reject: Reject) -> dict[str, str | int]:
+    """The row as text where it is UTF-8, else as base64: nothing of it is lost."""
+    where: dict[str, str | int] = {
+        "reason": reject.reason,
+        "detail": reject.detail,
+        "file": reject.file,
+        "line": reject.line,
+    }
+    try:
+        return where | {"raw": reject.raw.decode("utf-8")}
+    except UnicodeDecodeError:
+        return where | {"raw_base64": base64.b64encode(reject.raw).decode("ascii")}

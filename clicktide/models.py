@@ -12,9 +12,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from clicktide.interrupts import stop_request
 from clicktide.options import DirOption, JsonOption, SetOption, SettingsOption
-from clicktide.process_log import begin_log
+from clicktide.process import begin_log, now_ms, stop_request
 from clicktide.register import MlflowOption
 from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
@@ -28,7 +27,7 @@ from monitoring.registry import (
     unpin,
 )
 from monitoring.registry.follow import Follower
-from streaming.time_words import stamp
+from streaming.event_time import stamp
 
 __all__ = ["app"]
 
@@ -93,7 +92,7 @@ def promote_(
 
     clicktide models promote 7 --why "checked by hand"
     """
-    promote(_open(folder, mlflow, name), number, _now_ms(), why)
+    promote(_open(folder, mlflow, name), number, now_ms(), why)
     _done(as_json, f"version {number} is champion", champion=number)
 
 
@@ -118,7 +117,7 @@ def rollback(
 
     clicktide models rollback --to 5 --why "bots since noon"
     """
-    left, reached = roll_back(_open(folder, mlflow, name), to, _now_ms(), why)
+    left, reached = roll_back(_open(folder, mlflow, name), to, now_ms(), why)
     said = f"from version {left} back to {reached}; it is served until `clicktide models unpin`"
     _done(as_json, said, left=left, champion=reached, serve=reached)
 
@@ -171,7 +170,7 @@ def follow(
         folder,
         settings=settings,
         changes=changes,
-        reads=["register"],
+        reads=["registry"],
         needs_spec=False,
         begin=False,
     )
@@ -252,7 +251,3 @@ def _done(as_json: bool, said: str, **about: Any) -> None:
 
 def _print(value: Any) -> None:
     typer.echo(msgspec.json.encode(value).decode())
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from clicktide.process_log import FORMAT, LEVEL, LogFormat, LogLevel
+from clicktide.process import FORMAT, LEVEL, LogFormat, LogLevel
 
 __all__ = [
     "DirOption",
@@ -23,7 +22,6 @@ __all__ = [
     "SettingsOption",
     "SpecOption",
     "UntilIdleOption",
-    "give_way",
 ]
 
 
@@ -62,7 +60,7 @@ SpecOption = Annotated[
 SettingsOption = Annotated[
     Path | None,
     typer.Option(
-        "--settings", help="TOML file of settings (docs/stream.md) [default: DIR/stream.toml]"
+        "--settings", help="TOML file of settings (docs/stream.md) [default: DIR/clicktide.toml]"
     ),
 ]
 SetOption = Annotated[
@@ -70,9 +68,9 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Change a setting: partitions=4, join.join_window_s=60, monitor.windows.window_s=300, "
-        "serve.max_concurrent=64, register.keep_versions=20, or one of the spec: "
-        "learner.kind=single; may be repeated",
+        help="Change a setting: stream.partitions=4, join.join_window_s=60, serve.workers=4, "
+        "monitor.windows.window_s=300, registry.keep_versions=20 (`clicktide settings` lists "
+        "them), or one of the spec: learner.kind=single; may be repeated",
     ),
 ]
 UntilIdleOption = Annotated[
@@ -125,15 +123,3 @@ NiceOption = Annotated[
         "all, 19 most",
     ),
 ]
-
-
-def give_way(nice: int) -> None:
-    """Lower this thread's priority, and that of all threads that it starts.
-
-    Where Linux shares the cores out by session (autogroup), also that of the session, if it is
-    this process's own: else niceness would count for nothing beside processes of other sessions.
-    """
-    os.nice(nice)
-    if os.getsid(0) == os.getpid():
-        with contextlib.suppress(OSError):  # no such thing here
-            Path("/proc/self/autogroup").write_text(str(nice), "ascii")

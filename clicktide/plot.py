@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullForma
 from numpy.typing import NDArray
 
 from features.errors import ClicktideError
+from features.whole_file import whole_file
 from learning.metrics import Figures, ReliabilityBin
 
 __all__ = ["check_ending", "save_plot"]
@@ -111,23 +111,8 @@ def save_plot(
     size = min(14.0, 14.0 * _LONG_TITLE / len(shown)) if shown else 14.0
     figure.suptitle(shown, fontsize=size, fontweight="bold", parse_math=False)
     _draw(figure, windows, overall, reliability)
-    _write(figure, Path(path), kind)
-
-
-def _write(figure: Figure, target: Path, kind: str) -> None:
-    partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(partial, format=kind)
-        partial.replace(target)
-    except OSError as error:
-        raise ClicktideError(
-            f"{target}: the plot cannot be written: {error.strerror or error}. "
-            "Fix: choose a folder that can be written to and has room"
-        ) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        figure.savefig(file, format=kind)
 
 
 def _draw(

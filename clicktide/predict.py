@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -11,33 +10,28 @@ from typing import Annotated, Any
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from clicktide.interrupts import Stopped, stop_request
-from clicktide.learned_log import learned_warning
-from clicktide.logs import estimated_rows, rereadable
-from clicktide.rejects import RejectSink
+from clicktide.logs import RejectSink, estimated_rows, rereadable
+from clicktide.process import Stopped, stop_request
 from clicktide.score import Scoring, kept_columns, list_separators, open_to_score
 from clicktide.scored_file import STDOUT, check_out, written
-from clicktide.show import number
-from features.counters.keys import COLUMN_PREFIX
+from clicktide.show import number, progress_bar
+from features.batch import FileMark, Position
+from features.counters.names import COLUMN_PREFIX
 from features.spec import Spec
 from features.spec_file import load_spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from learning.snapshot import load_snapshot
+from market import PREFIX, parse_sim
+from streaming.examples import EXAMPLES_PREFIX
 from streaming.sources import Batch
+from streaming.sources.files import list_files, mark_of
+from streaming.sources.streams import STDIN
 
-__all__ = ["figures_table", "predict", "score_log"]
+__all__ = ["figures_table", "learned_warning", "predict", "score_log"]
 
 
 def predict(
@@ -138,10 +132,12 @@ def score_log(
         batches, source = open_to_score(log, own, (*model.columns, *kept), _served(model))
         scoring, start = Scoring(learner, source, kept), perf_counter()
         file = written(out, scoring.columns.names, list_separators(model.spec))
-        with file as write, _bar(estimated_rows(log)) as advance:
+        rows, console = estimated_rows(log), Console(stderr=True)
+        with file as write, progress_bar(console, rows, "scoring") as show:
 
             def on_batch() -> None:
-                advance(scoring.events, perf_counter() - start)
+                rate = scoring.events / (perf_counter() - start)
+                show(scoring.events, f"{rate:,.0f} events/s")
                 check()
 
             scoring.run(part(batches), on_reject=sink, write=write, on_batch=on_batch)
@@ -151,25 +147,6 @@ def score_log(
         "seconds": round(seconds, 4),
         "events_per_second": round(scoring.events / seconds, 1),
     }
-
-
-@contextmanager
-def _bar(total: int | None) -> Iterator[Callable[[int, float], None]]:
-    console = Console(stderr=True)
-    columns = (
-        SpinnerColumn(),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-    )
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("scoring", total=total, rate="")
-
-        def advance(events: int, seconds: float) -> None:
-            bar.update(task, completed=events, rate=f"{events / seconds:,.0f} events/s")
-
-        yield advance
 
 
 def _show(summary: dict[str, Any], out: Path, as_json: bool) -> None:
@@ -206,3 +183,59 @@ def figures_table(summary: dict[str, Any], out: Path) -> Table:
     if str(out) != STDOUT:
         table.add_row("written", Text(str(out)))
     return table
+
+
+def learned_warning(log: str, extra: Mapping[str, Any]) -> str | None:
+    """What to say of a log that a model has learned, wholly or in part.
+
+    Files are known again by their bytes, whatever they are called now; standard input is not.
+
+    Parameters
+    ----------
+    log
+        To be scored.
+    extra
+        Of the model's snapshot: where its learning ended.
+
+    Examples
+    --------
+    >>> extra = {"source": "sim:abrupt", "position": {"file": "sim:abrupt", "row": 5000}}
+    >>> print(learned_warning("sim:abrupt", extra))
+    warning: sim:abrupt: this model has learned its first 5,000 rows: their figures are \
+better than those of new events. Fix: score a later log, or see `clicktide evaluate`
+    >>> learned_warning("sim:abrupt?seed=2", extra)
+    """
+    try:
+        position = msgspec.convert(extra.get("position"), Position)
+    except msgspec.ValidationError:
+        return None  # none, or one of an earlier format
+    what = _learned(log, str(extra.get("source", "")), position)
+    if not what:
+        return None
+    return (
+        f"warning: {log}: this model has learned {what}: their figures are better than those of "
+        "new events. Fix: score a later log, or see `clicktide evaluate`"
+    )
+
+
+def _learned(log: str, source: str, position: Position) -> str:
+    if log.startswith(PREFIX):
+        same = source.startswith(PREFIX) and _market(log) == _market(source)
+        return f"its first {position.row:,} rows" if same else ""
+    if log == STDIN or log.startswith(EXAMPLES_PREFIX):
+        return ""
+    files = list_files(log, "auto")
+    learned = [file.path for file in files if _is_learned(file.path, position.marks)]
+    if not learned:
+        return ""
+    return "rows of it" if len(files) == 1 else f"rows of {len(learned)} of its {len(files)} files"
+
+
+def _market(log: str) -> Any:
+    return msgspec.structs.replace(parse_sim(log), events=1)
+
+
+def _is_learned(path: str, marks: Mapping[str, FileMark]) -> bool:
+    return any(
+        mark.size > 0 and mark_of(path, mark.rows, mark.size) == mark for mark in marks.values()
+    )

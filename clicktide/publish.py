@@ -19,17 +19,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColu
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from clicktide.interrupts import Stopped, stop_request
-from clicktide.logs import estimated_rows, open_log
-from clicktide.rejects import RejectSink
+from clicktide.logs import RejectSink, estimated_rows, open_log
+from clicktide.process import Stopped, stop_request
 from features.errors import ClicktideError
 from features.public_url import public_text
 from features.spec import Spec
 from market import PREFIX, parse_sim, stream_uri
+from streaming.event_time import stamp
 from streaming.joiner import JoinerSettings
 from streaming.log import EventLog
 from streaming.log import open_log as open_event_log
-from streaming.log.settings import SqliteSettings, log_settings
+from streaming.log.opening import SqliteSettings, log_settings
 from streaming.publish import (
     ClickDelay,
     Lockstep,
@@ -43,7 +43,6 @@ from streaming.publish import (
 )
 from streaming.settings import StreamSettings, load_stream_settings
 from streaming.status import look_at
-from streaming.time_words import stamp
 
 if TYPE_CHECKING:
     from clicktide.through import Through

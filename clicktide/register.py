@@ -13,20 +13,9 @@ from typing import Annotated
 import msgspec
 import typer
 
-from clicktide.interrupts import stop_request
-from clicktide.options import (
-    DirOption,
-    LogFormatOption,
-    LogLevelOption,
-    LogOption,
-    NiceOption,
-    SetOption,
-    SettingsOption,
-    give_way,
-)
-from clicktide.process_log import begin_log
-from clicktide.report_out import write_report
-from clicktide.report_stream import report_stream
+from clicktide import options
+from clicktide.process import begin_log, give_way, now_ms, stop_request
+from clicktide.report_stream import report_stream, write_report
 from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
 from features.public_url import public_url
@@ -49,8 +38,8 @@ MlflowOption = Annotated[
 
 
 def register(
-    folder: DirOption = None,
-    log: LogOption = None,
+    folder: options.DirOption = None,
+    log: options.LogOption = None,
     mlflow: MlflowOption = None,
     attach: Annotated[
         list[Path] | None,
@@ -58,14 +47,14 @@ def register(
             "--attach", help="Keep this file with every version, beside the monitor's drift report"
         ),
     ] = None,
-    settings: SettingsOption = None,
-    changes: SetOption = None,
+    settings: options.SettingsOption = None,
+    changes: options.SetOption = None,
     once: Annotated[
         bool, typer.Option("--once", help="Register what is there now, judge, and stop")
     ] = False,
-    nice: NiceOption = 10,
-    log_format: LogFormatOption = None,
-    log_level: LogLevelOption = None,
+    nice: options.NiceOption = 10,
+    log_format: options.LogFormatOption = None,
+    log_level: options.LogLevelOption = None,
 ) -> None:
     """Register the trainer's snapshots as model versions, and let the gate choose the champion.
 
@@ -76,14 +65,14 @@ def register(
 
     clicktide register
 
-    clicktide register --mlflow http://mlflow:5000 --set register.version_every_s=60
+    clicktide register --mlflow http://mlflow:5000 --set registry.version_every_s=60
 
     python -c 'import mlflow; print(mlflow.pyfunc.load_model("models:/clicktide@champion"))'
     """
     say = begin_log("register")
     give_way(nice)
     stream = open_stream(
-        folder, log=log, settings=settings, changes=changes, reads=["register"], needs_spec=False
+        folder, log=log, settings=settings, changes=changes, reads=["registry"], needs_spec=False
     )
     known, run = stream.registry_settings(), stream.path
     if once:
@@ -126,7 +115,7 @@ def _write_drift(out: Path, run: Path, mlflow: str, say: Callable[[str], None]) 
     if not (run / "monitor" / "now.json").exists():
         return
     try:
-        write_report(report_stream(run, int(time.time() * 1000), mlflow), out)
+        write_report(report_stream(run, now_ms(), mlflow), out)
     except ClicktideError as error:
         say(f"register: a version without a new drift report: {error}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -12,9 +13,10 @@ import msgspec
 import typer
 from rich.console import Console
 
-from clicktide.interrupts import Stopped, stop_request
-from clicktide.logs import estimated_rows, open_log, spec_for
+from clicktide.kernels import warm_up
+from clicktide.logs import RejectSink, estimated_rows, open_log, spec_for
 from clicktide.options import DirOption, JsonOption, SettingsOption
+from clicktide.process import Stopped, stop_request
 from clicktide.publish import (
     ClickDelayOption,
     IdPrefixOption,
@@ -26,16 +28,9 @@ from clicktide.publish import (
     ToOption,
     publish,
 )
-from clicktide.rejects import RejectSink
-from clicktide.show import ProgressLine, figures_table, summary_json
-from clicktide.stream_folder import (
-    SPEC,
-    STREAM,
-    changes_by_section,
-    check_sections,
-    open_stream,
-)
-from clicktide.warm import warm_up
+from clicktide.settings import SPEC, STREAM, check_sections, split_changes
+from clicktide.show import figures_table, learning_text, progress_bar, summary_json
+from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
 from features.vectoriser import Vectoriser
@@ -43,11 +38,10 @@ from learning.click_learner import ClickLearner
 from learning.progress import FIRST_WINDOW, Progress
 from learning.snapshot import load_snapshot, save_snapshot
 from market import PREFIX
-from streaming.example_source import EXAMPLES_PREFIX
-from streaming.examples import examples_source
+from streaming.event_time import TimeOrder, span
+from streaming.examples import EXAMPLES_PREFIX, examples_source
 from streaming.prepare import Preparer
 from streaming.replay import Replay, first_rows
-from streaming.time_order import TimeOrder, span_text
 
 __all__ = ["replay"]
 
@@ -90,7 +84,7 @@ class Run:
         source = examples_source(self.spec) if from_examples else self.spec.source
         return Preparer(vectoriser, source)
 
-    def go(self, replay: Replay, line: ProgressLine) -> None:
+    def go(self, replay: Replay, show: Callable[[int, str], None]) -> None:
         """Learn to the end, the wanted number of events, Ctrl-C, or damage."""
         preparer = self.preparer(replay)
         self.order = preparer.time_order
@@ -102,7 +96,7 @@ class Run:
             nonlocal saved
             self.learned = at.progress.overall.events - done
             self.seconds = perf_counter() - start
-            line.update(at, self.learned, self.seconds)
+            show(self.learned, learning_text(at, self.learned, self.seconds))
             if self.save is not None and at.progress.overall.events - saved >= self.save_every:
                 save_snapshot(self.save, at.snapshot(self.log))
                 saved = at.progress.overall.events
@@ -158,7 +152,7 @@ def replay(
             metavar="KEY=VALUE",
             help="Change the spec for this run, e.g. learner.kind=single, "
             "learner.fields.alpha=0.05, crosses.all_pairs=false; with --to also the stream's "
-            "settings, e.g. partitions=4; may be repeated",
+            "settings, e.g. stream.partitions=4; may be repeated",
         ),
     ] = None,
     events: Annotated[
@@ -220,7 +214,7 @@ def replay(
     clicktide replay sim:abrupt --dir run --speed 60 --shift now
     """
     target = folder is not None or to is not None
-    parts = changes_by_section(changes or [], plain=STREAM if target else SPEC)
+    of_settings, of_spec = split_changes(changes or [])
     stream = None
     if target:
         stream = open_stream(folder, log=to, settings=settings, needs_spec=False, begin=False)
@@ -232,17 +226,16 @@ def replay(
         "no_end": no_end,
         "through": through,
         "settings": stream.file if stream else settings,
-        "set_stream": parts.pop(STREAM, None),
     }
     learning = {"save": save, "save_every": save_every, "plot": plot, "window": window}
     _check_together(publishing if stream is None else learning, stream is not None)
-    check_sections(parts, [SPEC])
+    check_sections(of_settings, of_spec, (*STREAM, SPEC) if target else (SPEC,))
     if stream is not None and not log.startswith(PREFIX):
         spec = spec or stream.spec or None
-    chosen = spec_for(log, spec, parts.get(SPEC, []))
+    chosen = spec_for(log, spec, of_spec)
     if stream is not None:
         common: dict[str, Any] = {"events": events, "resume": resume, "rejects": rejects}
-        common |= {"strict": strict, "as_json": as_json}
+        common |= {"strict": strict, "as_json": as_json, "set_stream": of_settings}
         publish(Publication(log, chosen, stream.log, **publishing, **common))
         return
     run = Run(
@@ -260,8 +253,8 @@ def replay(
     _check_writable(save, plot)
     state = run.begin()
     warm_up(run.spec, console)
-    with ProgressLine(console, events or estimated_rows(log)) as line:
-        run.go(state, line)
+    with progress_bar(console, events or estimated_rows(log), "learning") as show:
+        run.go(state, show)
     _finish(run, state, plot, as_json)
 
 
@@ -308,7 +301,7 @@ def _backward_warning(run: Run) -> str:
     order = run.order
     return (
         f"[bold yellow]times go back:[/] {order.late:,} of {order.rows:,} rows are more than an "
-        f"hour older than rows before them, by up to {span_text(order.furthest_ms)}. They were "
+        f"hour older than rows before them, by up to {span(order.furthest_ms / 1000)}. They were "
         "learned in the log's order, so these figures predict the past from the future. "
         f"Fix: sort the log by {run.spec.source.timestamp!r}, oldest first"
     )

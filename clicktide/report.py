@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import sys
 import time
+from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
 import typer
+from msgspec.structs import replace
 from rich.console import Console
+from rich.markup import escape
 
-from clicktide.interrupts import Stopped, stop_request
 from clicktide.logs import rereadable
 from clicktide.options import DirOption
-from clicktide.report_log import report_log
-from clicktide.report_out import check_out, write_report
-from clicktide.report_stream import report_stream
+from clicktide.process import Stopped, now_ms, stop_request
+from clicktide.report_stream import check_out, report_stream, write_report
+from clicktide.show import progress_bar
+from features.errors import ClicktideError
 from features.labels import parse_label_values
 from features.spec_file import load_spec
+from monitoring.report.build import report_of
 from monitoring.report.log_columns import LogColumns
+from monitoring.report.log_counts import LogCounts
+from monitoring.report.log_reader import LogReader, read_log
 from monitoring.report.model import ReportData
 from monitoring.report.verdict import DRIFTED
+from monitoring.watch.scored import Scored
 
-__all__ = ["fields_of", "report", "show_report"]
+if TYPE_CHECKING:
+    from monitoring.report.log_alarms import LogDetector
+
+__all__ = ["fields_of", "report", "report_log", "show_report", "window_of"]
 
 _DRIFTED = 3
 
@@ -147,13 +160,13 @@ def report(
                 columns = _columns(path, named, spec)
                 data = report_log(
                     path, columns, window=window, skip_bad=skip_bad, alarms=alarms, console=console,
-                    check=request.check, now_ms=_now_ms(),
+                    check=request.check, now_ms=now_ms(),
                 )  # fmt: skip
             except Stopped:
                 console.print("stopped: nothing was written")
                 raise typer.Exit(130) from None
     else:
-        data = report_stream(folder or Path("run"), _now_ms(), mlflow)
+        data = report_stream(folder or Path("run"), now_ms(), mlflow)
     write_report(data, out)
     show_report(data, out, console, as_json=as_json, seconds=time.monotonic() - started)
     if fail_if_drift and data.verdict.state in DRIFTED:
@@ -181,20 +194,116 @@ def show_report(
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(data)).decode() + "\n")
     verdict = data.verdict
-    console.print(f"[bold]{_plain(verdict.headline)}[/]", soft_wrap=True)
+    console.print(f"[bold]{escape(verdict.headline)}[/]", soft_wrap=True)
     for name in ("calibrated", "since", "where", "cost", "action"):
-        console.print(f"  [dim]{name:<11}[/]{_plain(getattr(verdict, name))}", soft_wrap=True)
+        console.print(f"  [dim]{name:<11}[/]{escape(getattr(verdict, name))}", soft_wrap=True)
     rate = data.total.count / max(seconds, 1e-9)
     console.print(
         f"{data.total.count:,} impressions in {seconds:.1f} s ({rate:,.0f}/s). "
-        f"Report: {_plain(str(out))}, {_plain(str(out.with_suffix('.json')))}",
+        f"Report: {escape(str(out))}, {escape(str(out.with_suffix('.json')))}",
         soft_wrap=True,
     )
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+_UNITS_MS = {"s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+def report_log(
+    log: str,
+    columns: LogColumns,
+    *,
+    window: str,
+    skip_bad: bool,
+    alarms: bool,
+    console: Console,
+    check: Callable[[], None],
+    now_ms: int,
+) -> ReportData:
+    """Read a log once, in bounded memory, and report on it.
+
+    Parameters
+    ----------
+    log
+        Path, or ``-``.
+    columns
+        Which column is what.
+    window
+        Length of a window as written by the user; empty: chosen.
+    skip_bad
+        Leave bad rows out and count them.
+    alarms
+        Look for shifts row by row too.
+    console
+        Where progress is shown.
+    check
+        Called between batches; may raise to stop.
+    now_ms
+        When the report is made.
+    """
+    axis = "time" if columns.time else "row"
+    reader = LogReader(columns, skip_bad=skip_bad)
+    tally = LogCounts(
+        columns.slices, "time" if columns.time else "row", window=window_of(window, axis)
+    )
+    detector = _detector() if alarms else None
+    read = read_log(log, reader)
+    _count(read if detector is None else detector.beside(read), tally, console, check)
+    gathered = tally.gathered("standard input" if log == "-" else log)
+    notes = [f"{count:,} rows were left out: {what}." for what, count in reader.skipped.items()]
+    if reader.label_values:
+        meant = ", ".join(f"{word} as {value}" for word, value in reader.label_values.items())
+        notes.append(f"The label's values were read so: {meant}.")
+    if detector is not None:
+        notes.append(detector.note())
+        gathered = dataclasses.replace(gathered, alarms=detector.alarms())
+    data = report_of(gathered, now_ms)
+    return replace(data, notes=(*notes, *data.notes))
+
+
+def _count(
+    batches: Generator[tuple[Scored, int]],
+    tally: LogCounts,
+    console: Console,
+    check: Callable[[], None],
+) -> None:
+    """Count every batch, showing how far it is."""
+    done = 0
+    with progress_bar(console, None, "reading") as show, closing(batches):
+        for scored, rows in batches:
+            tally.update(scored)
+            done += rows
+            show(done, "rows")
+            check()
+
+
+def _detector() -> LogDetector:
+    from monitoring.report.log_alarms import LogDetector  # its kernels take a while to load
+
+    return LogDetector()
+
+
+def window_of(text: str, axis: str) -> int | None:
+    """Length of a window in ms, or in rows.
+
+    Raises
+    ------
+    ClicktideError
+        It is not a length of that kind.
+
+    Examples
+    --------
+    >>> window_of("15min", "time"), window_of("1000", "row"), window_of("", "time")
+    (900000, 1000, None)
+    """
+    if not text:
+        return None
+    read = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)?", text.strip())
+    number = float(read[1]) if read else 0.0
+    unit = read[2] if read else None
+    if number > 0 and axis == "row" and unit is None and number == int(number):
+        return int(number)
+    if number > 0 and axis == "time" and unit is not None:
+        return max(1, int(number * _UNITS_MS[unit]))
+    good = "a number of rows, such as 10000" if axis == "row" else "a time, such as 15min, 1h or 1d"
+    why = ": without --time, windows are of rows" if axis == "row" and unit else ""
+    raise ClicktideError(f"--window: {text!r} cannot be used{why}. Fix: give {good}")

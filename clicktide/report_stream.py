@@ -1,19 +1,22 @@
-"""A report of the running stream, from what its monitor has counted."""
+"""A report of the running stream, from what its monitor has counted; and writing its files."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+import msgspec
+
 from features.errors import ClicktideError
+from features.whole_file import whole_file
 from monitoring.registry import Registry, RegistryError, Version, registry_urls
+from monitoring.report import ReportData, render
 from monitoring.report.build import report_of
 from monitoring.report.grid import read_challengers
-from monitoring.report.model import ReportData
 from monitoring.report.stream import gather_stream
 from monitoring.watch.records import read_monitor
 
-__all__ = ["report_stream"]
+__all__ = ["check_out", "report_stream", "write_report"]
 
 
 def report_stream(folder: Path, now_ms: int, mlflow: str | None = None) -> ReportData:
@@ -63,3 +66,31 @@ def _registered(run: Path, mlflow: str | None) -> list[Version]:
 def _urls(mlflow: str | None, run: Path) -> tuple[str, str, str | None]:
     url, artifacts = registry_urls(mlflow, run)
     return url, "clicktide", artifacts
+
+
+def check_out(out: Path) -> None:
+    """Refuse a place where no page can be written, before any work is done for it.
+
+    Raises
+    ------
+    ClicktideError
+        It does not end in .html, or is a folder.
+    """
+    if out.suffix not in (".html", ".htm"):
+        raise ClicktideError(f"{out}: not a page. Fix: give a name that ends in .html")
+    if out.is_dir():
+        raise ClicktideError(f"{out}: it is a folder. Fix: name a file in it, {out}/report.html")
+
+
+def write_report(data: ReportData, out: Path) -> None:
+    """Write both files, each in one step.
+
+    Raises
+    ------
+    ClicktideError
+        They cannot be written.
+    """
+    page = render(data).encode()
+    with whole_file(out) as file, whole_file(out.with_suffix(".json")) as beside:
+        file.write(page)
+        beside.write(msgspec.json.format(msgspec.json.encode(data)))

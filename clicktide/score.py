@@ -6,7 +6,6 @@ import io
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from itertools import chain, combinations
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import msgspec
@@ -23,7 +22,7 @@ from learning.metrics import Tally
 from market import COLUMNS, PREFIX
 from streaming.prepare import Preparer, Ready
 from streaming.sources import Batch, Reject, open_source, sample_log
-from streaming.sources.ordered import ordered_map
+from streaming.sources.reader import ordered_map
 
 __all__ = [
     "PROBABILITY",
@@ -249,46 +248,27 @@ def open_to_score(
     """
     given = {key: getattr(spec.source, key) for key in _OPTIONAL if getattr(spec.source, key)}
     stdin = _Rereadable() if log == _STDIN else None
-    for kept in chain.from_iterable(combinations(given, n) for n in range(len(given), -1, -1)):
-        columns = list(dict.fromkeys([*fields, *(given[key] for key in kept)]))
-        batches = _open(log, spec, columns, stdin)
-        try:
-            first = next(batches, None)
-        except SourceError:
-            if not kept:
-                raise
-            continue
-        carried = _carried(log, spec, columns, served, stdin)
-        if carried:
-            batches.close()
-            batches = _open(log, spec, [*columns, *carried], stdin)
-            first = next(batches, None)
-        if stdin is not None:
-            stdin.keeps = False
-        absent = dict.fromkeys((key for key in given if key not in kept), "")
-        return _resumed(first, batches), msgspec.structs.replace(spec.source, **absent)
-    raise AssertionError("the last choice is no column at all: it returns or raises")
 
-
-def _carried(
-    log: str, spec: Spec, columns: list[str], served: Sequence[str], stdin: _Rereadable | None
-) -> list[str]:
-    """Those of some columns that a log has."""
-    if not served or log.startswith(PREFIX):
-        return []
-
-    def has(names: Sequence[str]) -> bool:
-        with closing(_open(log, spec, [*columns, *names], stdin)) as batches:
+    def has(columns: Sequence[str]) -> bool:
+        with closing(_open(log, spec, [*fields, *columns], stdin)) as batches:
             try:
                 next(batches, None)
             except SourceError:
                 return False
             return True
 
-    return list(served) if has(served) else [name for name in served if has([name])]
+    wanted = list(dict.fromkeys([*given.values(), *(() if log.startswith(PREFIX) else served)]))
+    present = wanted if has(wanted) else [column for column in wanted if has([column])]
+    batches = _open(log, spec, [*fields, *present], stdin)
+    first = next(batches, None)
+    if stdin is not None:
+        stdin.keeps = False
+    absent = {key: "" for key, column in given.items() if column not in (*present, *fields)}
+    return _resumed(first, batches), msgspec.structs.replace(spec.source, **absent)
 
 
 def _open(log: str, spec: Spec, columns: list[str], stdin: _Rereadable | None) -> Generator[Batch]:
+    columns = list(dict.fromkeys(columns))
     if stdin is None:
         return open_log(log, spec, columns, None)
     return open_source(log, spec.source, columns, stdin=stdin.from_start())

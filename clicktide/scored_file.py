@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from features.errors import ClicktideError
 from features.values import as_text, text_column
+from features.whole_file import whole_file
 
 __all__ = ["STDOUT", "Write", "check_out", "written"]
 
@@ -88,26 +89,14 @@ def written(
         yield _csv(sys.stdout.buffer, names, separators or {})
         sys.stdout.buffer.flush()
         return
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            if out.suffix == ".csv":
-                yield _csv(file, names, separators or {})
-            elif out.suffix == ".jsonl":
-                yield lambda rows: _write_json(file, rows)
-            else:
-                with closing(_Parquet(file, names)) as parquet:
-                    yield parquet.write
-        partial.replace(out)
-    except OSError as error:
-        raise ClicktideError(
-            f"{out}: cannot be written: {error.strerror or error}. "
-            "Fix: choose a folder that can be written to and has room"
-        ) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with whole_file(out) as file:
+        if out.suffix == ".csv":
+            yield _csv(file, names, separators or {})
+        elif out.suffix == ".jsonl":
+            yield lambda rows: _write_json(file, rows)
+        else:
+            with closing(_Parquet(file, names)) as parquet:
+                yield parquet.write
 
 
 class _Parquet:

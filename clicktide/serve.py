@@ -9,39 +9,31 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-import msgspec
 import typer
 
-from clicktide.listening import listen, taken_over
-from clicktide.options import (
-    DirOption,
-    LogFormatOption,
-    LogLevelOption,
-    LogOption,
-    RedisOption,
-    SetOption,
-    SettingsOption,
-    SpecOption,
-)
-from clicktide.process_log import begin_log
-from clicktide.serving_wiring import Policy, Wiring
-from clicktide.stream_folder import STREAM, open_stream
+from clicktide import options
+from clicktide.process import begin_log
+from clicktide.settings import STREAM
+from clicktide.stream_folder import StreamFolder, open_stream
 from features.errors import ClicktideError
 from serving.settings import ServeSettings
 
-__all__ = ["serve"]
+__all__ = ["listen", "serve", "taken_over"]
 
+Policy = Literal["live", "champion"]
+_BACKLOG = 2048
+"""So many connections wait while nobody accepts them; the system may have a lower bound."""
 _KEEP_ALIVE_S = 75
 """Longer than clients and proxies keep an idle connection (5 to 60 s), for whoever closes first may
 cut off a request of the other."""
 
 
 def serve(
-    folder: DirOption = None,
-    log: LogOption = None,
-    spec: SpecOption = None,
+    folder: options.DirOption = None,
+    log: options.LogOption = None,
+    spec: options.SpecOption = None,
     live: Annotated[
         Path | None,
         typer.Option(
@@ -54,20 +46,22 @@ def serve(
         typer.Option("--model", help="Serve this saved model instead, which learns no more"),
     ] = None,
     follow: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--follow",
+            "--follow/--no-follow",
             help="Follow the weights that a trainer elsewhere publishes in the log "
             "(`clicktide train --publish-weights`)",
         ),
-    ] = False,
+    ] = None,
     policy: Annotated[
-        Policy,
+        Policy | None,
         typer.Option(
-            "--policy", help="With nothing pinned, serve the live weights or the champion version"
+            "--policy",
+            help="With nothing pinned, serve the live weights or the champion version "
+            "[default: live]",
         ),
-    ] = "live",
-    redis: RedisOption = None,
+    ] = None,
+    redis: options.RedisOption = None,
     host: Annotated[
         str | None, typer.Option("--host", help="Where to listen; default: only this machine")
     ] = None,
@@ -86,10 +80,10 @@ def serve(
             help="Listen on this socket, opened by whoever starts this; not on --host, --port",
         ),
     ] = None,
-    settings: SettingsOption = None,
-    changes: SetOption = None,
-    log_format: LogFormatOption = None,
-    log_level: LogLevelOption = None,
+    settings: options.SettingsOption = None,
+    changes: options.SetOption = None,
+    log_format: options.LogFormatOption = None,
+    log_level: options.LogLevelOption = None,
 ) -> None:
     """Serve click probabilities over HTTP, with weights that are learned meanwhile.
 
@@ -100,45 +94,34 @@ def serve(
 
     curl localhost:8000/v1/predict -d '{"fields": {"ad": "a1", "site": "s1"}}'
     """
-    if model is not None and follow:
-        raise ClicktideError("serve: --model or --follow? Fix: give one of them")
-    given = {"host": host, "port": port, "workers": workers}
-    more = [f"{name}={value}" for name, value in given.items() if value is not None]
+    asked = {
+        "live": live, "model": model, "follow": follow, "policy": policy, "host": host,
+        "port": port, "workers": workers,
+    }  # fmt: skip
+    given = [f"serve.{name}={value}" for name, value in asked.items() if value is not None]
+    if redis is not None:
+        given.append(f"stream.redis={redis}")
     stream = open_stream(
-        folder, log=log, spec=spec, settings=settings, changes=changes, reads=(STREAM, "serve")
-    )
-    wiring = Wiring(
-        log=stream.log,
-        spec=stream.spec,
-        live=str(live or stream.live),
-        follow=follow,
-        stream=stream.stream_settings(),
-        model=None if model is None else str(model),
-        backup=str(stream.model),
-        served=str(stream.served),
-        run=str(stream.path),
-        policy=policy,
-        redis=stream.store_url(redis),
-        settings=stream.serve_settings(more),
+        folder,
+        log=log,
+        spec=spec,
+        settings=settings,
+        changes=[*(changes or ()), *given],
+        reads=(*STREAM, "serve"),
     )
     stream.load_spec()  # what is wrong is told here, not by each worker
-    of = wiring.settings
+    of = stream.serve_settings()
     _check_tls(of)
     fix = "another --port, or stop what listens there"
-    if fd is None:
-        with listen(of.host, of.port, fix) as listening:
-            _run(wiring, listening)
-    else:
-        with taken_over(fd) as listening:
-            _run(wiring, listening)
+    with listen(of.host, of.port, fix) if fd is None else taken_over(fd) as listening:
+        _run(stream, of, listening)
 
 
-def _run(wiring: Wiring, listening: socket.socket) -> None:
+def _run(stream: StreamFolder, settings: ServeSettings, listening: socket.socket) -> None:
     from serving.workers import Workers
 
     say = begin_log("serve")
-    settings = wiring.settings
-    options = {
+    server = {
         "loop": "uvloop",
         "http": "httptools",
         "ws": "none",
@@ -155,8 +138,8 @@ def _run(wiring: Wiring, listening: socket.socket) -> None:
     with _metrics_folder(settings.workers):
         workers = Workers(
             "clicktide.serving_worker:make_app",
-            [msgspec.json.encode(wiring)],
-            options,
+            [stream],
+            server,
             listening,
             settings.workers,
             preload=["clicktide.serving_preload"],
@@ -197,3 +180,53 @@ def _metrics_folder(workers: int) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="clicktide-metrics-") as folder:
         os.environ[WORKERS_FOLDER] = folder
         yield
+
+
+def listen(host: str, port: int, fix: str) -> socket.socket:
+    """Listen at an address.
+
+    Parameters
+    ----------
+    host, port
+        The address; port 0 takes a free one.
+    fix
+        What the user is to do if it cannot be had.
+
+    Raises
+    ------
+    ClicktideError
+        Another program has it, or it is none of this machine's.
+
+    Examples
+    --------
+    >>> with listen("127.0.0.1", 0, "another --port") as one:
+    ...     one.getsockname()[0]
+    '127.0.0.1'
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise ClicktideError(f"{host} port {port} cannot be had ({error}). Fix: {fix}") from error
+
+
+def taken_over(number: int) -> socket.socket:
+    """Take a listening socket that whoever started us has opened.
+
+    Parameters
+    ----------
+    number
+        Its file descriptor here.
+
+    Raises
+    ------
+    ClicktideError
+        There is no such thing.
+    """
+    try:
+        return socket.socket(fileno=number)
+    except (OSError, ValueError) as error:
+        raise ClicktideError(
+            f"--fd {number}: no socket ({error}). Fix: have the program that starts this one open "
+            "it and pass it on"
+        ) from error

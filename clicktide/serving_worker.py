@@ -4,43 +4,46 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
-import time
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import numpy as np
 from fastapi import FastAPI
 
-from clicktide.process_log import begin_log
-from clicktide.serving_wiring import Wiring
-from clicktide.watching_wiring import watching_of
-from features.spec import Spec
-from features.spec_file import load_spec
+from clicktide.process import begin_log, now_ms
+from clicktide.stream_folder import StreamFolder, log_file, open_existing
+from features.spec import HashSpec, Spec
+from learning.click_learner import ClickLearner
 from monitoring.registry.follow import ChampionSource
 from serving.app import build_app
+from serving.event_batch import Events, together
+from serving.event_writer import EventWriter
 from serving.features import FeatureSource
-from serving.judging import judge
+from serving.live_weights import LiveWeights
 from serving.metrics import Metrics
-from serving.open_writer import open_writer
-from serving.policy import PolicyWeights
+from serving.rank_bodies import Explore
+from serving.ranking import rank
 from serving.replica import ReplicaWeights
 from serving.scorer import Scorer
-from serving.settings import ADMIN_TOKEN
+from serving.settings import ServeSettings
 from serving.state import ServingState
-from serving.warm import warm_up
-from serving.weights import LiveWeights, PinnedWeights, WeightsSource
-from streaming.log import open_log
+from serving.stream_feed import Watching
+from serving.stream_snapshot import StreamLooker
+from serving.weights import FixedWeighing, PinnedWeights, PolicyWeights, WeightsSource
+from streaming.log import EventLog, LogUnavailableError, open_log
+from streaming.settings import StreamSettings
+
+__all__ = ["make_app", "open_writer", "state_of", "warm_up"]
 
 _LOGGER = logging.getLogger("clicktide")
 
-__all__ = ["make_app", "state_of"]
 
-
-def make_app(wiring: bytes) -> FastAPI:
-    """Make the application of one worker of the :class:`Wiring`, as JSON."""
+def make_app(stream: StreamFolder) -> FastAPI:
+    """Make the application of one worker."""
     say = begin_log("serve")
-    app = build_app(state_of(msgspec.json.decode(wiring, type=Wiring), say))
+    app = build_app(state_of(stream, say))
     _collect_less()
     return app
 
@@ -55,48 +58,143 @@ def _collect_less() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
-def state_of(wiring: Wiring, say: Callable[[str], None] = _LOGGER.info) -> ServingState:
+def state_of(stream: StreamFolder, say: Callable[[str], None] = _LOGGER.info) -> ServingState:
     """Wire the real adapters together."""
-    spec = load_spec(wiring.spec)
-    weights = _weights(wiring, spec)
-    settings = wiring.settings
-    features = FeatureSource(spec, wiring.redis, settings.store_budget_ms, parents=settings.parents)
-    warm_up(spec, features, judge)
-    writer = open_writer(wiring.log, wiring.stream)
+    spec, settings = stream.load_spec(), stream.serve_settings()
+    weights = _weights(stream, settings, spec)
+    store = stream.store_url()
+    features = FeatureSource(spec, store, settings.store_budget_ms, parents=settings.parents)
+    warm_up(spec, features)
+    writer = open_writer(stream.log, stream.stream_settings())
     return ServingState(
         settings=settings,
         spec=spec,
         weights=weights,
         features=features,
-        scorer=Scorer(weights, features, spec, _now_ms, judge),
+        scorer=Scorer(weights, features, spec, now_ms),
         metrics=Metrics(),
-        now_ms=_now_ms,
+        now_ms=now_ms,
         say=say,
-        reports=watching_of(wiring.log, None if wiring.run is None else Path(wiring.run)),
+        reports=_watching(stream),
         writer=writer,
-        admin_token=os.environ.get(ADMIN_TOKEN) or None,
         closing=[weights.close, features.close, writer.close],
     )
 
 
-def _weights(wiring: Wiring, spec: Spec) -> WeightsSource:
-    """Give the source asked for; where a registry is named, its word comes first."""
-    if wiring.model is not None:
-        return PinnedWeights(wiring.model, spec)
-    live = _learning(wiring, spec)
-    if wiring.served is None:
-        return live
-    champion = ChampionSource(Path(wiring.served), spec, wiring.policy)
+def _weights(stream: StreamFolder, settings: ServeSettings, spec: Spec) -> WeightsSource:
+    """Give the source that the settings name; else what the registry says, else live weights."""
+    if settings.model:
+        return PinnedWeights(settings.model, spec)
+    live: WeightsSource
+    if settings.follow:
+        live = ReplicaWeights(lambda: open_log(stream.log), spec)
+    else:
+        live = LiveWeights(settings.live or stream.live, spec, backup=stream.model)
+    champion = ChampionSource(stream.served, spec, settings.policy)
     champion.start()
     return PolicyWeights(champion, live)
 
 
-def _learning(wiring: Wiring, spec: Spec) -> LiveWeights | ReplicaWeights:
-    """Weights that go on learning: of this machine, or by way of the log."""
-    if wiring.follow:
-        return ReplicaWeights(lambda: open_log(wiring.log), spec)
-    return LiveWeights(wiring.live, spec, backup=wiring.backup)
+def _watching(stream: StreamFolder) -> Watching:
+    """What dashboard and reports show; the log is opened when somebody looks, never made."""
+    monitor, log = stream.monitor, stream.log
+    return Watching(
+        lambda: StreamLooker(open_existing(log), monitor, now_ms),
+        monitor,
+        stream.path / "reports",
+        f"the stream in {stream.path}",
+    )
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+_COUNTS = (1, 40)
+"""Events one by one, and as columns."""
+
+
+class _Small:
+    """Weights of a learner that has learned nothing."""
+
+    problem: str | None = None
+
+    def __init__(self, learner: ClickLearner) -> None:
+        self.weighing = FixedWeighing(learner, "warm-up", 0)
+
+    def current(self) -> FixedWeighing:
+        """These weights."""
+        return self.weighing
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def warm_up(spec: Spec, features: FeatureSource | None = None) -> None:
+    """Score some events with small tables of a spec, and ask the store once.
+
+    Parameters
+    ----------
+    spec
+        Which kernels are needed.
+    features
+        The store's reader.
+    """
+    small = msgspec.structs.replace(spec, hash=HashSpec(bits=4, cross_bits=4))
+    learner = ClickLearner(small)
+    assert learner.vectoriser is not None
+    times = {f.column for f in learner.vectoriser.fields if f.is_time}
+    names = [name for name in learner.vectoriser.columns if name not in times]
+    lists = {f.column for f in learner.vectoriser.fields if f.transform == "categories"}
+    learner.learn_one({}, True)
+    none = FeatureSource(small, None)
+    scorer = Scorer(_Small(learner), none, small, lambda: 0)
+    for value in (None, 1, "1"):
+        fields = {name: [value, "a"] if name in lists else value for name in names}
+        for count in _COUNTS:
+            scorer.score(Events(together({}, [fields] * count), [0] * count))
+            shared = together(fields, [{names[0]: value}] * count)
+            scorer.score(Events(shared, [0] * count))
+    few, rng = np.ones(3), np.random.default_rng(0)
+    for explore in (Explore("none"), Explore("epsilon"), Explore("thompson")):
+        rank(few / 2, few, few, few, explore, rng, 2)
+    plain = {name: "1" for name in names if name not in lists}
+    for source in [none] if features is None else [none, features]:
+        for count in _COUNTS:
+            source.fetch_all([([plain], 0)] * count)
+
+
+def open_writer(url: str, settings: StreamSettings) -> EventWriter:
+    """A writer of the log that a URL names, under a name of its own.
+
+    Parameters
+    ----------
+    url, settings
+        As for :func:`streaming.log.open_log` and :class:`EventWriter`.
+
+    Examples
+    --------
+    >>> writer = open_writer(":memory:", StreamSettings())
+    >>> writer.close()
+    """
+    name, path = f"api-{secrets.token_hex(6)}", log_file(url)
+    if path is None:
+        return EventWriter(lambda: open_log(url), settings, name)
+    seen = False
+
+    def opened() -> EventLog:
+        """Make the file the first time; later it must be there, for others still read that one."""
+        nonlocal seen
+        if seen and not path.exists():
+            raise LogUnavailableError(
+                f"{path} was removed. Fix: put it back; or restart the stream, to begin a new log"
+            )
+        log = open_log(url)
+        seen = True
+        return log
+
+    return EventWriter(opened, settings, name, identity=lambda: _inode(path))
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

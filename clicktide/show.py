@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -22,58 +23,47 @@ from rich.table import Table
 from features.spec import Spec
 from streaming.replay import Replay
 
-__all__ = ["ProgressLine", "figures_table", "number", "summary_json"]
+__all__ = ["figures_table", "learning_text", "number", "progress_bar", "summary_json"]
 
 
-class ProgressLine:
-    """A progress bar with events/s, log loss and calibration so far, on standard error.
+@contextmanager
+def progress_bar(
+    console: Console, total: int | None, name: str
+) -> Iterator[Callable[[int, str], None]]:
+    """Show how far a command is, where the console is a terminal.
 
     Parameters
     ----------
     console
-        Where to show it; nothing is shown where that is not a terminal.
+        Where to show it.
     total
-        Events expected, if known.
+        Of the rows, if known.
+    name
+        What is done with them.
+
+    Yields
+    ------
+    callable
+        Takes the rows done and the text beside the bar.
     """
+    columns = (
+        SpinnerColumn(), BarColumn(bar_width=20), MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}"), TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=total, text="")
+        yield lambda done, text: bar.update(task, completed=done, text=text)
 
-    def __init__(self, console: Console, total: int | None) -> None:
-        self._bar = Bar(
-            SpinnerColumn(),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[said]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            refresh_per_second=5,
-        )
-        self._task = self._bar.add_task("learning", total=total, said="")
 
-    def update(self, replay: Replay, learned: int, seconds: float) -> None:
-        """Show how a replay stands."""
-        if self._bar.disable:
-            return
-        figures = replay.progress.overall.figures()
-        said = (
-            f"{learned / max(seconds, 1e-9):,.0f}/s  log loss {number(figures.log_loss)}  "
-            f"calibration {number(figures.calibration_ratio, 3)}"
-        )
-        if rejected := sum(replay.rejected.values()):
-            said += f"  rejected {rejected:,}"
-        self._bar.update(self._task, completed=learned, said=said)
-
-    def __enter__(self) -> ProgressLine:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
+def learning_text(replay: Replay, learned: int, seconds: float) -> str:
+    """How a replay stands: events/s, log loss and calibration so far."""
+    figures = replay.progress.overall.figures()
+    text = (
+        f"{learned / max(seconds, 1e-9):,.0f}/s  log loss {number(figures.log_loss)}  "
+        f"calibration {number(figures.calibration_ratio, 3)}"
+    )
+    rejected = sum(replay.rejected.values())
+    return f"{text}  rejected {rejected:,}" if rejected else text
 
 
 def summary_json(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from clicktide.show import progress_bar
 from features.errors import ClicktideError
 from market.effects import MarketSettings
 from market.files import SinkMaker, Written, example_sink, stream_sinks, write_simulation
@@ -63,7 +61,15 @@ def simulate(
     simulation = _simulation(scenario, events, seed)
     sinks = _sinks(out, examples)
     try:
-        with _progress_bar(simulation) as advance:
+        console = Console(stderr=True)
+        with progress_bar(console, simulation.events, simulation.scenario.name) as show:
+            done = 0
+
+            def advance(events: int) -> None:
+                nonlocal done
+                done += events
+                show(done, "")
+
             written = write_simulation(simulation, sinks, overwrite=force, progress=advance)
     except KeyboardInterrupt:
         typer.echo("Stopped; no file was written.", err=True)
@@ -94,28 +100,6 @@ def _sinks(out: Path | None, examples: Path | None) -> dict[Path, SinkMaker]:
             "simulate: nowhere to write to. Fix: give --out DIR, --examples FILE, or both"
         )
     return sinks
-
-
-@contextmanager
-def _progress_bar(simulation: Simulation) -> Iterator[Callable[[int], None]]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    off = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=off) as bar:
-        task = bar.add_task(simulation.scenario.name, total=simulation.events, rate="")
-
-        def advance(events: int) -> None:
-            bar.advance(task, events)
-            speed = bar.tasks[0].speed
-            bar.update(task, rate=f"{speed:,.0f}/s" if speed else "")
-
-        yield advance
 
 
 def _print_summary(written: Written, as_json: bool) -> None:

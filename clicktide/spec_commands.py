@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from features.errors import ClicktideError, SpecError
 from features.spec import Spec
 from features.spec_check_fields import field_names
 from features.spec_file import load_spec, shipped_specs
+from features.whole_file import whole_file
 
 __all__ = ["app", "check", "first_spec", "init", "list_specs"]
 
@@ -167,7 +167,8 @@ def init(
     if out is None:
         typer.echo(text, nl=not text.endswith("\n"))
     else:
-        _write(out, text)
+        with whole_file(out) as file:
+            file.write(text.encode())
     typer.echo(_next_step(log, out), err=True)
 
 
@@ -199,20 +200,6 @@ def _name_of(log: str) -> str:
     """A name from the file's own, endings aside: ``day 1.csv.gz`` is ``day_1``."""
     stem = Path(log).resolve().name.split(".")[0] if log != "-" else ""
     return re.sub(r"\W+", "_", stem).strip("_") or "log"
-
-
-def _write(out: Path, text: str) -> None:
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(out)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise ClicktideError(
-            f"{out}: cannot be written: {error.strerror}. Fix: choose another place"
-        ) from error
 
 
 def _next_step(log: str, out: Path | None) -> str:

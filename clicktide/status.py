@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
-from clicktide.interrupts import stop_request
+from clicktide.child_processes import local_processes
 from clicktide.options import DirOption, JsonOption, LogOption
-from clicktide.processes import local_processes
-from clicktide.status_show import status_json, status_view
-from clicktide.stream_folder import open_stream
-from features.errors import ClicktideError
-from streaming.log import EventLog, open_log
-from streaming.log.settings import SqliteSettings, log_settings
-from streaming.status import Look, look_at
+from clicktide.process import now_ms, stop_request
+from clicktide.stream_folder import log_file, open_existing, open_stream
+from streaming.event_time import span, stamp
+from streaming.freshness import ages, clock_note, freshness, stale
+from streaming.log import EventLog
+from streaming.status import JoinerState, Look, TrainerState, look_at
 
-__all__ = ["status"]
+__all__ = ["status", "status_json", "status_view"]
 
 
 def status(
@@ -51,8 +52,9 @@ def status(
     """
     stream = open_stream(folder, needs_spec=False, begin=False)
     url = log or stream.log
-    home = folder or (_folder_of(url) if log else stream.path)
-    with _open_existing(url) as opened, stop_request() as request:
+    file = log_file(url)
+    home = folder or ((file and file.parent) if log else stream.path)
+    with open_existing(url) as opened, stop_request() as request:
         view = _View(opened, url, home, every, lambda: request.asked)
         if watch and not as_json:
             view.watch()
@@ -71,7 +73,7 @@ class _View:
     asked: Callable[[], bool]
 
     def look(self) -> Look:
-        return look_at(self.opened, time.time_ns() // 1_000_000)
+        return look_at(self.opened, now_ms())
 
     def shown(self, look: Look, before: Look) -> tuple[Look, str, dict[str, float], Any]:
         processes = None if self.folder is None else local_processes(self.folder)
@@ -103,29 +105,149 @@ class _View:
             time.sleep(min(0.1, left))
 
 
-def _open_existing(url: str) -> EventLog:
-    """Open a log without making it.
+def status_json(
+    look: Look, log: str, rates: dict[str, float], processes: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Everything ``--json`` prints."""
+    fresh = freshness(look)
+    return {
+        "log": log,
+        "warnings": _warnings(look),
+        **msgspec.to_builtins(look),
+        "lag": {group: look.lag(group) for group in look.groups},
+        "rates_per_s": rates,
+        "rejected": look.rejected(),
+        "freshness": {**msgspec.to_builtins(fresh), "ages_s": ages(fresh)},
+        "processes": processes,
+    }
 
-    Raises
-    ------
-    ClicktideError
-        There is none.
-    """
-    path = _path_of(url)
-    if path is not None and not path.is_file():
-        raise ClicktideError(
-            f"{path}: there is no event log. Fix: clicktide up starts a stream and makes it, "
-            "or name another with --dir or --log"
+
+def status_view(
+    look: Look, log: str, rates: dict[str, float], processes: dict[str, Any] | None
+) -> RenderableType:
+    """Tables."""
+    parts: list[RenderableType] = [Text(f"{log}  {_when(look.at_ms)}", style="bold")]
+    if not look.topics:
+        parts.append(Text("no topics yet. Fix: clicktide up, or clicktide replay SOURCE --to LOG"))
+        return Group(*parts)
+    parts += [Text(f"! {said}", style="bold yellow") for said in _warnings(look)]
+    parts += [_topics(look, rates), _groups(look)]
+    if look.joiner is not None:
+        parts.append(_joiner(look, look.joiner, rates))
+    if look.trainer is not None:
+        parts.append(_trainer(look, look.trainer, rates))
+    if processes is not None:
+        parts.append(_processes(processes))
+    return Group(*parts)
+
+
+def _warnings(look: Look) -> list[str]:
+    """What is not as it should be, the worst first."""
+    fresh = freshness(look)
+    found = [*stale(fresh, look.at_ms), clock_note(fresh, look.at_ms)]
+    held = 0 if look.joiner is None else look.joiner.held
+    if held:
+        found.append(f"{held:,} records are held behind one far ahead of its partition's time")
+    return [said for said in found if said]
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    return table
+
+
+def _topics(look: Look, rates: dict[str, float]) -> Table:
+    table = _table("\ntopics", "topic", "partitions", "records", "per s", "newest")
+    for name, topic in look.topics.items():
+        rate = f"{rates[name]:,.0f}" if name in rates else "-"
+        table.add_row(
+            name, str(topic.partitions), f"{topic.records:,}", rate, _when(topic.newest_ms)
         )
-    return open_log(url)
+    return table
 
 
-def _path_of(url: str) -> Path | None:
-    """The file of an embedded log."""
-    settings = log_settings(url, {})
-    return Path(settings.path) if isinstance(settings, SqliteSettings) else None
+def _groups(look: Look) -> Table:
+    table = _table("\ngroups", "group", "topic", "partition", "read to", "end", "lag")
+    for group, parts in look.groups.items():
+        for part in parts:
+            lag = Text(f"{part.lag:,}", style="yellow" if part.lag else "green")
+            table.add_row(
+                group,
+                part.topic,
+                str(part.partition),
+                f"{part.read_to:,}",
+                f"{part.end:,}",
+                lag,
+            )
+    if not look.groups:
+        table.add_row("none has read anything yet", *[""] * 5)
+    return table
 
 
-def _folder_of(url: str) -> Path | None:
-    path = _path_of(url)
-    return None if path is None else path.parent
+def _pairs(title: str, pairs: Iterable[tuple[str, str | Text]]) -> Table:
+    table = _table(title, "", "")
+    table.show_header = False
+    for name, value in pairs:
+        table.add_row(name, value)
+    return table
+
+
+def _joiner(look: Look, joiner: JoinerState, rates: dict[str, float]) -> Table:
+    rejected = [(f"rejected {what}", f"{count:,}") for what, count in look.rejected().items()]
+    if rejected:
+        rejected.append(("rejected now", f"{rates.get('rejected', 0):,.1f} per s"))
+    stalled = Text("STALLED: clicks have stopped, labels wait", style="bold red")
+    return _pairs(
+        "\njoiner",
+        [
+            ("impressions", f"{joiner.impressions:,}"),
+            ("= examples", f"{joiner.examples:,} ({joiner.examples_clicked:,} clicked)"),
+            ("+ pending", f"{joiner.pending:,}"),
+            ("+ rejected", f"{sum(joiner.rejected.get('impressions', {}).values()):,}"),
+            ("clicks", f"{joiner.clicks:,}"),
+            ("corrections", f"{joiner.corrections:,}"),
+            *rejected,
+            ("labelled to", _when(joiner.labelled_to_ms or None)),
+            *([("state", stalled)] if joiner.stalled else []),
+        ],
+    )
+
+
+def _trainer(look: Look, trainer: TrainerState, rates: dict[str, float]) -> Table:
+    fresh = freshness(look).trainer
+    assert fresh is not None
+    return _pairs(
+        "\ntrainer",
+        [
+            ("learned", f"{trainer.learned:,} ({rates.get('learned', 0):,.0f} per s)"),
+            ("corrections", f"{trainer.corrections:,}"),
+            ("rejected", f"{trainer.rejected:,}"),
+            ("log loss", _number(trainer.log_loss)),
+            ("calibration", _number(trainer.calibration)),
+            (
+                "last commit",
+                "-" if fresh.at_ms is None else f"{span((look.at_ms - fresh.at_ms) / 1000)} ago",
+            ),
+            ("behind newest example", f"{span(fresh.behind_s)} of event time"),
+        ],
+    )
+
+
+def _processes(processes: dict[str, Any]) -> Table:
+    table = _table("\nprocesses", "name", "pid", "starts", "state")
+    for name, at in processes["children"].items():
+        state = Text("runs", style="green") if at["runs"] else Text("not running", style="red")
+        table.add_row(name, str(at["pid"] or "-"), str(at["starts"]), state)
+    up = Text("runs", style="green") if processes["runs"] else Text("not running", style="red")
+    table.add_row("up", str(processes["pid"]), "", up)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _when(ms: float | None) -> str:
+    return "-" if ms is None else stamp(ms)

@@ -1,56 +1,55 @@
 """A stream's folder: what is in it, and the log, spec and settings that it remembers.
 
 Every command of a stream is given the folder alone (``--dir``). The first of them that writes, in
-whatever order they start, puts ``stream.toml`` there; the others take from it what they are not
+whatever order they start, puts ``clicktide.toml`` there; the others take from it what they are not
 told, and refuse what contradicts it.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from clicktide.settings import STREAM, Effective, check_sections, settings_toml, split_changes
 from features.errors import ClicktideError
 from features.spec import Spec
 from features.spec_file import load_spec
-from streaming.log.settings import SqliteSettings, log_settings
+from features.whole_file import whole_file
+from streaming.log import EventLog, open_log
+from streaming.log.opening import SqliteSettings, log_settings
 from streaming.settings import StreamSettings, load_stream_settings
-from streaming.settings_file import merged_settings
+from streaming.settings_file import (
+    SECTIONS,
+    SETTINGS_FILE,
+    Setting,
+    given_settings,
+    keys_of,
+    load_settings,
+    read_tables,
+    tables_of,
+)
 
 if TYPE_CHECKING:
     from monitoring.registry.settings import RegistrySettings
     from monitoring.watch.settings import MonitorSettings
     from serving.settings import ServeSettings
 
-__all__ = [
-    "SPEC",
-    "STREAM",
-    "StreamFolder",
-    "changes_by_section",
-    "check_sections",
-    "open_stream",
-    "settings_toml",
-]
+__all__ = ["StreamFolder", "log_file", "open_existing", "open_stream"]
 
 DEFAULT_FOLDER, DEFAULT_SPEC = Path("run"), "market"
-SPEC, STREAM = "spec", "stream"
-_TABLES = ("monitor", "serve", "register")
-_LISTS = ("slices", "cors_origins", "parents")
-"""Settings in these tables whose values are given with commas between."""
-_FILE = "stream.toml"
+_FORMER_FILE = "stream.toml"
 _HEAD = """\
 # What this stream runs on, and its settings: every command with this --dir reads them.
 # Their meaning: docs/stream.md. Fixed once the stream has begun: log, spec, partitions and the
 # windows and bounds of time in [join].
+
 """
 # What the log or the joiner's commits were made with.
 _FIXED = ("join_window_s", "late_window_s", "out_of_order_s", "max_ahead_s", "far_future_s")
@@ -71,14 +70,17 @@ class StreamFolder:
     file
         TOML of settings, if there is one.
     changes
-        ``KEY=VALUE`` changes to them, by section.
+        Changes to them, such as ``serve.workers=4``.
+    spec_changes
+        Changes to the spec, such as ``hash.bits=20``.
     """
 
     path: Path
     log: str
     spec: str
     file: Path | None = None
-    changes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
+    spec_changes: tuple[str, ...] = ()
 
     @property
     def model(self) -> Path:
@@ -103,61 +105,86 @@ class StreamFolder:
     @property
     def embedded_log(self) -> Path | None:
         """The file of the event log, if it is one."""
-        return _log_file(self.log)
+        return log_file(self.log)
 
-    def store_url(self, given: str | None) -> str | None:
-        """The feature store: the one given, or the folder's own."""
+    def store_url(self) -> str | None:
+        """The feature store: the one in the settings, or the folder's own."""
         own = self.path / "valkey" / "url"
-        return given if given or not own.is_file() else own.read_text("utf-8")
+        return self.stream_settings().redis or (own.read_text("utf-8") if own.is_file() else None)
 
     def load_spec(self) -> Spec:
         """Read the spec."""
-        return load_spec(self.spec, self.changes.get(SPEC, ()))
+        return load_spec(self.spec, self.spec_changes)
 
     def stream_settings(self) -> StreamSettings:
         """Settings that all processes of the stream share."""
-        return load_stream_settings(self.file, self.changes.get(STREAM, ()))
+        return load_stream_settings(self.file, self.changes)
 
-    def monitor_settings(self, more: Sequence[str] = ()) -> MonitorSettings:
+    def monitor_settings(self) -> MonitorSettings:
         """Settings of the monitor."""
-        from monitoring.watch.settings import load_monitor_settings
+        from monitoring.watch.settings import MonitorSettings
 
-        return load_monitor_settings(self.file, [*self.changes.get("monitor", ()), *more])
+        return load_settings(MonitorSettings, "monitor", self.file, self.changes)
 
-    def serve_settings(self, more: Sequence[str] = ()) -> ServeSettings:
+    def serve_settings(self) -> ServeSettings:
         """Settings of serving."""
-        from serving.settings import load_serve_settings
+        from serving.settings import ServeSettings
 
-        return load_serve_settings(self.file, [*self.changes.get("serve", ()), *more])
+        return load_settings(ServeSettings, "serve", self.file, self.changes)
 
     def registry_settings(self) -> RegistrySettings:
         """Settings of the registry."""
-        from monitoring.registry.settings import load_registry_settings
+        from monitoring.registry.settings import RegistrySettings
 
-        return load_registry_settings(self.file, self.changes.get("register", ()))
+        return load_settings(RegistrySettings, "registry", self.file, self.changes)
+
+    def effective(self) -> list[Effective]:
+        """Every setting: its value, and where that comes from."""
+        stream = self.stream_settings()
+        known = {"log": self.log, "spec": self.spec, "redis": self.store_url() or ""}
+        records: dict[str, msgspec.Struct] = {
+            "stream": msgspec.structs.replace(stream, **known),
+            "join": stream.join,
+            "count": stream.count,
+            "train": stream.train,
+            "serve": self.serve_settings(),
+            "monitor": self.monitor_settings(),
+            "registry": self.registry_settings(),
+        }
+        rows = []
+        for section, record in records.items():
+            given = given_settings(section, self.file, self.changes)
+            for key, value in keys_of(msgspec.to_builtins(record)):
+                if key.partition(".")[0] not in records:  # those of [join] in [stream]
+                    origin = given[key].origin if key in given else "default"
+                    rows.append(Effective(f"{section}.{key}", value, origin))
+        return rows
 
     def text(self) -> str:
-        """What ``stream.toml`` has to say."""
+        """What ``clicktide.toml`` has to say."""
         log, spec = self.embedded_log, self.spec
+        where = self.log
         if log is not None:
-            here = self.path.resolve()
-            inside = log.resolve().is_relative_to(here)
-            where = str(log.resolve().relative_to(here) if inside else log.resolve())
-        else:
-            where = self.log
+            here, file = self.path.resolve(), log.resolve()
+            where = str(file.relative_to(here) if file.is_relative_to(here) else file)
+        in_file = {} if self.file is None else read_tables(self.file)
         about = {"log": where} | ({"spec": _spec_key(spec)} if spec else {})
-        tables = {name: self._table(name) for name in _TABLES}
-        return _HEAD + settings_toml(about | msgspec.to_builtins(self.stream_settings()) | tables)
-
-    def _table(self, name: str) -> dict[str, Any]:
-        changes = self.changes.get(name, ())
-        return merged_settings(self.file, changes, lists=_LISTS, table=name)
+        if redis := in_file.get("stream", {}).get("redis"):
+            about["redis"] = redis
+        shared = msgspec.to_builtins(self.stream_settings())
+        apart = {name: shared.pop(name) for name in STREAM[1:]}
+        own = {key: value for key, value in shared.items() if key not in ("log", "spec", "redis")}
+        tables = {"stream": about | own} | apart
+        for name in SECTIONS.keys() - set(STREAM):
+            given = given_settings(name, self.file, self.changes, {})
+            tables[name] = tables_of({key: setting.value for key, setting in given.items()})
+        return _HEAD + settings_toml({name: tables[name] for name in SECTIONS})
 
     def remember(self) -> Path:
-        """Write ``stream.toml`` anew, whole or not at all."""
-        path, new = self.path / _FILE, self.path / f"{_FILE}.new"
-        new.write_text(self.text(), encoding="utf-8")
-        os.replace(new, path)
+        """Write ``clicktide.toml`` anew, whole or not at all."""
+        path, text = self.path / SETTINGS_FILE, self.text()
+        with whole_file(path) as file:
+            file.write(text.encode())
         return path
 
 
@@ -184,9 +211,9 @@ def open_stream(
     settings
         A TOML file instead of the folder's.
     changes
-        ``KEY=VALUE``, see :func:`changes_by_section`.
+        ``KEY=VALUE``, see :func:`split_changes`.
     reads
-        The sections that the command reads: a change of another is refused.
+        The sections that the command reads, and ``spec``: a change of another is refused.
     needs_spec
         Whether the command works by the stream's spec.
     begin
@@ -200,33 +227,51 @@ def open_stream(
     Examples
     --------
     >>> changes = ["join.join_window_s=60"]
-    >>> stream = open_stream(Path("ads"), changes=changes, reads=[STREAM], begin=False)
+    >>> stream = open_stream(Path("ads"), changes=changes, reads=STREAM, begin=False)
     >>> stream.log, stream.spec, stream.stream_settings().join.join_window_s
     ('ads/log.db', 'market', 60.0)
     """
-    parts = changes_by_section(changes or ())
-    check_sections(parts, reads)
-    given_file = None if log is None else _log_file(log)
+    of_settings, of_spec = split_changes(changes or ())
+    check_sections(of_settings, of_spec, reads)
+    given = given_settings("stream", None, of_settings)
+    log, spec = (own or _text(given.get(key)) for key, own in (("log", log), ("spec", spec)))
+    given_file = None if log is None else log_file(log)
     path = folder or (given_file.parent if given_file else DEFAULT_FOLDER)
     with _locked(path) if begin else nullcontext():
-        file = path / _FILE
-        kept = _remembered(file)
+        file = path / SETTINGS_FILE
+        begun = file.exists()
+        kept = read_tables(file).get("stream", {}) if begun else {}
+        if not begun and (path / _FORMER_FILE).exists():
+            raise _former_file(path / _FORMER_FILE)
         own_spec = _spec_of(path, kept, spec) if needs_spec else kept.get("spec", "")
         stream = StreamFolder(
             path,
             _log_of(path, kept, log),
             own_spec,
-            settings or (file if kept else None),
-            parts,
+            settings or (file if begun else None),
+            tuple(of_settings),
+            tuple(of_spec),
         )
-        if kept:
-            _check_fixed(file, load_stream_settings(file), stream.stream_settings())
-        if begin and (not kept or (own_spec and "spec" not in kept)):
+        if begun:
+            _check_fixed(file, load_stream_settings(file, (), {}), stream.stream_settings())
+        if begin and (not begun or (own_spec and "spec" not in kept)):
             if own_spec:
                 stream.load_spec()  # what is wrong is not remembered
-            of_stream = {STREAM: parts.get(STREAM, ())}  # of one process: for its time only
-            replace(stream, changes=of_stream).remember()
+            shared = tuple(one for one in of_settings if one.partition(".")[0] in STREAM)
+            replace(stream, changes=shared).remember()  # others: of one process, for its time
     return stream
+
+
+def _text(setting: Setting | None) -> str | None:
+    return None if setting is None else str(setting.value)
+
+
+def _former_file(file: Path) -> ClicktideError:
+    return ClicktideError(
+        f"{file}: settings of before 0.2. Fix: rename it to {SETTINGS_FILE}; put the keys that "
+        "stand before the first table under [stream], but those that end in _every_s under "
+        "[train]; rename [register] to [registry]"
+    )
 
 
 @contextmanager
@@ -234,7 +279,7 @@ def _locked(path: Path) -> Iterator[None]:
     """Hold a folder while its file is read and perhaps written: processes start at one time."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        file = (path / f"{_FILE}.lock").open("a")
+        file = (path / f"{SETTINGS_FILE}.lock").open("a")
     except OSError as error:
         raise ClicktideError(
             f"{path}: cannot be written ({error.strerror}). Fix: --dir FOLDER"
@@ -244,56 +289,11 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def changes_by_section(changes: Sequence[str], plain: str = STREAM) -> dict[str, list[str]]:
-    """Sort ``KEY=VALUE`` changes by what they change.
-
-    ``monitor.``, ``serve.`` and ``register.`` begin those of these processes; the keys of a feature
-    spec are its own; all others are ``plain``'s.
-
-    Examples
-    --------
-    >>> changes_by_section(["batch=5", "monitor.windows.window_s=300", "hash.bits=20"])
-    {'stream': ['batch=5'], 'monitor': ['windows.window_s=300'], 'spec': ['hash.bits=20']}
-    """
-    parts: dict[str, list[str]] = {}
-    for change in changes:
-        first, dot, rest = change.partition(".")
-        if dot and first in _TABLES:
-            parts.setdefault(first, []).append(rest)
-        else:
-            of_spec = first.partition("=")[0] in Spec.__struct_fields__
-            parts.setdefault(SPEC if of_spec else plain, []).append(change)
-    return parts
-
-
-def check_sections(parts: Mapping[str, Sequence[str]], reads: Sequence[str]) -> None:
-    """Refuse changes of a section that a command does not read."""
-    for section, changes in parts.items():
-        if section not in reads:
-            known = ", ".join(reads) or "none"
-            change = f"{section}.{changes[0]}" if section in _TABLES else changes[0]
-            raise ClicktideError(
-                f"--set {change}: a setting of {section}, which this command does not read "
-                f"(it reads those of: {known}). Fix: give it to the command that does, or write it "
-                f"into {_FILE}"
-            )
-
-
-def _remembered(file: Path) -> dict[str, Any]:
-    """What the folder's file says; nothing if there is none."""
-    try:
-        return tomllib.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise ClicktideError(f"{file}: cannot be read: {error}. Fix: mend it") from error
-
-
 def _log_of(path: Path, kept: Mapping[str, Any], given: str | None) -> str:
     log = kept.get("log")
     if log is None:
         return given or str(path / "log.db")
-    file = _log_file(log)
+    file = log_file(log)
     own = log if file is None else str(path / file)
     if given is not None and _log_key(given) != _log_key(own):
         raise _contradiction(path, "event log", own, given, "--log")
@@ -301,13 +301,31 @@ def _log_of(path: Path, kept: Mapping[str, Any], given: str | None) -> str:
 
 
 def _log_key(url: str) -> str:
-    file = _log_file(url)
+    file = log_file(url)
     return url if file is None else str(file.resolve())
 
 
-def _log_file(url: str) -> Path | None:
+def log_file(url: str) -> Path | None:
+    """The file of an embedded event log; ``None``: it is no file."""
     settings = log_settings(url, {})
     return Path(settings.path) if isinstance(settings, SqliteSettings) else None
+
+
+def open_existing(url: str) -> EventLog:
+    """Open an event log that is there: a look must not make a new, empty file.
+
+    Raises
+    ------
+    ClicktideError
+        There is none.
+    """
+    file = log_file(url)
+    if file is not None and not file.is_file():
+        raise ClicktideError(
+            f"{file}: there is no event log. Fix: clicktide up starts a stream and makes it, "
+            "or name another with --dir or --log"
+        )
+    return open_log(url)
 
 
 def _spec_of(path: Path, kept: Mapping[str, Any], given: str | None) -> str:
@@ -333,7 +351,7 @@ def _contradiction(path: Path, what: str, own: str, given: str, option: str) -> 
 
 
 def _check_fixed(file: Path, kept: StreamSettings, wanted: StreamSettings) -> None:
-    pairs = [("partitions", kept.partitions, wanted.partitions)] + [
+    pairs = [("stream.partitions", kept.partitions, wanted.partitions)] + [
         (f"join.{name}", getattr(kept.join, name), getattr(wanted.join, name)) for name in _FIXED
     ]
     changed = [f"{name} from {old:g} to {new:g}" for name, old, new in pairs if old != new]
@@ -343,25 +361,3 @@ def _check_fixed(file: Path, kept: StreamSettings, wanted: StreamSettings) -> No
             "in its log was made with it. Fix: keep the old values, or begin a new stream with "
             "another --dir (and, on Kafka, other topics)"
         )
-
-
-def settings_toml(table: Mapping[str, Any], name: str = "") -> str:
-    """Settings as TOML: values first, then the tables.
-
-    Examples
-    --------
-    >>> print(settings_toml({"batch": 5, "join": {"join_window_s": 60.0}, "monitor": {}}), end="")
-    batch = 5
-    <BLANKLINE>
-    [join]
-    join_window_s = 60.0
-    """
-    tables = {key: value for key, value in table.items() if isinstance(value, Mapping)}
-    lines = [
-        f"{key} = {json.dumps(value)}\n"
-        for key, value in table.items()
-        if key not in tables and value is not None
-    ]
-    head = f"\n[{name}]\n" if name and lines else ""
-    inner = (settings_toml(value, f"{name}.{key}".lstrip(".")) for key, value in tables.items())
-    return head + "".join([*lines, *inner])

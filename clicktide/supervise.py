@@ -1,7 +1,7 @@
 """Keeps the processes of a stream running, and stops them.
 
 Only decisions stand here: the clock, the waiting and the starting of processes are passed in
-(:mod:`clicktide.spawn` has the real ones).
+(:mod:`clicktide.child_processes` has the real ones).
 """
 
 from __future__ import annotations

@@ -2,60 +2,55 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Annotated
 
 import typer
 
-from clicktide.compile_kernels import compile_once
-from clicktide.listening import listen
-from clicktide.options import (
-    DirOption,
-    LogFormatOption,
-    LogLevelOption,
-    LogOption,
-    RedisOption,
-    SetOption,
-    SettingsOption,
-    SpecOption,
-)
-from clicktide.processes import Running, locked, write_running
-from clicktide.spawn import own_command, show_on, spawn
-from clicktide.stream_folder import DEFAULT_FOLDER, STREAM, StreamFolder, open_stream
+from clicktide import options
+from clicktide.child_processes import Running, locked, own_command, show_on, spawn, write_running
+from clicktide.kernels import compile_once
+from clicktide.serve import listen
+from clicktide.stream_folder import DEFAULT_FOLDER, StreamFolder, open_stream
 from clicktide.supervise import Child, Supervisor
-from clicktide.up_stream import Serving, Stream, Watching, announce
 from clicktide.valkey import valkey_command
 from features.public_url import public_url
+from serving.bodies import EXAMPLE
 from streaming.log import open_log
+from streaming.settings_file import SECTIONS
 
-__all__ = ["Stream", "children_of", "run_children", "up"]
+__all__ = ["Stream", "announce", "children_of", "run_children", "up"]
 
-_SECTIONS = (STREAM, "monitor", "serve", "register")
+_PORT_TAKEN = "another --port, or --no-serve"
 
 
 def up(
-    folder: DirOption = None,
-    spec: SpecOption = None,
-    log: LogOption = None,
-    redis: RedisOption = None,
-    settings: SettingsOption = None,
-    changes: SetOption = None,
+    folder: options.DirOption = None,
+    spec: options.SpecOption = None,
+    log: options.LogOption = None,
+    redis: options.RedisOption = None,
+    settings: options.SettingsOption = None,
+    changes: options.SetOption = None,
     port: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--port", envvar="CLICKTIDE_PORT", help="Serve predictions at this port of this machine"
+            "--port", envvar="CLICKTIDE_PORT", help="Serve predictions at this port [default: 8000]"
         ),
-    ] = 8000,
+    ] = None,
     workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Serving processes that share the port")
-    ] = 1,
+        int | None,
+        typer.Option("--workers", min=1, help="Serving processes that share the port [default: 1]"),
+    ] = None,
     no_serve: Annotated[bool, typer.Option("--no-serve", help="Only learn, do not serve")] = False,
     no_monitor: Annotated[
         bool, typer.Option("--no-monitor", help="Do not watch calibration and drift")
@@ -72,8 +67,8 @@ def up(
             help="Model versions go to this MLflow, not to a file in --dir",
         ),
     ] = None,
-    log_format: LogFormatOption = None,
-    log_level: LogLevelOption = None,
+    log_format: options.LogFormatOption = None,
+    log_level: options.LogLevelOption = None,
 ) -> None:
     """Run a whole stream, its log, feature store and processes, until Ctrl-C.
 
@@ -86,37 +81,81 @@ def up(
 
     clicktide up
 
-    clicktide up --dir ads --spec my.toml --set partitions=2
+    clicktide up --dir ads --spec my.toml --set stream.partitions=2
 
     clicktide up --log kafka://localhost:9092 --redis redis://localhost:6379
     """
     folder = folder or DEFAULT_FOLDER
     show = show_on(sys.stderr)
     compile_once(lambda line: show("", line))
+    asked = {"port": port, "workers": workers}
+    given = tuple(f"serve.{name}={value}" for name, value in asked.items() if value is not None)
     with locked(folder):
-        fix = "another --port, or --no-serve"
-        serving = None if no_serve else Serving(listen("127.0.0.1", port, fix), workers)
         opened = open_stream(
-            folder, log=log, spec=spec, settings=settings, changes=changes, reads=_SECTIONS
+            folder, log=log, spec=spec, settings=settings, changes=changes, reads=tuple(SECTIONS)
         )
-        counters = _prepare(opened)
-        watching = Watching(not no_monitor, not no_register, mlflow)
-        stream = Stream(opened, redis, counters, serving, watching)
+        serving = replace(opened, changes=(*opened.changes, *given)).serve_settings()
+        stream = Stream(
+            opened,
+            redis=redis or opened.stream_settings().redis or None,
+            counters=bool(opened.load_spec().counters),
+            listening=None if no_serve else listen(serving.host, serving.port, _PORT_TAKEN),
+            workers=serving.workers,
+            monitor=not no_monitor,
+            register=not no_register,
+            mlflow=mlflow,
+        )
+        _prepare(opened)
         with _feature_store(stream) as (store, url):
             announce(stream, url, show)
             run_children([*store, *children_of(stream, url)], stream, url, show)
 
 
-def _prepare(stream: StreamFolder) -> bool:
-    """Find what is wrong now, not in a child; make topics; whether the spec has counters."""
-    counters = bool(stream.load_spec().counters)
+@dataclass(frozen=True)
+class Stream:
+    """What ``up`` runs.
+
+    Parameters
+    ----------
+    folder
+        The stream's.
+    redis
+        URL of a feature store; ``None``: one of our own.
+    counters
+        Whether the spec has any.
+    listening
+        Where predictions are requested; it stays open while serving processes are replaced, so
+        that a client waits meanwhile and is not refused. ``None``: nothing serves.
+    workers
+        Serving processes.
+    monitor, register, mlflow
+        Whether the stream is watched, and versions of its model made; where those go.
+    """
+
+    folder: StreamFolder
+    redis: str | None
+    counters: bool
+    listening: socket.socket | None = None
+    workers: int = 1
+    monitor: bool = True
+    register: bool = True
+    mlflow: str | None = None
+
+    @property
+    def url(self) -> str | None:
+        """Where predictions are requested."""
+        if self.listening is None:
+            return None
+        return f"http://localhost:{self.listening.getsockname()[1]}"
+
+
+def _prepare(stream: StreamFolder) -> None:
+    """Find what is wrong now, not in a child; make topics; keep the settings."""
     stream.monitor_settings()
-    stream.serve_settings()
     stream.registry_settings()
     with open_log(stream.log) as log:
         log.create_topics(stream.stream_settings().topics())
     stream.remember()
-    return counters
 
 
 @contextmanager
@@ -128,7 +167,7 @@ def _feature_store(stream: Stream) -> Iterator[tuple[list[Child], str]]:
         store_client(stream.redis).close()  # a wrong URL is told now
         yield [], stream.redis
         return
-    with valkey_command(stream.folder) as (url, command):
+    with valkey_command(stream.folder.path) as (url, command):
         yield [Child("valkey", [*command, "--loglevel", "warning"])], url
 
 
@@ -140,21 +179,17 @@ def children_of(stream: Stream, redis_url: str) -> list[Child]:
         count = _child(stream, "count", env=store)
         children.append(replace(count, needs=lambda: _answers(redis_url)))
     children.append(_child(stream, "train"))
-    if stream.watching.monitor:
+    if stream.monitor:
         children.append(_child(stream, "monitor"))
-    if stream.watching.register:
-        url = stream.watching.mlflow
-        to = {} if url is None else {"MLFLOW_TRACKING_URI": url}
+    if stream.register:
+        to = {} if stream.mlflow is None else {"MLFLOW_TRACKING_URI": stream.mlflow}
         children.append(_child(stream, "register", env=to))
-    if stream.serving is not None:
-        children.append(_serve(stream, stream.serving, store if stream.counters else {}))
+    if stream.listening is not None:
+        fd = stream.listening.fileno()
+        more = ["--fd", str(fd), "--workers", str(stream.workers)]
+        serve = _child(stream, "serve", *more, env=store if stream.counters else {})
+        children.append(replace(serve, fds=(fd,)))
     return children
-
-
-def _serve(stream: Stream, serving: Serving, store: Mapping[str, str]) -> Child:
-    fd = serving.listening.fileno()
-    where = ["--fd", str(fd), "--port", str(serving.port), "--workers", str(serving.workers)]
-    return replace(_child(stream, "serve", *where, env=store), fds=(fd,))
 
 
 def _answers(redis_url: str) -> bool:
@@ -172,7 +207,7 @@ def _answers(redis_url: str) -> bool:
 
 
 def _child(stream: Stream, name: str, *more: str, env: Mapping[str, str] | None = None) -> Child:
-    return Child(name, own_command(name, "--dir", str(stream.folder), *more), env or {})
+    return Child(name, own_command(name, "--dir", str(stream.folder.path), *more), env or {})
 
 
 def run_children(
@@ -181,26 +216,24 @@ def run_children(
     """Keep children running until SIGINT or SIGTERM, then stop them; none is left behind."""
     supervisor = Supervisor(
         children,
-        spawn=spawn(stream.folder / "logs", show),
+        spawn=spawn(stream.folder.path / "logs", show),
         clock=time.monotonic,
         wait=time.sleep,
         say=lambda name, line: show("", f"{name} {line}"),
     )
 
     def note() -> None:
-        state = supervisor.state()
-        write_running(
-            stream.folder,
-            Running(os.getpid(), stream.log, stream.spec, public_url(redis_url), state),
-        )
+        of, state = stream.folder, supervisor.state()
+        running = Running(os.getpid(), of.log, of.spec, public_url(redis_url), state)
+        write_running(of.path, running)
 
     with _signals() as asked:
         try:
             supervisor.run(lambda: asked() > 0, note)
         finally:
             show("", "stopping; a second Ctrl-C kills")
-            if stream.serving is not None:  # who asks from here on is refused, and need not wait
-                stream.serving.listening.close()
+            if stream.listening is not None:  # clients are refused from here on, and need not wait
+                stream.listening.close()
             supervisor.drain(lambda: asked() > 1, last=("valkey",))
             note()
     show("", "stopped; the same command goes on from here")
@@ -222,3 +255,24 @@ def _signals() -> Iterator[Callable[[], int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def announce(stream: Stream, redis_url: str, show: Callable[[str, str], None]) -> None:
+    """Say what runs, and what to do next."""
+    folder, simulated = stream.folder, stream.folder.spec in ("sim", "market")
+    market = "'sim:abrupt?events=200000&max_click_delay_ms=600000'"
+    source = market if simulated else "FILE"
+    where = shlex.quote(str(folder.path))
+    show("", f"event log {folder.log}, spec {folder.spec}, all in {folder.path}/")
+    show("", f"feature store {public_url(redis_url)}")
+    show("", f"messages of each process also in {folder.path / 'logs'}/")
+    show("", "next, in another terminal:")
+    show("", f"  clicktide replay {source} --dir {where} --shift ends-now")
+    show("", f"  clicktide status --watch --dir {where}")
+    if stream.url is not None:  # commands that work when pasted
+        names = (field.names[0] for field in folder.load_spec().fields[:3])
+        fields = EXAMPLE if simulated else dict.fromkeys(names, "...")
+        body = shlex.quote(json.dumps({"fields": fields}))
+        show("", f"predictions at {stream.url}/, from what is learned at that moment:")
+        show("", f"  curl {stream.url}/v1/predict -d {body}")
+        show("", f"  curl {stream.url}/v1/model")

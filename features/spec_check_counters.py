@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from features.counters.keys import counter_name, feature_names, half_life_text, key_parts
+from features.counters.names import counter_name, feature_names, half_life_text, key_parts
 from features.spec import CounterSpec, Spec
 from features.spec_check_fields import TIME_TRANSFORMS, Check, field_names, repeats
 from features.spec_lines import KeyPath

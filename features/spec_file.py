@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from features.counters.keys import half_life_ms, key_parts
+from features.counters.names import half_life_ms, key_parts
 from features.errors import SpecError
 from features.spec import CounterSpec, FieldSpec, Spec
 from features.spec_check import first_problem

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from features.columns import ColumnHasher
 from features.counters.counting import Counters
-from features.counters.keys import COLUMN_PREFIX
+from features.counters.names import COLUMN_PREFIX
 from features.crosses import cross_indices
 from features.errors import RowError
 from features.field_plan import FieldPlan, plan_fields

@@ -12,20 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.fast import FastPath
-from serving.limits import BUG, Limits
+from serving.middleware import BUG, FastPath, Limits
 from serving.problem import Problem
-from serving.routes import (
-    dashboard,
-    events,
-    explain,
-    health,
-    model,
-    page,
-    predict,
-    rank,
-    reports,
-)
+from serving.routes import dashboard, events, model, page, predict, rank
 from serving.state import ServingState
 
 __all__ = ["build_app"]
@@ -35,7 +24,10 @@ _ABOUT = """Click probabilities from a model that keeps learning while the ads r
 Every refusal is `application/problem+json` and names the field at fault. Every reply bears an
 `X-Request-ID`, which the log has too.
 """
-_ROUTES = (predict, rank, events, explain, model, health, page, dashboard, reports)
+_ROUTES = (
+    predict.routes, rank.routes, events.routes, model.explain_routes, model.routes,
+    model.health_routes, page.routes, dashboard.routes, dashboard.report_routes,
+)  # fmt: skip
 
 
 def build_app(state: ServingState) -> FastAPI:
@@ -63,8 +55,8 @@ def build_app(state: ServingState) -> FastAPI:
         lifespan=lifespan,
         exception_handlers={Problem: _problem, HTTPException: _http_error, Exception: _bug},
     )
-    for room in _ROUTES:
-        app.include_router(room.routes(state))
+    for routes in _ROUTES:
+        app.include_router(routes(state))
     app.openapi = lambda: _openapi(app, state)  # type: ignore[method-assign]
     if state.settings.cors_origins:
         app.add_middleware(

@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from features.events import MAX_ID_LENGTH, MAX_TIMESTAMP_MS, MIN_TIMESTAMP_MS
-from serving.problem import Problem
+from features.events import (
+    MAX_ID_LENGTH,
+    MAX_TIMESTAMP_MS,
+    MIN_TIMESTAMP_MS,
+    Probability,
+    Propensity,
+)
+from serving.problem import Count, Value
 
 __all__ = [
     "EXAMPLE",
+    "ClickEvent",
+    "ClickEvents",
     "Contributions",
+    "EventsAccepted",
     "Features",
     "ImpressionBody",
+    "ImpressionEvent",
+    "ImpressionEvents",
     "Model",
     "PredictBody",
     "Prediction",
     "Predictions",
-    "decode",
 ]
 
-Scalar = str | int | float | bool | None
-Value = str | int | float | bool | None | list[Scalar]
 Features = dict[str, Value]
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 Timestamp = Annotated[int, Meta(ge=MIN_TIMESTAMP_MS, le=MAX_TIMESTAMP_MS)]
-Count = Annotated[float, Meta(ge=0)]
 EXAMPLE = {
     "user": "u00014822", "segment": "segment-03", "ad": "ad000000000001",
     "campaign": "campaign-000", "advertiser": "advertiser-07", "ad_category": "category-02",
@@ -199,92 +203,99 @@ class Model(msgspec.Struct, kw_only=True):
     calibration: tuple[float, ...]
 
 
-T = TypeVar("T")
-_any = msgspec.json.Decoder()
-_STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]")
-_UNKNOWN = re.compile(r"unknown field `([^`]{1,100})`")
-_VALUES: dict[str, Any] = {"fields": Value, "context": Value, "counters": Count}
+Plain = str | int | float | bool | list[str] | None
 
 
-def decode(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
-    """Read a body.
+class ImpressionEvent(msgspec.Struct, kw_only=True):
+    """An ad was shown.
 
-    Raises
-    ------
-    Problem
-        It is not JSON, nests too deeply, or breaks the schema: with the place at fault.
-
-    Examples
-    --------
-    >>> body = msgspec.json.Decoder(PredictBody)
-    >>> decode(body, b'{"fields": 7}')
-    Traceback (most recent call last):
-    serving.problem.Problem: Expected `object`, got `int`
+    Parameters
+    ----------
+    impression_id
+        Names it; a click has the same. Sent again, it counts once. Left out: one is made up.
+    timestamp
+        When, ms since 1970 UTC; left out: now.
+    fields
+        Raw fields by name.
+    probability, model_version, propensity, counters
+        What it was served with, as a reply of this API has them.
+    v, type
+        As in the log; may be left out.
     """
-    try:
-        if not raw.isascii():
-            raw.decode()  # what the decoder passes over must be UTF-8 too
-        return decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        said, _, place = str(error).partition(" - at `")
-        raise Problem(422, said, _named(raw, place.rstrip("`"), said)) from None
-    except RecursionError:
-        raise Problem(400, "JSON nested too deeply. Fix: fields are plain values") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem(400, f"the body is not JSON: {error}", _no_number(raw)) from None
+
+    impression_id: Id | None = None
+    timestamp: Timestamp | None = None
+    fields: dict[str, Plain] = {}
+    probability: Probability | None = None
+    model_version: str | None = None
+    propensity: Propensity | None = None
+    counters: dict[str, float] | None = None
+    v: Literal[1] = 1
+    type: Literal["impression"] = "impression"
 
 
-def _named(raw: bytes, place: str, said: str) -> str | None:
-    """The place at fault with the names of keys, which msgspec leaves out."""
-    try:
-        at: Any = _any.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        at = None
-    kind, out = "", ""
-    for name, index in _STEP.findall(place):
-        key = _key_at_fault(at, kind) if index == "..." else name or int(index)
-        if key is None:
-            break
-        out += f"[{key}]" if isinstance(key, int) else f".{key}"
-        at, kind = _inside(at, key), name
-    unknown = _UNKNOWN.search(said)
-    out += f".{unknown[1]}" if unknown else ""
-    return out.lstrip(".") or None
+class ImpressionEvents(ImpressionEvent, kw_only=True):
+    """One impression, or many.
+
+    Parameters
+    ----------
+    impressions
+        Many; then nothing else is given.
+    """
+
+    impressions: list[ImpressionEvent] | UnsetType = UNSET
 
 
-def _no_number(raw: bytes) -> str | None:
-    """Where NaN or Infinity stands, if that is what makes it no JSON."""
-    try:
-        return _first_odd(json.loads(raw))
-    except (ValueError, RecursionError):
-        return None
+class ClickEvent(msgspec.Struct, kw_only=True):
+    """What a user did with an impression.
+
+    Parameters
+    ----------
+    impression_id
+        The impression's.
+    timestamp
+        When, ms since 1970 UTC; left out: now.
+    kind
+        ``click``, or ``dismiss``: the ad was hidden.
+    v, type
+        As in the log; may be left out.
+    """
+
+    impression_id: Id | UnsetType = UNSET
+    timestamp: Timestamp | None = None
+    kind: Literal["click", "dismiss"] = "click"
+    v: Literal[1] = 1
+    type: Literal["click"] = "click"
 
 
-def _first_odd(at: Any, place: str = "") -> str | None:
-    """The first place with a number that is none."""
-    if isinstance(at, float) and not math.isfinite(at):
-        return place
-    pairs: Any = ()
-    if isinstance(at, dict):
-        pairs = ((f"{place}.{key}".lstrip("."), value) for key, value in at.items())
-    elif isinstance(at, list):
-        pairs = ((f"{place}[{i}]", value) for i, value in enumerate(at))
-    found = (_first_odd(value, where) for where, value in pairs)
-    return next((where for where in found if where is not None), None)
+class ClickEvents(ClickEvent, kw_only=True):
+    """One click, or many.
+
+    Parameters
+    ----------
+    clicks
+        Many; then nothing else is given.
+    """
+
+    clicks: list[ClickEvent] | UnsetType = UNSET
 
 
-def _inside(at: Any, key: str | int) -> Any:
-    try:
-        return at[key]
-    except (KeyError, IndexError, TypeError):
-        return None
+class EventsAccepted(msgspec.Struct, omit_defaults=True):
+    """All of it is durable.
 
+    Parameters
+    ----------
+    written
+        Events that are new in the log.
+    duplicates
+        Events that were there.
+    impression_ids
+        In the order of the request.
+    warning
+        Only where the stream will reject some of them for their times: the reason, and why.
+    """
 
-def _key_at_fault(at: Any, kind: str) -> str | None:
-    """The first key whose value is not of the type that is due there."""
-    for key, value in at.items() if isinstance(at, dict) else ():
-        try:
-            msgspec.convert(value, _VALUES.get(kind, Any))
-        except msgspec.ValidationError:
-            return str(key)[:100]
-    return None
+    written: int
+    duplicates: int
+    impression_ids: list[str]
+    warning: str | None = None

@@ -10,16 +10,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 import httpx
 
 from serving import client_calls as calls
-from serving.bodies import Contributions, Model, Prediction, Predictions
-from serving.client_calls import HEADERS, Call, Json, Patience
-from serving.client_errors import ApiError, NoAnswerError, error_of
-from serving.event_bodies import EventsAccepted
+from serving.bodies import Contributions, EventsAccepted, Model, Prediction, Predictions
+from serving.client_calls import HEADERS, ApiError, Call, Json, NoAnswerError, Patience, error_of
 from serving.rank_bodies import Rankings
 
 __all__ = ["ApiError", "AsyncClient", "Client", "NoAnswerError"]
@@ -144,12 +141,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _send(self, call: Call[T]) -> T:
@@ -185,7 +177,7 @@ class AsyncClient:
     ...         await client.predict({"ad": "a"})
     >>> asyncio.run(ask())
     Traceback (most recent call last):
-    serving.client_errors.ApiError: 503 Service Unavailable
+    serving.client_calls.ApiError: 503 Service Unavailable
     """
 
     def __init__(
@@ -263,12 +255,7 @@ class AsyncClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()
 
     async def _send(self, call: Call[T]) -> T:

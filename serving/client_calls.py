@@ -1,4 +1,4 @@
-"""What the clients send, and how patient they are."""
+"""What the clients send, how patient they are, and the errors that they raise."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from typing import Any, Generic, TypeVar
 import httpx
 import msgspec
 
-from serving.bodies import Contributions, Model, Predictions
-from serving.client_errors import ApiError, error_of
-from serving.event_bodies import EventsAccepted
+from features.errors import ClicktideError
+from serving.bodies import Contributions, EventsAccepted, Model, Predictions
+from serving.problem import ProblemBody
 from serving.rank_bodies import Rankings
 
 __all__ = [
     "HEADERS",
     "READY",
+    "ApiError",
     "Call",
     "Json",
+    "NoAnswerError",
     "Patience",
     "clicks",
+    "error_of",
     "explain",
     "impressions",
     "model",
@@ -127,3 +130,48 @@ def _asked(failed: httpx.Response | httpx.TransportError) -> float:
         return 0.0
     said = failed.headers.get("Retry-After", "")
     return float(said) if said.isdigit() else 0.0
+
+
+class ApiError(ClicktideError):
+    """The server refused.
+
+    Parameters
+    ----------
+    status
+        HTTP status.
+    title, detail
+        What is wrong, and what to do.
+    field
+        Where in the request.
+    request_id
+        As in the server's log.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str = "",
+        field: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        self.status, self.title, self.detail = status, title, detail
+        self.field, self.request_id = field, request_id
+        where = f" at {field}" if field else ""
+        super().__init__(f"{status} {title}{where}{f': {detail}' if detail else ''}")
+
+
+class NoAnswerError(ClicktideError):
+    """No answer came: the server is down, cannot be reached, or is too slow."""
+
+
+def error_of(failed: httpx.Response | httpx.TransportError) -> ClicktideError:
+    """The error for a refusal, or for no answer."""
+    if isinstance(failed, httpx.TransportError):
+        what = f"{type(failed).__name__} {failed}".strip()
+        return NoAnswerError(f"no answer: {what}. Fix: is `clicktide serve` running there?")
+    try:
+        said = msgspec.json.decode(failed.content, type=ProblemBody)
+    except msgspec.DecodeError:  # of something in between, such as a proxy
+        return ApiError(failed.status_code, failed.reason_phrase)
+    return ApiError(said.status, said.title, said.detail, said.field, said.request_id)

@@ -26,9 +26,15 @@ from serving.event_requests import (
     Told,
     Waiting,
 )
-from serving.vouching import Vouching, heartbeat
+from serving.heartbeats import Heartbeats, heartbeat
 from streaming.freshness import event_note
-from streaming.log import EventLog, LogError, NewRecord, Producer, TopicPartition
+from streaming.log import (
+    EventLog,
+    LogError,
+    NewRecord,
+    Producer,
+    TopicPartition,
+)
 from streaming.log.partition import key_partitions
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 from streaming.status import clock_of
@@ -96,7 +102,7 @@ class EventWriter:
         self._now_ms, self._identity = now_ms, identity
         self._most_waiting, self._remembered = most_waiting, remembered
         self._patience_s = patience_s
-        self._vouching = Vouching(settings.join)
+        self._heartbeats = Heartbeats(settings.join)
         self._known: OrderedDict[Key, None] = OrderedDict()
         self._changed = threading.Condition()
         self._waiting: deque[Waiting] = deque()
@@ -217,7 +223,7 @@ class EventWriter:
     def _idle_s(self) -> float | None:
         if self._log is None:
             return 0.0 if self._problem is None else self._pause_s
-        beat = self._vouching.next_ms()
+        beat = self._heartbeats.next_ms()
         return None if beat is None else max(beat - self._now_ms(), 10) / 1000
 
     def _attempt(self, requests: list[Waiting]) -> None:
@@ -231,7 +237,7 @@ class EventWriter:
                 request.settle(answer)
             requests = []  # what fails now is no longer their affair
             self._busy_since = time.monotonic()
-            self._vouch()
+            self._send_heartbeats()
         except Exception as error:  # whatever it is: answered, and tried anew
             self._fail(requests, error)
         finally:
@@ -290,7 +296,7 @@ class EventWriter:
             self._send({at: [told.record for told in part] for at, part in places.items()})
         now = self._now_ms()
         for at, part in places.items():
-            self._vouching.wrote(at, [told.time for told in part], now)
+            self._heartbeats.wrote(at, [told.time for told in part], now)
 
     def _read_clock(self) -> None:
         """See how far the stream is; what was written is durable, whatever comes of this."""
@@ -317,14 +323,14 @@ class EventWriter:
             for at, batch in records.items():
                 tx.append(at.topic, batch)
 
-    def _vouch(self) -> None:
+    def _send_heartbeats(self) -> None:
         """Send the heartbeats that are due; after the answers, for nobody waits for these."""
         assert self._log is not None
         now = self._now_ms()
         due = {
             at: [heartbeat(at, time)]
-            for at, time in self._vouching.due(now).items()
-            if self._vouching.is_believable(self._log, at, now)
+            for at, time in self._heartbeats.due(now).items()
+            if self._heartbeats.is_believable(self._log, at, now)
         }
         if due:
             self._send(due)

@@ -7,7 +7,7 @@ on asyncio 28; ``redis.asyncio`` 111. What a protocol of our own would gain is l
 logins, TLS and parsing that it would have to do again. A slow store is what makes blocking
 dangerous: so each answer has a budget, and the first late one opens the breaker
 (:mod:`serving.store_reader`). Requests that arrive together share a round trip
-(:mod:`serving.gathering`).
+(:mod:`serving.scorer`).
 
 **Falling back.** A counter that the store does not know is new, or expired. It takes its parent's
 click rate, with no more views than the prior is worth (``prior_views``): what is expected of a new
@@ -29,14 +29,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.counters.keys import COLUMN_PREFIX, value_names
+from features.counters.names import COLUMN_PREFIX, value_names
 from features.counters.stored import StoredCounters
 from features.public_url import public_url
 from features.spec import Spec
-from serving.event_keys import EventKeys
+from serving.event_batch import Sharing
 from serving.feature_kernels import find_distinct
-from serving.feature_layout import Layout, Request
-from serving.sharing import Sharing
+from serving.feature_layout import EventKeys, Layout, Request
 from serving.store_reader import Link, States, StoreReader, open_link
 
 __all__ = ["DEFAULT_PARENTS", "FeatureSource", "Fetched"]

@@ -1,8 +1,9 @@
-"""What a serving process counts, for Prometheus; several workers add up."""
+"""Figures for Prometheus: of serving processes, all workers together, and of the stream."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -12,9 +13,13 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
-__all__ = ["CONTENT_TYPE_LATEST", "WORKERS_FOLDER", "Metrics"]
+from serving.stream_snapshot import Snapshot
+
+__all__ = ["CONTENT_TYPE_LATEST", "WORKERS_FOLDER", "Metrics", "stream_metrics"]
 
 WORKERS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable with the folder in which several workers keep their counts."""
@@ -90,3 +95,103 @@ class Metrics:
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return generate_latest(together)
+
+
+def stream_metrics(look: Snapshot | None) -> bytes:
+    """Prometheus's text form of one look.
+
+    Parameters
+    ----------
+    look
+        ``None``: the stream could not be looked at.
+
+    Examples
+    --------
+    >>> stream_metrics(None).splitlines()[-1]
+    b'clicktide_stream_up 0.0'
+    """
+    registry = CollectorRegistry()
+    registry.register(_Collector(look))
+    return generate_latest(registry)
+
+
+class _Collector(Collector):
+    def __init__(self, look: Snapshot | None) -> None:
+        self._look = look
+
+    def collect(self) -> Iterator[Metric]:
+        """Every figure that is known."""
+        look = self._look
+        yield _gauge("clicktide_stream_up", "The event log answers", float(look is not None))
+        if look is not None:
+            yield from _stream(look)
+            yield from _calibration(look)
+            yield from _alarms(look)
+
+
+def _stream(look: Snapshot) -> Iterator[Metric]:
+    records = CounterMetricFamily("clicktide_records", "Appended to the log", labels=["topic"])
+    for topic, count in look.records.items():
+        records.add_metric([topic], count)
+    yield records
+    if (learned := look.trainer.get("learned")) is not None:
+        yield CounterMetricFamily("clicktide_learned", "Impressions learned", learned)
+    yield _gauges("clicktide_lag_records", "Still to be read", "group", look.lags)
+    yield _gauges("clicktide_freshness_seconds", "Age of the newest", "of", look.freshness)
+    if look.pending is not None:
+        yield _gauge("clicktide_pending_impressions", "Wait for their label", look.pending)
+    rejected = CounterMetricFamily(
+        "clicktide_rejected", "Accepted into the log, then rejected", labels=["topic", "reason"]
+    )
+    for what, count in look.rejected.items():
+        rejected.add_metric(what.split(" ", 1), count)
+    yield rejected
+    if look.clock_ahead_s is not None:
+        yield _gauge(
+            "clicktide_clock_ahead_seconds", "Stream's over wall clock", look.clock_ahead_s
+        )
+    yield _gauge("clicktide_stale", "Not watched, or weights old", float(bool(look.stale)))
+    yield _gauge("clicktide_clicks_stalled", "Clicks seem to have stopped", float(look.stalled))
+
+
+def _calibration(look: Snapshot) -> Iterator[Metric]:
+    yield _gauges("clicktide_label_share", "Of the clicks", "of", look.labels)
+    if look.monitor_at_ms is not None:
+        said = "When the monitor saved last"
+        yield _gauge("clicktide_monitor_saved_timestamp_seconds", said, look.monitor_at_ms / 1000)
+    recent = look.recent
+    if recent is None:
+        return
+    known = {
+        "clicktide_calibration_ratio": recent.ratio,
+        "clicktide_calibration_low": recent.low,
+        "clicktide_calibration_high": recent.high,
+        "clicktide_log_loss": recent.log_loss,
+        "clicktide_normalised_entropy": recent.ne,
+    }
+    for name, value in known.items():
+        if value is not None:
+            yield _gauge(name, "Of the newest windows with some hundred clicks", value)
+
+
+def _alarms(look: Snapshot) -> Iterator[Metric]:
+    of = [alarm for alarm in look.alarms if alarm.ended is None]
+    if look.monitor_at_ms is not None:
+        yield _gauge("clicktide_alarms_open", "Shifts that go on", len(of))
+    each = GaugeMetricFamily(
+        "clicktide_alarm", "A shift that goes on", labels=["what", "field", "value", "side"]
+    )
+    for labels in sorted({(a.what, a.field, a.value, a.side) for a in of}):
+        each.add_metric(list(labels), 1.0)
+    yield each
+
+
+def _gauge(name: str, said: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, said, value)
+
+
+def _gauges(name: str, said: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, said, labels=[label])
+    for of, value in values.items():
+        family.add_metric([of.replace(" ", "_").replace(",", "")], value)
+    return family

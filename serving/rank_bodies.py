@@ -8,7 +8,8 @@ import msgspec
 from msgspec import Meta
 
 from features.events import MAX_ID_LENGTH
-from serving.bodies import Count, Features, Id, Timestamp
+from serving.bodies import Features, Id, Timestamp
+from serving.problem import Count
 
 __all__ = ["Candidate", "Explore", "Logging", "RankBody", "Ranked", "Rankings"]
 

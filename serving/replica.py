@@ -11,9 +11,8 @@ from features.spec import Spec
 from features.spec_file import spec_identity
 from serving.weights import FixedWeighing, Weighing
 from streaming.log import EventLog, OffsetError, Record, TopicPartition
-from streaming.weights_follower import WeightsFollower
 from streaming.weights_message import WeightsMessageError, read_head
-from streaming.weights_publisher import WEIGHTS
+from streaming.weights_topic import WEIGHTS, WeightsFollower
 
 __all__ = ["ReplicaWeights"]
 

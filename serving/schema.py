@@ -11,7 +11,7 @@ import msgspec
 
 from serving.problem import MEDIA_TYPE, ProblemBody
 
-__all__ = ["MEANINGS", "Operations", "json_body"]
+__all__ = ["MEANINGS", "Operations"]
 
 _PARAMETER = re.compile(r"^(\w[\w, ]*)\n((?:    .*\n|\n)+)", re.M)
 _REF = "#/components/schemas/{name}"
@@ -29,14 +29,6 @@ MEANINGS = {
     503: "Busy, or not ready yet: come back after `Retry-After` seconds",
 }
 """What each refusal means."""
-
-
-def json_body(name: str, example: Any = None, status: int = 200, says: str = "Done") -> Any:
-    """Describe a response with a JSON body of the record ``name``."""
-    content: dict[str, Any] = {"schema": {"$ref": _REF.format(name=name)}}
-    if example is not None:
-        content["example"] = example
-    return {str(status): {"description": says, "content": {"application/json": content}}}
 
 
 class Operations:
@@ -61,7 +53,6 @@ class Operations:
         body: Any = None,
         reply: Any = None,
         examples: Mapping[str, Any] | None = None,
-        reply_example: Any = None,
         refusals: Sequence[int] = (),
         parameters: Sequence[Mapping[str, Any]] = (),
     ) -> dict[str, Any]:
@@ -73,8 +64,6 @@ class Operations:
             Records; ``None``: there is no JSON body.
         examples
             Of the body, by what they show; they work when pasted.
-        reply_example
-            Of the reply.
         refusals
             Statuses, of :data:`MEANINGS`.
         parameters
@@ -86,8 +75,8 @@ class Operations:
             schema = {"schema": {"$ref": self._ref(body)}, **({"examples": shown} if shown else {})}
             out["requestBody"] = {"required": True, "content": {"application/json": schema}}
         if reply is not None:
-            self._ref(reply)
-            out["responses"] |= json_body(reply.__name__, reply_example)
+            content = {"application/json": {"schema": {"$ref": self._ref(reply)}}}
+            out["responses"]["200"] = {"description": "Done", "content": content}
         for status in refusals:
             out["responses"][str(status)] = self._refusal(status)
         if parameters:

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.counters.keys import COLUMN_PREFIX
-from features.hashed import Hashed
+from features.counters.names import COLUMN_PREFIX
 from features.spec import Spec
 from features.vectoriser import Vectoriser
-from learning.click_learner import ClickLearner, probabilities
+from learning.click_learner import probabilities
+from serving.event_batch import MANY, Events, Scored, Sharing
 from serving.features import FeatureSource, Fetched
-from serving.gathering import Gatherer
 from serving.hasher import EventHasher
 from serving.problem import Problem
-from serving.scored import Events, Scored
-from serving.sharing import MANY, Sharing
+from serving.uncertainty import logits_and_deviations
 from serving.weights import Weighing, WeightsSource
 
-__all__ = ["Judge", "Scorer"]
+__all__ = ["Gatherer", "Scorer"]
 
 F64 = NDArray[np.float64]
-Judge = Callable[[ClickLearner, Hashed], tuple[F64, F64]]
 _PER_MS = {"ms": 1.0, "us": 1000.0, "s": 0.001}
 _NO_MODEL = "no model yet. Fix: start `clicktide train --live FILE`, then ask again"
 _NO_STORE = ("store:none",)
@@ -43,8 +41,6 @@ class Scorer:
         Of both.
     now_ms
         The clock.
-    judge
-        Gives logits and their standard deviations; ``None``: these are not known.
 
     Attributes
     ----------
@@ -62,10 +58,8 @@ class Scorer:
         features: FeatureSource | None,
         spec: Spec,
         now_ms: Callable[[], int],
-        judge: Judge | None = None,
     ) -> None:
         self.weights, self.features, self.spec, self.now_ms = weights, features, spec, now_ms
-        self.judge = judge
         self._gather: Gatherer[Events, Scored] = Gatherer(self._score_all)
         self.hasher = EventHasher(spec)
         vectoriser = Vectoriser(spec)
@@ -141,11 +135,7 @@ class Scorer:
         learner = weighing.learner
         assert learner.vectoriser is not None  # weights are made by a spec
         hashed = self.hasher.hash(learner.vectoriser, rows, counted.values)
-        sd: F64 | None = None
-        if self.judge is None:
-            logit = learner.predict_hashed(hashed)
-        else:
-            logit, sd = self.judge(learner, hashed)
+        logit, sd = logits_and_deviations(learner, hashed)
         age, problem = weighing.age_ms(self.now_ms()), weighing.problem
         return Scored(
             probability=probabilities(logit),
@@ -272,3 +262,56 @@ def _known(spec: Spec, vectoriser: Vectoriser) -> list[str]:
     meant = [source.label, source.timestamp, source.event_id, source.weight, source.truth]
     counted = vectoriser.counters.columns if vectoriser.counters is not None else ()
     return [*vectoriser.columns, *counted, *filter(None, (*meant, source.click_delay))]
+
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+class Gatherer(Generic[A, R]):
+    """Gathers what is asked in one turn of the event loop, and asks for it at once.
+
+    A round trip to the store and a walk through the weights cost little more for ten events than
+    for one; nobody waits for it, for only those are gathered that are there already.
+
+    Parameters
+    ----------
+    answer_all
+        Gives an answer to each, in order; an exception is the answer of that one.
+
+    Examples
+    --------
+    >>> async def two():
+    ...     double = Gatherer(lambda asked: [2 * one for one in asked])
+    ...     return await asyncio.gather(double.ask(1), double.ask(2))
+    >>> asyncio.run(two())
+    [2, 4]
+    """
+
+    def __init__(self, answer_all: Callable[[list[A]], Sequence[R | Exception]]) -> None:
+        self._answer_all = answer_all
+        self._waiting: list[tuple[A, asyncio.Future[R]]] = []
+
+    async def ask(self, asked: A) -> R:
+        """Ask, and get the answer."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._flush)
+        self._waiting.append((asked, future))
+        return await future
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        answers: Sequence[R | Exception]
+        try:
+            answers = self._answer_all([asked for asked, _ in waiting])
+        except Exception as error:
+            answers = [error] * len(waiting)
+        for (_, future), answer in zip(waiting, answers, strict=True):
+            if future.done():  # its client may have gone
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)

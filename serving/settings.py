@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
 from features.errors import ClicktideError
-from streaming.settings_file import load_settings
 
-__all__ = ["ADMIN_TOKEN", "ServeSettings", "load_serve_settings"]
-
-ADMIN_TOKEN = "CLICKTIDE_ADMIN_TOKEN"
-"""Environment variable with the bearer token of admin calls; unset: there are none."""
+__all__ = ["ServeSettings"]
 
 _ABOVE_ZERO = (
     "max_candidates", "max_body_bytes", "max_concurrent", "request_timeout_s", "store_budget_ms",
@@ -62,6 +56,14 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Which requests are told on standard error: ``errors`` (4xx and 5xx), ``all``, ``none``.
     docs
         Whether ``/docs`` and ``/openapi.json`` are served.
+    policy
+        With nothing pinned, serve the ``live`` weights or the ``champion`` version.
+    live
+        File of the weights as they are learned; empty: that in the stream's folder.
+    model
+        Folder of a saved model to serve instead, which learns no more.
+    follow
+        Follow the weights that a trainer elsewhere publishes in the log.
     """
 
     host: str = "127.0.0.1"
@@ -82,42 +84,22 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     epsilon: float = 0.05
     access_log: Literal["errors", "all", "none"] = "errors"
     docs: bool = True
+    policy: Literal["live", "champion"] = "live"
+    live: str = ""
+    model: str = ""
+    follow: bool = False
 
     def __post_init__(self) -> None:
         for name in _ABOVE_ZERO:
             if not getattr(self, name) > 0:
-                raise ClicktideError(f"serve settings, {name}: Fix: give a number above 0")
+                raise ClicktideError(f"serve.{name}: Fix: give a number above 0")
         if not 0 <= self.port < 65_536:
-            raise ClicktideError(f"serve settings, port: {self.port}. Fix: 0 to 65535")
+            raise ClicktideError(f"serve.port: {self.port}. Fix: 0 to 65535")
         if not 0.0 <= self.epsilon <= 1.0:
-            raise ClicktideError(f"serve settings, epsilon: {self.epsilon}. Fix: 0 to 1")
+            raise ClicktideError(f"serve.epsilon: {self.epsilon}. Fix: 0 to 1")
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ClicktideError("serve settings: Fix: give tls_cert and tls_key, or neither")
-
-
-def load_serve_settings(
-    file: str | os.PathLike[str] | None = None, overrides: Sequence[str] = ()
-) -> ServeSettings:
-    """Read settings from a TOML file, if there is one, and ``key=value`` changes to it.
-
-    Parameters
-    ----------
-    file
-        TOML with the names of :class:`ServeSettings` in ``[serve]``.
-    overrides
-        Such as ``port=9000`` or ``cors_origins=https://a.example,https://b.example``.
-
-    Raises
-    ------
-    ClicktideError
-        The file cannot be read, or a name or value in it is wrong.
-
-    Examples
-    --------
-    >>> load_serve_settings(None, ["workers=2"]).workers
-    2
-    """
-    return load_settings(
-        ServeSettings, file, overrides, name="serve", example="workers=2",
-        page="docs/serving.md", lists=("cors_origins", "parents"), table="serve",
-    )  # fmt: skip
+            raise ClicktideError("serve.tls_cert: Fix: give tls_cert and tls_key, or neither")
+        if self.model and self.follow:
+            raise ClicktideError(
+                "serve.follow: another model than serve.model. Fix: give one of them"
+            )

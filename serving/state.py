@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from features.spec import Spec
-from serving.fast import Handler
 from serving.features import FeatureSource
 from serving.metrics import Metrics
 from serving.schema import Operations
@@ -17,7 +16,10 @@ from serving.scorer import Scorer
 from serving.settings import ServeSettings
 from serving.weights import WeightsSource
 
-__all__ = ["ServingState"]
+__all__ = ["Handler", "ServingState"]
+
+Handler = Callable[[bytes], Awaitable[bytes]]
+"""Answers a request: its body in, the JSON of the reply out; or a Problem."""
 
 
 @dataclass
@@ -42,14 +44,12 @@ class ServingState:
         Takes a line for the operator.
     writer
         Puts events into the log; ``None``: this process takes none.
-    admin_token
-        What admin calls must bear; ``None``: there are none.
     reports
-        A :class:`serving.watching.Watching`: what ``/dashboard`` and ``/reports/`` show.
+        A :class:`serving.stream_feed.Watching`: what ``/dashboard`` and ``/reports/`` show.
     operations
         Describes what routes take and give.
     fast
-        Handlers of the busiest routes, by path (:mod:`serving.fast`).
+        Handlers of the busiest routes, by path (:mod:`serving.middleware`).
     closing
         What to call at the end.
     """
@@ -64,7 +64,6 @@ class ServingState:
     say: Callable[[str], None]
     rng: Callable[[int | None], np.random.Generator] = np.random.default_rng
     writer: Any = None
-    admin_token: str | None = None
     reports: Any = None
     operations: Operations = field(default_factory=Operations)
     fast: dict[str, Handler] = field(default_factory=dict)

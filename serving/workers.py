@@ -16,9 +16,8 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -36,6 +35,8 @@ FAILED = 3
 DRAIN_S = 1.0
 """How long a worker that stops still answers on the connections it has. Longer: fewer clients meet
 a closed connection; a slower stop."""
+_LOOK_EVERY_S = 0.05
+"""How soon the manager sees that a worker serves, or has died."""
 _RETRY_S = 1.0
 """A worker that dies before it serves is replaced after this time."""
 _STOP_S = 20.0
@@ -88,56 +89,51 @@ class Workers:
 
     def run(self) -> None:
         """Keep them running until SIGTERM or SIGINT."""
-        with self._signals() as woken:
+        with self._signals():
             workers = [self._start() for _ in range(self._count)]
             while not self._stopping:
                 workers = self._replace(workers)
-                wait([woken, *(handle for one in workers for handle in one.handles)], _RETRY_S)
-                while wait([woken], 0):
-                    woken.recv(4096)
+                time.sleep(_LOOK_EVERY_S)
             _stop(workers)
 
     def _start(self) -> _Worker:
-        here, there = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_work, args=(*self._arguments, there))
+        serving = self._context.RawValue("b", 0)
+        process = self._context.Process(target=_work, args=(*self._arguments, serving))
         process.start()
-        there.close()
-        return _Worker(process, here, time.monotonic())
+        return _Worker(process, serving, time.monotonic())
 
     def _replace(self, workers: list[_Worker]) -> list[_Worker]:
         """Give the workers that are to run now, with successors of those that died."""
-        kept = []
-        for one in workers:
-            if one.serves() and not self._served:
+        after = []
+        for worker in workers:
+            code = worker.process.exitcode
+            if worker.serving.value and not self._served:
                 self._served = True
                 self._on_serving()
-            if one.process.exitcode is None:
-                kept.append(one)
-            elif not self._served and one.process.exitcode in (REFUSED, FAILED):
-                self.code, self._stopping = one.process.exitcode, True
-            elif one.serving or time.monotonic() > one.started + _RETRY_S:
-                kept.append(self._start())
-            else:  # it died at once: not again and again without a pause
-                kept.append(one)
+            if code is not None and not self._served and code in (REFUSED, FAILED):
+                self.code, self._stopping = code, True
+            dead = code is not None and not self._stopping
+            # one that died at once is not replaced again and again without a pause
+            patient = worker.serving.value or time.monotonic() > worker.started + _RETRY_S
+            after.append(self._start() if dead and patient else worker)
         if self._renewing:
             self._renewing = False
-            return [self._renewed(one) for one in kept]
-        return kept
+            return [self._renewed(worker) for worker in after]
+        return after
 
     def _renewed(self, former: _Worker) -> _Worker:
         """Start a worker, and stop the one that it succeeds when it serves."""
         successor = self._start()
-        while not successor.serves() and successor.process.exitcode is None and not self._stopping:
-            wait(successor.handles, _RETRY_S)
+        while not (successor.serving.value or self._stopping):
+            if successor.process.exitcode is not None:
+                break
+            time.sleep(_LOOK_EVERY_S)
         former.process.terminate()
         return successor
 
     @contextmanager
-    def _signals(self) -> Iterator[socket.socket]:
-        """Note SIGTERM, SIGINT and SIGHUP; gives a socket that is readable after one."""
-        woken, wake = socket.socketpair()
-        woken.setblocking(False)
-        wake.setblocking(False)
+    def _signals(self) -> Iterator[None]:
+        """Note SIGTERM, SIGINT and SIGHUP."""
 
         def note(number: int, frame: object) -> None:
             self._renewing |= number == signal.SIGHUP
@@ -145,49 +141,31 @@ class Workers:
 
         numbers = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
         former = {number: signal.signal(number, note) for number in numbers}
-        descriptor = signal.set_wakeup_fd(wake.fileno())
         try:
-            yield woken
+            yield
         finally:
-            signal.set_wakeup_fd(descriptor)
             for number, handler in former.items():
                 signal.signal(number, handler)
-            woken.close()
-            wake.close()
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Worker:
-    """A worker process as its manager knows it."""
+    """A worker process as its manager knows it; ``serving`` is memory that both share."""
 
     process: BaseProcess
-    pipe: Connection
+    serving: Any
     started: float
-    serving: bool = False
-
-    @property
-    def handles(self) -> list[Any]:
-        """What becomes readable when it serves, or has died."""
-        return [self.process.sentinel, *([] if self.pipe.closed else [self.pipe])]
-
-    def serves(self) -> bool:
-        """Whether it has begun to serve."""
-        if not self.pipe.closed and self.pipe.poll():
-            with suppress(EOFError):  # it died before
-                self.serving = bool(self.pipe.recv_bytes())
-            self.pipe.close()
-        return self.serving
 
 
 def _stop(workers: Sequence[_Worker]) -> None:
-    for one in workers:
-        one.process.terminate()
+    for worker in workers:
+        worker.process.terminate()
     end = time.monotonic() + _STOP_S
-    for one in workers:
-        one.process.join(max(0.0, end - time.monotonic()))
-        if one.process.exitcode is None:
-            one.process.kill()
-            one.process.join()
+    for worker in workers:
+        worker.process.join(max(0.0, end - time.monotonic()))
+        if worker.process.exitcode is None:
+            worker.process.kill()
+            worker.process.join()
 
 
 # --- in a worker ---------------------------------------------------------------------------------
@@ -198,7 +176,7 @@ def _work(
     arguments: Sequence[Any],
     options: Mapping[str, Any],
     listening: socket.socket,
-    serves: Connection,
+    serving: Any,
 ) -> None:
     """Serve until SIGTERM, SIGINT or the end of the manager."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is for the manager
@@ -209,11 +187,11 @@ def _work(
         sys.exit(REFUSED)
     config = uvicorn.Config(draining, **options)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(uvicorn.Server(config), draining, listening, serves))
+        runner.run(_serve(uvicorn.Server(config), draining, listening, serving))
 
 
 async def _serve(
-    server: uvicorn.Server, draining: _Draining, listening: socket.socket, serves: Connection
+    server: uvicorn.Server, draining: _Draining, listening: socket.socket, shared: Any
 ) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     serving = loop.create_task(server.serve([listening]))
@@ -226,8 +204,7 @@ async def _serve(
         manager = multiprocessing.parent_process()
         if manager is not None:  # without it, the worker would hold the port for good
             loop.add_reader(manager.sentinel, stop.set)
-        with suppress(BrokenPipeError):  # the manager has gone meanwhile, and so will this worker
-            serves.send_bytes(b"serves")
+        shared.value = 1
         await stop.wait()
         draining.closing = True
         for listener in server.servers:

@@ -20,7 +20,7 @@ from features.counters.stored import StoredCounters
 from features.errors import ClicktideError
 from streaming.joiner import Idle, Joiner, Overfull, Pause, Unpause
 from streaming.joiner import Record as JoinRecord
-from streaming.joiner.instructions import Clicked, CommitUpTo, Viewed
+from streaming.joiner.records import Clicked, CommitUpTo, Viewed
 from streaming.log import (
     AbortedError,
     Consumer,

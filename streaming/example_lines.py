@@ -1,8 +1,16 @@
-"""Lines of examples, looked into: what is learned of each, and what it says of its prediction."""
+"""Lines of example events, looked into: what is learned of each, and its prediction as served.
+
+What an example is says :mod:`features.events`. A line as it is usually written is scanned; any
+other one (a correction, an escape in a key, a key twice, anything invalid) is read strictly, and
+what it holds is put behind the lines, so that all values stand in one text.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
 
 import msgspec
 import numpy as np
@@ -10,27 +18,70 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features.batch import Reject
-from features.events import EventError, Example, decode_event
-from streaming.example_places import Place
-from streaming.example_scan import Found, copy_spans, runs_of, scan_examples
+from features.events import (
+    MAX_ID_LENGTH,
+    MAX_TIMESTAMP_MS,
+    MIN_TIMESTAMP_MS,
+    EventError,
+    Example,
+    decode_event,
+)
+from streaming.log import Record, Values
 from streaming.sources.block import Block, line_spans
-from streaming.sources.json_scan import texts_of
+from streaming.sources.json_columns import texts_of
+from streaming.sources.json_scan import (
+    ANY,
+    FLOAT,
+    INT,
+    NULL,
+    NUMBERS,
+    OBJECT,
+    TEXT,
+    Keys,
+    Members,
+    find_members,
+)
 
-__all__ = ["ExampleLines"]
+__all__ = ["LINE_BITS", "ExampleLines", "Place", "lines_of", "lines_of_records", "served_matrix"]
 
+I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
+Place = Callable[[int], tuple[str, int]]
+LINE_BITS = 20
+"""An example of the log has the row number ``offset << LINE_BITS | line`` in its partition."""
+
+_EXAMPLE = ("type", "v", "label", "impression", "click_timestamp", "correction")
+_IMPRESSION = (
+    "type", "v", "impression_id", "timestamp", "fields", "probability", "model_version", "counters",
+)  # fmt: skip
+_EXAMPLE_KEYS = Keys.of(_EXAMPLE, _EXAMPLE, {"type": '"example"', "v": "1", "correction": "false"})
+_IMPRESSION_KEYS = Keys.of(
+    (*_IMPRESSION[:-1], "propensity", "counters"), _IMPRESSION, {"type": '"impression"', "v": "1"}
+)
+_FIELDS, _PROBABILITY, _VERSION, _COUNTERS = range(4)
+_NOTHING = msgspec.Raw(b"")
 
 
-class _Shown(msgspec.Struct):
+class _Impression(msgspec.Struct):
+    """The parts of an impression that are learned or watched, as they were received."""
+
     timestamp: int
     fields: msgspec.Raw = msgspec.Raw(b"{}")
+    probability: msgspec.Raw = _NOTHING
+    model_version: msgspec.Raw = _NOTHING
+    counters: msgspec.Raw = _NOTHING
+
+    def texts(self) -> list[bytes]:
+        """Each as JSON; empty for null."""
+        parts = (self.fields, self.probability, self.model_version, self.counters)
+        return [b"" if bytes(part) == b"null" else bytes(part) for part in parts]
 
 
 class _Outcome(msgspec.Struct):
-    """The part of an example that is learned, its fields as they were received."""
+    """An example, read strictly."""
 
     label: int
-    impression: _Shown
+    impression: _Impression
     click_timestamp: int | None = None
     dismiss_timestamp: int | None = None
     correction: bool = False
@@ -49,32 +100,50 @@ class _Outcome(msgspec.Struct):
         return 1 if late_click and (hidden is None or hidden <= (clicked or 0)) else 2
 
 
-class _ShownWith(msgspec.Struct):
-    counters: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _Served(msgspec.Struct):
-    """The part of an example that says with which counters its impression was predicted."""
-
-    impression: _ShownWith
-
-
 _outcome = msgspec.json.Decoder(_Outcome)
-_served = msgspec.json.Decoder(_Served)
+_counters = msgspec.json.Decoder(dict[str, float])
 
 
 @dataclass(slots=True)
 class ExampleLines:
-    """Lines of examples, looked into: ``data[begin:end]`` of each are its fields."""
+    r"""Lines of example events, looked into.
+
+    Parameters
+    ----------
+    data
+        The lines, and behind them the values of those that were read strictly.
+    starts, ends
+        int64 (n,), of each line that is not blank.
+    order
+        The good lines, in the order in which they are to be learned.
+    label, timestamp, clicked
+        int64 (n,): 0 or 1; event time of the impression, ms; of its click, 0: none.
+    kind
+        int8 (n,): 0 an event, 1 the late click of one, 2 an amendment that changes no label.
+    place, rejects
+        Where each line stands; the bad ones.
+
+    Examples
+    --------
+    >>> line = (b'{"type":"example","v":1,"label":1,"impression":{"type":"impression","v":1,'
+    ...         b'"impression_id":"i","timestamp":1736121600000,"fields":{"ad":"a"}}}')
+    >>> lines = ExampleLines.of(line + b"\n{}", lambda i: ("examples-0", i))
+    >>> lines.fields().row(0), lines.label[lines.order].tolist(), lines.rejects[0].reason
+    (b'{"ad":"a"}', [1], 'unsupported_version')
+    """
 
     data: bytes
     starts: I64
     ends: I64
-    found: Found
-    kind: NDArray[np.int8]
     order: I64
+    label: I64
+    timestamp: I64
+    clicked: I64
+    kind: NDArray[np.int8]
     place: Place
     rejects: list[Reject]
+    _begin: I32
+    _size: I32
 
     @classmethod
     def of(cls, data: bytes, place: Place) -> ExampleLines:
@@ -82,39 +151,39 @@ class ExampleLines:
         starts, ends = line_spans(data)
         filled = ends > starts
         starts, ends = starts[filled], ends[filled]
-        found = scan_examples(np.frombuffer(data, np.uint8), starts, ends)
-        kind, keep = np.zeros(len(starts), np.int8), np.ones(len(starts), np.bool_)
-        rejects, extra, at = [], [data], len(data)
-        for i in np.flatnonzero(~found.plain).tolist():
-            line = data[starts[i] : ends[i]]
-            known = _strictly(line)
-            if isinstance(known, EventError):
-                keep[i] = False
-                file, row = place(i)
-                rejects.append(Reject(known.reason, known.detail, file, row, line))
+        found = _scan(np.frombuffer(data, np.uint8), starts, ends)
+        scanned, label, timestamp, clicked, begin, size = found
+        order, kind = np.empty(0, np.int64), np.zeros(len(starts), np.int8)
+        lines = cls(
+            data, starts, ends, order, label, timestamp, clicked, kind, place, [], begin, size
+        )
+        lines._read_strictly(~scanned)
+        return lines
+
+    def _read_strictly(self, odd: NDArray[np.bool_]) -> None:
+        """Read some lines by the schema: each has its values, or becomes a reject."""
+        good, extra, at = ~odd, [self.data], len(self.data)
+        for i in np.flatnonzero(odd).tolist():
+            example = _strictly(self.line(i))
+            if isinstance(example, EventError):
+                reason, detail = example.reason, example.detail
+                self.rejects.append(Reject(reason, detail, *self.place(i), self.line(i)))
                 continue
-            fields = bytes(known.impression.fields)
-            extra.append(fields)
-            found.begin[i], found.end[i] = at, at + len(fields)
-            found.label[i], found.timestamp[i] = known.label, known.impression.timestamp
-            kind[i] = known.kind
-            at += len(fields)
-        whole = b"".join(extra) if len(extra) > 1 else data
-        return cls(whole, starts, ends, found, kind, np.flatnonzero(keep), place, rejects)
+            good[i] = True
+            self.label[i], self.kind[i] = example.label, example.kind
+            self.timestamp[i] = example.impression.timestamp
+            self.clicked[i] = example.click_timestamp or 0
+            for part, text in enumerate(example.impression.texts()):
+                self._begin[part, i], self._size[part, i] = at, len(text)
+                extra.append(text)
+                at += len(text)
+        self.order = np.flatnonzero(good)
+        if len(extra) > 1:
+            self.data = b"".join(extra)
 
     def sort(self) -> None:
         """By event time; those of the same millisecond stay in order."""
         self.order = self.order[np.argsort(self.timestamp[self.order], kind="stable")]
-
-    @property
-    def label(self) -> I64:
-        """0 or 1, by line."""
-        return self.found.label
-
-    @property
-    def timestamp(self) -> I64:
-        """Of the impression, by line."""
-        return self.found.timestamp
 
     def line(self, line: int) -> bytes:
         """A line as it stands."""
@@ -124,83 +193,97 @@ class ExampleLines:
         """File, row number and bytes of a line."""
         return *self.place(line), self.line(line)
 
-    def said(self, rows: I64) -> tuple[pa.Array, ...]:
-        """The columns of :data:`streaming.examples.SAID_COLUMNS`."""
-        found = self.found
-        odd = ~found.plain[rows] | (found.clicked[rows] < 0)
-        data, spans = np.frombuffer(self.data, np.uint8), found.probability[rows]
-        probability = _numbers(texts_of(data, spans[:, 0], spans[:, 1]))
-        model, no_text = _unquoted(self._texts(found.model[rows]))
-        if probability is None or no_text:
-            odd[:] = True
-            probability = pa.nulls(len(rows), pa.float64())
-        numbers = (pa.array(of[rows]) for of in (found.timestamp, found.clicked))
-        return pa.array(odd), *numbers, probability, model
+    def fields(self, *, apart: bool = False) -> Block:
+        """The fields of all good lines, in order: where they stand, or ``apart``, as JSON Lines."""
+        begin = self._begin[_FIELDS, self.order].astype(np.int64)
+        end, data = begin + self._size[_FIELDS, self.order], self.data
+        if apart:
+            data = (
+                b"\n".join([data[a:b] for a, b in zip(begin.tolist(), end.tolist(), strict=True)])
+                + b"\n"
+            )
+            stops = np.cumsum(end - begin + 1)
+            begin, end = stops - (end - begin + 1), stops - 1
+        return Block(data, "examples", begin, end, self.order, 0)
 
-    def _texts(self, spans: I64) -> pa.Array:
-        """Texts of some spans, null where a span is empty; cheap where many in a row are equal."""
-        run, first = np.empty(len(spans), np.int32), np.empty(len(spans), np.int64)
-        count = runs_of(np.frombuffer(self.data, np.uint8), spans, run, first)
-        words = [self.data[a:b].decode() or None for a, b in spans[first[:count]].tolist()]
-        return pa.DictionaryArray.from_arrays(pa.array(run), pa.array(words, pa.string()))
+    def predictions(self, rows: I64) -> tuple[pa.Array, ...]:
+        """The columns of :data:`streaming.examples.PREDICTION_COLUMNS`."""
+        probability = self._texts(_PROBABILITY, rows).cast(pa.float64())
+        versions = self._texts(_VERSION, rows).dictionary_encode()
+        words = [msgspec.json.decode(word) for word in versions.dictionary.to_pylist()]
+        version = pa.DictionaryArray.from_arrays(versions.indices, pa.array(words, pa.string()))
+        return pa.array(self.timestamp[rows]), pa.array(self.clicked[rows]), probability, version
 
     def click_delays(self, rows: I64) -> I64:
         """From impression to click, in ms; 0 where there was none."""
-        out = np.zeros(len(rows), np.int64)
-        for i in np.flatnonzero(self.label[rows] == 1).tolist():
-            line = rows[i]
-            known = _outcome.decode(self.line(line))
-            if known.click_timestamp is not None:
-                out[i] = max(known.click_timestamp - int(self.timestamp[line]), 0)
-        return out
+        clicked = (self.label[rows] == 1) & (self.clicked[rows] > 0)
+        delays: I64 = np.where(clicked, self.clicked[rows] - self.timestamp[rows], 0)
+        return np.maximum(delays, 0)
 
     def served(self, rows: I64) -> pa.Array | None:
         """The counters that each impression carries, as JSON, null where it has none.
 
         ``None`` if there are none at all, as in the examples of a log that is published.
         """
-        spans, odd = self.found.counters[rows], np.flatnonzero(~self.found.plain[rows]).tolist()
-        begin, end = np.ascontiguousarray(spans.T)
-        begin[odd] = end[odd] = 0
-        if not (odd or end.any()):
+        if not self._size[_COUNTERS, rows].any():
             return None
-        found = texts_of(np.frombuffer(self.data, np.uint8), begin, end).view(pa.binary())
-        if odd:
-            texts = found.to_pylist()
-            for i in odd:
-                raw = bytes(_served.decode(self.line(rows[i])).impression.counters)
-                texts[i] = None if raw == b"null" else raw
-            found = pa.array(texts, pa.binary())
-        return found if found.null_count < len(found) else None
+        return self._texts(_COUNTERS, rows).view(pa.binary())
 
-    def view(self) -> Block:
-        """The fields of all good lines, in order, where they stand in the examples."""
-        begin, end = self.found.begin[self.order], self.found.end[self.order]
-        return Block(self.data, "examples", begin, end, self.order, 0)
-
-    def block(self) -> Block:
-        """The fields of all good lines, in order, as JSON Lines."""
-        begin, end = self.found.begin[self.order], self.found.end[self.order]
-        sizes = end - begin
-        out, starts = np.empty(int(sizes.sum()) + len(sizes), np.uint8), np.empty_like(begin)
-        copy_spans(np.frombuffer(self.data, np.uint8), begin, end, out, starts)
-        return Block(out.tobytes(), "examples", starts, starts + sizes, self.order, 0)
+    def _texts(self, part: int, rows: I64) -> pa.Array:
+        data = np.frombuffer(self.data, np.uint8)
+        return texts_of(data, self._begin[part, rows], self._size[part, rows])
 
 
-def _numbers(texts: pa.Array) -> pa.Array | None:
-    """As float64; ``None`` if one is no number."""
-    try:
-        return texts.cast(pa.float64())
-    except pa.ArrowInvalid:
-        return None
+def _scan(
+    data: NDArray[np.uint8], starts: I64, ends: I64
+) -> tuple[NDArray[np.bool_], I64, I64, I64, I32, I32]:
+    """Which lines are understood; their label, time, time of click; where the rest stands."""
+    good = np.ones(len(starts), np.bool_)
+    outer = _members(data, starts, ends, good, _EXAMPLE_KEYS)
+    type, version, label, impression, click, _ = range(len(_EXAMPLE))
+    good &= (outer.kind[type] > 0) & (outer.kind[version] > 0)
+    good &= (outer.kind[label] == INT) & (outer.number[label] >= 0) & (outer.number[label] <= 1)
+    good &= (outer.kind[click] <= NULL) | _is_time(outer.number[click])
+    good &= outer.kind[impression] == OBJECT
+    begin = outer.begin[impression].astype(np.int64)
+    inner = _members(data, begin, begin + outer.size[impression], good, _IMPRESSION_KEYS)
+    type, version, id, time, fields, probability, model, counters = range(len(_IMPRESSION))
+    good &= (inner.kind[type] > 0) & (inner.kind[version] > 0)
+    good &= _is_time(inner.number[time]) & (inner.kind[fields] == OBJECT)
+    good &= (inner.kind[id] == TEXT) & (inner.size[id] > 0) & (inner.size[id] <= MAX_ID_LENGTH)
+    good &= np.isin(inner.kind[probability], (0, NULL, INT, FLOAT))
+    good &= np.isin(inner.kind[model], (0, NULL, TEXT))
+    good &= _are_numbers(data, inner, counters)
+    inner.begin[model] -= inner.kind[model] == TEXT  # with its quotes
+    inner.size[model] += 2 * (inner.kind[model] == TEXT)
+    order = [fields, probability, model, counters]
+    spans = inner.begin[order], inner.size[order]
+    return good, outer.number[label], inner.number[time], outer.number[click], *spans
 
 
-def _unquoted(texts: pa.DictionaryArray) -> tuple[pa.Array, bool]:
-    """Plain JSON strings without quotes, and whether one is none."""
-    words = texts.dictionary.to_pylist()
-    odd = any(word is not None and (word[0] != '"' or "\\" in word) for word in words)
-    bare = pa.array([word and word[1:-1] for word in words], pa.string())
-    return bare.take(texts.indices), odd
+def _members(
+    data: NDArray[np.uint8], starts: I64, ends: I64, good: NDArray[np.bool_], keys: Keys
+) -> Members:
+    found = find_members(data, starts, ends, good, keys, ANY)
+    assert found is not None
+    return found
+
+
+def _is_time(ms: I64) -> NDArray[np.bool_]:
+    within: NDArray[np.bool_] = (ms >= MIN_TIMESTAMP_MS) & (ms <= MAX_TIMESTAMP_MS)
+    return within
+
+
+def _are_numbers(data: NDArray[np.uint8], found: Members, member: int) -> NDArray[np.bool_]:
+    """Whether a member is absent, null, or an object of numbers."""
+    there = found.kind[member] == OBJECT
+    absent: NDArray[np.bool_] = found.kind[member] <= NULL
+    if not there.any():
+        return absent
+    begin = found.begin[member].astype(np.int64)
+    find_members(data, begin, begin + found.size[member], there, Keys.of((), ()), NUMBERS)
+    either: NDArray[np.bool_] = absent | there
+    return either
 
 
 def _strictly(line: bytes) -> _Outcome | EventError:
@@ -213,3 +296,89 @@ def _strictly(line: bytes) -> _Outcome | EventError:
         return error
     except msgspec.DecodeError as error:
         return EventError("wrong_type", str(error))
+
+
+def served_matrix(served: pa.BinaryArray, names: Sequence[str]) -> NDArray[np.float64]:
+    """Counters by name, from the JSON that impressions carry.
+
+    Parameters
+    ----------
+    served
+        JSON objects of numbers, n rows, null where there is none: the column
+        :data:`streaming.prepare.SERVED`.
+    names
+        Which of them are wanted.
+
+    Returns
+    -------
+    ndarray
+        float64 (n, names), NaN where a row lacks it.
+
+    Raises
+    ------
+    msgspec.DecodeError
+        A row holds something else.
+
+    Examples
+    --------
+    >>> served_matrix(pa.array([b'{"a":1.5,"b":2}', None], pa.binary()), ["b", "c"])
+    array([[ 2., nan],
+           [nan, nan]])
+    """
+    rows = len(served)
+    offsets = np.frombuffer(served.buffers()[1], np.int32)[served.offset :][: rows + 1]
+    ends = offsets.astype(np.int64)
+    data = np.frombuffer(served.buffers()[2] or b"", np.uint8)
+    filled = served.is_valid().to_numpy(zero_copy_only=False)
+    plain, keys = filled.copy(), Keys.of((), names)
+    found = find_members(data, ends[:-1], ends[1:], plain, keys, NUMBERS)
+    assert found is not None
+    found.size[:, ~plain] = 0
+    texts = texts_of(data, found.begin.T.ravel(), found.size.T.ravel())
+    numbers = texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    out = np.array(numbers, np.float64).reshape(rows, len(names))
+    for i in np.flatnonzero(filled & ~plain).tolist():
+        values = _counters.decode(served[i].as_py())
+        out[i] = [values.get(name, np.nan) for name in names]
+    return out
+
+
+def lines_of_records(records: Sequence[Record]) -> tuple[bytes, Place]:
+    """The lines of some records, and where each line stands in the log."""
+    groups = groupby(records, lambda record: (record.topic, record.partition))
+    return lines_of([Values.of(*at, *_offsets_and_values(some)) for at, some in groups])
+
+
+def _offsets_and_values(records: Iterable[Record]) -> tuple[list[int], list[bytes]]:
+    offsets, values = zip(*((record.offset, record.value) for record in records), strict=True)
+    return list(offsets), list(values)
+
+
+def lines_of(parts: Sequence[Values]) -> tuple[bytes, Place]:
+    """The lines of the values of some records, and where each line stands in the log."""
+    data = parts[0].data if len(parts) == 1 else b"\n".join([part.data for part in parts])
+    return data, _Places(data, parts)
+
+
+class _Places:
+    """Where lines stand in the log; looked up when first asked, for few are."""
+
+    def __init__(self, data: bytes, parts: Sequence[Values]) -> None:
+        self._data, self._parts = data, parts
+        sizes = [0, *(len(part.data) + 1 for part in parts)]
+        self._begins = np.cumsum(sizes[:-1])
+
+    @cached_property
+    def _starts(self) -> I64:
+        """Where each line begins that is not blank."""
+        starts, ends = line_spans(self._data)
+        return starts[ends > starts]
+
+    def __call__(self, line: int) -> tuple[str, int]:
+        at = self._starts[line]
+        number = int(np.searchsorted(self._begins, at, side="right")) - 1
+        part, begin = self._parts[number], self._begins[number]
+        record = int(np.searchsorted(part.ends, at - begin, side="right"))
+        record_begin = begin + (part.ends[record - 1] + 1 if record else 0)
+        within = line - int(np.searchsorted(self._starts, record_begin))
+        return f"{part.topic}-{part.partition}", int(part.offsets[record]) << LINE_BITS | within

@@ -7,7 +7,8 @@ a value has the same bits here as there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,30 +18,40 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.batch import Batch, Position, Reject
+from features.errors import SourceError
 from features.spec import SourceSpec, Spec
-from streaming.example_lines import ExampleLines
-from streaming.example_places import LINE_BITS, Place, in_record, lines_of
+from streaming.example_lines import LINE_BITS, ExampleLines, Place, lines_of, lines_of_records
+from streaming.log import EventLog, OffsetError, TopicPartition, open_log
 from streaming.prepare import CORRECTION, SERVED
-from streaming.sources.block import Block
-from streaming.sources.json_lines import JsonLines
-from streaming.sources.json_scan import Keys
-from streaming.sources.json_values import column_of, kinds_of
-from streaming.sources.parsed import Parsed
+from streaming.settings import EXAMPLES
+from streaming.sources.block import Block, Parsed
+from streaming.sources.cutting import Limits, from_row, read_blocks
+from streaming.sources.json_lines import JsonLines, json_lines_of
+from streaming.sources.streams import read_chunks, utf8_lines
 
 __all__ = [
-    "CLICK_DELAY", "LINE_BITS", "SAID", "SAID_COLUMNS", "ExampleReader", "Place", "examples_source",
-    "in_record", "lines_of",
-]  # fmt: skip
+    "CLICK_DELAY",
+    "EXAMPLES_PREFIX",
+    "LINE_BITS",
+    "PREDICTION",
+    "PREDICTION_COLUMNS",
+    "ExampleReader",
+    "Place",
+    "examples_source",
+    "lines_of",
+    "lines_of_records",
+    "open_examples",
+]
 
 I64 = NDArray[np.int64]
 _SAMPLE = 64
 _MAX_LINE = 1 << 20
 CLICK_DELAY = "\0click_delay"
 """Column of milliseconds from the impression to its click, for counters."""
-SAID = "\0said"
-"""Asks for what an example says of its prediction, in the columns :data:`SAID_COLUMNS`."""
-SAID_COLUMNS = ("\0odd", "\0time", "\0clicked", "\0probability", "\0model")
-"""Whether a strict reader is to be asked for the others; times in ms, 0: no click; null: none."""
+PREDICTION = "\0prediction"
+"""Asks for what an example tells of its prediction, in :data:`PREDICTION_COLUMNS`."""
+PREDICTION_COLUMNS = ("\0time", "\0clicked", "\0probability", "\0model")
+"""Times in ms, 0: no click; pCTR and model version as served, null: none."""
 _PER_MS = {"ms": 1, "s": 0.001, "us": 1000, "ns": 1_000_000}
 
 
@@ -85,9 +96,9 @@ class ExampleReader:
         self, source: SourceSpec, columns: Sequence[str], *, by_time: bool = False
     ) -> None:
         self.source, self.by_time = source, by_time
-        own = (source.label, CLICK_DELAY, SAID)
+        own = (source.label, CLICK_DELAY, PREDICTION)
         self.columns = [name for name in columns if name not in own]
-        self._delays, self._said = CLICK_DELAY in columns, SAID in columns
+        self._delays, self._predictions = CLICK_DELAY in columns, PREDICTION in columns
         self.latest_ms = 0
         self.parser: JsonLines | None = None
 
@@ -108,23 +119,22 @@ class ExampleReader:
             lines.sort()
         times = lines.timestamp[lines.order]
         self.latest_ms = max(self.latest_ms, int(times.max(initial=0)))
-        parse = self.parser or self._parser(lines.block())
-        scanned = parse.scanned(lines.view()) if len(lines.order) else None
-        parts = [scanned] if scanned else parse(lines.block()) if len(lines.order) else []
+        parser = self._parser(lines)
+        parts: list[Parsed] = []
+        if len(lines.order):
+            scanned = parser.scanned(lines.fields())
+            parts = [scanned] if scanned else parser(lines.fields(apart=True))
         out = [self._batch(lines, part, position) for part in parts]
         if lines.rejects:
-            out = out or [self._batch(lines, _nothing(parse.wanted), position)]
+            out = out or [self._batch(lines, _nothing(parser.wanted), position)]
             out[0].rejects.extend(lines.rejects)
         return out
 
-    def _parser(self, block: Block) -> JsonLines:
-        """Made from the first block: what it expects makes it faster, and changes no value."""
+    def _parser(self, lines: ExampleLines) -> JsonLines:
+        """Made from the first lines: what it expects makes it faster, and changes no value."""
         if self.parser is None:
-            rows = list(_sample(block))
-            first = list(rows[0]) if rows else []
-            types = [(name, _type_of([row.get(name) for row in rows])) for name in self.columns]
-            keys = Keys.of(first, self.columns)
-            parser = JsonLines(tuple(self.columns), keys, pa.schema(types), _MAX_LINE)
+            rows = list(_sample(lines.fields()))
+            parser = json_lines_of(rows, self.columns, _MAX_LINE)
             if not rows:
                 return parser
             self.parser = parser
@@ -143,8 +153,8 @@ class ExampleReader:
         columns[CORRECTION] = pa.array(lines.kind[rows])
         if self._delays:
             columns[CLICK_DELAY] = pa.array(lines.click_delays(rows))
-        if self._said:
-            columns |= dict(zip(SAID_COLUMNS, lines.said(rows), strict=True))
+        if self._predictions:
+            columns |= dict(zip(PREDICTION_COLUMNS, lines.predictions(rows), strict=True))
         if (served := lines.served(rows)) is not None:
             columns[SERVED] = served
         rejects = []
@@ -175,16 +185,6 @@ def _sample(block: Block) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def _type_of(values: Sequence[Any]) -> pa.DataType:
-    """Type to expect of a column; text where the values do not tell."""
-    kinds = kinds_of(values)
-    members = [member for value in values if isinstance(value, list) for member in value]
-    odd = dict in kinds or (list in kinds and len(kinds) > 1)
-    if odd or not kinds_of(members).isdisjoint((list, dict)):
-        return pa.string()
-    return column_of(values).type
-
-
 def _nothing(columns: Sequence[str]) -> Parsed:
     empty = [pa.nulls(0, pa.string()) for _ in columns]
     return Parsed(pa.RecordBatch.from_arrays(empty, names=list(columns)), np.empty(0, np.int64), 0)
@@ -200,3 +200,89 @@ def _with_time(column: pa.Array, times: I64, form: str) -> pa.Array:
     if column.type != known.type:
         column, known = column.cast(pa.string()), known.cast(pa.string())
     return pc.if_else(pc.is_null(column), known, column)
+
+
+EXAMPLES_PREFIX = "examples:"
+_RECORDS = 100
+_FILES = (".jsonl", ".ndjson", ".json", ".gz", ".zst")
+
+
+def open_examples(
+    name: str, source: SourceSpec, columns: Sequence[str], start: Position | None = None
+) -> Generator[Batch]:
+    """Batches of example events from a position on.
+
+    Parameters
+    ----------
+    name
+        ``examples:`` and the URL of an event log, or a JSON Lines file (``.jsonl``, plain or
+        compressed). A log is read to its present end, partition after partition.
+    source, columns
+        As for :class:`streaming.examples.ExampleReader`.
+    start
+        Where to go on.
+
+    Raises
+    ------
+    SourceError
+        There is no such file or log, or it no longer has what was to be read next.
+    """
+    what = name.removeprefix(EXAMPLES_PREFIX)
+    reader = ExampleReader(source, columns)
+    if what.endswith(_FILES):
+        yield from _file(what, reader, start.row if start else 0)
+        return
+    if "://" not in what and not Path(what).exists():
+        raise SourceError(f"{name}: there is no event log {what}. Fix: give its URL or its file")
+    with open_log(what) as log:
+        if EXAMPLES not in log.topics():
+            raise SourceError(
+                f"{name}: the log has no topic {EXAMPLES!r}. Fix: run `clicktide join` on it first"
+            )
+        yield from _log(log, reader, start)
+
+
+def _file(path: str, reader: ExampleReader, row: int) -> Generator[Batch]:
+    chunks = utf8_lines(read_chunks(path, 1 << 22))
+    for block in from_row(read_blocks(chunks, path, Limits(1 << 22), 0), row, path):
+        first = block.first_row
+        yield from reader.batches(
+            block.data,
+            lambda i, first=first: (path, first + i),  # type: ignore[misc]
+            Position(path, first + block.rows),
+        )
+
+
+def _log(log: EventLog, reader: ExampleReader, start: Position | None) -> Generator[Batch]:
+    first = int(start.file.rpartition("-")[2]) if start else 0
+    for partition, begin in enumerate(log.start_offsets(EXAMPLES)):
+        if partition < first:
+            continue
+        at = TopicPartition(EXAMPLES, partition)
+        offset, skip = begin, 0
+        if start and partition == first:
+            offset, skip = start.row >> LINE_BITS, start.row & ((1 << LINE_BITS) - 1)
+        yield from _partition(log, reader, at, offset, skip)
+
+
+def _partition(
+    log: EventLog, reader: ExampleReader, at: TopicPartition, offset: int, skip: int
+) -> Generator[Batch]:
+    """Examples of one partition to its end, without the first lines of the first record."""
+    while True:
+        try:
+            values = log.read_values(at, offset, _RECORDS)
+        except OffsetError as error:
+            raise SourceError(f"{EXAMPLES}-{at.partition}: {error}") from error
+        if not len(values.offsets):
+            return
+        offset = values.next_offset
+        data, place = lines_of([values])
+        if skip:
+            data = b"\n".join([line for line in data.split(b"\n") if line.strip(b"\r")][skip:])
+        yield from reader.batches(
+            data,
+            lambda i, place=place, skip=skip: place(i + skip),  # type: ignore[misc]
+            Position(f"{EXAMPLES}-{at.partition}", offset << LINE_BITS),
+        )
+        skip = 0

@@ -21,9 +21,9 @@ from features.times import times_ms
 from features.transforms import CATEGORY
 from features.values import as_text, to_number
 from features.vectoriser import Vectoriser
-from streaming.outcomes import OUTCOMES, by_outcome
-from streaming.served_counters import served_matrix
-from streaming.time_order import TimeOrder
+from streaming.batch_cuts import OUTCOMES, by_outcome
+from streaming.event_time import TimeOrder
+from streaming.example_lines import served_matrix
 
 __all__ = ["CORRECTION", "SERVED", "Preparer", "Ready"]
 

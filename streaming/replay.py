@@ -17,7 +17,7 @@ from learning.click_learner import ClickLearner, probabilities
 from learning.progress import Progress
 from learning.snapshot import Snapshot
 from streaming.prepare import Preparer, Ready
-from streaming.sources.ordered import ordered_map
+from streaming.sources.reader import ordered_map
 
 __all__ = ["Replay", "first_rows"]
 

@@ -1,101 +1,194 @@
-"""Reading settings: a TOML file, if there is one, and ``key=value`` changes to it."""
+"""Settings: the tables of ``clicktide.toml``, environment variables, and ``--set`` changes.
+
+The same keys everywhere, each origin over the one before: ``workers = 4`` in the table ``[serve]``
+of the file, ``CLICKTIDE_SERVE__WORKERS=4`` in the environment, ``--set serve.workers=4``.
+"""
 
 from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Collection, Sequence
+import typing
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from features.errors import ClicktideError
 
-__all__ = ["load_settings", "merged_settings"]
+__all__ = [
+    "SECTIONS",
+    "SETTINGS_FILE",
+    "File",
+    "Setting",
+    "given_settings",
+    "keys_of",
+    "load_settings",
+    "read_tables",
+    "tables_of",
+]
+
+SETTINGS_FILE = "clicktide.toml"
+SECTIONS = {
+    "stream": "docs/stream.md",
+    "join": "docs/stream.md",
+    "count": "docs/stream.md",
+    "train": "docs/stream.md",
+    "serve": "docs/serving.md",
+    "monitor": "docs/monitor.md",
+    "registry": "docs/models.md",
+}
+"""The tables of the file, and the page that describes each."""
+_ENVIRONMENT = "CLICKTIDE_"
+_FORM = "SECTION.KEY=VALUE, such as serve.workers=4"
 
 S = TypeVar("S", bound=msgspec.Struct)
+File = str | os.PathLike[str]
+
+
+class Setting(NamedTuple):
+    """A value as it was given, and its origin: a file, an environment variable, or ``--set``."""
+
+    value: Any
+    origin: str
 
 
 def load_settings(
     kind: type[S],
-    file: str | os.PathLike[str] | None,
-    overrides: Sequence[str],
-    *,
-    name: str,
-    example: str,
-    page: str,
-    sections: Collection[str] = (),
-    lists: Collection[str] = (),
-    table: str = "",
-    others: Collection[str] = (),
+    section: str,
+    file: File | None = None,
+    changes: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
 ) -> S:
-    """Read settings.
+    """Read the settings of a section.
 
     Parameters
     ----------
     kind
         Their record.
+    section
+        Of :data:`SECTIONS`.
     file
-        TOML; ``None``: the defaults.
-    overrides
-        Such as ``batch=5`` or ``join.join_window_s=60``.
-    name, example, page
-        For errors: what these are, a change that is right, the page that has them all.
-    sections
-        Tables within them that a change may name.
-    lists
-        Settings whose values are given with commas between.
-    table
-        The table of the file that holds them; empty: the whole file.
-    others
-        Keys of the whole file that are not among them.
+        TOML; ``None``: there is none.
+    changes
+        Such as ``serve.workers=4``; those of other sections are passed over.
+    environ
+        Environment variables; ``None``: those of this process.
 
     Raises
     ------
     ClicktideError
-        The file cannot be read, or a name or value in it is wrong.
+        The file cannot be read, or a name or value is wrong.
+
+    Examples
+    --------
+    >>> class Limits(msgspec.Struct, forbid_unknown_fields=True):
+    ...     workers: int = 1
+    ...     parents: tuple[str, ...] = ()
+    >>> variables = {"CLICKTIDE_SERVE__WORKERS": "4"}
+    >>> load_settings(Limits, "serve", None, ["serve.parents=ad,site"], variables)
+    Limits(workers=4, parents=('ad', 'site'))
     """
-    where = f"{name} settings" if file is None else str(file)
-    for change in overrides:
-        said, equals, _ = change.partition("=")
-        if not equals or said.rpartition(".")[0] not in ("", *sections):
-            raise ClicktideError(f"{where}: {change!r}. Fix: KEY=VALUE, such as {example}")
-    found = merged_settings(file, overrides, lists=lists, table=table)
-    mine = {key: value for key, value in found.items() if key not in others}
+    given = given_settings(section, file, changes, environ)
+    values = {key: _listed(kind, key, setting.value) for key, setting in given.items()}
     try:
-        return msgspec.convert(mine, kind, strict=False)
+        return msgspec.convert(tables_of(values), kind, strict=False)
     except msgspec.ValidationError as error:
-        raise ClicktideError(f"{where}: {error}. Fix: the names and types are in {page}") from error
+        origins = ", ".join(dict.fromkeys(setting.origin for setting in given.values()))
+        raise ClicktideError(
+            f"[{section}] of {origins}: {error}. Fix: the names and types are in "
+            f"{SECTIONS[section]}"
+        ) from error
 
 
-def merged_settings(
-    file: str | os.PathLike[str] | None,
-    changes: Sequence[str],
-    *,
-    lists: Collection[str] = (),
-    table: str = "",
-) -> dict[str, Any]:
-    """The tables of a file, if there is one, with ``key=value`` changes put in, unchecked."""
-    found = {} if file is None else _read(Path(file), table)
+def given_settings(
+    section: str,
+    file: File | None = None,
+    changes: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+) -> dict[str, Setting]:
+    """What is given of a section, by key; inner tables' keys have dots. See :func:`load_settings`.
+
+    Examples
+    --------
+    >>> given_settings("serve", None, ["serve.port=9000"], {})
+    {'port': Setting(value='9000', origin='--set')}
+    """
+    tables = {} if file is None else read_tables(file)
+    given = {key: Setting(value, str(file)) for key, value in keys_of(tables.get(section, {}))}
+    prefix = f"{_ENVIRONMENT}{section.upper()}__"
+    for name, value in sorted((os.environ if environ is None else environ).items()):
+        if name.startswith(prefix):
+            given[name.removeprefix(prefix).replace("__", ".").lower()] = Setting(value, name)
     for change in changes:
-        said, _, value = change.partition("=")
-        section, _, key = said.rpartition(".")
-        target = found.setdefault(section, {}) if section else found
-        if not isinstance(target, dict):
-            raise ClicktideError(f"{file}: {section} is not a table. Fix: write [{section}]")
-        target[key] = [part for part in value.split(",") if part] if key in lists else value
-    return found
+        name, equals, value = change.partition("=")
+        first, dot, key = name.partition(".")
+        if not equals or not dot or first not in SECTIONS:
+            raise ClicktideError(f"--set {change!r}. Fix: {_FORM}")
+        if first == section:
+            given[key] = Setting(value, "--set")
+    return given
 
 
-def _read(path: Path, table: str) -> dict[str, Any]:
+def read_tables(file: File) -> dict[str, dict[str, Any]]:
+    """Read a file of settings: its tables by name.
+
+    Raises
+    ------
+    ClicktideError
+        It cannot be read, or holds anything but the tables of :data:`SECTIONS`.
+    """
     try:
-        whole = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ClicktideError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ClicktideError(f"{file}: cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise ClicktideError(f"{path}: not TOML: {error}. Fix: mend that line") from error
-    found = whole.get(table, {}) if table else whole
-    if not isinstance(found, dict):
-        raise ClicktideError(f"{path}: {table} is not a table. Fix: write [{table}]")
-    return found
+        raise ClicktideError(f"{file}: not TOML: {error}. Fix: mend that line") from error
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise ClicktideError(
+                f"{file}: {name!r} stands in no table, as in settings of before 0.2. Fix: put it "
+                "into [stream], or [train] if its name ends in _every_s (docs/stream.md)"
+            )
+        if name not in SECTIONS:
+            fix = "rename it [registry]" if name == "register" else f"one of {', '.join(SECTIONS)}"
+            raise ClicktideError(f"{file}: there is no table [{name}]. Fix: {fix}")
+    return tables
+
+
+def keys_of(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the keys of a table with their values; keys of inner tables have dots.
+
+    Examples
+    --------
+    >>> dict(keys_of({"slices": [], "windows": {"window_s": 60}}))
+    {'slices': [], 'windows.window_s': 60}
+    """
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from keys_of(value, f"{path}{name}.")
+        else:
+            yield path + name, value
+
+
+def tables_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Make tables of keys with dots, the reverse of :func:`keys_of`."""
+    tables: dict[str, Any] = {}
+    for key, value in values.items():
+        *path, name = key.split(".")
+        table = tables
+        for part in path:
+            table = table.setdefault(part, {})
+        table[name] = value
+    return tables
+
+
+def _listed(kind: Any, key: str, value: Any) -> Any:
+    """Split a text at its commas where the setting is a list."""
+    for name in key.split("."):
+        fields = msgspec.structs.fields(kind) if hasattr(kind, "__struct_fields__") else ()
+        kind = next((field.type for field in fields if field.name == name), None)
+    if isinstance(value, str) and typing.get_origin(kind) is tuple:
+        return [part for part in value.split(",") if part]
+    return value

@@ -19,9 +19,8 @@ from streaming.live_file import LiveFile
 from streaming.log import EventLog, LogUnavailableError, TopicPartition
 from streaming.replay import Replay
 from streaming.settings import EXAMPLES, StreamSettings
-from streaming.train_chunks import Chunk, ChunkReader
-from streaming.train_report import TrainReport
-from streaming.weights_publisher import Reached, WeightsPublisher
+from streaming.trainer_log import Chunk, ChunkReader, TrainReport
+from streaming.weights_topic import Reached, WeightsPublisher
 
 __all__ = ["Trainer"]
 
@@ -118,8 +117,8 @@ class Trainer:
         return WeightsPublisher(
             self.log,
             self.replay.learner,
-            every_s=settings.publish_every_s,
-            full_every_s=settings.publish_full_every_s,
+            every_s=settings.train.publish_every_s,
+            full_every_s=settings.train.publish_full_every_s,
             now=self.now,
             report=self.report,
         )
@@ -240,7 +239,7 @@ class Trainer:
         """Publish, save and tell when it is time."""
         self._publish()
         now = self.now()
-        due = now - self._saved_at >= self.settings.snapshot_every_s
+        due = now - self._saved_at >= self.settings.train.snapshot_every_s
         if due and self.offsets != self._saved_offsets:
             self.save()
         news = self._pending is None and self.offsets != self._told_offsets

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from features.counters.keys import COLUMN_PREFIX, CounterKeys, half_life_ms, value_names
+from features.counters.keys import CounterKeys
+from features.counters.names import COLUMN_PREFIX, half_life_ms, value_names
 from features.counters.rates import CounterFields
 from features.counters.table import CounterTable
 from features.spec import Spec

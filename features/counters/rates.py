@@ -8,7 +8,7 @@ from decimal import Decimal, localcontext
 import numpy as np
 from numpy.typing import NDArray
 
-from features.counters.keys import counter_name, half_life_text
+from features.counters.names import counter_name, half_life_text
 from features.hashing import code_hash, field_seed, missing_hash
 from features.jit import jit
 from features.spec import CounterSpec

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features.counters.keys import CounterKeys, half_life_ms
+from features.counters.keys import CounterKeys
+from features.counters.names import half_life_ms
 from features.counters.redis_store import RedisCounters
 from features.errors import ClicktideError
 from features.spec import Spec

@@ -7,7 +7,7 @@ from monitoring.registry.actions import pin, promote, roll_back, roll_back_on_al
 from monitoring.registry.client import Registry, registry_urls
 from monitoring.registry.gate import Verdict, alarm_target, judge
 from monitoring.registry.process import Register
-from monitoring.registry.settings import GateSettings, RegistrySettings, load_registry_settings
+from monitoring.registry.settings import GateSettings, RegistrySettings
 from monitoring.registry.versions import (
     CHAMPION,
     PREVIOUS,
@@ -32,7 +32,6 @@ __all__ = [
     "Version",
     "alarm_target",
     "judge",
-    "load_registry_settings",
     "pin",
     "promote",
     "registry_urls",

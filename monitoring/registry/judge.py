@@ -17,7 +17,7 @@ from monitoring.registry.gate import Verdict, judge
 from monitoring.registry.settings import GateSettings
 from monitoring.registry.snapshots import Kept
 from monitoring.registry.versions import CHAMPION, SERVE, Version
-from streaming.examples import ExampleReader, examples_source, in_record
+from streaming.examples import ExampleReader, examples_source, lines_of_records
 from streaming.log import EventLog, OffsetError, Record, TopicPartition
 from streaming.prepare import Preparer, Ready
 from streaming.settings import EXAMPLES
@@ -81,7 +81,7 @@ class _Scorer:
         self._reader = ExampleReader(source, self._prepare.columns)
 
     def score(self, records: Sequence[Record], tally: Tally) -> None:
-        data, _ = in_record(records)
+        data, _ = lines_of_records(records)
         after = Position(EXAMPLES, records[-1].offset)
         for batch in self._reader.batches(data, lambda line: (EXAMPLES, line), after):
             _add(tally, self.learner, self._prepare(batch))

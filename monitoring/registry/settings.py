@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-
 import msgspec
 
 from features.errors import ClicktideError
-from streaming.settings_file import load_settings
 
-__all__ = ["GateSettings", "RegistrySettings", "load_registry_settings"]
+__all__ = ["GateSettings", "RegistrySettings"]
 
 
 def _above(settings: msgspec.Struct, *names: str, least: float) -> None:
     for name in names:
         if not getattr(settings, name) > least:
-            raise ClicktideError(
-                f"registry settings, {name}: Fix: give more than {max(least, 0):g}"
-            )
+            raise ClicktideError(f"registry.{name}: Fix: give more than {max(least, 0):g}")
 
 
 class GateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,7 +52,7 @@ class GateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         _above(self, "max_rate_change", least=1)
         _above(self, "max_ne_increase", "min_clicks", least=-1e-12)
         if self.max_examples < self.min_examples:
-            raise ClicktideError("registry settings, gate.max_examples: Fix: at least min_examples")
+            raise ClicktideError("registry.gate.max_examples: Fix: at least min_examples")
 
 
 class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,35 +94,4 @@ class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         _above(self, "version_every_s", "metrics_every_s", "poll_s", least=0)
         _above(self, "keep_versions", "keep_points", "keep_queued", "keep_champions", least=0)
         if not self.model or set(self.model) & set("/:@"):
-            raise ClicktideError(
-                f"registry settings, model: {self.model!r}. Fix: a name without / : @"
-            )
-
-
-def load_registry_settings(
-    file: str | os.PathLike[str] | None = None, overrides: Sequence[str] = ()
-) -> RegistrySettings:
-    """Read settings from a TOML file, if there is one, and ``key=value`` changes to it.
-
-    Parameters
-    ----------
-    file
-        TOML with the names of :class:`RegistrySettings` in ``[register]``; ``[register.gate]``
-        holds the gate's.
-    overrides
-        Such as ``version_every_s=60`` or ``gate.min_examples=500``.
-
-    Raises
-    ------
-    ClicktideError
-        The file cannot be read, or a name or value in it is wrong.
-
-    Examples
-    --------
-    >>> load_registry_settings(None, ["gate.min_clicks=5"]).gate.min_clicks
-    5
-    """
-    return load_settings(
-        RegistrySettings, file, overrides, name="registry", example="keep_versions=20",
-        page="docs/models.md", sections=("gate",), table="register",
-    )  # fmt: skip
+            raise ClicktideError(f"registry.model: {self.model!r}. Fix: a name without / : @")

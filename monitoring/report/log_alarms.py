@@ -11,7 +11,7 @@ from monitoring.watch.detect.alarm import Alarm, newest_alarms
 from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.scored import Scored
 from monitoring.watch.settings import DetectSettings
-from streaming.sources.ordered import ordered_map
+from streaming.sources.reader import ordered_map
 
 __all__ = ["LogDetector"]
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.slices import slice_name as place
-from streaming.time_words import span, stamp, time_text
+from streaming.event_time import span, stamp, time_text
 
 __all__ = [
     "by", "clicks", "count", "day_and_time", "headline_of", "interval", "money", "percent",

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from monitoring.watch.scored import Scored
 from monitoring.watch.settings import MonitorSettings
 from monitoring.watch.skew import SkewCheck
 from monitoring.watch.slices import Newness, SliceField, slice_fields
-from streaming.examples import SAID, SAID_COLUMNS, ExampleReader, examples_source
+from streaming.examples import PREDICTION, PREDICTION_COLUMNS, ExampleReader, examples_source
 from streaming.log import Record
 from streaming.prepare import CORRECTION, SERVED
 from streaming.settings import EXAMPLES
@@ -32,25 +31,9 @@ I64 = NDArray[np.int64]
 _PLAIN = SourceSpec(label="\0label")
 
 
-class _Impression(msgspec.Struct, gc=False):
-    timestamp: int
-    probability: float | None = None
-    model_version: str | None = None
-
-
-class _Envelope(msgspec.Struct, gc=False):
-    """What an example says beside its fields."""
-
-    impression: _Impression
-    click_timestamp: int | None = None
-
-
-_read_envelope = msgspec.json.Decoder(_Envelope).decode
-
-
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """What the examples of a batch say beside their fields."""
+class _Prediction:
+    """What the examples of a batch tell of their predictions."""
 
     time: I64
     clicked: F64
@@ -58,26 +41,12 @@ class _Said:
     version: Coded
 
     @classmethod
-    def of(cls, batch: Batch) -> _Said:
-        """From what was found in passing; the few that were not plain are read strictly."""
-        odd, *columns, version = map(batch.columns.column, SAID_COLUMNS)
+    def of(cls, batch: Batch) -> _Prediction:
+        """Those of an :class:`ExampleReader` that was asked for them."""
+        *columns, version = map(batch.columns.column, PREDICTION_COLUMNS)
         time, clicked, probability = (c.to_numpy(zero_copy_only=False) for c in columns)
         clicked = np.where(clicked > 0, clicked, np.nan)
-        rows = np.flatnonzero(odd.to_numpy(zero_copy_only=False)).tolist()
-        if rows:
-            time, probability, versions = time.copy(), probability.copy(), version.to_pylist()
-            for i in rows:
-                said = _read_envelope(batch.origin(i)[1])
-                shown, click, p = said.impression, said.click_timestamp, said.impression.probability
-                time[i], clicked[i] = shown.timestamp, np.nan if click is None else click
-                probability[i], versions[i] = np.nan if p is None else p, shown.model_version
-            version = pa.array(versions, pa.string())
-        return cls(
-            time,
-            clicked,
-            _in_range(probability),
-            Coded.of(version),
-        )
+        return cls(time, clicked, _in_range(probability), Coded.of(version))
 
 
 class ReadBatch(NamedTuple):
@@ -155,7 +124,7 @@ class ScoredReader:
     ) -> None:
         self.newness = {field.name: Newness() for field in fields if field.kind == "new"}
         self.fields, self.bid, self._label = list(fields), bid, source.label
-        wanted = [source.label, SAID, *(field.column for field in fields), bid, *more]
+        wanted = [source.label, PREDICTION, *(field.column for field in fields), bid, *more]
         columns = list(dict.fromkeys(name for name in wanted if name))
         self._reader = ExampleReader(source, columns)
 
@@ -171,7 +140,7 @@ class ScoredReader:
 
     def _read(self, batch: Batch) -> ReadBatch:
         label = batch.columns.column(self._label).to_numpy(zero_copy_only=False)
-        scored = self._scored(_Said.of(batch), label.astype(np.float64), batch.columns)
+        scored = self._scored(_Prediction.of(batch), label.astype(np.float64), batch.columns)
         has_counters = SERVED in batch.columns.schema.names
         counters = batch.columns.column(SERVED) if has_counters else None
         return ReadBatch(scored, batch, counters, _kinds(batch.columns) != 2)
@@ -180,19 +149,19 @@ class ScoredReader:
         coded, newness = field.coded(columns, time), self.newness.get(field.name)
         return coded if newness is None else newness(coded, time)
 
-    def _scored(self, said: _Said, label: F64, columns: pa.RecordBatch) -> Scored:
+    def _scored(self, prediction: _Prediction, label: F64, columns: pa.RecordBatch) -> Scored:
         """All rows of a batch; amendments that change no label are still in it."""
-        names, version = self.fields, said.version
+        names, version = self.fields, prediction.version
         return Scored(
-            time_ms=said.time,
-            probability=said.probability,
+            time_ms=prediction.time,
+            probability=prediction.probability,
             label=label,
             bid=_bids(columns, self.bid),
             click_delay_ms=np.where(
-                label == 1.0, np.maximum(said.clicked - said.time, 0.0), np.nan
+                label == 1.0, np.maximum(prediction.clicked - prediction.time, 0.0), np.nan
             ),
             correction=_kinds(columns) != 0,
-            slices={field.name: self._slice(field, columns, said.time) for field in names},
+            slices={field.name: self._slice(field, columns, prediction.time) for field in names},
             version=None if version.words.to_pylist() == [MISSING] else version,
         )
 

@@ -13,6 +13,7 @@ import msgspec
 
 from monitoring.watch.detect.alarm import Alarm, newest_alarms
 from monitoring.watch.slices import slice_name
+from streaming.event_time import time_text
 from streaming.log import (
     EventLog,
     FencedError,
@@ -24,7 +25,6 @@ from streaming.log import (
     TopicSettings,
 )
 from streaming.settings import EXAMPLES
-from streaming.time_words import time_text
 
 __all__ = ["ALARMS", "GROUP", "Outbox", "alarm_line", "post_to"]
 

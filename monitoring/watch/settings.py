@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from features.errors import ClicktideError
-from streaming.settings_file import load_settings
 
 __all__ = [
     "DetectSettings", "MonitorSettings", "WindowSettings", "fixed_settings",
-    "load_monitor_settings",
 ]  # fmt: skip
 
 _MOST_OPEN = 100
@@ -62,7 +58,7 @@ class WindowSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def _require(self, name: str, holds: bool, what: str) -> None:
         if not holds or not math.isfinite(getattr(self, name)):
             value = getattr(self, name)
-            raise ClicktideError(f"monitor settings, {name}: {value}. Fix: give a number {what}")
+            raise ClicktideError(f"monitor.{name}: {value}. Fix: give a number {what}")
 
 
 _Ratios = tuple[Annotated[float, msgspec.Meta(gt=0)], ...]
@@ -192,12 +188,12 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     def __post_init__(self) -> None:
         for name in ("keep_windows", "keep_alarms", "skew_one_in"):
             if getattr(self, name) < 1:
-                raise ClicktideError(f"monitor settings, {name}: Fix: give at least 1")
+                raise ClicktideError(f"monitor.{name}: Fix: give at least 1")
         for name in ("save_every_s", "tell_every_s"):
             if not getattr(self, name) > 0:
-                raise ClicktideError(f"monitor settings, {name}: Fix: give a number above 0")
+                raise ClicktideError(f"monitor.{name}: Fix: give a number above 0")
         if self.webhook and not self.webhook.startswith(("http://", "https://")):
-            raise ClicktideError("monitor settings, webhook: Fix: give an http or https URL")
+            raise ClicktideError("monitor.webhook: Fix: give an http or https URL")
 
 
 def fixed_settings(settings: MonitorSettings) -> dict[str, Any]:
@@ -213,34 +209,3 @@ def fixed_settings(settings: MonitorSettings) -> dict[str, Any]:
         for section in ("windows", "detect")
         for name, value in msgspec.structs.asdict(getattr(settings, section)).items()
     }
-
-
-def load_monitor_settings(
-    file: str | os.PathLike[str] | None = None, overrides: Sequence[str] = ()
-) -> MonitorSettings:
-    """Read the table ``[monitor]`` of a TOML file, if there is one, and ``key=value`` changes.
-
-    Parameters
-    ----------
-    file
-        TOML with the names of :class:`MonitorSettings` in ``[monitor]``; ``[monitor.windows]``
-        holds those of :class:`monitoring.watch.WindowSettings`, ``[monitor.detect]`` those of
-        :class:`monitoring.watch.detect.DetectSettings`.
-    overrides
-        Such as ``bid=bid_price``, ``slices=site,device`` or ``windows.window_s=300``.
-
-    Raises
-    ------
-    ClicktideError
-        The file cannot be read, or a name or value in it is wrong.
-
-    Examples
-    --------
-    >>> load_monitor_settings(None, ["windows.window_s=300", "slices=site,hour"]).slices
-    ('site', 'hour')
-    """
-    return load_settings(
-        MonitorSettings, file, overrides, name="monitor", example="save_every_s=5",
-        page="docs/monitor.md",
-        sections=("windows", "detect"), lists=("slices",), table="monitor",
-    )  # fmt: skip

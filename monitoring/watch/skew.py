@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from features.batch import Batch
 from features.counters.counting import Counters, Occurrences
-from features.counters.keys import half_life_ms
+from features.counters.names import half_life_ms
 from features.spec import Spec
 from monitoring.watch.scored import Scored
-from streaming.served_counters import served_matrix
+from streaming.example_lines import served_matrix
 
 __all__ = ["Skew", "SkewCheck"]
 

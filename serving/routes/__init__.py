@@ -1,1 +1,1 @@
-"""The routes: each file gives a ``routes(state)``, an ``APIRouter``."""
+"""The routes: each function ``routes(state)`` gives an ``APIRouter``."""

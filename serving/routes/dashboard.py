@@ -1,33 +1,38 @@
-"""``/dashboard``: the stream as it runs, by server-sent events."""
+"""``/dashboard``, the stream as it runs, and ``/reports/``, now and as they were saved."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
+from jinja2 import Environment, Template
 
-from serving.dashboard_look import Snapshot
-from serving.metrics import CONTENT_TYPE_LATEST
+from features.errors import ClicktideError
+from monitoring.report import ReportData, render
+from monitoring.report.build import report_of
+from monitoring.report.grid import read_challengers
+from monitoring.report.stream import gather_stream
+from monitoring.watch.records import read_monitor
+from serving.metrics import CONTENT_TYPE_LATEST, stream_metrics
 from serving.problem import Problem
+from serving.routes.page import PAGES, SAFE_HEADERS, static_file
 from serving.state import ServingState
-from serving.stream_metrics import stream_metrics
-from serving.watching import Feed, Watching
+from serving.stream_feed import Feed, Watching
+from serving.stream_snapshot import Snapshot
 
-__all__ = ["routes"]
+__all__ = ["LatestReport", "report_routes", "routes"]
 
-_FOLDER = Path(__file__).parent.parent / "pages"
 _FILES = {
     "/dashboard": ("dashboard.html", "text/html"),
     "/dashboard.css": ("dashboard.css", "text/css"),
     "/dashboard.js": ("dashboard.js", "text/javascript"),
-}
-_SAFE = {
-    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
 }
 _RETRY_MS = 300
 _SHARE = 0.7
@@ -41,7 +46,7 @@ def routes(state: ServingState) -> APIRouter:
         return router
     feed = Feed(watching.looker)
     for path, (name, kind) in _FILES.items():
-        router.add_api_route(path, _file(name, kind), methods=["GET"])
+        router.add_api_route(path, static_file(name, kind), methods=["GET"])
 
     @router.get("/dashboard/events")
     async def events() -> Response:
@@ -50,7 +55,7 @@ def routes(state: ServingState) -> APIRouter:
             detail = f"{feed.most} watch already. Fix: close a dashboard, or come back"
             raise Problem(503, detail, headers={"Retry-After": str(state.settings.retry_after_s)})
         seconds = _SHARE * state.settings.request_timeout_s
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", **_SAFE}
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", **SAFE_HEADERS}
         return StreamingResponse(
             _sent(feed, seconds), media_type="text/event-stream", headers=headers
         )
@@ -75,10 +80,123 @@ async def _sent(feed: Feed, seconds: float) -> AsyncIterator[bytes]:
         yield b"data: %b\n\n" % news if news else b": nothing new\n\n"
 
 
-def _file(name: str, kind: str) -> Callable[[], Any]:
-    content = (_FOLDER / name).read_bytes()
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.(html|json)")
+_KINDS = {"html": "text/html; charset=utf-8", "json": "application/json"}
+_ANEW_MS = 60_000  # a report says how old it is
+_REPORT_HEADERS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
 
-    async def file() -> Response:
-        return Response(content, media_type=kind, headers=_SAFE)
 
-    return file
+class LatestReport:
+    """The report of the stream, made anew when its monitor has saved, and as it ages.
+
+    Parameters
+    ----------
+    watching
+        Where the monitor's folder is.
+    now_ms
+        The wall clock.
+    """
+
+    def __init__(self, watching: Watching, now_ms: Any) -> None:
+        self._watching, self._now_ms = watching, now_ms
+        self._made: tuple[tuple[int, int], bytes, bytes] | None = None
+        self._lock = asyncio.Lock()
+
+    async def get(self, kind: str) -> bytes:
+        """The page (``html``) or its data (``json``); made in a thread, by one request for all.
+
+        Raises
+        ------
+        Problem
+            There is nothing to report on.
+        """
+        async with self._lock:
+            written = self._written(), self._now_ms() // _ANEW_MS
+            if self._made is None or self._made[0] != written:
+                self._made = written, *await asyncio.to_thread(self._make)
+        return self._made[1] if kind == "html" else self._made[2]
+
+    def _written(self) -> int:
+        try:
+            return (self._watching.monitor / "now.json").stat().st_mtime_ns
+        except OSError as error:
+            detail = "no monitor has saved yet. Fix: run clicktide monitor beside the stream"
+            raise Problem(404, detail, title="No report") from error
+
+    def _make(self) -> tuple[bytes, bytes]:
+        try:
+            folder = self._watching.monitor
+            gathered = gather_stream(
+                read_monitor(folder),
+                self._watching.stream,
+                challengers=read_challengers(folder.parent / "challengers"),
+            )
+        except ClicktideError as error:
+            raise Problem(404, str(error), title="No report") from error
+        data: ReportData = report_of(gathered, self._now_ms())
+        return render(data).encode(), msgspec.json.encode(data)
+
+
+def report_routes(state: ServingState) -> APIRouter:
+    """Give the routes; none where the process does not know of a stream."""
+    router = APIRouter(include_in_schema=False, default_response_class=Response)
+    watching = state.reports
+    if not isinstance(watching, Watching):
+        return router
+    latest = LatestReport(watching, state.now_ms)
+    page, nothing = map(_template, ("reports.html", "no_report.html"))
+
+    @router.get("/reports/")
+    async def listing(request: Request) -> Response:
+        """What reports there are."""
+        saved = await asyncio.to_thread(_saved, watching.reports)
+        text = page.render(saved=saved, live=(watching.monitor / "now.json").exists())
+        return Response(text, media_type="text/html", headers={**_REPORT_HEADERS, **SAFE_HEADERS})
+
+    @router.get("/reports/{name}")
+    async def report(name: str) -> Response:
+        """One report: ``latest``, or one that was saved."""
+        stem, _, kind = name.partition(".")
+        if stem == "latest" and kind in ("", "html", "json"):
+            kind = kind or "html"
+            try:
+                body = await latest.get(kind)
+            except Problem as problem:
+                if kind == "json":
+                    raise
+                body = nothing.render(why=problem.detail).encode()
+        else:
+            body, kind = await asyncio.to_thread(_read, watching.reports, name)
+        return Response(
+            body, media_type=_KINDS[kind], headers={**_REPORT_HEADERS, "Cache-Control": "no-cache"}
+        )
+
+    return router
+
+
+def _template(name: str) -> Template:
+    text = (PAGES / name).read_text(encoding="utf-8")
+    return Environment(autoescape=True).from_string(text)
+
+
+def _saved(folder: Path) -> list[tuple[str, str]]:
+    """Names of saved reports and when they were written, the newest first."""
+    found = []
+    for path in folder.glob("*.html"):
+        if _NAME.fullmatch(path.name):
+            found.append((path.stat().st_mtime, path.name))
+    return [
+        (name, datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC"))
+        for at, name in sorted(found, reverse=True)[:200]
+    ]
+
+
+def _read(folder: Path, name: str) -> tuple[bytes, str]:
+    """A saved report; names cannot leave the folder."""
+    match = _NAME.fullmatch(name)
+    try:
+        if match is None:
+            raise FileNotFoundError(name)
+        return (folder / name).read_bytes(), match[1]
+    except OSError as error:
+        raise Problem(404, "no such report. Fix: /reports/ lists them") from error

@@ -11,12 +11,11 @@ from fastapi import APIRouter, Request, Response
 from msgspec import Raw
 
 from features.events import Click, EventError, Impression, decode_event
-from serving.bodies import EXAMPLE, decode
-from serving.event_bodies import ClickEvents, EventsAccepted, ImpressionEvents
+from serving.bodies import EXAMPLE, ClickEvents, EventsAccepted, ImpressionEvents
 from serving.event_writer import EventsRefusedError, EventWriter, QueueFullError
-from serving.problem import Problem
+from serving.problem import Problem, decode
 from serving.state import ServingState
-from streaming.time_words import span
+from streaming.event_time import span
 
 __all__ = ["check_time", "refused", "routes"]
 

@@ -15,14 +15,14 @@ from fastapi import APIRouter, Request, Response
 
 from serving.bodies import EXAMPLE
 from serving.state import ServingState
-from serving.watching import Watching
+from serving.stream_feed import Watching
 
-__all__ = ["routes"]
+__all__ = ["PAGES", "SAFE_HEADERS", "routes", "static_file"]
 
 _NAMES = re.compile("`+([^`]+)`+")
-_FOLDER = Path(__file__).parent.parent / "pages"
+PAGES = Path(__file__).parent.parent / "pages"
 _STATIC = {"/style.css": "text/css", "/page.js": "text/javascript", "/icon.svg": "image/svg+xml"}
-_SAFE = {
+SAFE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
 }
@@ -42,7 +42,7 @@ def routes(state: ServingState) -> APIRouter:
         return _html(_start(state, request))
 
     for path, kind in _STATIC.items():
-        router.add_api_route(path, _file(path, kind), methods=["GET"])
+        router.add_api_route(path, static_file(path[1:], kind), methods=["GET"])
     if state.settings.docs:
 
         @router.get("/docs")
@@ -53,21 +53,22 @@ def routes(state: ServingState) -> APIRouter:
     return router
 
 
-def _file(path: str, kind: str) -> Callable[[], Any]:
-    content = (_FOLDER / path[1:]).read_bytes()
+def static_file(name: str, kind: str) -> Callable[[], Any]:
+    """Give the endpoint of a file among the pages."""
+    content = (PAGES / name).read_bytes()
 
     async def file() -> Response:
-        return Response(content, media_type=kind, headers=_SAFE)
+        return Response(content, media_type=kind, headers=SAFE_HEADERS)
 
     return file
 
 
 def _html(text: str) -> Response:
-    return Response(text, media_type="text/html", headers=_SAFE)
+    return Response(text, media_type="text/html", headers=SAFE_HEADERS)
 
 
 def _template(name: str) -> Template:
-    return Template((_FOLDER / name).read_text(encoding="utf-8"))
+    return Template((PAGES / name).read_text(encoding="utf-8"))
 
 
 # --- the start ------------------------------------------------------------------------------

@@ -12,11 +12,10 @@ import msgspec
 from fastapi import APIRouter, Response
 from msgspec import UNSET
 
-from serving.bodies import EXAMPLE, ImpressionBody, PredictBody, Prediction, Predictions, decode
-from serving.fast import endpoint
-from serving.problem import Problem
-from serving.scored import Events, Scored
-from serving.sharing import Sharing, together
+from serving.bodies import EXAMPLE, ImpressionBody, PredictBody, Prediction, Predictions
+from serving.event_batch import Events, Scored, Sharing, together
+from serving.middleware import endpoint
+from serving.problem import Problem, decode
 from serving.state import ServingState
 
 __all__ = ["events_of", "ignored_in", "routes"]

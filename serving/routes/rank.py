@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 
 from features.events import Impression
 from features.values import as_text
-from serving.bodies import EXAMPLE, decode
+from serving.bodies import EXAMPLE
+from serving.event_batch import Events, Scored, together
 from serving.event_writer import EventsRefusedError, EventWriter
-from serving.fast import endpoint
-from serving.problem import Problem
+from serving.middleware import endpoint
+from serving.problem import Problem, decode
 from serving.rank_bodies import Explore, Logging, RankBody, Ranked, Rankings
 from serving.ranking import Ranking, first_chances, rank
 from serving.routes.events import check_time
 from serving.routes.predict import ignored_in
-from serving.scored import Events, Scored
-from serving.sharing import together
 from serving.state import ServingState
 
 __all__ = ["routes"]

@@ -61,21 +61,25 @@ the next lift must move time by 1/80 of all windows together (or wait for that),
 recorded lifts within a commit's 4 KiB.
 """
 
-from streaming.joiner.instructions import (
+from streaming.joiner.joiner import Joiner
+from streaming.joiner.records import (
+    CLICKS,
+    IMPRESSIONS,
     Clicked,
     CommitUpTo,
     DeadLetter,
     EmitExample,
+    Idle,
     Instruction,
     Overfull,
     Pause,
+    Record,
     Resumed,
     Stalled,
+    TopicKind,
     Unpause,
     Viewed,
 )
-from streaming.joiner.joiner import Joiner
-from streaming.joiner.records import CLICKS, IMPRESSIONS, Idle, Record, TopicKind
 from streaming.joiner.settings import JoinerSettings
 
 __all__ = [

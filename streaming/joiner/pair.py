@@ -20,23 +20,24 @@ from features.events import (
     decode_event,
     encode_example,
 )
-from streaming.joiner.bound import Bound
-from streaming.joiner.entries import KeptClick, KeptImpression
-from streaming.joiner.guard import StallGuard
-from streaming.joiner.instructions import (
+from streaming.joiner.guard import Bound, StallGuard
+from streaming.joiner.records import (
+    CLICKS,
+    IMPRESSIONS,
     DeadLetter,
     EmitExample,
     Instruction,
+    KeptClick,
+    KeptImpression,
     Overfull,
     Pause,
     Resumed,
     Stalled,
+    TopicKind,
     Unpause,
 )
-from streaming.joiner.records import CLICKS, IMPRESSIONS, TopicKind
-from streaming.joiner.settings import JoinerSettings
+from streaming.joiner.settings import JoinerSettings, Windows
 from streaming.joiner.topic import BEGIN, LIFTS_KEPT, Item, Topic
-from streaming.joiner.windows import Windows
 
 __all__ = ["Pair"]
 

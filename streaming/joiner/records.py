@@ -1,4 +1,4 @@
-"""What goes into the joiner."""
+"""What goes into the joiner, what it keeps of it, and what comes out, for the caller to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,28 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["CLICKS", "IMPRESSIONS", "Idle", "Record", "TopicKind"]
+from features.events import Impression
+
+__all__ = [
+    "CLICKS",
+    "IMPRESSIONS",
+    "Clicked",
+    "CommitUpTo",
+    "DeadLetter",
+    "EmitExample",
+    "Idle",
+    "Instruction",
+    "KeptClick",
+    "KeptImpression",
+    "Overfull",
+    "Pause",
+    "Record",
+    "Resumed",
+    "Stalled",
+    "TopicKind",
+    "Unpause",
+    "Viewed",
+]
 
 TopicKind = Literal["impressions", "clicks"]
 IMPRESSIONS: TopicKind = "impressions"
@@ -39,3 +60,178 @@ class Idle(msgspec.Struct, frozen=True, gc=False):
 
     topic: TopicKind
     partition: int
+
+
+class KeptImpression(msgspec.Struct, eq=False, gc=False):
+    """An impression, from its arrival until nothing more can come of it.
+
+    ``arrival`` is the topic's time just before it: its watermark at arrival, plus the bound.
+    """
+
+    id: str
+    ts: int
+    offset: int
+    arrival: int
+    raw: bytes
+    click_ts: int | None = None
+    dismiss_ts: int | None = None
+    kinds: tuple[str, ...] = ()
+    emitted: bool = False
+
+
+class KeptClick(msgspec.Struct, eq=False, gc=False):
+    """A click, from its arrival until nothing can depend on it.
+
+    It ``waits`` for its impression. ``until`` is its event time or that of its last duplicate: a
+    replay must meet the click if it meets the duplicate.
+    """
+
+    id: str
+    kind: Literal["click", "dismiss"]
+    ts: int
+    offset: int
+    arrival: int
+    raw: bytes
+    until: int
+    waits: bool = True
+
+
+class EmitExample(msgspec.Struct, frozen=True, gc=False):
+    """Publish an example.
+
+    Parameters
+    ----------
+    partition
+        Of its impression.
+    impression_id
+        Of its impression; the key to publish under.
+    label, correction
+        As in the example.
+    value
+        The encoded example.
+    """
+
+    partition: int
+    impression_id: str
+    label: int
+    correction: bool
+    value: bytes
+
+
+class DeadLetter(msgspec.Struct, frozen=True, gc=False):
+    """Publish a rejected record, with its reason and where it stood."""
+
+    reason: str
+    detail: str
+    topic: TopicKind
+    partition: int
+    offset: int
+    raw: bytes
+
+
+class Pause(msgspec.Struct, frozen=True, gc=False):
+    """Stop reading a topic's partition (what was read already may still be given)."""
+
+    topic: TopicKind
+    partition: int
+
+
+class Unpause(msgspec.Struct, frozen=True, gc=False):
+    """Read it again."""
+
+    topic: TopicKind
+    partition: int
+
+
+class Overfull(msgspec.Struct, frozen=True, gc=False):
+    """``max_pending`` cannot hold the windows of this traffic: stop, and raise it. Nothing is lost.
+
+    Said when impressions are paused although reading more clicks could free none of them.
+    """
+
+    partition: int
+    pending: int
+
+
+class Stalled(msgspec.Struct, frozen=True, gc=False):
+    """Clicks have stopped though impressions have not: labels are held back. Say so loudly.
+
+    Parameters
+    ----------
+    partition
+        Where.
+    since
+        Event time of the last click, ms; 0: none has ever come.
+    expected_clicks
+        How many the served probabilities predict since, at the least.
+    """
+
+    partition: int
+    since: int
+    expected_clicks: float
+
+
+class Resumed(msgspec.Struct, frozen=True, gc=False):
+    """Clicks are back; labels flow again."""
+
+    partition: int
+
+
+class Viewed(msgspec.Struct, frozen=True, gc=False):
+    """An impression was accepted: it is the first of its id, and in time. ``early`` joiners only.
+
+    Parameters
+    ----------
+    partition, impression_offset
+        Where it stands.
+    impression
+        The event.
+    """
+
+    partition: int
+    impression_offset: int
+    impression: Impression
+
+
+class Clicked(msgspec.Struct, frozen=True, gc=False):
+    """An impression's first click has joined it, on time or late. ``early`` joiners only.
+
+    Parameters
+    ----------
+    partition, impression_offset, click_offset
+        Where the two stand.
+    timestamp_ms
+        Event time of the click.
+    impression
+        The impression's event.
+    """
+
+    partition: int
+    impression_offset: int
+    click_offset: int
+    timestamp_ms: int
+    impression: Impression
+
+
+class CommitUpTo(msgspec.Struct, frozen=True, gc=False):
+    """Commit, in one transaction with all that was emitted before.
+
+    Parameters
+    ----------
+    topic, partition
+        Whose position.
+    offset
+        The first offset to read after a restart.
+    metadata
+        Text for :meth:`streaming.joiner.Joiner.resume`, below 4 KiB.
+    """
+
+    topic: TopicKind
+    partition: int
+    offset: int
+    metadata: str
+
+
+Instruction = (
+    EmitExample | DeadLetter | Pause | Unpause | Overfull | Stalled | Resumed | Viewed | Clicked
+)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import msgspec
 
 from features.errors import ClicktideError
 
-__all__ = ["JoinerSettings"]
+__all__ = ["JoinerSettings", "Windows"]
 
 
 class JoinerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,3 +68,20 @@ class JoinerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if not holds or not math.isfinite(getattr(self, name)):
             value = getattr(self, name)
             raise ClicktideError(f"joiner settings, {name}: {value}. Fix: give a number {what}")
+
+
+class Windows(NamedTuple):
+    """How long things last, in ms."""
+
+    join: int
+    late: int
+    out_of_order: int
+    max_ahead: int
+    far_future: int
+
+    @classmethod
+    def of(cls, settings: JoinerSettings) -> Windows:
+        """Convert."""
+        s = settings
+        seconds = s.join_window_s, s.late_window_s, s.out_of_order_s, s.max_ahead_s, s.far_future_s
+        return cls(*(round(1000 * x) for x in seconds))

@@ -21,13 +21,14 @@ from streaming.log.kafka_client import (
     KafkaConsumer,
     KafkaError,
     KafkaPartition,
+    Names,
     RangePartitionAssignor,
+    bounded,
     errors,
+    translated,
 )
-from streaming.log.kafka_errors import bounded, translated
 from streaming.log.kafka_faults import keep_join
-from streaming.log.kafka_names import Names
-from streaming.log.settings import KafkaSettings
+from streaming.log.opening import KafkaSettings
 
 __all__ = ["KafkaLogConsumer", "reader_options"]
 

@@ -16,12 +16,12 @@ from streaming.log.kafka_client import (
     KafkaPartition,
     KafkaProducer,
     OffsetAndMetadata,
+    bounded,
+    translated,
 )
 from streaming.log.kafka_consumer import KafkaLogConsumer
-from streaming.log.kafka_errors import bounded, translated
 from streaming.log.kafka_faults import close_producer, first_error
-from streaming.log.partition import key_partitions
-from streaming.log.routing import routed
+from streaming.log.partition import key_partitions, routed
 
 if TYPE_CHECKING:
     from streaming.log.kafka_log import KafkaLog

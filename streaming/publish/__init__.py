@@ -6,8 +6,7 @@ those who read them, ``publisher`` writes all to the log, in transactions that c
 needs to go on after a crash.
 """
 
-from streaming.publish.lockstep import Lockstep, Patience, StandstillError
-from streaming.publish.pace import Pacer
+from streaming.publish.pace import Lockstep, Pacer, Patience, StandstillError
 from streaming.publish.publisher import Publisher, latest_time, longest_wait_ms, publish_group
 from streaming.publish.rows import ClickDelay, RowReader
 from streaming.publish.state import PublishState

@@ -13,16 +13,15 @@ import numpy as np
 from features.batch import Batch, Position, Reject
 from features.errors import ClicktideError
 from features.events import Heartbeat, encode_event
+from streaming.event_time import TimeOrder, span
 from streaming.joiner.settings import JoinerSettings
 from streaming.log import EventLog, NewRecord, TopicPartition
 from streaming.log import Position as LogPosition
-from streaming.publish.lockstep import Lockstep
-from streaming.publish.pace import Pacer
+from streaming.publish.pace import Lockstep, Pacer
 from streaming.publish.rows import Part, RowReader
 from streaming.publish.state import Mark, PublishState, load_state
 from streaming.publish.timeline import Out, Timeline
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
-from streaming.time_order import TimeOrder, span_text
 
 __all__ = ["Publisher", "latest_time", "longest_wait_ms", "publish_group"]
 
@@ -199,8 +198,8 @@ class Publisher:
             return
         order, source = self.time_order, self._group.removeprefix("publish:")
         raise ClicktideError(
-            f"{source}: times go back by {span_text(order.furthest_ms)}: the joiner, which "
-            f"waits {span_text(order.slack_ms)}, would reject {late:,} of these "
+            f"{source}: times go back by {span(order.furthest_ms / 1000)}: the joiner, which "
+            f"waits {span(order.slack_ms / 1000)}, would reject {late:,} of these "
             f"{len(part.shown):,} impressions as too_late. "
             "Fix: sort the log by its times, oldest first"
         )

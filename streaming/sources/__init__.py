@@ -5,7 +5,7 @@
 """
 
 from features.batch import Batch, Position, Reject
-from streaming.sources.head import Head, describe_head
+from streaming.sources.formats import Head, describe_head
 from streaming.sources.reader import open_source
 from streaming.sources.sample import Sample, sample_log
 

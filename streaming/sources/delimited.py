@@ -1,7 +1,7 @@
 """CSV and TSV: a whole block at once, by Arrow if it has quotes; where anything is odd, by line.
 
 A CSV value may be quoted with ``"``, doubled inside; text after the closing quote is appended;
-a quote elsewhere stands for itself (see :mod:`streaming.sources.csv_records`). TSV has no quoting.
+a quote elsewhere stands for itself (see :mod:`streaming.sources.cutting`). TSV has no quoting.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ import pyarrow.csv
 
 from features.batch import Reject
 from features.errors import SourceError
-from streaming.sources.block import Block, Index
+from streaming.sources.block import Block, Index, Parsed, one_batch
 from streaming.sources.faults import check_columns, empty
-from streaming.sources.parsed import Parsed, one_batch
-from streaming.sources.unquoted_rows import cut_rows
+from streaming.sources.text_columns import cut_rows
 
 __all__ = ["Delimited", "Layout", "check_separator", "header_names", "open_delimited", "split_line"]
 

@@ -1,51 +1,40 @@
-"""Which format a file has: by its name, by its first bytes; and what it is if it is none."""
+"""Which format a file has, by its name or its first bytes, and what its first lines look like."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from features.errors import SourceError
-from streaming.sources.compression import COMPRESSED
-from streaming.sources.csv_records import index_records
-from streaming.sources.delimited import split_line
+from streaming.sources.cutting import index_records
+from streaming.sources.delimited import header_names, split_line
+from streaming.sources.faults import empty
+from streaming.sources.files import format_by_name, list_files
 from streaming.sources.sparse_text import sparse_format
+from streaming.sources.streams import peek, read_chunks, utf8_lines, without_runs_of_blanks
 
 __all__ = [
-    "ENDINGS",
     "SEPARATORS",
+    "Head",
+    "describe_head",
     "excel_separator",
     "format_by_content",
-    "format_by_name",
+    "head_of",
     "refuse_foreign",
     "refuse_json_array",
     "separator_in",
 ]
 
-ENDINGS = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".tab": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".vw": "vw",
-    ".libsvm": "libsvm",
-    ".svmlight": "libsvm",
-    ".svm": "libsvm",
-    ".libffm": "libffm",
-    ".ffm": "libffm",
-    ".txt": "",
-}
-"""Format of each known ending; empty: text of some kind."""
-
 SEPARATORS = {",": "csv", "\t": "tsv", ";": "csv", "|": "csv"}
 _LOOKED_AT = 50  # lines that tell a separator
+_HEAD_BYTES = 1 << 18
 _ENOUGH = 0.8  # share of them that it cuts into the same number of values
 _NUMBER = re.compile(rb"[-+]?[\d.]+(e[-+]?\d+)?", re.IGNORECASE)
+_NUMBER_TEXT = re.compile(_NUMBER.pattern.decode(), re.IGNORECASE)
 _EXCEL_LINE = re.compile(rb'"?sep=(.)"?\r?\n', re.IGNORECASE)
 
 # First bytes of what is no format of a click log, and the way to one.
@@ -65,14 +54,6 @@ _FOREIGN = {
     b"<html": ("a web page", "look at what was downloaded"),
     b"version https://git-lfs": ("a Git LFS pointer, not the file", "git lfs pull"),
 }
-
-
-def format_by_name(path: str) -> str | None:
-    """Format by the ending, a compression ending aside; ``""``: text of some kind; or None."""
-    stem, ending = os.path.splitext(path.lower())
-    if ending in COMPRESSED:
-        ending = os.path.splitext(stem)[1]
-    return ENDINGS.get(ending)
 
 
 def format_by_content(head: bytes, file: str, separator: str = "") -> str:
@@ -167,3 +148,156 @@ def _usual_count(lines: list[bytes], separator: str, *, quoted: bool) -> int:
     counts = Counter(len(row) if row else 0 for row in values)
     (usual, times), *_ = counts.most_common(1)
     return usual if times >= _ENOUGH * counts.total() else 0
+
+
+_NO_NUMBERS = ("null", "none", "na", "nan", "inf", r"\n")
+_MOSTLY = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a log looks like.
+
+    Parameters
+    ----------
+    format
+        A format of :class:`features.spec.SourceSpec`, not ``auto``.
+    separator
+        Between columns (CSV and TSV), else empty.
+    header
+        Whether the first line holds the names (CSV and TSV); else the columns are c1, c2, ...
+    columns
+        Names, in the file's order, of CSV and TSV.
+    keys
+        Those of ``[source]`` without which the readers do not see this themselves.
+    row_bytes
+        About how long a line is.
+    skipped_lines
+        Lines before the first row.
+    """
+
+    format: str
+    separator: str = ""
+    header: bool = True
+    columns: tuple[str, ...] = ()
+    keys: Mapping[str, object] = field(default_factory=dict)
+    row_bytes: float = 0.0
+    skipped_lines: int = 0
+
+
+def describe_head(path: str, *, stdin: BinaryIO | None = None) -> Head:
+    r"""Look at the beginning of a log; of a folder, of its first file.
+
+    Raises
+    ------
+    SourceError
+        It cannot be read, is empty, its format cannot be told, or its header does not fit.
+
+    Examples
+    --------
+    >>> import io
+    >>> head = describe_head("-", stdin=io.BytesIO(b"click;ad\n1;a\n0;b\n"))
+    >>> head.format, head.separator, head.header, head.columns
+    ('csv', ';', True, ('click', 'ad'))
+    """
+    file = list_files(path, "auto")[0].path
+    with closing(read_chunks(file, _HEAD_BYTES, stdin)) as raw:
+        first, _ = peek(utf8_lines(raw), len, _HEAD_BYTES)
+    return head_of(b"".join(first), file)
+
+
+def head_of(begin: bytes, file: str) -> Head:
+    """Look at the beginning of a file's text."""
+    refuse_foreign(begin, file)
+    named = format_by_name(file)
+    if begin.startswith(b"PAR1"):
+        return Head("parquet")
+    if named == "jsonl":
+        refuse_json_array(begin, file)
+    format = named or format_by_content(begin, file)
+    if not begin.strip():
+        raise empty(file)
+    whole = begin[: begin.rfind(b"\n") + 1] or begin
+    row_bytes = len(whole) / max(whole.count(b"\n"), 1)
+    if format not in ("csv", "tsv"):
+        return Head(format, row_bytes=row_bytes)
+    return _delimited_head(whole, file, format, row_bytes)
+
+
+def _delimited_head(text: bytes, file: str, format: str, row_bytes: float) -> Head:
+    excel = excel_separator(text)
+    text = text.split(b"\n", 1)[1] if excel else text
+    lines = [line.removesuffix(b"\r") for line in text.split(b"\n") if line.strip()]
+    usual = next(s for s, f in SEPARATORS.items() if f == format)
+    separator = excel or separator_in(lines[:50]) or usual
+    if separator == " ":
+        text = b"".join(without_runs_of_blanks(iter([text])))
+    block, _, _ = index_records(text, file, 1, 0, separator, is_end=False)
+    if not block.rows:
+        raise empty(file)
+    cells = [_cells(block.row(i), separator, format) for i in range(block.rows)]
+    header = _is_header(cells[0], cells[1:])
+    columns = header_names(block, separator, quoted=format == "csv")  # refuses other encodings
+    if header:
+        _check_lengths(cells, file, separator)
+    else:
+        columns = tuple(f"c{i + 1}" for i in range(len(columns)))
+    keys: dict[str, object] = {} if separator in (usual, excel) else {"separator": separator}
+    keys |= {} if header else {"header": False, "columns": columns}
+    lines_of_header = int(block.lines[1] - block.lines[0]) if header and block.rows > 1 else 0
+    before = bool(excel) + int(block.lines[0]) - 1
+    return Head(format, separator, header, columns, keys, row_bytes, before + lines_of_header)
+
+
+def _cells(line: bytes, separator: str, format: str) -> list[str]:
+    values = split_line(line, separator.encode(), format == "csv") or []
+    return [value.decode(errors="replace") for value in values]
+
+
+def _is_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row holds names: no numbers, and no values of the rows below it."""
+    names = first[1:] if not first[0].strip() else first  # pandas leaves its index without a name
+    if names and list(names) == [str(i) for i in range(len(names))] and len(names) > 2:
+        return True  # pandas names columns without names by their numbers
+    columns = list(zip(*_of_length(rows, len(first)), strict=True))
+    if any(_names_numbers(name, column) for name, column in zip(first, columns, strict=False)):
+        return True
+    if not any(name.strip() for name in names) or any(map(_NUMBER_TEXT.fullmatch, names)):
+        return False
+    return not any(
+        name and column.count(name) > len(column) // 100
+        for name, column in zip(first, columns, strict=False)
+    )
+
+
+def _names_numbers(name: str, column: Sequence[str]) -> bool:
+    """Whether a word stands above numbers only."""
+    values = [value for value in column if value]
+    if not values or not re.search(r"[^\W\d]", name) or name.lower() in _NO_NUMBERS:
+        return False
+    return not _NUMBER_TEXT.fullmatch(name) and all(map(_NUMBER_TEXT.fullmatch, values))
+
+
+def _of_length(rows: Sequence[Sequence[str]], count: int) -> list[Sequence[str]]:
+    return [row for row in rows if len(row) == count]
+
+
+def _check_lengths(cells: Sequence[Sequence[str]], file: str, separator: str) -> None:
+    """Refuse a header that has not as many names as nearly all rows have values."""
+    names, lengths = len(cells[0]), Counter(map(len, cells[1:]))
+    (usual, times), *_ = lengths.most_common(1) or [(names, 1)]
+    if usual == names or times < _MOSTLY * max(len(cells) - 1, 1):
+        return
+    rows = _of_length(cells[1:], usual)
+    fix = "give each column a name in the first line, or take the line away"
+    said = f"the header has {names} names, and the rows {usual} values"
+    if usual == names + 1 and not any(row[-1] for row in rows):
+        said += ", the last of them empty: each row ends in a separator"
+        fix = f"sed -i 's/{separator}\\r*$//' FILE takes it away"
+    elif usual == names - 1 and not cells[0][-1]:
+        said += ": the header ends in a separator"
+        fix = f"sed -i '1s/{separator}\\r*$//' FILE takes it away"
+    elif usual == names + 1:
+        said += ": the first column, of row names perhaps, has none"
+        fix = f"sed -i '1s/^/row{separator}/' FILE names it"
+    raise SourceError(f"{file}: {said}. Fix: {fix}")

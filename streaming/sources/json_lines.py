@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,23 +14,18 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from features.batch import Reject
-from streaming.sources.block import Block
+from streaming.sources.block import Block, Parsed, one_batch
 from streaming.sources.faults import check_columns
-from streaming.sources.json_scan import Keys, scan_block
-from streaming.sources.json_values import EXACT, column_of, kinds_of
-from streaming.sources.parsed import Parsed, one_batch
+from streaming.sources.json_columns import EXACT, column_of, decode_line, kinds_of, scan_block
+from streaming.sources.json_scan import Keys
 from streaming.sources.streams import peek
 
-__all__ = ["JsonLines", "decode_line", "open_json_lines"]
+__all__ = ["JsonLines", "json_lines_of", "open_json_lines"]
 
 _HEAD_ROWS, _HEAD_BYTES = 1000, 1 << 25
 _TYPE_ROWS = 256
 _MAX_NESTED = 500  # Arrow reads JSON nested deeper than msgspec does
 _OPEN, _CLOSE = ord("{"), ord("}")
-
-_strict = msgspec.json.Decoder().decode
-# A string, or a number as Python's json writes it though JSON has none.
-_NO_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*"|\bNaN\b|-?\bInfinity\b')
 
 
 def open_json_lines(
@@ -57,8 +50,16 @@ def open_json_lines(
             break
     if sample:
         check_columns(file, list(found), wanted, f" in its first {_HEAD_ROWS} rows")
+    return json_lines_of(sample, wanted, max_line_bytes), blocks
+
+
+def json_lines_of(
+    sample: Sequence[dict[str, Any]], wanted: Sequence[str], max_line_bytes: int
+) -> JsonLines:
+    """The parser of rows that look like those of a sample; it expects their keys and types."""
     keys = Keys.of(list(sample[0]) if sample else (), wanted)
-    return JsonLines(tuple(wanted), keys, _schema(sample, wanted), max_line_bytes), blocks
+    types = [(name, _type_of([row.get(name) for row in sample])) for name in wanted]
+    return JsonLines(tuple(wanted), keys, pa.schema(types), max_line_bytes)
 
 
 def _share_of_head(block: Block) -> float:
@@ -88,32 +89,6 @@ def _object(block: Block, i: int, max_line_bytes: int) -> dict[str, Any] | Rejec
     if not isinstance(row, dict):
         return block.reject(i, "not_an_object", f"a {type(row).__name__}, expected an object")
     return row
-
-
-def decode_line(line: bytes) -> Any:
-    """Decode a line of JSON, in which NaN is null, and an infinity a float.
-
-    Raises
-    ------
-    msgspec.DecodeError, UnicodeDecodeError, RecursionError
-        It is not JSON.
-
-    Examples
-    --------
-    >>> decode_line(b'{"a": NaN, "b": [-Infinity], "c": "NaN"}')
-    {'a': None, 'b': [-inf], 'c': 'NaN'}
-    """
-    try:
-        return _strict(line)
-    except msgspec.DecodeError:
-        if b"NaN" not in line and b"Infinity" not in line:
-            raise
-    _strict(_NO_NUMBER.sub(lambda m: m[0] if m[0][:1] == b'"' else b"null", line))
-    return json.loads(line, parse_constant=lambda name: None if name == "NaN" else float(name))
-
-
-def _schema(rows: Sequence[dict[str, Any]], wanted: Sequence[str]) -> pa.Schema:
-    return pa.schema([(name, _type_of([row.get(name) for row in rows])) for name in wanted])
 
 
 def _type_of(values: Sequence[Any]) -> pa.DataType:
@@ -168,7 +143,7 @@ class JsonLines:
         It is for rows that stand in something larger, and spares to copy them out of it.
         """
         plain = block.ends - block.starts <= self.max_line_bytes
-        return self._parse_by_scan(block, plain) if block.data.isascii() else None
+        return self._parse_by_scan(block, plain) if _is_utf8(block.data) else None
 
     def _parse_by_scan(self, block: Block, plain: npt.NDArray[np.bool_]) -> Parsed | None:
         """Parse a block whose rows are plain or, a few of them, rejects."""

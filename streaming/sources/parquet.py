@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from features.batch import Reject
 from features.errors import SourceError
+from streaming.sources.block import Parsed
 from streaming.sources.faults import check_columns, check_rows, empty
-from streaming.sources.parsed import Parsed
 
 __all__ = ["convert", "open_parquet", "row_as_json", "rows_from", "value_type"]
 

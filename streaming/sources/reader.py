@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import BinaryIO, TypeVar
 
 import msgspec
@@ -14,23 +17,19 @@ import pyarrow as pa
 from features.batch import Batch, Position
 from features.errors import SourceError
 from features.spec import SourceSpec
-from streaming.sources.block import Block
+from streaming.sources.block import Block, Parsed, to_batch, with_partitions
 from streaming.sources.cutting import Limits, from_row, read_blocks
 from streaming.sources.delimited import Layout, check_separator, open_delimited
 from streaming.sources.faults import EmptySource
+from streaming.sources.files import FilesRead, Listed, format_by_name, list_files
 from streaming.sources.formats import (
     excel_separator,
     format_by_content,
-    format_by_name,
     refuse_foreign,
     refuse_json_array,
 )
 from streaming.sources.json_lines import open_json_lines
-from streaming.sources.listing import Listed, list_files
-from streaming.sources.ordered import ordered_map
 from streaming.sources.parquet import convert, open_parquet, row_as_json, rows_from
-from streaming.sources.parsed import Parsed, to_batch, with_partitions
-from streaming.sources.resume import FilesRead
 from streaming.sources.sparse_text import SPARSE, SparseText
 from streaming.sources.streams import (
     PEEKED,
@@ -41,9 +40,79 @@ from streaming.sources.streams import (
     without_runs_of_blanks,
 )
 
-__all__ = ["open_source"]
+__all__ = ["open_source", "ordered_map"]
 
 _Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_CLOSE_WAIT_S = 2.0  # a read of an idle pipe cannot be interrupted; its thread is a daemon
+
+
+def ordered_map(
+    function: Callable[[_Item], _Result],
+    items: Generator[_Item],
+    *,
+    workers: int,
+    in_flight: int,
+) -> Generator[_Result]:
+    """Yield ``function(item)`` of every item, in order.
+
+    A reader thread draws the items; ``workers`` threads call the function; at most ``in_flight``
+    items are drawn and not yet done with by the caller. An error of either is raised in its turn.
+    Closing the generator closes ``items`` and ends the threads.
+
+    Examples
+    --------
+    >>> words = (word for word in ("a", "bc"))
+    >>> list(ordered_map(len, words, workers=2, in_flight=2))
+    [1, 2]
+    """
+    slots = threading.Semaphore(in_flight)
+    stop = threading.Event()
+    results: SimpleQueue[Future[_Result] | None] = SimpleQueue()
+    with ThreadPoolExecutor(workers, thread_name_prefix="parse") as pool:
+
+        def submit(item: _Item) -> Future[_Result]:
+            return pool.submit(function, item)
+
+        reader = threading.Thread(
+            target=_feed, args=(items, submit, results, slots, stop), name="read", daemon=True
+        )
+        reader.start()
+        try:
+            while (future := results.get()) is not None:
+                yield future.result()
+                slots.release()
+        finally:
+            stop.set()
+            slots.release()
+            reader.join(_CLOSE_WAIT_S)
+
+
+def _feed(
+    items: Generator[_Item],
+    submit: Callable[[_Item], Future[_Result]],
+    results: SimpleQueue[Future[_Result] | None],
+    slots: threading.Semaphore,
+    stop: threading.Event,
+) -> None:
+    try:
+        slots.acquire()
+        for item in items:
+            if stop.is_set():
+                break
+            results.put(submit(item))
+            slots.acquire()
+            if stop.is_set():
+                break
+        items.close()
+    except BaseException as error:  # handed to the caller, who raises it
+        failed: Future[_Result] = Future()
+        failed.set_exception(error)
+        results.put(failed)
+    finally:
+        results.put(None)
+
+
 _WORKERS = max(1, min(4, len(os.sched_getaffinity(0))))
 
 

@@ -17,11 +17,11 @@ from features.errors import SourceError
 from features.spec import SourceSpec
 from streaming.sources.compression import MAGIC_BYTES, compression_of
 from streaming.sources.faults import Damage, EmptySource, empty
-from streaming.sources.head import Head, head_of
-from streaming.sources.listing import Listed, list_files
+from streaming.sources.files import Listed, list_files
+from streaming.sources.formats import Head, head_of
+from streaming.sources.json_columns import LISTS, NESTED, joined, json_columns
 from streaming.sources.parquet import open_parquet, value_type
 from streaming.sources.reader import open_source
-from streaming.sources.sample_columns import LISTS, NESTED, joined, json_columns
 from streaming.sources.sparse_text import SPARSE, parse_sparse, sparse_columns
 from streaming.sources.streams import STDIN, peek, read_chunks, utf8_lines
 

@@ -23,8 +23,7 @@ import pyarrow as pa
 
 from features.batch import Reject
 from features.values import as_text, to_number
-from streaming.sources.block import Block
-from streaming.sources.parsed import Parsed
+from streaming.sources.block import Block, Parsed
 
 __all__ = ["SPARSE", "SparseText", "parse_sparse", "sparse_columns", "sparse_format"]
 

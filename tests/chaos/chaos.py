@@ -27,8 +27,8 @@ keys = ["ad", ["campaign", "site"]]
 half_lives_h = [1, 24]
 """
 SETTINGS = [
-    "batch=300",
-    "snapshot_every_s=1",
+    "stream.batch=300",
+    "train.snapshot_every_s=1",
     "join.join_window_s=120",
     "join.late_window_s=600",
     "join.out_of_order_s=5",
@@ -250,7 +250,7 @@ def main() -> None:
 
 def run(top: Path, kafka: str | None, events: int, kills: int, seed: int) -> dict[str, object]:
     """One comparison, on the embedded log or on Kafka, each run with a Valkey of its own."""
-    from clicktide.valkey import start_valkey
+    from valkey_server import start_valkey
 
     servers, cluster = [], None
     if kafka == "start":

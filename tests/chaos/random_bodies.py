@@ -22,13 +22,12 @@ from typing import Any
 
 import httpx
 
-from clicktide.serving_wiring import Wiring
 from clicktide.serving_worker import state_of
+from clicktide.stream_folder import StreamFolder
 from features.spec_file import load_spec
 from learning import ClickLearner
 from learning.live import create_live
 from serving.app import build_app
-from serving.settings import ServeSettings
 
 ODD: list[Any] = [
     None, True, False, 0, -1, 1, 2**31, 2**53, 2**63, 2**64, -(2**70), 10**40, 0.5, -0.0, 1e308,
@@ -60,13 +59,9 @@ async def run(folder: Path, bodies: int, seed: int) -> tuple[collections.Counter
     spec = load_spec("market")
     learner = ClickLearner(spec)
     create_live(folder / "live.weights", learner, time.time_ns() // 1_000_000)
-    wiring = Wiring(
-        log=str(folder / "log.db"),
-        spec="market",
-        live=str(folder / "live.weights"),
-        settings=ServeSettings(access_log="none", max_body_bytes=100_000, max_candidates=50),
-    )
-    state = state_of(wiring)
+    limits = ("access_log=none", "max_body_bytes=100000", "max_candidates=50")
+    changes = tuple(f"serve.{one}" for one in limits)
+    state = state_of(StreamFolder(folder, str(folder / "log.db"), "market", changes=changes))
     counts: collections.Counter[int] = collections.Counter()
     rng, before = random.Random(seed), 0.0
     try:

@@ -31,7 +31,7 @@ from features.spec_file import load_spec  # noqa: E402
 from learning.click_learner import ClickLearner, probabilities  # noqa: E402
 from learning.live import open_live  # noqa: E402
 from streaming.log import NewRecord, open_log  # noqa: E402
-from streaming.settings import EXAMPLES, StreamSettings  # noqa: E402
+from streaming.settings import EXAMPLES, StreamSettings, TrainSettings  # noqa: E402
 from streaming.train_process import Trainer  # noqa: E402
 
 BATCH = 500
@@ -191,7 +191,7 @@ def run(folder, count, seed=0, workers=2):
             Trainer(
                 log,
                 load_spec("market"),
-                StreamSettings(batch=1, snapshot_every_s=3600),
+                StreamSettings(batch=1, train=TrainSettings(snapshot_every_s=3600)),
                 folder / "model",
                 now=time.time,
                 report=lambda line: None,

@@ -73,7 +73,7 @@ class Stage:
         self.up = Up(
             top / "run", REAL, *options, "--spec", self.spec_name, "--port", str(self.port),
             "--workers", "2", "--no-monitor", "--no-register", "--set",
-            "snapshot_every_s=1",
+            "train.snapshot_every_s=1",
         )  # fmt: skip
         self.run = top / "run"
         self.live, self.served = self.run / "live.weights", self.run / "served"

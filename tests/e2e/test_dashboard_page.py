@@ -10,10 +10,10 @@ import uvicorn
 from fastapi import FastAPI
 from waiting import until
 
-from serving.dashboard_look import AlarmView, Figures, Snapshot, WindowView
-from serving.routes import dashboard, page, reports
+from serving.routes import dashboard, page
 from serving.settings import ServeSettings
-from serving.watching import Watching
+from serving.stream_feed import Watching
+from serving.stream_snapshot import AlarmView, Snapshot, WindowView
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -45,7 +45,7 @@ class Looker:
             at_ms=T0, rates={"impressions": 100.0 + self.looks, "learned": 90.0},
             records={"impressions": 1}, lags={"train": 12}, pending=34, stalled=False,
             freshness={"trainer behind the newest example": 61.0}, trainer={"learned": 1_234_567.0},
-            recent=Figures(6000, 240.0, 1.5, 1.3, 1.8, 0.1, 0.9, T0), windows=windows,
+            recent=WindowView(T0, 6000, 240.0, 1.5, 1.3, 1.8, 0.1, 0.9), windows=windows,
             alarms=(AlarmView(said, "calibration", "ad", ad, "over", T0, None, "", ""),),
             labels={"clicks joined": 0.97}, served_version="live-1-2",
         )  # fmt: skip
@@ -65,7 +65,7 @@ def server(tmp_path):
     )
     app = FastAPI()
     app.include_router(dashboard.routes(state))
-    app.include_router(reports.routes(state))
+    app.include_router(dashboard.report_routes(state))
     icon = page._file("/icon.svg", "image/svg+xml")
     app.add_api_route("/icon.svg", icon)
     config = uvicorn.Config(app, port=0, log_level="error", ws="none", lifespan="off")

@@ -12,8 +12,8 @@ from sample_report import sample_report
 from typer.testing import CliRunner
 
 from clicktide import demo as command
+from clicktide.child_processes import read_running
 from clicktide.cli import app
-from clicktide.processes import read_running
 from streaming.log import open_log
 from streaming.settings import StreamSettings
 
@@ -52,7 +52,7 @@ class _Hung:
     spec, url = "market", "http://127.0.0.1:9"
 
     def __init__(self, folder, port):
-        self.log, self.settings = str(folder / "log.db"), folder / "stream.toml"
+        self.log, self.settings = str(folder / "log.db"), folder / "clicktide.toml"
         self.settings.write_text("")
         with open_log(self.log) as log:
             log.create_topics(StreamSettings().topics())

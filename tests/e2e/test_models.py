@@ -37,9 +37,9 @@ def register(tmp_path):
         process = subprocess.Popen(
             [
                 sys.executable, "-m", "clicktide", "register", "--set",
-                "register.version_every_s=0.1", "--set", "register.poll_s=0.2",
-                "--set", "register.gate.max_examples=1000000",
-                "--set", "register.gate.min_examples=1000000",  # promoted by hand here
+                "registry.version_every_s=0.1", "--set", "registry.poll_s=0.2",
+                "--set", "registry.gate.max_examples=1000000",
+                "--set", "registry.gate.min_examples=1000000",  # promoted by hand here
             ],
             cwd=tmp_path, stdout=said, stderr=said, env=ENV,
         )  # fmt: skip

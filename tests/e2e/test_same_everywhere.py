@@ -12,7 +12,6 @@ from command import run_clicktide
 from live_stream import REAL, Up, conserved, publish, until_learned, values
 
 from learning.snapshot import load_snapshot
-from streaming.example_records import unpack_examples
 from streaming.settings import load_stream_settings
 
 pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.timeout(900)]
@@ -58,7 +57,7 @@ def brute_force(market, join_ms, late_ms):
 def examples(url):
     """Those of a log, in the same form."""
     for record in values(url, "examples"):
-        for line in unpack_examples(record):
+        for line in record.split(b"\n"):
             found = json.loads(line)
             shown = found["impression"]
             fields = shown["fields"] | {"impression_id": shown["impression_id"]}
@@ -99,7 +98,7 @@ def test_examples_are_those_of_a_brute_force_join_and_the_model_is_that_of_a_rep
     conserved(up, until_learned(up, EVENTS))
     assert up.stop() == 0
 
-    join = load_stream_settings(up.folder / "stream.toml").join
+    join = load_stream_settings(up.folder / "clicktide.toml").join
     windows = int(join.join_window_s * 1000), int(join.late_window_s * 1000)
     wanted, found = sorted(brute_force(market, *windows)), sorted(examples(up.log))
     assert len(found) > EVENTS  # late clicks are among them

@@ -12,8 +12,8 @@ import httpx
 import msgspec
 import numpy as np
 import pytest
+from valkey_server import start_valkey
 
-from clicktide.valkey import start_valkey
 from features.events import Heartbeat, decode_event, encode_event
 from features.spec_file import load_spec
 from features.vectoriser import Vectoriser
@@ -21,12 +21,10 @@ from learning.click_learner import ClickLearner
 from serving.app import build_app
 from serving.event_writer import EventWriter
 from serving.features import FeatureSource, Fetched
-from serving.judging import judge
 from serving.metrics import Metrics
 from serving.scorer import Scorer
 from serving.settings import ServeSettings
 from serving.state import ServingState
-from streaming.example_records import unpack_examples
 from streaming.join_process import JoinProcess
 from streaming.joiner import JoinerSettings
 from streaming.log import NewRecord, TopicPartition, open_log
@@ -106,12 +104,12 @@ def counted(url, folder):
     server = start_valkey(folder)
     with open_log(url) as log:
         log.create_topics(STREAM.topics())
-    (folder / "stream.toml").write_text(
+    (folder / "clicktide.toml").write_text(
         "[join]\njoin_window_s = 20\nout_of_order_s = 5\nlate_window_s = 30\n"
     )
     counting = subprocess.Popen(
         [sys.executable, "-m", "clicktide", "count", "--log", url, "--redis", server.url,
-         "--spec", "market", "--settings", folder / "stream.toml"],
+         "--spec", "market", "--settings", folder / "clicktide.toml"],
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     source = FeatureSource(SPEC, server.url, budget_ms=5000)
@@ -136,7 +134,7 @@ def check(url, store, tmp_path, monkeypatch):
     writer = EventWriter(lambda: open_log(url), STREAM, "api", now_ms=clock)
     learner = ClickLearner(SPEC)
     weighing = Weighing(learner)
-    scorer = Scorer(weighing, store, SPEC, clock, judge)
+    scorer = Scorer(weighing, store, SPEC, clock)
     served = {}
     hashed = []
     monkeypatch.setattr(scorer, "hasher", Spy(scorer.hasher, hashed))
@@ -233,7 +231,7 @@ def learn(url, folder, monkeypatch):
         trainer.run(stopping=lambda: False, until_idle_s=0)
         trainer.close()
         records = log.read(TopicPartition(EXAMPLES, 0), 0, 10_000)
-    examples = [decode_event(raw) for record in records for raw in unpack_examples(record.value)]
+    examples = [decode_event(raw) for record in records for raw in record.value.split(b"\n")]
     assert len(examples) == len(rows)
     return {
         example.impression.impression_id: tokens

@@ -7,7 +7,7 @@ import runpy
 
 from rich.console import Console
 
-from clicktide.warm import warm_up
+from clicktide.kernels import warm_up
 from features.spec_file import load_spec
 
 if __name__ == "__main__":

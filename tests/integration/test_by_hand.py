@@ -8,9 +8,8 @@ import tomllib
 
 from command import run_clicktide
 from live_stream import free_port
+from valkey_server import start_valkey
 from waiting import until
-
-from clicktide.valkey import start_valkey
 
 SIGNS = {
     "join": "join window",
@@ -49,5 +48,5 @@ def test_processes_with_their_defaults_agree(tmp_path):
             process.send_signal(signal.SIGKILL)
             process.wait(30)
         store.stop()
-    kept = tomllib.loads((tmp_path / "run" / "stream.toml").read_text())
-    assert (kept["log"], kept["spec"]) == ("log.db", "market")
+    kept = tomllib.loads((tmp_path / "run" / "clicktide.toml").read_text())
+    assert (kept["stream"]["log"], kept["stream"]["spec"]) == ("log.db", "market")

@@ -6,8 +6,8 @@ from collections import defaultdict
 import msgspec
 import numpy as np
 import pytest
+from valkey_server import start_valkey
 
-from clicktide.valkey import start_valkey
 from features.counters import pane, weight
 from features.counters.redis_store import open_counters
 from features.counters.stored import StoredCounters

@@ -7,6 +7,7 @@ import time
 import pytest
 from waiting import until
 
+from clicktide.serving_worker import open_writer
 from features.events import Click, Heartbeat, Impression, decode_event
 from serving.event_writer import (
     Accepted,
@@ -14,7 +15,6 @@ from serving.event_writer import (
     LogAwayError,
     QueueFullError,
 )
-from serving.open_writer import open_writer
 from streaming.joiner import JoinerSettings
 from streaming.log import LogUnavailableError, TopicPartition, open_log
 from streaming.settings import StreamSettings

@@ -19,7 +19,12 @@ pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.timeout(240)]
 START, SIZE, BOUND = 1_736_121_600_000, 3_000, 5_000
 SETTINGS = load_stream_settings(
     None,
-    ["partitions=2", "join.join_window_s=20", "join.late_window_s=30", "join.out_of_order_s=5"],
+    [
+        "stream.partitions=2",
+        "join.join_window_s=20",
+        "join.late_window_s=30",
+        "join.out_of_order_s=5",
+    ],
 )
 
 

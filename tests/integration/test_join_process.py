@@ -17,7 +17,6 @@ from waiting import until
 
 from features.errors import ClicktideError
 from features.events import DeadLetter, Example, decode_event
-from streaming.example_records import unpack_examples
 from streaming.join_process import JoinProcess
 from streaming.joiner import JoinerSettings
 from streaming.log import (
@@ -145,7 +144,7 @@ def outcome(log):
     """Examples and dead letters as they stand in the log, each checked."""
     examples, dead = [], []
     for record in read_topic(log, "examples"):
-        lines = unpack_examples(record.value)
+        lines = record.value.split(b"\n")
         assert int(dict(record.headers).get("n", b"1")) == len(lines) <= 7
         for line in lines:
             e = decode_event(line)
@@ -309,7 +308,7 @@ def folder(tmp_path, monkeypatch):
 
 def start(url, *more):
     sets = [f"join.{name}={value}" for name, value in WINDOWS.items()]
-    sets += ["partitions=2", "batch=20", "examples_per_record=7"]
+    sets += ["stream.partitions=2", "stream.batch=20", "stream.examples_per_record=7"]
     options = [part for change in sets for part in ("--set", change)]
     return subprocess.Popen(
         [sys.executable, "-m", "clicktide", "join", "--log", url, "--json", *options, *more],

@@ -5,9 +5,10 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from valkey_server import start_valkey
 from waiting import until
 
-from clicktide.valkey import start_valkey
+from clicktide.serving_worker import open_writer
 from features.counters.redis_store import open_counters
 from features.counters.stored import StoredCounters
 from features.events import (
@@ -19,7 +20,6 @@ from features.events import (
     encode_event,
 )
 from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
-from serving.open_writer import open_writer
 from streaming.count_process import CountProcess
 from streaming.join_process import JoinProcess
 from streaming.joiner import JoinerSettings
@@ -120,7 +120,7 @@ def examples(url):
 def test_a_lone_impression_gets_its_label(url):
     writer = open_writer(url, STREAM)
     # what is asked of the writer every so often, in ms: the heartbeats of a short window
-    writer._vouching._beat_ms = 300
+    writer._heartbeats._beat_ms = 300
     try:
         writer.submit([shown("lone", now_ms())]).result(60)
         with running(url, lambda log: JoinProcess(log, STREAM, "join-0", print)):

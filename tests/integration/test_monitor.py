@@ -372,7 +372,7 @@ def test_the_command_killed_at_random_counts_every_example_once(log, tmp_path):
     write(log, examples(3000))
     command = [sys.executable, "-m", "clicktide", "monitor", "--log", str(tmp_path / "log.db")]
     command += ["--spec", "shop.toml", "--slices", "ad,hour,weekday,bid"]
-    command += ["--set", "monitor.save_every_s=0.01", "--set", "batch=1"]
+    command += ["--set", "monitor.save_every_s=0.01", "--set", "stream.batch=1"]
     root = Path(__file__).resolve().parents[2]
     environment = os.environ | {"PYTHONPATH": str(root)}
     killed = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)

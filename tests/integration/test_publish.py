@@ -16,12 +16,11 @@ import pytest
 from command import run_clicktide
 from waiting import until
 
+from clicktide.serving_worker import open_writer
 from features.errors import ClicktideError
 from features.events import Click, Heartbeat, Impression, decode_event, encode_event
 from features.spec_file import load_spec
 from market import open_simulation
-from serving.open_writer import open_writer
-from streaming.example_records import unpack_examples
 from streaming.join_process import JoinProcess
 from streaming.joiner import JoinerSettings
 from streaming.log import EventLog, NewRecord, TopicPartition, open_log
@@ -168,7 +167,7 @@ def test_rows_without_ids_and_times_are_numbered_and_a_second_apart(tmp_path: Pa
 def test_both_topics_have_an_impression_in_the_same_partition_and_time_never_falls(
     tmp_path: Path,
 ) -> None:
-    publish(tmp_path, f"{MARKET}&events=8000", "--to", "log.db", "--set", "partitions=3")
+    publish(tmp_path, f"{MARKET}&events=8000", "--to", "log.db", "--set", "stream.partitions=3")
     with open_log(str(tmp_path / "log.db")) as log:
         impressions, clicks = held(log, IMPRESSIONS), held(log, CLICKS)
     assert len(impressions) == len(clicks) == 3
@@ -280,7 +279,7 @@ def test_a_log_that_is_further_in_time_is_not_published_into(tmp_path: Path) -> 
     ("args", "said"),
     [
         (["--speed", "2"], "--speed is for publishing.*add --to"),
-        (["--no-end", "--set", "partitions=2"], "--no-end is for"),
+        (["--no-end", "--set", "stream.partitions=2"], "--no-end is for"),
         (["--to", "log.db", "--save", "m", "--plot", "p.png"], "--save, --plot has no meaning"),
         (["--to", "log.db", "--speed", "fast"], "neither a speed nor max"),
         (["--to", "log.db", "--speed", "0"], "neither a speed nor max"),
@@ -499,7 +498,7 @@ def test_events_of_now_are_joined_behind_a_history_that_ends_now(tmp_path: Path)
         process.close()
         records = log.read(TopicPartition("examples", 0), 0, 10_000)
         assert not log.read(TopicPartition("dead_letters", 0), 0, 1)
-    examples = [e for r in records for e in map(decode_event, unpack_examples(r.value))]
+    examples = [e for r in records for e in map(decode_event, r.value.split(b"\n"))]
     labels = {e.impression.impression_id: e.label for e in examples}
     assert len(labels) == 2_003
     assert [labels[f"mine-{n}"] for n in range(3)] == [1, 1, 1]

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 import redis
 from redis.crc import key_slot
+from valkey_server import start_valkey
 from waiting import until
 
 from clicktide import valkey
-from clicktide.valkey import start_valkey
 from features.counters import PANES, decayed, pane, weight
 from features.counters.redis_format import Updates
 from features.counters.redis_store import RedisCounters, open_counters
 from features.counters.store_errors import StoreError, StoreRewoundError
+from features.errors import ClicktideError
 
 HOUR, DAY = 3_600_000, 86_400_000
 PLAN = {0: (HOUR,), 1: (HOUR // 4, DAY), 7: (30 * DAY,)}
@@ -409,7 +410,7 @@ def add_up(sums, which, counters, at, clicked):
 @pytest.fixture
 def cluster(tmp_path):
     """One node that has all slots."""
-    options = ["--cluster-enabled", "yes", "--cluster-port", str(valkey._free_port())]
+    options = ["--cluster-enabled", "yes", "--cluster-port", str(valkey.free_port())]
     with running_server(tmp_path, "--save", "", "--requirepass", "s3cret", *options) as port:
         with redis.Redis(port=port, password="s3cret") as node:
             until(lambda: answers(node.ping))
@@ -439,7 +440,7 @@ def sentinel(tmp_path):
 @contextmanager
 def running_server(folder, *options):
     """A server that has these options; gives its port."""
-    port = valkey._free_port()
+    port = valkey.free_port()
     first, more = (options[:1], options[1:]) if options[0].endswith(".conf") else ((), options)
     place = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
     with (folder / "log").open("ab") as log:
@@ -477,23 +478,24 @@ def test_a_cluster_takes_each_script_in_one_slot(cluster):
     store._client.close()
 
 
-def test_an_embedded_server_is_found_again_and_keeps_its_data(tmp_path):
+def test_an_embedded_server_keeps_its_data_and_nobody_else_starts_one_on_it(tmp_path):
     first = start_valkey(tmp_path)
     with redis.Redis.from_url(first.url) as client:
         client.set("a", 1)
-        assert start_valkey(tmp_path).process_id == first.process_id
-        first.stop()
-        again = start_valkey(tmp_path, port=valkey._free_port())
-        with redis.Redis.from_url(again.url) as other:
-            assert other.get("a") == b"1"
-        again.stop()
+        with pytest.raises(ClicktideError, match="another program holds it"):
+            start_valkey(tmp_path)
+    first.stop()
+    again = start_valkey(tmp_path, port=valkey.free_port())
+    with redis.Redis.from_url(again.url) as other:
+        assert other.get("a") == b"1"
+    again.stop()
 
 
 def test_an_embedded_server_that_cannot_start_says_why(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(valkey.ClicktideError, match="did not start") as raised:
+        with pytest.raises(ClicktideError, match="did not start") as raised:
             start_valkey(tmp_path, port=taken.getsockname()[1], timeout_s=10)
     assert "Fix" in str(raised.value)
 
@@ -533,7 +535,7 @@ def tls(tmp_path):
 
 @contextmanager
 def tls_server(folder, options, *more):
-    port = valkey._free_port()
+    port = valkey.free_port()
     with running_server(folder, *more, "--port", "0", "--tls-port", str(port), *options):
         yield port
 

@@ -14,9 +14,9 @@ import httpx
 import pytest
 from command import run_clicktide
 from steady_load import workers_of
+from valkey_server import start_valkey
 from waiting import until
 
-from clicktide.valkey import start_valkey
 from features.spec_file import load_spec
 from learning import ClickLearner
 from learning.live import create_live, open_live

@@ -9,13 +9,12 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 
-from clicktide.serving_wiring import Wiring
 from clicktide.serving_worker import state_of
+from clicktide.stream_folder import StreamFolder
 from features.spec_file import load_spec
 from learning import ClickLearner
 from learning.live import create_live
 from serving.app import build_app
-from serving.settings import ServeSettings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "chaos"))
 from random_bodies import run
@@ -33,13 +32,8 @@ def described(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzz")
     spec = load_spec("market")
     create_live(folder / "live.weights", ClickLearner(spec), time.time_ns() // 1_000_000)
-    wiring = Wiring(
-        log=str(folder / "log.db"),
-        spec="market",
-        live=str(folder / "live.weights"),
-        settings=ServeSettings(access_log="none", request_timeout_s=100),
-    )
-    state = state_of(wiring)
+    changes = ("serve.access_log=none", "serve.request_timeout_s=100")
+    state = state_of(StreamFolder(folder, str(folder / "log.db"), "market", changes=changes))
     yield schemathesis.openapi.from_asgi("/openapi.json", build_app(state))
     state.close()
 

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from valkey_server import start_valkey
 from waiting import until
 
 from clicktide import valkey
-from clicktide.valkey import start_valkey
 from features.counters.redis_format import Updates
 from features.counters.redis_store import open_counters
 from features.counters.stored import StoredCounters
@@ -66,7 +66,7 @@ def test_the_values_are_those_that_the_counting_reads(kind, tmp_path, monkeypatc
     if kind == "redis":
         binary = request.getfixturevalue("redis_server")
         monkeypatch.setattr(valkey, "_binary", lambda: binary)
-    port = valkey._free_port() if kind == "tcp" else None
+    port = valkey.free_port() if kind == "tcp" else None
     server = start_valkey(tmp_path, port=port)
     try:
         counters, store = fill(server.url)

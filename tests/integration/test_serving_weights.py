@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from features.errors import SnapshotError
@@ -14,7 +13,8 @@ from learning.click_learner import ClickLearner
 from learning.live import create_live, renew_live
 from learning.progress import Progress
 from learning.snapshot import Snapshot, save_snapshot
-from serving.weights import LiveWeights, PinnedWeights, Switch
+from serving.live_weights import LiveWeights
+from serving.weights import PinnedWeights
 
 EVENT = {"ad": "a", "site": "s"}
 
@@ -298,17 +298,3 @@ def test_a_pinned_snapshot_is_served_under_its_name(tmp_path):
     assert PinnedWeights(tmp_path / "v8", spec()).current().version == "3"
     with pytest.raises(SnapshotError, match="another spec"):
         PinnedWeights(tmp_path / "v7", spec("other"))
-
-
-def test_versions_are_switched_between_two_requests(tmp_path):
-    wanted = {str(i): saved(tmp_path / str(i), i) for i in (1, 2)}
-    sources = [PinnedWeights(tmp_path / str(i), spec()) for i in (1, 2)]
-    switch = Switch(sources[0])
-    for i in range(100):
-        weighing = switch.current()
-        p = weighing.learner.predict_proba_one(EVENT)[True]
-        assert p == wanted[weighing.version]
-        former = switch.use(sources[(i + 1) % 2])
-        assert former is sources[i % 2]
-    assert switch.problem is None
-    assert np.isfinite(p)

@@ -9,8 +9,8 @@ import time
 import pytest
 from waiting import until
 
-from clicktide.process_log import message_of
-from clicktide.spawn import LogFile, own_command, spawn
+from clicktide.child_processes import LogFile, own_command, spawn
+from clicktide.process import message_of
 from clicktide.supervise import Child, Supervisor
 
 TALKER = "import sys; print('to stdout'); print('to stderr', file=sys.stderr)"
@@ -24,8 +24,8 @@ STUBBORN = (
 PARENT = """
 import sys, time
 from pathlib import Path
-from clicktide.process_log import message_of
-from clicktide.spawn import spawn
+from clicktide.process import message_of
+from clicktide.child_processes import spawn
 from clicktide.supervise import Child
 child = spawn(Path(sys.argv[1]), lambda name, line: None)(
     Child("sleeper", [sys.executable, "-c", "import time; time.sleep(600)"]))

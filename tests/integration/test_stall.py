@@ -11,7 +11,7 @@ from streaming.train_process import Trainer
 
 START = 1_736_121_600_000
 SETTINGS = load_stream_settings(
-    None, ["join.join_window_s=60", "join.click_delay_s=10", "examples_per_record=1"]
+    None, ["join.join_window_s=60", "join.click_delay_s=10", "stream.examples_per_record=1"]
 )
 
 

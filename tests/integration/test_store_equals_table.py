@@ -4,8 +4,8 @@ import random
 
 import numpy as np
 import pytest
+from valkey_server import start_valkey
 
-from clicktide.valkey import start_valkey
 from features.counters.redis_format import Updates
 from features.counters.redis_store import open_counters
 from features.counters.table import CounterTable

@@ -24,7 +24,7 @@ from streaming.log import (
     TopicPartition,
     open_log,
 )
-from streaming.settings import DEAD_LETTERS, EXAMPLES, StreamSettings
+from streaming.settings import DEAD_LETTERS, EXAMPLES, StreamSettings, TrainSettings
 from streaming.train_process import Trainer
 
 SPEC = Spec(
@@ -107,7 +107,7 @@ def fill(log, lines, per_record=10, partitions=1):
 def trainer(log, folder, *, batch=7, said=None, **options):
     """A trainer that reads so few records at a time that there are many cuts."""
     report = (lambda line: None) if said is None else said.append
-    settings = StreamSettings(batch=batch, snapshot_every_s=0.001)
+    settings = StreamSettings(batch=batch, train=TrainSettings(snapshot_every_s=0.001))
     return Trainer(
         log, SPEC, settings, folder, now=time.time, report=report, pause=time.sleep, **options
     )
@@ -181,7 +181,7 @@ def test_a_trainer_killed_five_times_makes_the_model_of_an_unbroken_run(tmp_path
         fill(log, lines)
         command = [sys.executable, "-m", "clicktide", "train", "--log", "log.db", "--spec"]
         command += ["shop.toml", "--until-idle", "0"]
-        command += ["--set", "snapshot_every_s=0.01", "--set", "batch=5"]
+        command += ["--set", "train.snapshot_every_s=0.01", "--set", "stream.batch=5"]
         rng = random.Random(4)
         for _ in range(5):
             with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as process:
@@ -308,11 +308,11 @@ DISK_FULL = """
 import resource, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_train import SPEC, StreamSettings, Trainer
+from test_train import SPEC, StreamSettings, TrainSettings, Trainer
 from streaming.log import open_log
 here, said, room = Path(sys.argv[2]), [], resource.RLIM_INFINITY
 log = open_log(str(here / "log.db"))
-settings = StreamSettings(batch=3, snapshot_every_s=0.001)
+settings = StreamSettings(batch=3, train=TrainSettings(snapshot_every_s=0.001))
 one = Trainer(log, SPEC, settings, here / "model", now=time.time, report=said.append,
               pause=time.sleep)
 one.step(), one.step(), one.save()

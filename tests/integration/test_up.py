@@ -131,29 +131,29 @@ def test_a_second_up_in_a_folder_is_refused(start):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ("partitions=2", "partitions from 1 to 2"),
+        ("stream.partitions=2", "stream.partitions from 1 to 2"),
         ("join.join_window_s=60", "join.join_window_s from 600 to 60"),
     ],
 )
 def test_what_the_log_was_made_with_stays(start, change, named):
-    up = start(fake(), "--set", "batch=77")
+    up = start(fake(), "--set", "stream.batch=77")
     up.until_running("join")
     assert up.stop() == 0
     done = clicktide_process("up", "--dir", up.folder, "--no-serve", "--set", change)
     assert done.returncode == 2
     assert named in done.stderr
     assert "Fix: keep the old values" in done.stderr
-    assert "batch = 77" in (up.folder / "stream.toml").read_text()
+    assert "batch = 77" in (up.folder / "clicktide.toml").read_text()
 
 
 def test_settings_of_the_last_time_are_used_again(start):
     up = start(fake(), "--set", "join.join_window_s=60")
     up.until_running("join")
     assert up.stop() == 0
-    again = start(fake(), "--set", "batch=5")
+    again = start(fake(), "--set", "stream.batch=5")
     again.until_running("join")
     assert again.stop() == 0
-    kept = (up.folder / "stream.toml").read_text()
+    kept = (up.folder / "clicktide.toml").read_text()
     assert "join_window_s = 60.0" in kept
     assert "batch = 5" in kept
 
@@ -179,7 +179,7 @@ def ask(port, path, body=None):
 
 def test_a_stream_is_learned_whole_whatever_is_killed_and_goes_on_another_day(start):
     port = free_port()
-    up = start(REAL, "--set", "snapshot_every_s=1", "--port", str(port))
+    up = start(REAL, "--set", "train.snapshot_every_s=1", "--port", str(port))
     up.until_running("valkey", "join", "count", "train", "serve")
     assert f"curl http://localhost:{port}/v1/predict" in up.text()
     publish(up, "sim:stationary?events=20000")

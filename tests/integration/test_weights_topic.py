@@ -12,11 +12,10 @@ from learning.click_learner import ClickLearner
 from learning.snapshot import load_snapshot
 from serving.replica import ReplicaWeights
 from streaming.log import LogUnavailableError, NewRecord, TopicPartition, open_log
-from streaming.settings import EXAMPLES, StreamSettings
+from streaming.settings import EXAMPLES, StreamSettings, TrainSettings
 from streaming.train_process import Trainer
-from streaming.weights_follower import WeightsFollower
 from streaming.weights_message import read_head
-from streaming.weights_publisher import WEIGHTS, Reached, WeightsPublisher
+from streaming.weights_topic import WEIGHTS, Reached, WeightsFollower, WeightsPublisher
 
 AT = TopicPartition(WEIGHTS, 0)
 
@@ -277,7 +276,9 @@ def examples(count):
 
 def test_a_trainer_that_publishes_is_followed_to_its_snapshot(tmp_path):
     url = str(tmp_path / "log.db")
-    settings = StreamSettings(batch=3, publish_every_s=0.001, publish_full_every_s=3600)
+    settings = StreamSettings(
+        batch=3, train=TrainSettings(publish_every_s=0.001, publish_full_every_s=3600)
+    )
     with open_log(url) as log:
         log.create_topics(settings.topics())
         lines = [msgspec.json.encode(one) for one in examples(1500)]

@@ -9,18 +9,17 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.counters.keys import COLUMN_PREFIX
+from features.counters.names import COLUMN_PREFIX
 from features.spec import CounterSpec, CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from learning import ClickLearner
 from learning.click_learner import probabilities
 from learning.uncertainty import uncertainty
+from serving.event_batch import Events, Scored, together
 from serving.features import Fetched
 from serving.hasher import EventHasher
-from serving.judging import judge
 from serving.problem import Problem
-from serving.scored import Events, Scored
 from serving.scorer import Scorer
-from serving.sharing import together
+from serving.uncertainty import logits_and_deviations
 from serving.weights import FixedWeighing
 
 NOW = 1_736_121_600_000
@@ -150,7 +149,7 @@ class Stored:
 @settings(max_examples=60)
 @given(st.lists(st.lists(fields, min_size=1, max_size=4), min_size=2, max_size=6))
 def test_requests_scored_together_get_what_each_gets_alone(requests):
-    scorer = Scorer(Fixed(LEARNER), Stored(), SPEC, lambda: NOW, judge)
+    scorer = Scorer(Fixed(LEARNER), Stored(), SPEC, lambda: NOW)
     asked = [Events(events, [NOW + i for i in range(len(events))]) for events in requests]
     bad = Events([{"ad": "a", "timestamp": "no time"}], [NOW])
     worse = Events([None], [NOW])  # a bug
@@ -172,7 +171,7 @@ def test_requests_scored_together_get_what_each_gets_alone(requests):
 @settings(max_examples=60)
 @given(fields, st.lists(fields, min_size=24, max_size=40))
 def test_what_candidates_share_gives_the_bits_that_it_gives_in_each_of_them(shared, own):
-    scorer = Scorer(Fixed(LEARNER), Stored(), SPEC, lambda: NOW, judge)
+    scorer = Scorer(Fixed(LEARNER), Stored(), SPEC, lambda: NOW)
     whole = [{**shared, **one} for one in own]
     times = [NOW] * len(own)
     found = scorer.score(Events(together(shared, own), times))
@@ -187,7 +186,7 @@ def test_what_candidates_share_gives_the_bits_that_it_gives_in_each_of_them(shar
 def test_one_walk_gives_the_bits_of_prediction_and_uncertainty_apart(events):
     rows = [{"timestamp": NOW} | event for event in events]
     hashed = EventHasher(SPEC).hash(LEARNER.vectoriser, rows, None)
-    logits, deviations = judge(LEARNER, hashed)
+    logits, deviations = logits_and_deviations(LEARNER, hashed)
     assert logits.tolist() == LEARNER.predict_hashed(hashed).tolist()
     assert deviations.tolist() == uncertainty(LEARNER, hashed).tolist()
 

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from features.counters.counting import Counters
-from features.counters.keys import CounterKeys, feature_names
+from features.counters.keys import CounterKeys
+from features.counters.names import feature_names
 from features.counters.panes import weight, weights_at
 from features.counters.rates import CounterFields, click_rates
 from features.counters.table import NO_TIME, CounterTable

@@ -18,11 +18,11 @@ from monitoring.watch.records import Now
 from monitoring.watch.scored import Scored
 from monitoring.watch.settings import WindowSettings
 from monitoring.watch.windows import Windows
-from serving.dashboard_look import Snapshot, StreamLooker
 from serving.problem import Problem
-from serving.routes import dashboard, reports
+from serving.routes import dashboard
 from serving.settings import ServeSettings
-from serving.watching import Feed, Watching
+from serving.stream_feed import Feed, Watching
+from serving.stream_snapshot import Snapshot, StreamLooker
 from streaming.log import NewRecord, open_log
 from streaming.settings import StreamSettings
 
@@ -58,8 +58,8 @@ def app_of(watching, **settings):
         reports=watching, settings=ServeSettings(**settings), now_ms=lambda: NOW
     )
     app = FastAPI(exception_handlers={Problem: lambda request, error: error.response(None)})
-    for room in (dashboard, reports):
-        app.include_router(room.routes(state))
+    for routes in (dashboard.routes, dashboard.report_routes):
+        app.include_router(routes(state))
     return app
 
 

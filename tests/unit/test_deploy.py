@@ -9,9 +9,8 @@ import typer
 import yaml
 
 from clicktide.cli import app
-from serving.dashboard_look import AlarmView, Figures, Snapshot
-from serving.metrics import Metrics
-from serving.stream_metrics import stream_metrics
+from serving.metrics import Metrics, stream_metrics
+from serving.stream_snapshot import AlarmView, Figures, Snapshot
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -16,9 +16,9 @@ except SystemExit:
     pass
 """
 WORKER = """
-from clicktide.serving_wiring import Wiring
 from clicktide.serving_worker import state_of
-state = state_of(Wiring(log="run/log.db", spec="market", live="live.weights", served="served"))
+from clicktide.stream_folder import open_stream
+state = state_of(open_stream())
 for close in state.closing:
     close()
 """
@@ -41,9 +41,11 @@ def imported_by(code, folder):
         pytest.param(COMMAND.format(["--help"]), HEAVY | {"numpy", "rich", "msgspec"}, id="help"),
         pytest.param(COMMAND.format(["spec", "check", "market"]), HEAVY, id="spec check"),
         pytest.param("import clicktide.status, clicktide.events", HEAVY, id="status, events"),
-        pytest.param("import clicktide.join, clicktide.up, clicktide.serve", HEAVY, id="join, up"),
+        pytest.param("import clicktide.up, clicktide.serve", HEAVY, id="up, serve"),
+        pytest.param("import clicktide.stream_processes, streaming.join_process", HEAVY, id="join"),
         pytest.param(
-            "import clicktide.train, clicktide.count, clicktide.monitor, clicktide.replay",
+            "import streaming.train_process, streaming.count_process, monitoring.watch.process, "
+            "clicktide.replay",
             HEAVY - {"numba", "scipy", "pyarrow"},
             id="train, count, monitor, replay",
         ),

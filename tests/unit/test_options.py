@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-SAY = "import os; from clicktide.options import give_way; give_way(7); print(os.nice(0), {more})"
+SAY = "import os; from clicktide.process import give_way; give_way(7); print(os.nice(0), {more})"
 SESSION = Path("/proc/self/autogroup")
 
 

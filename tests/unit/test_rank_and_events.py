@@ -15,12 +15,11 @@ from serving.app import build_app
 from serving.client import AsyncClient
 from serving.event_writer import EventWriter
 from serving.features import Fetched
-from serving.judging import judge
 from serving.metrics import Metrics
 from serving.scorer import Scorer
 from serving.settings import ServeSettings
 from serving.state import ServingState
-from serving.watching import Watching
+from serving.stream_feed import Watching
 from serving.weights import FixedWeighing
 from streaming.joiner.commit import TopicState
 from streaming.log import LogUnavailableError, Position, TopicPartition, open_log
@@ -68,7 +67,7 @@ class Api:
         store = Store()
         self.state = ServingState(
             settings=ServeSettings(**settings), spec=SPEC, weights=WEIGHTS, features=store,
-            scorer=Scorer(WEIGHTS, store, SPEC, lambda: NOW, judge), metrics=Metrics(),
+            scorer=Scorer(WEIGHTS, store, SPEC, lambda: NOW), metrics=Metrics(),
             now_ms=lambda: NOW, say=self.said.append, writer=self.writer if writer else None,
         )  # fmt: skip
         self.app = build_app(self.state)

@@ -11,10 +11,10 @@ from monitoring.registry import (
     Version,
     alarm_target,
     judge,
-    load_registry_settings,
     rollback_target,
 )
 from monitoring.registry.versions import beyond_retention
+from streaming.settings_file import load_settings
 
 SETTINGS = GateSettings(min_examples=1_000, min_clicks=20)
 LABELS = (np.random.default_rng(3).random(20_000) < 0.05).astype(float)
@@ -100,7 +100,7 @@ def test_retention_keeps_newest_champions_and_whatever_has_an_alias():
         (["model=a/b"], "without /"),
         (["gate.max_rate_change=1"], "max_rate_change"),
         (["gate.max_examples=5"], "max_examples"),
-        (["gates.min_clicks=5"], "KEY=VALUE"),
+        (["gates.min_clicks=5"], "gates"),
         (["keep_versions"], "KEY=VALUE"),
         (["nothing=1"], "docs/models.md"),
         (["gate.min_clicks=many"], "docs/models.md"),
@@ -108,18 +108,18 @@ def test_retention_keeps_newest_champions_and_whatever_has_an_alias():
 )
 def test_wrong_settings_are_told(changes, said):
     with pytest.raises(ClicktideError, match=said):
-        load_registry_settings(None, changes)
+        load_settings(RegistrySettings, "registry", None, [f"registry.{one}" for one in changes])
 
 
 def test_settings_come_from_a_file(tmp_path):
     (tmp_path / "r.toml").write_text(
-        "[register]\nkeep_versions = 7\n[register.gate]\nmin_clicks = 3\n"
+        "[registry]\nkeep_versions = 7\n[registry.gate]\nmin_clicks = 3\n"
     )
-    known = load_registry_settings(tmp_path / "r.toml", ["model=ads"])
+    known = load_settings(RegistrySettings, "registry", tmp_path / "r.toml", ["registry.model=ads"])
     wanted = RegistrySettings(keep_versions=7, model="ads", gate=GateSettings(min_clicks=3))
     assert known == wanted
     with pytest.raises(ClicktideError, match="cannot be read"):
-        load_registry_settings(tmp_path / "none.toml")
+        load_settings(RegistrySettings, "registry", tmp_path / "none.toml")
     (tmp_path / "bad.toml").write_text("keep_versions = ")
     with pytest.raises(ClicktideError, match="not TOML"):
-        load_registry_settings(tmp_path / "bad.toml")
+        load_settings(RegistrySettings, "registry", tmp_path / "bad.toml")

@@ -4,23 +4,22 @@ import asyncio
 import json
 
 import httpx
-import msgspec
 import numpy as np
 import pytest
 
+from clicktide.serving_worker import warm_up
 from features.errors import ClicktideError
 from features.spec import CounterSpec, CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from features.spec_file import load_spec
 from learning import ClickLearner
 from serving.app import build_app
 from serving.features import Fetched
-from serving.judging import judge
 from serving.metrics import Metrics
 from serving.scorer import Scorer
-from serving.settings import ServeSettings, load_serve_settings
+from serving.settings import ServeSettings
 from serving.state import ServingState
-from serving.warm import warm_up
 from serving.weights import FixedWeighing
+from streaming.settings_file import load_settings
 
 NOW = 1_736_121_600_000
 SPEC = Spec(
@@ -80,7 +79,7 @@ class Client:
             spec=SPEC,
             weights=weights,
             features=store,
-            scorer=Scorer(weights, store, SPEC, lambda: NOW, judge),
+            scorer=Scorer(weights, store, SPEC, lambda: NOW),
             metrics=Metrics(),
             now_ms=lambda: NOW,
             say=self.said.append,
@@ -386,18 +385,18 @@ def test_pages_of_other_origins_may_call_only_where_set():
 )
 def test_wrong_settings_say_what_to_do(change, said):
     with pytest.raises(ClicktideError, match=said):
-        load_serve_settings(None, [change])
+        load_settings(ServeSettings, "serve", None, [f"serve.{change}"])
 
 
 def test_settings_come_from_toml_and_changes(tmp_path):
     file = tmp_path / "serve.toml"
     file.write_text('[serve]\nport = 9000\ncors_origins = ["https://a.example"]\n')
-    found = load_serve_settings(file, ["workers=3"])
+    found = load_settings(ServeSettings, "serve", file, ["serve.workers=3"])
     assert (found.port, found.workers) == (9000, 3)
     assert found.cors_origins == ("https://a.example",)
-    assert msgspec.structs.asdict(load_serve_settings()) == msgspec.structs.asdict(ServeSettings())
+    assert load_settings(ServeSettings, "serve") == ServeSettings()
 
 
 @pytest.mark.parametrize("name", ["avazu20k", "criteo_dac80k", "open_bandit40k", "market"])
 def test_kernels_are_warmed_up_by_any_spec(name):
-    warm_up(load_spec(name), None, judge)
+    warm_up(load_spec(name))

@@ -1,6 +1,6 @@
 """The circuit breaker: how long a failing store is left alone."""
 
-from serving.breaker import Breaker
+from serving.store_reader import Breaker
 
 
 def test_a_single_failure_allows_a_new_try_at_once():

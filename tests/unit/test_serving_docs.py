@@ -19,7 +19,7 @@ def shown(default):
         return "none"
     if isinstance(default, tuple):
         return json.dumps(default)
-    text = {"True": "true"}.get(repr(default), repr(default))
+    text = {"True": "true", "False": "false"}.get(repr(default), repr(default))
     text = text.replace("'", '"').removesuffix(".0")
     return text if not isinstance(default, str) else default
 

@@ -10,10 +10,10 @@ from features.counters.redis_format import ENTRY, Plan, Updates, faded, pack_row
 from features.counters.stored import StoredCounters
 from features.errors import ClicktideError
 from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
-from serving.event_keys import EventKeys
+from serving.event_batch import Sharing
 from serving.feature_kernels import event_keys, find_distinct, find_ends, read_values
+from serving.feature_layout import EventKeys
 from serving.features import FeatureSource
-from serving.sharing import Sharing
 
 NOW = 1_736_121_600_000
 HOUR = 3_600_000

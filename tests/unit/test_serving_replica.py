@@ -8,7 +8,7 @@ from features.spec import FieldSpec, HashSpec, SourceSpec, Spec
 from learning.click_learner import ClickLearner
 from serving.replica import ReplicaWeights
 from streaming.log import LogUnavailableError, TopicPartition, open_log
-from streaming.weights_publisher import WEIGHTS, Reached, WeightsPublisher
+from streaming.weights_topic import WEIGHTS, Reached, WeightsPublisher
 
 SPEC = Spec(
     name="shop",

@@ -20,7 +20,7 @@ import zstandard
 from features.errors import SourceError
 from features.spec import SourceSpec
 from streaming.sources import Batch, Position, open_source, sample_log
-from streaming.sources.ordered import ordered_map
+from streaming.sources.reader import ordered_map
 
 SPEC = SourceSpec(label="a")
 CSV = b"a,b\n1,2\n"

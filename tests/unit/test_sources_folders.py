@@ -14,7 +14,7 @@ import pytest
 from features.errors import SourceError
 from features.spec import SourceSpec
 from streaming.sources import Batch, Position, open_source, sample_log
-from streaming.sources.listing import list_files
+from streaming.sources.files import list_files
 
 SPEC = SourceSpec(label="a")
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from features.values import as_text
 from streaming.sources.block import index_block
-from streaming.sources.json_scan import Keys, scan_block
+from streaming.sources.json_columns import scan_block
+from streaming.sources.json_scan import Keys
 
 WANTED = ("b", "a")
 KEYS = Keys.of(["a", "x", "b"], WANTED)

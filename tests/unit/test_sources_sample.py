@@ -15,7 +15,7 @@ import pytest
 from features.errors import SourceError
 from features.spec import SourceSpec
 from streaming.sources import open_source, sample_log
-from streaming.sources.head import Head
+from streaming.sources.formats import Head
 
 ROWS = 100_000
 

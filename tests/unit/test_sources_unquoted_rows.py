@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streaming.sources.block import index_block
 from streaming.sources.delimited import split_line
-from streaming.sources.unquoted_rows import cut_rows
+from streaming.sources.text_columns import cut_rows
 
 VALUES = 3
 VALUE = st.text('a\u00e9"\r', max_size=9)

@@ -13,7 +13,7 @@ from features.errors import SpecError
 from features.spec import FieldSpec, Spec
 from features.spec_file import parse_spec
 from features.spec_guess import guess_spec
-from streaming.sources.json_values import column_of
+from streaming.sources.json_columns import column_of
 
 ROWS = 60
 CLICKS = [int(i % 7 == 0) for i in range(ROWS)]

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from clicktide.status_show import status_json, status_view
+from clicktide.status import status_json, status_view
 from features.events import Heartbeat, Impression, encode_event
 from streaming.freshness import Freshness, Reader, freshness
 from streaming.joiner.commit import TopicState

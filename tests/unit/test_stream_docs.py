@@ -6,17 +6,22 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from clicktide.stream_folder import settings_toml
+from clicktide.settings import settings_toml
 from streaming.joiner.settings import JoinerSettings
-from streaming.settings import StreamSettings, load_stream_settings
+from streaming.settings import (
+    CountSettings,
+    StreamSettings,
+    TrainSettings,
+    load_stream_settings,
+)
 
 TEXT = (Path(__file__).parents[2] / "docs" / "stream.md").read_text()
 ROWS = dict(re.findall(r"^\| `(\w+)` \| ([\d.e-]+) \| \S", TEXT, re.MULTILINE))
 DEFAULTS = {
     name: getattr(settings, name)
-    for settings in (StreamSettings(), JoinerSettings())
+    for settings in (StreamSettings(), JoinerSettings(), CountSettings(), TrainSettings())
     for name in settings.__struct_fields__
-    if name != "join"
+    if isinstance(getattr(settings, name), int | float)
 }
 
 
@@ -31,11 +36,13 @@ def test_no_setting_is_there_that_does_not_exist():
 
 def test_settings_written_are_settings_read(tmp_path):
     changes = [
-        "partitions=3",
-        "retention_h=1e-3",
+        "stream.partitions=3",
+        "stream.retention_h=1e-3",
         "join.stall_false_alarm=1e-9",
         "join.max_pending=7",
     ]
     wanted = load_stream_settings(None, changes)
-    (tmp_path / "stream.toml").write_text(settings_toml(msgspec.to_builtins(wanted)))
-    assert load_stream_settings(tmp_path / "stream.toml") == wanted
+    stream = msgspec.to_builtins(wanted)
+    tables = {name: stream.pop(name) for name in ("join", "count", "train")}
+    (tmp_path / "clicktide.toml").write_text(settings_toml({"stream": stream, **tables}))
+    assert load_stream_settings(tmp_path / "clicktide.toml") == wanted

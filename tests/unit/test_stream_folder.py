@@ -1,14 +1,17 @@
 """A stream's folder remembers its log, spec and settings; every command takes them from there."""
 
+import json
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from clicktide.cli import COMMANDS, app
-from clicktide.stream_folder import STREAM, open_stream
+from clicktide.settings import STREAM
+from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
 
 ROOT = Path(__file__).parents[2]
@@ -16,7 +19,7 @@ OF_A_STREAM = (
     "up", "join", "count", "train", "monitor", "challenge", "register", "serve", "status", "events",
     "report", "replay",
 )  # fmt: skip
-ALL = (STREAM, "monitor", "serve", "register")
+ALL = (*STREAM, "monitor", "serve", "registry")
 
 
 def commands():
@@ -52,11 +55,11 @@ def test_an_option_means_the_same_wherever_it_is(option):
 
 def test_what_the_first_command_was_told_the_others_take_from_the_folder(tmp_path):
     (tmp_path / "my.toml").write_text((ROOT / "specs" / "sim.toml").read_text())
-    changes = ["batch=7", "join.join_window_s=60", "monitor.slices=ad,site", "serve.port=99"]
-    changes += ["register.gate.min_clicks=5"]
+    changes = ["stream.batch=7", "join.join_window_s=60", "monitor.slices=ad,site", "serve.port=99"]
+    changes += ["registry.gate.min_clicks=5"]
     spec = str(tmp_path / "my.toml")
     told = open_stream(tmp_path / "a", spec=spec, log="kafka://h:1", changes=changes, reads=ALL)
-    assert "serve" not in tomllib.loads((tmp_path / "a" / "stream.toml").read_text())
+    assert "serve" not in tomllib.loads((tmp_path / "a" / "clicktide.toml").read_text())
     told.remember()  # as `up` does, when it knows that all is right
     other = open_stream(tmp_path / "a")
     assert (other.log, other.spec) == ("kafka://h:1", spec)
@@ -78,7 +81,7 @@ def test_a_log_of_a_file_says_which_folder_is_meant(tmp_path):
 
 def test_a_command_without_a_spec_leaves_it_to_the_first_that_has_one(tmp_path):
     open_stream(tmp_path, needs_spec=False)
-    assert "spec" not in tomllib.loads((tmp_path / "stream.toml").read_text())
+    assert "spec" not in tomllib.loads((tmp_path / "clicktide.toml").read_text())
     assert open_stream(tmp_path, spec="sim").spec == "sim"
     assert open_stream(tmp_path).spec == "sim"
 
@@ -88,11 +91,11 @@ def test_a_look_leaves_nothing_behind(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("told", [{"spec": "nosuch"}, {"changes": ["partitions=0"]}])
+@pytest.mark.parametrize("told", [{"spec": "nosuch"}, {"changes": ["stream.partitions=0"]}])
 def test_what_is_wrong_is_not_remembered(tmp_path, told):
     with pytest.raises(ClicktideError):
-        open_stream(tmp_path, reads=[STREAM], **told)
-    assert not (tmp_path / "stream.toml").exists()
+        open_stream(tmp_path, reads=STREAM, **told)
+    assert not (tmp_path / "clicktide.toml").exists()
 
 
 @pytest.mark.parametrize(
@@ -100,20 +103,22 @@ def test_what_is_wrong_is_not_remembered(tmp_path, told):
     [
         ({"spec": "sim"}, "spec of this stream is market, not sim. Fix: leave --spec out"),
         ({"log": "kafka://other:1"}, "not kafka://other:1. Fix: leave --log out"),
-        ({"changes": ["partitions=2"]}, "cannot change partitions from 1 to 2"),
+        ({"changes": ["stream.partitions=2"]}, "cannot change stream.partitions from 1 to 2"),
         ({"changes": ["join.late_window_s=1"]}, "cannot change join.late_window_s from 1800 to 1"),
         (
             {"changes": ["serve.port=1"]},
             "--set serve.port=1: a setting of serve, which this command",
         ),
         ({"changes": ["nosuch=1"]}, "nosuch"),
-        ({"changes": ["batch"]}, "KEY=VALUE"),
+        ({"changes": ["batch=5"]}, "SECTION.KEY=VALUE"),
+        ({"changes": ["stream.batch"]}, "SECTION.KEY=VALUE"),
+        ({"changes": ["stream.nosuch=1"]}, "nosuch"),
     ],
 )
 def test_what_contradicts_it_is_refused(tmp_path, told, named):
     open_stream(tmp_path)
     with pytest.raises(ClicktideError, match="Fix: ") as error:
-        open_stream(tmp_path, reads=[STREAM], **told).stream_settings()
+        open_stream(tmp_path, reads=STREAM, **told).stream_settings()
     assert named in str(error.value)
 
 
@@ -133,3 +138,65 @@ def test_of_those_that_start_at_one_time_one_decides(tmp_path):
 
 def test_every_command_of_a_stream_is_among_the_commands():
     assert set(OF_A_STREAM) < set(COMMANDS)
+
+
+def test_a_file_of_before_is_refused_with_what_to_rename(tmp_path):
+    (tmp_path / "stream.toml").write_text('log = "log.db"\n')
+    with pytest.raises(ClicktideError, match=r"rename it to clicktide.toml; put .* \[registry\]"):
+        open_stream(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('log = "log.db"', "'log' stands in no table"),
+        ("[register]", "rename it [registry]"),
+        ("[nosuch]", r"one of stream, join"),
+        ("[stream", "not TOML"),
+        ("[stream]\nbatches = 3", "batches"),
+        ("[stream.join]\njoin_window_s = 3", "[join]"),
+    ],
+)
+def test_a_wrong_file_says_what_to_do(tmp_path, text, named):
+    (tmp_path / "clicktide.toml").write_text(text)
+    with pytest.raises(ClicktideError, match="Fix: ") as error:
+        open_stream(tmp_path)
+    assert named in str(error.value)
+
+
+def test_the_environment_goes_before_the_file_and_a_change_before_both(tmp_path, monkeypatch):
+    (tmp_path / "clicktide.toml").write_text("[serve]\nworkers = 2\nport = 1\nepsilon = 0.5\n")
+    monkeypatch.setenv("CLICKTIDE_SERVE__WORKERS", "3")
+    monkeypatch.setenv("CLICKTIDE_SERVE__PORT", "2")
+    monkeypatch.setenv("CLICKTIDE_MONITOR__WINDOWS__LEAST_CLICKS", "7")
+    stream = open_stream(tmp_path, changes=["serve.port=3"], reads=ALL, begin=False)
+    of = stream.serve_settings()
+    assert (of.workers, of.port, of.epsilon) == (3, 3, 0.5)
+    assert stream.monitor_settings().windows.least_clicks == 7
+    origins = {one.key: one.origin for one in stream.effective()}
+    assert origins["serve.workers"] == "CLICKTIDE_SERVE__WORKERS"
+    assert origins["serve.port"] == "--set"
+    assert origins["serve.epsilon"] == str(tmp_path / "clicktide.toml")
+    assert origins["serve.host"] == "default"
+    assert origins["monitor.windows.least_clicks"] == "CLICKTIDE_MONITOR__WINDOWS__LEAST_CLICKS"
+
+
+def test_a_fixed_setting_of_the_environment_is_refused_too(tmp_path, monkeypatch):
+    open_stream(tmp_path)
+    monkeypatch.setenv("CLICKTIDE_STREAM__PARTITIONS", "2")
+    with pytest.raises(ClicktideError, match=r"stream\.partitions from 1 to 2"):
+        open_stream(tmp_path)
+
+
+def test_the_settings_are_printed_with_their_origins(tmp_path):
+    url = "redis://me:secret@h:1"
+    arguments = ["settings", "--dir", str(tmp_path), "--set", f"stream.redis={url}"]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 0 and "secret" not in shown.stdout
+    lines = [line.split() for line in shown.stdout.splitlines()]
+    assert ["serve.workers", "1", "default"] in lines
+    assert ["stream.log", f'"{tmp_path}/log.db"', "default"] in lines
+    told = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    assert told["join.join_window_s"] == {"value": 600.0, "origin": "default"}
+    assert told["stream.redis"]["origin"] == "--set"
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,53 @@
+"""Writing a file whole or not at all: a draft beside it, then a rename."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from features.errors import ClicktideError
+
+__all__ = ["whole_file"]
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a draft, which takes the place of the file at the end; readers never see a part of it.
+
+    Parameters
+    ----------
+    path
+        Of the file; its folder is made. What stood there before still does if an error comes.
+
+    Raises
+    ------
+    ClicktideError
+        It cannot be written.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     with whole_file(f"{folder}/a/b.txt") as file:
+    ...         _ = file.write(b"whole")
+    ...     Path(f"{folder}/a/b.txt").read_text()
+    'whole'
+    """
+    target = Path(path)
+    draft = target.with_name(f".{target.name}.draft-{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            yield file
+        draft.replace(target)
+    except OSError as error:
+        raise ClicktideError(
+            f"{target}: cannot be written: {error.strerror or error}. "
+            "Fix: choose a folder that can be written to and has room"
+        ) from error
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)

@@ -1,0 +1,337 @@
+"""The embedded log's clients: members of a group that read it, and producers that write to it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from streaming.log.base import (
+    Consumer,
+    Listener,
+    NewRecord,
+    Position,
+    Producer,
+    Record,
+    TopicPartition,
+)
+from streaming.log.errors import FencedError, RebalancedError
+from streaming.log.partition import assign_ranges, key_partitions, routed
+from streaming.log.sqlite_file import written
+
+__all__ = ["SqliteConsumer", "SqliteProducer"]
+
+if TYPE_CHECKING:
+    from streaming.log.sqlite_log import SqliteLog
+
+
+# How long an idle reader sleeps between two looks at the file.
+_LOOK_EVERY_S = 0.005
+
+
+class SqliteConsumer(Consumer):
+    """See ``Consumer``."""
+
+    def __init__(
+        self,
+        log: SqliteLog,
+        group: str,
+        topics: Mapping[str, int],
+        instance: str | None,
+        on_assigned: Listener,
+        on_revoked: Listener,
+    ) -> None:
+        self.group, self._log, self._topics = group, log, topics
+        self._on_assigned, self._on_revoked = on_assigned, on_revoked
+        self._instance = instance
+        self._member = instance or uuid.uuid4().hex
+        self._incarnation = uuid.uuid4().hex
+        self._generation = -1
+        self._renew_at_ms = 0
+        self._next: dict[TopicPartition, int] = {}
+        self._paused: set[TopicPartition] = set()
+        self._join()
+
+    def close(self) -> None:
+        """See ``Consumer``."""
+        if self._generation == -2:
+            return
+        self._generation = -2
+        with written(self._log.db):
+            left = self._log.db.execute(
+                "DELETE FROM members WHERE grp = ? AND member = ? AND incarnation = ?",
+                (self.group, self._member, self._incarnation),
+            )
+            if left.rowcount:
+                self._raise_generation()
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        """See ``Consumer``."""
+        return frozenset(self._next)
+
+    def position(self, at: TopicPartition) -> int:
+        """See ``Consumer``."""
+        return self._next[at]
+
+    def seek(self, at: TopicPartition, offset: int) -> None:
+        """See ``Consumer``."""
+        if at not in self._next:
+            raise KeyError(at)
+        self._next[at] = offset
+
+    def pause(self, partitions: Collection[TopicPartition]) -> None:
+        """See ``Consumer``."""
+        self._paused.update(self._next.keys() & set(partitions))
+
+    def resume(self, partitions: Collection[TopicPartition]) -> None:
+        """See ``Consumer``."""
+        self._paused.difference_update(partitions)
+
+    def poll(self, max_records: int = 1000, wait_s: float = 0.0) -> list[Record]:
+        """See ``Consumer``."""
+        end = time.monotonic() + wait_s
+        while True:
+            self._keep_place()
+            records = self._take(max_records)
+            if records or time.monotonic() >= end:
+                return records
+            time.sleep(_LOOK_EVERY_S)
+
+    def _take(self, max_records: int) -> list[Record]:
+        taken: list[Record] = []
+        for at, offset in list(self._next.items()):
+            if at in self._paused or len(taken) == max_records:
+                continue
+            records = self._log.read(at, offset, max_records - len(taken))
+            if records:
+                # Moves to the end of the dict, so that each partition has its turn.
+                del self._next[at]
+                self._next[at] = records[-1].offset + 1
+                taken += records
+        return taken
+
+    # -- membership ---------------------------------------------------------------------
+
+    def check_current(self) -> None:
+        """Refuse what a former member commits.
+
+        Raises
+        ------
+        FencedError
+            Another process has this instance's place.
+        RebalancedError
+            The group has another generation by now.
+        """
+        incarnation, generation = self._state()
+        if incarnation is not None and incarnation != self._incarnation:
+            raise FencedError(
+                f"group {self.group!r}: another process has the place of {self._member!r}."
+                " Fix: stop this one"
+            )
+        if incarnation is None or generation != self._generation:
+            raise RebalancedError(
+                f"group {self.group!r} is at generation {generation}, this member at"
+                f" {self._generation}. Fix: poll, and go on from what is assigned then"
+            )
+
+    def _state(self) -> tuple[str | None, int]:
+        row: tuple[str | None, int] = self._log.db.execute(
+            "SELECT incarnation, generation FROM groups"
+            " LEFT JOIN members ON members.grp = groups.grp AND member = ? WHERE groups.grp = ?",
+            (self._member, self.group),
+        ).fetchone()
+        return row
+
+    def _join(self) -> None:
+        db = self._log.db
+        with written(db):
+            db.execute("INSERT OR IGNORE INTO groups VALUES (?, 0)", (self.group,))
+            known = self._state()[0] is not None
+            db.execute(
+                "INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?)",
+                (self.group, self._member, self._incarnation, self._lease()),
+            )
+            if not known:
+                self._raise_generation()
+
+    def _keep_place(self) -> None:
+        if self._log.clock_ms() >= self._renew_at_ms:
+            self._renew()
+        incarnation, generation = self._state()
+        if incarnation is None:
+            self._join()
+            generation = self._state()[1]
+        elif incarnation != self._incarnation:
+            self.check_current()
+        if generation != self._generation:
+            self._rebalance()
+
+    def _lease(self) -> int:
+        """The end of a lease taken now; renewed when a third of it is over."""
+        now = self._log.clock_ms()
+        self._renew_at_ms = now + self._log.lease_ms // 3
+        return now + self._log.lease_ms
+
+    def _renew(self) -> None:
+        with written(self._log.db):
+            self._log.db.execute(
+                "UPDATE members SET lease_ms = ? WHERE grp = ? AND member = ? AND incarnation = ?",
+                (self._lease(), self.group, self._member, self._incarnation),
+            )
+            lapsed = self._log.db.execute(
+                "DELETE FROM members WHERE grp = ? AND lease_ms < ?",
+                (self.group, self._log.clock_ms()),
+            )
+            if lapsed.rowcount:
+                self._raise_generation()
+
+    def _raise_generation(self) -> None:
+        self._log.db.execute(
+            "UPDATE groups SET generation = generation + 1 WHERE grp = ?", (self.group,)
+        )
+
+    def _rebalance(self) -> None:
+        """Take the share of the current generation, and say so."""
+        with written(self._log.db):  # members and generation of one moment
+            generation = self._state()[1]
+            members = self._log.db.execute(
+                "SELECT member FROM members WHERE grp = ?", (self.group,)
+            ).fetchall()
+        shares = assign_ranges([name for (name,) in members], self._topics)
+        if self._next:
+            self._on_revoked(self.assignment())
+        self._generation = generation
+        self._paused.clear()
+        self._next = {at: self._start(at) for at in sorted(shares.get(self._member, ()))}
+        self._on_assigned(self.assignment())
+
+    def _start(self, at: TopicPartition) -> int:
+        committed = self._log.committed(self.group, at)
+        if committed is not None:
+            return committed.offset
+        return self._log.start_offsets(at.topic)[at.partition]
+
+
+if TYPE_CHECKING:
+    from streaming.log.sqlite_log import SqliteLog
+
+
+# Old records are looked for once in so many appended ones, for that costs a few queries.
+_RETAIN_EVERY = 4096
+
+
+class SqliteProducer(Producer):
+    """See ``Producer``; fenced by an epoch that each new one of the same id raises."""
+
+    def __init__(self, log: SqliteLog, transactional_id: str) -> None:
+        self._log, self._id = log, transactional_id
+        key_partitions([b"key"], 1)  # its kernel is loaded now, not in the first transaction
+        with written(log.db):
+            (self._epoch,) = log.db.execute(
+                "INSERT INTO producers VALUES (?, 1)"
+                " ON CONFLICT DO UPDATE SET epoch = epoch + 1 RETURNING epoch",
+                (transactional_id,),
+            ).fetchone()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[_Transaction]:
+        """See ``Producer``."""
+        tx = _Transaction(self._log)
+        yield tx
+        with written(self._log.db):
+            self._check_epoch()
+            tx.write()
+
+    def _check_epoch(self) -> None:
+        (epoch,) = self._log.db.execute(
+            "SELECT epoch FROM producers WHERE transactional_id = ?", (self._id,)
+        ).fetchone()
+        if epoch != self._epoch:
+            raise FencedError(
+                f"producer {self._id!r} (epoch {self._epoch}) was taken over by a newer one"
+                f" (epoch {epoch}). Fix: stop this process"
+            )
+
+
+class _Transaction:
+    def __init__(self, log: SqliteLog) -> None:
+        self._log = log
+        self._appended: dict[TopicPartition, list[NewRecord]] = {}
+        self._positions: list[tuple[str, str, int, int, str]] = []
+        self._readers: list[SqliteConsumer] = []
+
+    def append(self, topic: str, records: Iterable[NewRecord]) -> None:
+        """See ``Producer``."""
+        partitions = len(self._log.partition_ids(topic))
+        shares: list[list[NewRecord]] = [[] for _ in range(partitions)]
+        for record, partition in zip(*routed(topic, records, partitions), strict=True):
+            shares[partition].append(record)
+        for partition, share in enumerate(shares):
+            if share:
+                self._appended.setdefault(TopicPartition(topic, partition), []).extend(share)
+
+    def commit(
+        self, consumer: Consumer | str, positions: Mapping[TopicPartition, Position]
+    ) -> None:
+        """See ``Producer``."""
+        if isinstance(consumer, SqliteConsumer):
+            self._readers.append(consumer)
+        group = consumer if isinstance(consumer, str) else consumer.group
+        self._positions += [(group, *at, *position) for at, position in positions.items()]
+
+    def write(self) -> None:
+        """Write it all, inside the caller's SQLite transaction."""
+        for reader in self._readers:
+            reader.check_current()
+        for at, records in self._appended.items():
+            self._write_records(at, records)
+        self._log.db.executemany(
+            "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?)", self._positions
+        )
+
+    def _write_records(self, at: TopicPartition, records: list[NewRecord]) -> None:
+        number = self._log.partition_ids(at.topic)[at.partition]
+        now, db = self._log.clock_ms(), self._log.db
+        (end,) = db.execute(
+            "UPDATE partitions SET end_offset = end_offset + ? WHERE id = ? RETURNING end_offset",
+            (len(records), number),
+        ).fetchone()
+        start = end - len(records)
+        db.executemany(
+            f"INSERT INTO records_{number} VALUES (?, ?, ?, ?, ?)",
+            ((i, now, r[0], r[1], _encode(r)) for i, r in enumerate(records, start)),
+        )
+        if start // _RETAIN_EVERY != end // _RETAIN_EVERY:
+            self._retain(number, now)
+
+    def _retain(self, number: int, now: int) -> None:
+        db = self._log.db
+        start, end, age, count = db.execute(
+            "SELECT start_offset, end_offset, retention_ms, retention_records"
+            " FROM partitions WHERE id = ?",
+            (number,),
+        ).fetchone()
+        if count is not None:
+            start = max(start, end - count)
+        if age is not None:
+            start = max(start, self._first_since(number, now - age, end))
+        db.execute("UPDATE partitions SET start_offset = ? WHERE id = ?", (start, number))
+        db.execute(f"DELETE FROM records_{number} WHERE offset < ?", (start,))
+
+    def _first_since(self, number: int, time_ms: int, end: int) -> int:
+        row = self._log.db.execute(
+            f"SELECT offset FROM records_{number} WHERE timestamp_ms >= ? ORDER BY offset LIMIT 1",
+            (time_ms,),
+        ).fetchone()
+        return int(row[0]) if row else end
+
+
+def _encode(record: NewRecord) -> bytes | None:
+    return msgspec.json.encode(record[3]) if record[3] else None
