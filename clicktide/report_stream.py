@@ -13,7 +13,7 @@ from monitoring.registry import Registry, RegistryError, Version, registry_urls
 from monitoring.report import ReportData, render
 from monitoring.report.build import report_of
 from monitoring.report.grid import read_challengers
-from monitoring.report.stream import gather_stream
+from monitoring.report.stream import stream_counts
 from monitoring.watch.records import read_monitor
 
 __all__ = ["check_out", "report_stream", "write_report"]
@@ -43,7 +43,7 @@ def report_stream(folder: Path, now_ms: int, mlflow: str | None = None) -> Repor
             "clicktide monitor, or give a log with --from FILE --label COLUMN --prediction COLUMN"
         )
     run = monitor.parent
-    gathered = gather_stream(
+    gathered = stream_counts(
         read_monitor(monitor),
         f"the stream in {run}",
         versions=_registered(run, mlflow),

@@ -34,7 +34,7 @@ from monitoring.watch.skew import Skew
 from monitoring.watch.state_machine import StaleWeights
 from streaming.freshness import Freshness, ages, stale
 
-__all__ = ["Gathered", "report_of"]
+__all__ = ["ReportCounts", "report_of"]
 
 F64 = NDArray[np.float64]
 _BINS = 20
@@ -42,7 +42,7 @@ _MOST_SLICES = 5000
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
+class ReportCounts:
     """Everything counted.
 
     Parameters
@@ -83,7 +83,7 @@ class Gathered:
     challengers: Grid | None = None
 
 
-def report_of(gathered: Gathered, made_at: int) -> ReportData:
+def report_of(gathered: ReportCounts, made_at: int) -> ReportData:
     """Make a report of what was counted.
 
     Parameters
@@ -97,7 +97,7 @@ def report_of(gathered: Gathered, made_at: int) -> ReportData:
     --------
     >>> sums = np.array([10_000.0, 200.0, 210.0, 5.0, 950.0, 0.0, 0.0, 0.0])
     >>> histogram = np.array([[200.0, 9800.0, 210.0]])
-    >>> report = report_of(Gathered("a log", [Period("", 0, 60_000, sums)], histogram), 0)
+    >>> report = report_of(ReportCounts("a log", [Period("", 0, 60_000, sums)], histogram), 0)
     >>> report.total.calibration_ratio, report.verdict.state
     (1.05, 'calibrated')
     """
@@ -159,7 +159,7 @@ def _priced(alarm: Alarm, total: Total, rows: Sequence[SliceRow]) -> Alarm:
     )
 
 
-def _total(gathered: Gathered) -> Total:
+def _total(gathered: ReportCounts) -> Total:
     sums = np.sum([window.sums for window in gathered.windows], axis=0)
     figures = figures_of(sums, rankings(gathered.histogram[np.newaxis])[0])
     shift = shift_in([window.sums for window in gathered.windows])
@@ -170,7 +170,7 @@ def _total(gathered: Gathered) -> Total:
     return with_figures(Total, figures, since=since)
 
 
-def _grid(gathered: Gathered, slices: SumsBySlice) -> Grid | None:
+def _grid(gathered: ReportCounts, slices: SumsBySlice) -> Grid | None:
     versions = len(gathered.by_version) > 1
     rows = gathered.by_version if versions else gathered.periods
     named = [(period.name, period.slices) for period in rows]

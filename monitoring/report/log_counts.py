@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.errors import ClicktideError, SourceError
-from monitoring.report.build import Gathered
+from monitoring.report.build import ReportCounts
 from monitoring.report.model import FieldDrift, Share, VersionChange, VersionRow, with_figures
 from monitoring.report.slices import Period, periods_of
-from monitoring.watch.categorical import Coded
+from monitoring.watch.categorical import Categorical
 from monitoring.watch.closed_window import (
     ClosedWindow,
     Drift,
@@ -111,7 +111,7 @@ class Places:
     Examples
     --------
     >>> places = Places(1)
-    >>> codes, values = places(Coded.of(pa.array(["a", "b", "a"])))
+    >>> codes, values = places(Categorical.of(pa.array(["a", "b", "a"])))
     >>> [values[code] for code in codes]
     ['a', '(other)', 'a']
     """
@@ -120,7 +120,7 @@ class Places:
         self.room, self.full = room, False
         self._words = pa.array([OTHER], pa.string())
 
-    def __call__(self, coded: Coded) -> Coded:
+    def __call__(self, coded: Categorical) -> Categorical:
         """The same rows, by the values that have places."""
         words = _short(coded.words)
         place = self._known(words)
@@ -128,7 +128,7 @@ class Places:
             self._add(words, coded, place)
             place = self._known(words)
             self.full |= bool((place < 0).any())
-        return Coded(np.maximum(place, 0)[coded.codes], self._words)
+        return Categorical(np.maximum(place, 0)[coded.codes], self._words)
 
     def _known(self, words: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
         """Place of each word, or -1."""
@@ -136,7 +136,7 @@ class Places:
         return np.array(found.to_numpy(zero_copy_only=False), np.int32)
 
     def _add(
-        self, words: pa.Array, coded: Coded, place: np.ndarray[tuple[int], np.dtype[np.int32]]
+        self, words: pa.Array, coded: Categorical, place: np.ndarray[tuple[int], np.dtype[np.int32]]
     ) -> None:
         free = self.room + 1 - len(self._words)
         if free <= 0:
@@ -193,7 +193,7 @@ class Versions:
             window.start_ms = min(window.start_ms, int(times.min()))
             window.end_ms = max(window.end_ms, int(times.max()))
 
-    def _window(self, version: Coded, code: int) -> Window:
+    def _window(self, version: Categorical, code: int) -> Window:
         name = version.words[code].as_py()
         if name not in self._windows and len(self._windows) >= _MOST:
             name = _OTHERS
@@ -313,7 +313,7 @@ class LogCounts:
         self._periods.add(rows, terms)
         self._versions.add(rows, terms)
 
-    def gathered(self, source: str) -> Gathered:
+    def gathered(self, source: str) -> ReportCounts:
         """Everything counted.
 
         Raises
@@ -324,7 +324,7 @@ class LogCounts:
         windows, periods = list(self._windows.series), list(self._periods.series)
         if not windows:
             raise SourceError(f"{source}: no row can be used. Fix: give a log with at least one")
-        return Gathered(
+        return ReportCounts(
             source=source,
             windows=periods_of(self._windows.closed(), _MOST_FIXED, self.axis),
             histogram=np.sum([window.histogram for window in windows], axis=0),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from monitoring.report import words
 from monitoring.report.model import SliceRow
 
-__all__ = ["COLUMNS", "TableRow", "columns_of", "slice_rows", "slices_said"]
+__all__ = ["COLUMNS", "TableRow", "columns_of", "slice_rows", "slices_text"]
 
 COLUMNS = (
     ("field", "", "Sort by field"),
@@ -57,12 +57,12 @@ def slice_rows(
     return [_row(row, columns, axis) for row in ordered[:most]]
 
 
-def slices_said(slices: Sequence[SliceRow]) -> str:
+def slices_text(slices: Sequence[SliceRow]) -> str:
     """One sentence on the table."""
     off = sum(row.drifted for row in slices)
-    said = "none is" if not off else "1 is" if off == 1 else f"{off} are"
+    text = "none is" if not off else "1 is" if off == 1 else f"{off} are"
     return (
-        f"Of {len(slices):,} slices {said} off by more than chance explains, with all of them "
+        f"Of {len(slices):,} slices {text} off by more than chance explains, with all of them "
         "looked at (▲ over-, ▼ under-predicted). Press a heading to sort."
     )
 
@@ -105,11 +105,11 @@ def _key(value: float | None) -> str:
     return "" if value is None else f"{value:.15g}"
 
 
-def _signed(value: float | None, said: object) -> str:
+def _signed(value: float | None, text: object) -> str:
     if value is None:
         return "–"
-    assert callable(said)
-    return f"{'+' if value > 0 else ''}{said(value)}"
+    assert callable(text)
+    return f"{'+' if value > 0 else ''}{text(value)}"
 
 
 def _five(value: float | None) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from features.errors import ClicktideError
 from monitoring.registry.versions import Version
-from monitoring.report.build import Gathered
+from monitoring.report.build import ReportCounts
 from monitoring.report.grid import CLOCK, Challengers, challenger_grid, challenger_rows
 from monitoring.report.model import FieldDrift, Share, VersionChange, VersionRow
 from monitoring.report.slices import periods_of
@@ -18,18 +18,18 @@ from monitoring.watch.detect.alarm import newest_alarms
 from monitoring.watch.records import MonitorState
 from monitoring.watch.windows import PREDICTION
 
-__all__ = ["gather_stream", "version_changes", "version_rows"]
+__all__ = ["stream_counts", "version_changes", "version_rows"]
 
 _VERSIONS, _WINDOWS, _PERIODS = 50, 150, 14
 
 
-def gather_stream(
+def stream_counts(
     state: MonitorState,
     source: str,
     *,
     versions: Sequence[Version] = (),
     challengers: Challengers | None = None,
-) -> Gathered:
+) -> ReportCounts:
     """Gather what a monitor's folder tells.
 
     Parameters
@@ -55,7 +55,7 @@ def gather_stream(
             "Fix: wait for a join window to pass, or look at clicktide status"
         )
     periods, rivals = periods_of(windows, _PERIODS), challengers or {}
-    return Gathered(
+    return ReportCounts(
         source=source,
         windows=periods_of(windows, _WINDOWS),
         histogram=_histogram(windows),

@@ -23,7 +23,7 @@ from monitoring.report.svg import (
     time_axis,
     version_marks,
 )
-from monitoring.report.words import side_of, sign_of, size_said
+from monitoring.report.words import side_of, sign_of, size_text
 from monitoring.watch.detect.alarm import Alarm
 
 __all__ = [
@@ -54,8 +54,8 @@ def calibration_chart(data: ReportData, width: float) -> Markup:
         hits(frame, windows),
         _lanes(data.alarms[:lanes], frame),
     ]
-    said = f"Calibration ratio of {len(windows)} windows; {data.verdict.headline}"
-    return drawing(width, height, parts, said, "chart")
+    label = f"Calibration ratio of {len(windows)} windows; {data.verdict.headline}"
+    return drawing(width, height, parts, label, "chart")
 
 
 def _scale(windows: Sequence[Window], frame: Frame) -> Scale:
@@ -174,7 +174,7 @@ def _lane(alarm: Alarm, number: int, frame: Frame, y: float) -> Markup:
         f"Alarm {number}: {place}\n"
         f"since {words.when(alarm.since_ms, frame.axis)}\n"
         f"found {words.when(alarm.detected_ms, frame.axis)}\n"
-        f"{size_said(alarm)}"
+        f"{size_text(alarm)}"
     )
     found = frame.x(alarm.detected_ms)
     bar = el(

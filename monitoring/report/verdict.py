@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from monitoring.report import words
 from monitoring.report.model import SliceRow, Total, Verdict
-from monitoring.report.words import by, headline_of, side_of, size_said
+from monitoring.report.words import by, headline_of, side_of, size_text
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.figures import SliceFigures
 from monitoring.watch.state_machine import StaleWeights
@@ -63,10 +63,10 @@ def verdict(
     open_alarms = sorted((a for a in alarms if a.closed_ms is None), key=_size, reverse=True)
     if open_alarms and not _is_larger(total, open_alarms):
         worst = open_alarms[0]
-        said = _alarmed(open_alarms, total, axis)
+        text = _alarmed(open_alarms, total, axis)
         if worst.field or worst.what != "calibration":
-            return said
-        return _explained(said, worst.since_high_ms or worst.since_ms, stale, axis)
+            return text
+        return _explained(text, worst.since_high_ms or worst.since_ms, stale, axis)
     if total.calibration_ratio is None and (total.calibration_low or 0.0) > 1 + TOLERANCE:
         return _no_click(total)
     low, high = total.calibration_low, total.calibration_high
@@ -88,8 +88,8 @@ def stale_first(verdict: Verdict, warnings: Sequence[str]) -> Verdict:
 
     Examples
     --------
-    >>> said = stale_first(_calibrated(Total(9, 1)), ["Weights are 25 min old."])
-    >>> said.state, said.headline
+    >>> text = stale_first(_calibrated(Total(9, 1)), ["Weights are 25 min old."])
+    >>> text.state, text.headline
     ('stale', 'Weights are 25 min old. Until then: yes: predictions and clicks agree.')
     """
     if not warnings:
@@ -133,26 +133,26 @@ def _alarmed(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
     found = f"; found {words.span(late)} later" if axis == "time" and late > 0 else ""
     now = f"over everything {words.ratio(total.calibration_ratio)}"
     if worst.what == "calibration":
-        said = f"No: {_ratio_said(worst.size, worst.size_low, worst.size_high)} since then; {now}."
+        text = f"No: {_ratio_text(worst.size, worst.size_low, worst.size_high)} since then; {now}."
     else:
-        said = f"Calibration ratio {now}; but {size_said(worst)}."
+        text = f"Calibration ratio {now}; but {size_text(worst)}."
     start = "No: " if worst.what == "calibration" else ""
     headline = f"{start}{headline_of(worst)}, since {words.when(worst.since_ms, axis)}."
     return Verdict(
         side_of(worst),
         headline[0].upper() + headline[1:],
-        said,
+        text,
         f"{words.when(worst.since_ms, axis)}{found}.",
         f"{where[0].upper()}{where[1:]}{more}."
         + (f" {_sentence(worst.cause)}" if worst.cause else ""),
-        _cost_said(worst.clicks_over_promised, worst.money_over_promised),
+        _cost_text(worst.clicks_over_promised, worst.money_over_promised),
         _sentence(worst.action or _ROLL_BACK),
     )
 
 
-def _sentence(said: str) -> str:
+def _sentence(text: str) -> str:
     """With a capital and a full stop."""
-    return f"{said[0].upper()}{said[1:]}".removesuffix(".") + "."
+    return f"{text[0].upper()}{text[1:]}".removesuffix(".") + "."
 
 
 def _off(
@@ -166,9 +166,9 @@ def _off(
         side,
         f"No: it {side}-predicts{by(ratio)}{since or ' all along'}.",
         f"No: {_of(total)}{f', and {ratio:.2f} since then' if dated else ''}.",
-        _since_said(total, axis),
+        _since_text(total, axis),
         _everywhere(drifted, alarms),
-        _cost_said(_promised(total), None if dated else total.money),
+        _cost_text(_promised(total), None if dated else total.money),
         _scaled(ratio),
     )
 
@@ -200,9 +200,9 @@ def _mixed(total: Total, drifted: Sequence[SliceRow], axis: str) -> Verdict:
         "mixed",
         f"Overall yes, but {place} is {side}-predicted{by(ratio)}{since}.",
         f"Overall yes: {_of(total)}. But {slices} off by more than chance explains.",
-        _since_said(worst, axis),
+        _since_text(worst, axis),
         f"{_places(drifted)}.",
-        _cost_said(now.over_promised, now.money, place),
+        _cost_text(now.over_promised, now.money, place),
         f"Look at what changed for {place} then, and retrain or go back to a version from before."
         if worst.since is not None
         else f"Give the model the field {worst.field!r}, or a cross with it: it has been off from "
@@ -210,7 +210,7 @@ def _mixed(total: Total, drifted: Sequence[SliceRow], axis: str) -> Verdict:
     )
 
 
-def _since_said(of: Total | SliceRow, axis: str) -> str:
+def _since_text(of: Total | SliceRow, axis: str) -> str:
     if of.since is None:
         return "All along: no one change stands out."
     return f"About {words.when(of.since.start, axis)}, by the windows on either side."
@@ -226,7 +226,7 @@ def _ended(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
         f"It was not from {words.when(last.since_ms, axis)} to "
         f"{words.when(last.closed_ms or 0, axis)}.",
         f"{place[0].upper()}{place[1:]}.",
-        _cost_said(last.clicks_over_promised, last.money_over_promised),
+        _cost_text(last.clicks_over_promised, last.money_over_promised),
         "Nothing now. See whether what caused it can come back.",
     )
 
@@ -251,7 +251,7 @@ def _no_click(total: Total) -> Verdict:
         "No: not one click came.",
         "From the start.",
         "Everywhere.",
-        _cost_said(promised, total.money),
+        _cost_text(promised, total.money),
         "See whether clicks reach the log at all, and whether the label column is the right one.",
     )
 
@@ -307,10 +307,10 @@ def _cost(row: SliceRow) -> float:
 
 
 def _of(total: Total) -> str:
-    return _ratio_said(total.calibration_ratio, total.calibration_low, total.calibration_high)
+    return _ratio_text(total.calibration_ratio, total.calibration_low, total.calibration_high)
 
 
-def _ratio_said(ratio: float | None, low: float | None, high: float | None) -> str:
+def _ratio_text(ratio: float | None, low: float | None, high: float | None) -> str:
     if ratio is None:
         return "There are no clicks"
     return f"{ratio:.2f} clicks predicted for each that came ({words.interval(low, high)})"
@@ -325,12 +325,12 @@ def _places(rows: Sequence[SliceRow]) -> str:
     return ", ".join(named) + more
 
 
-def _cost_said(clicks: float | None, money: float | None, of: str = "") -> str:
+def _cost_text(clicks: float | None, money: float | None, of: str = "") -> str:
     if clicks is None:
         return "Not known."
     what = "clicks were promised that did not come" if clicks >= 0 else "clicks came unpromised"
-    said = f"{words.clicks(abs(clicks))} {what}{f' ({of})' if of else ''}"
+    text = f"{words.clicks(abs(clicks))} {what}{f' ({of})' if of else ''}"
     if money is None:
-        return f"{said}. In money: no bids are logged."
+        return f"{text}. In money: no bids are logged."
     worth = "was over-bid" if money >= 0 else "was under-bid"
-    return f"{said}: {words.money(abs(money))} {worth}."
+    return f"{text}: {words.money(abs(money))} {worth}."

@@ -10,7 +10,7 @@ from streaming.event_time import span, stamp, time_text
 
 __all__ = [
     "by", "clicks", "count", "day_and_time", "headline_of", "interval", "money", "percent",
-    "place", "ratio", "side_of", "sign_of", "size_said", "span", "stamp", "when",
+    "place", "ratio", "side_of", "sign_of", "size_text", "span", "stamp", "when",
 ]  # fmt: skip
 
 
@@ -116,12 +116,12 @@ def sign_of(alarm: Alarm) -> str:
     return {"over": "▲", "under": "▼", "mixed": "◆"}[side_of(alarm)]
 
 
-def size_said(alarm: Alarm) -> str:
+def size_text(alarm: Alarm) -> str:
     """How large it is.
 
     Examples
     --------
-    >>> size_said(Alarm(what="missing", since_ms=0, detected_ms=0, size=0.31, size_low=0.3,
+    >>> size_text(Alarm(what="missing", since_ms=0, detected_ms=0, size=0.31, size_low=0.3,
     ...                 size_high=0.33))
     'missing in 31 % of impressions (30 % to 33 %)'
     """
@@ -130,11 +130,11 @@ def size_said(alarm: Alarm) -> str:
     if alarm.what == "missing":
         bounds = f"{percent(alarm.size_low)} to {percent(alarm.size_high)}"
         return f"missing in {percent(alarm.size)} of impressions ({bounds})"
-    said = {
+    text = {
         "click_rate": "clicks over those predicted at first",
         "click_delay": "median click delay over what it was",
     }.get(alarm.what, "calibration ratio")
-    return f"{said} {ratio(alarm.size)} ({interval(alarm.size_low, alarm.size_high)})"
+    return f"{text} {ratio(alarm.size)} ({interval(alarm.size_low, alarm.size_high)})"
 
 
 def headline_of(alarm: Alarm) -> str:

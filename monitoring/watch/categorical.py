@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-__all__ = ["MISSING", "SEED", "Coded", "HashTable", "counts_of", "encode", "hashes_of"]
+__all__ = ["MISSING", "SEED", "Categorical", "HashTable", "counts_of", "encode", "hashes_of"]
 
 U64 = NDArray[np.uint64]
 I32 = NDArray[np.int32]
@@ -184,7 +184,7 @@ MISSING = "(missing)"
 
 
 @dataclass(frozen=True)
-class Coded:
+class Categorical:
     """Texts of n rows, each a code into the distinct ones; ``codes, values = coded`` works too.
 
     Parameters
@@ -196,7 +196,7 @@ class Coded:
 
     Examples
     --------
-    >>> coded = Coded.of(pa.array(["a", None, "b", "a", ""]))
+    >>> coded = Categorical.of(pa.array(["a", None, "b", "a", ""]))
     >>> codes, values = coded
     >>> [values[code] for code in codes]
     ['a', '(missing)', 'b', 'a', '(missing)']
@@ -222,9 +222,9 @@ class Coded:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Coded:
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Categorical:
         """Some rows; the distinct texts stay as they are."""
-        return Coded(self.codes[rows], self.words)
+        return Categorical(self.codes[rows], self.words)
 
     def counts(self) -> NDArray[np.int64]:
         """Rows of each distinct text."""
@@ -235,12 +235,12 @@ class Coded:
         return counts_of(self.codes, len(self.words))
 
     @classmethod
-    def constant(cls, value: str, rows: int) -> Coded:
+    def constant(cls, value: str, rows: int) -> Categorical:
         """One text in every row."""
         return cls(np.zeros(rows, np.int32), pa.array([value], pa.string()))
 
     @classmethod
-    def of(cls, column: pa.Array | pa.ChunkedArray) -> Coded:
+    def of(cls, column: pa.Array | pa.ChunkedArray) -> Categorical:
         """Encode an Arrow column of any type; the members of a list are put side by side."""
         if isinstance(column, pa.ChunkedArray):
             column = column.combine_chunks()
@@ -254,7 +254,7 @@ class Coded:
         return cls._encoded(words)
 
     @classmethod
-    def _encoded(cls, texts: pa.Array) -> Coded:
+    def _encoded(cls, texts: pa.Array) -> Categorical:
         """Texts one by one; the empty text and null are missing."""
         if texts.null_count:
             texts = pc.fill_null(texts, "")
@@ -264,7 +264,7 @@ class Coded:
         return cls.encoded(codes, words, hashes)
 
     @classmethod
-    def encoded(cls, codes: I32, words: pa.Array, hashes: U64) -> Coded:
+    def encoded(cls, codes: I32, words: pa.Array, hashes: U64) -> Categorical:
         """Distinct texts whose hashes are known; the empty one is missing."""
         empty = pc.index(words, "").as_py()
         if empty >= 0:
@@ -274,7 +274,7 @@ class Coded:
         return coded
 
     @classmethod
-    def _of_dictionary(cls, words: pa.DictionaryArray) -> Coded:
+    def _of_dictionary(cls, words: pa.DictionaryArray) -> Categorical:
         """Texts that stand in the dictionary twice get one code."""
         distinct = pc.dictionary_encode(words.dictionary)
         if len(distinct.dictionary) < len(words.dictionary):
@@ -283,7 +283,7 @@ class Coded:
         return cls._named(words)
 
     @classmethod
-    def _named(cls, encoded: pa.DictionaryArray) -> Coded:
+    def _named(cls, encoded: pa.DictionaryArray) -> Categorical:
         """Give missing rows their own code."""
         words, indices = encoded.dictionary.cast(pa.string()), encoded.indices
         empty = pc.index(words, "").as_py()

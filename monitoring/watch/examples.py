@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from features.batch import Batch, Position
 from features.spec import SourceSpec, Spec
-from monitoring.watch.categorical import MISSING, Coded
+from monitoring.watch.categorical import MISSING, Categorical
 from monitoring.watch.predictor import LearnerPredictor, Predictor
 from monitoring.watch.scored import Scored
 from monitoring.watch.settings import MonitorSettings
@@ -38,7 +38,7 @@ class _Prediction:
     time: I64
     clicked: F64
     probability: F64
-    version: Coded
+    version: Categorical
 
     @classmethod
     def of(cls, batch: Batch) -> _Prediction:
@@ -46,7 +46,7 @@ class _Prediction:
         *columns, version = map(batch.columns.column, PREDICTION_COLUMNS)
         time, clicked, probability = (c.to_numpy(zero_copy_only=False) for c in columns)
         clicked = np.where(clicked > 0, clicked, np.nan)
-        return cls(time, clicked, _in_range(probability), Coded.of(version))
+        return cls(time, clicked, _in_range(probability), Categorical.of(version))
 
 
 class ReadBatch(NamedTuple):
@@ -145,7 +145,7 @@ class ScoredReader:
         counters = batch.columns.column(SERVED) if has_counters else None
         return ReadBatch(scored, batch, counters, _kinds(batch.columns) != 2)
 
-    def _slice(self, field: SliceField, columns: pa.RecordBatch, time: I64) -> Coded:
+    def _slice(self, field: SliceField, columns: pa.RecordBatch, time: I64) -> Categorical:
         coded, newness = field.coded(columns, time), self.newness.get(field.name)
         return coded if newness is None else newness(coded, time)
 

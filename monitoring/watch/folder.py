@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,12 @@ import numpy as np
 import zstandard
 
 from features.errors import ClicktideError, SnapshotError
+from features.whole_file import whole_file, write_json
 from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.detect.alarm import Alarm
-from monitoring.watch.records import Now, window_files, write_text
+from monitoring.watch.records import Now, window_files
 
-__all__ = ["MonitorFolder", "load_plain", "save_plain"]
+__all__ = ["MonitorFolder", "load_state", "save_state"]
 
 _MAGIC = b"clicktide-plain 1 "
 _ARRAY = "\0array"
@@ -33,20 +33,20 @@ _KINDS = {"float64", "float32", "int64", "int32", "int8", "uint64", "uint32", "u
 _MOST_BYTES = 1 << 31
 
 
-def save_plain(path: Path, data: Any) -> None:
+def save_state(path: Path, data: Any) -> None:
     """Write dicts, lists, texts, numbers and arrays, in place of what is there.
 
     Raises
     ------
-    SnapshotError
+    ClicktideError
         It cannot be written; what was there still is.
 
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
-    ...     save_plain(Path(folder) / "x", {"a": np.arange(3), "b": None})
-    ...     load_plain(Path(folder) / "x")
+    ...     save_state(Path(folder) / "x", {"a": np.arange(3), "b": None})
+    ...     load_state(Path(folder) / "x")
     {'a': array([0, 1, 2]), 'b': None}
     """
     parts: list[bytes] = []
@@ -54,24 +54,14 @@ def save_plain(path: Path, data: Any) -> None:
     body = zstandard.ZstdCompressor(level=1).compress(
         b"".join([len(text).to_bytes(8, "little"), text, *parts])
     )
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
-            file.write(_MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise SnapshotError(
-            f"{path}: cannot be written: {error.strerror or error}. What was there is kept. "
-            "Fix: free space, or choose another folder"
-        ) from error
+    with whole_file(path) as file:
+        file.write(_MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def load_plain(path: Path) -> Any:
-    """Read what :func:`save_plain` wrote; arrays can be changed.
+def load_state(path: Path) -> Any:
+    """Read what :func:`save_state` wrote; arrays can be changed.
 
     Raises
     ------
@@ -169,7 +159,7 @@ class MonitorFolder:
         if not path.exists():
             self._forget_after(0)
             return None
-        state: dict[str, Any] = load_plain(path)
+        state: dict[str, Any] = load_state(path)
         if state.get("format") != FORMAT:
             raise ClicktideError(
                 f"{self.path}: its state has format {state.get('format')!r}, not {FORMAT}: "
@@ -190,28 +180,23 @@ class MonitorFolder:
 
         Raises
         ------
-        SnapshotError
+        ClicktideError
             It cannot be written; what was there still is.
         """
-        try:
-            for window in self.pending:
-                name = f"{window.start_ms}-{window.end_ms}.json"
-                write_text(self.path / "windows" / name, msgspec.json.encode(window))
-            save_plain(self.path / _STATE, {"format": FORMAT, **state})
-            self.pending.clear()
-            lines = b"".join(msgspec.json.encode(alarm) + b"\n" for alarm in alarms)
-            write_text(self.path / "alarms.jsonl", lines)
-            self.tell(now)
-            for old in window_files(self.path)[: -self.keep_windows]:
-                old.path.unlink(missing_ok=True)
-        except OSError as error:
-            raise SnapshotError(
-                f"{self.path}: cannot be written: {error.strerror or error}. Fix: free space"
-            ) from error
+        for window in self.pending:
+            name = f"{window.start_ms}-{window.end_ms}.json"
+            write_json(self.path / "windows" / name, window)
+        save_state(self.path / _STATE, {"format": FORMAT, **state})
+        self.pending.clear()
+        with whole_file(self.path / "alarms.jsonl") as file:
+            file.writelines(msgspec.json.encode(alarm) + b"\n" for alarm in alarms)
+        self.tell(now)
+        for old in window_files(self.path)[: -self.keep_windows]:
+            old.path.unlink(missing_ok=True)
 
     def tell(self, now: Now) -> None:
         """Write the figures of now alone, for whoever looks."""
-        write_text(self.path / "now.json", msgspec.json.encode(now))
+        write_json(self.path / "now.json", now)
 
     def _forget_after(self, closed_to_ms: int) -> None:
         for file in window_files(self.path):

@@ -212,7 +212,7 @@ class Monitor:
         try:
             alarms = [] if self.outbox is None else self.outbox.alarms
             self.folder.save(self._state(), self.figures(), alarms)
-        except SnapshotError as error:
+        except ClicktideError as error:
             self._say(f"NOT SAVED, watching goes on, next try later: {error}")
             self.saved = False
             return False
@@ -232,7 +232,7 @@ class Monitor:
         """Refresh what people look at; it ages while nothing comes, too."""
         self._told_at = self.now()
         self._look = self._retrying(lambda: look_at(self.log, self._now_ms()))
-        with suppress(OSError):  # a full disk is told by the next save
+        with suppress(ClicktideError):  # a full disk is told by the next save
             self.folder.tell(self.figures())
 
     def _state(self) -> dict[str, Any]:

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from features.errors import ClicktideError
+from features.whole_file import read_json
 from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.figures import SliceFigures
@@ -29,7 +30,6 @@ from streaming.status import JoinerState
 
 __all__ = [
     "LabelHealth", "MonitorState", "Now", "label_health", "read_monitor", "window_files",
-    "write_text",
 ]  # fmt: skip
 
 
@@ -240,7 +240,8 @@ def read_monitor(folder: str | os.PathLike[str], most_windows: int = 0) -> Monit
         ) from error
     begin = now.open[0].start_ms if now.open else None
     files = [f for f in window_files(root) if begin is None or f.start_ms < begin]
-    windows = [*_windows(files[-most_windows:]), *now.open]
+    kept = (read_json(file.path, ClosedWindow) for file in files[-most_windows:])
+    windows = [*(window for window in kept if window is not None), *now.open]
     return MonitorState(now, windows[-most_windows:], _alarms(root / "alarms.jsonl"))
 
 
@@ -259,22 +260,6 @@ def window_files(root: Path) -> list[WindowFile]:
         if match := _NAME.fullmatch(path.name):
             found.append(WindowFile(int(match[1]), int(match[2]), path))
     return sorted(found)
-
-
-def write_text(path: Path, data: bytes) -> None:
-    """Replace a file in one step."""
-    draft = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft.write_bytes(data)
-    draft.replace(path)
-
-
-def _windows(files: Sequence[WindowFile]) -> Iterator[ClosedWindow]:
-    for file in files:
-        try:
-            yield msgspec.json.decode(file.path.read_bytes(), type=ClosedWindow)
-        except (FileNotFoundError, msgspec.DecodeError):  # removed meanwhile, or damaged
-            continue
 
 
 def _alarms(path: Path) -> list[Alarm]:

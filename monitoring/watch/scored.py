@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from monitoring.watch.categorical import Coded
+from monitoring.watch.categorical import Categorical
 
 __all__ = ["Scored"]
 
@@ -55,8 +55,8 @@ class Scored:
     bid: F64
     click_delay_ms: F64
     correction: NDArray[np.bool_]
-    slices: Mapping[str, Coded] = field(default_factory=dict)
-    version: Coded | None = None
+    slices: Mapping[str, Categorical] = field(default_factory=dict)
+    version: Categorical | None = None
 
     @classmethod
     def of(
@@ -77,7 +77,7 @@ class Scored:
             nothing,
             nothing,
             np.zeros(rows, np.bool_),
-            {name: Coded.of(pa.array(values)) for name, values in (slices or {}).items()},
+            {name: Categorical.of(pa.array(values)) for name, values in (slices or {}).items()},
         )
 
     def __len__(self) -> int:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from monitoring.watch import figures as k
-from monitoring.watch.categorical import MISSING, Coded, HashTable, hashes_of
+from monitoring.watch.categorical import MISSING, Categorical, HashTable, hashes_of
 from monitoring.watch.figures import SliceFigures, SliceTable, figures_of, rankings
 from monitoring.watch.scored import Scored
 from monitoring.watch.slices import OTHER
@@ -106,7 +106,9 @@ class Window:
                 self.slot_sums, self.slot_counts, self.slot_mass,
             )  # fmt: skip
 
-    def _slots_of(self, field: str, coded: Coded, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _slots_of(
+        self, field: str, coded: Categorical, rows: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
         """Slot of each distinct value; new values take places while there are any."""
         places, table = self.values[field], self._table(field)
         found = table.find(coded.hashes)
@@ -240,7 +242,7 @@ def _slots(size: int) -> tuple[F64, NDArray[np.int32], F64]:
     return np.zeros((size, k.SUMS)), np.zeros((*shape, 2), np.int32), np.zeros(shape)
 
 
-def _counts(coded: Coded, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def _counts(coded: Categorical, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.bincount(coded.codes[rows], minlength=len(coded.words))
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from monitoring.report.model import Since, Total
 from monitoring.report.verdict import stale_first, verdict
-from monitoring.watch.categorical import Coded
+from monitoring.watch.categorical import Categorical
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.scored import Scored
 from monitoring.watch.slices import slice_name
@@ -102,7 +102,7 @@ def test_a_verdict_that_is_stale_is_never_green():
 
 def scored(times, learned):
     n = len(times)
-    version = Coded.of(pa.array([f"live-0a1b2c3d-{k}" for k in learned]))
+    version = Categorical.of(pa.array([f"live-0a1b2c3d-{k}" for k in learned]))
     nothing = np.zeros(n)
     return Scored(
         np.array(times), nothing + 0.1, nothing, nothing * np.nan, nothing * np.nan,

@@ -7,9 +7,9 @@ from scipy.spatial.distance import jensenshannon
 
 from features.errors import ClicktideError, SnapshotError
 from features.spec import FieldSpec, SourceSpec, Spec
-from monitoring.watch.categorical import MISSING, Coded
+from monitoring.watch.categorical import MISSING, Categorical
 from monitoring.watch.closed_window import drift_of, field_drift, prediction_drift
-from monitoring.watch.folder import load_plain, save_plain
+from monitoring.watch.folder import load_state, save_state
 from monitoring.watch.records import label_health
 from monitoring.watch.settings import MonitorSettings
 from monitoring.watch.slices import SliceField, slice_fields
@@ -59,7 +59,7 @@ def values(coded):
     ],
 )
 def test_a_column_of_any_type_becomes_codes_of_distinct_texts(column, expected):
-    coded = Coded.of(column)
+    coded = Categorical.of(column)
     assert values(coded) == expected
     assert coded.codes.dtype == np.int32
     assert len(set(coded.values)) == len(coded.values)
@@ -207,21 +207,21 @@ def test_health_between_two_moments_is_of_what_came_since():
 
 def test_a_damaged_file_is_refused(tmp_path):
     file = tmp_path / "state"
-    save_plain(file, {"a": np.arange(10), "b": ["x", 1, None, 0.1], "c": {"d": np.float64(2)}})
-    read = load_plain(file)
+    save_state(file, {"a": np.arange(10), "b": ["x", 1, None, 0.1], "c": {"d": np.float64(2)}})
+    read = load_state(file)
     assert read["a"].tolist() == list(range(10))
     assert (read["b"], read["c"]) == (["x", 1, None, 0.1], {"d": 2.0})
     raw = bytearray(file.read_bytes())
     raw[-3] ^= 1
     file.write_bytes(raw)
     with pytest.raises(SnapshotError, match="checksum"):
-        load_plain(file)
+        load_state(file)
     file.write_bytes(b"")
     with pytest.raises(SnapshotError, match="format"):
-        load_plain(file)
+        load_state(file)
 
 
 def test_what_is_not_plain_is_not_written(tmp_path):
     with pytest.raises(TypeError, match="not plain"):
-        save_plain(tmp_path / "x", {"a": np.array([object()])})
+        save_state(tmp_path / "x", {"a": np.array([object()])})
     assert list(tmp_path.iterdir()) == []

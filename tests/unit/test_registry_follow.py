@@ -27,7 +27,7 @@ from monitoring.registry import (
 )
 from monitoring.registry.actions import AlarmWatch
 from monitoring.registry.follow import ChampionSource, Follower, read_followed
-from monitoring.registry.snapshots import Queue, difference, look, stage
+from monitoring.registry.snapshots import Queue, difference, snapshot_summary, stage
 from monitoring.registry.versions import tags_of, version_of
 
 SPEC = Spec(
@@ -280,24 +280,24 @@ def test_a_queue_keeps_the_newest_and_survives(tmp_path):
     queue = Queue(tmp_path / "q", 2, said.append)
     for events in (10, 20, 30):
         save(tmp_path / "model", events)
-        queue.put(tmp_path / "model", look(tmp_path / "model"), events / 10)
+        queue.put(tmp_path / "model", snapshot_summary(tmp_path / "model"), events / 10)
     assert len(said) == 1 and "left out" in said[0]
     again = Queue(tmp_path / "q", 2, said.append)
-    assert again.last_s == 3.0 and again.last_place == look(tmp_path / "model").place
-    assert [look(path).events for path in again.waiting()] == [20, 30]
+    assert again.last_s == 3.0 and again.last_place == snapshot_summary(tmp_path / "model").place
+    assert [snapshot_summary(path).events for path in again.waiting()] == [20, 30]
     assert load_snapshot(again.waiting()[0]).learner.spec == SPEC
     again.drop_oldest()
-    assert [look(path).events for path in again.waiting()] == [30]
+    assert [snapshot_summary(path).events for path in again.waiting()] == [30]
 
 
 def test_a_look_says_what_a_snapshot_knows(tmp_path):
-    assert look(tmp_path / "none") is None
+    assert snapshot_summary(tmp_path / "none") is None
     save(tmp_path, 30)
-    found = look(tmp_path)
+    found = snapshot_summary(tmp_path)
     assert (found.events, found.offsets, found.event_time, found.rejected) == (30, (30,), 30_000, 2)
     (tmp_path / "snapshot.json").write_text("{")
     with pytest.raises(SnapshotError, match="cannot be read"):
-        look(tmp_path)
+        snapshot_summary(tmp_path)
     with pytest.raises(SnapshotError, match=r"no snapshot|cannot be kept"):
         stage(tmp_path / "none", tmp_path / "staged")
 

@@ -8,11 +8,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from monitoring.report.build import Gathered, report_of
+from monitoring.report.build import ReportCounts, report_of
 from monitoring.report.model import Total
 from monitoring.report.slices import Period, is_off, shift_in, slices_of
 from monitoring.report.verdict import verdict
-from monitoring.report.words import side_of, size_said
+from monitoring.report.words import side_of, size_text
 from monitoring.watch.detect.alarm import Alarm, newest_alarms
 
 _TOTAL = Total(100_000, 2000, 0.0202, 1.01, 0.97, 1.05, over_promised=20.0)
@@ -59,7 +59,7 @@ def test_the_last_telling_of_an_alarm_counts() -> None:
 def test_an_alarm_without_a_single_click_is_over_predicted() -> None:
     alarm = _alarm(size=None, size_high=None)
     assert side_of(alarm) == "over"
-    assert size_said(alarm) == "calibration ratio – (1.20 to ∞)"
+    assert size_text(alarm) == "calibration ratio – (1.20 to ∞)"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_report_of_sums() -> None:
     whole = _sums(2010, 40, 42.2)
     periods = [Period(f"p{i}", i * 2000, i * 2000 + 2000, whole, by_site) for i in range(2)]
     histogram = np.array([[80.0, 3920.0, 84.0]])
-    report = report_of(Gathered("x", windows, histogram, periods=periods), 7)
+    report = report_of(ReportCounts("x", windows, histogram, periods=periods), 7)
     assert report.total.calibration_ratio == pytest.approx(1.05)
     assert report.grid is not None and [row.name for row in report.grid.rows] == ["p0", "p1"]
     assert report.grid.rows[0].cells[1] is not None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from monitoring.watch.detect import state as kernels
 from monitoring.watch.detect.alarm import Alarm, What, ratio_interval
-from monitoring.watch.detect.explanation import Named, View, cause_of
+from monitoring.watch.detect.explanation import Explanation, View, cause_of
 from monitoring.watch.detect.kernels import advance
 from monitoring.watch.detect.rates import Rates
 from monitoring.watch.detect.slots import History
@@ -37,7 +37,7 @@ OF_EVERYTHING = 0
 _SHARED = 0.1  # of a slice's rows: more, and an alarm moves its click rate too
 
 
-def mark(found: Named, alarm: Alarm, state: State, rates: Rates, history: History) -> State:
+def mark(found: Explanation, alarm: Alarm, state: State, rates: Rates, history: History) -> State:
     """Tell the tests that an alarm is open."""
     if found.kind == MISSING:
         state.gone[found.which, 2] = found.odds
@@ -59,7 +59,7 @@ def mark(found: Named, alarm: Alarm, state: State, rates: Rates, history: Histor
     return state
 
 
-def start_anew(found: Named, view: View, state: State, tests: Tests) -> None:
+def start_anew(found: Explanation, view: View, state: State, tests: Tests) -> None:
     """Take the tests of calibration back to what they would be without the rows of an alarm.
 
     So that a shift of one slice is not told again for each slice that shares its rows.
@@ -146,7 +146,7 @@ class Shift(NamedTuple):
     money: float
 
 
-def raised(found: Named, view: View, number: int, follows: str) -> Alarm:
+def raised(found: Explanation, view: View, number: int, follows: str) -> Alarm:
     """An alarm just raised."""
     rows, first = view.rows, len(view.rows.p) - view.seen
     what, (field, value) = _WHAT[found.kind], _slice(found, view)
@@ -202,7 +202,7 @@ def _stamp(time_ms: int) -> str:
     return time_text(time_ms, "{0:%Y%m%dT%H%M%SZ}")
 
 
-def _slice(found: Named, view: View) -> tuple[str, str]:
+def _slice(found: Explanation, view: View) -> tuple[str, str]:
     if found.kind in (kernels.OVERALL, kernels.DELAY):
         return "", ""
     if found.kind == kernels.MISSING:
@@ -211,7 +211,7 @@ def _slice(found: Named, view: View) -> tuple[str, str]:
     return view.values.fields[field], value
 
 
-def _size(found: Named, view: View) -> tuple[float, float, float]:
+def _size(found: Explanation, view: View) -> tuple[float, float, float]:
     rows = view.rows
     if found.kind == kernels.MISSING:
         gone = rows.slots[found.rows, found.which] == rows.absent[found.which]
@@ -239,7 +239,7 @@ def _share_interval(share: float, n: int) -> tuple[float, float, float]:
     return share, max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _delay_ratio(found: Named, view: View) -> tuple[float, float, float]:
+def _delay_ratio(found: Explanation, view: View) -> tuple[float, float, float]:
     """Quantile of the delays since, over the usual one, with its order-statistic interval."""
     share, usual, _ = view.state.quantile[found.which]
     delays = np.sort(view.rows.delay[found.rows]) / np.exp(usual)
@@ -250,7 +250,7 @@ def _delay_ratio(found: Named, view: View) -> tuple[float, float, float]:
     return values[0], values[1], values[2]
 
 
-def _money(found: Named, view: View) -> float | None:
+def _money(found: Explanation, view: View) -> float | None:
     bid = view.rows.bid[found.rows]
     known = ~np.isnan(bid)
     if not known.any():
