@@ -10,7 +10,7 @@ from pathlib import Path
 from features.errors import ClicktideError, SnapshotError
 from monitoring.registry.actions import AlarmWatch
 from monitoring.registry.client import Registry
-from monitoring.registry.judge import judge_newest, waiting
+from monitoring.registry.evaluation import judge_newest, waiting
 from monitoring.registry.publisher import Publisher
 from monitoring.registry.settings import RegistrySettings
 from monitoring.registry.snapshots import Queue, SnapshotCache, SnapshotSummary, snapshot_summary

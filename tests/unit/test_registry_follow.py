@@ -1,6 +1,5 @@
 """Promote, roll back, follow and heed alarms, on a registry that lives in memory."""
 
-import json
 import os
 
 import msgspec
@@ -29,6 +28,7 @@ from monitoring.registry.actions import AlarmWatch
 from monitoring.registry.follow import ChampionSource, Follower, read_followed
 from monitoring.registry.snapshots import Queue, difference, snapshot_summary, stage
 from monitoring.registry.versions import tags_of, version_of
+from monitoring.watch.detect.alarm import Alarm
 
 SPEC = Spec(
     name="shop",
@@ -240,8 +240,11 @@ def test_the_live_policy_serves_a_version_only_while_one_is_pinned(registry, tmp
 
 
 def alarm(number, what="calibration", status="open", since=250):
-    said = {"v": 1, "type": "alarm", "number": number, "status": status, "what": what}
-    return json.dumps(said | {"since_ms": since, "field": "site", "value": "s7", "size": 1.4})
+    told = Alarm(
+        number=number, what=what, status=status, since_ms=since, detected_ms=since + 9,
+        field="site", value="s7", size=1.4,
+    )  # fmt: skip
+    return msgspec.json.encode(told).decode()
 
 
 def test_an_alarm_rolls_back_once_if_the_settings_say_so(registry, tmp_path):
