@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from fastapi import FastAPI
 
-from clicktide.process import begin_log, now_ms
+from clicktide.process import begin_log, collect_seldom, now_ms
 from clicktide.stream_folder import StreamFolder, log_file, open_existing
 from features.spec import HashSpec, Spec
 from learning.click_learner import ClickLearner
@@ -44,18 +44,10 @@ def make_app(stream: StreamFolder) -> FastAPI:
     """Make the application of one worker."""
     say = begin_log("serve")
     app = build_app(state_of(stream, say))
-    _collect_less()
-    return app
-
-
-def _collect_less() -> None:
-    """Let the garbage collector pass over all that is here for good, and come less often.
-
-    Requests leave few cycles, but a large one makes thousands of objects, by which it counts.
-    """
+    collect_seldom()  # requests leave few cycles, but a large one makes thousands of objects
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    return app
 
 
 def state_of(stream: StreamFolder, say: Callable[[str], None] = _LOGGER.info) -> ServingState:
