@@ -18,6 +18,7 @@ from features.counters.redis_store import RedisCounters
 from features.counters.store_errors import StoreError, StoreRewoundError
 from features.counters.stored import StoredCounters
 from features.errors import ClicktideError
+from streaming.idle_partitions import IdlePartitions
 from streaming.joiner import Idle, Joiner, Overfull, Pause, Unpause
 from streaming.joiner import Record as JoinRecord
 from streaming.joiner.records import Clicked, CommitUpTo, Viewed
@@ -31,7 +32,6 @@ from streaming.log import (
     TopicPartition,
 )
 from streaming.process import Process
-from streaming.quiet import QuietWatch
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 
 __all__ = ["GROUP", "CountProcess"]
@@ -64,7 +64,7 @@ class CountProcess(Process):
     """
 
     passing = (RebalancedError, StoreRewoundError, AbortedError, LogUnavailableError, StoreError)
-    first_wait_s, longest_wait_s, idle_s = 0.25, 5.0, 0.0  # it waits in its poll
+    first_wait_s, idle_s = 0.25, 0.0
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class CountProcess(Process):
         self._log, self._settings, self._store, self._counters = log, settings, store, counters
         self._joiner = Joiner(settings.join, early=True)
         self._news: dict[int, list[Viewed | Clicked]] = defaultdict(list)
-        self._quiet = QuietWatch(log)
+        self._idle = IdlePartitions(log)
         self._started: set[int] = set()
         self._saved_at, self._saved = 0.0, 0  # when, and how much was read by the last one
         self._producer = log.producer(instance)
@@ -106,7 +106,7 @@ class CountProcess(Process):
 
     def is_done(self) -> bool:
         """See ``Process``."""
-        return self._quiet.all_read and not self._waiting()
+        return self._idle.all_read and not self._waiting()
 
     def finish(self) -> None:
         """Keep where to go on."""
@@ -150,7 +150,7 @@ class CountProcess(Process):
         self._start_new()
         for topic, partition, offset, _, _, value, _ in records:
             self._take(JoinRecord(topic, partition, offset, value))  # type: ignore[arg-type]
-        for idle in self._quiet.idle(self._consumer, self.clock()):
+        for idle in self._idle.now(self._consumer, self.clock()):
             self._take(idle)
         self.read += len(records)
         return len(records)
@@ -161,9 +161,9 @@ class CountProcess(Process):
                 case Viewed(partition) | Clicked(partition):
                     self._news[partition].append(it)
                 case Pause(topic, partition):
-                    self._quiet.pause(self._consumer, TopicPartition(topic, partition))
+                    self._idle.pause(self._consumer, TopicPartition(topic, partition))
                 case Unpause(topic, partition):
-                    self._quiet.resume(self._consumer, TopicPartition(topic, partition))
+                    self._idle.resume(self._consumer, TopicPartition(topic, partition))
                 case Overfull(partition, pending):
                     raise ClicktideError(
                         f"count: partition {partition}: {pending} impressions wait. Fix: raise "
@@ -231,7 +231,7 @@ class CountProcess(Process):
             self._joiner.revoke(partition)
             self._news.pop(partition, None)
             self._started.discard(partition)
-        self._quiet.clear()
+        self._idle.clear()
 
 
 def _done(commits: dict[str, CommitUpTo]) -> tuple[int, int]:

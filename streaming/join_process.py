@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from features.errors import ClicktideError
+from streaming.idle_partitions import IdlePartitions
 from streaming.join_output import JoinOutput
 from streaming.joiner import Instruction, Joiner, Overfull, Pause, Resumed, Stalled, Unpause
 from streaming.log import (
@@ -28,7 +29,6 @@ from streaming.log import (
     TopicPartition,
 )
 from streaming.process import Process
-from streaming.quiet import QuietWatch
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 
 __all__ = ["GROUP", "JoinProcess"]
@@ -78,7 +78,7 @@ class JoinProcess(Process):
     """
 
     passing = (FencedError, RebalancedError, AbortedError, LogUnavailableError)
-    first_wait_s, longest_wait_s, idle_s = 0.25, 15.0, 0.0  # it waits in its poll
+    first_wait_s, idle_s = 0.25, 0.0
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class JoinProcess(Process):
         self._joiner = Joiner(settings.join)
         self._started: set[int] = set()
         self._output = JoinOutput(settings.examples_per_record)
-        self._quiet = QuietWatch(log)
+        self._idle = IdlePartitions(log)
         self._consumer: Consumer | None = None
         self._producer: Producer | None = None
         self._assigned = False
@@ -121,7 +121,7 @@ class JoinProcess(Process):
         for run in runs:
             self._follow(self._joiner.step_many(*run))  # type: ignore[arg-type]
         self.read += got
-        for idle in self._quiet.idle(consumer, self.clock()):
+        for idle in self._idle.now(consumer, self.clock()):
             self._follow(self._joiner.step(idle))
         came_out = bool(self._output)
         self._held += 1
@@ -140,7 +140,7 @@ class JoinProcess(Process):
 
     def is_done(self) -> bool:
         """See ``Process``; the output is empty then: it is committed in the step that gave it."""
-        return self._assigned and self._quiet.all_read
+        return self._assigned and self._idle.all_read
 
     def finish(self) -> None:
         """Commit what came out."""
@@ -155,9 +155,9 @@ class JoinProcess(Process):
     def _heed(self, it: Instruction) -> None:
         match it:
             case Pause(topic, partition):
-                self._quiet.pause(self._reader(), TopicPartition(topic, partition))
+                self._idle.pause(self._reader(), TopicPartition(topic, partition))
             case Unpause(topic, partition):
-                self._quiet.resume(self._reader(), TopicPartition(topic, partition))
+                self._idle.resume(self._reader(), TopicPartition(topic, partition))
             case Overfull(partition, pending):
                 raise ClicktideError(
                     f"join: partition {partition}: {pending} impressions wait and none can come "
@@ -209,7 +209,7 @@ class JoinProcess(Process):
 
     def _forget_unsaid(self) -> None:
         self._output.clear()
-        self._quiet.clear()
+        self._idle.clear()
         self._held = 0
 
     def _forget_all(self) -> None:

@@ -16,7 +16,6 @@ from streaming.log import LogUnavailableError
 __all__ = ["Process", "hold_folder"]
 
 _T = TypeVar("_T")
-_NAP_S = 0.5  # how long a wish to stop waits for a process that waits
 
 
 class Process(ABC):
@@ -39,7 +38,10 @@ class Process(ABC):
     passing
         Errors that pass.
     first_wait_s, longest_wait_s
-        After the first error; it doubles with each that follows, up to the longest.
+        After the first error; it doubles with each that follows, up to the longest, which is also
+        how long a wish to stop may have to wait.
+    idle_s
+        Between two steps where there was nothing to do; 0: the step waits itself.
 
     Examples
     --------
@@ -69,7 +71,6 @@ class Process(ABC):
     ) -> None:
         self.name, self.report, self.clock, self.pause = name, report, clock, pause
         self._wait_s = self.first_wait_s
-        self._stopping: Callable[[], bool] = lambda: False
 
     def run(
         self, stopping: Callable[[], bool] = lambda: False, until_idle_s: float | None = None
@@ -81,17 +82,18 @@ class Process(ABC):
         ClicktideError
             An error that does not pass.
         """
-        self._stopping, active = stopping, self.clock()
+        active = self.clock()
         while not stopping():
             if self.step():
                 active = self.clock()
-            elif until_idle_s is None or not self.is_done():
-                self.rest()
-            elif self.clock() >= active + until_idle_s:
+            elif until_idle_s is not None and self._is_idle_since(active, until_idle_s):
                 break
-            else:
-                self.rest()
+            elif self.idle_s:
+                self.pause(self.idle_s)
         self.finish()
+
+    def _is_idle_since(self, active: float, seconds: float) -> bool:
+        return self.is_done() and self.clock() >= active + seconds
 
     def step(self) -> bool:
         """Work once, or get ready to go on after an error; whether there was anything to do."""
@@ -103,7 +105,7 @@ class Process(ABC):
             done = bool(action())
         except self.passing as error:
             if self.recover(error):
-                self._wait(f"log trouble, next try in {self._wait_s:g} s: {error}", self._stopping)
+                self._wait(f"trouble, next try in {self._wait_s:g} s: {error}")
             return True
         self._wait_s = self.first_wait_s
         return done
@@ -119,13 +121,11 @@ class Process(ABC):
                 self._wait_s = self.first_wait_s
                 return answer
 
-    def _wait(self, why: str, stopping: Callable[[], bool] = lambda: False) -> None:
-        """Wait, longer each time; shorter where it is asked to stop."""
+    def _wait(self, why: str) -> None:
+        """Wait, longer each time."""
         self.report(f"{self.name}: {why}")
-        left, self._wait_s = self._wait_s, min(2 * self._wait_s, self.longest_wait_s)
-        while left > 0 and not stopping():
-            self.pause(min(left, _NAP_S))
-            left -= _NAP_S
+        seconds, self._wait_s = self._wait_s, min(2 * self._wait_s, self.longest_wait_s)
+        self.pause(seconds)
 
     @abstractmethod
     def work(self) -> bool:
@@ -138,10 +138,6 @@ class Process(ABC):
     def is_done(self) -> bool:
         """Whether nothing is left to do, as far as can be known."""
         return True
-
-    def rest(self) -> None:
-        """Wait where there was nothing to do."""
-        self.pause(self.idle_s)
 
     @abstractmethod
     def finish(self) -> None:

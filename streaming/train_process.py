@@ -103,8 +103,8 @@ class Trainer(Process):
         )
         self._show(new=True)
         self._out = TrainReport(self.log, len(self.offsets), self.report)
-        self._saved_at, self._told_at = self.now(), 0.0
-        self._told_offsets: list[int] = []
+        self._saved_at, self._reported_at = self.now(), 0.0
+        self._reported_offsets: list[int] = []
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="prepare")
         self._learning = ThreadPoolExecutor(1, thread_name_prefix="learn")
         self._pending: Future[Chunk] | None = None
@@ -208,9 +208,9 @@ class Trainer(Process):
         due = now - self._saved_at >= self.settings.train.snapshot_every_s
         if due and self.offsets != self._saved_offsets:
             self.save()
-        news = self._pending is None and self.offsets != self._told_offsets
-        if now - self._told_at >= (TrainReport.SOON_S if news else TrainReport.EVERY_S):
-            self._tell()
+        news = self._pending is None and self.offsets != self._reported_offsets
+        if now - self._reported_at >= (TrainReport.SOON_S if news else TrainReport.EVERY_S):
+            self._report_progress()
 
     def _publish(self, *, at_once: bool = False) -> None:
         if self._weights_out is not None:
@@ -234,12 +234,12 @@ class Trainer(Process):
         if not self.saved:
             self.report("train: saved again")
         self.saved, self._saved_offsets = True, list(self.offsets)
-        self._tell()
+        self._report_progress()
         return True
 
-    def _tell(self) -> None:
+    def _report_progress(self) -> None:
         """Commit how far it is, for people and tools to see."""
-        self._told_at, self._told_offsets = self.now(), list(self.offsets)
+        self._reported_at, self._reported_offsets = self.now(), list(self.offsets)
         figures = self.replay.progress.overall.figures()
         about = {
             "learned": self.events,
@@ -250,7 +250,7 @@ class Trainer(Process):
             "calibration": figures.calibration_ratio,
             "at": self._now_ms(),
         }
-        self._out.tell(self.offsets, json.dumps(about))
+        self._out.commit(self.offsets, json.dumps(about))
 
     def _now_ms(self) -> int:
         return int(self.now() * 1000)
