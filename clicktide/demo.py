@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import httpx
 import msgspec
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from clicktide.child_processes import Spawned, own_command
+from clicktide.child_processes import Spawned, locked, own_command
 from clicktide.demo_story import Outcome, Story, outcome_of
 from clicktide.kernels import compile_once
 from clicktide.process import Stopped, now_ms, stop_request
@@ -32,7 +33,7 @@ from streaming.log import EventLog, open_log
 from streaming.publish import Lockstep, Patience
 from streaming.status import Look, look_at
 
-__all__ = ["DemoLine", "DemoStream", "demo", "demo_stream", "make_room"]
+__all__ = ["DemoLine", "DemoStream", "demo", "demo_folder", "demo_stream"]
 
 _INCOMPLETE = 1
 _START_PATIENCE_S = 1_800.0  # on a new machine kernels are compiled first, and nothing tells of it
@@ -97,8 +98,11 @@ def _run(folder: Path, story: Story, port: int, console: Console) -> Outcome:
         The folder is somebody's.
     """
     begun, problem = time.monotonic(), None
-    make_room(folder)
-    with stop_request() as request, DemoLine(console, story.events) as line:
+    with (
+        demo_folder(folder),
+        stop_request() as request,
+        DemoLine(console, story.events) as line,
+    ):
         compile_once(line.stage)
         line.stage("starting the stream")
         injected = story.injected()
@@ -330,13 +334,37 @@ def demo_stream(folder: Path, port: int) -> Iterator[DemoStream]:
         stream.stop()
 
 
-def make_room(folder: Path) -> None:
-    """Remove an earlier demo; nothing else."""
+@contextmanager
+def demo_folder(folder: Path) -> Iterator[None]:
+    """Remove an earlier demo, and nothing else; hold the folder for this one.
+
+    Raises
+    ------
+    ClicktideError
+        The folder is somebody's, or a demo or a stream runs in it.
+    """
+    mark = folder / _MARK
     if folder.exists() and any(folder.iterdir()):
-        if not (folder / _MARK).exists():
+        if not mark.exists():
             raise ClicktideError(
                 f"{folder}: holds something that is no earlier demo. Fix: --dir of a new folder"
             )
-        shutil.rmtree(folder)
+        with mark.open("a") as earlier:
+            _hold(earlier, folder)
+            with locked(folder):  # no stream runs in what goes now
+                shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / _MARK).write_text("made by clicktide demo, which may remove this folder\n")
+    with mark.open("a") as file:
+        _hold(file, folder)
+        file.write("made by clicktide demo, which may remove this folder\n")
+        file.flush()
+        yield
+
+
+def _hold(mark: IO[str], folder: Path) -> None:
+    try:
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise ClicktideError(
+            f"{folder}: another demo runs here. Fix: wait for it, or --dir of a new folder"
+        ) from None

@@ -89,7 +89,7 @@ RedisOption = Annotated[
         metavar="URL",
         envvar="CLICKTIDE_REDIS",
         help="The feature store: redis://HOST:PORT, unix:///SOCKET, redis+cluster:// or "
-        "redis+sentinel:// (docs/counters.md) "
+        "redis+sentinel:// (docs/connections.md) "
         "[default: the one that clicktide up keeps in DIR]",
     ),
 ]

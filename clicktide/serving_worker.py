@@ -12,13 +12,13 @@ import msgspec
 import numpy as np
 from fastapi import FastAPI
 
-from clicktide.process import begin_log, now_ms
+from clicktide.process import begin_log, collect_seldom, now_ms
 from clicktide.stream_folder import StreamFolder, log_file, open_existing
 from features.spec import HashSpec, Spec
 from learning.click_learner import ClickLearner
 from monitoring.registry.follow import ChampionSource
 from serving.app import build_app
-from serving.event_batch import Events, together
+from serving.event_batch import Events, shared_fields
 from serving.event_writer import EventWriter
 from serving.features import FeatureSource
 from serving.live_weights import LiveWeights
@@ -31,7 +31,7 @@ from serving.settings import ServeSettings
 from serving.state import ServingState
 from serving.stream_feed import Watching
 from serving.stream_snapshot import StreamLooker
-from serving.weights import FixedWeighing, PinnedWeights, PolicyWeights, WeightsSource
+from serving.weights import FixedWeights, PinnedWeights, PolicyWeights, WeightsSource
 from streaming.log import EventLog, LogUnavailableError, open_log
 from streaming.settings import StreamSettings
 
@@ -44,18 +44,10 @@ def make_app(stream: StreamFolder) -> FastAPI:
     """Make the application of one worker."""
     say = begin_log("serve")
     app = build_app(state_of(stream, say))
-    _collect_less()
-    return app
-
-
-def _collect_less() -> None:
-    """Let the garbage collector pass over all that is here for good, and come less often.
-
-    Requests leave few cycles, but a large one makes thousands of objects, by which it counts.
-    """
+    collect_seldom()  # requests leave few cycles, but a large one makes thousands of objects
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    return app
 
 
 def state_of(stream: StreamFolder, say: Callable[[str], None] = _LOGGER.info) -> ServingState:
@@ -116,9 +108,9 @@ class _Small:
     problem: str | None = None
 
     def __init__(self, learner: ClickLearner) -> None:
-        self.weighing = FixedWeighing(learner, "warm-up", 0)
+        self.weighing = FixedWeights(learner, "warm-up", 0)
 
-    def current(self) -> FixedWeighing:
+    def current(self) -> FixedWeights:
         """These weights."""
         return self.weighing
 
@@ -148,8 +140,8 @@ def warm_up(spec: Spec, features: FeatureSource | None = None) -> None:
     for value in (None, 1, "1"):
         fields = {name: [value, "a"] if name in lists else value for name in names}
         for count in _COUNTS:
-            scorer.score(Events(together({}, [fields] * count), [0] * count))
-            shared = together(fields, [{names[0]: value}] * count)
+            scorer.score(Events(shared_fields({}, [fields] * count), [0] * count))
+            shared = shared_fields(fields, [{names[0]: value}] * count)
             scorer.score(Events(shared, [0] * count))
     few, rng = np.ones(3), np.random.default_rng(0)
     for explore in (Explore("none"), Explore("epsilon"), Explore("thompson")):

@@ -304,8 +304,8 @@ def _record(uri: str, kind: type[_RecordT], values: Mapping[str, str]) -> _Recor
     try:
         return msgspec.convert(own, kind, strict=False)
     except msgspec.ValidationError as error:
-        said = str(error).replace(" | null", "").replace(" - at `$.", " for `")
-        raise SourceError(f"{uri}: {said}. Fix: give such a number") from None
+        problem = str(error).replace(" | null", "").replace(" - at `$.", " for `")
+        raise SourceError(f"{uri}: {problem}. Fix: give such a number") from None
 
 
 def _number(text: str) -> int | float | str:

@@ -11,7 +11,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MANY", "Events", "Scored", "Sharing", "together"]
+__all__ = ["MANY", "Events", "Scored", "SharedFields", "shared_fields"]
 
 F64 = NDArray[np.float64]
 
@@ -24,7 +24,7 @@ class Events:
     ----------
     fields
         Of each event, column name to value; those that share some may be a
-        :class:`~serving.event_batch.Sharing`.
+        :class:`~serving.event_batch.SharedFields`.
     times
         Of each event, ms since 1970.
     counters
@@ -92,7 +92,7 @@ MANY = 24
 """From so many events on, columns are quicker than one event after the other."""
 
 
-class Sharing(Sequence[Fields]):
+class SharedFields(Sequence[Fields]):
     """Fields of events, with those that all of them share kept once.
 
     As a sequence it has each event's fields, its own before the shared ones; but a copy of the
@@ -113,7 +113,7 @@ class Sharing(Sequence[Fields]):
 
     Examples
     --------
-    >>> rows = Sharing({"site": "s"}, [{"ad": "a"}, {"ad": "b"}])
+    >>> rows = SharedFields({"site": "s"}, [{"ad": "a"}, {"ad": "b"}])
     >>> rows[1]
     {'site': 's', 'ad': 'b'}
     >>> rows.column("ad"), rows.is_shared("ad"), rows.is_shared("site")
@@ -129,10 +129,10 @@ class Sharing(Sequence[Fields]):
     @overload
     def __getitem__(self, at: int) -> Fields: ...
     @overload
-    def __getitem__(self, at: slice) -> Sharing: ...
-    def __getitem__(self, at: int | slice) -> Fields | Sharing:
+    def __getitem__(self, at: slice) -> SharedFields: ...
+    def __getitem__(self, at: int | slice) -> Fields | SharedFields:
         if isinstance(at, slice):
-            return Sharing(self.shared, self.own[at])
+            return SharedFields(self.shared, self.own[at])
         return {**self.shared, **self.own[at]}
 
     def __iter__(self) -> Iterator[Fields]:
@@ -160,15 +160,15 @@ class Sharing(Sequence[Fields]):
             of_all = self.shared.get(name)
             return [one.get(name, of_all) for one in self.own]
 
-    def with_shared(self, name: str, value: Any) -> Sharing:
+    def with_shared(self, name: str, value: Any) -> SharedFields:
         """The same events, all of which share one more field."""
-        out = Sharing({**self.shared, name: value}, self.own)
+        out = SharedFields({**self.shared, name: value}, self.own)
         out.names = self.names  # found once
         return out
 
 
-def together(shared: Fields, own: Sequence[Fields]) -> Sequence[Fields]:
+def shared_fields(shared: Fields, own: Sequence[Fields]) -> Sequence[Fields]:
     """Give events that share fields in the form that is the quickest for so many."""
     if len(own) >= MANY:
-        return Sharing(shared, own)
+        return SharedFields(shared, own)
     return [{**shared, **one} for one in own] if shared else own

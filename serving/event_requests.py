@@ -12,12 +12,12 @@ from streaming.settings import CLICKS, IMPRESSIONS
 
 __all__ = [
     "Accepted",
+    "EventRecord",
     "EventsRefusedError",
     "Key",
     "LogAwayError",
     "QueueFullError",
-    "Told",
-    "Waiting",
+    "WriteRequest",
 ]
 
 Key = tuple[str, str]
@@ -64,7 +64,7 @@ class Accepted:
 
 
 @dataclass(slots=True)
-class Told:
+class EventRecord:
     """An event, ready to be written."""
 
     topic: str
@@ -73,7 +73,7 @@ class Told:
     record: NewRecord
 
     @classmethod
-    def of(cls, event: Impression | Click) -> Told:
+    def of(cls, event: Impression | Click) -> EventRecord:
         """Make it ready."""
         clicked = type(event) is Click
         key = (event.kind if isinstance(event, Click) else IMPRESSIONS, event.impression_id)
@@ -82,10 +82,10 @@ class Told:
 
 
 @dataclass(slots=True)
-class Waiting:
+class WriteRequest:
     """A request that waits to be written."""
 
-    events: list[Told]
+    events: list[EventRecord]
     done: Future[Accepted] = field(default_factory=Future)
 
     def settle(self, answer: Accepted | Exception) -> None:

@@ -19,12 +19,12 @@ from concurrent.futures import Future
 from features.events import Click, Impression
 from serving.event_requests import (
     Accepted,
+    EventRecord,
     EventsRefusedError,
     Key,
     LogAwayError,
     QueueFullError,
-    Told,
-    Waiting,
+    WriteRequest,
 )
 from serving.heartbeats import Heartbeats, heartbeat
 from streaming.freshness import event_note
@@ -105,7 +105,7 @@ class EventWriter:
         self._heartbeats = Heartbeats(settings.join)
         self._known: OrderedDict[Key, None] = OrderedDict()
         self._changed = threading.Condition()
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: deque[WriteRequest] = deque()
         self._size = 0
         self._closing = False
         self._problem: str | None = None
@@ -155,7 +155,7 @@ class EventWriter:
         QueueFullError
             Too much waits.
         """
-        request = Waiting([Told.of(event) for event in events])
+        request = WriteRequest([EventRecord.of(event) for event in events])
         with self._changed:
             if self._closing:
                 raise LogAwayError("this server is shutting down", 1.0)
@@ -206,7 +206,7 @@ class EventWriter:
             self._attempt(requests)
         self._let_go()
 
-    def _take(self) -> list[Waiting] | None:
+    def _take(self) -> list[WriteRequest] | None:
         """What is to be written together; empty: heartbeats are due, or a new try of the log."""
         with self._changed:
             if not self._waiting and not self._closing:
@@ -226,7 +226,7 @@ class EventWriter:
         beat = self._heartbeats.next_ms()
         return None if beat is None else max(beat - self._now_ms(), 10) / 1000
 
-    def _attempt(self, requests: list[Waiting]) -> None:
+    def _attempt(self, requests: list[WriteRequest]) -> None:
         """Write some requests and answer them; on failure leave the log, to be opened again."""
         self._busy_since = time.monotonic()
         try:
@@ -243,7 +243,7 @@ class EventWriter:
         finally:
             self._busy_since = None
 
-    def _fail(self, requests: list[Waiting], error: Exception) -> None:
+    def _fail(self, requests: list[WriteRequest], error: Exception) -> None:
         self._let_go()
         if self._problem is not None:
             self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
@@ -271,15 +271,15 @@ class EventWriter:
                 with contextlib.suppress(Exception):  # it has failed already
                     held.close()
 
-    def _commit(self, requests: list[Waiting]) -> list[Accepted]:
+    def _commit(self, requests: list[WriteRequest]) -> list[Accepted]:
         """Write all that is new, in one transaction."""
-        fresh: dict[Key, Told] = {}
+        fresh: dict[Key, EventRecord] = {}
         answers = []
         for request in requests:
             before = len(fresh)
-            for told in request.events:
-                if told.key not in self._known:
-                    fresh.setdefault(told.key, told)
+            for event in request.events:
+                if event.key not in self._known:
+                    fresh.setdefault(event.key, event)
             written = len(fresh) - before
             answers.append(Accepted(written, len(request.events) - written))
         self._append(list(fresh.values()))
@@ -290,13 +290,13 @@ class EventWriter:
             self._known.popitem(last=False)
         return answers
 
-    def _append(self, events: list[Told]) -> None:
+    def _append(self, events: list[EventRecord]) -> None:
         places = self._places(events)
         if places:
-            self._send({at: [told.record for told in part] for at, part in places.items()})
+            self._send({at: [event.record for event in part] for at, part in places.items()})
         now = self._now_ms()
         for at, part in places.items():
-            self._heartbeats.wrote(at, [told.time for told in part], now)
+            self._heartbeats.wrote(at, [event.time for event in part], now)
 
     def _read_clock(self) -> None:
         """See how far the stream is; what was written is durable, whatever comes of this."""
@@ -306,15 +306,15 @@ class EventWriter:
                 self._clock_ms = clock_of(self._log)
                 self._clock_read_ms = now
 
-    def _places(self, events: list[Told]) -> dict[TopicPartition, list[Told]]:
+    def _places(self, events: list[EventRecord]) -> dict[TopicPartition, list[EventRecord]]:
         """Events by where their id belongs, as every publisher's key partitions them."""
-        out: dict[TopicPartition, list[Told]] = {}
+        out: dict[TopicPartition, list[EventRecord]] = {}
         for topic in (IMPRESSIONS, CLICKS):
-            part = [told for told in events if told.topic == topic]
-            ids = [told.key[1].encode() for told in part]
+            part = [event for event in events if event.topic == topic]
+            ids = [event.key[1].encode() for event in part]
             chosen = key_partitions(ids, self._partitions[topic]) if ids else []
-            for told, partition in zip(part, chosen, strict=True):
-                out.setdefault(TopicPartition(topic, partition), []).append(told)
+            for event, partition in zip(part, chosen, strict=True):
+                out.setdefault(TopicPartition(topic, partition), []).append(event)
         return out
 
     def _send(self, records: dict[TopicPartition, list[NewRecord]]) -> None:

@@ -18,7 +18,7 @@ from features.errors import ClicktideError
 from features.hashing import field_seed
 from features.spec import Spec
 from features.values import ARRAY_TYPES, as_text
-from serving.event_batch import Sharing
+from serving.event_batch import SharedFields
 from serving.feature_kernels import PRIOR, event_keys, find_ends, read_values
 from serving.store_reader import States
 
@@ -87,7 +87,7 @@ class EventKeys:
 
     def __call__(self, events: Sequence[Mapping[str, Any]]) -> NDArray[np.uint64]:
         """Keys of events by their raw fields: (events, keys); 0 where one is missing."""
-        if isinstance(events, Sharing):
+        if isinstance(events, SharedFields):
             values, first, step = self._by_column(events)
         else:
             values, first, step = self._by_event(events), self._first, self._step
@@ -105,7 +105,9 @@ class EventKeys:
         except KeyError:
             return [event.get(column) for event in events for column in self._columns]
 
-    def _by_column(self, events: Sharing) -> tuple[list[Any], NDArray[np.int64], NDArray[np.int64]]:
+    def _by_column(
+        self, events: SharedFields
+    ) -> tuple[list[Any], NDArray[np.int64], NDArray[np.int64]]:
         """The values of each column once, and where each part finds its own."""
         values: list[Any] = []
         at: dict[str, tuple[int, int]] = {}
@@ -179,7 +181,7 @@ class Layout:
         self.which = np.searchsorted(self.distinct, self.halves)
         self.most_views = np.array([spec.counters[n].prior_views for n in numbers])
         self.chains = _chains(names, halves, parents)
-        self._told: dict[bytes, tuple[str, ...]] = {}
+        self._fallbacks: dict[bytes, tuple[str, ...]] = {}
 
     def read(
         self,
@@ -207,26 +209,27 @@ class Layout:
         )  # fmt: skip
         return out, taken
 
-    def told(self, taken: NDArray[np.int16], head: tuple[str, ...]) -> list[tuple[str, ...]]:
+    def fallbacks(self, taken: NDArray[np.int16], head: tuple[str, ...]) -> list[tuple[str, ...]]:
         """Say of each event what stood in for what."""
         size = taken.itemsize * taken.shape[1]
         rows = taken.view(f"S{size}").ravel().tolist()  # without the zeros at the end
-        known, keys = map(self._told.get, rows), taken.shape[1]
-        told = [
-            self._tell(row, keys) if of is None else of for row, of in zip(rows, known, strict=True)
+        known, keys = map(self._fallbacks.get, rows), taken.shape[1]
+        fallbacks = [
+            self._fallbacks_of(row, keys) if of is None else of
+            for row, of in zip(rows, known, strict=True)
         ]
-        return [head + of for of in told] if head else told
+        return [head + of for of in fallbacks] if head else fallbacks
 
-    def _tell(self, row: bytes, keys: int) -> tuple[str, ...]:
+    def _fallbacks_of(self, row: bytes, keys: int) -> tuple[str, ...]:
         taken = np.frombuffer(row.ljust(2 * keys, b"\0"), np.int16).tolist()
-        told = tuple(
+        fallbacks = tuple(
             f"{self.names[k]}>{'prior' if by == PRIOR else self.names[by]}"
             for k, by in enumerate(taken)
             if by == PRIOR or (by >= 0 and by != k)
         )
-        if len(self._told) < _MOST_TOLD:
-            self._told[row] = told
-        return told
+        if len(self._fallbacks) < _MOST_TOLD:
+            self._fallbacks[row] = fallbacks
+        return fallbacks
 
 
 def _chains(

@@ -33,7 +33,7 @@ from features.counters.names import COLUMN_PREFIX, value_names
 from features.counters.stored import StoredCounters
 from features.public_url import public_url
 from features.spec import Spec
-from serving.event_batch import Sharing
+from serving.event_batch import SharedFields
 from serving.feature_kernels import find_distinct
 from serving.feature_layout import EventKeys, Layout, Request
 from serving.store_reader import Link, States, StoreReader, open_link
@@ -165,8 +165,8 @@ class FeatureSource:
         else:
             self._remember(distinct, states)
         values, taken = self._layout.read(states, place, keys, requests)
-        told = self._layout.told(taken, head)
-        return _parted(requests, values, self._age_ms(), told)
+        fallbacks = self._layout.fallbacks(taken, head)
+        return _parted(requests, values, self._age_ms(), fallbacks)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -176,7 +176,7 @@ class FeatureSource:
     def _keys_of(self, requests: Sequence[Request]) -> NDArray[np.uint64]:
         if len(requests) == 1:
             return self._keys(requests[0][0])
-        if any(isinstance(events, Sharing) for events, _ in requests):
+        if any(isinstance(events, SharedFields) for events, _ in requests):
             return np.concatenate([self._keys(events) for events, _ in requests])
         return self._keys([event for events, _ in requests for event in events])
 
@@ -210,13 +210,13 @@ def _parted(
     requests: Sequence[Request],
     values: NDArray[np.float64],
     age_ms: float | None,
-    told: list[tuple[str, ...]],
+    fallbacks: list[tuple[str, ...]],
 ) -> list[Fetched]:
     if len(requests) == 1:
-        return [Fetched(values, age_ms, told)]
+        return [Fetched(values, age_ms, fallbacks)]
     out, at = [], 0
     for events, _ in requests:
         end = at + len(events)
-        out.append(Fetched(values[at:end], age_ms, told[at:end]))
+        out.append(Fetched(values[at:end], age_ms, fallbacks[at:end]))
         at = end
     return out

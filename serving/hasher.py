@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from features.counters.names import COLUMN_PREFIX
 from features.errors import RowError
 from features.hashed import Hashed
 from features.spec import Spec
@@ -46,8 +47,12 @@ class EventHasher:
     def __init__(self, spec: Spec) -> None:
         self._fields = Vectoriser(msgspec.structs.replace(spec, counters=()))
         self._rows = RowHasher(self._fields)
-        self._counters = Vectoriser(spec).counters
-        self._width = len(self._fields.fields)
+        self._whole = Vectoriser(spec)
+        self._counters = self._whole.counters
+        self._names: dict[str, None] = {}
+        if self._counters is not None:
+            self._names = dict.fromkeys(COLUMN_PREFIX + n for n in self._counters.value_names)
+        self._width = self._whole.hash_event({}).fields
 
     def hash(self, vectoriser: Vectoriser, rows: Rows, values: F64 | None) -> Hashed:
         """Token hashes of events with these counter values.
@@ -73,11 +78,8 @@ class EventHasher:
             hashed = None  # which row it is, the careful way tells
         if hashed is not None:
             return hashed
-        hashed = self._carefully(rows)
-        return hashed if self._counters is None else self._with_counters(hashed, values)
-
-    def _carefully(self, rows: Rows) -> Hashed:
-        return _joined([self._one(rows, i) for i in range(len(rows))], self._width)
+        self._whole.quantiles = vectoriser.quantiles
+        return _joined([self._one(rows, i, values) for i in range(len(rows))], self._width)
 
     def _counter_tokens(self, values: F64 | None, rows: int) -> U64:
         if self._counters is None:
@@ -86,9 +88,15 @@ class EventHasher:
             return np.tile(self._counters.missing, (rows, 1))
         return self._counters.tokens(values)
 
-    def _one(self, rows: Rows, row: int) -> Hashed:
+    def _one(self, rows: Rows, row: int, values: F64 | None) -> Hashed:
+        """Hash an event as a vectoriser does, its counter values among its fields."""
+        event = {name: value for name, value in rows[row].items() if name not in self._names}
+        if values is not None:
+            event |= {
+                n: v for n, v in zip(self._names, values[row].tolist(), strict=True) if v == v
+            }
         try:
-            return self._fields.hash_event(rows[row])
+            return self._whole.hash_event(event)
         except RowError:
             raise self._fault(rows, row) from None
 
@@ -100,9 +108,6 @@ class EventHasher:
             except RowError:
                 return _misfit(field.column, field.transform, row, len(rows))
         return Problem(422, "a value is not what the spec declares")
-
-    def _with_counters(self, hashed: Hashed, values: F64 | None) -> Hashed:
-        return _side_by_side(hashed, self._counter_tokens(values, hashed.rows))
 
 
 def _misfit(column: str, transform: str, row: int, rows: int) -> Problem:
@@ -123,20 +128,3 @@ def _joined(parts: Sequence[Hashed], fields: int) -> Hashed:
     starts = np.zeros(len(parts) * fields + 1, np.int64)
     np.cumsum(np.concatenate(counts), out=starts[1:])
     return Hashed(tokens, starts, len(parts), fields)
-
-
-def _side_by_side(hashed: Hashed, tokens: NDArray[np.uint64]) -> Hashed:
-    """Put (events, more) tokens, one a field, behind those of each event."""
-    rows, fields, more = hashed.rows, hashed.fields, tokens.shape[1]
-    if not len(hashed.starts):
-        both = np.concatenate([hashed.tokens.reshape(rows, fields), tokens], axis=1)
-        return Hashed(both.reshape(-1), hashed.starts, rows, fields + more)
-    ends = hashed.starts[::fields]
-    shift = more * np.arange(rows)
-    after = (ends[1:] + shift)[:, None] + np.arange(more)
-    first = hashed.starts[:-1].reshape(rows, fields) + shift[:, None]
-    starts = np.append(np.hstack([first, after]).reshape(-1), ends[-1] + tokens.size)
-    out = np.empty(len(hashed.tokens) + tokens.size, np.uint64)
-    out[after.reshape(-1)] = tokens.reshape(-1)
-    out[np.arange(len(hashed.tokens)) + np.repeat(shift, np.diff(ends))] = hashed.tokens
-    return Hashed(out, starts, rows, fields + more)

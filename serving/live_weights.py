@@ -20,7 +20,7 @@ from features.spec import Spec
 from features.spec_file import spec_identity
 from learning.live import LiveReader, open_live
 from learning.snapshot import load_snapshot
-from serving.weights import FixedWeighing, Weighing
+from serving.weights import CurrentWeights, FixedWeights
 
 __all__ = ["LiveWeights"]
 
@@ -30,7 +30,7 @@ _UNUSED_S = 2.0
 """After this time no request holds the mapping of a replaced file any more."""
 
 
-class _LiveWeighing:
+class _LiveFileWeights:
     """A live file, at whatever event its trainer is."""
 
     def __init__(self, reader: LiveReader, source: LiveWeights) -> None:
@@ -87,22 +87,22 @@ class LiveWeights:
         self._backup = None if backup is None else Path(backup)
         self._backup_at = -math.inf
         self.problem: str | None = None
-        self._weighing: _LiveWeighing | FixedWeighing | None = None
+        self._current: _LiveFileWeights | FixedWeights | None = None
         self._opened: tuple[int, int] | None = None
         self._refused: tuple[int, ...] | None = None
         self._look_at = self._try_at = -math.inf
         self.current()
 
-    def current(self) -> Weighing | None:
+    def current(self) -> CurrentWeights | None:
         """The newest weights; looks at the file every 50 ms."""
         now = self._clock()
         if now >= self._look_at:
             self._look_at = now + _LOOK_S
             self._look(now)
-            if self._weighing is None and self._backup is not None and now >= self._backup_at:
+            if self._current is None and self._backup is not None and now >= self._backup_at:
                 self._backup_at = now + _TRY_AGAIN_S
                 self._load(self._backup)
-        return self._weighing
+        return self._current
 
     def close(self) -> None:
         """The mapping goes with this object."""
@@ -110,9 +110,9 @@ class LiveWeights:
     # --- the file --------------------------------------------------------------------------
 
     def _look(self, now: float) -> None:
-        held = self._weighing
+        held = self._current
         about = _stat(self.path)
-        if isinstance(held, _LiveWeighing):
+        if isinstance(held, _LiveFileWeights):
             same = about is not None and self._opened == (about.st_dev, about.st_ino)
             short = about is not None and same and about.st_size < len(held.reader.map)
             if short or not held.reader.sound:
@@ -130,9 +130,9 @@ class LiveWeights:
 
     def _tell(self, what: str) -> None:
         """Say why there are no newer weights; a snapshot that is served says so itself."""
-        if isinstance(self._weighing, FixedWeighing):
-            self.problem = self._weighing.problem
-        elif self._weighing is not None:
+        if isinstance(self._current, FixedWeights):
+            self.problem = self._current.problem
+        elif self._current is not None:
             self.problem = f"{what}; the weights from before stay"
         else:
             self.problem = what
@@ -152,13 +152,13 @@ class LiveWeights:
             self._refused, self._try_at = stands, now + _TRY_AGAIN_S
             self._tell(str(error))
             return
-        former, self._weighing = self._weighing, _LiveWeighing(reader, self)
+        former, self._current = self._current, _LiveFileWeights(reader, self)
         _release_aside(former)
         self._opened, self._refused, self.problem = (stands[0], stands[1]), None, None
 
     def _let_go(self) -> None:
         """Read no more of a file that was truncated or overwritten in its place."""
-        self._opened, self._weighing = None, None
+        self._opened, self._current = None, None
         self.problem = f"{self.path}: truncated or overwritten"
 
     def _load(self, folder: Path) -> None:
@@ -170,7 +170,7 @@ class LiveWeights:
             return  # what is wrong with the live file says more
         events = snapshot.progress.overall.events
         self.problem = f"{self.problem}; the snapshot in {folder} is served"
-        self._weighing = FixedWeighing(
+        self._current = FixedWeights(
             snapshot.learner, f"snapshot-{self.identity}-{events}", events, saved_ms, self.problem
         )
 

@@ -146,8 +146,8 @@ class _Call:
         log = self.state.settings.access_log
         if log == "all" or (log == "errors" and self.status >= 400):
             method = self.scope["method"]
-            told = f"{method} {self.route} {self.status} {1000 * seconds:.1f} ms"
-            self.state.say(f"{self.id}: {told}")
+            line = f"{method} {self.route} {self.status} {1000 * seconds:.1f} ms"
+            self.state.say(f"{self.id}: {line}")
 
 
 def _bounded(call: _Call, receive: Receive, state: ServingState) -> Receive:

@@ -57,12 +57,6 @@ class Ranking:
     value: F64
     propensity: F64
 
-    def propensity_of(self, candidate: int) -> float:
-        """Chance of the slot that it got; of the first slot if it got none."""
-        slots = len(self.propensity)
-        got = np.flatnonzero(self.order[:slots] == candidate)
-        return float(self.propensity[int(got[0]) if len(got) else 0, candidate])
-
 
 def rank(
     probability: F64,

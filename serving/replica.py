@@ -9,7 +9,7 @@ from collections.abc import Callable
 from features.errors import ClicktideError
 from features.spec import Spec
 from features.spec_file import spec_identity
-from serving.weights import FixedWeighing, Weighing
+from serving.weights import CurrentWeights, FixedWeights
 from streaming.log import EventLog, OffsetError, Record, TopicPartition
 from streaming.weights_message import WeightsMessageError, read_head
 from streaming.weights_topic import WEIGHTS, WeightsFollower
@@ -22,7 +22,7 @@ _FURTHEST_BACK = 4096
 
 
 class ReplicaWeights:
-    """Follows a trainer's published weights in a thread; see :class:`serving.weights.Weighing`.
+    """A trainer's published weights, followed in a thread: a source of weights.
 
     Parameters
     ----------
@@ -53,25 +53,25 @@ class ReplicaWeights:
         self._identity = spec_identity(spec)[:8]
         self.follower = WeightsFollower(spec)
         self.problem: str | None = "weights topic: no full message read yet"
-        self._weighing: FixedWeighing | None = None
+        self._current: FixedWeights | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="replica", daemon=True)
         self._thread.start()
 
-    def current(self) -> Weighing | None:
+    def current(self) -> CurrentWeights | None:
         """The newest weights."""
         self.follower.refresh()
-        weighing = self._weighing
-        if weighing is not None:
-            weighing.problem = self.problem
-        return weighing
+        weights = self._current
+        if weights is not None:
+            weights.problem = self.problem
+        return weights
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for the first weights; whether they came."""
         until = time.monotonic() + timeout_s
-        while self._weighing is None and time.monotonic() < until:
+        while self._current is None and time.monotonic() < until:
             self._closed.wait(0.01)
-        return self._weighing is not None
+        return self._current is not None
 
     def close(self) -> None:
         """End the thread."""
@@ -110,7 +110,7 @@ class ReplicaWeights:
 
     def _idle(self) -> None:
         self.problem = self.follower.problem
-        if self._weighing is None and self.problem is None:
+        if self._current is None and self.problem is None:
             self.problem = "weights topic: no full message read yet"
         self._closed.wait(self._poll_s)
 
@@ -121,7 +121,7 @@ class ReplicaWeights:
         if newer and follower.learner is not None and follower.head is not None:
             head = follower.head
             version = f"live-{self._identity}-{head.events}"
-            self._weighing = FixedWeighing(
+            self._current = FixedWeights(
                 follower.learner, version, head.events, head.updated_ms or None
             )
 
@@ -133,7 +133,7 @@ def _newest_full(log: EventLog) -> int:
     while back <= _FURTHEST_BACK and start < end:
         records = log.read(_AT, max(start, end - back), _RECORDS)
         for record in reversed(records):
-            at = _told(record)
+            at = _full_offset(record)
             if at is not None:
                 return max(start, at)
         if end - back <= start:
@@ -142,7 +142,7 @@ def _newest_full(log: EventLog) -> int:
     return start
 
 
-def _told(record: Record) -> int | None:
+def _full_offset(record: Record) -> int | None:
     try:
         head = read_head(record.value)
     except WeightsMessageError:

@@ -19,7 +19,7 @@ from features.token_kernels import SEPARATOR, hash_event_texts
 from features.transforms import TIME
 from features.values import as_text
 from features.vectoriser import Vectoriser
-from serving.event_batch import Sharing
+from serving.event_batch import SharedFields
 
 __all__ = ["LIST", "SCALAR", "SHARED", "RowHasher", "hash_rows"]
 
@@ -128,7 +128,7 @@ class RowHasher:
             A time is none, or a shared value is not what its field declares.
         """
         plan, shared, template = self._all, _NOTHING, None
-        if isinstance(rows, Sharing):
+        if isinstance(rows, SharedFields):
             plan, shared = self._planned(rows.names), rows.shared
             template = self._of.hash_event(
                 {name: value for name, value in shared.items() if rows.is_shared(name)}

@@ -39,8 +39,8 @@ class Operations:
     >>> class Ping(msgspec.Struct):
     ...     n: int
     >>> operations = Operations()
-    >>> told = operations.describe(body=Ping, reply=Ping, refusals=(400,))
-    >>> sorted(told["responses"]), sorted(operations.components())
+    >>> description = operations.describe(body=Ping, reply=Ping, refusals=(400,))
+    >>> sorted(description["responses"]), sorted(operations.components())
     (['200', '400'], ['Ping', 'ProblemBody'])
     """
 

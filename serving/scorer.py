@@ -15,12 +15,12 @@ from features.counters.names import COLUMN_PREFIX
 from features.spec import Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import probabilities
-from serving.event_batch import MANY, Events, Scored, Sharing
+from serving.event_batch import MANY, Events, Scored, SharedFields
 from serving.features import FeatureSource, Fetched
 from serving.hasher import EventHasher
 from serving.problem import Problem
 from serving.uncertainty import logits_and_deviations
-from serving.weights import Weighing, WeightsSource
+from serving.weights import CurrentWeights, WeightsSource
 
 __all__ = ["Gatherer", "Scorer"]
 
@@ -115,11 +115,11 @@ class Scorer:
         if not parts:
             return []
         rows = [row for events, _ in parts for row in self._timed(events)]
-        told = [of for _, counted in parts for of in counted.fallbacks]
+        fallbacks = [of for _, counted in parts for of in counted.fallbacks]
         values = None
         if self.value_names:
             values = np.concatenate([c.values for _, c in parts if c.values is not None])
-        whole = self._scored(rows, _Counted(values, None, told))
+        whole = self._scored(rows, _Counted(values, None, fallbacks))
         out, at = [], 0
         for events, counted in parts:
             end = at + len(events.fields)
@@ -131,17 +131,17 @@ class Scorer:
         return self._scored(self._timed(events), counted)
 
     def _scored(self, rows: Sequence[Mapping[str, Any]], counted: _Counted) -> Scored:
-        weighing = self.weighing()
-        learner = weighing.learner
+        weights = self.current_weights()
+        learner = weights.learner
         assert learner.vectoriser is not None  # weights are made by a spec
         hashed = self.hasher.hash(learner.vectoriser, rows, counted.values)
         logit, sd = logits_and_deviations(learner, hashed)
-        age, problem = weighing.age_ms(self.now_ms()), weighing.problem
+        age, problem = weights.age_ms(self.now_ms()), weights.problem
         return Scored(
             probability=probabilities(logit),
             logit=logit,
             uncertainty=sd,
-            version=weighing.version,
+            version=weights.version,
             weights_age_s=None if age is None else age / 1000,
             counters=counted.values,
             counters_age_s=counted.age_s,
@@ -149,12 +149,12 @@ class Scorer:
             lacked=() if problem is None else (f"weights: {problem}",),
         )
 
-    def weighing(self) -> Weighing:
+    def current_weights(self) -> CurrentWeights:
         """Give the newest weights; a Problem if there are none."""
-        weighing = self.weights.current()
-        if weighing is None:
+        weights = self.weights.current()
+        if weights is None:
             raise Problem(503, _NO_MODEL, title="No model yet", headers={"Retry-After": "1"})
-        return weighing
+        return weights
 
     def timed(self, fields: Mapping[str, Any], at_ms: int) -> Mapping[str, Any]:
         """Fields of an event, its time among them, as the trainer reads it from the log."""
@@ -167,7 +167,7 @@ class Scorer:
         rows, times = events.fields, events.times
         if not self._time:
             return rows
-        if isinstance(rows, Sharing) and rows.is_shared(self._time):
+        if isinstance(rows, SharedFields) and rows.is_shared(self._time):
             if rows.shared.get(self._time) is not None:
                 return rows
             if min(times) == max(times):
@@ -204,7 +204,7 @@ class Scorer:
     def _brings(self, events: Events) -> list[bool] | None:
         """Which events bring counter values; ``None``: none does."""
         rows = events.fields
-        of_all = (rows.all_names,) if isinstance(rows, Sharing) else rows
+        of_all = (rows.all_names,) if isinstance(rows, SharedFields) else rows
         if events.counters is None and all(map(self._carriers.isdisjoint, of_all)):
             return None
         given = events.counters or [None] * len(rows)

@@ -18,10 +18,10 @@ from learning.click_learner import ClickLearner
 from learning.snapshot import load_snapshot
 from monitoring.registry.follow import ChampionSource
 
-__all__ = ["FixedWeighing", "PinnedWeights", "PolicyWeights", "Weighing", "WeightsSource"]
+__all__ = ["CurrentWeights", "FixedWeights", "PinnedWeights", "PolicyWeights", "WeightsSource"]
 
 
-class Weighing(Protocol):
+class CurrentWeights(Protocol):
     """The weights at one moment."""
 
     @property
@@ -47,7 +47,7 @@ class Weighing(Protocol):
 class WeightsSource(Protocol):
     """Where weights come from."""
 
-    def current(self) -> Weighing | None:
+    def current(self) -> CurrentWeights | None:
         """The newest; ``None`` before the first ones. Cheap: asked at every request."""
 
     @property
@@ -59,8 +59,8 @@ class WeightsSource(Protocol):
 
 
 @dataclass(slots=True)
-class FixedWeighing:
-    """Weights that stay as they are, or that another thread moves on; see :class:`Weighing`."""
+class FixedWeights:
+    """:class:`CurrentWeights` that stay as they are, or that another thread moves on."""
 
     learner: ClickLearner
     version: str
@@ -100,11 +100,11 @@ class PinnedWeights:
         snapshot = load_snapshot(folder, spec)
         said = snapshot.extra.get("version") or Path(folder).resolve().name
         events = snapshot.progress.overall.events
-        self._weighing = FixedWeighing(snapshot.learner, version or str(said), events)
+        self._current = FixedWeights(snapshot.learner, version or str(said), events)
 
-    def current(self) -> Weighing:
+    def current(self) -> CurrentWeights:
         """These weights."""
-        return self._weighing
+        return self._current
 
     def close(self) -> None:
         """Nothing is held."""
@@ -138,7 +138,7 @@ class PolicyWeights:
     def __init__(self, champion: ChampionSource, live: WeightsSource) -> None:
         self.champion, self.live = champion, live
 
-    def current(self) -> Weighing | None:
+    def current(self) -> CurrentWeights | None:
         """What to serve now."""
         return self.champion.current() or self.live.current()
 

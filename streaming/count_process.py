@@ -18,6 +18,7 @@ from features.counters.redis_store import RedisCounters
 from features.counters.store_errors import StoreError, StoreRewoundError
 from features.counters.stored import StoredCounters
 from features.errors import ClicktideError
+from streaming.idle_partitions import IdlePartitions
 from streaming.joiner import Idle, Joiner, Overfull, Pause, Unpause
 from streaming.joiner import Record as JoinRecord
 from streaming.joiner.records import Clicked, CommitUpTo, Viewed
@@ -30,7 +31,7 @@ from streaming.log import (
     RebalancedError,
     TopicPartition,
 )
-from streaming.quiet import QuietWatch
+from streaming.process import Process
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 
 __all__ = ["GROUP", "CountProcess"]
@@ -38,11 +39,10 @@ __all__ = ["GROUP", "CountProcess"]
 GROUP = "count"
 """The consumer group of all counting processes of a stream."""
 _SAVE_EVERY_S, _SAVE_SOON_S = 1.0, 0.03  # the latter when all is read
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _POLL_S = 0.1
 
 
-class CountProcess:
+class CountProcess(Process):
     """One member of the group that counts a stream's views and clicks.
 
     Parameters
@@ -63,6 +63,9 @@ class CountProcess:
         Seconds that only rise, and a pause.
     """
 
+    passing = (RebalancedError, StoreRewoundError, AbortedError, LogUnavailableError, StoreError)
+    first_wait_s, idle_s = 0.25, 0.0
+
     def __init__(
         self,
         log: EventLog,
@@ -75,12 +78,12 @@ class CountProcess:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        super().__init__(instance, report, clock=clock, pause=sleep)
         self.read = self.counted = 0
         self._log, self._settings, self._store, self._counters = log, settings, store, counters
-        self._report, self._clock, self._sleep = report, clock, sleep
         self._joiner = Joiner(settings.join, early=True)
         self._news: dict[int, list[Viewed | Clicked]] = defaultdict(list)
-        self._quiet = QuietWatch(log)
+        self._idle = IdlePartitions(log)
         self._started: set[int] = set()
         self._saved_at, self._saved = 0.0, 0  # when, and how much was read by the last one
         self._producer = log.producer(instance)
@@ -91,32 +94,24 @@ class CountProcess:
             on_revoked=lambda given_up: self._forget({at.partition for at in given_up}),
         )
 
-    def run(
-        self, stopped: Callable[[], bool] = lambda: False, until_idle_s: float | None = None
-    ) -> None:
-        """Count until stopped, or until all is read and nothing has come for so long."""
-        active, pause = self._clock(), _FIRST_PAUSE_S
-        while not stopped():
-            try:
-                if self._step(stopped):
-                    active = self._clock()
-                elif until_idle_s is not None and self._is_done(active + until_idle_s):
-                    break
-                pause = _FIRST_PAUSE_S
-            except (RebalancedError, StoreRewoundError) as error:
-                self._report(f"going on from the resume point: {error}")
-                self._forget(set(self._started))
-            except (AbortedError, LogUnavailableError, StoreError) as error:
-                if isinstance(error, StoreError) and not error.passing:
-                    raise
-                self._report(f"next try in {pause:g} s: {error}")
-                self._sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
+    def recover(self, error: Exception) -> bool:
+        """Go on from the resume point where the partitions or the store are not as they were."""
+        if isinstance(error, RebalancedError | StoreRewoundError):
+            self.report(f"going on from the resume point: {error}")
+            self._forget(set(self._started))
+            return False
+        if isinstance(error, StoreError) and not error.passing:
+            raise error
+        return True
+
+    def is_done(self) -> bool:
+        """See ``Process``."""
+        return self._idle.all_read and not self._waiting()
+
+    def finish(self) -> None:
+        """Keep where to go on."""
         if not self._waiting():
             self._save()
-
-    def _is_done(self, at: float) -> bool:
-        return self._quiet.all_read and not self._waiting() and self._clock() >= at
 
     def close(self) -> None:
         """Leave the group."""
@@ -126,14 +121,14 @@ class CountProcess:
     def _waiting(self) -> bool:
         return any(self._news.values())
 
-    def _step(self, stopped: Callable[[], bool]) -> bool:
+    def work(self) -> bool:
         """Read a batch unless one waits for the store, count it, and save now and then."""
         self._start_new()
         got = 0 if self._waiting() and not self._replaying() else self._read()
         for commits in self._ready().values():
             self._apply(commits)
         news = got < self._settings.batch and self.read != self._saved
-        if self._clock() - self._saved_at >= (_SAVE_SOON_S if news else _SAVE_EVERY_S):
+        if self.clock() - self._saved_at >= (_SAVE_SOON_S if news else _SAVE_EVERY_S):
             self._save()
         return bool(got)
 
@@ -155,7 +150,7 @@ class CountProcess:
         self._start_new()
         for topic, partition, offset, _, _, value, _ in records:
             self._take(JoinRecord(topic, partition, offset, value))  # type: ignore[arg-type]
-        for idle in self._quiet.idle(self._consumer, self._clock()):
+        for idle in self._idle.now(self._consumer, self.clock()):
             self._take(idle)
         self.read += len(records)
         return len(records)
@@ -166,9 +161,9 @@ class CountProcess:
                 case Viewed(partition) | Clicked(partition):
                     self._news[partition].append(it)
                 case Pause(topic, partition):
-                    self._quiet.pause(self._consumer, TopicPartition(topic, partition))
+                    self._idle.pause(self._consumer, TopicPartition(topic, partition))
                 case Unpause(topic, partition):
-                    self._quiet.resume(self._consumer, TopicPartition(topic, partition))
+                    self._idle.resume(self._consumer, TopicPartition(topic, partition))
                 case Overfull(partition, pending):
                     raise ClicktideError(
                         f"count: partition {partition}: {pending} impressions wait. Fix: raise "
@@ -198,7 +193,7 @@ class CountProcess:
 
     def _save(self) -> None:
         """Keep where to go on in the store; tell the log how far this is."""
-        self._saved_at, self._saved = self._clock(), self.read
+        self._saved_at, self._saved = self.clock(), self.read
         positions = {}
         for partition, commits in self._ready().items():
             if self._news[partition]:
@@ -236,7 +231,7 @@ class CountProcess:
             self._joiner.revoke(partition)
             self._news.pop(partition, None)
             self._started.discard(partition)
-        self._quiet.clear()
+        self._idle.clear()
 
 
 def _done(commits: dict[str, CommitUpTo]) -> tuple[int, int]:

@@ -126,7 +126,9 @@ def stale(f: Freshness, now_ms: int) -> tuple[str, ...]:
     >>> stale(Freshness(now, trainer=Reader(9, now - 9e6, now, 1500.0)), now)
     ('Weights are 25 min old: the trainer is that far behind the newest example.',)
     """
-    return tuple(said for said in (_unwatched(f, now_ms), _old_weights(f, now_ms)) if said)
+    return tuple(
+        sentence for sentence in (_unwatched(f, now_ms), _old_weights(f, now_ms)) if sentence
+    )
 
 
 def _unwatched(f: Freshness, now_ms: int) -> str:

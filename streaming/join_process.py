@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from features.errors import ClicktideError
+from streaming.idle_partitions import IdlePartitions
 from streaming.join_output import JoinOutput
 from streaming.joiner import Instruction, Joiner, Overfull, Pause, Resumed, Stalled, Unpause
 from streaming.log import (
@@ -27,7 +28,7 @@ from streaming.log import (
     Run,
     TopicPartition,
 )
-from streaming.quiet import QuietWatch
+from streaming.process import Process
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 
 __all__ = ["GROUP", "JoinProcess"]
@@ -38,12 +39,11 @@ GROUP = "join"
 _COMMIT_EVERY_S = 1.0
 # A transaction takes some 10 ms on Kafka, whatever is in it. Behind a backlog nobody waits for it.
 _BATCHES_A_COMMIT = 4
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 15.0
 _NAP_S = 0.1
 _LONGEST_HOLD_S = 0.02  # of what came out, where more should follow
 
 
-class JoinProcess:
+class JoinProcess(Process):
     """One member of the group that joins a stream.
 
     Parameters
@@ -77,6 +77,9 @@ class JoinProcess:
     [b'i1']
     """
 
+    passing = (FencedError, RebalancedError, AbortedError, LogUnavailableError)
+    first_wait_s, idle_s = 0.25, 0.0
+
     def __init__(
         self,
         log: EventLog,
@@ -87,27 +90,24 @@ class JoinProcess:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        super().__init__(instance, report, clock=clock, pause=sleep)
         self.log, self.settings, self.instance = log, settings, instance
         self.read = 0
-        self._report, self._clock, self._sleep = report, clock, sleep
         self._joiner = Joiner(settings.join)
         self._started: set[int] = set()
         self._output = JoinOutput(settings.examples_per_record)
-        self._quiet = QuietWatch(log)
+        self._idle = IdlePartitions(log)
         self._consumer: Consumer | None = None
         self._producer: Producer | None = None
         self._assigned = False
         self._next_commit, self._committed = 0.0, 0  # when, and how much was read by the last one
         self._held = 0  # batches since the last commit
-        self._retry_at, self._pause_s = 0.0, _FIRST_PAUSE_S
         _check_partitions(log)
 
     # ---- the loop
 
-    def run(
-        self, stopped: Callable[[], bool] = lambda: False, until_idle_s: float | None = None
-    ) -> None:
-        """Join until stopped, or until all is read and nothing has come for so long.
+    def work(self) -> bool:
+        """Read a batch, join it, commit; whether anything was read or came out.
 
         Raises
         ------
@@ -115,36 +115,19 @@ class JoinProcess:
             ``max_pending`` is too small, another process has this instance's place, or the log
             no longer holds what is to be read.
         """
-        active = self._clock()
-        while not stopped():
-            if self.step():
-                active = self._clock()
-            elif until_idle_s is not None and self._is_done(active + until_idle_s):
-                break
-        self._recovering(lambda: self._commit(final=True))
-
-    def step(self) -> bool:
-        """Read a batch, join it, commit; whether anything was read or came out."""
-        if self._clock() < self._retry_at:
-            self._sleep(_NAP_S)
-            return True
-        return self._recovering(self._step)
-
-    def _step(self) -> bool:
         consumer = self._consumer or self._open()
         runs = self._poll(consumer)
         got = sum(len(run.offsets) for run in runs)
         for run in runs:
             self._follow(self._joiner.step_many(*run))  # type: ignore[arg-type]
         self.read += got
-        for idle in self._quiet.idle(consumer, self._clock()):
+        for idle in self._idle.now(consumer, self.clock()):
             self._follow(self._joiner.step(idle))
         came_out = bool(self._output)
         self._held += 1
         if self._held >= _BATCHES_A_COMMIT or 2 * got < self.settings.batch:
             self._commit(caught_up=not got)
             self._held = 0
-        self._pause_s = _FIRST_PAUSE_S
         return bool(runs) or came_out
 
     def _poll(self, consumer: Consumer) -> list[Run]:
@@ -155,9 +138,13 @@ class JoinProcess:
             self._start(missing)
         return runs
 
-    def _is_done(self, at: float) -> bool:
-        # The output is empty here: what comes out is committed in the same step.
-        return self._assigned and self._clock() >= at and self._quiet.all_read
+    def is_done(self) -> bool:
+        """See ``Process``; the output is empty then: it is committed in the step that gave it."""
+        return self._assigned and self._idle.all_read
+
+    def finish(self) -> None:
+        """Commit what came out."""
+        self.attempt(lambda: self._commit(final=True))
 
     # ---- what the joiner says
 
@@ -168,9 +155,9 @@ class JoinProcess:
     def _heed(self, it: Instruction) -> None:
         match it:
             case Pause(topic, partition):
-                self._quiet.pause(self._reader(), TopicPartition(topic, partition))
+                self._idle.pause(self._reader(), TopicPartition(topic, partition))
             case Unpause(topic, partition):
-                self._quiet.resume(self._reader(), TopicPartition(topic, partition))
+                self._idle.resume(self._reader(), TopicPartition(topic, partition))
             case Overfull(partition, pending):
                 raise ClicktideError(
                     f"join: partition {partition}: {pending} impressions wait and none can come "
@@ -178,18 +165,18 @@ class JoinProcess:
                     "join.max_pending, shorten the join windows, or use more partitions"
                 )
             case Stalled(partition, since, expected):
-                self._report(
+                self.report(
                     f"STALLED: partition {partition}: no click since event time {since} ms, about "
                     f"{expected:.0f} were expected; no labels leave until clicks come again"
                 )
             case Resumed(partition):
-                self._report(f"RESUMED: partition {partition}: clicks are back, labels flow again")
+                self.report(f"RESUMED: partition {partition}: clicks are back, labels flow again")
 
     # ---- committing
 
     def _commit(self, *, final: bool = False, caught_up: bool = False) -> None:
         """Commit what came out, or how far all is read: now and then, and when all of it is."""
-        now = self._clock()
+        now = self.clock()
         news = caught_up and self.read != self._committed
         due = final or news or now > self._next_commit
         if self._consumer and self._producer and (self._output or due):
@@ -222,7 +209,7 @@ class JoinProcess:
 
     def _forget_unsaid(self) -> None:
         self._output.clear()
-        self._quiet.clear()
+        self._idle.clear()
         self._held = 0
 
     def _forget_all(self) -> None:
@@ -233,24 +220,18 @@ class JoinProcess:
 
     # ---- errors
 
-    def _recovering(self, action: Callable[[], object]) -> bool:
-        """Act; after an error that passes, be ready to go on from the last commit."""
-        try:
-            return bool(action())
-        except FencedError as error:
+    def recover(self, error: Exception) -> bool:
+        """Be ready to go on from the last commit; only a log in trouble needs time."""
+        if isinstance(error, FencedError):
             raise FencedError(
                 f"join: another process runs as instance {self.instance!r}: this one stops. Fix: "
                 f"give each joiner that runs at once its own instance name ({error})"
             ) from error
-        except RebalancedError as error:
-            self._report(f"partitions have moved, going on from the last commit: {error}")
-            self._forget_all()
-        except (AbortedError, LogUnavailableError) as error:
-            self._report(f"log trouble, next try in {self._pause_s:g} s: {error}")
-            self._forget_all()
-            self._close_clients()
-            self._retry_at = self._clock() + self._pause_s
-            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        self._forget_all()
+        if isinstance(error, RebalancedError):
+            self.report(f"partitions have moved, going on from the last commit: {error}")
+            return False
+        self._close_clients()
         return True
 
     # ---- clients

@@ -148,30 +148,31 @@ class Preparer:
         """Prepare a batch."""
         if self.source.views:
             batch = by_outcome(batch, self.source)
-        said = self._read(batch.columns)
-        good, rejects = _check(batch, said)
+        targets = self._read(batch.columns)
+        good, rejects = _check(batch, targets)
         learning = self.learn and self.vectoriser.quantiles.learning
-        hashed, kept, faulty, counted = self._hash(batch, np.flatnonzero(good), said)
+        hashed, good_rows, faulty, counted = self._hash(batch, np.flatnonzero(good), targets)
+        labels = targets.labels
         return Ready(
             hashed=hashed,
-            rows=kept,
-            labels=np.full(len(kept), np.nan) if said.labels is None else said.labels[kept],
-            importance=None if said.importance is None else said.importance[kept],
-            truth=None if said.truth is None else said.truth[kept],
+            rows=good_rows,
+            labels=np.full(len(good_rows), np.nan) if labels is None else labels[good_rows],
+            importance=None if targets.importance is None else targets.importance[good_rows],
+            truth=None if targets.truth is None else targets.truth[good_rows],
             rejects=[*batch.rejects, *rejects, *faulty],
             position=batch.position,
             quantiles=self.vectoriser.quantiles.state() if learning else None,
-            corrections=_corrections(batch.columns, kept),
+            corrections=_corrections(batch.columns, good_rows),
             counted=counted,
         )
 
-    def _read(self, rows: pa.RecordBatch) -> _Said:
+    def _read(self, rows: pa.RecordBatch) -> _Targets:
         source = self.source
         times = bad_time = None
         if source.timestamp:
             times, bad_time = times_ms(rows.column(source.timestamp), source.timestamp_format)
             self.time_order.add(times[~bad_time & (times != NO_TIME)])
-        return _Said(
+        return _Targets(
             source,
             labels(rows.column(source.label), source.label_values) if source.label else None,
             _importance(rows, source),
@@ -181,14 +182,14 @@ class Preparer:
         )
 
     def _hash(
-        self, batch: Batch, kept: NDArray[np.int64], said: _Said
+        self, batch: Batch, good_rows: NDArray[np.int64], targets: _Targets
     ) -> tuple[Hashed, NDArray[np.int64], list[Reject], Counted | None]:
         """Hash some rows of a batch: which of them went well, and rejects of the others."""
-        whole = len(kept) == batch.columns.num_rows
-        rows = batch.columns if whole else batch.columns.take(pa.array(kept))
+        whole = len(good_rows) == batch.columns.num_rows
+        rows = batch.columns if whole else batch.columns.take(pa.array(good_rows))
         count = None
         if self.vectoriser.counters is not None:
-            count = _Count(self.vectoriser.counters, rows, said.taken(kept), self.learn)
+            count = _Count(self.vectoriser.counters, rows, targets.of_rows(good_rows), self.learn)
         hashed, faults = self.vectoriser.hash_batch(rows, learn=self.learn, count=count)
         rejects = []
         for i in np.flatnonzero(faults.field).tolist():
@@ -197,15 +198,17 @@ class Preparer:
             reason = "bad_time" if field.is_time else "bad_number"
             if field.kind == CATEGORY:  # of which only a list or an object is none
                 reason = "bad_value"
-            rejects.append(_reject(batch, int(kept[i]), reason, detail))
-        return hashed, kept[faults.field == 0], rejects, count.counted if count else None
+            rejects.append(_reject(batch, int(good_rows[i]), reason, detail))
+        return hashed, good_rows[faults.field == 0], rejects, count.counted if count else None
 
 
 class _Count:
     """Reads the counters of some rows, and counts those that are good."""
 
-    def __init__(self, counters: Counters, rows: pa.RecordBatch, said: _Said, learn: bool) -> None:
-        self.counters, self.rows, self.said, self.learn = counters, rows, said, learn
+    def __init__(
+        self, counters: Counters, rows: pa.RecordBatch, targets: _Targets, learn: bool
+    ) -> None:
+        self.counters, self.rows, self.targets, self.learn = counters, rows, targets, learn
         self.counted: Counted | None = None
 
     def __call__(self, good: NDArray[np.bool_]) -> F64:
@@ -223,19 +226,21 @@ class _Count:
         if SERVED not in self.rows.schema.names:
             return values
         served = self.rows.column(SERVED)
-        said = served_matrix(served, self.counters.value_names)
-        said[~((said >= 0.0) & (said < np.inf))] = np.nan  # no count of anything
+        counters = served_matrix(served, self.counters.value_names)
+        counters[~((counters >= 0.0) & (counters < np.inf))] = np.nan  # no count of anything
         carried = served.is_valid().to_numpy(zero_copy_only=False)
-        values[carried] = said[carried]
+        values[carried] = counters[carried]
         return values
 
     def _seen(self, good: NDArray[np.bool_]) -> Occurrences:
-        said = self.said
+        targets = self.targets
         missing = np.full(self.rows.num_rows, NO_TIME)
         good = good & ~self._late()  # its impression has been counted already
-        times = missing if said.times is None else np.where(good, said.times, NO_TIME)
-        clicked = np.zeros(len(times), np.bool_) if said.labels is None else said.labels == 1.0
-        delay = said.source.click_delay
+        times = missing if targets.times is None else np.where(good, targets.times, NO_TIME)
+        clicked = (
+            np.zeros(len(times), np.bool_) if targets.labels is None else targets.labels == 1.0
+        )
+        delay = targets.source.click_delay
         delays = _delays(self.rows.column(delay)) if delay in self.rows.schema.names else None
         return Occurrences(self.counters.keys_of_batch(self.rows), times, clicked, delays)
 
@@ -247,8 +252,8 @@ class _Count:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """What a batch says beside its fields."""
+class _Targets:
+    """Label, weight, truth and time of each row of a batch."""
 
     source: SourceSpec
     labels: F64 | None
@@ -257,9 +262,9 @@ class _Said:
     bad_time: NDArray[np.bool_] | None
     times: NDArray[np.int64] | None = None
 
-    def taken(self, rows: NDArray[np.int64]) -> _Said:
+    def of_rows(self, rows: NDArray[np.int64]) -> _Targets:
         """Label and time of some rows: what counters are to know."""
-        return _Said(
+        return _Targets(
             self.source,
             None if self.labels is None else self.labels[rows],
             None,
@@ -285,11 +290,11 @@ class _Said:
         return out
 
 
-def _check(batch: Batch, said: _Said) -> tuple[NDArray[np.bool_], list[Reject]]:
+def _check(batch: Batch, targets: _Targets) -> tuple[NDArray[np.bool_], list[Reject]]:
     """Which rows pass, and rejects of those that do not, each under its first fault."""
     good = np.ones(batch.columns.num_rows, np.bool_)
     rejects = []
-    for reason, column, due, wrong in said.faults():
+    for reason, column, due, wrong in targets.faults():
         for i in np.flatnonzero(wrong & good):
             found = as_text(batch.columns.column(column)[int(i)].as_py())
             detail = f"column {column!r}: {found[:60]!r} is not {due}"
@@ -319,10 +324,10 @@ def _truth(values: pa.Array) -> F64:
     return np.array([np.nan if number is None else number for number in numbers])
 
 
-def _corrections(rows: pa.RecordBatch, kept: NDArray[np.int64]) -> NDArray[np.int8] | None:
+def _corrections(rows: pa.RecordBatch, good_rows: NDArray[np.int64]) -> NDArray[np.int8] | None:
     if CORRECTION not in rows.schema.names:
         return None
-    marks = rows.column(CORRECTION).to_numpy(zero_copy_only=False)[kept]
+    marks = rows.column(CORRECTION).to_numpy(zero_copy_only=False)[good_rows]
     return marks.astype(np.int8) if marks.any() else None
 
 

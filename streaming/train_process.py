@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
 from learning.click_learner import ClickLearner
 from learning.snapshot import Snapshot, load_snapshot, save_snapshot
 from streaming.live_file import LiveFile
-from streaming.log import EventLog, LogUnavailableError, TopicPartition
+from streaming.log import EventLog, TopicPartition
+from streaming.process import Process, hold_folder
 from streaming.replay import Replay
 from streaming.settings import EXAMPLES, StreamSettings
 from streaming.trainer_log import Chunk, ChunkReader, TrainReport
@@ -24,12 +23,10 @@ from streaming.weights_topic import Reached, WeightsPublisher
 
 __all__ = ["Trainer"]
 
-_FIRST_WAIT_S, _MOST_WAIT_S, _IDLE_S = 0.1, 5.0, 0.05
 Report = Callable[[str], None]
-_T = TypeVar("_T")
 
 
-class Trainer:
+class Trainer(Process):
     """Learns the examples of a log, all partitions, from where its snapshot was made.
 
     With one partition the model is, bit for bit, that of an unbroken run, whatever was killed
@@ -75,10 +72,10 @@ class Trainer:
         live: Path | None = None,
         publish_weights: bool = False,
     ) -> None:
+        super().__init__("train", report, pause=pause)
         self.log, self.spec, self.settings, self.folder = log, spec, settings, folder
-        self.now, self.report, self.pause = now, report, pause
-        self.saved = True
-        self._lock = _lock(folder)
+        self.now, self.saved = now, True
+        self._lock = hold_folder(folder, "trainer")
         try:
             self._begin(live)
             self._weights_out = self._publisher() if publish_weights else None
@@ -94,7 +91,7 @@ class Trainer:
         """Take up the model and its place in the log."""
         self.replay, extra = self._restored()
         self.event_time = int(extra.get("event_time", 0))
-        self.offsets, self._marks = self._retrying(lambda: self._starts(extra))
+        self.offsets, self._marks = self.ask(lambda: self._starts(extra))
         self._saved_offsets = list(self.offsets)
         vectoriser = self.replay.learner.vectoriser
         assert vectoriser is not None
@@ -106,8 +103,8 @@ class Trainer:
         )
         self._show(new=True)
         self._out = TrainReport(self.log, len(self.offsets), self.report)
-        self._saved_at, self._told_at = self.now(), 0.0
-        self._told_offsets: list[int] = []
+        self._saved_at, self._reported_at = self.now(), 0.0
+        self._reported_offsets: list[int] = []
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="prepare")
         self._learning = ThreadPoolExecutor(1, thread_name_prefix="learn")
         self._pending: Future[Chunk] | None = None
@@ -165,27 +162,7 @@ class Trainer:
         """Events learned so far, corrections not counted."""
         return self.replay.progress.overall.events
 
-    def run(self, *, stopping: Callable[[], bool], until_idle_s: float | None = None) -> None:
-        """Learn until asked to stop, or until all is read and nothing has come for so long.
-
-        Raises
-        ------
-        ClicktideError
-            Retention has removed what was to be learned next, or the last snapshot could not
-            be saved.
-        """
-        idle_s = 0.0
-        while not stopping():
-            if self.step():
-                idle_s = 0.0
-                continue
-            if until_idle_s is not None and idle_s >= until_idle_s:
-                break
-            self.pause(_IDLE_S)
-            idle_s += _IDLE_S
-        self.finish()
-
-    def step(self) -> bool:
+    def work(self) -> bool:
         """Read some records, and learn those read before; false if there were neither.
 
         While a chunk is learned, the one after it is read and hashed.
@@ -193,7 +170,7 @@ class Trainer:
         pending, self._pending = self._pending, None
         learning = None if pending is None else self._learning.submit(self._learn, pending)
         try:
-            if parts := self._retrying(self._chunks.read):
+            if parts := self.ask(self._chunks.read):
                 self._pending = self._preparing.submit(self._chunks.ready, parts)
         finally:
             if learning is not None:
@@ -222,17 +199,6 @@ class Trainer:
             now = self._now_ms()
             self._live.update(self.events, self.event_time, self.offsets, now, new=new)
 
-    def _retrying(self, ask: Callable[[], _T]) -> _T:
-        """Ask the log until it answers."""
-        wait = _FIRST_WAIT_S
-        while True:
-            try:
-                return ask()
-            except LogUnavailableError as error:
-                self.report(f"train: the log does not answer, again in {wait:g} s: {error}")
-                self.pause(wait)
-                wait = min(2 * wait, _MOST_WAIT_S)
-
     # --- keeping ---------------------------------------------------------------------------
 
     def _keep(self) -> None:
@@ -242,9 +208,9 @@ class Trainer:
         due = now - self._saved_at >= self.settings.train.snapshot_every_s
         if due and self.offsets != self._saved_offsets:
             self.save()
-        news = self._pending is None and self.offsets != self._told_offsets
-        if now - self._told_at >= (TrainReport.SOON_S if news else TrainReport.EVERY_S):
-            self._tell()
+        news = self._pending is None and self.offsets != self._reported_offsets
+        if now - self._reported_at >= (TrainReport.SOON_S if news else TrainReport.EVERY_S):
+            self._report_progress()
 
     def _publish(self, *, at_once: bool = False) -> None:
         if self._weights_out is not None:
@@ -268,12 +234,12 @@ class Trainer:
         if not self.saved:
             self.report("train: saved again")
         self.saved, self._saved_offsets = True, list(self.offsets)
-        self._tell()
+        self._report_progress()
         return True
 
-    def _tell(self) -> None:
+    def _report_progress(self) -> None:
         """Commit how far it is, for people and tools to see."""
-        self._told_at, self._told_offsets = self.now(), list(self.offsets)
+        self._reported_at, self._reported_offsets = self.now(), list(self.offsets)
         figures = self.replay.progress.overall.figures()
         about = {
             "learned": self.events,
@@ -284,7 +250,7 @@ class Trainer:
             "calibration": figures.calibration_ratio,
             "at": self._now_ms(),
         }
-        self._out.tell(self.offsets, json.dumps(about))
+        self._out.commit(self.offsets, json.dumps(about))
 
     def _now_ms(self) -> int:
         return int(self.now() * 1000)
@@ -316,33 +282,3 @@ class Trainer:
         if self._weights_out is not None:
             self._weights_out.close()
         self._lock.close()
-
-    def __enter__(self) -> Trainer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-def _lock(folder: Path) -> Any:
-    """Hold the folder; the system lets go of it with the process, however that ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "trainer.lock").open("a")
-    except OSError as error:
-        raise SnapshotError(
-            f"{folder}: cannot be written: {error.strerror}. Fix: name a writable folder"
-        ) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise ClicktideError(
-            f"{folder}: another trainer works here. Fix: stop it, or give another --dir"
-        ) from error
-    return file

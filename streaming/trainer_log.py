@@ -145,7 +145,7 @@ class TrainReport:
         self.log, self.report = log, report
         self._producer: Producer | None = None
         self._letters: list[DeadLetter] = []
-        self._told: list[int] | None = None
+        self._committed: list[int] | None = None
         self._partitions = partitions
         self._letter_partitions = 0
         self._over = False
@@ -157,7 +157,7 @@ class TrainReport:
             if len(self._letters) < _MOST_LETTERS:
                 self._letters.append(_letter(reject))
 
-    def tell(self, offsets: Sequence[int], figures: str) -> None:
+    def commit(self, offsets: Sequence[int], figures: str) -> None:
         """Commit how far the trainer is; an error is reported once, and it is tried again."""
         if self._over:
             return
@@ -179,9 +179,9 @@ class TrainReport:
         if self._producer is None:
             self._producer = self.log.producer(_GROUP)
             self._letter_partitions = self.log.topics().get(DEAD_LETTERS, 0)
-        if self._told is None:
-            self._told = self._told_before()
-        letters = [x for x in self._letters if x.offset >= self._told[x.partition]]
+        if self._committed is None:
+            self._committed = self._committed_before()
+        letters = [x for x in self._letters if x.offset >= self._committed[x.partition]]
         with self._producer.transaction() as tx:
             if letters and self._letter_partitions:
                 tx.append(DEAD_LETTERS, map(self._record, letters))
@@ -191,9 +191,11 @@ class TrainReport:
             }
             tx.commit(_GROUP, positions)
         self._letters.clear()
-        self._told = [max(told, offset) for told, offset in zip(self._told, offsets, strict=True)]
+        self._committed = [
+            max(before, offset) for before, offset in zip(self._committed, offsets, strict=True)
+        ]
 
-    def _told_before(self) -> list[int]:
+    def _committed_before(self) -> list[int]:
         committed = [
             self.log.committed(_GROUP, TopicPartition(EXAMPLES, p)) for p in range(self._partitions)
         ]

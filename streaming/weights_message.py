@@ -131,7 +131,7 @@ def parts_of(head: Head, weights: Weights, fields: Slots, crosses: Slots) -> Ite
     cuts = [*_cuts(weights, fields, crosses)]
     for number, (own_fields, own_crosses) in enumerate(cuts):
         last = number == len(cuts) - 1
-        told = msgspec.structs.replace(
+        part_head = msgspec.structs.replace(
             head,
             part=number,
             parts=len(cuts),
@@ -143,7 +143,7 @@ def parts_of(head: Head, weights: Weights, fields: Slots, crosses: Slots) -> Ite
         arrays += [weights.fields[own_fields], weights.crosses[own_crosses]]
         if last:
             arrays += [weights.mixture, weights.calibration]
-        yield _encoded(told, arrays)
+        yield _encoded(part_head, arrays)
 
 
 def _cuts(weights: Weights, fields: Slots, crosses: Slots) -> Iterator[tuple[Slots, Slots]]:

@@ -25,24 +25,24 @@ __all__ = ["Health", "explain_routes", "health_routes", "routes"]
 def routes(state: ServingState) -> APIRouter:
     """Give the routes."""
     router = APIRouter(tags=["model"], default_response_class=Response)
-    told = state.operations.describe(reply=Model, refusals=(500, 503))
+    description = state.operations.describe(reply=Model, refusals=(500, 503))
     identity = spec_identity(state.spec)
 
-    @router.get("/v1/model", summary="The model that answers", openapi_extra=told)
+    @router.get("/v1/model", summary="The model that answers", openapi_extra=description)
     async def model() -> Response:
         """Version and age of the weights, events learned, fields, crosses and counters."""
-        weighing = state.scorer.weighing()
-        age = weighing.age_ms(state.now_ms())
+        weights = state.scorer.current_weights()
+        age = weights.age_ms(state.now_ms())
         reply = Model(
-            model_version=weighing.version,
-            events=weighing.events,
+            model_version=weights.version,
+            events=weights.events,
             weights_age_s=None if age is None else age / 1000,
-            problem=weighing.problem,
+            problem=weights.problem,
             spec=state.spec.name,
             spec_identity=identity,
             description=state.spec.description,
             counters=state.scorer.value_names,
-            **_learned(weighing.learner),
+            **_learned(weights.learner),
         )
         return Response(msgspec.json.encode(reply), media_type="application/json")
 
@@ -112,15 +112,15 @@ def _answer(state: ServingState, raw: bytes) -> Response:
     if scored.counters is not None:
         names = (COLUMN_PREFIX + name for name in state.scorer.value_names)
         fields |= dict(zip(names, scored.counters[0].tolist(), strict=True))
-    weighing = state.scorer.weighing()
+    weights = state.scorer.current_weights()
     try:
-        found = explain(weighing.learner, fields)
+        found = explain(weights.learner, fields)
     except RowError as error:
         raise Problem(422, str(error)) from None
     shares: tuple[dict[str, Any], ...] = msgspec.to_builtins(found.contributions)
     reply = Contributions(
         ignored, (*scored.lacked, *scored.fallbacks[0]),
-        weighing.version, found.probability, found.logit, found.bias, shares,
+        weights.version, found.probability, found.logit, found.bias, shares,
     )  # fmt: skip
     return Response(msgspec.json.encode(reply), media_type=JSON)
 
@@ -155,18 +155,18 @@ def health_routes(state: ServingState) -> APIRouter:
     @router.get("/readyz", summary="Whether it can predict", openapi_extra=ready)
     async def readyz() -> Response:
         """200 once there are weights; 503 before."""
-        problem = state.scorer.weighing().problem
+        problem = state.scorer.current_weights().problem
         return _health(() if problem is None else (f"weights: {problem}",))
 
     @router.get("/metrics", summary="Figures for Prometheus", openapi_extra={"responses": text})
     async def metrics() -> Response:
         """All workers together."""
         try:
-            weighing = state.scorer.weighing()
+            weights = state.scorer.current_weights()
         except Problem:
             return Response(state.metrics.text(), media_type=CONTENT_TYPE_LATEST)
-        age = weighing.age_ms(state.now_ms())
-        state.metrics.weights(weighing.events, None if age is None else age / 1000)
+        age = weights.age_ms(state.now_ms())
+        state.metrics.weights(weights.events, None if age is None else age / 1000)
         return Response(state.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -114,9 +114,9 @@ def _docs(described: dict[str, Any]) -> str:
     return _template("docs.html").substitute(about=about, operations="\n".join(shown))
 
 
-def _operation(path: str, method: str, told: dict[str, Any], schemas: dict[str, Any]) -> str:
-    parts = [f"<p>{_code(told.get('description', ''))}</p>"]
-    content = told.get("requestBody", {}).get("content", {}).get("application/json", {})
+def _operation(path: str, method: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str:
+    parts = [f"<p>{_code(operation.get('description', ''))}</p>"]
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     for name, example in content.get("examples", {}).items():
         body = json.dumps(example["value"])
         curl = f"curl localhost:8000{path} -d {shlex.quote(body)}"
@@ -125,10 +125,12 @@ def _operation(path: str, method: str, told: dict[str, Any], schemas: dict[str, 
         parts.append(f"<h3>Body</h3>{_record(content['schema'], schemas)}")
     rows = "".join(
         f"<tr><td>{status}</td><td>{_code(reply['description'])}{_reply(reply, schemas)}</td></tr>"
-        for status, reply in told["responses"].items()
+        for status, reply in operation["responses"].items()
     )
     parts.append(f"<h3>Replies</h3><table>{rows}</table>")
-    head = f"<code><b>{method.upper()}</b>{escape(path)}</code> <p>{escape(told['summary'])}</p>"
+    head = (
+        f"<code><b>{method.upper()}</b>{escape(path)}</code> <p>{escape(operation['summary'])}</p>"
+    )
     return f'<details class="op"><summary>{head}</summary>{"".join(parts)}</details>'
 
 

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Response
 from msgspec import UNSET
 
 from serving.bodies import EXAMPLE, ImpressionBody, PredictBody, Prediction, Predictions
-from serving.event_batch import Events, Scored, Sharing, together
+from serving.event_batch import Events, Scored, SharedFields, shared_fields
 from serving.middleware import endpoint
 from serving.problem import Problem, decode
 from serving.state import ServingState
@@ -37,7 +37,7 @@ _encode = msgspec.json.Encoder().encode
 def routes(state: ServingState) -> APIRouter:
     """Give the routes."""
     router = APIRouter(tags=["predict"], default_response_class=Response)
-    told = state.operations.describe(
+    description = state.operations.describe(
         body=PredictBody,
         reply=Predictions,
         examples=_EXAMPLES,
@@ -58,7 +58,7 @@ def routes(state: ServingState) -> APIRouter:
         return _encode(_reply(state, asked, scored, ignored))
 
     state.fast["/v1/predict"] = predict
-    add = router.post("/v1/predict", summary="Click probabilities", openapi_extra=told)
+    add = router.post("/v1/predict", summary="Click probabilities", openapi_extra=description)
     add(endpoint(predict))
     return router
 
@@ -101,7 +101,7 @@ def events_of(impressions: Sequence[ImpressionBody], now_ms: int) -> Events:
     times = [now_ms if one.timestamp is None else one.timestamp for one in impressions]
     counters = [one.counters for one in impressions]
     return Events(
-        together({}, [one.fields for one in impressions]),
+        shared_fields({}, [one.fields for one in impressions]),
         times,
         None if counters.count(None) == len(counters) else counters,
     )
@@ -116,7 +116,9 @@ def ignored_in(state: ServingState, fields: Sequence[Mapping[str, Any]]) -> tupl
         There are some, and the settings refuse them.
     """
     known = state.scorer.known
-    if all(map(known.issuperset, (fields.all_names,) if isinstance(fields, Sharing) else fields)):
+    if all(
+        map(known.issuperset, (fields.all_names,) if isinstance(fields, SharedFields) else fields)
+    ):
         return ()
     unknown = set().union(*fields) - known
     names = tuple(sorted(unknown))

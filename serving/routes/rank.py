@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from features.events import Impression
 from features.values import as_text
 from serving.bodies import EXAMPLE
-from serving.event_batch import Events, Scored, together
+from serving.event_batch import Events, Scored, shared_fields
 from serving.event_writer import EventsRefusedError, EventWriter
 from serving.middleware import endpoint
 from serving.problem import Problem, decode
@@ -59,7 +59,7 @@ def routes(state: ServingState) -> APIRouter:
     """Give the routes."""
     first_chances(np.zeros(2), np.zeros(2), np.ones(2))  # compiled now, not at the first request
     router = APIRouter(tags=["rank"])
-    told = state.operations.describe(
+    description = state.operations.describe(
         body=RankBody,
         reply=Rankings,
         examples=_EXAMPLES,
@@ -88,7 +88,7 @@ def routes(state: ServingState) -> APIRouter:
         return raw
 
     state.fast["/v1/rank"] = rank_candidates
-    add = router.post("/v1/rank", summary="Candidates by expected value", openapi_extra=told)
+    add = router.post("/v1/rank", summary="Candidates by expected value", openapi_extra=description)
     add(endpoint(rank_candidates))
     return router
 
@@ -101,7 +101,7 @@ async def _ranked(state: ServingState, body: RankBody) -> Rankings:
         check_time(state, now, "timestamp")
     counters = [one.counters for one in body.candidates]
     events = Events(
-        together(body.context, [one.fields for one in body.candidates]),
+        shared_fields(body.context, [one.fields for one in body.candidates]),
         [now] * count,
         None if counters.count(None) == count else counters,
     )

@@ -13,9 +13,9 @@ from streaming.joiner.records import (
     CommitUpTo,
     Idle,
     Instruction,
-    KeptClick,
-    KeptImpression,
     Record,
+    StoredClick,
+    StoredImpression,
     TopicKind,
     Viewed,
 )
@@ -37,22 +37,22 @@ class EarlyPair(Pair):
         super()._take_impression(event, offset, arrival, raw)
         if offset < self._imp.done_to:
             return
-        kept = self.impressions.get(event.impression_id)
-        if kept is not None and kept.offset == offset:
+        stored = self.impressions.get(event.impression_id)
+        if stored is not None and stored.offset == offset:
             self.out.insert(at, Viewed(self.partition, offset, event))
 
-    def _match(self, kept: KeptImpression, click: KeptClick) -> bool:
-        kinds, at = kept.kinds, len(self.out)
-        matched = super()._match(kept, click)
-        first = kept.kinds is not kinds and click.kind == "click"
-        if first and (click.offset >= self._clk.done_to or kept.offset >= self._imp.done_to):
-            self.out.insert(at, self._clicked(kept, click))
+    def _match(self, stored: StoredImpression, click: StoredClick) -> bool:
+        kinds, at = stored.kinds, len(self.out)
+        matched = super()._match(stored, click)
+        first = stored.kinds is not kinds and click.kind == "click"
+        if first and (click.offset >= self._clk.done_to or stored.offset >= self._imp.done_to):
+            self.out.insert(at, self._clicked(stored, click))
         return matched
 
-    def _clicked(self, kept: KeptImpression, click: KeptClick) -> Clicked:
-        impression = decode_event(kept.raw)  # was accepted, so it is whole
+    def _clicked(self, stored: StoredImpression, click: StoredClick) -> Clicked:
+        impression = decode_event(stored.raw)  # was accepted, so it is whole
         assert isinstance(impression, Impression)
-        return Clicked(self.partition, kept.offset, click.offset, click.ts, impression)
+        return Clicked(self.partition, stored.offset, click.offset, click.ts, impression)
 
 
 class Joiner:

@@ -27,12 +27,12 @@ from streaming.joiner.records import (
     DeadLetter,
     EmitExample,
     Instruction,
-    KeptClick,
-    KeptImpression,
     Overfull,
     Pause,
     Resumed,
     Stalled,
+    StoredClick,
+    StoredImpression,
     TopicKind,
     Unpause,
 )
@@ -63,16 +63,16 @@ class Pair:
         self._imp, self._clk = self.topics[IMPRESSIONS], self.topics[CLICKS]
         self.guard = StallGuard(settings)
         self.counts: Counter[str] = Counter()
-        self.impressions: dict[str, KeptImpression] = {}  # in the order of offsets
-        self.clicks: dict[int, KeptClick] = {}  # in the order of offsets
-        self.seen: dict[tuple[str, str], KeptClick] = {}
-        self.waiting: dict[str, list[KeptClick]] = {}
-        self.pending: list[tuple[int, int, KeptImpression]] = []  # heap: not yet emitted
-        self.late_clicks: list[tuple[int, int, KeptImpression, KeptClick]] = []  # heap, by due
-        self._emitted: deque[KeptImpression] = deque()  # by event time
-        self._lingering: deque[KeptImpression] = deque()
-        self._orphans: list[tuple[int, int, KeptClick]] = []  # heap: may be waiting
-        self._aging: list[tuple[int, int, KeptClick]] = []  # heap: kept
+        self.impressions: dict[str, StoredImpression] = {}  # in the order of offsets
+        self.clicks: dict[int, StoredClick] = {}  # in the order of offsets
+        self.seen: dict[tuple[str, str], StoredClick] = {}
+        self.waiting: dict[str, list[StoredClick]] = {}
+        self.pending: list[tuple[int, int, StoredImpression]] = []  # heap: not yet emitted
+        self.late_clicks: list[tuple[int, int, StoredImpression, StoredClick]] = []  # heap, by due
+        self._emitted: deque[StoredImpression] = deque()  # by event time
+        self._lingering: deque[StoredImpression] = deque()
+        self._orphans: list[tuple[int, int, StoredClick]] = []  # heap: may be waiting
+        self._aging: list[tuple[int, int, StoredClick]] = []  # heap: kept
         self.emitted_to = BEGIN  # before a restart
         self.orphaned_to = BEGIN
         self.bound = Bound(partition, settings.max_pending)
@@ -173,13 +173,13 @@ class Pair:
         elif id in self.impressions:
             self._reject(IMPRESSIONS, offset, raw, "duplicate_impression", id)
         else:
-            kept = KeptImpression(id, ts, offset, arrival, raw)
-            self.impressions[id] = kept
-            heappush(self.pending, (ts, offset, kept))
+            stored = StoredImpression(id, ts, offset, arrival, raw)
+            self.impressions[id] = stored
+            heappush(self.pending, (ts, offset, stored))
             p = event.probability
             self.guard.expect(ts, self._usual_probability() if p is None else p)
             if id in self.waiting:
-                self._match_waiting(kept)
+                self._match_waiting(stored)
 
     def _usual_probability(self) -> float:
         """What the stall guard takes for an impression that was served without a probability."""
@@ -188,10 +188,12 @@ class Pair:
             return self.guard.assumed
         return self.counts["examples_clicked"] / examples
 
-    def _match_waiting(self, kept: KeptImpression) -> None:
-        unmatched = [click for click in self.waiting.pop(kept.id) if not self._match(kept, click)]
+    def _match_waiting(self, stored: StoredImpression) -> None:
+        unmatched = [
+            click for click in self.waiting.pop(stored.id) if not self._match(stored, click)
+        ]
         if unmatched:
-            self.waiting[kept.id] = unmatched
+            self.waiting[stored.id] = unmatched
 
     # ---- clicks
 
@@ -207,58 +209,58 @@ class Pair:
             seen.until = max(seen.until, ts)
             self._reject(CLICKS, offset, raw, "duplicate_click", event.impression_id)
         else:
-            kept = KeptClick(*key, ts, offset, arrival, raw, until=ts)
-            self._keep_click(kept)
+            stored = StoredClick(*key, ts, offset, arrival, raw, until=ts)
+            self._keep_click(stored)
 
-    def _keep_click(self, kept: KeptClick) -> None:
-        self.seen[kept.id, kept.kind] = self.clicks[kept.offset] = kept
-        heappush(self._aging, (kept.ts, kept.offset, kept))
-        impression = self.impressions.get(kept.id)
-        if impression is None or not self._match(impression, kept):
-            self.waiting.setdefault(kept.id, []).append(kept)
-            heappush(self._orphans, (kept.ts, kept.offset, kept))
+    def _keep_click(self, stored: StoredClick) -> None:
+        self.seen[stored.id, stored.kind] = self.clicks[stored.offset] = stored
+        heappush(self._aging, (stored.ts, stored.offset, stored))
+        impression = self.impressions.get(stored.id)
+        if impression is None or not self._match(impression, stored):
+            self.waiting.setdefault(stored.id, []).append(stored)
+            heappush(self._orphans, (stored.ts, stored.offset, stored))
 
-    def _match(self, kept: KeptImpression, click: KeptClick) -> bool:
+    def _match(self, stored: StoredImpression, click: StoredClick) -> bool:
         """Join the two if they may be; the answer depends on nothing but the two."""
-        t, c = kept.ts, click.ts
+        t, c = stored.ts, click.ts
         click_watermark = click.arrival - self._bound
         if not t - self._bound <= c <= t + self._late or click_watermark > t + self._late:
             return False
-        if kept.arrival - self._bound > c + self._join:
+        if stored.arrival - self._bound > c + self._join:
             return False
         click.waits = False
-        news = click.offset >= self._clk.done_to or kept.offset >= self._imp.done_to
-        if click.kind in kept.kinds:
+        news = click.offset >= self._clk.done_to or stored.offset >= self._imp.done_to
+        if click.kind in stored.kinds:
             if news:
                 self._dead_letter(CLICKS, click.offset, click.raw, "duplicate_click", click.id)
         else:
             on_time = c <= t + self._join and click_watermark <= t + self._join
             self.counts["clicks_on_time" if on_time else "clicks_late"] += news
-            kept.kinds += (click.kind,)
-            self._label(kept, click, on_time)
+            stored.kinds += (click.kind,)
+            self._label(stored, click, on_time)
         click.raw = b""
         return True
 
-    def _label(self, kept: KeptImpression, click: KeptClick, on_time: bool) -> None:
+    def _label(self, stored: StoredImpression, click: StoredClick, on_time: bool) -> None:
         if on_time:
-            self._set(kept, click)
+            self._set(stored, click)
         else:
-            heappush(self.late_clicks, (self._due(kept, click), click.offset, kept, click))
+            heappush(self.late_clicks, (self._due(stored, click), click.offset, stored, click))
 
-    def _due(self, kept: KeptImpression, click: KeptClick) -> int:
+    def _due(self, stored: StoredImpression, click: StoredClick) -> int:
         """W behind which a correction comes out: the click's own time, or W now if it is late.
 
         So that corrections and examples come out in one order, however the topics were read.
         """
-        arrival = max(click.arrival, kept.arrival) - self._bound
-        return max(kept.ts + self._join, click.ts, arrival)
+        arrival = max(click.arrival, stored.arrival) - self._bound
+        return max(stored.ts + self._join, click.ts, arrival)
 
     @staticmethod
-    def _set(kept: KeptImpression, click: KeptClick) -> None:
+    def _set(stored: StoredImpression, click: StoredClick) -> None:
         if click.kind == "click":
-            kept.click_ts = click.ts
+            stored.click_ts = click.ts
         else:
-            kept.dismiss_ts = click.ts
+            stored.dismiss_ts = click.ts
 
     # ---- time
 
@@ -283,41 +285,41 @@ class Pair:
             clicks_lag = self._clk.time < self._imp.time
             self.out += bound.regulate(len(self.impressions), len(self.clicks), clicks_lag)
 
-    def _close(self, kept: KeptImpression) -> None:
-        kept.emitted = True
-        self._emitted.append(kept)
-        if kept.ts + self._join >= self.emitted_to:
+    def _close(self, stored: StoredImpression) -> None:
+        stored.emitted = True
+        self._emitted.append(stored)
+        if stored.ts + self._join >= self.emitted_to:
             self.counts["examples"] += 1
-            self._emit(kept, correction=False)
+            self._emit(stored, correction=False)
 
     def _correct_before(self, watermark: int) -> None:
         late = self.late_clicks
         while late and late[0][0] < watermark:
-            due, _, kept, click = heappop(late)
-            self._correct(kept, click, due)
+            due, _, stored, click = heappop(late)
+            self._correct(stored, click, due)
 
-    def _correct(self, kept: KeptImpression, click: KeptClick, due: int) -> None:
-        self._set(kept, click)
+    def _correct(self, stored: StoredImpression, click: StoredClick, due: int) -> None:
+        self._set(stored, click)
         if due >= self.emitted_to:
             self.counts["corrections"] += 1
-            self._emit(kept, correction=True)
+            self._emit(stored, correction=True)
 
-    def _emit(self, kept: KeptImpression, *, correction: bool) -> None:
-        if not kept.kinds:
-            value = _BEFORE + kept.raw + _AFTER
-            self.out.append(EmitExample(self.partition, kept.id, 0, False, value))
+    def _emit(self, stored: StoredImpression, *, correction: bool) -> None:
+        if not stored.kinds:
+            value = _BEFORE + stored.raw + _AFTER
+            self.out.append(EmitExample(self.partition, stored.id, 0, False, value))
             return
-        label = int(kept.click_ts is not None)
+        label = int(stored.click_ts is not None)
         value = encode_example(
             label,
-            kept.raw,
-            click_timestamp=kept.click_ts,
-            dismiss_timestamp=kept.dismiss_ts,
+            stored.raw,
+            click_timestamp=stored.click_ts,
+            dismiss_timestamp=stored.dismiss_ts,
             correction=correction,
         )
         if label and not correction:
             self.counts["examples_clicked"] += 1
-        self.out.append(EmitExample(self.partition, kept.id, label, correction, value))
+        self.out.append(EmitExample(self.partition, stored.id, label, correction, value))
 
     def _let_go_before(self, ts: int) -> None:
         """Forget impressions; one with clicks keeps its place in the log until they are old.
@@ -326,14 +328,14 @@ class Pair:
         """
         emitted, impressions = self._emitted, self.impressions
         while emitted and emitted[0].ts < ts:
-            kept = emitted.popleft()
-            if kept.kinds:
-                kept.raw = b""
-                self._lingering.append(kept)
+            stored = emitted.popleft()
+            if stored.kinds:
+                stored.raw = b""
+                self._lingering.append(stored)
             else:
-                del impressions[kept.id]
+                del impressions[stored.id]
 
-    def _orphan(self, click: KeptClick) -> None:
+    def _orphan(self, click: StoredClick) -> None:
         if not click.waits:
             return
         click.waits = False
@@ -344,7 +346,7 @@ class Pair:
             self._dead_letter(CLICKS, click.offset, click.raw, "orphan_click", click.id)
         click.raw = b""
 
-    def _age(self, click: KeptClick) -> None:
+    def _age(self, click: StoredClick) -> None:
         if click.until + self._click_life >= self.watermark:
             heappush(self._aging, (click.until, click.offset, click))
             return
@@ -403,14 +405,14 @@ class Pair:
 
     def impressions_pending(self) -> int:
         """Count the impressions in memory that have not come out yet."""
-        kept = sum(1 for _, _, i in self.pending if i.ts + self._join >= self.emitted_to)
-        return kept + self._imp.undecided(Impression)
+        stored = sum(1 for _, _, i in self.pending if i.ts + self._join >= self.emitted_to)
+        return stored + self._imp.undecided(Impression)
 
     def clicks_waiting(self) -> int:
         """Count the clicks in memory that still wait for their impression."""
         waits = sum(1 for click in self.clicks.values() if click.waits and not self._is_old(click))
         return waits + self._clk.undecided(Click)
 
-    def _is_old(self, click: KeptClick) -> bool:
+    def _is_old(self, click: StoredClick) -> bool:
         """Whether the fate of a click that waits was settled before a restart."""
         return click.offset < self._clk.done_to and click.ts + self._join < self.orphaned_to

@@ -17,13 +17,13 @@ __all__ = [
     "EmitExample",
     "Idle",
     "Instruction",
-    "KeptClick",
-    "KeptImpression",
     "Overfull",
     "Pause",
     "Record",
     "Resumed",
     "Stalled",
+    "StoredClick",
+    "StoredImpression",
     "TopicKind",
     "Unpause",
     "Viewed",
@@ -62,7 +62,7 @@ class Idle(msgspec.Struct, frozen=True, gc=False):
     partition: int
 
 
-class KeptImpression(msgspec.Struct, eq=False, gc=False):
+class StoredImpression(msgspec.Struct, eq=False, gc=False):
     """An impression, from its arrival until nothing more can come of it.
 
     ``arrival`` is the topic's time just before it: its watermark at arrival, plus the bound.
@@ -79,7 +79,7 @@ class KeptImpression(msgspec.Struct, eq=False, gc=False):
     emitted: bool = False
 
 
-class KeptClick(msgspec.Struct, eq=False, gc=False):
+class StoredClick(msgspec.Struct, eq=False, gc=False):
     """A click, from its arrival until nothing can depend on it.
 
     It ``waits`` for its impression. ``until`` is its event time or that of its last duplicate: a

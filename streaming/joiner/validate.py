@@ -47,8 +47,8 @@ def _rejected(pair: Pair, kind: str) -> int:
 
 
 def _is_in_order(pair: Pair) -> None:
-    for kind, kept in ((IMPRESSIONS, pair.impressions.values()), (CLICKS, pair.clicks.values())):
-        offsets = [entry.offset for entry in kept]
+    for kind, stored in ((IMPRESSIONS, pair.impressions.values()), (CLICKS, pair.clicks.values())):
+        offsets = [entry.offset for entry in stored]
         _require(_rises(offsets), f"{kind} not by offset", offsets)
         _require(all(o < pair.topics[kind].position for o in offsets), "unread entry", kind)
 
@@ -60,18 +60,18 @@ def _rises(numbers: Iterable[int]) -> bool:
 
 def _nothing_is_overdue(pair: Pair) -> None:
     join, watermark = pair.windows.join, pair.watermark
-    for ts, _, kept in pair.pending:
-        _require(not kept.emitted, "pending, yet emitted", kept.id)
-        _require(ts + join >= watermark, "overdue", kept.id, ts, watermark)
-        _require(pair.impressions.get(kept.id) is kept, "pending, yet not kept", kept.id)
+    for ts, _, stored in pair.pending:
+        _require(not stored.emitted, "pending, yet emitted", stored.id)
+        _require(ts + join >= watermark, "overdue", stored.id, ts, watermark)
+        _require(pair.impressions.get(stored.id) is stored, "pending, yet not kept", stored.id)
     _require(all(due >= watermark for due, *_ in pair.late_clicks), "correction overdue")
-    waiting = sum(1 for kept in pair.impressions.values() if not kept.emitted)
-    _require(waiting == len(pair.pending), "kept, not emitted, not pending", waiting)
+    waiting = sum(1 for stored in pair.impressions.values() if not stored.emitted)
+    _require(waiting == len(pair.pending), "stored, not emitted, not pending", waiting)
 
 
 def _clicks_agree(pair: Pair) -> None:
-    kept = set(map(id, pair.clicks.values()))
+    stored = set(map(id, pair.clicks.values()))
     for clicks in pair.waiting.values():
         _require(bool(clicks), "an empty list waits")
-        _require(all(click.waits and id(click) in kept for click in clicks), "a lost click waits")
-    _require(all(id(click) in kept for click in pair.seen.values()), "a lost click is remembered")
+        _require(all(click.waits and id(click) in stored for click in clicks), "a lost click waits")
+    _require(all(id(click) in stored for click in pair.seen.values()), "a lost click is remembered")

@@ -100,7 +100,7 @@ def _list_values(column: pa.ListArray) -> list[Any]:
     if not column.null_count:
         return values
     return [
-        v if said else None for v, said in zip(values, column.is_valid().to_pylist(), strict=True)
+        v if valid else None for v, valid in zip(values, column.is_valid().to_pylist(), strict=True)
     ]
 
 

@@ -19,8 +19,7 @@ from streaming.log import EventLog, NewRecord, TopicPartition
 from streaming.log import Position as LogPosition
 from streaming.publish.pace import Lockstep, Pacer
 from streaming.publish.rows import Part, RowReader
-from streaming.publish.state import Mark, PublishState, load_state
-from streaming.publish.timeline import Out, Timeline
+from streaming.publish.timeline import Mark, Out, PublishState, Timeline, load_state
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 
 __all__ = ["Publisher", "latest_time", "longest_wait_ms", "publish_group"]
@@ -86,6 +85,8 @@ class Publisher:
         self._timeline = Timeline(self.state)
         self._sending: list[Out] = []
         self._rejects: list[tuple[int, Reject]] = []
+        self._on_reject: Callable[[Reject], None] = lambda reject: None
+        self._on_commit: Callable[[], None] = lambda: None
         join = settings.join
         self.time_order = TimeOrder(round(1000 * (join.join_window_s + join.out_of_order_s)))
 
@@ -146,46 +147,36 @@ class Publisher:
             Called after every transaction and while waiting; may raise.
         """
         last = None if events is None else self.state.impressions + events
+        self._on_reject, self._on_commit = on_reject, on_commit
         with closing(batches):
-            whole = all(self._part(batch, last, on_reject, on_commit) for batch in batches)
+            whole = all(self._part(batch, last) for batch in batches)
         if whole or end:
-            self._send(self._timeline.rest(), None, on_reject, on_commit)
-        self._commit(on_reject, ended=end)
+            self._send(self._timeline.rest(), None)
+        self._commit(ended=end)
         on_commit()
 
-    def _part(
-        self,
-        batch: Batch,
-        last: int | None,
-        on_reject: Callable[[Reject], None],
-        on_commit: Callable[[], None],
-    ) -> bool:
+    def _part(self, batch: Batch, last: int | None) -> bool:
         """Publish a batch; False when enough impressions are out."""
         timeline = self._timeline
         first = timeline.first
         part: Part = self._reader(batch, first)
         self._check_order(part)
         self._rejects += [(first + n, r) for n, r in part.rejects if first + n >= timeline.rows]
-        going = self._send(timeline.events(part), last, on_reject, on_commit)
+        going = self._send(timeline.events(part), last)
         if self._lockstep is None:
-            self._commit(on_reject)
-        on_commit()
+            self._commit()
+        self._on_commit()
         return going
 
-    def _send(
-        self,
-        events: Iterable[Out],
-        last: int | None,
-        on_reject: Callable[[Reject], None],
-        on_commit: Callable[[], None],
-    ) -> bool:
+    def _send(self, events: Iterable[Out], last: int | None) -> bool:
+        """Collect events and write them when they are due; False when enough are out."""
         left = -1 if last is None else last - self.state.impressions
         for out in events:
             if not out.is_click:
                 if not left:
                     return False
                 left -= 1
-            self._make_way(out, on_reject, on_commit)
+            self._make_way(out)
             if self.state.first_ms is None and not self._sending:
                 self._check_time(out.time)
             self._sending.append(out)
@@ -204,23 +195,21 @@ class Publisher:
             "Fix: sort the log by its times, oldest first"
         )
 
-    def _make_way(
-        self, out: Out, on_reject: Callable[[Reject], None], on_commit: Callable[[], None]
-    ) -> None:
+    def _make_way(self, out: Out) -> None:
         """Write what is collected when it is much, or the next event is not due yet."""
         full = len(self._sending) >= self._batch
         if self._lockstep is not None:
             if self._lockstep.begins(out.time) or full:
-                self._commit(on_reject, beat_ms=out.time - 1)
-                on_commit()
+                self._commit(beat_ms=out.time - 1)
+                self._on_commit()
                 self._lockstep.wait()
             return
         if full:
-            self._commit(on_reject)
-            on_commit()
+            self._commit()
+            self._on_commit()
         if self._pacer.speed is not None and self._pacer.wait_s(out.time) > 0:
-            self._commit(on_reject)
-            self._pacer.wait(out.time, on_commit)
+            self._commit()
+            self._pacer.wait(out.time, self._on_commit)
 
     def _check_time(self, first_ms: int) -> None:
         """Refuse to publish what every consumer would reject."""
@@ -236,15 +225,9 @@ class Publisher:
                     "a new log"
                 )
 
-    def _commit(
-        self,
-        on_reject: Callable[[Reject], None],
-        *,
-        ended: bool = False,
-        beat_ms: int | None = None,
-    ) -> None:
+    def _commit(self, *, ended: bool = False, beat_ms: int | None = None) -> None:
         """Write what is collected, with the position that it leaves, and heartbeats behind it."""
-        rejected = self._pass_rejects(on_reject)
+        rejected = self._pass_rejects()
         state = self._next_state(rejected, ended=ended)
         if ended and state.last_ms is not None:
             beat_ms = state.last_ms + longest_wait_ms(self._settings.join)
@@ -271,14 +254,14 @@ class Publisher:
         served = self._serve([record.value for record in records])
         return [r._replace(value=value) for r, value in zip(records, served, strict=True)]
 
-    def _pass_rejects(self, on_reject: Callable[[Reject], None]) -> dict[str, int]:
+    def _pass_rejects(self) -> dict[str, int]:
         """Hand on the bad rows that are passed by; the counts of all so far."""
         counts = Counter(self.state.rejected)
         passed = 0
         for row, reject in self._rejects:
             if row >= self._timeline.rows:
                 break
-            on_reject(reject)
+            self._on_reject(reject)
             counts[reject.reason] += 1
             passed += 1
         del self._rejects[:passed]

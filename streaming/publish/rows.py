@@ -204,15 +204,15 @@ class _Reading:
         clicked = self._clicked()
         times = self._times()
         ids = self._ids()
-        kept = np.flatnonzero(self.good)
-        values = self._encoded(kept, ids, times)
+        good_rows = np.flatnonzero(self.good)
+        values = self._encoded(good_rows, ids, times)
         delays = self._delays()
         shown = []
         number = self.units.tolist()
-        for row, value in zip(kept.tolist(), values, strict=True):
+        for row, value in zip(good_rows.tolist(), values, strict=True):
             if len(value) > MAX_EVENT_BYTES:
-                said = f"{len(value)} bytes as an event, at most {MAX_EVENT_BYTES}"
-                self._reject(row, "event_too_large", said)
+                detail = f"{len(value)} bytes as an event, at most {MAX_EVENT_BYTES}"
+                self._reject(row, "event_too_large", detail)
                 continue
             click = times[row] + delays(row, ids[row]) if clicked[row] else None
             key = (self.reader.prefix + ids[row]).encode()
@@ -235,9 +235,9 @@ class _Reading:
         if not column:
             return [False] * self.rows.num_rows
         values = self.reader.spec.label_values
-        said = labels(self.rows.column(column), values)
-        self._check(np.isnan(said), "bad_label", column, labels_due(values))
-        return (said == 1).tolist()  # type: ignore[no-any-return]
+        clicks = labels(self.rows.column(column), values)
+        self._check(np.isnan(clicks), "bad_label", column, labels_due(values))
+        return (clicks == 1).tolist()  # type: ignore[no-any-return]
 
     def _times(self) -> list[int]:
         spec = self.reader.spec
@@ -279,17 +279,19 @@ class _Reading:
         known: list[int] = self.rows.column(DELAY_COLUMN).to_numpy().tolist()
         return lambda row, name: known[row]
 
-    def _encoded(self, kept: NDArray[np.int64], ids: list[str], times: list[int]) -> list[bytes]:
+    def _encoded(
+        self, good_rows: NDArray[np.int64], ids: list[str], times: list[int]
+    ) -> list[bytes]:
         rows = self.rows.select(self.reader.fields)
-        if len(kept) < rows.num_rows:
-            rows = rows.take(pa.array(kept))
+        if len(good_rows) < rows.num_rows:
+            rows = rows.take(pa.array(good_rows))
         fields = field_dicts(rows, self.reader._formats)
         prefix = self.reader.prefix
         return [
             _encode(
                 Impression(v=1, impression_id=prefix + ids[i], timestamp=times[i], fields=values)
             )
-            for i, values in zip(kept.tolist(), fields, strict=True)
+            for i, values in zip(good_rows.tolist(), fields, strict=True)
         ]
 
     def _check(self, wrong: NDArray[np.bool_], reason: str, column: str, due: str) -> None:

@@ -132,16 +132,16 @@ def _inflated(decoder: _Decoder, data: bytes) -> Generator[bytes]:
 
 
 def _fault(kind: str, error: Exception, members: int) -> Damage:
-    said = "memory" if isinstance(error, MemoryError) else str(error)
+    message = "memory" if isinstance(error, MemoryError) else str(error)
     for word, (what, fix) in _LIMITS.items():
-        if word in said.lower():
-            return Damage(f"the {kind} data {what} ({said}); it is not damaged", fix)
+        if word in message.lower():
+            return Damage(f"the {kind} data {what} ({message}); it is not damaged", fix)
     if members:
         return Damage(
-            f"what follows the end of its {kind} data is damaged, or not part of it ({said})",
+            f"what follows the end of its {kind} data is damaged, or not part of it ({message})",
             "cut off what does not belong to it, or get a whole copy of the file",
         )
-    return Damage(f"the {kind} data is damaged ({said})")
+    return Damage(f"the {kind} data is damaged ({message})")
 
 
 def unzipped(path: str, chunk_bytes: int) -> Generator[bytes]:

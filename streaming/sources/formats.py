@@ -290,14 +290,14 @@ def _check_lengths(cells: Sequence[Sequence[str]], file: str, separator: str) ->
         return
     rows = _of_length(cells[1:], usual)
     fix = "give each column a name in the first line, or take the line away"
-    said = f"the header has {names} names, and the rows {usual} values"
+    problem = f"the header has {names} names, and the rows {usual} values"
     if usual == names + 1 and not any(row[-1] for row in rows):
-        said += ", the last of them empty: each row ends in a separator"
+        problem += ", the last of them empty: each row ends in a separator"
         fix = f"sed -i 's/{separator}\\r*$//' FILE takes it away"
     elif usual == names - 1 and not cells[0][-1]:
-        said += ": the header ends in a separator"
+        problem += ": the header ends in a separator"
         fix = f"sed -i '1s/{separator}\\r*$//' FILE takes it away"
     elif usual == names + 1:
-        said += ": the first column, of row names perhaps, has none"
+        problem += ": the first column, of row names perhaps, has none"
         fix = f"sed -i '1s/^/row{separator}/' FILE names it"
-    raise SourceError(f"{file}: {said}. Fix: {fix}")
+    raise SourceError(f"{file}: {problem}. Fix: {fix}")

@@ -12,8 +12,10 @@ from sample_report import sample_report
 from typer.testing import CliRunner
 
 from clicktide import demo as command
-from clicktide.child_processes import read_running
+from clicktide.child_processes import locked, read_running
 from clicktide.cli import app
+from clicktide.demo import demo_folder
+from features.errors import ClicktideError
 from streaming.log import open_log
 from streaming.settings import StreamSettings
 
@@ -44,6 +46,20 @@ def test_somebodys_folder_is_left_alone(tmp_path):
     refused = CliRunner().invoke(app, ["demo", "--dir", str(tmp_path)])
     assert "no earlier demo" in str(refused.exception)
     assert (tmp_path / "file").read_text() == "keep"
+
+
+def test_a_demo_or_a_stream_that_runs_is_left_alone(tmp_path):
+    def refused(why):
+        with pytest.raises(ClicktideError, match=why), demo_folder(tmp_path):
+            raise AssertionError("it was removed")
+
+    with demo_folder(tmp_path):
+        refused("another demo runs here")
+    with locked(tmp_path):
+        refused("clicktide up runs here")
+    (tmp_path / "report.html").write_text("of an earlier demo")
+    with demo_folder(tmp_path):
+        assert [file.name for file in tmp_path.iterdir()] == ["demo"]
 
 
 class _Hung:

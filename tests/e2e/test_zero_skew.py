@@ -37,7 +37,7 @@ NOW = 1_736_121_600_000
 
 
 @dataclass
-class Weighing:
+class CurrentWeights:
     learner: ClickLearner
     version: str = "fixed-1"
     events: int = 0
@@ -133,7 +133,7 @@ def check(url, store, tmp_path, monkeypatch):
     clock = Clock()
     writer = EventWriter(lambda: open_log(url), STREAM, "api", now_ms=clock)
     learner = ClickLearner(SPEC)
-    weighing = Weighing(learner)
+    weighing = CurrentWeights(learner)
     scorer = Scorer(weighing, store, SPEC, clock)
     served = {}
     hashed = []

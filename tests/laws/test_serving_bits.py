@@ -14,13 +14,13 @@ from features.spec import CounterSpec, CrossSpec, FieldSpec, HashSpec, SourceSpe
 from learning import ClickLearner
 from learning.click_learner import probabilities
 from learning.uncertainty import uncertainty
-from serving.event_batch import Events, Scored, together
+from serving.event_batch import Events, Scored, shared_fields
 from serving.features import Fetched
 from serving.hasher import EventHasher
 from serving.problem import Problem
 from serving.scorer import Scorer
 from serving.uncertainty import logits_and_deviations
-from serving.weights import FixedWeighing
+from serving.weights import FixedWeights
 
 NOW = 1_736_121_600_000
 SPEC = Spec(
@@ -59,7 +59,7 @@ class Fixed:
     problem = None
 
     def __init__(self, learner):
-        self.weighing = FixedWeighing(learner, "fixed", 0)
+        self.weighing = FixedWeights(learner, "fixed", 0)
 
     def current(self):
         return self.weighing
@@ -174,7 +174,7 @@ def test_what_candidates_share_gives_the_bits_that_it_gives_in_each_of_them(shar
     scorer = Scorer(Fixed(LEARNER), Stored(), SPEC, lambda: NOW)
     whole = [{**shared, **one} for one in own]
     times = [NOW] * len(own)
-    found = scorer.score(Events(together(shared, own), times))
+    found = scorer.score(Events(shared_fields(shared, own), times))
     for i, event in enumerate(whole):
         alone = scorer.score(Events([event], times[:1]))
         assert found.logit[i] == alone.logit[0]

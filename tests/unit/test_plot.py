@@ -48,9 +48,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Draw a run, and return its panels by title, without writing an image."""
     figures: list[Figure] = []
 
-    def keep(figure: Figure, path: Path, **_: Any) -> None:
+    def keep(figure: Figure, file: Any, **_: Any) -> None:
         figures.append(figure)
-        path.touch()
 
     def draw(progress: Progress, title: str = "a run") -> dict[str, Axes]:
         save(tmp_path / "run.png", progress, title)

@@ -20,7 +20,7 @@ from serving.scorer import Scorer
 from serving.settings import ServeSettings
 from serving.state import ServingState
 from serving.stream_feed import Watching
-from serving.weights import FixedWeighing
+from serving.weights import FixedWeights
 from streaming.joiner.commit import TopicState
 from streaming.log import LogUnavailableError, Position, TopicPartition, open_log
 from streaming.settings import StreamSettings
@@ -40,7 +40,7 @@ class Weights:
         learner = ClickLearner(SPEC)
         for i in range(400):
             learner.learn_one({"ad": f"a{i % 4}", "site": str(i % 3)}, i % 4 == 0)
-        self.weighing = FixedWeighing(learner, "v7", 400, NOW - 2_500, None)
+        self.weighing = FixedWeights(learner, "v7", 400, NOW - 2_500, None)
 
     def current(self):
         return self.weighing

@@ -49,8 +49,6 @@ def test_a_later_slot_is_a_choice_among_the_rest():
     again = first_chances(np.log(candidates[3][left]), candidates[1][left], candidates[2][left])
     assert ranked.propensity[2][gone].tolist() == [0, 0]
     assert np.allclose(ranked.propensity[2][left], again, atol=1e-6)
-    assert ranked.propensity_of(int(ranked.order[2])) == ranked.propensity[2][ranked.order[2]]
-    assert ranked.propensity_of(int(ranked.order[5])) == ranked.propensity[0][ranked.order[5]]
 
 
 def test_seeded_requests_repeat():

@@ -18,7 +18,7 @@ from serving.metrics import Metrics
 from serving.scorer import Scorer
 from serving.settings import ServeSettings
 from serving.state import ServingState
-from serving.weights import FixedWeighing
+from serving.weights import FixedWeights
 from streaming.settings_file import load_settings
 
 NOW = 1_736_121_600_000
@@ -42,7 +42,7 @@ class Weights:
     problem = None
 
     def __init__(self, learner, problem=None):
-        self.weighing = learner and FixedWeighing(learner, "v7", 300, NOW - 2_500, problem)
+        self.weighing = learner and FixedWeights(learner, "v7", 300, NOW - 2_500, problem)
 
     def current(self):
         return self.weighing
@@ -237,7 +237,7 @@ def test_before_the_first_weights_it_lives_and_is_not_ready():
 def test_more_at_once_than_allowed_are_refused_but_those_who_watch_are_not():
     client = Client(max_concurrent=2)
 
-    async def together():
+    async def shared_fields():
         over, begun = asyncio.Event(), asyncio.Queue()
 
         async def slow_body():
@@ -258,7 +258,7 @@ def test_more_at_once_than_allowed_are_refused_but_those_who_watch_are_not():
         after = await client.asked("POST", "/v1/predict", json={"fields": {}})
         return busy, watched, done, after
 
-    busy, watched, done, after = asyncio.run(together())
+    busy, watched, done, after = asyncio.run(shared_fields())
     assert (busy.status_code, busy.headers["retry-after"]) == (503, "1")
     assert watched.status_code == 200
     assert [answer.status_code for answer in (*done, after)] == [200, 200, 200]

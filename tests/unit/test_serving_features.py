@@ -10,7 +10,7 @@ from features.counters.redis_format import ENTRY, Plan, Updates, faded, pack_row
 from features.counters.stored import StoredCounters
 from features.errors import ClicktideError
 from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
-from serving.event_batch import Sharing
+from serving.event_batch import SharedFields
 from serving.feature_kernels import event_keys, find_distinct, find_ends, read_values
 from serving.feature_layout import EventKeys
 from serving.features import FeatureSource
@@ -228,7 +228,7 @@ def test_kernels_are_compiled_once_for_one_request_and_for_many():
 @settings(max_examples=60)
 @given(events, st.lists(events, min_size=1, max_size=30))
 def test_keys_of_events_that_share_fields_are_those_of_whole_events(shared, own):
-    keys, rows = EventKeys(spec()), Sharing(shared, own)
+    keys, rows = EventKeys(spec()), SharedFields(shared, own)
     assert np.array_equal(keys(rows), keys([{**shared, **one} for one in own]))
 
 

@@ -7,7 +7,9 @@ import msgspec
 import pytest
 
 from clicktide.settings import settings_toml
+from features.counters.redis_clients import store_client
 from streaming.joiner.settings import JoinerSettings
+from streaming.log.opening import KafkaSettings
 from streaming.settings import (
     CountSettings,
     StreamSettings,
@@ -46,3 +48,13 @@ def test_settings_written_are_settings_read(tmp_path):
     tables = {name: stream.pop(name) for name in ("join", "count", "train")}
     (tmp_path / "clicktide.toml").write_text(settings_toml({"stream": stream, **tables}))
     assert load_stream_settings(tmp_path / "clicktide.toml") == wanted
+
+
+def test_the_page_of_connections_names_settings_that_exist():
+    page = (Path(__file__).parents[2] / "docs" / "connections.md").read_text()
+    kafka, redis = page.split("## Redis and Valkey")
+    rows = re.findall(r"^\| (`[a-z_`, ]+`) \|", kafka, re.M)
+    named = {name for row in rows for name in row.split(", ")}
+    assert {name.strip("`") for name in named} <= set(KafkaSettings.__struct_fields__)
+    for url in re.findall(r"`(redis\+?\w*://[^`]+:\d+\S*)`", redis):
+        store_client(url).close()

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from streaming.joiner import Idle
 from streaming.log import Consumer, EventLog, TopicPartition
 
-__all__ = ["QuietWatch"]
+__all__ = ["IdlePartitions"]
 
 _LOOK_EVERY_S = 0.1
 # A transaction on several topics becomes visible in Kafka partition by partition, milliseconds
 # apart: an end that has just been reached may not be one.
-_QUIET_S = 0.2
+_IDLE_S = 0.2
 
 
-class QuietWatch:
+class IdlePartitions:
     """Finds idle partitions; a paused one is never idle, for it is not being read.
 
     Parameters
@@ -47,19 +47,19 @@ class QuietWatch:
         self._paused.clear()
         self.all_read = False
 
-    def idle(self, consumer: Consumer, now: float) -> Iterator[Idle]:
+    def now(self, consumer: Consumer, now: float) -> Iterator[Idle]:
         """Give the idle partitions, or nothing if it is too early to look again."""
         if now < self._look_at:
             return
         self._look_at = now + _LOOK_EVERY_S
         held = consumer.assignment()
         ends = {topic: self._log.end_offsets(topic) for topic in {at.topic for at in held}}
-        quiet = [at for at in sorted(held) if self._is_quiet(consumer, at, ends, now)]
-        self.all_read = held <= self._paused.union(quiet)
-        for topic, partition in quiet:
+        idle = [at for at in sorted(held) if self._is_idle(consumer, at, ends, now)]
+        self.all_read = held <= self._paused.union(idle)
+        for topic, partition in idle:
             yield Idle(topic, partition)  # type: ignore[arg-type]
 
-    def _is_quiet(
+    def _is_idle(
         self, consumer: Consumer, at: TopicPartition, ends: dict[str, list[int]], now: float
     ) -> bool:
         position = consumer.position(at)
@@ -70,4 +70,4 @@ class QuietWatch:
         if seen != position:
             self._since[at] = position, now
             return False
-        return now - since >= _QUIET_S
+        return now - since >= _IDLE_S

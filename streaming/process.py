@@ -1,0 +1,195 @@
+"""The skeleton of a stream's processes: hold a folder, step, retry with back-off, save, stop."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self, TypeVar
+
+from features.errors import ClicktideError, SnapshotError
+from streaming.log import LogUnavailableError
+
+__all__ = ["Process", "hold_folder"]
+
+_T = TypeVar("_T")
+
+
+class Process(ABC):
+    """Works until it is asked to stop; an error that passes makes it wait, not end.
+
+    A subclass says what one step is (:meth:`work`), what is to be done after an error that passes
+    (:meth:`recover`), and what at the end (:meth:`finish`).
+
+    Parameters
+    ----------
+    name
+        Put before what is reported.
+    report
+        Takes lines for people.
+    clock, pause
+        Seconds that only rise, and a pause of so many.
+
+    Attributes
+    ----------
+    passing
+        Errors that pass.
+    first_wait_s, longest_wait_s
+        After the first error; it doubles with each that follows, up to the longest, which is also
+        how long a wish to stop may have to wait.
+    idle_s
+        Between two steps where there was nothing to do; 0: the step waits itself.
+
+    Examples
+    --------
+    >>> class Countdown(Process):
+    ...     left = 3
+    ...     def work(self):
+    ...         self.left -= 1
+    ...         return self.left > 0
+    ...     def finish(self):
+    ...         self.report(f"{self.name}: {self.left} left")
+    ...     def close(self):
+    ...         pass
+    >>> Countdown("countdown", print).run(until_idle_s=0)
+    countdown: 0 left
+    """
+
+    passing: tuple[type[Exception], ...] = ()
+    first_wait_s, longest_wait_s, idle_s = 0.1, 5.0, 0.05
+
+    def __init__(
+        self,
+        name: str,
+        report: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.name, self.report, self.clock, self.pause = name, report, clock, pause
+        self._wait_s = self.first_wait_s
+
+    def run(
+        self, stopping: Callable[[], bool] = lambda: False, until_idle_s: float | None = None
+    ) -> None:
+        """Work until asked to stop, or until all is done and nothing has come for so long.
+
+        Raises
+        ------
+        ClicktideError
+            An error that does not pass.
+        """
+        active = self.clock()
+        while not stopping():
+            if self.step():
+                active = self.clock()
+            elif until_idle_s is not None and self._is_idle_since(active, until_idle_s):
+                break
+            elif self.idle_s:
+                self.pause(self.idle_s)
+        self.finish()
+
+    def _is_idle_since(self, active: float, seconds: float) -> bool:
+        return self.is_done() and self.clock() >= active + seconds
+
+    def step(self) -> bool:
+        """Work once, or get ready to go on after an error; whether there was anything to do."""
+        return self.attempt(self.work)
+
+    def attempt(self, action: Callable[[], object]) -> bool:
+        """Act; after an error that passes, recover, and wait if that needs time."""
+        try:
+            done = bool(action())
+        except self.passing as error:
+            if self.recover(error):
+                self._wait(f"trouble, next try in {self._wait_s:g} s: {error}")
+            return True
+        self._wait_s = self.first_wait_s
+        return done
+
+    def ask(self, call: Callable[[], _T]) -> _T:
+        """Ask the log until it answers: without it there is nothing to do, nor to save."""
+        while True:
+            try:
+                answer = call()
+            except LogUnavailableError as error:
+                self._wait(f"the log does not answer, again in {self._wait_s:g} s: {error}")
+            else:
+                self._wait_s = self.first_wait_s
+                return answer
+
+    def _wait(self, why: str) -> None:
+        """Wait, longer each time."""
+        self.report(f"{self.name}: {why}")
+        seconds, self._wait_s = self._wait_s, min(2 * self._wait_s, self.longest_wait_s)
+        self.pause(seconds)
+
+    @abstractmethod
+    def work(self) -> bool:
+        """One step; whether there was anything to do."""
+
+    def recover(self, error: Exception) -> bool:
+        """Get ready to go on after an error; whether to wait first. Raises it if it is fatal."""
+        return True
+
+    def is_done(self) -> bool:
+        """Whether nothing is left to do, as far as can be known."""
+        return True
+
+    @abstractmethod
+    def finish(self) -> None:
+        """What is to be done at the end: save."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what is held."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def hold_folder(folder: Path, who: str) -> IO[Any]:
+    """Lock a folder for one process, and make it if need be; closing the file gives it up.
+
+    The system gives it up with the process, however that ends.
+
+    Parameters
+    ----------
+    folder
+        Of the process's state.
+    who
+        What works there: names the lock.
+
+    Raises
+    ------
+    SnapshotError
+        It cannot be written.
+    ClicktideError
+        Another process of this kind works there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / f"{who}.lock").open("a")
+    except OSError as error:
+        raise SnapshotError(
+            f"{folder}: cannot be written: {error.strerror}. Fix: name a writable folder"
+        ) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise ClicktideError(
+            f"{folder}: another {who} works here. Fix: stop it, or give another --dir"
+        ) from error
+    return file
