@@ -69,7 +69,7 @@ class Challenge(Monitor):
         ``now``, ``report`` and ``pause``, as of :class:`monitoring.watch.process.Monitor`.
     """
 
-    name = "challenge"
+    kind = "challenge"
 
     def __init__(
         self,

@@ -7,7 +7,6 @@ the JSON, in which an array is a reference, and the arrays' bytes. Nothing in it
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -24,6 +23,7 @@ from features.whole_file import whole_file, write_json
 from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.records import Now, window_files
+from streaming.process import hold_folder
 
 __all__ = ["MonitorFolder", "load_state", "save_state"]
 
@@ -141,7 +141,7 @@ class MonitorFolder:
     def __init__(self, path: Path, keep_windows: int) -> None:
         self.path, self.keep_windows = path, keep_windows
         self.pending: list[ClosedWindow] = []
-        self._lock = _lock(path)
+        self._lock = hold_folder(path, "monitor")
 
     def closed(self, window: ClosedWindow) -> None:
         """Keep a window that has closed; it is written with the next state."""
@@ -206,22 +206,3 @@ class MonitorFolder:
     def close(self) -> None:
         """Let another monitor have the folder."""
         self._lock.close()
-
-
-def _lock(folder: Path) -> Any:
-    """Hold the folder; the system lets go of it with the process, however that ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "monitor.lock").open("a")
-    except OSError as error:
-        raise ClicktideError(
-            f"{folder}: cannot be written: {error.strerror}. Fix: name a writable folder"
-        ) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise ClicktideError(
-            f"{folder}: another monitor works here. Fix: stop it, or give another --dir"
-        ) from error
-    return file

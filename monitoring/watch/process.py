@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -27,7 +27,8 @@ from monitoring.watch.settings import MonitorSettings, fixed_settings
 from monitoring.watch.state_machine import Detectors, Watch
 from monitoring.watch.topic_reader import TopicReader
 from streaming.freshness import Freshness, freshness, reader
-from streaming.log import EventLog, LogUnavailableError, Record
+from streaming.log import EventLog, Record
+from streaming.process import Process
 from streaming.settings import EXAMPLES, StreamSettings
 from streaming.status import JoinerState, Look, look_at
 
@@ -35,12 +36,10 @@ __all__ = ["GROUP", "Monitor"]
 
 _AHEAD = 20_000
 """About so many examples are read at a time."""
-_FIRST_WAIT_S, _MOST_WAIT_S, _IDLE_S = 0.1, 5.0, 0.05
 _ALARM_EVERY_S = 2.0
-_T = TypeVar("_T")
 
 
-class Monitor:
+class Monitor(Process):
     """Watches the examples of a log, all partitions, from where its state was saved.
 
     Parameters
@@ -71,7 +70,7 @@ class Monitor:
         Another monitor works on the folder; its state is damaged, or of another log or settings.
     """
 
-    name = "monitor"
+    kind = "monitor"
 
     def __init__(
         self,
@@ -87,8 +86,8 @@ class Monitor:
         detectors: Detectors | None = None,
         predictor: Callable[[int], Predictor] | None = None,
     ) -> None:
-        self.log, self.stream, self.settings = log, stream, settings
-        self.now, self.report, self.pause = now, report, pause
+        super().__init__(self.kind, report, pause=pause)
+        self.log, self.stream, self.settings, self.now = log, stream, settings, now
         self.feed = Feed(spec, settings, folder, predictor)
         names = [field.name for field in self.feed.fields]
         self.folder = MonitorFolder(folder, settings.keep_windows)
@@ -118,7 +117,7 @@ class Monitor:
         self._saved_at = self._told_at = self.now()
         self.saved = True
         most = max(1, min(self.stream.batch, _AHEAD // self.stream.examples_per_record))
-        self.reader = self._retrying(lambda: TopicReader(self.log, EXAMPLES, most, self._say))
+        self.reader = self.ask(lambda: TopicReader(self.log, EXAMPLES, most, self._say))
         self._fixed = {"fields": names, **fixed_settings(self.settings)}
         state = self.folder.load(self._fixed)
         if state is not None:
@@ -127,7 +126,7 @@ class Monitor:
         self.resumed = state is not None
 
     def _restore(self, state: dict[str, Any]) -> None:
-        if not self._retrying(lambda: self.reader.restore(state["tail"])):
+        if not self.ask(lambda: self.reader.restore(state["tail"])):
             raise ClicktideError(
                 f"{self.folder.path}: its state was made from another log than this one. "
                 "Fix: give the log it was made from, or another --dir"
@@ -142,28 +141,19 @@ class Monitor:
 
     # --- the loop --------------------------------------------------------------------------
 
-    def run(self, *, stopping: Callable[[], bool], until_idle_s: float | None = None) -> None:
-        """Watch until asked to stop, or until all is read and nothing has come for so long."""
-        idle_s = 0.0
-        while not stopping():
-            if self.step():
-                idle_s = 0.0
-                continue
-            if until_idle_s is not None and idle_s >= until_idle_s:
-                break
-            self.pause(_IDLE_S)
-            idle_s += _IDLE_S
-        if not self.save():
-            raise SnapshotError(f"{self.folder.path}: the last of it could not be saved")
-        self._say(f"saved at {self.watch.seen:,} examples")
-
-    def step(self) -> bool:
-        """Read and count some records; false if there were none."""
-        records = self._retrying(self.reader.read)
+    def work(self) -> bool:
+        """Read and count some records; whether there were any."""
+        records = self.ask(self.reader.read)
         if records:
             self._count(records)
         self._keep()
         return bool(records)
+
+    def finish(self) -> None:
+        """Save, or say that it cannot be done."""
+        if not self.save():
+            raise SnapshotError(f"{self.folder.path}: the last of it could not be saved")
+        self._say(f"saved at {self.watch.seen:,} examples")
 
     def _count(self, records: list[Record]) -> None:
         newest = 0
@@ -181,17 +171,6 @@ class Monitor:
         self.folder.closed(window)
         self._before_close, self._at_close = self._at_close, self._joiner()
 
-    def _retrying(self, ask: Callable[[], _T]) -> _T:
-        """Ask the log until it answers."""
-        wait = _FIRST_WAIT_S
-        while True:
-            try:
-                return ask()
-            except LogUnavailableError as error:
-                self._say(f"the log does not answer, again in {wait:g} s: {error}")
-                self.pause(wait)
-                wait = min(2 * wait, _MOST_WAIT_S)
-
     # --- keeping ---------------------------------------------------------------------------
 
     def _keep(self) -> None:
@@ -208,7 +187,7 @@ class Monitor:
     def save(self) -> bool:
         """Save everything, then send the alarms that are new; whether it was saved."""
         self._saved_at = self._told_at = self.now()
-        self._look = self._retrying(lambda: look_at(self.log, self._now_ms()))
+        self._look = self.ask(lambda: look_at(self.log, self._now_ms()))
         try:
             alarms = [] if self.outbox is None else self.outbox.alarms
             self.folder.save(self._state(), self.figures(), alarms)
@@ -231,7 +210,7 @@ class Monitor:
     def _tell(self) -> None:
         """Refresh what people look at; it ages while nothing comes, too."""
         self._told_at = self.now()
-        self._look = self._retrying(lambda: look_at(self.log, self._now_ms()))
+        self._look = self.ask(lambda: look_at(self.log, self._now_ms()))
         with suppress(ClicktideError):  # a full disk is told by the next save
             self.folder.tell(self.figures())
 
@@ -298,9 +277,3 @@ class Monitor:
         if self.outbox is not None:
             self.outbox.close()
         self.folder.close()
-
-    def __enter__(self) -> Monitor:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
