@@ -25,7 +25,7 @@ from learning.click_learner import ClickLearner, probabilities
 from market import MarketSettings, Scenario, simulate
 from market.impressions import BLOCK
 from market.scenarios import Bots, CampaignShift
-from monitoring.coded import MISSING, Coded
+from monitoring.watch.categorical import MISSING, Categorical
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.scored import Scored
@@ -184,7 +184,7 @@ def scored(stream: Stream) -> Scored:
     for name in FIELDS:
         words = [f"{name}-{i}" for i in range(int(stream[name].max()) + 1)] + [MISSING]
         at = np.where(stream[name] < 0, len(words) - 1, stream[name]).astype(np.int32)
-        slices[name] = Coded(at, pa.array(words))
+        slices[name] = Categorical(at, pa.array(words))
     rows, y = len(stream["p"]), stream["y"].astype(float)
     delay = np.where(y > 0, stream["delay"], np.nan).astype(float)
     return Scored(

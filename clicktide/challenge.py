@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -17,12 +17,11 @@ from clicktide.register import MlflowOption
 from clicktide.settings import SPEC
 from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
-from features.spec import Spec
 from features.spec_file import load_spec
 from monitoring.registry import Registry, registry_urls
 from monitoring.registry.challenge import Challenge
-from monitoring.registry.challenge_windows import ChallengeWindow, EventWindows
-from monitoring.registry.shadow import Shadow, SpecShadow
+from monitoring.watch.closed_window import ClosedWindow
+from monitoring.watch.records import read_monitor
 from streaming.log import open_log
 from streaming.settings import EXAMPLES
 
@@ -58,8 +57,14 @@ def challenge(
         bool, typer.Option("--to-mlflow/--no-mlflow", help="Also keep its figures in MLflow")
     ] = True,
     window_s: Annotated[
-        float, typer.Option("--window", min=1.0, metavar="SECONDS", help="Of event time")
-    ] = 60.0,
+        float,
+        typer.Option(
+            "--window",
+            min=0.0,
+            metavar="SECONDS",
+            help="Of event time; 0: a minute, doubled until it has 100 clicks, as the monitor's",
+        ),
+    ] = 0.0,
     from_end: Annotated[
         bool, typer.Option("--from-end", help="Begin with what comes now, not the oldest example")
     ] = False,
@@ -85,35 +90,31 @@ def challenge(
     stream = open_stream(folder, log=log, changes=changes, reads=[SPEC], begin=False)
     own = stream.load_spec() if spec is None else load_spec(spec, stream.spec_changes)
     home = stream.path / "challengers" / name
-    windows = EventWindows(name, window_s)
-    shadow, offsets = _shadow(own, windows, home, river, params or [])
-    publish = _publisher(name, stream.path, mlflow) if to_mlflow else None
+    classifier = None if river is None else _classifier(river, params or [])
     with open_log(stream.log) as events, stop_request() as request:
         if EXAMPLES not in events.topics():
             events.create_topics(stream.stream_settings().topics())
-        if from_end and offsets is None:
-            offsets = events.end_offsets(EXAMPLES)
-        process = Challenge(
-            events, shadow, home,
-            now=time.time, report=say, pause=time.sleep, offsets=offsets, publish=publish,
-        )  # fmt: skip
-        process.run(stopping=lambda: request.asked, until_idle_s=until_idle)
-    say(f"challenge: {name} learned {process.events:,} examples")
+        with Challenge(
+            events, own, home,
+            classifier=classifier, window_s=window_s, from_end=from_end,
+            publish=_publisher(name, stream.path, mlflow) if to_mlflow else None,
+            now=time.time, report=say, pause=time.sleep,
+        ) as process:  # fmt: skip
+            process.run(stopping=lambda: request.asked, until_idle_s=until_idle)
+    say(f"challenge: {name} learned {process.watch.seen:,} examples")
     if as_json:
-        about = {"challenger": name, "learned": process.events, "windows": shadow.windows.all()}
+        about = {
+            "challenger": name,
+            "learned": process.watch.seen,
+            "windows": read_monitor(home).windows,
+        }
         typer.echo(msgspec.json.encode(about).decode())
 
 
-def _shadow(
-    spec: Spec, windows: EventWindows, folder: Path, river: str | None, params: Sequence[str]
-) -> tuple[Shadow, list[int] | None]:
-    """What learns, and where it goes on."""
-    if river is None:
-        own = SpecShadow(spec, windows, folder)
-        return own, own.offsets
-    from monitoring.registry.river_shadow import RiverShadow, river_classifier
+def _classifier(name: str, params: Sequence[str]) -> Any:
+    from monitoring.registry.challenge import river_classifier  # River is slow to load
 
-    return RiverShadow(spec, windows, river_classifier(river, dict(map(_param, params)))), None
+    return river_classifier(name, dict(map(_param, params)))
 
 
 def _param(text: str) -> tuple[str, float | int | bool | str]:
@@ -133,19 +134,19 @@ def _param(text: str) -> tuple[str, float | int | bool | str]:
         return key, value
 
 
-def _publisher(name: str, run: Path, mlflow: str | None) -> Callable[[list[ChallengeWindow]], None]:
+def _publisher(name: str, run: Path, mlflow: str | None) -> Callable[[list[ClosedWindow]], None]:
     """Sends closed windows as points of a run of their own."""
     url, artifacts = registry_urls(mlflow, run)
     registry = Registry(url, "clicktide", artifacts)
     started: list[str] = []
 
-    def publish(windows: list[ChallengeWindow]) -> None:
+    def publish(windows: list[ClosedWindow]) -> None:
         if not started:
             started.append(registry.begin_run(f"challenger {name}", {"challenger": name}, {}))
         points = []
         for window in windows:
             for key in _SERIES:
-                value = getattr(window.figures, key)
+                value = getattr(window.overall, key)
                 if value is not None:
                     points.append((key, float(value), window.end_ms, window.end_ms // 1000))
         registry.log_points(started[0], points)

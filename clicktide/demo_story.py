@@ -10,8 +10,8 @@ import msgspec
 
 from market import parse_sim
 from monitoring.report import ReportData, words
-from monitoring.report.alarms import headline_of
-from monitoring.report.model import Alarm
+from monitoring.report.words import headline_of
+from monitoring.watch.detect.alarm import Alarm
 
 __all__ = ["Injected", "Outcome", "Story", "outcome_of"]
 
@@ -139,7 +139,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         if alarm is None:
             lines.append(("found", "nothing in that campaign"))
         else:
-            late = words.span((alarm.detected_at - fault.at_ms) / 1000)
+            late = words.span((alarm.detected_ms - fault.at_ms) / 1000)
             lines += [("found", _size(alarm)), ("since", _since(alarm, fault.at_ms))]
             lines += [("seen", f"{late} after it began"), ("price", _price(alarm))]
         if self.others:
@@ -156,7 +156,7 @@ def outcome_of(data: ReportData | None, injected: Injected, folder: Path, **more
         return Outcome(folder=str(folder), injected=injected, **more)
     slice_ = ("campaign", injected.campaign)
     of_it = [alarm for alarm in data.alarms if (alarm.field, alarm.value) == slice_]
-    alarm = min(of_it, key=lambda alarm: alarm.detected_at, default=None)
+    alarm = min(of_it, key=lambda alarm: alarm.detected_ms, default=None)
     others = [headline_of(other) for other in data.alarms if other is not alarm]
     return Outcome(
         folder=str(folder), injected=injected, headline=data.verdict.headline, alarm=alarm,
@@ -169,10 +169,11 @@ def _size(alarm: Alarm) -> str:
 
     Examples
     --------
-    >>> _size(Alarm("calibration", 0, 0, field="campaign", value="c1", size=.4, low=.32, high=.5))
+    >>> _size(Alarm(since_ms=0, detected_ms=0, field="campaign", value="c1", size=.4,
+    ...             size_low=.32, size_high=.5))
     "c1's clicks rose to 2.5 times those predicted (2.0 to 3.1)"
     """
-    size, low, high = ((v or None) for v in (alarm.size, alarm.low, alarm.high))
+    size, low, high = ((v or None) for v in (alarm.size, alarm.size_low, alarm.size_high))
     if alarm.what == "calibration":  # a ratio of predicted over observed
         size, low, high = (v and 1 / v for v in (size, high, low))
     moved = "rose" if size is not None and size > 1 else "fell"
@@ -183,14 +184,16 @@ def _size(alarm: Alarm) -> str:
 
 
 def _since(alarm: Alarm, true_ms: int) -> str:
-    low, high = alarm.since_low or alarm.since, alarm.since_high or alarm.since
-    at, first, last = (words.stamp(ms)[-8:] for ms in (alarm.since, low, high))
+    since = alarm.since_ms
+    low, high = alarm.since_low_ms or since, alarm.since_high_ms or since
+    at, first, last = (words.stamp(ms)[-8:] for ms in (since, low, high))
     holds = "holds" if low <= true_ms <= high else "misses"
     return f"{at} ({first} to {last} {holds} the true start)"
 
 
 def _price(alarm: Alarm) -> str:
-    if alarm.cost_clicks is None:
+    cost = alarm.clicks_over_promised
+    if cost is None:
         return "not known"
-    what = "promised did not come" if alarm.cost_clicks >= 0 else "came unpromised"
-    return f"{words.clicks(abs(alarm.cost_clicks))} clicks {what}"
+    what = "promised did not come" if cost >= 0 else "came unpromised"
+    return f"{words.clicks(abs(cost))} clicks {what}"

@@ -27,7 +27,7 @@ from features.labels import parse_label_values
 from features.spec_file import load_spec
 from monitoring.report.build import report_of
 from monitoring.report.log_columns import LogColumns
-from monitoring.report.log_counts import LogTally
+from monitoring.report.log_counts import LogCounts
 from monitoring.report.log_reader import LogReader, read_log
 from monitoring.report.model import ReportData
 from monitoring.report.verdict import DRIFTED
@@ -242,7 +242,7 @@ def report_log(
     """
     axis = "time" if columns.time else "row"
     reader = LogReader(columns, skip_bad=skip_bad)
-    tally = LogTally(
+    tally = LogCounts(
         columns.slices, "time" if columns.time else "row", window=window_of(window, axis)
     )
     detector = _detector() if alarms else None
@@ -262,7 +262,7 @@ def report_log(
 
 def _count(
     batches: Generator[tuple[Scored, int]],
-    tally: LogTally,
+    tally: LogCounts,
     console: Console,
     check: Callable[[], None],
 ) -> None:

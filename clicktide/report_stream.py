@@ -12,8 +12,8 @@ from features.whole_file import whole_file
 from monitoring.registry import Registry, RegistryError, Version, registry_urls
 from monitoring.report import ReportData, render
 from monitoring.report.build import report_of
-from monitoring.report.challengers import read_challengers
-from monitoring.report.stream import changes_of, gather_monitor, versions_of
+from monitoring.report.grid import read_challengers
+from monitoring.report.stream import stream_counts
 from monitoring.watch.records import read_monitor
 
 __all__ = ["check_out", "report_stream", "write_report"]
@@ -43,12 +43,10 @@ def report_stream(folder: Path, now_ms: int, mlflow: str | None = None) -> Repor
             "clicktide monitor, or give a log with --from FILE --label COLUMN --prediction COLUMN"
         )
     run = monitor.parent
-    registered = _registered(run, mlflow)
-    gathered = gather_monitor(
+    gathered = stream_counts(
         read_monitor(monitor),
         f"the stream in {run}",
-        versions=versions_of(registered),
-        version_changes=changes_of(registered),
+        versions=_registered(run, mlflow),
         challengers=read_challengers(run / "challengers"),
     )
     return report_of(gathered, now_ms)

@@ -6,11 +6,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
+
+import msgspec
 
 from features.errors import ClicktideError
 
-__all__ = ["whole_file"]
+__all__ = ["read_json", "whole_file", "write_json"]
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -51,3 +55,17 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write a record as JSON, whole or not at all."""
+    with whole_file(path) as file:
+        file.write(msgspec.json.encode(value))
+
+
+def read_json(path: str | os.PathLike[str], kind: type[T]) -> T | None:
+    """Read a record that :func:`write_json` wrote; ``None`` if there is none that can be read."""
+    try:
+        return msgspec.json.decode(Path(path).read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError):
+        return None

@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 
 from features.errors import ClicktideError
-from monitoring.report.alarms import alarms_of, headline_of, side_of
+from monitoring.report.words import headline_of, side_of
+from monitoring.watch.detect.alarm import newest_alarms
 from monitoring.watch.figures import CLICKS, SUMS, SliceFigures, figures_of
 from monitoring.watch.records import MonitorState, read_monitor
 from streaming.freshness import Freshness, ages, clock_note, freshness, reader, stale
@@ -230,8 +231,8 @@ def _view(start_ms: int, f: SliceFigures) -> WindowView:
 def _alarms(state: MonitorState) -> tuple[AlarmView, ...]:
     """Those that go on, then the newest of the others."""
     alarms = sorted(
-        alarms_of([*state.now.alarms_open, *state.alarms]),
-        key=lambda a: (a.ended_at is not None, -a.since),
+        newest_alarms([*state.now.alarms_open, *state.alarms]),
+        key=lambda a: (a.closed_ms is not None, -a.since_ms),
     )
     return tuple(
         AlarmView(
@@ -240,8 +241,8 @@ def _alarms(state: MonitorState) -> tuple[AlarmView, ...]:
             a.field,
             a.value,
             side_of(a),
-            a.since,
-            a.ended_at,
+            a.since_ms,
+            a.closed_ms,
             a.cause,
             a.action,
         )

@@ -78,13 +78,21 @@ class Replay:
                 self.learn(part)
                 on_batch(self)
 
-    def learn(self, part: Ready) -> None:
-        """Predict, score and learn some events, one after the other."""
+    def learn(self, part: Ready) -> NDArray[np.float64]:
+        """Predict, score and learn some events, one after the other.
+
+        Returns
+        -------
+        logits
+            Of each row before it was learned, a late click's as of now; NaN for an amendment that
+            changes no label.
+        """
+        logits = np.full(part.hashed.rows, np.nan)
         for rows, kind in _stretches(part.corrections, part.hashed.rows):
             if kind == 0:
-                self._learn_events(part, rows)
+                logits[rows] = self._learn_events(part, rows)
             elif kind == 1:
-                self._learn_late_clicks(part, rows)
+                logits[rows] = self._learn_late_clicks(part, rows)
             else:
                 self.amendments += rows.stop - rows.start
         if part.quantiles is not None and self.learner.vectoriser is not None:
@@ -94,26 +102,31 @@ class Replay:
             part.counted.tell(counters)  # the preparer's are ahead: a snapshot wants them here
         self.rejected.update(reject.reason for reject in part.rejects)
         self.position = part.position
+        return logits
 
-    def _learn_events(self, part: Ready, rows: slice) -> None:
+    def _learn_events(self, part: Ready, rows: slice) -> NDArray[np.float64]:
         hashed, labels = part.hashed.part(rows.start, rows.stop), part.labels[rows]
         importance = None if part.importance is None else part.importance[rows]
         truth = None if part.truth is None else part.truth[rows]
         logits = self.learner.learn_hashed(hashed, labels, importance)
         self.progress.add(logits, labels, importance, truth)
+        return logits
 
-    def _learn_late_clicks(self, part: Ready, rows: slice) -> None:
+    def _learn_late_clicks(self, part: Ready, rows: slice) -> NDArray[np.float64]:
         """Take back a negative that was none and learn the positive, each in one step.
 
         The gradient of the positive less that of the negative is (p - 1) - (p - 0) = -1 (fake
         negatives: Ktena et al., RecSys 2019), which is that of a label of 1 + p.
         """
-        for row in range(rows.start, rows.stop):
+        logits = np.empty(rows.stop - rows.start)
+        for at, row in enumerate(range(rows.start, rows.stop)):
             hashed = part.hashed.part(row, row + 1)
             importance = None if part.importance is None else part.importance[row : row + 1]
-            p = probabilities(self.learner.predict_hashed(hashed))
+            logits[at : at + 1] = self.learner.predict_hashed(hashed)
+            p = probabilities(logits[at : at + 1])
             self.learner.learn_hashed(hashed, 1.0 + p, importance)
             self.corrections += 1
+        return logits
 
     def snapshot(self, source: str) -> Snapshot:
         """What is to be saved, to go on later from here in the log ``source``."""

@@ -84,10 +84,10 @@ class Counters:
         """Give the keys of the rows of a batch, table after table."""
         return np.concatenate([keys.of_batch(batch) for keys in self._keys], axis=1)
 
-    def advance(self, seen: Occurrences) -> F64:
-        """Read every event at its time, then count it; (rows, values)."""
+    def advance(self, seen: Occurrences, wanted: NDArray[np.bool_] | None = None) -> F64:
+        """Read every event (or those wanted) at its time, then count it; (rows, values)."""
         parts = [
-            table.advance(keys, seen.times, seen.clicked, seen.delays)
+            table.advance(keys, seen.times, seen.clicked, seen.delays, wanted)
             for table, keys in self._split(seen.keys)
         ]
         return _side_by_side(parts)

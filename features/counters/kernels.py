@@ -119,7 +119,7 @@ def advance(
     slots: U64, last: I64, newest: I64, sums: I64, half_lives: I64, counts: I64,
     heap: I64, heap_times: I64, heap_weights: I64, heap_keys: U64,
     keys: U64, times: I64, weights: I64, click_times: I64, click_weights: I64,
-    start: int, out: F64,
+    wanted: NDArray[np.bool_], start: int, out: F64,
 ) -> int:  # fmt: skip
     """Take rows in order: clicks that have come by then, the read, the view, the click queued.
 
@@ -131,6 +131,8 @@ def advance(
         Of the rows; ``NO_TIME`` counts for nothing.
     click_times, click_weights
         ``NO_TIME`` where there is no click.
+    wanted
+        Whether a row is to be read; the others are counted only.
     start
         First row to take.
     out
@@ -163,11 +165,14 @@ def advance(
         if counts[_USED] > room or counts[_QUEUED] == len(heap):
             return row
         counts[_CLOCK] = max(counts[_CLOCK], now)
+        if not wanted[row]:
+            out[row] = np.nan
         for k in range(width):
             key = keys[row, k]
-            _read(
-                slots, last, newest, sums, half_lives, key, now, weights[row], out[row, k]
-            )  # fmt: skip
+            if wanted[row]:
+                _read(
+                    slots, last, newest, sums, half_lives, key, now, weights[row], out[row, k]
+                )  # fmt: skip
             if key != np.uint64(0):
                 _add(
                     slots, last, newest, sums, half_lives, counts, key, now, weights[row], 0

@@ -73,6 +73,7 @@ class CounterTable:
         times: NDArray[np.int64],
         clicked: NDArray[np.bool_],
         delays: NDArray[np.int64] | None = None,
+        wanted: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.float64]:
         """Take events in order: each is read, then its view counts, and its click at its time.
 
@@ -86,11 +87,13 @@ class CounterTable:
             Whether each row was clicked.
         delays
             Milliseconds from impression to click; ``None``: 0.
+        wanted
+            Rows to be read, the others are counted only; ``None``: all.
 
         Returns
         -------
         ndarray of float64, shape (rows, width, half-lives, 2)
-            Views and clicks before each row; NaN where there is no key.
+            Views and clicks before each row; NaN where there is no key, or it was not wanted.
         """
         known = times != NO_TIME
         clicked = clicked & known
@@ -99,11 +102,13 @@ class CounterTable:
         weights = self._weights(times, known)
         click_weights = weights if delays is None else self._weights(click_times, clicked)
         out = np.empty((len(times), self.width, len(self.half_lives), 2))
+        wanted = np.ones(len(times), np.bool_) if wanted is None else wanted
         row = 0
         while True:
             row = advance(
                 *self._table(), self._counts, *self._queue(),
-                np.ascontiguousarray(keys), times, weights, click_times, click_weights, row, out,
+                np.ascontiguousarray(keys), times, weights, click_times, click_weights,
+                wanted, row, out,
             )  # fmt: skip
             if row == len(times):
                 return out

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
+from features.whole_file import read_json, write_json
 from monitoring.registry.client import Registry
 from monitoring.registry.gate import alarm_target
 from monitoring.registry.settings import GateSettings
@@ -22,9 +22,11 @@ from monitoring.registry.versions import (
     Version,
     rollback_target,
 )
+from monitoring.watch.detect.alarm import Alarm
+from monitoring.watch.slices import slice_name
 
 __all__ = [
-    "AlarmWatch", "DriftAlarm", "calls_for_rollback", "pin", "promote", "roll_back",
+    "AlarmWatch", "calls_for_rollback", "pin", "promote", "roll_back",
     "roll_back_on_alarm", "unpin",
 ]  # fmt: skip
 
@@ -161,47 +163,19 @@ _KINDS = ("calibration", "click_rate")
 """What another version may mend; missing fields and late clicks it cannot."""
 
 
-class DriftAlarm(Protocol):
-    """What is needed of an alarm."""
-
-    @property
-    def status(self) -> str:
-        """``open`` or ``closed``."""
-
-    @property
-    def what(self) -> str:
-        """What shifted."""
-
-    @property
-    def since_ms(self) -> int:
-        """Event time at which it began."""
-
-
-class _Line(msgspec.Struct, frozen=True):
-    number: int
-    status: str = ""
-    what: str = ""
-    since_ms: int = 0
-    field: str = ""
-    value: str = ""
-
-    @property
-    def said(self) -> str:
-        where = f" of {self.field} {self.value}" if self.field else ""
-        return f"{self.what}{where}"
-
-
 class _State(msgspec.Struct):
     next: int = 0
 
 
-def calls_for_rollback(alarm: DriftAlarm) -> bool:
+def calls_for_rollback(alarm: Alarm) -> bool:
     """Whether an earlier version could help.
 
     Examples
     --------
-    >>> calls_for_rollback(_Line(0, "open", "calibration")), calls_for_rollback(_Line(0, "closed"))
-    (True, False)
+    >>> calls_for_rollback(Alarm(since_ms=5, detected_ms=9))
+    True
+    >>> calls_for_rollback(Alarm(since_ms=5, detected_ms=9, status="closed"))
+    False
     """
     return alarm.status == "open" and alarm.what in _KINDS
 
@@ -231,7 +205,7 @@ class AlarmWatch:
     ) -> None:
         self.file, self._state_file = file, folder / "alarms.json"
         self.registry, self.settings, self.report = registry, settings, report
-        self._state = self._read()
+        self._state = read_json(self._state_file, _State) or _State()
         self._stamp: tuple[int, int] | None = None
 
     def step(self, now_ms: int) -> None:
@@ -248,18 +222,17 @@ class AlarmWatch:
             if calls_for_rollback(alarm):
                 self._act(alarm, now_ms)
             self._state.next = alarm.number + 1
-            self._write()
+            write_json(self._state_file, self._state)
 
-    def _act(self, alarm: _Line, now_ms: int) -> None:
+    def _act(self, alarm: Alarm, now_ms: int) -> None:
+        what = f"{alarm.what} of {slice_name(alarm.field, alarm.value)}"
         try:
-            done = roll_back_on_alarm(
-                self.registry, alarm.since_ms, alarm.said, self.settings, now_ms
-            )
+            done = roll_back_on_alarm(self.registry, alarm.since_ms, what, self.settings, now_ms)
         except BaseException:
             self._stamp = None  # look again
             raise
         if done:
-            self.report(f"register: alarm: {alarm.said}: from version {done[0]} back to {done[1]}")
+            self.report(f"register: alarm: {what}: from version {done[0]} back to {done[1]}")
 
     def _changed(self) -> bool:
         try:
@@ -270,23 +243,11 @@ class AlarmWatch:
         changed, self._stamp = stamp != self._stamp, stamp
         return changed
 
-    def _new(self) -> list[_Line]:
+    def _new(self) -> list[Alarm]:
         alarms = []
         for line in self.file.read_bytes().splitlines():
             try:
-                alarms.append(msgspec.json.decode(line, type=_Line))
+                alarms.append(msgspec.json.decode(line, type=Alarm))
             except msgspec.DecodeError:
                 continue
         return [alarm for alarm in alarms if alarm.number >= self._state.next]
-
-    def _read(self) -> _State:
-        try:
-            return msgspec.json.decode(self._state_file.read_bytes(), type=_State)
-        except (OSError, msgspec.DecodeError):
-            return _State()
-
-    def _write(self) -> None:
-        self._state_file.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._state_file.with_suffix(".part")
-        draft.write_bytes(msgspec.json.encode(self._state))
-        draft.replace(self._state_file)

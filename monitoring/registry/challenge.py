@@ -1,135 +1,250 @@
-"""The challenge process: reads the examples that the trainer reads, and learns in shadow."""
+"""Challengers: other specs, or River's classifiers, that learn the same joined stream in shadow.
+
+A challenger is a monitor of its own predictions. It sees all examples, predicts each before it
+learns it, and serves nobody; so its figures and the champion's are of the same rows, which those of
+a share of the traffic are not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import inspect
+import math
+import re
+import shutil
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from features.errors import ClicktideError, SnapshotError
-from monitoring.registry.challenge_windows import ChallengeWindow
-from monitoring.registry.shadow import Shadow
-from streaming.log import EventLog, LogUnavailableError, OffsetError, TopicPartition
-from streaming.settings import EXAMPLES
+import numpy as np
+from numpy.typing import NDArray
+from river import base
 
-__all__ = ["Challenge"]
+from features.batch import Batch
+from features.errors import ClicktideError
+from features.spec import Spec
+from features.vectoriser import Vectoriser
+from monitoring.watch.closed_window import ClosedWindow
+from monitoring.watch.predictor import LearnerPredictor, Predictor
+from monitoring.watch.process import Monitor
+from monitoring.watch.settings import MonitorSettings, WindowSettings
+from streaming.examples import examples_source
+from streaming.log import EventLog
+from streaming.prepare import Preparer, Ready
+from streaming.settings import EXAMPLES, StreamSettings
 
-_RECORDS = 200
-_IDLE_S, _MOST_WAIT_S = 0.1, 5.0
+__all__ = ["Challenge", "RiverPredictor", "river_classifier"]
+
+_VALUES = 32
+"""Values of a field with figures of their own."""
+_LATENESS_S = WindowSettings().lateness_s
 
 
-class Challenge:
-    """Learns in shadow until asked to stop.
+class Challenge(Monitor):
+    """Learns in shadow until asked to stop, and leaves its windows in a folder like a monitor's.
 
     Parameters
     ----------
     log
         Whose examples topic exists.
-    shadow
-        What learns.
+    spec
+        That it learns by, or whose fields a classifier of River gets.
     folder
-        Where its windows are written, and its snapshot.
-    now
-        Wall-clock seconds since 1970.
-    report
-        Takes lines for people.
-    pause
-        Waits so many seconds.
-    every_s
-        Wall-clock seconds between writes.
-    offsets
-        Where to begin, by partition; ``None``: with the oldest examples.
+        Where its state is kept, and its windows. A learner of ours goes on from there; with one of
+        River's the folder is begun anew.
+    classifier
+        Of River, see :func:`monitoring.registry.challenge.river_classifier`; ``None``: a
+        learner of ours.
+    window_s
+        Seconds of event time in a window; 0: as the monitor chooses them.
+    from_end
+        Begin with what comes now, not with the oldest example.
     publish
         Takes windows that have closed since the last time, in a thread; may be slow, and may fail.
+    stream, every_s
+        Settings of the stream; wall-clock seconds between saves.
+    ways
+        ``now``, ``report`` and ``pause``, as of :class:`monitoring.watch.process.Monitor`.
     """
+
+    name = "challenge"
 
     def __init__(
         self,
         log: EventLog,
-        shadow: Shadow,
+        spec: Spec,
         folder: Path,
         *,
-        now: Callable[[], float],
-        report: Callable[[str], None],
-        pause: Callable[[float], object],
+        classifier: Any = None,
+        window_s: float = 0.0,
+        from_end: bool = False,
+        publish: Callable[[list[ClosedWindow]], None] | None = None,
+        stream: StreamSettings = StreamSettings(),  # noqa: B008 - frozen
         every_s: float = 30.0,
-        offsets: list[int] | None = None,
-        publish: Callable[[list[ChallengeWindow]], None] | None = None,
+        **ways: Any,
     ) -> None:
-        self.log, self.shadow, self.folder = log, shadow, folder
-        self.now, self.report, self.pause, self.every_s = now, report, pause, every_s
-        self.offsets = log.start_offsets(EXAMPLES) if offsets is None else list(offsets)
-        self.events = 0
-        self._publish, self._pool = publish, ThreadPoolExecutor(1, thread_name_prefix="publish")
+        self._publish, self._waiting = publish, list[ClosedWindow]()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="publish")
         self._publishing: Future[None] | None = None
-        windows = shadow.windows.closed
-        self._published_ms = windows[-1].end_ms if windows else 0
-        self._saved_at = now()
 
-    def run(self, *, stopping: Callable[[], bool], until_idle_s: float | None = None) -> None:
-        """Learn until asked to stop, or all is read and nothing has come for so long; then save."""
-        wait, idle_s = _IDLE_S, 0.0
-        while not stopping():
-            try:
-                found = self.step()
-            except LogUnavailableError as error:
-                self.report(f"challenge: the log does not answer, again in {wait:g} s: {error}")
-                self.pause(wait)
-                wait = min(2 * wait, _MOST_WAIT_S)
-                continue
-            wait = _IDLE_S
-            if found:
-                idle_s = 0.0
-            elif until_idle_s is not None and idle_s >= until_idle_s:
-                break
-            else:
-                self.pause(_IDLE_S)
-                idle_s += _IDLE_S
-            if self.now() - self._saved_at >= self.every_s:
-                self.save()
-        self.save()
-        self._pool.shutdown()
+        def predictor(number: int) -> Predictor:
+            if classifier is None:
+                return LearnerPredictor(spec, folder, number)
+            return RiverPredictor(spec, classifier)
 
-    def step(self) -> bool:
-        """Learn some records of each partition; whether there were any."""
-        found = False
-        for partition, offset in enumerate(self.offsets):
-            try:
-                records = self.log.read(TopicPartition(EXAMPLES, partition), offset, _RECORDS)
-            except OffsetError as error:
-                raise ClicktideError(
-                    f"{EXAMPLES}-{partition}: offset {offset} is no longer in the log: {error}. "
-                    f"Fix: move {self.folder} away to begin anew with what is left"
-                ) from error
-            if records:
-                found = True
-                self.events += self.shadow.learn(records)
-                self.offsets[partition] = records[-1].offset + 1
-        return found
+        if classifier is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        lateness_s = min(_LATENESS_S, 100 * window_s) if window_s else _LATENESS_S
+        windows = WindowSettings(window_s=window_s, lateness_s=lateness_s, values_per_field=_VALUES)
+        settings = MonitorSettings(windows=windows, save_every_s=every_s)
+        super().__init__(log, spec, stream, settings, folder, predictor=predictor, **ways)
+        if from_end and not self.resumed:
+            self.reader.offsets = log.end_offsets(EXAMPLES)
 
-    def save(self) -> None:
-        """Write windows and snapshot, and hand closed windows on; an error is told, not fatal."""
-        self._saved_at = self.now()
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.shadow.save(self.folder, self.offsets)
-            self.shadow.windows.write(self.folder / "windows.jsonl")
-            self.shadow.slices.write(self.folder / "slices.json")
-        except (OSError, SnapshotError) as error:
-            self.report(f"challenge: NOT SAVED, next try later: {error}")
-        self._hand_on()
+    def _closed(self, window: ClosedWindow) -> None:
+        super()._closed(window)
+        self._waiting.append(window)
 
-    def _hand_on(self) -> None:
+    def save(self) -> bool:
+        """Save everything, then hand closed windows on; whether it was saved."""
+        saved = super().save()
         busy = self._publishing is not None and not self._publishing.done()
-        closed = [w for w in self.shadow.windows.closed if w.end_ms > self._published_ms]
-        if self._publish is None or busy or not closed:
-            return
-        self._published_ms = closed[-1].end_ms
-        self._publishing = self._pool.submit(self._guarded, closed)
+        if self._publish is not None and not busy and self._waiting:
+            windows, self._waiting = self._waiting, []
+            self._publishing = self._pool.submit(self._guarded, windows)
+        return saved
 
-    def _guarded(self, windows: list[ChallengeWindow]) -> None:
+    def _guarded(self, windows: list[ClosedWindow]) -> None:
         assert self._publish is not None
         try:
             self._publish(windows)
         except ClicktideError as error:
-            self.report(f"challenge: windows not in MLflow: {error}")
+            self.report(f"{self.name}: windows not in MLflow: {error}")
+
+    def close(self) -> None:
+        """Let go of the folder, once the last windows are published."""
+        self._pool.shutdown()
+        if self._publish is not None and self._waiting:
+            self._guarded(self._waiting)
+        super().close()
+
+
+F64 = NDArray[np.float64]
+_LEAST = 1e-7
+_NAME = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*\.[A-Z][A-Za-z0-9]*")
+
+
+def river_classifier(name: str, settings: Mapping[str, float | int | bool | str] = {}) -> Any:
+    """A classifier of River by its name under ``river``, and nothing else by any other.
+
+    Parameters
+    ----------
+    name
+        Such as ``linear_model.AdPredictor``.
+    settings
+        Its parameters.
+
+    Raises
+    ------
+    ClicktideError
+        River has no such classifier, or it does not take these settings.
+
+    Examples
+    --------
+    >>> river_classifier("linear_model.AdPredictor", {"beta": 0.05})
+    AdPredictor (
+      beta=0.05
+      prior_probability=0.5
+      epsilon=0.05
+    )
+    """
+    kind = _class(name)
+    if not (inspect.isclass(kind) and issubclass(kind, base.Classifier)):
+        raise ClicktideError(
+            f"river.{name}: not a classifier of River. Fix: a name such as "
+            "linear_model.AdPredictor or linear_model.LogisticRegression"
+        )
+    try:
+        return kind(**settings)
+    except (TypeError, ValueError) as error:
+        raise ClicktideError(
+            f"river.{name}: {error}. Fix: its settings are {inspect.signature(kind)}"
+        ) from error
+
+
+def _class(name: str) -> Any:
+    if not _NAME.fullmatch(name):
+        return None
+    module, _, kind = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(f"river.{module}"), kind, None)
+    except ImportError:
+        return None
+
+
+class RiverPredictor:
+    """Predicts and learns with a River classifier, event by event, at River's own speed.
+
+    Its state is Python objects, which are not saved: started again, it begins the log anew. A late
+    click is learned as one more positive.
+
+    Parameters
+    ----------
+    spec
+        Whose fields it gets, without crosses; each value is a feature of value 1.
+    classifier
+        As :func:`river_classifier` makes it.
+    bits
+        Features are hashed into ``2**bits``, so that memory stays bounded.
+    """
+
+    def __init__(self, spec: Spec, classifier: Any, bits: int = 20) -> None:
+        self.classifier, self._mask = classifier, np.uint64((1 << bits) - 1)
+        self._prepare = Preparer(Vectoriser(spec), examples_source(spec))
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns that a batch must have."""
+        return self._prepare.columns
+
+    def __call__(self, batch: Batch) -> F64:
+        """Probability of each row, made before it was learned; NaN where it cannot be."""
+        out = np.full(batch.columns.num_rows, np.nan)
+        ready = self._prepare(batch)
+        kinds = ready.corrections
+        for at, x in enumerate(self._features(ready)):
+            if kinds is not None and kinds[at] == 2:  # an amendment that changes no label
+                continue
+            weight = {} if ready.importance is None else {"w": float(ready.importance[at])}
+            out[ready.rows[at]] = self._predict(x)
+            self._teach(x, bool(ready.labels[at]), weight)
+        return out
+
+    def _predict(self, x: dict[int, float]) -> float:
+        known = self.classifier.predict_proba_one(x)
+        p = float(known.get(True, 0.0 if known else 0.5))
+        return min(max(p, _LEAST), 1.0 - _LEAST) if math.isfinite(p) else 0.5
+
+    def _teach(self, x: dict[int, float], y: bool, weight: dict[str, float]) -> None:
+        try:
+            self.classifier.learn_one(x, y, **weight)
+        except TypeError:  # it knows no weights
+            self.classifier.learn_one(x, y)
+
+    def _features(self, ready: Ready) -> list[dict[int, float]]:
+        hashed = ready.hashed
+        tokens = (hashed.tokens & self._mask).tolist()
+        if len(hashed.starts):
+            cuts = hashed.starts[:: hashed.fields].tolist()
+        else:
+            cuts = list(range(0, len(tokens) + 1, hashed.fields))
+        return [dict.fromkeys(tokens[start:stop], 1.0) for start, stop in pairwise(cuts)]
+
+    def save(self) -> int:
+        """Nothing: River's state would have to be pickled, which runs code when read."""
+        return 0
+
+    def sweep(self) -> None:
+        """Nothing was saved."""

@@ -82,8 +82,8 @@ def _answering(url: str, what: str) -> Iterator[None]:
         yield
     except MlflowException as error:
         kind = NoVersionError if error.error_code == "RESOURCE_DOES_NOT_EXIST" else RegistryError
-        said = public_text(str(error).split("\n")[0])[:300]
-        failure = kind(f"MLflow at {public_url(url)}: {what}: {said}")
+        text = public_text(str(error).split("\n")[0])[:300]
+        failure = kind(f"MLflow at {public_url(url)}: {what}: {text}")
     except (SQLAlchemyError, requests.RequestException, OSError) as error:
         failure = RegistryError(
             f"MLflow at {public_url(url)}: {what}: {public_text(str(error))[:300]}. "

@@ -22,6 +22,7 @@ import msgspec
 
 from features.errors import ClicktideError
 from features.spec import Spec
+from features.whole_file import read_json, write_json
 from learning.click_learner import ClickLearner
 from learning.snapshot import load_snapshot
 from monitoring.registry.client import Registry
@@ -56,10 +57,7 @@ class Followed(msgspec.Struct, frozen=True):
 
 def read_followed(folder: Path) -> Followed | None:
     """Read ``served.json``; ``None`` if there is none to be used."""
-    try:
-        return msgspec.json.decode((folder / _FILE).read_bytes(), type=Followed)
-    except (OSError, msgspec.DecodeError):
-        return None
+    return read_json(folder / _FILE, Followed)
 
 
 class Follower:
@@ -163,10 +161,7 @@ class Follower:
         former = self._known.versions.values()
         self._recent = list(dict.fromkeys([s.folder for s in former] + self._recent))[:_SPARE]
         self._known = Followed(self.registry.model, versions, now_ms)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        draft = self.folder / f"{_FILE}.part"
-        draft.write_bytes(msgspec.json.encode(self._known))
-        draft.replace(self.folder / _FILE)
+        write_json(self.folder / _FILE, self._known)
         wanted = {*self._recent, *(served.folder for served in versions.values())}
         for folder in self.folder.glob("version-*"):
             if folder.name not in wanted:

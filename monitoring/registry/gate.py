@@ -74,8 +74,8 @@ def judge(
     if candidate.events < settings.min_examples or candidate.clicks < settings.min_clicks:
         return Verdict("pending", (_too_few(candidate, settings),))
     if not _usual(candidate.base_rate or 0.0, usual_rate, settings.max_rate_change):
-        said = f"click rate {candidate.base_rate:.4f}, of the champion {usual_rate:.4f}"
-        return Verdict("held", (f"{said}: are the labels right?",))
+        text = f"click rate {candidate.base_rate:.4f}, of the champion {usual_rate:.4f}"
+        return Verdict("held", (f"{text}: are the labels right?",))
     wrong = [*_calibration(candidate, champion, settings), *_entropy(candidate, champion, settings)]
     if wrong:
         return Verdict("refused", tuple(wrong))
@@ -101,7 +101,7 @@ def _calibration(mine: Figures, champion: Figures | None, settings: GateSettings
     if inside or (ratio and other and abs(math.log(ratio)) <= abs(math.log(other))):
         return []
     return [
-        f"calibration ratio {_said(ratio)} ({_said(low)} to {_said(high)}), "
+        f"calibration ratio {_decimals(ratio)} ({_decimals(low)} to {_decimals(high)}), "
         f"allowed {1 / most:.4f} to {most:.4f}{_beside(other)}"
     ]
 
@@ -112,14 +112,14 @@ def _entropy(mine: Figures, champion: Figures | None, settings: GateSettings) ->
     most = settings.max_first_ne if other is None else other * (1.0 + settings.max_ne_increase)
     if entropy is not None and entropy <= most:
         return []
-    return [f"normalised entropy {_said(entropy)}, allowed {most:.4f}{_beside(other)}"]
+    return [f"normalised entropy {_decimals(entropy)}, allowed {most:.4f}{_beside(other)}"]
 
 
 def _good(mine: Figures, champion: Figures | None) -> str:
     of = _beside(None if champion is None else champion.normalised_entropy)
     return (
-        f"on {mine.events:,} examples: calibration ratio {_said(mine.calibration_ratio)}, "
-        f"normalised entropy {_said(mine.normalised_entropy)}{of}"
+        f"on {mine.events:,} examples: calibration ratio {_decimals(mine.calibration_ratio)}, "
+        f"normalised entropy {_decimals(mine.normalised_entropy)}{of}"
     )
 
 
@@ -127,7 +127,7 @@ def _beside(value: float | None) -> str:
     return "" if value is None else f", champion {value:.4f}"
 
 
-def _said(value: float | None) -> str:
+def _decimals(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.4f}"
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from features.errors import ClicktideError, SnapshotError
 from monitoring.registry.actions import AlarmWatch
 from monitoring.registry.client import Registry
-from monitoring.registry.judge import judge_newest, waiting
+from monitoring.registry.evaluation import judge_newest, waiting
 from monitoring.registry.publisher import Publisher
 from monitoring.registry.settings import RegistrySettings
-from monitoring.registry.snapshots import Kept, Look, Queue, look
+from monitoring.registry.snapshots import Queue, SnapshotCache, SnapshotSummary, snapshot_summary
 from monitoring.registry.versions import CHAMPION, RegistryError, beyond_retention
 from streaming.log import EventLog
 
@@ -70,7 +70,7 @@ class Register:
         self.prepare = prepare
         self.queue = Queue(folder, settings.keep_queued, report)
         self.publisher = Publisher(registry, folder, settings, attach)
-        self.kept = Kept(registry, folder / "versions")
+        self.snapshots = SnapshotCache(registry, folder / "versions")
         self.alarms = (
             None if alarms is None else AlarmWatch(alarms, folder, registry, settings.gate, report)
         )
@@ -81,13 +81,13 @@ class Register:
     def step(self) -> None:
         """Do what is due."""
         now = self.now()
-        found = self._look(now)
-        if found is not None:
+        summary = self._summary(now)
+        if summary is not None:
             if now - self._points_at >= self.settings.metrics_every_s:
                 self._points_at = now
-                self.publisher.note(found, int(now * 1000))
+                self.publisher.note(summary, int(now * 1000))
             if now - self.queue.last_s >= self.settings.version_every_s:
-                self._keep(found, now)
+                self._keep(summary, now)
         if now >= self._try_at:
             self._send(now)
             self._heed(now)
@@ -97,7 +97,7 @@ class Register:
         self._try_at = 0.0
         self._send(self.now())
 
-    def _look(self, now: float) -> Look | None:
+    def _summary(self, now: float) -> SnapshotSummary | None:
         """A snapshot when it is due and new."""
         due = min(
             self._points_at + self.settings.metrics_every_s,
@@ -106,17 +106,17 @@ class Register:
         if now < due:
             return None
         try:
-            found = look(self.model)
+            summary = snapshot_summary(self.model)
         except SnapshotError as error:
             self.report(f"register: {error}")
             return None
-        return found
+        return summary
 
-    def _keep(self, found: Look, now: float) -> None:
-        if found.events == 0 or found.place == self.queue.last_place:
+    def _keep(self, summary: SnapshotSummary, now: float) -> None:
+        if summary.events == 0 or summary.place == self.queue.last_place:
             return  # nothing was learned since
         try:
-            self.queue.put(self.model, found, now)
+            self.queue.put(self.model, summary, now)
         except SnapshotError as error:
             self.report(f"register: {error}")
 
@@ -130,7 +130,7 @@ class Register:
                 self._judge()
                 self.prepare()
                 number = self.publisher.publish(staged, int(now * 1000))
-                self.kept.put(number, staged)
+                self.snapshots.put(number, staged)
                 self.report(f"register: version {number} of {self.registry.model}")
                 self._tidy()
         except RegistryError as error:
@@ -163,7 +163,7 @@ class Register:
         try:
             with self.open_log() as log:
                 judge_newest(
-                    self.registry, log, self.kept, self.settings.gate, int(self.now() * 1000),
+                    self.registry, log, self.snapshots, self.settings.gate, int(self.now() * 1000),
                     self.report,
                 )  # fmt: skip
         except RegistryError:
@@ -178,7 +178,7 @@ class Register:
             self.registry.delete(version)
         self.publisher.sweep(versions)
         near = [v for v in versions if CHAMPION in v.aliases] + waiting(versions)[-_NEAR:]
-        self.kept.keep_only({v.number for v in near})
+        self.snapshots.keep_only({v.number for v in near})
         purge(self.registry.url, settings.keep_points, self.report)
 
 

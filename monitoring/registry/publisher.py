@@ -14,12 +14,13 @@ import numpy as np
 
 from features.errors import SnapshotError
 from features.spec import Spec
+from features.whole_file import read_json, write_json
 from learning.click_learner import ClickLearner
 from learning.metrics import Tally
 from monitoring.registry.client import Registry
 from monitoring.registry.pyfunc import code_version, input_columns, write_model
 from monitoring.registry.settings import RegistrySettings
-from monitoring.registry.snapshots import Look, difference, look
+from monitoring.registry.snapshots import SnapshotSummary, difference, snapshot_summary
 from monitoring.registry.versions import Version, description
 
 __all__ = ["Publisher"]
@@ -60,28 +61,28 @@ class Publisher:
         self.registry, self.folder, self.settings, self.attach = registry, folder, settings, attach
         self._points: deque[Point] = deque(maxlen=_MOST_WAITING)
         self._before: Tally | None = None
-        self._found: Look | None = None
+        self._found: SnapshotSummary | None = None
         self._sent_s = 0.0
-        self._state = self._read()
+        self._state = read_json(folder / "run.json", _State) or _State()
         self._asked = False
 
     # --- metric series ---------------------------------------------------------------------
 
-    def note(self, found: Look, now_ms: int) -> None:
+    def note(self, summary: SnapshotSummary, now_ms: int) -> None:
         """Note a point of each series: the figures since the point before."""
-        since = difference(found.tally, self._before or self._last_tally())
+        since = difference(summary.tally, self._before or self._last_tally())
         if since.events == 0:
             return
-        self._before, self._found = found.tally, found
+        self._before, self._found = summary.tally, summary
         figures = msgspec.to_builtins(since.figures())
         values = {name: figures[name] for name in _SERIES if figures[name] is not None}
         values |= {
-            "events": found.events,
-            "corrections": found.corrections,
-            "rejected": found.rejected,
-            "event_time_age_s": max(now_ms - found.event_time, 0) / 1000,
+            "events": summary.events,
+            "corrections": summary.corrections,
+            "rejected": summary.rejected,
+            "event_time_age_s": max(now_ms - summary.event_time, 0) / 1000,
         }
-        self._points += [(key, float(v), now_ms, found.events) for key, v in values.items()]
+        self._points += [(key, float(v), now_ms, summary.events) for key, v in values.items()]
 
     def due(self, now: float) -> bool:
         """Whether points are to be sent."""
@@ -100,22 +101,22 @@ class Publisher:
 
     def publish(self, staged: Path, now_ms: int) -> int:
         """Register a staged snapshot; its version number."""
-        found = look(staged)
-        if found is None:
+        summary = snapshot_summary(staged)
+        if summary is None:
             raise SnapshotError(f"{staged}: nothing staged here")
-        since = difference(found.tally, self._last_tally())
-        version = self._record(found, since, now_ms)
+        since = difference(summary.tally, self._last_tally())
+        version = self._record(summary, since, now_ms)
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             model = Path(folder) / "model"
-            self._write(staged, found, since, version, model)
+            self._write(staged, summary, since, version, model)
             name = f"{_VERSIONS}/{staged.name}"
             number = self.registry.publish(
-                self.run_for(found), model, name, version, description(version)
+                self.run_for(summary), model, name, version, description(version)
             )
         for file in self.attach:
             if file.exists():
-                self.registry.log_file(self.run_for(found), file)
-        self._keep_tally(found.tally)
+                self.registry.log_file(self.run_for(summary), file)
+        self._keep_tally(summary.tally)
         return number
 
     def sweep(self, versions: list[Version]) -> None:
@@ -123,29 +124,29 @@ class Publisher:
         if self._state.run:
             self.registry.sweep(self._state.run, _VERSIONS, versions)
 
-    def _record(self, found: Look, since: Tally, now_ms: int) -> Version:
+    def _record(self, summary: SnapshotSummary, since: Tally, now_ms: int) -> Version:
         return Version(
             number=0,
             created_ms=now_ms,
-            events=found.events,
-            event_time=found.event_time,
-            offsets=found.offsets,
-            spec=str(found.spec.get("name", "")),
-            identity=found.identity,
+            events=summary.events,
+            event_time=summary.event_time,
+            offsets=summary.offsets,
+            spec=str(summary.spec.get("name", "")),
+            identity=summary.identity,
             code=code_version(),
             figures=msgspec.to_builtins(since.figures()),
         )
 
     def _write(
-        self, staged: Path, found: Look, since: Tally, version: Version, model: Path
+        self, staged: Path, summary: SnapshotSummary, since: Tally, version: Version, model: Path
     ) -> None:
         """The folder of a version: MLflow's model, and what people look at."""
-        columns = input_columns(ClickLearner(_small(msgspec.convert(found.spec, Spec))))
+        columns = input_columns(ClickLearner(_small(msgspec.convert(summary.spec, Spec))))
         write_model(staged, model, columns)
         texts = {
             "version.json": msgspec.to_builtins(version),
             "calibration.json": msgspec.to_builtins(since.reliability()),
-            "spec.json": found.spec,
+            "spec.json": summary.spec,
         }
         for name, content in texts.items():
             (model / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
@@ -155,38 +156,29 @@ class Publisher:
 
     # --- the run ---------------------------------------------------------------------------
 
-    def run_for(self, found: Look) -> str:
+    def run_for(self, summary: SnapshotSummary) -> str:
         """The run that a snapshot belongs to; a new one for another spec or program."""
         state = self._state
-        same = (state.identity, state.code) == (found.identity, code_version())
+        same = (state.identity, state.code) == (summary.identity, code_version())
         if same and state.run and (self._asked or self.registry.has_run(state.run)):
             self._asked = True  # once in a process is enough
             return state.run
         params: dict[str, Any] = {
-            "spec": found.spec.get("name", ""),
-            "spec_identity": found.identity,
+            "spec": summary.spec.get("name", ""),
+            "spec_identity": summary.identity,
             "code_version": code_version(),
             "version_every_s": self.settings.version_every_s,
             "keep_versions": self.settings.keep_versions,
         }
-        params |= {f"hash_{k}": v for k, v in found.spec.get("hash", {}).items()}
+        params |= {f"hash_{k}": v for k, v in summary.spec.get("hash", {}).items()}
         run = self.registry.begin_run(
             f"train {params['spec']}",
             {key: str(value) for key, value in params.items()},
-            {"spec.json": json.dumps(found.spec, indent=1)},
+            {"spec.json": json.dumps(summary.spec, indent=1)},
         )
-        self._state = _State(run, found.identity, code_version())
-        self.folder.mkdir(parents=True, exist_ok=True)
-        draft = self.folder / "run.json.part"
-        draft.write_bytes(msgspec.json.encode(self._state))
-        draft.replace(self.folder / "run.json")
+        self._state = _State(run, summary.identity, code_version())
+        write_json(self.folder / "run.json", self._state)
         return run
-
-    def _read(self) -> _State:
-        try:
-            return msgspec.json.decode((self.folder / "run.json").read_bytes(), type=_State)
-        except (OSError, msgspec.DecodeError):
-            return _State()
 
     # --- figures up to the last version ----------------------------------------------------
 

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from features.errors import SnapshotError
+from features.whole_file import read_json, write_json
 from learning.click_learner import ClickLearner
 from learning.metrics import Tally
 from learning.snapshot import load_snapshot
@@ -22,13 +23,13 @@ from monitoring.registry.client import Registry
 from monitoring.registry.pyfunc import SNAPSHOT
 from monitoring.registry.versions import Version
 
-__all__ = ["Kept", "Look", "Queue", "difference", "look", "stage"]
+__all__ = ["Queue", "SnapshotCache", "SnapshotSummary", "difference", "snapshot_summary", "stage"]
 
 _INDEX = "snapshot.json"
 _TRIES = 20
 
 
-class Look(msgspec.Struct, frozen=True, kw_only=True):
+class SnapshotSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What a snapshot says of itself, without its tables.
 
     Parameters
@@ -62,8 +63,8 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.identity} {self.events} {self.corrections} {list(self.offsets)}"
 
 
-def look(folder: Path) -> Look | None:
-    """Look at a snapshot; ``None`` if there is none, or it is not a trainer's.
+def snapshot_summary(folder: Path) -> SnapshotSummary | None:
+    """SnapshotSummary at a snapshot; ``None`` if there is none, or it is not a trainer's.
 
     Raises
     ------
@@ -75,7 +76,7 @@ def look(folder: Path) -> Look | None:
         if index is None or "offsets" not in index.get("extra", {}):
             return None
         try:
-            return _look(index, _tally(folder, index))
+            return _summary(index, _tally(folder, index))
         except FileNotFoundError:
             continue  # replaced since its index was read
         except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
@@ -102,9 +103,9 @@ def _tally(folder: Path, index: dict[str, Any]) -> Tally:
     return Tally.restored(state | {"truth": index["progress"]["truth"]})
 
 
-def _look(index: dict[str, Any], tally: Tally) -> Look:
+def _summary(index: dict[str, Any], tally: Tally) -> SnapshotSummary:
     extra = index["extra"]
-    return Look(
+    return SnapshotSummary(
         spec=index["spec"],
         identity=index["spec_identity"],
         events=tally.events,
@@ -200,7 +201,7 @@ class Queue:
     def __init__(self, folder: Path, keep: int, report: Callable[[str], None]) -> None:
         self.folder, self.keep, self.report = folder / "waiting", keep, report
         self._state_file = folder / "queue.json"
-        self._state = self._read()
+        self._state = read_json(self._state_file, _State) or _State()
 
     @property
     def last_s(self) -> float:
@@ -212,7 +213,7 @@ class Queue:
         """Up to where that one had learned."""
         return self._state.last_place
 
-    def put(self, model: Path, found: Look, now: float) -> None:
+    def put(self, model: Path, found: SnapshotSummary, now: float) -> None:
         """Keep the snapshot that is there now.
 
         Raises
@@ -223,9 +224,7 @@ class Queue:
         name = f"{int(now * 1000):015d}-{found.events}"
         stage(model, self.folder / name)
         self._state = _State(now, found.place)
-        draft = self._state_file.with_suffix(".part")
-        draft.write_bytes(msgspec.json.encode(self._state))
-        draft.replace(self._state_file)
+        write_json(self._state_file, self._state)
         for extra in self.waiting()[: -self.keep]:
             self.report(f"register: {extra.name} is left out: a newer version waits as well")
             self.done(extra)
@@ -244,14 +243,8 @@ class Queue:
         for staged in self.waiting()[:1]:
             self.done(staged)
 
-    def _read(self) -> _State:
-        try:
-            return msgspec.json.decode(self._state_file.read_bytes(), type=_State)
-        except (OSError, msgspec.DecodeError):
-            return _State()
 
-
-class Kept:
+class SnapshotCache:
     """A folder of snapshots by version number.
 
     Parameters

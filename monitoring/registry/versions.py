@@ -138,7 +138,7 @@ def tags_of(version: Version) -> dict[str, str]:
     record = msgspec.structs.replace(version, aliases=(), source="", reasons=reasons)
     return {
         "gate": version.gate,
-        "calibration": _said(version.figures.get("calibration_ratio")),
+        "calibration": _decimals(version.figures.get("calibration_ratio")),
         "events": str(version.events),
         RECORD: msgspec.json.encode(record).decode(),
     }
@@ -169,7 +169,7 @@ def description(version: Version) -> str:
         ("AUC", "auc"),
         ("click rate", "base_rate"),
     )
-    rows = [f"| {name} | {_said(version.figures.get(key))} |" for name, key in named]
+    rows = [f"| {name} | {_decimals(version.figures.get(key))} |" for name, key in named]
     return "\n".join(
         [
             f"Spec `{version.spec}`, {version.events:,} events learned, "
@@ -182,5 +182,5 @@ def description(version: Version) -> str:
     )
 
 
-def _said(value: float | None) -> str:
+def _decimals(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.5f}"

@@ -1,38 +1,40 @@
-"""What a report is made from, whatever was counted: sums of windows, slices and periods."""
+"""A report from what was counted, by a stream's monitor or of a log: windows, slices, periods."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from learning.metrics import Tally
-from monitoring.report.alarms import priced
 from monitoring.report.grid import calibration_grid
 from monitoring.report.model import (
-    Alarm,
     Bin,
-    Drift,
-    Freshness,
+    FieldDrift,
     Grid,
-    LabelHealth,
     ReportData,
+    Since,
+    SliceRow,
     Total,
-    Version,
     VersionChange,
+    VersionRow,
     Window,
+    with_figures,
 )
-from monitoring.report.slices import Sums, SumsBySlice, shift_in, since_figures, slices_of
+from monitoring.report.slices import Period, SumsBySlice, added, shift_in, slices_of
 from monitoring.report.verdict import stale_first, verdict
+from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.figures import figures_of, rankings
-from monitoring.watch.weights_age import StaleWeights
-from streaming.freshness import Freshness as Facts
-from streaming.freshness import stale
+from monitoring.watch.records import LabelHealth
+from monitoring.watch.skew import Skew
+from monitoring.watch.state_machine import StaleWeights
+from streaming.freshness import Freshness, ages, stale
 
-__all__ = ["Gathered", "Period", "Stretch", "report_of"]
+__all__ = ["ReportCounts", "report_of"]
 
 F64 = NDArray[np.float64]
 _BINS = 20
@@ -40,72 +42,48 @@ _MOST_SLICES = 5000
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """Sums of one window; see :data:`monitoring.watch.figures.SUMS`."""
-
-    start: int
-    end: int
-    sums: Sums
-
-
-@dataclass(frozen=True, slots=True)
-class Period:
-    """Sums by field and value of one row of the slice grid."""
-
-    name: str
-    slices: SumsBySlice
-    start: int = 0
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
+class ReportCounts:
     """Everything counted.
 
     Parameters
     ----------
     source, axis
         As in :class:`ReportData`.
-    stretches
-        Windows, oldest first; at least one.
+    windows
+        Oldest first; at least one.
     histogram
         float64 (bins, 3) over all: clicks, others, sum of predictions, by rising prediction.
-    slices
-        Sums over all by field and value.
     periods
-        Sums of slices over time, coarser than the windows, oldest first.
+        Slices over time, coarser than the windows, oldest first.
     by_version
         Likewise by model version; the slice grid's rows are these, if there are two.
-    drift, alarms, version_changes, versions, labels, freshness, notes, grid, challengers
-        As in :class:`ReportData`; ``grid`` in place of one made from the periods.
-    facts
+    drift, alarms, version_changes, versions, labels, skew, notes, challengers
+        As in :class:`ReportData`.
+    freshness
         How far trainer and monitor of a stream were.
     stale
         Stretches whose predictions were made with old weights, oldest first.
     """
 
     source: str
-    stretches: Sequence[Stretch]
+    windows: Sequence[Period]
     histogram: F64
-    slices: SumsBySlice = field(default_factory=dict)
     axis: Literal["time", "row"] = "time"
     periods: Sequence[Period] = ()
     by_version: Sequence[Period] = ()
-    drift: Sequence[Drift] = ()
+    drift: Sequence[FieldDrift] = ()
     alarms: Sequence[Alarm] = ()
     version_changes: Sequence[VersionChange] = ()
-    versions: Sequence[Version] = ()
+    versions: Sequence[VersionRow] = ()
     labels: LabelHealth | None = None
-    freshness: Sequence[Freshness] = ()
-    facts: Facts | None = None
+    skew: Skew | None = None
+    freshness: Freshness | None = None
     stale: Sequence[StaleWeights] = ()
     notes: Sequence[str] = ()
-    grid: Grid | None = None
     challengers: Grid | None = None
-    changes: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
-def report_of(gathered: Gathered, made_at: int) -> ReportData:
+def report_of(gathered: ReportCounts, made_at: int) -> ReportData:
     """Make a report of what was counted.
 
     Parameters
@@ -119,26 +97,29 @@ def report_of(gathered: Gathered, made_at: int) -> ReportData:
     --------
     >>> sums = np.array([10_000.0, 200.0, 210.0, 5.0, 950.0, 0.0, 0.0, 0.0])
     >>> histogram = np.array([[200.0, 9800.0, 210.0]])
-    >>> report = report_of(Gathered("a log", [Stretch(0, 60_000, sums)], histogram), 0)
-    >>> report.total.ratio, report.verdict.state
+    >>> report = report_of(ReportCounts("a log", [Period("", 0, 60_000, sums)], histogram), 0)
+    >>> report.total.calibration_ratio, report.verdict.state
     (1.05, 'calibrated')
     """
-    every = np.sum([stretch.sums for stretch in gathered.stretches], axis=0)
-    total = _total(every, gathered)
-    history = [(period.start, period.slices) for period in gathered.periods]
-    rows = slices_of(gathered.slices, history, gathered.changes)
+    total = _total(gathered)
+    slices = added(period.slices for period in gathered.periods)
+    rows = slices_of(slices, [(period.start, period.slices) for period in gathered.periods])
     alarms = tuple(
-        priced(alarm, total, rows)
-        for alarm in sorted(gathered.alarms, key=lambda a: (a.ended_at is not None, -a.since))
+        _priced(alarm, total, rows)
+        for alarm in sorted(gathered.alarms, key=lambda a: (a.closed_ms is not None, -a.since_ms))
     )
+    facts = gathered.freshness
     return ReportData(
         source=gathered.source,
         made_at=made_at,
-        windows=tuple(_window(stretch) for stretch in gathered.stretches),
+        windows=tuple(
+            with_figures(Window, figures_of(w.sums), start=w.start, end=w.end)
+            for w in gathered.windows
+        ),
         total=total,
         verdict=stale_first(
             verdict(total, alarms, rows, gathered.axis, gathered.stale),
-            () if gathered.facts is None else stale(gathered.facts, made_at),
+            () if facts is None else stale(facts, made_at),
         ),
         axis=gathered.axis,
         alarms=alarms,
@@ -146,62 +127,54 @@ def report_of(gathered: Gathered, made_at: int) -> ReportData:
         reliability=_reliability(gathered.histogram),
         slices=tuple(rows[:_MOST_SLICES]),
         slices_left_out=max(0, len(rows) - _MOST_SLICES),
-        grid=gathered.grid or _grid(gathered),
-        drift=tuple(sorted(gathered.drift, key=lambda d: -(d.psi or 0.0))),
+        grid=_grid(gathered, slices),
+        drift=tuple(sorted(gathered.drift, key=lambda d: -d.psi)),
         labels=gathered.labels,
-        freshness=tuple(gathered.freshness),
+        skew=gathered.skew,
+        freshness={} if facts is None else ages(facts),
         versions=tuple(gathered.versions),
         challengers=gathered.challengers,
         notes=tuple(gathered.notes),
     )
 
 
-def _window(stretch: Stretch) -> Window:
-    f = figures_of(stretch.sums)
-    return Window(
-        stretch.start,
-        stretch.end,
-        f.count,
-        f.clicks,
-        f.mean_prediction,
-        f.calibration_ratio,
-        f.calibration_low,
-        f.calibration_high,
-        f.log_loss,
-        f.normalised_entropy,
+def _priced(alarm: Alarm, total: Total, rows: Sequence[SliceRow]) -> Alarm:
+    """The alarm with its cost up to now, where the windows have counted on since it was raised.
+
+    A detector prices a shift when it raises the alarm, and again when it closes it.
+    """
+    if alarm.closed_ms is not None or alarm.what != "calibration":
+        return alarm
+    since = total.since
+    if alarm.field:
+        place = alarm.field, alarm.value
+        since = next((row.since for row in rows if (row.field, row.value) == place), None)
+    if since is None or abs(since.over_promised) < abs(alarm.clicks_over_promised or 0.0):
+        return alarm
+    money = since.money if alarm.field else None
+    return replace(
+        alarm,
+        clicks_over_promised=since.over_promised,
+        money_over_promised=money or alarm.money_over_promised,
     )
 
 
-def _total(sums: Sums, gathered: Gathered) -> Total:
-    f = figures_of(sums, rankings(gathered.histogram[np.newaxis])[0])
-    shift = shift_in([stretch.sums for stretch in gathered.stretches])
-    since = None if shift is None else figures_of(shift.after)
-    return Total(
-        f.count,
-        f.clicks,
-        f.mean_prediction,
-        f.calibration_ratio,
-        f.calibration_low,
-        f.calibration_high,
-        f.log_loss,
-        f.normalised_entropy,
-        f.auc,
-        f.auc_error,
-        f.ece,
-        None if shift is None else gathered.stretches[shift.at].start,
-        *((None,) * 4 if since is None else since_figures(since)),
-        f.money,
-    )
+def _total(gathered: ReportCounts) -> Total:
+    sums = np.sum([window.sums for window in gathered.windows], axis=0)
+    figures = figures_of(sums, rankings(gathered.histogram[np.newaxis])[0])
+    shift = shift_in([window.sums for window in gathered.windows])
+    since = None
+    if shift is not None:
+        start = gathered.windows[shift.at].start
+        since = with_figures(Since, figures_of(shift.after), start=start)
+    return with_figures(Total, figures, since=since)
 
 
-def _grid(gathered: Gathered) -> Grid | None:
+def _grid(gathered: ReportCounts, slices: SumsBySlice) -> Grid | None:
     versions = len(gathered.by_version) > 1
     rows = gathered.by_version if versions else gathered.periods
-    return calibration_grid(
-        [(period.name, period.note, period.slices) for period in rows],
-        gathered.slices,
-        "versions" if versions else "periods",
-    )
+    named = [(period.name, period.slices) for period in rows]
+    return calibration_grid(named, slices, "versions" if versions else "periods")
 
 
 def _reliability(histogram: F64) -> tuple[Bin, ...]:

@@ -1,20 +1,30 @@
-"""The slice grid's data: rows against the slices with most impressions."""
+"""The slice grid's data: versions, periods or challengers against the largest slices.
+
+A challenger and the champion are each taken over the entropy of the clicks that it has seen.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from monitoring.report.model import Grid, GridCell, GridColumn, GridRow
-from monitoring.report.slices import Sums, SumsBySlice, is_off
+from features.errors import ClicktideError
+from monitoring.report.model import Grid, GridCell, GridColumn, GridRow, VersionRow, with_figures
+from monitoring.report.slices import Period, Sums, SumsBySlice, added, is_off
 from monitoring.watch import figures as k
-from monitoring.watch.figures import figures_of
+from monitoring.watch.closed_window import ClosedWindow
+from monitoring.watch.figures import COUNT, figures_of
+from monitoring.watch.records import read_monitor
 from monitoring.watch.slices import OTHER
 
-__all__ = ["CLOCK", "OTHERS", "calibration_grid"]
+__all__ = [
+    "CLOCK", "OTHERS", "Challengers", "calibration_grid", "challenger_grid", "challenger_rows",
+    "read_challengers",
+]  # fmt: skip
 
 OTHERS = "all others"
 CLOCK = ("hour", "weekday")
@@ -24,7 +34,7 @@ _ROWS = 16
 
 
 def calibration_grid(
-    rows: Sequence[tuple[str, str, SumsBySlice]],
+    rows: Sequence[tuple[str, SumsBySlice]],
     slices: SumsBySlice,
     rows_are: Literal["versions", "periods"],
 ) -> Grid | None:
@@ -33,7 +43,7 @@ def calibration_grid(
     Parameters
     ----------
     rows
-        Name, note and sums by field and value of each; the last :data:`_ROWS` are shown.
+        Name and sums by field and value of each; the last :data:`_ROWS` are shown.
     slices
         Sums over all: the columns are each field's most frequent values, and all others.
     rows_are
@@ -59,10 +69,12 @@ def calibration_grid(
     made = [
         GridRow(
             name,
-            tuple(_cell(_sums(of, c.field, c.value, chosen[c.field]), tests) for c in columns),
-            note,
+            tuple(
+                _calibration_cell(_sums(of, c.field, c.value, chosen[c.field]), tests)
+                for c in columns
+            ),
         )
-        for name, note, of in rows
+        for name, of in rows
     ]
     return Grid(rows_are, "calibration", columns, tuple(made))
 
@@ -81,17 +93,116 @@ def _sums(slices: SumsBySlice, field: str, value: str, chosen: Sequence[str]) ->
     return values.get(value, np.zeros(k.SUMS))
 
 
-def _cell(sums: Sums, tests: int) -> GridCell | None:
+def _calibration_cell(sums: Sums, tests: int) -> GridCell | None:
     f = figures_of(sums)
     if not f.count:
         return None
     ratio = f.calibration_ratio
-    return GridCell(
-        f.count,
-        math.log(ratio) if ratio else None,
-        ratio,
-        f.calibration_low,
-        f.calibration_high,
-        f.normalised_entropy,
-        is_off(sums, tests),
-    )
+    shade = math.log(ratio) if ratio else None
+    return with_figures(GridCell, f, shade=shade, sure=is_off(sums, tests))
+
+
+_SHARED = 0.9
+_DIFFERENCE = 0.01
+_VALUES = 12
+
+Challengers = Mapping[str, Sequence[ClosedWindow]]
+"""Windows of each, oldest first, by name."""
+
+
+def read_challengers(folder: Path) -> dict[str, list[ClosedWindow]]:
+    """Challengers by name, from ``RUN/challengers``."""
+    found = {}
+    for path in sorted(folder.glob("*/now.json")):
+        try:
+            found[path.parent.name] = read_monitor(path.parent).windows
+        except ClicktideError:  # removed meanwhile
+            continue
+    return {name: windows for name, windows in found.items() if windows}
+
+
+def challenger_grid(champion: Sequence[Period], challengers: Challengers) -> Grid | None:
+    """Relative change of the normalised entropy against the champion's, by period and by slice.
+
+    Parameters
+    ----------
+    champion
+        The served predictions, oldest first.
+    challengers
+        By name.
+
+    Returns
+    -------
+    Grid or None
+        Nothing without challengers. A cell is there where both have scored about the same
+        impressions.
+    """
+    if not challengers or not champion:
+        return None
+    columns = [GridColumn("period", it.name, int(it.sums[COUNT])) for it in champion]
+    rows: dict[str, list[GridCell | None]] = {"served": [_served(it.sums) for it in champion]}
+    for name, windows in challengers.items():
+        rows[name] = [_cell(_within(windows, it.start, it.end).sums, it.sums) for it in champion]
+    for column, cells in _slice_cells(champion, challengers):
+        columns.append(column)
+        for name, cell in cells.items():
+            rows[name].append(cell)
+    made = tuple(GridRow(name, tuple(cells)) for name, cells in rows.items())
+    return Grid("versions", "change", tuple(columns), made)
+
+
+def _within(windows: Sequence[ClosedWindow], start: int, end: int) -> Period:
+    inside = [window for window in windows if start <= window.start_ms < end]
+    return Period.of(inside, start, end) if inside else Period("", start, end, np.zeros(8))
+
+
+def _slice_cells(
+    champion: Sequence[Period], challengers: Challengers
+) -> Iterator[tuple[GridColumn, dict[str, GridCell | None]]]:
+    """Each slice's cells, over the periods that all challengers have seen whole."""
+    low = max(windows[0].start_ms for windows in challengers.values())
+    high = max(windows[-1].end_ms for windows in challengers.values())
+    inside = [it for it in champion if it.start >= low and it.end <= high]
+    if not inside:
+        return
+    start, end = inside[0].start, inside[-1].end
+    rivals = {name: _within(windows, start, end).slices for name, windows in challengers.items()}
+    for field, values in added(it.slices for it in inside).items():
+        if field in CLOCK:
+            continue
+        ranked = sorted(values, key=lambda value: -values[value][COUNT])
+        for value in [value for value in ranked if value != OTHER][:_VALUES]:
+            sums = values[value]
+            cells = {name: _cell(of.get(field, {}).get(value), sums) for name, of in rivals.items()}
+            if any(cells.values()):
+                column = GridColumn(field, value, int(sums[COUNT]))
+                yield column, {"served": _served(sums), **cells}
+
+
+def challenger_rows(challengers: Challengers) -> list[VersionRow]:
+    """Rows of the version table."""
+    return [
+        with_figures(
+            VersionRow,
+            figures_of(np.sum([window.sums for window in windows], axis=0)),
+            name=name,
+            alias="challenger",
+            note="in shadow",
+        )
+        for name, windows in challengers.items()
+    ]
+
+
+def _served(sums: Sums) -> GridCell:
+    return with_figures(GridCell, figures_of(sums), shade=0.0)
+
+
+def _cell(challenger: Sums | None, champion: Sums) -> GridCell | None:
+    if challenger is None or not champion[COUNT]:
+        return None
+    mine, served = figures_of(challenger), figures_of(champion).normalised_entropy
+    share = mine.count / champion[COUNT]
+    if not _SHARED <= share <= 1 / _SHARED or not mine.normalised_entropy or not served:
+        return None
+    change = mine.normalised_entropy / served - 1.0
+    return with_figures(GridCell, mine, shade=change, sure=abs(change) >= _DIFFERENCE)

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import closing
 
-import msgspec
 import numpy as np
 
-from monitoring.report.alarms import alarms_of
-from monitoring.report.model import Alarm
-from monitoring.watch.detect.alarm import Alarm as Found
+from monitoring.watch.detect.alarm import Alarm, newest_alarms
 from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.scored import Scored
 from monitoring.watch.settings import DetectSettings
@@ -36,7 +33,7 @@ class LogDetector:
 
     def __init__(self) -> None:
         self._detector = SequentialDetector(_SETTINGS)
-        self._found: list[Found] = []
+        self._found: list[Alarm] = []
         self._newest = np.iinfo(np.int64).min
         self.in_order = True
 
@@ -56,7 +53,7 @@ class LogDetector:
 
     def alarms(self) -> list[Alarm]:
         """What was found; nothing where the log is not in order of time."""
-        return alarms_of(msgspec.to_builtins(self._found)) if self.in_order else []
+        return newest_alarms(self._found) if self.in_order else []
 
     def note(self) -> str:
         """What is to be said of it in the report."""

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from features.errors import ClicktideError, SourceError
-from monitoring.coded import Coded
-from monitoring.report.build import Gathered, Period, Stretch
-from monitoring.report.model import Drift, Share, Version, VersionChange
-from monitoring.watch import figures as k
-from monitoring.watch.drift import field_drift, prediction_drift
+from monitoring.report.build import ReportCounts
+from monitoring.report.model import FieldDrift, Share, VersionChange, VersionRow, with_figures
+from monitoring.report.slices import Period, periods_of
+from monitoring.watch.categorical import Categorical
+from monitoring.watch.closed_window import (
+    ClosedWindow,
+    Drift,
+    closed_window,
+    field_drift,
+    prediction_drift,
+)
 from monitoring.watch.scored import Scored
 from monitoring.watch.slices import OTHER
 from monitoring.watch.window import Terms, Window
-from streaming.event_time import time_text
+from monitoring.watch.windows import WindowSeries
 
-__all__ = [
-    "ROW_STEPS", "TIME_STEPS_MS", "Buckets", "LogTally", "Places", "Versions", "between",
-    "period_name",
-]  # fmt: skip
+__all__ = ["LogCounts", "LogWindows", "Places", "Versions"]
 
 _SECONDS = (1, 5, 15, 60, 300, 900, 1800, 3600, 10_800, 21_600, 43_200)
 _DAYS = (1, 7, 28, 84, 336, 3360, 33_600)
@@ -35,93 +38,58 @@ TIME_STEPS_MS = tuple(1000 * s for s in (*_SECONDS, *(86_400 * d for d in _DAYS)
 ROW_STEPS = tuple(int(f"{step}{'0' * zeros}") for zeros in range(2, 15) for step in (1, 5))
 """Widths in rows; each divides the next."""
 _MOST_FIXED = 2_000
+_WINDOWS, _PERIODS, _SHARES = 130, 14, 6
 
 
-@dataclass
-class Buckets:
-    """Windows by number of their stretch.
+class LogWindows:
+    """Windows that become longer as a log turns out longer: a bounded number, of whole units.
 
     Parameters
     ----------
     fields
         Slice fields of each window.
     steps
-        Widths to choose from, rising; each divides the next.
+        Lengths to choose from, rising; each divides the next.
     most
-        Windows at most; a log of more gets the next width. A single width is fixed.
+        Windows at most; a log of more gets the next length. A single length is fixed.
     room
         Values of a field in a window.
 
     Examples
     --------
-    >>> import pyarrow as pa
-    >>> from monitoring.watch.scored import TableColumns, scored_table
-    >>> table = pa.table({"y": [0, 1, 0], "p": [0.1, 0.4, 0.2], "t": [0, 900, 60_000]})
-    >>> rows, _ = scored_table(table, TableColumns("y", "p", time="t", time_format="ms"))
-    >>> buckets = Buckets((), TIME_STEPS_MS, most=20, room=10)
-    >>> buckets.add(rows, Terms.of(rows))
-    >>> buckets.width, [(w.start_ms, w.figures().count) for w in buckets.windows()]
-    (5000, [(0, 2), (60000, 1)])
+    >>> rows = Scored.of([0, 1, 0], [0.1, 0.4, 0.2], time_ms=[0, 900, 60_000])
+    >>> windows = LogWindows((), TIME_STEPS_MS, most=20, room=10)
+    >>> windows.add(rows, Terms.of(rows))
+    >>> [(window.start_ms, window.end_ms, window.overall.count) for window in windows.closed()]
+    [(0, 5000, 2), (60000, 65000, 1)]
     """
 
-    fields: Sequence[str]
-    steps: Sequence[int]
-    most: int
-    room: int
-
-    def __post_init__(self) -> None:
-        self.width = self.steps[0]
-        self._rest = list(self.steps[1:])
-        self._at: dict[int, Window] = {}
+    def __init__(self, fields: Sequence[str], steps: Sequence[int], most: int, room: int) -> None:
+        self.most, self._longer = most, list(steps[1:])
+        self.series = WindowSeries(steps[0], lambda start, end: Window(start, end, fields, room))
 
     def add(self, scored: Scored, terms: Terms) -> None:
         """Count a batch; its slices must be of the fields."""
-        if not len(scored):
-            return
         self._fit(int(scored.time_ms.min()), int(scored.time_ms.max()))
-        number = scored.time_ms // self.width
-        if number[0] == number[-1] and (number == number[0]).all():
-            self._window(int(number[0])).add(scored, terms, np.arange(len(scored)))
-            return
-        order = np.argsort(number, kind="stable")
-        found, starts = np.unique(number[order], return_index=True)
-        for at, rows in zip(found.tolist(), np.split(order, starts[1:]), strict=True):
-            self._window(at).add(scored, terms, rows)
+        self.series.add(scored, terms)
 
-    def windows(self) -> list[Window]:
+    def closed(self) -> list[ClosedWindow]:
         """All of them, oldest first; stretches without rows have none."""
-        return [self._at[at] for at in sorted(self._at)]
-
-    def _window(self, at: int) -> Window:
-        if at not in self._at:
-            start = at * self.width
-            self._at[at] = Window(start, start + self.width, self.fields, self.room)
-        return self._at[at]
+        return [closed_window(window) for window in self.series]
 
     def _fit(self, low: int, high: int) -> None:
-        """Make the windows wide enough for these times too."""
-        if self._at:
-            low = min(low, min(self._at) * self.width)
-            high = max(high, max(self._at) * self.width)
-        while high // self.width - low // self.width >= self.most and self._rest:
-            self._widen()
-        if high // self.width - low // self.width >= max(self.most, _MOST_FIXED):
+        """Make the windows long enough for these times too."""
+        series, numbers = self.series, self.series.by_number
+        if numbers:
+            low = min(low, min(numbers) * series.width)
+            high = max(high, max(numbers) * series.width)
+        while high // series.width - low // series.width >= self.most and self._longer:
+            series.widen(self._longer.pop(0))
+        if high // series.width - low // series.width >= max(self.most, _MOST_FIXED):
             raise ClicktideError(
                 f"the log has more than {_MOST_FIXED:,} windows of the length given. "
                 "Fix: give a longer --window, or leave it out"
             )
-
-    def _widen(self) -> None:
-        self.width = self._rest.pop(0)
-        wider: dict[int, Window] = {}
-        for _, window in sorted(self._at.items()):
-            at = window.start_ms // self.width
-            if at in wider:
-                wider[at].merge(window)
-            else:
-                wider[at] = window
-            wider[at].start_ms, wider[at].end_ms = at * self.width, (at + 1) * self.width
-        self._at = wider
 
 
 _LONGEST = 200
@@ -143,7 +111,7 @@ class Places:
     Examples
     --------
     >>> places = Places(1)
-    >>> codes, values = places(Coded.of(pa.array(["a", "b", "a"])))
+    >>> codes, values = places(Categorical.of(pa.array(["a", "b", "a"])))
     >>> [values[code] for code in codes]
     ['a', '(other)', 'a']
     """
@@ -152,7 +120,7 @@ class Places:
         self.room, self.full = room, False
         self._words = pa.array([OTHER], pa.string())
 
-    def __call__(self, coded: Coded) -> Coded:
+    def __call__(self, coded: Categorical) -> Categorical:
         """The same rows, by the values that have places."""
         words = _short(coded.words)
         place = self._known(words)
@@ -160,7 +128,7 @@ class Places:
             self._add(words, coded, place)
             place = self._known(words)
             self.full |= bool((place < 0).any())
-        return Coded(np.maximum(place, 0)[coded.codes], self._words)
+        return Categorical(np.maximum(place, 0)[coded.codes], self._words)
 
     def _known(self, words: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
         """Place of each word, or -1."""
@@ -168,7 +136,7 @@ class Places:
         return np.array(found.to_numpy(zero_copy_only=False), np.int32)
 
     def _add(
-        self, words: pa.Array, coded: Coded, place: np.ndarray[tuple[int], np.dtype[np.int32]]
+        self, words: pa.Array, coded: Categorical, place: np.ndarray[tuple[int], np.dtype[np.int32]]
     ) -> None:
         free = self.room + 1 - len(self._words)
         if free <= 0:
@@ -225,7 +193,7 @@ class Versions:
             window.start_ms = min(window.start_ms, int(times.min()))
             window.end_ms = max(window.end_ms, int(times.max()))
 
-    def _window(self, version: Coded, code: int) -> Window:
+    def _window(self, version: Categorical, code: int) -> Window:
         name = version.words[code].as_py()
         if name not in self._windows and len(self._windows) >= _MOST:
             name = _OTHERS
@@ -235,7 +203,10 @@ class Versions:
 
     def periods(self) -> list[Period]:
         """Rows of the slice grid."""
-        return [Period(name, _sums(self._windows[name])) for name in self.names]
+        windows = ((name, closed_window(self._windows[name])) for name in self.names)
+        return [
+            Period.of([window], window.start_ms, window.end_ms, name) for name, window in windows
+        ]
 
     def changes(self) -> list[VersionChange]:
         """When each but the first began."""
@@ -245,35 +216,14 @@ class Versions:
             for before, name in pairwise(names)
         ]
 
-    def rows(self) -> list[Version]:
+    def rows(self) -> list[VersionRow]:
         """Rows of the version table, the newest first."""
-        return [self._row(name) for name in reversed(self.names)]
-
-    def _row(self, name: str) -> Version:
-        f = self._windows[name].figures()
-        return Version(
-            name,
-            count=f.count,
-            ratio=f.calibration_ratio,
-            low=f.calibration_low,
-            high=f.calibration_high,
-            normalised_entropy=f.normalised_entropy,
-        )
+        names = reversed(self.names)
+        return [with_figures(VersionRow, self._windows[n].figures(), name=n) for n in names]
 
 
-def _sums(window: Window) -> dict[str, dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]]]:
-    return {
-        field: {value: window.slot_sums[slot] for value, slot in places.items()}
-        for field, places in window.values.items()
-    }
-
-
-_SHARES = 6
-_DAY_MS = 86_400_000
-
-
-def between(periods: Sequence[Window], fields: Sequence[str]) -> list[Drift]:
-    """Drift of each field and of the predictions, from the first third to the last.
+def field_drifts(periods: Sequence[Window], fields: Sequence[str]) -> list[FieldDrift]:
+    """Drift of each field and of the predictions, from the first third of a log to the last.
 
     Parameters
     ----------
@@ -282,70 +232,40 @@ def between(periods: Sequence[Window], fields: Sequence[str]) -> list[Drift]:
     fields
         Their slice fields.
     """
-    third = max(1, len(periods) // 3)
-    before, after = periods[:third], periods[-third:]
     if len(periods) < 2:
         return []
-    was, now = (
-        np.sum([w.histogram[:, :2].sum(1) for w in part], axis=0) for part in (before, after)
-    )
-    found = [_field_drift("predictions", prediction_drift(was, now), was.sum(), now.sum(), ())]
+    third = max(1, len(periods) // 3)
+    parts = periods[:third], periods[-third:]
+    was, now = (np.sum([w.histogram[:, :2].sum(1) for w in part], axis=0) for part in parts)
+    found: list[tuple[str, Drift | None, float, float, tuple[Share, ...]]] = []
+    found.append(("predictions", prediction_drift(was, now), was.sum(), now.sum(), ()))
     for field in fields:
-        one, two = _counts(before, field), _counts(after, field)
+        one, two = (_counts(part, field) for part in parts)
         drift = field_drift(one, two)
-        found.append(
-            _field_drift(field, drift, sum(one.values()), sum(two.values()), _shares(one, two))
-        )
-    return [drift for drift in found if drift is not None]
+        found.append((field, drift, one.total(), two.total(), _shares(one, two)))
+    return [
+        FieldDrift(name, drift.psi, drift.jensen_shannon, int(before), int(after), shares)
+        for name, drift, before, after, shares in found
+        if drift is not None
+    ]
 
 
-def _field_drift(
-    name: str, drift: object, before: float, after: float, shares: tuple[Share, ...]
-) -> Drift | None:
-    if drift is None:
-        return None
-    psi, js = getattr(drift, "psi", None), getattr(drift, "jensen_shannon", None)
-    return Drift(name, psi, js, int(before), int(after), shares)
-
-
-def _counts(windows: Sequence[Window], field: str) -> dict[str, float]:
-    counts: dict[str, float] = {}
+def _counts(windows: Sequence[Window], field: str) -> Counter[str]:
+    counts = Counter[str]()
     for window in windows:
-        for value, slot in window.values[field].items():
-            counts[value] = counts.get(value, 0.0) + float(window.slot_sums[slot, k.COUNT])
+        counts.update({value: int(n) for value, n in window.counts(field).items()})
     return counts
 
 
-def _shares(before: dict[str, float], after: dict[str, float]) -> tuple[Share, ...]:
+def _shares(before: Counter[str], after: Counter[str]) -> tuple[Share, ...]:
     """Values whose share moved most."""
-    n, m = sum(before.values()) or 1.0, sum(after.values()) or 1.0
-    shares = [
-        Share(value, before.get(value, 0.0) / n, after.get(value, 0.0) / m)
-        for value in before.keys() | after.keys()
-    ]
+    n, m = before.total() or 1, after.total() or 1
+    shares = [Share(value, before[value] / n, after[value] / m) for value in before | after]
     shares.sort(key=lambda share: (-abs(share.after - share.before), share.value))
     return tuple(share for share in shares[:_SHARES] if share.before or share.after)
 
 
-def period_name(window: Window, axis: str) -> str:
-    """Name of a row of the slice grid.
-
-    Examples
-    --------
-    >>> period_name(Window(0, 3_600_000, (), 1), "time"), period_name(Window(0, 500, (), 1), "row")
-    ('1 Jan 00:00', 'from row 1')
-    """
-    if axis == "row":
-        return f"from row {window.start_ms + 1:,}"
-    long = window.end_ms - window.start_ms >= _DAY_MS
-    return time_text(window.start_ms, "{0.day} {0:%b %Y}" if long else "{0.day} {0:%b %H:%M}")
-
-
-_WINDOWS, _PERIODS = 130, 14
-Sums = NDArray[np.float64]
-
-
-class LogTally:
+class LogCounts:
     """Counts batches in bounded memory; they may come in any order of time.
 
     Parameters
@@ -355,18 +275,15 @@ class LogTally:
     axis
         ``time``, or ``row`` where times are row numbers.
     window
-        Width of a window, in ms or rows; chosen if not given.
+        Length of a window, in ms or rows; chosen if not given.
     room
         Values of a field that are counted by themselves; later ones share ``(other)``.
 
     Examples
     --------
-    >>> import pyarrow as pa
-    >>> from monitoring.watch.scored import TableColumns, scored_table
-    >>> rows, _ = scored_table(pa.table({"y": [0, 1], "p": [0.1, 0.4]}), TableColumns("y", "p"))
-    >>> tally = LogTally((), "row")
-    >>> tally.update(rows)
-    >>> tally.gathered("a log").stretches[0].end
+    >>> counts = LogCounts((), "row")
+    >>> counts.update(Scored.of([0, 1], [0.1, 0.4]))
+    >>> counts.gathered("a log").windows[0].end
     100
     """
 
@@ -380,9 +297,8 @@ class LogTally:
     ) -> None:
         self.fields, self.axis = tuple(fields), axis
         steps = TIME_STEPS_MS if axis == "time" else ROW_STEPS
-        self.events = 0
-        self._windows = Buckets((), (window,) if window else steps, _WINDOWS, 1)
-        self._periods = Buckets(self.fields, steps, _PERIODS, room)
+        self._windows = LogWindows((), (window,) if window else steps, _WINDOWS, 1)
+        self._periods = LogWindows(self.fields, steps, _PERIODS, room)
         self._places = {field: Places(room) for field in self.fields}
         self._versions = Versions(self.fields, room)
 
@@ -390,17 +306,14 @@ class LogTally:
         """Count a batch."""
         if not len(scored):
             return
-        self.events += len(scored)
         terms = Terms.of(scored)
-        placed: Mapping[str, Coded] = {
-            field: self._places[field](scored.slices[field]) for field in self.fields
-        }
+        placed = {field: self._places[field](scored.slices[field]) for field in self.fields}
         rows = replace(scored, slices=placed)
         self._windows.add(rows, terms)
         self._periods.add(rows, terms)
         self._versions.add(rows, terms)
 
-    def gathered(self, source: str) -> Gathered:
+    def gathered(self, source: str) -> ReportCounts:
         """Everything counted.
 
         Raises
@@ -408,19 +321,17 @@ class LogTally:
         SourceError
             There was no row.
         """
-        windows, periods = self._windows.windows(), self._periods.windows()
+        windows, periods = list(self._windows.series), list(self._periods.series)
         if not windows:
             raise SourceError(f"{source}: no row can be used. Fix: give a log with at least one")
-        named = [Period(period_name(p, self.axis), _seen_sums(p), p.start_ms) for p in periods]
-        return Gathered(
+        return ReportCounts(
             source=source,
-            stretches=[Stretch(w.start_ms, w.end_ms, w.sums) for w in windows],
+            windows=periods_of(self._windows.closed(), _MOST_FIXED, self.axis),
             histogram=np.sum([window.histogram for window in windows], axis=0),
-            slices=_added([period.slices for period in named], self.fields),
             axis=self.axis,
-            periods=named,
+            periods=periods_of(self._periods.closed(), _MOST_FIXED, self.axis),
             by_version=self._versions.periods(),
-            drift=between(periods, self.fields),
+            drift=field_drifts(periods, self.fields),
             version_changes=self._versions.changes(),
             versions=self._versions.rows(),
             notes=self._notes(),
@@ -439,28 +350,3 @@ class LogTally:
                 "are called so wrongly in at most 5 of 100 reports (Bonferroni)."
             )
         return notes
-
-
-def _seen_sums(window: Window) -> dict[str, dict[str, Sums]]:
-    """Sums by field and value, of values that were seen."""
-    return {
-        field: {
-            value: window.slot_sums[slot]
-            for value, slot in places.items()
-            if window.slot_sums[slot, 0] > 0
-        }
-        for field, places in window.values.items()
-    }
-
-
-def _added(
-    parts: Sequence[Mapping[str, Mapping[str, Sums]]], fields: Sequence[str]
-) -> dict[str, dict[str, Sums]]:
-    """Sums of all parts together."""
-    whole: dict[str, dict[str, Sums]] = {field: {} for field in fields}
-    for part in parts:
-        for field, values in part.items():
-            for value, sums in values.items():
-                before = whole[field].get(value)
-                whole[field][value] = sums.copy() if before is None else before + sums
-    return whole

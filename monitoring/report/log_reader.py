@@ -16,9 +16,14 @@ from features.labels import guess_label_values, labels, labels_due
 from features.spec import SourceSpec
 from features.spec_guess_column import Column
 from features.times import NO_TIME
-from monitoring.coded import Coded
-from monitoring.report.log_columns import LogColumns
-from monitoring.report.log_values import TimeReader, numbers, prediction_fix, predictions
+from monitoring.report.log_columns import (
+    LogColumns,
+    TimeReader,
+    numbers,
+    prediction_fix,
+    predictions,
+)
+from monitoring.watch.categorical import Categorical
 from monitoring.watch.scored import Scored
 from streaming.sources import Batch, Reject, describe_head, open_source
 
@@ -176,7 +181,7 @@ def read_log(
             try:
                 batch = next(batches, None)
             except SourceError as error:
-                raise _told(error) from error
+                raise _in_option_words(error) from error
             if batch is None:
                 return
             yield reader(batch), batch.columns.num_rows + len(batch.rejects)
@@ -193,9 +198,9 @@ def _separator(path: str) -> str:
     return head.separator
 
 
-def _told(error: SourceError) -> SourceError:
+def _in_option_words(error: SourceError) -> SourceError:
     """The same in words of the options, where a spec is spoken of."""
-    said = (
+    message = (
         str(error)
         .replace(
             "Fix: use the file's names in the spec",
@@ -204,14 +209,14 @@ def _told(error: SourceError) -> SourceError:
         )
         .replace(", with header = false and columns if need be", "")
     )
-    return SourceError(said)
+    return SourceError(message)
 
 
-def _coded(column: pa.Array) -> Coded:
-    """Coded; a dictionary that is larger than the batch (Parquet's may be) is not gone through."""
+def _coded(column: pa.Array) -> Categorical:
+    """As codes; a dictionary larger than the batch (Parquet's may be) is not gone through."""
     if pa.types.is_dictionary(column.type) and len(column.dictionary) > len(column):
         column = column.dictionary_decode()
-    return Coded.of(column)
+    return Categorical.of(column)
 
 
 def _optional(rows: pa.RecordBatch, name: str) -> tuple[F64, NDArray[np.bool_]]:

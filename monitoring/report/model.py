@@ -1,143 +1,66 @@
-"""What else a report's data tell: field drift, labels, freshness, model versions."""
+"""What a report says, as data: the JSON beside the HTML, and all that the page is drawn from.
+
+Every time is event time in ms since 1970, UTC; where a log has no times, it is the number of
+the row, and ``axis`` is ``"row"``. A share is between 0 and 1. ``None``: it is not known. Figures,
+alarms, label health, skew and freshness are the records of :mod:`monitoring.watch`.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from monitoring.watch.detect.alarm import Alarm
+from monitoring.watch.figures import SliceFigures
+from monitoring.watch.records import LabelHealth
+from monitoring.watch.skew import Skew
+
 __all__ = [
-    "FORMAT", "Alarm", "Bin", "Drift", "Freshness", "Grid", "GridCell", "GridColumn", "GridRow",
-    "LabelHealth", "LabelWindow", "ReportData", "Share", "SliceRow", "Total", "Verdict",
-    "Version", "VersionChange", "Window",
+    "FORMAT", "Bin", "FieldDrift", "Grid", "GridCell", "GridColumn", "GridRow", "ReportData",
+    "Share", "Since", "SliceRow", "Total", "Verdict", "VersionChange", "VersionRow", "Window",
+    "with_figures",
 ]  # fmt: skip
 
-
-class Share(msgspec.Struct, frozen=True):
-    """A value's share of the events before and after."""
-
-    value: str
-    before: float
-    after: float
+FORMAT = 2
+"""Format number of the JSON; a reader refuses others."""
 
 
-class Drift(msgspec.Struct, frozen=True):
-    """How far a field's values (or the predictions) have moved from the reference.
-
-    Parameters
-    ----------
-    psi, js
-        Population stability index, and Jensen-Shannon distance (0 to 1).
-    shares
-        Values that moved most.
-    """
-
-    field: str
-    psi: float | None = None
-    js: float | None = None
-    before_count: int | None = None
-    after_count: int | None = None
-    shares: tuple[Share, ...] = ()
-
-
-class LabelWindow(msgspec.Struct, frozen=True):
-    """Labels of one window: share of clicks that found their impression, and click delays (s)."""
+class Window(SliceFigures, frozen=True, kw_only=True):
+    """Figures of the events of ``start <= time < end``."""
 
     start: int
     end: int
-    join_rate: float | None = None
-    delay_p50_s: float | None = None
-    delay_p90_s: float | None = None
 
 
-class LabelHealth(msgspec.Struct, frozen=True):
-    """What became of the clicks.
+class Since(SliceFigures, frozen=True, kw_only=True):
+    """Figures since the start of the window, or period, in which the calibration has changed."""
 
-    Parameters
-    ----------
-    join_rate
-        Clicks that found their impression, of all clicks.
-    late_share, orphan_share, duplicate_share
-        Clicks after the join window, without an impression, and sent twice.
-    delay_p50_s, delay_p90_s, delay_p99_s
-        Quantiles of impression to click.
-    windows
-        The same over time.
-    skew_rate
-        Impressions whose served counters were not those that are recomputed.
-    """
-
-    join_rate: float | None = None
-    late_share: float | None = None
-    orphan_share: float | None = None
-    duplicate_share: float | None = None
-    delay_p50_s: float | None = None
-    delay_p90_s: float | None = None
-    delay_p99_s: float | None = None
-    windows: tuple[LabelWindow, ...] = ()
-    skew_rate: float | None = None
+    start: int
 
 
-class Freshness(msgspec.Struct, frozen=True):
-    """Seconds on the way from the event; each stage is the median and the 95th percentile."""
+class Total(SliceFigures, frozen=True, kw_only=True):
+    """Figures of everything the report is about, and since its calibration changed, if it did."""
 
-    stage: str
-    p50_s: float | None = None
-    p95_s: float | None = None
+    since: Since | None = None
 
 
-class Version(msgspec.Struct, frozen=True):
-    """One model version and how it did while it was served (or in shadow)."""
-
-    name: str
-    created: int | None = None
-    alias: str = ""
-    events: int | None = None
-    count: int | None = None
-    ratio: float | None = None
-    low: float | None = None
-    high: float | None = None
-    normalised_entropy: float | None = None
-    note: str = ""
-
-
-class SliceRow(msgspec.Struct, frozen=True):
+class SliceRow(SliceFigures, frozen=True, kw_only=True):
     """One slice: the events with one value of one field.
 
     Parameters
     ----------
-    cost_clicks, cost_money
-        Promised less observed, as in :class:`Alarm`.
     drifted
         Its ratio differs from 1, over all or since a change, by more than chance explains, with
         all slices looked at.
-    since, ratio_since, low_since, high_since, cost_since, money_since
-        Where its calibration has changed once: the start of the period in which it did, and the
-        figures since then.
-    change
-        Log loss against the champion's on the same events, relative (0.01: 1 % worse).
+    since
+        Figures since its calibration changed, if it did.
     """
 
     field: str
     value: str
-    count: int
-    clicks: float
-    mean_prediction: float | None = None
-    ratio: float | None = None
-    low: float | None = None
-    high: float | None = None
-    log_loss: float | None = None
-    normalised_entropy: float | None = None
-    cost_clicks: float | None = None
-    cost_money: float | None = None
     drifted: bool = False
-    change: float | None = None
-    since: int | None = None
-    ratio_since: float | None = None
-    low_since: float | None = None
-    high_since: float | None = None
-    cost_since: float | None = None
-    money_since: float | None = None
+    since: Since | None = None
 
 
 class GridColumn(msgspec.Struct, frozen=True):
@@ -148,7 +71,7 @@ class GridColumn(msgspec.Struct, frozen=True):
     count: int
 
 
-class GridCell(msgspec.Struct, frozen=True):
+class GridCell(SliceFigures, frozen=True, kw_only=True):
     """One row's figures in one slice.
 
     Parameters
@@ -161,12 +84,7 @@ class GridCell(msgspec.Struct, frozen=True):
         It differs from 0 by more than chance explains.
     """
 
-    count: int
     shade: float | None = None
-    ratio: float | None = None
-    low: float | None = None
-    high: float | None = None
-    normalised_entropy: float | None = None
     sure: bool = False
 
 
@@ -175,7 +93,6 @@ class GridRow(msgspec.Struct, frozen=True):
 
     name: str
     cells: tuple[GridCell | None, ...]
-    note: str = ""
 
 
 class Grid(msgspec.Struct, frozen=True):
@@ -195,111 +112,51 @@ class Grid(msgspec.Struct, frozen=True):
     rows: tuple[GridRow, ...]
 
 
-FORMAT = 1
-"""Format number of the JSON; a reader refuses others."""
+class Share(msgspec.Struct, frozen=True):
+    """A value's share of the events before and after."""
+
+    value: str
+    before: float
+    after: float
 
 
-class Window(msgspec.Struct, frozen=True):
-    """Figures of one window of event time.
-
-    Parameters
-    ----------
-    start, end
-        The window holds the events of ``start <= time < end``.
-    count, clicks
-        Impressions, and those clicked.
-    mean_prediction
-        Mean pCTR.
-    ratio, low, high
-        Calibration ratio with its 95 % interval; a bound may be missing where clicks are few.
-    log_loss, normalised_entropy
-        As everywhere.
-    """
-
-    start: int
-    end: int
-    count: int
-    clicks: float
-    mean_prediction: float | None = None
-    ratio: float | None = None
-    low: float | None = None
-    high: float | None = None
-    log_loss: float | None = None
-    normalised_entropy: float | None = None
-
-
-class Total(msgspec.Struct, frozen=True):
-    """Figures of everything the report is about; see :class:`Window` and :class:`SliceRow`.
+class FieldDrift(msgspec.Struct, frozen=True):
+    """How far a field's values (or the predictions) have moved from the reference.
 
     Parameters
     ----------
-    auc, auc_error
-        Area under the ROC curve, and a bound on its error.
-    ece
-        Expected calibration error on 20 bins of equal mass.
+    psi, js
+        Population stability index, and Jensen-Shannon distance (0 to 1).
+    before_count, after_count
+        Events compared.
+    shares
+        Values that moved most.
     """
 
-    count: int
-    clicks: float
-    mean_prediction: float | None = None
-    ratio: float | None = None
-    low: float | None = None
-    high: float | None = None
-    log_loss: float | None = None
-    normalised_entropy: float | None = None
-    auc: float | None = None
-    auc_error: float | None = None
-    ece: float | None = None
-    since: int | None = None
-    ratio_since: float | None = None
-    low_since: float | None = None
-    high_since: float | None = None
-    cost_since: float | None = None
-    cost_money: float | None = None
+    field: str
+    psi: float
+    js: float
+    before_count: int | None = None
+    after_count: int | None = None
+    shares: tuple[Share, ...] = ()
 
 
-class Alarm(msgspec.Struct, frozen=True):
-    """One shift.
+class VersionRow(SliceFigures, frozen=True, kw_only=True):
+    """A model version, or a challenger, and how it did.
 
     Parameters
     ----------
-    what
-        ``calibration``, ``click_rate``, ``missing`` or ``click_delay``; see
-        :class:`monitoring.watch.detect.alarm.Alarm`.
-    since, detected_at, ended_at
-        Event times; ``ended_at`` is missing while it goes on.
-    field, value
-        The slice; empty: everywhere.
-    size, low, high
-        With 95 % interval: the calibration ratio since then; clicks over those predicted at
-        first; the share of rows without the field; the median click delay over what it was.
-    cost_clicks
-        Clicks that were promised and did not come (below 0: came without being promised).
-    cost_money
-        The same weighed by the bids; missing where no bids are logged.
-    cause
-        Probable cause, in words.
-    action
-        What to do, in words.
-    since_low, since_high
-        99 % interval of ``since``.
+    created
+        Wall clock (ms).
+    events
+        That it has learned.
     """
 
-    what: str
-    since: int
-    detected_at: int
-    ended_at: int | None = None
-    field: str = ""
-    value: str = ""
-    size: float | None = None
-    low: float | None = None
-    high: float | None = None
-    cost_clicks: float | None = None
-    cost_money: float | None = None
-    cause: str = ""
-    action: str = ""
-    since_low: int | None = None
-    since_high: int | None = None
+    name: str
+    created: int | None = None
+    alias: str = ""
+    events: int | None = None
+    note: str = ""
 
 
 class VersionChange(msgspec.Struct, frozen=True):
@@ -357,6 +214,10 @@ class ReportData(msgspec.Struct, frozen=True):
         ``time``, or ``row`` for a log without times.
     windows
         Oldest first.
+    labels, skew
+        What became of the clicks; whether served counters are those that are recomputed.
+    freshness
+        Seconds, by what they are of.
     challengers
         Challengers against the champion, period by period.
     notes
@@ -376,9 +237,24 @@ class ReportData(msgspec.Struct, frozen=True):
     slices: tuple[SliceRow, ...] = ()
     slices_left_out: int = 0
     grid: Grid | None = None
-    drift: tuple[Drift, ...] = ()
+    drift: tuple[FieldDrift, ...] = ()
     labels: LabelHealth | None = None
-    freshness: tuple[Freshness, ...] = ()
-    versions: tuple[Version, ...] = ()
+    skew: Skew | None = None
+    freshness: dict[str, float] = {}
+    versions: tuple[VersionRow, ...] = ()
     challengers: Grid | None = None
     notes: tuple[str, ...] = ()
+
+
+_Kind = TypeVar("_Kind", bound=SliceFigures)
+
+
+def with_figures(kind: type[_Kind], figures: SliceFigures, **more: Any) -> _Kind:
+    """A record that has some figures among its own.
+
+    Examples
+    --------
+    >>> with_figures(Window, SliceFigures(7, 2), start=0, end=9).clicks
+    2
+    """
+    return kind(**msgspec.structs.asdict(figures), **more)

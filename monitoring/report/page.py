@@ -12,16 +12,16 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from monitoring.report import alarms, words
-from monitoring.report.model import Drift, Grid, LabelHealth, ReportData
+from monitoring.report import words
+from monitoring.report.model import FieldDrift, Grid, ReportData
 from monitoring.report.share_charts import (
     grid_charts,
     off_diagonal,
     reliability_chart,
     shares_chart,
 )
-from monitoring.report.slice_table import COLUMNS, columns_of, slice_rows, slices_said
-from monitoring.report.time_charts import calibration_chart, label_charts, loss_charts
+from monitoring.report.slice_table import COLUMNS, columns_of, slice_rows, slices_text
+from monitoring.report.time_charts import calibration_chart, loss_charts
 
 __all__ = ["render"]
 
@@ -40,8 +40,13 @@ def render(data: ReportData) -> str:
 
     Examples
     --------
-    >>> from monitoring.report.sample import sample_report
-    >>> page = render(sample_report())
+    >>> import numpy as np
+    >>> from monitoring.report.build import ReportCounts, report_of
+    >>> from monitoring.report.slices import Period
+    >>> sums = np.array([10_000.0, 200.0, 210.0, 5.0, 950.0, 0.0, 0.0, 0.0])
+    >>> histogram = np.array([[200.0, 9800.0, 210.0]])
+    >>> counted = ReportCounts("<script>alert(1)", [Period("", 0, 9, sums)], histogram)
+    >>> page = render(report_of(counted, 0))
     >>> page.startswith("<!doctype html>"), "<script>alert" in page
     (True, False)
     """
@@ -61,7 +66,6 @@ def _context(data: ReportData) -> dict[str, Any]:
     grid = data.grid
     return {
         "w": words,
-        "words_of": alarms,
         "five": lambda value: "–" if value is None else f"{value:.5f}",
         "both": _both,
         "mark": _MARKS[data.verdict.state],
@@ -70,20 +74,20 @@ def _context(data: ReportData) -> dict[str, Any]:
         "rate": words.percent(data.total.clicks / data.total.count) if data.total.count else "",
         "figures": _figures(data),
         "sections": _sections(data),
-        "window_said": _window_said(data),
+        "window_text": _window_text(data),
         "charts": _charts(data),
         "columns": [COLUMNS[i] for i in kept],
         "rows": rows,
         "rows_left_out": len(data.slices) - len(rows) + data.slices_left_out,
         "fields": sorted({row.field for row in data.slices}),
-        "slices_said": slices_said(data.slices),
-        "grid_said": "" if grid is None else _grid_said(grid),
+        "slices_text": slices_text(data.slices),
+        "grid_text": "" if grid is None else _grid_text(grid),
         "rivals_legend": () if data.challengers is None else _grid_legend(data.challengers),
         "grid_legend": () if grid is None else _grid_legend(grid),
-        "reliability_said": _reliability_said(data),
-        "drift_said": _drift_said(data),
+        "reliability_text": _reliability_text(data),
+        "drift_text": _drift_text(data),
         "drifts": [(d, _level(d), shares_chart(d, 300.0) if _moved(d) else "") for d in data.drift],
-        "label_figures": () if data.labels is None else _label_figures(data.labels),
+        "label_figures": _label_figures(data),
         "notes": (*data.notes, *_NOTES),
     }
 
@@ -101,14 +105,13 @@ _NOTES = (
 def _charts(data: ReportData) -> dict[str, tuple[Markup, Markup]]:
     """Every picture twice: for a wide page, and for a phone."""
     none = Markup("")
-    grid, labels, bins, rivals = data.grid, data.labels, data.reliability, data.challengers
+    grid, bins, rivals = data.grid, data.reliability, data.challengers
     drawn: dict[str, Callable[[float], Markup]] = {
         "calibration": lambda width: calibration_chart(data, width),
         "loss": lambda width: loss_charts(data, width),
         "reliability": lambda width: reliability_chart(bins, width) if bins else none,
         "grid": lambda width: none if grid is None else grid_charts(grid, width),
         "challengers": lambda width: none if rivals is None else grid_charts(rivals, width),
-        "labels": lambda width: none if labels is None else label_charts(data, labels, width),
     }
     return {name: (draw(_WIDE), draw(_NARROW)) for name, draw in drawn.items()}
 
@@ -125,7 +128,7 @@ def _period(data: ReportData) -> str:
     return f"{words.day_and_time(start)} to {words.day_and_time(end)} UTC"
 
 
-def _window_said(data: ReportData) -> str:
+def _window_text(data: ReportData) -> str:
     size = data.windows[0].end - data.windows[0].start
     if data.axis == "row":
         return f"window of {words.count(size)} rows"
@@ -135,7 +138,11 @@ def _window_said(data: ReportData) -> str:
 def _figures(data: ReportData) -> list[tuple[str, str, str]]:
     total = data.total
     found = [
-        ("calibration ratio", words.ratio(total.ratio), words.interval(total.low, total.high)),
+        (
+            "calibration ratio",
+            words.ratio(total.calibration_ratio),
+            words.interval(total.calibration_low, total.calibration_high),
+        ),
         ("mean prediction", words.percent(total.mean_prediction), ""),
         ("log loss", _five(total.log_loss), ""),
         ("normalised entropy", _five(total.normalised_entropy), ""),
@@ -168,7 +175,7 @@ def _sections(data: ReportData) -> list[tuple[str, str]]:
     return [(anchor, name) for anchor, name, shown in there if shown]
 
 
-def _grid_said(grid: Grid) -> str:
+def _grid_text(grid: Grid) -> str:
     width = "Cells are as wide as a slice has impressions; ▲ ▼ mark what chance does not explain."
     if grid.measure == "change":
         return f"Normalised entropy of each version and challenger against the champion's. {width}"
@@ -178,16 +185,16 @@ def _grid_said(grid: Grid) -> str:
 
 def _grid_legend(grid: Grid) -> list[tuple[str, str]]:
     if grid.measure == "change":
-        said = ("5 % better", "1 % better", "0.1 % better", "as good")
+        text = ("5 % better", "1 % better", "0.1 % better", "as good")
         worse = ("0.1 % worse", "1 % worse", "5 % worse")
     else:
-        said = ("under 0.78", "under 0.90", "under 0.97", "calibrated, or within chance")
+        text = ("under 0.78", "under 0.90", "under 0.97", "calibrated, or within chance")
         worse = ("over 1.03", "over 1.11", "over 1.28")
     kinds = ("u3", "u2", "u1", "n", "o1", "o2", "o3")
-    return [*zip(kinds, said + worse, strict=True), ("none", "no clicks")]
+    return [*zip(kinds, text + worse, strict=True), ("none", "no clicks")]
 
 
-def _reliability_said(data: ReportData) -> str:
+def _reliability_text(data: ReportData) -> str:
     off = [bin_ for bin_ in data.reliability if off_diagonal(bin_)]
     if not off:
         return "Every group's interval holds its prediction."
@@ -199,34 +206,33 @@ def _reliability_said(data: ReportData) -> str:
     )
 
 
-def _level(drift: Drift) -> str:
-    moved = drift.psi if drift.psi is not None else (drift.js or 0.0)
-    return "little" if moved < 0.1 else "some" if moved < 0.25 else "much"
+def _level(drift: FieldDrift) -> str:
+    return "little" if drift.psi < 0.1 else "some" if drift.psi < 0.25 else "much"
 
 
-def _drift_said(data: ReportData) -> str:
+def _drift_text(data: ReportData) -> str:
     if any(drift.before_count for drift in data.drift):
         return "the first third of the log to its last."
     return "the monitor's reference windows to the newest."
 
 
-def _moved(drift: Drift) -> bool:
+def _moved(drift: FieldDrift) -> bool:
     """Whether there is anything to see."""
     return any(abs(share.after - share.before) >= 0.01 for share in drift.shares)
 
 
-def _label_figures(labels: LabelHealth) -> list[tuple[str, str]]:
+def _label_figures(data: ReportData) -> list[tuple[str, str]]:
+    labels, skew = data.labels, data.skew
+    if labels is None:
+        return []
     found = [
-        ("clicks joined", labels.join_rate, words.percent),
-        ("came late", labels.late_share, words.percent),
-        ("without impression", labels.orphan_share, words.percent),
-        ("sent twice", labels.duplicate_share, words.percent),
-        ("median delay", labels.delay_p50_s, words.span),
-        ("90 % within", labels.delay_p90_s, words.span),
-        ("99 % within", labels.delay_p99_s, words.span),
-        ("served counters skewed", labels.skew_rate, words.percent),
+        ("clicks joined", labels.join_rate),
+        ("came late", labels.late_share),
+        ("without impression", labels.orphan_share),
+        ("sent twice", labels.duplicate_clicks),
+        ("served counters skewed", None if skew is None else skew.skew_rate),
     ]
-    return [(name, said(value)) for name, value, said in found if value is not None]
+    return [(name, words.percent(share)) for name, share in found if share is not None]
 
 
 def _policy(css: str, js: str) -> str:
@@ -236,8 +242,8 @@ def _policy(css: str, js: str) -> str:
     )
 
 
-def _hash(said: str) -> str:
-    digest = hashlib.sha256(said.encode()).digest()
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"
 
 

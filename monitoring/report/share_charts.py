@@ -8,11 +8,11 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from monitoring.coded import MISSING
 from monitoring.report import words
 from monitoring.report.grid import OTHERS
-from monitoring.report.model import Bin, Drift, Grid, GridCell, GridColumn, GridRow, Share
+from monitoring.report.model import Bin, FieldDrift, Grid, GridCell, GridColumn, GridRow, Share
 from monitoring.report.svg import Scale, drawing, el, line, log_ticks, text
+from monitoring.watch.categorical import MISSING
 
 __all__ = ["grid_charts", "off_diagonal", "reliability_chart", "shade_class", "shares_chart"]
 
@@ -33,8 +33,8 @@ def reliability_chart(bins: Sequence[Bin], width: float) -> Markup:
     y = Scale(low, high, bottom, 12, log=True)
     parts = [_axes(x, y, side)]
     parts += [_bin(one, x, y) for one in bins]
-    said = "Reliability diagram: observed click rate of groups of equal size by their prediction"
-    return drawing(side, side, parts, said, "chart")
+    label = "Reliability diagram: observed click rate of groups of equal size by their prediction"
+    return drawing(side, side, parts, label, "chart")
 
 
 def _ends(bins: Sequence[Bin]) -> tuple[float, float]:
@@ -47,11 +47,11 @@ def _ends(bins: Sequence[Bin]) -> tuple[float, float]:
 def _axes(x: Scale, y: Scale, side: float) -> Markup:
     parts = []
     for tick in log_ticks(x.low, x.high, 9 if side > 400 else 6):
-        said = f"{100 * tick:g} %"
+        label = f"{100 * tick:g} %"
         parts.append(line(x(tick), y.end, x(tick), y.start, "grid"))
         parts.append(line(x.start, y(tick), x.end, y(tick), "grid"))
-        parts.append(text(x(tick), y.start + 17, said, "tick", "middle"))
-        parts.append(text(x.start - 6, y(tick) + 4, said, "tick", "end"))
+        parts.append(text(x(tick), y.start + 17, label, "tick", "middle"))
+        parts.append(text(x.start - 6, y(tick) + 4, label, "tick", "end"))
     parts.append(line(x.start, y.start, x.end, y.end, "one"))
     parts.append(text((x.start + x.end) / 2, side - 6, "mean prediction", "name", "middle"))
     middle = (y.start + y.end) / 2
@@ -93,7 +93,7 @@ def _bin(one: Bin, x: Scale, y: Scale) -> Markup:
 _SHARE_ROW = 21.0
 
 
-def shares_chart(drift: Drift, width: float) -> Markup:
+def shares_chart(drift: FieldDrift, width: float) -> Markup:
     """Draw the values that moved most."""
     most = max(max(share.before, share.after) for share in drift.shares) or 1.0
     x = Scale(0.0, most, 96.0, width - 84)
@@ -102,8 +102,8 @@ def shares_chart(drift: Drift, width: float) -> Markup:
         _share_row(share, x, 4 + _SHARE_ROW * number, width)
         for number, share in enumerate(drift.shares)
     ]
-    said = f"Shares of the values of {drift.field} before and after"
-    return drawing(width, height, parts, said, "chart")
+    label = f"Shares of the values of {drift.field} before and after"
+    return drawing(width, height, parts, label, "chart")
 
 
 def _share_row(share: Share, x: Scale, y: float, width: float) -> Markup:
@@ -169,8 +169,8 @@ def _field(grid: Grid, name: str, at: Sequence[int], width: float) -> Markup:
         cells = [row.cells[i] for i in at]
         for column, cell, (start, end) in zip(columns, cells, edges, strict=True):
             parts.append(_cell(grid, row, column, cell, start, end - start - _GAP, y))
-    said = f"Slice grid of {name}: {len(grid.rows)} {grid.rows_are} by {len(columns)} values"
-    return drawing(width, height, parts, said, "chart grid-chart")
+    label = f"Slice grid of {name}: {len(grid.rows)} {grid.rows_are} by {len(columns)} values"
+    return drawing(width, height, parts, label, "chart grid-chart")
 
 
 def _edges(columns: Sequence[GridColumn], left: float, right: float) -> list[tuple[float, float]]:
@@ -198,11 +198,11 @@ def _shared(values: Sequence[str]) -> int:
 
 def _heading(value: str, shared: int, start: float, end: float) -> Markup:
     room = end - start - 3
-    said = _fit(value or "(empty)", room)
-    if shared and said != value and value not in (OTHERS, MISSING):
-        said = _fit(f"…{value[shared:]}", room)
+    label = _fit(value or "(empty)", room)
+    if shared and label != value and value not in (OTHERS, MISSING):
+        label = _fit(f"…{value[shared:]}", room)
     return Markup("").join([
-        text(start + 1, 31, said, "small") if said == value or len(said) > 3 else Markup(""),
+        text(start + 1, 31, label, "small") if label == value or len(label) > 3 else Markup(""),
         line(start, 34, end - _GAP, 34, "axis"),
     ])  # fmt: skip
 
@@ -228,9 +228,9 @@ def _cell(
         )
     ]  # fmt: skip
     if cell is not None and shade is not None and width >= 34:
-        said = _said(shade, grid.measure)
+        label = _shade_text(shade, grid.measure)
         sign = ("▲" if shade > 0 else "▼") if cell.sure else ""
-        shown = f"{sign}{said}" if width >= 46 else said
+        shown = f"{sign}{label}" if width >= 46 else label
         parts.append(text(x + width / 2, y + 15, shown, f"in {kind}", "middle"))
     elif cell is not None and shade is not None and cell.sure and width >= 9:
         parts.append(text(x + width / 2, y + 14, "▲" if shade > 0 else "▼", f"in {kind}", "middle"))
@@ -240,14 +240,14 @@ def _cell(
 def _by_chance(cell: GridCell) -> bool:
     """Whether the interval holds 1: no colour for what may be nothing."""
     return (
-        cell.ratio is not None
-        and cell.low is not None
-        and cell.low <= 1.0
-        and (cell.high is None or cell.high >= 1.0)
+        cell.calibration_ratio is not None
+        and cell.calibration_low is not None
+        and cell.calibration_low <= 1.0
+        and (cell.calibration_high is None or cell.calibration_high >= 1.0)
     )
 
 
-def _said(shade: float, measure: str) -> str:
+def _shade_text(shade: float, measure: str) -> str:
     if measure == "calibration":
         return words.ratio(math.exp(shade))
     return f"{100 * shade:+.1f} %" if abs(shade) < 0.1 else f"{100 * shade:+.0f} %"
@@ -257,20 +257,20 @@ def _tip(grid: Grid, row: GridRow, column: GridColumn, cell: GridCell | None) ->
     first = f"{row.name}: {words.place(column.field, column.value)}"
     if cell is None:
         return f"{first}\nno impressions"
-    said = [first, f"{words.count(cell.count)} impressions"]
-    if cell.ratio is not None:
-        bounds = words.interval(cell.low, cell.high)
-        said.append(f"calibration ratio {words.ratio(cell.ratio)} ({bounds})")
+    label = [first, f"{words.count(cell.count)} impressions"]
+    if cell.calibration_ratio is not None:
+        bounds = words.interval(cell.calibration_low, cell.calibration_high)
+        label.append(f"calibration ratio {words.ratio(cell.calibration_ratio)} ({bounds})")
     if cell.normalised_entropy is not None:
-        said.append(f"NE {cell.normalised_entropy:.5f}")
+        label.append(f"NE {cell.normalised_entropy:.5f}")
     if grid.measure == "change" and cell.shade is not None:
-        said.append(f"{_said(cell.shade, 'change')} against the champion")
+        label.append(f"{_shade_text(cell.shade, 'change')} against the champion")
     if not cell.sure and grid.measure == "calibration":
-        said.append("within chance")
-    return "\n".join(said)
+        label.append("within chance")
+    return "\n".join(label)
 
 
-def _fit(said: str, width: float) -> str:
+def _fit(label: str, width: float) -> str:
     """As much of a text as has room."""
     most = int(width / 6.6)
-    return said if len(said) <= most else f"{said[: max(0, most - 1)]}…" if most > 1 else ""
+    return label if len(label) <= most else f"{label[: max(0, most - 1)]}…" if most > 1 else ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from monitoring.report import words
 from monitoring.report.model import SliceRow
 
-__all__ = ["COLUMNS", "TableRow", "columns_of", "slice_rows", "slices_said"]
+__all__ = ["COLUMNS", "TableRow", "columns_of", "slice_rows", "slices_text"]
 
 COLUMNS = (
     ("field", "", "Sort by field"),
@@ -23,7 +23,6 @@ COLUMNS = (
     ("clicks", "n", "Sort by clicks"),
     ("log loss", "n", "Sort by log loss"),
     ("NE", "n", "Normalised entropy: below 1 is better than the slice's own click rate"),
-    ("against champion", "n", "Relative change of the log loss; below 0 is better"),
 )
 Cell = tuple[str, str | None]
 
@@ -40,12 +39,10 @@ class TableRow:
 
 def columns_of(slices: Sequence[SliceRow]) -> list[int]:
     """Numbers of the columns that say something of some slice."""
-    money = any(row.cost_money is not None for row in slices)
-    change = any(row.change is not None for row in slices)
+    money = any(row.money is not None for row in slices)
     since = any(row.since is not None for row in slices)
     absent = {
         "cost, money": not money,
-        "against champion": not change,
         "since": not since,
         "ratio since": not since,
     }
@@ -56,62 +53,63 @@ def slice_rows(
     slices: Sequence[SliceRow], columns: Sequence[int], axis: str, most: int
 ) -> list[TableRow]:
     """The rows that matter most: those that are off, then by cost; with these columns."""
-    ordered = sorted(slices, key=lambda s: (not s.drifted, -abs(s.cost_clicks or 0.0)))
+    ordered = sorted(slices, key=lambda s: (not s.drifted, -abs(s.over_promised)))
     return [_row(row, columns, axis) for row in ordered[:most]]
 
 
-def slices_said(slices: Sequence[SliceRow]) -> str:
+def slices_text(slices: Sequence[SliceRow]) -> str:
     """One sentence on the table."""
     off = sum(row.drifted for row in slices)
-    said = "none is" if not off else "1 is" if off == 1 else f"{off} are"
+    text = "none is" if not off else "1 is" if off == 1 else f"{off} are"
     return (
-        f"Of {len(slices):,} slices {said} off by more than chance explains, with all of them "
+        f"Of {len(slices):,} slices {text} off by more than chance explains, with all of them "
         "looked at (▲ over-, ▼ under-predicted). Press a heading to sort."
     )
 
 
 def _row(row: SliceRow, columns: Sequence[int], axis: str) -> TableRow:
-    ratio = row.ratio if row.since is None else row.ratio_since
+    ratio = (row.since or row).calibration_ratio
     side = "" if not row.drifted else "under" if ratio is not None and ratio < 1 else "over"
     cells = _cells(row, {"over": "▲ ", "under": "▼ ", "": ""}[side], axis)
     return TableRow(row.field, row.drifted, side, tuple(cells[i] for i in columns))
 
 
 def _cells(row: SliceRow, sign: str, axis: str) -> tuple[Cell, ...]:
-    since = "–" if row.since is None else words.when(row.since, axis).removesuffix(" UTC")
+    start = None if row.since is None else row.since.start
+    since = "–" if start is None else words.when(start, axis).removesuffix(" UTC")
+    later = None if row.since is None else row.since.calibration_ratio
     return (
         (row.field, None),
         (row.value or "(empty)", None),
-        (f"{sign}{words.ratio(row.ratio)}", _key(row.ratio)),
-        (words.interval(row.low, row.high), _key(_distance(row))),
-        (since, _key(row.since)),
-        (words.ratio(row.ratio_since), _key(row.ratio_since)),
-        (_signed(row.cost_clicks, words.clicks), _key(row.cost_clicks)),
-        (_signed(row.cost_money, words.money), _key(row.cost_money)),
+        (f"{sign}{words.ratio(row.calibration_ratio)}", _key(row.calibration_ratio)),
+        (words.interval(row.calibration_low, row.calibration_high), _key(_distance(row))),
+        (since, _key(start)),
+        (words.ratio(later), _key(later)),
+        (_signed(row.over_promised, words.clicks), _key(row.over_promised)),
+        (_signed(row.money, words.money), _key(row.money)),
         (words.count(row.count), str(row.count)),
         (words.count(row.clicks), _key(row.clicks)),
         (_five(row.log_loss), _key(row.log_loss)),
         (_five(row.normalised_entropy), _key(row.normalised_entropy)),
-        ("–" if row.change is None else f"{100 * row.change:+.2f} %", _key(row.change)),
     )
 
 
 def _distance(row: SliceRow) -> float | None:
     """How far 1 is outside of the interval; below 0: inside."""
-    if row.low is None or row.high is None:
+    if row.calibration_low is None or row.calibration_high is None:
         return None
-    return max(row.low - 1, 1 - row.high)
+    return max(row.calibration_low - 1, 1 - row.calibration_high)
 
 
 def _key(value: float | None) -> str:
     return "" if value is None else f"{value:.15g}"
 
 
-def _signed(value: float | None, said: object) -> str:
+def _signed(value: float | None, text: object) -> str:
     if value is None:
         return "–"
-    assert callable(said)
-    return f"{'+' if value > 0 else ''}{said(value)}"
+    assert callable(text)
+    return f"{'+' if value > 0 else ''}{text(value)}"
 
 
 def _five(value: float | None) -> str:

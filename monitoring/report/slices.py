@@ -1,43 +1,111 @@
-"""Dates a change of calibration by the windows that were counted, where no detector has."""
+"""Sums by slice and period; which slices are off by more than chance explains, since when."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from monitoring.report.model import SliceRow
+from monitoring.report.model import Since, SliceRow, with_figures
 from monitoring.report.verdict import TOLERANCE
 from monitoring.watch import figures as k
-from monitoring.watch.figures import SliceFigures, figures_of
+from monitoring.watch.closed_window import ClosedWindow
+from monitoring.watch.figures import figures_of
+from streaming.event_time import time_text
 
-__all__ = ["Shift", "Sums", "SumsBySlice", "is_off", "shift_in", "since_figures", "slices_of"]
+__all__ = [
+    "Period", "Shift", "Sums", "SumsBySlice", "added", "is_off", "period_name", "periods_of",
+    "shift_in", "slices_of",
+]  # fmt: skip
 
 _FALSE_ALARMS = 0.05
+_DAY_MS = 86_400_000
+_NONE = np.zeros(k.SUMS)
 Sums = NDArray[np.float64]
+SumsBySlice = Mapping[str, Mapping[str, Sums]]
 
 
-class Shift:
-    """A change at the beginning of one window.
+class Shift(NamedTuple):
+    """A change at the beginning of one window, by its number, and the sums from it on."""
+
+    at: int
+    after: Sums
+
+
+def added(parts: Iterable[SumsBySlice]) -> dict[str, dict[str, Sums]]:
+    """Sums by field and value of all parts together."""
+    whole: dict[str, dict[str, Sums]] = {}
+    for part in parts:
+        for field, values in part.items():
+            known = whole.setdefault(field, {})
+            for value, sums in values.items():
+                known[value] = known[value] + sums if value in known else sums
+    return whole
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Period:
+    """Sums of a stretch of time, or of a model version: of all its events, and by slice."""
+
+    name: str
+    start: int
+    end: int
+    sums: Sums
+    slices: SumsBySlice = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, windows: Sequence[ClosedWindow], start: int, end: int, name: str = "") -> Period:
+        """Windows together."""
+        whole = np.sum([window.sums for window in windows], axis=0)
+        slices = added(
+            {
+                field: dict(zip(table.values, np.array(table.sums), strict=True))
+                for field, table in window.slices.items()
+            }
+            for window in windows
+        )
+        return cls(name, start, end, whole, slices)
+
+
+def periods_of(windows: Sequence[ClosedWindow], most: int, axis: str = "time") -> list[Period]:
+    """Windows put together until there are at most so many periods of equal length.
 
     Parameters
     ----------
-    at
-        Number of the first window after it.
-    before, after
-        Sums of the windows on either side.
+    windows
+        Oldest first; each as long as the longest, or a fraction of it.
+    most
+        The length is that of the longest window, times a power of two.
+    axis
+        ``time`` or ``row``.
     """
+    width = max(window.end_ms - window.start_ms for window in windows)
+    while windows[-1].end_ms - windows[0].start_ms > most * width:
+        width *= 2
+    groups: dict[int, list[ClosedWindow]] = {}
+    for window in windows:
+        groups.setdefault(window.start_ms // width * width, []).append(window)
+    return [
+        Period.of(group, start, start + width, period_name(start, width, axis))
+        for start, group in sorted(groups.items())
+    ]
 
-    def __init__(self, at: int, before: Sums, after: Sums) -> None:
-        self.at, self.before, self.after = at, before, after
 
-    @property
-    def ratio(self) -> float | None:
-        """Calibration ratio after it."""
-        return _ratio(self.after)
+def period_name(start: int, width: int, axis: str) -> str:
+    """Name of a row of the slice grid.
+
+    Examples
+    --------
+    >>> period_name(0, 3_600_000, "time"), period_name(0, 500, "row")
+    ('1 Jan 00:00', 'from row 1')
+    """
+    if axis == "row":
+        return f"from row {start + 1:,}"
+    return time_text(start, "{0.day} {0:%b %Y}" if width >= _DAY_MS else "{0.day} {0:%b %H:%M}")
 
 
 def shift_in(parts: Sequence[Sums], looked_at: int = 1) -> Shift | None:
@@ -59,7 +127,7 @@ def shift_in(parts: Sequence[Sums], looked_at: int = 1) -> Shift | None:
     --------
     >>> calm, off = (np.array([1e4, 200, e, 5, 0, 0, 0, 0]) for e in (200, 300))
     >>> shift = shift_in([calm] * 5 + [off] * 3)
-    >>> shift.at, shift.ratio
+    >>> shift.at, figures_of(shift.after).calibration_ratio
     (5, 1.5)
     >>> shift_in([calm] * 8)
     """
@@ -72,7 +140,7 @@ def shift_in(parts: Sequence[Sums], looked_at: int = 1) -> Shift | None:
     # P(chi-square with 1 degree of freedom > 2 g) is below exp(-g).
     if gains[best] < math.log(len(gains) * max(1, looked_at) / _FALSE_ALARMS):
         return None
-    return Shift(best + 1, sums[best], whole - sums[best])
+    return Shift(best + 1, whole - sums[best])
 
 
 def _fit(sums: Sums) -> Sums:
@@ -83,18 +151,8 @@ def _fit(sums: Sums) -> Sums:
     return fitted
 
 
-def _ratio(sums: Sums) -> float | None:
-    clicks = float(sums[k.CLICKS])
-    return float(sums[k.EXPECTED]) / clicks if clicks > 0 else None
-
-
-SumsBySlice = Mapping[str, Mapping[str, Sums]]
-
-
 def slices_of(
-    slices: SumsBySlice,
-    history: Sequence[tuple[int, SumsBySlice]] = (),
-    changes: Mapping[tuple[str, str], float] | None = None,
+    slices: SumsBySlice, history: Sequence[tuple[int, SumsBySlice]] = ()
 ) -> list[SliceRow]:
     """Rows by cost, dearest first; those that are off before all others.
 
@@ -106,28 +164,34 @@ def slices_of(
         Sums by field and value.
     history
         Start and sums of each period, oldest first: to date a change.
-    changes
-        Relative change of the log loss against the champion, by (field, value).
 
     Examples
     --------
     >>> sums = {"a": np.array([1e4, 100.0, 200.0, 4.0, 600.0, 0, 0, 0])}
     >>> [row] = slices_of({"site": sums})
-    >>> row.ratio, row.drifted, row.cost_clicks
+    >>> row.calibration_ratio, row.drifted, row.over_promised
     (2.0, True, 100.0)
     """
     tests = sum(len(values) for values in slices.values())
-    rows = [
-        _row(
-            SliceRow(field, value, 0, 0.0, change=(changes or {}).get((field, value))),
-            sums,
-            tests,
-            history,
-        )
-        for field, values in slices.items()
-        for value, sums in values.items()
-    ]
-    return sorted(rows, key=lambda row: (not row.drifted, -abs(row.cost_clicks or 0.0)))
+    rows = []
+    for field, values in slices.items():
+        for value, sums in values.items():
+            parts = [of.get(field, {}).get(value, _NONE) for _, of in history]
+            since = _since(parts, [start for start, _ in history], tests)
+            off = since is not None or is_off(sums, tests)
+            figures = figures_of(sums)
+            rows.append(
+                with_figures(SliceRow, figures, field=field, value=value, drifted=off, since=since)
+            )
+    return sorted(rows, key=lambda row: (not row.drifted, -abs(row.over_promised)))
+
+
+def _since(parts: Sequence[Sums], starts: Sequence[int], tests: int) -> Since | None:
+    """The change in a slice, if there is one after which it is off."""
+    shift = shift_in(parts, tests)
+    if shift is None or not is_off(shift.after, tests * len(parts)):
+        return None
+    return with_figures(Since, figures_of(shift.after), start=starts[shift.at])
 
 
 def is_off(sums: Sums, tests: int) -> bool:
@@ -156,46 +220,3 @@ def is_off(sums: Sums, tests: int) -> bool:
         return False
     surprise = expected - clicks + (clicks * math.log(clicks / expected) if clicks else 0.0)
     return surprise > math.log(2.0 * max(1, tests) / _FALSE_ALARMS)
-
-
-def since_figures(
-    f: SliceFigures,
-) -> tuple[float | None, float | None, float | None, float | None]:
-    """Ratio, its interval and the cost in clicks."""
-    return f.calibration_ratio, f.calibration_low, f.calibration_high, f.over_promised
-
-
-def _row(
-    blank: SliceRow, sums: Sums, tests: int, history: Sequence[tuple[int, SumsBySlice]]
-) -> SliceRow:
-    f = figures_of(sums)
-    row = replace(
-        blank,
-        count=f.count,
-        clicks=f.clicks,
-        mean_prediction=f.mean_prediction,
-        ratio=f.calibration_ratio,
-        low=f.calibration_low,
-        high=f.calibration_high,
-        log_loss=f.log_loss,
-        normalised_entropy=f.normalised_entropy,
-        cost_clicks=f.over_promised,
-        cost_money=f.money,
-        drifted=is_off(sums, tests),
-    )
-    return _dated(row, tests, history)
-
-
-def _dated(row: SliceRow, tests: int, history: Sequence[tuple[int, SumsBySlice]]) -> SliceRow:
-    """With the change in it, if there is one after which it is off."""
-    none = np.zeros(k.SUMS)
-    parts = [of.get(row.field, {}).get(row.value, none) for _, of in history]
-    shift = shift_in(parts, tests)
-    if shift is None or not is_off(shift.after, tests * len(parts)):
-        return row
-    f = figures_of(shift.after)
-    ratio, low, high, cost = since_figures(f)
-    return replace(
-        row, drifted=True, since=history[shift.at][0], ratio_since=ratio, low_since=low,
-        high_since=high, cost_since=cost, money_since=f.money,
-    )  # fmt: skip

@@ -37,9 +37,9 @@ def el(tag: str, *children: str, **attributes: Attribute) -> Markup:
     return Markup("<{0}{1}>{2}</{0}>").format(Markup(tag), written, inside)
 
 
-def text(x: float, y: float, said: str, class_: str, anchor: str = "start") -> Markup:
+def text(x: float, y: float, label: str, class_: str, anchor: str = "start") -> Markup:
     """A text at a place; ``anchor`` is ``start``, ``middle`` or ``end``."""
-    return el("text", said, x=x, y=y, class_=class_, text_anchor=anchor)
+    return el("text", label, x=x, y=y, class_=class_, text_anchor=anchor)
 
 
 def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
@@ -227,11 +227,11 @@ def time_axis(frame: Frame, y: float) -> Markup:
     most = 4 if frame.right < 500 else 9
     ticks = time_ticks(int(frame.x.low), int(frame.x.high), frame.axis, most)
     parts = [line(frame.left, y, frame.right, y, "axis")]
-    for at, said in ticks:
+    for at, label in ticks:
         x = frame.x(at)
         parts.append(line(x, y, x, y + 4, "axis"))
         anchor = "end" if x > frame.right - 14 else "start" if x < frame.left + 8 else "middle"
-        parts.append(text(x, y + 17, said, "tick", anchor))
+        parts.append(text(x, y + 17, label, "tick", anchor))
     return Markup("").join(parts)
 
 
@@ -259,12 +259,12 @@ def version_marks(frame: Frame, changes: Sequence[VersionChange]) -> Markup:
 
 
 def window_tip(window: Window, axis: str) -> str:
-    """What is said of a window where one points at it."""
+    """Figures of a window, shown where one points at it."""
     first = words.when(window.start, axis)
     return (
         f"{first}\n{words.count(window.count)} impressions, {words.count(window.clicks)} clicks\n"
-        f"calibration ratio {words.ratio(window.ratio)} "
-        f"({words.interval(window.low, window.high)})\n"
+        f"calibration ratio {words.ratio(window.calibration_ratio)} "
+        f"({words.interval(window.calibration_low, window.calibration_high)})\n"
         f"log loss {_five(window.log_loss)}, NE {_five(window.normalised_entropy)}"
     )
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import Any
 
 from markupsafe import Markup
 
 from monitoring.report import words
-from monitoring.report.alarms import side_of, sign_of, size_said
-from monitoring.report.model import Alarm, LabelHealth, ReportData, Window
+from monitoring.report.model import ReportData, Window
 from monitoring.report.svg import (
     Frame,
     Scale,
@@ -25,8 +23,12 @@ from monitoring.report.svg import (
     time_axis,
     version_marks,
 )
+from monitoring.report.words import side_of, sign_of, size_text
+from monitoring.watch.detect.alarm import Alarm
 
-__all__ = ["calibration_chart", "label_charts", "loss_charts", "series_chart"]
+__all__ = [
+    "calibration_chart", "loss_charts",
+]  # fmt: skip
 
 _LANE, _LANES = 17.0, 5
 _VOLUME = 34.0
@@ -52,15 +54,17 @@ def calibration_chart(data: ReportData, width: float) -> Markup:
         hits(frame, windows),
         _lanes(data.alarms[:lanes], frame),
     ]
-    said = f"Calibration ratio of {len(windows)} windows; {data.verdict.headline}"
-    return drawing(width, height, parts, said, "chart")
+    label = f"Calibration ratio of {len(windows)} windows; {data.verdict.headline}"
+    return drawing(width, height, parts, label, "chart")
 
 
 def _scale(windows: Sequence[Window], frame: Frame) -> Scale:
     """A log axis that holds every ratio but those of windows with next to no clicks."""
-    sure = [w for w in windows if w.ratio and w.clicks >= 5] or [w for w in windows if w.ratio]
-    ratios = [w.ratio for w in sure if w.ratio]
-    ends = [bound for w in sure if w.clicks >= 20 for bound in (w.low, w.high) if bound]
+    sure = [w for w in windows if w.calibration_ratio]
+    sure = [w for w in sure if w.clicks >= 5] or sure
+    ratios = [w.calibration_ratio or 1.0 for w in sure]
+    bounds = [(w.calibration_low, w.calibration_high) for w in sure if w.clicks >= 20]
+    ends = [bound for both in bounds for bound in both if bound]
     low = min([0.85, *ratios, *ends]) / 1.03
     high = max([1.18, *ratios, *ends]) * 1.03
     return Scale(max(low, 0.02), min(high, 50.0), frame.bottom, frame.top, log=True)
@@ -79,7 +83,7 @@ def _ratio_axis(y: Scale, frame: Frame) -> Markup:
 
 def _runs(windows: Sequence[Window]) -> Iterator[list[Window]]:
     """Stretches in which every window has a ratio."""
-    for known, run in groupby(windows, lambda w: w.ratio is not None):
+    for known, run in groupby(windows, lambda w: w.calibration_ratio is not None):
         if known:
             yield list(run)
 
@@ -89,8 +93,8 @@ def _band(windows: Sequence[Window], frame: Frame, y: Scale) -> Markup:
     for run in _runs(windows):
         edges = [frame.x(run[0].start), *map(frame.middle, run), frame.x(run[-1].end)]
         run = [run[0], *run, run[-1]]
-        above = [(x, y(w.high or y.high)) for x, w in zip(edges, run, strict=True)]
-        below = [(x, y(w.low or y.low)) for x, w in zip(edges, run, strict=True)]
+        above = [(x, y(w.calibration_high or y.high)) for x, w in zip(edges, run, strict=True)]
+        below = [(x, y(w.calibration_low or y.low)) for x, w in zip(edges, run, strict=True)]
         parts.append(path([*above, *reversed(below)], "band", closed=True))
     return Markup("").join(parts)
 
@@ -98,21 +102,22 @@ def _band(windows: Sequence[Window], frame: Frame, y: Scale) -> Markup:
 def _line(windows: Sequence[Window], frame: Frame, y: Scale) -> Markup:
     parts = []
     for run in _runs(windows):
-        parts.append(path([(frame.middle(w), y(w.ratio or 1.0)) for w in run], "line"))
+        parts.append(path([(frame.middle(w), y(w.calibration_ratio or 1.0)) for w in run], "line"))
     for window in windows:
-        if window.ratio is not None:
-            parts.append(_point(window, frame.middle(window), y(window.ratio), len(windows)))
+        if window.calibration_ratio is not None:
+            at = y(window.calibration_ratio)
+            parts.append(_point(window, frame.middle(window), at, len(windows)))
     return Markup("").join(parts)
 
 
 def _point(window: Window, x: float, y: float, windows: int) -> Markup:
     """A triangle up or down where the interval leaves 1 out: shape says what colour says."""
     size = 5 if windows <= _DOTS else 3.5
-    if window.low is not None and window.low > 1:
+    if (window.calibration_low or 0.0) > 1:
         return el(
             "path", d=f"M{x:.1f} {y - size:.1f}l{size} {2 * size}h-{2 * size}Z", class_="over"
         )
-    if window.high is not None and window.high < 1:
+    if window.calibration_high is not None and window.calibration_high < 1:
         return el(
             "path", d=f"M{x:.1f} {y + size:.1f}l{size} -{2 * size}h-{2 * size}Z", class_="under"
         )
@@ -142,9 +147,9 @@ def _spans(alarms: Sequence[Alarm], frame: Frame) -> Markup:
     """Shade the plot while an alarm that is about everything goes on."""
     parts = []
     for alarm in alarms:
-        x = frame.x(alarm.since)
+        x = frame.x(alarm.since_ms)
         if not alarm.field:
-            end = frame.x(frame.x.high if alarm.ended_at is None else alarm.ended_at)
+            end = frame.x(frame.x.high if alarm.closed_ms is None else alarm.closed_ms)
             size = {"width": max(2.0, end - x), "height": frame.bottom - frame.top}
             parts.append(el("rect", x=x, y=frame.top, class_="span", **size))
         parts.append(line(x, frame.top - 4, x, frame.bottom, "since"))
@@ -159,19 +164,19 @@ def _lanes(alarms: Sequence[Alarm], frame: Frame) -> Markup:
 
 
 def _lane(alarm: Alarm, number: int, frame: Frame, y: float) -> Markup:
-    start = frame.x(alarm.since)
-    end = frame.x(frame.x.high if alarm.ended_at is None else alarm.ended_at)
+    start = frame.x(alarm.since_ms)
+    end = frame.x(frame.x.high if alarm.closed_ms is None else alarm.closed_ms)
     side, place = side_of(alarm), words.place(alarm.field, alarm.value)
     named = f"{sign_of(alarm)} {number}"
     if frame.right > 500:
         named += f"  {place if len(place) <= 36 else place[:35] + '…'}"
     tip = (
         f"Alarm {number}: {place}\n"
-        f"since {words.when(alarm.since, frame.axis)}\n"
-        f"found {words.when(alarm.detected_at, frame.axis)}\n"
-        f"{size_said(alarm)}"
+        f"since {words.when(alarm.since_ms, frame.axis)}\n"
+        f"found {words.when(alarm.detected_ms, frame.axis)}\n"
+        f"{size_text(alarm)}"
     )
-    found = frame.x(alarm.detected_at)
+    found = frame.x(alarm.detected_ms)
     bar = el(
         "rect", x=start, y=y + 9, width=max(3.0, end - start), height=4, class_=f"bar {side}",
         data_tip=tip,
@@ -186,7 +191,7 @@ def _lane(alarm: Alarm, number: int, frame: Frame, y: float) -> Markup:
     return Markup("").join([bar, mark, label])
 
 
-Figure = Callable[[Any], float | None]
+Figure = Callable[[Window], float | None]
 
 
 def loss_charts(data: ReportData, width: float) -> Markup:
@@ -197,33 +202,15 @@ def loss_charts(data: ReportData, width: float) -> Markup:
         ("log loss, nats an impression", lambda w: w.log_loss, data.total.log_loss),
     )  # fmt: skip
     return Markup("").join(
-        series_chart(data, data.windows, name, figure, width, overall=overall)
-        for name, figure, overall in figures
+        _series_chart(data, name, figure, overall, width) for name, figure, overall in figures
     )
 
 
-def label_charts(data: ReportData, labels: LabelHealth, width: float) -> Markup:
-    """Join rate and click delays over time, where they are known."""
-    figures: tuple[tuple[str, Figure], ...] = (
-        ("clicks that found their impression, %", lambda w: _times(w.join_rate, 100)),
-        ("median click delay, s", lambda w: w.delay_p50_s),
-        ("90 % of clicks came within, s", lambda w: w.delay_p90_s),
-    )
-    known = [(n, f) for n, f in figures if any(f(w) is not None for w in labels.windows)]
-    return Markup("").join(series_chart(data, labels.windows, n, f, width) for n, f in known)
-
-
-def series_chart(
-    data: ReportData,
-    windows: Sequence[Any],
-    name: str,
-    figure: Figure,
-    width: float,
-    *,
-    overall: float | None = None,
+def _series_chart(
+    data: ReportData, name: str, figure: Figure, overall: float | None, width: float
 ) -> Markup:
     """One figure of each window as a line; ``overall`` as a dashed line across."""
-    height = 150.0
+    height, windows = 150.0, data.windows
     frame = Frame.over(windows, data.axis, width, 26.0, height - 28)
     known = [value for window in windows if (value := figure(window)) is not None]
     if not known:
@@ -243,8 +230,7 @@ def series_chart(
         if there:
             parts.append(path([(frame.middle(w), y(figure(w) or 0.0)) for w in run], "line"))
     parts.append(time_axis(frame, frame.bottom))
-    if windows is data.windows:
-        parts.append(hits(frame, data.windows))
+    parts.append(hits(frame, windows))
     return drawing(width, height, parts, f"{name} over time", "chart")
 
 
@@ -252,7 +238,3 @@ def _room(low: float, high: float) -> tuple[float, float]:
     """Ends of an axis, a little beyond the figures."""
     room = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
     return (max(0.0, low - room) if low >= 0 else low - room), high + room
-
-
-def _times(value: float | None, by: float) -> float | None:
-    return None if value is None else value * by

@@ -8,9 +8,11 @@ from typing import Literal
 from msgspec.structs import replace
 
 from monitoring.report import words
-from monitoring.report.alarms import by, headline_of, side_of, size_said
-from monitoring.report.model import Alarm, SliceRow, Total, Verdict
-from monitoring.watch.weights_age import StaleWeights
+from monitoring.report.model import SliceRow, Total, Verdict
+from monitoring.report.words import by, headline_of, side_of, size_text
+from monitoring.watch.detect.alarm import Alarm
+from monitoring.watch.figures import SliceFigures
+from monitoring.watch.state_machine import StaleWeights
 
 __all__ = ["DRIFTED", "TOLERANCE", "stale_first", "verdict"]
 
@@ -54,29 +56,31 @@ def verdict(
 
     Examples
     --------
-    >>> total = Total(1000, 100.0, 0.1, 1.0, 0.9, 1.1)
+    >>> total = Total(1000, 100, 0.1, 1.0, 0.9, 1.1)
     >>> verdict(total, (), (), "time").headline
     'Yes: predictions and clicks agree.'
     """
-    open_alarms = sorted((a for a in alarms if a.ended_at is None), key=_size, reverse=True)
+    open_alarms = sorted((a for a in alarms if a.closed_ms is None), key=_size, reverse=True)
     if open_alarms and not _is_larger(total, open_alarms):
         worst = open_alarms[0]
-        said = _alarmed(open_alarms, total, axis)
+        text = _alarmed(open_alarms, total, axis)
         if worst.field or worst.what != "calibration":
-            return said
-        return _explained(said, worst.since_high or worst.since, stale, axis)
-    if total.ratio is None and total.low is not None and total.low > 1 + TOLERANCE:
+            return text
+        return _explained(text, worst.since_high_ms or worst.since_ms, stale, axis)
+    if total.calibration_ratio is None and (total.calibration_low or 0.0) > 1 + TOLERANCE:
         return _no_click(total)
-    if total.ratio is None or total.low is None or total.high is None:
+    low, high = total.calibration_low, total.calibration_high
+    if total.calibration_ratio is None or low is None or high is None:
         return _unknown(total)
     drifted = sorted((s for s in slices if s.drifted), key=_cost, reverse=True)
     if _is_off(total):
-        return _explained(_off(total, drifted, axis, open_alarms), total.since, stale, axis)
+        start = None if total.since is None else total.since.start
+        return _explained(_off(total, drifted, axis, open_alarms), start, stale, axis)
     if drifted:
         return _mixed(total, drifted, axis)
     if alarms:
         return _ended(alarms, total, axis)
-    return _calibrated(total) if total.high <= _WIDEST * total.low else _unknown(total)
+    return _calibrated(total) if high <= _WIDEST * low else _unknown(total)
 
 
 def stale_first(verdict: Verdict, warnings: Sequence[str]) -> Verdict:
@@ -84,8 +88,8 @@ def stale_first(verdict: Verdict, warnings: Sequence[str]) -> Verdict:
 
     Examples
     --------
-    >>> said = stale_first(_calibrated(Total(9, 1.0)), ["Weights are 25 min old."])
-    >>> said.state, said.headline
+    >>> text = stale_first(_calibrated(Total(9, 1)), ["Weights are 25 min old."])
+    >>> text.state, text.headline
     ('stale', 'Weights are 25 min old. Until then: yes: predictions and clicks agree.')
     """
     if not warnings:
@@ -125,48 +129,46 @@ def _alarmed(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
     place = words.place(worst.field, worst.value if worst.what != "missing" else " ").strip()
     where = place if worst.field else "everywhere, in all slices"
     more = f" and {len(alarms) - 1} more" if len(alarms) > 1 else ""
-    late = (worst.detected_at - worst.since) / 1000
+    late = (worst.detected_ms - worst.since_ms) / 1000
     found = f"; found {words.span(late)} later" if axis == "time" and late > 0 else ""
-    now = f"over everything {words.ratio(total.ratio)}"
+    now = f"over everything {words.ratio(total.calibration_ratio)}"
     if worst.what == "calibration":
-        said = f"No: {_ratio_said(worst.size, worst.low, worst.high)} since then; {now}."
+        text = f"No: {_ratio_text(worst.size, worst.size_low, worst.size_high)} since then; {now}."
     else:
-        said = f"Calibration ratio {now}; but {size_said(worst)}."
+        text = f"Calibration ratio {now}; but {size_text(worst)}."
     start = "No: " if worst.what == "calibration" else ""
-    headline = f"{start}{headline_of(worst)}, since {words.when(worst.since, axis)}."
+    headline = f"{start}{headline_of(worst)}, since {words.when(worst.since_ms, axis)}."
     return Verdict(
         side_of(worst),
         headline[0].upper() + headline[1:],
-        said,
-        f"{words.when(worst.since, axis)}{found}.",
+        text,
+        f"{words.when(worst.since_ms, axis)}{found}.",
         f"{where[0].upper()}{where[1:]}{more}."
         + (f" {_sentence(worst.cause)}" if worst.cause else ""),
-        _cost_said(worst.cost_clicks, worst.cost_money),
+        _cost_text(worst.clicks_over_promised, worst.money_over_promised),
         _sentence(worst.action or _ROLL_BACK),
     )
 
 
-def _sentence(said: str) -> str:
+def _sentence(text: str) -> str:
     """With a capital and a full stop."""
-    return f"{said[0].upper()}{said[1:]}".removesuffix(".") + "."
+    return f"{text[0].upper()}{text[1:]}".removesuffix(".") + "."
 
 
 def _off(
     total: Total, drifted: Sequence[SliceRow], axis: str, alarms: Sequence[Alarm] = ()
 ) -> Verdict:
-    assert total.ratio is not None
-    ratio = total.ratio_since or total.ratio
     dated = total.since is not None
+    ratio = _now(total).calibration_ratio or total.calibration_ratio or 1.0
     side: Direction = "under" if ratio < 1 else "over"
-    since = f" since {words.when(total.since, axis)}" if total.since is not None else ""
+    since = "" if total.since is None else f" since {words.when(total.since.start, axis)}"
     return Verdict(
         side,
         f"No: it {side}-predicts{by(ratio)}{since or ' all along'}.",
-        f"No: {_ratio_said(total.ratio, total.low, total.high)}"
-        f"{f', and {ratio:.2f} since then' if dated else ''}.",
-        _since_said(total.since, axis),
+        f"No: {_of(total)}{f', and {ratio:.2f} since then' if dated else ''}.",
+        _since_text(total, axis),
         _everywhere(drifted, alarms),
-        _cost_said(_promised(total), None if dated else total.cost_money),
+        _cost_text(_promised(total), None if dated else total.money),
         _scaled(ratio),
     )
 
@@ -188,21 +190,19 @@ def _scaled(ratio: float) -> str:
 
 def _mixed(total: Total, drifted: Sequence[SliceRow], axis: str) -> Verdict:
     worst = drifted[0]
-    ratio = worst.ratio if worst.since is None else worst.ratio_since
+    now = _now(worst)
+    ratio = now.calibration_ratio
     side = "under" if ratio is not None and ratio < 1 else "over"
     place = words.place(worst.field, worst.value)
-    cost = worst.cost_clicks if worst.since is None else worst.cost_since
-    money = worst.cost_money if worst.since is None else worst.money_since
-    since = "" if worst.since is None else f" since about {words.when(worst.since, axis)}"
+    since = "" if worst.since is None else f" since about {words.when(worst.since.start, axis)}"
     slices = "1 slice is" if len(drifted) == 1 else f"{len(drifted)} slices are"
     return Verdict(
         "mixed",
         f"Overall yes, but {place} is {side}-predicted{by(ratio)}{since}.",
-        f"Overall yes: {_ratio_said(total.ratio, total.low, total.high)}. But {slices} off by more "
-        "than chance explains.",
-        _since_said(worst.since, axis),
+        f"Overall yes: {_of(total)}. But {slices} off by more than chance explains.",
+        _since_text(worst, axis),
         f"{_places(drifted)}.",
-        _cost_said(cost, money, place),
+        _cost_text(now.over_promised, now.money, place),
         f"Look at what changed for {place} then, and retrain or go back to a version from before."
         if worst.since is not None
         else f"Give the model the field {worst.field!r}, or a cross with it: it has been off from "
@@ -210,23 +210,23 @@ def _mixed(total: Total, drifted: Sequence[SliceRow], axis: str) -> Verdict:
     )
 
 
-def _since_said(since: int | None, axis: str) -> str:
-    if since is None:
+def _since_text(of: Total | SliceRow, axis: str) -> str:
+    if of.since is None:
         return "All along: no one change stands out."
-    return f"About {words.when(since, axis)}, by the windows on either side."
+    return f"About {words.when(of.since.start, axis)}, by the windows on either side."
 
 
 def _ended(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
-    last = max(alarms, key=lambda alarm: alarm.ended_at or 0)
+    last = max(alarms, key=lambda alarm: alarm.closed_ms or 0)
     place = words.place(last.field, last.value)
     return Verdict(
         "ended",
-        f"Yes, again: a shift ({place}) ended at {words.when(last.ended_at or 0, axis)}.",
-        f"Yes: {_ratio_said(total.ratio, total.low, total.high)} over everything.",
-        f"It was not from {words.when(last.since, axis)} to "
-        f"{words.when(last.ended_at or 0, axis)}.",
+        f"Yes, again: a shift ({place}) ended at {words.when(last.closed_ms or 0, axis)}.",
+        f"Yes: {_of(total)} over everything.",
+        f"It was not from {words.when(last.since_ms, axis)} to "
+        f"{words.when(last.closed_ms or 0, axis)}.",
         f"{place[0].upper()}{place[1:]}.",
-        _cost_said(last.cost_clicks, last.cost_money),
+        _cost_text(last.clicks_over_promised, last.money_over_promised),
         "Nothing now. See whether what caused it can come back.",
     )
 
@@ -235,7 +235,7 @@ def _calibrated(total: Total) -> Verdict:
     return Verdict(
         "calibrated",
         "Yes: predictions and clicks agree.",
-        f"Yes: {_ratio_said(total.ratio, total.low, total.high)}.",
+        f"Yes: {_of(total)}.",
         "No shift was found.",
         "Nowhere: no slice is off by more than chance explains.",
         "Nothing.",
@@ -251,7 +251,7 @@ def _no_click(total: Total) -> Verdict:
         "No: not one click came.",
         "From the start.",
         "Everywhere.",
-        _cost_said(promised, total.cost_money),
+        _cost_text(promised, total.money),
         "See whether clicks reach the log at all, and whether the label column is the right one.",
     )
 
@@ -261,7 +261,8 @@ def _unknown(total: Total) -> Verdict:
         "unknown",
         "Too few clicks to say.",
         f"Not known: {words.count(total.clicks)} clicks of {words.count(total.count)} impressions "
-        f"say only that the ratio is {words.interval(total.low, total.high)}.",
+        "say only that the ratio is "
+        f"{words.interval(total.calibration_low, total.calibration_high)}.",
         "Not known.",
         "Not known.",
         "Not known.",
@@ -278,33 +279,38 @@ def _is_larger(total: Total, alarms: Sequence[Alarm]) -> bool:
 
 def _promised(total: Total) -> float:
     """Clicks predicted less those that came, since the change if there is one."""
-    if total.cost_since is not None:
-        return total.cost_since
-    return (total.mean_prediction or 0.0) * total.count - total.clicks
+    return _now(total).over_promised
 
 
 def _is_off(total: Total) -> bool:
     """Whether it is off over everything, or since a change."""
-    figures = [(total.ratio, total.low, total.high)]
-    if total.since is not None:
-        figures = [(total.ratio_since, total.low_since, total.high_since)]
-    return any(
-        ratio is not None
-        and abs(ratio - 1) > TOLERANCE
+    now = _now(total)
+    low, high = now.calibration_low, now.calibration_high
+    return (
+        now.calibration_ratio is not None
+        and abs(now.calibration_ratio - 1) > TOLERANCE
         and ((low is not None and low > 1) or (high is not None and high < 1))
-        for ratio, low, high in figures
     )
 
 
+def _now(of: Total | SliceRow) -> SliceFigures:
+    """Figures since the change, if there is one; else of everything."""
+    return of if of.since is None else of.since
+
+
 def _size(alarm: Alarm) -> float:
-    return abs(alarm.cost_clicks or 0.0)
+    return abs(alarm.clicks_over_promised or 0.0)
 
 
 def _cost(row: SliceRow) -> float:
-    return abs((row.cost_since if row.since is not None else row.cost_clicks) or 0.0)
+    return abs(_now(row).over_promised)
 
 
-def _ratio_said(ratio: float | None, low: float | None, high: float | None) -> str:
+def _of(total: Total) -> str:
+    return _ratio_text(total.calibration_ratio, total.calibration_low, total.calibration_high)
+
+
+def _ratio_text(ratio: float | None, low: float | None, high: float | None) -> str:
     if ratio is None:
         return "There are no clicks"
     return f"{ratio:.2f} clicks predicted for each that came ({words.interval(low, high)})"
@@ -312,19 +318,19 @@ def _ratio_said(ratio: float | None, low: float | None, high: float | None) -> s
 
 def _places(rows: Sequence[SliceRow]) -> str:
     named = [
-        f"{words.place(r.field, r.value)} ({words.ratio(r.ratio_since or r.ratio)})"
+        f"{words.place(r.field, r.value)} ({words.ratio(_now(r).calibration_ratio)})"
         for r in rows[:3]
     ]
     more = f" and {len(rows) - 3} more slices" if len(rows) > 3 else ""
     return ", ".join(named) + more
 
 
-def _cost_said(clicks: float | None, money: float | None, of: str = "") -> str:
+def _cost_text(clicks: float | None, money: float | None, of: str = "") -> str:
     if clicks is None:
         return "Not known."
     what = "clicks were promised that did not come" if clicks >= 0 else "clicks came unpromised"
-    said = f"{words.clicks(abs(clicks))} {what}{f' ({of})' if of else ''}"
+    text = f"{words.clicks(abs(clicks))} {what}{f' ({of})' if of else ''}"
     if money is None:
-        return f"{said}. In money: no bids are logged."
+        return f"{text}. In money: no bids are logged."
     worth = "was over-bid" if money >= 0 else "was under-bid"
-    return f"{said}: {words.money(abs(money))} {worth}."
+    return f"{text}: {words.money(abs(money))} {worth}."

@@ -1,13 +1,16 @@
-"""Numbers, times and spans in words that people read."""
+"""Numbers, times and alarms in words that people read."""
 
 from __future__ import annotations
 
+from typing import Literal
+
+from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.slices import slice_name as place
 from streaming.event_time import span, stamp, time_text
 
 __all__ = [
-    "clicks", "count", "day_and_time", "interval", "money", "percent", "place", "ratio", "span",
-    "stamp", "when",
+    "by", "clicks", "count", "day_and_time", "headline_of", "interval", "money", "percent",
+    "place", "ratio", "side_of", "sign_of", "size_text", "span", "stamp", "when",
 ]  # fmt: skip
 
 
@@ -94,3 +97,72 @@ def day_and_time(ms: int) -> str:
 def when(at: int, axis: str) -> str:
     """Where on the axis of a report."""
     return f"row {at:,}" if axis == "row" else f"{day_and_time(at)} UTC"
+
+
+Side = Literal["over", "under", "mixed"]
+
+
+def side_of(alarm: Alarm) -> Side:
+    """Whether more clicks are promised than come, fewer, or it is about neither."""
+    size = alarm.size_low if alarm.size is None else alarm.size
+    if size is None or alarm.what not in ("calibration", "click_rate"):
+        return "mixed"
+    more = size > 1 if alarm.what == "calibration" else size < 1
+    return "over" if more else "under"
+
+
+def sign_of(alarm: Alarm) -> str:
+    """The sign that goes with the colour."""
+    return {"over": "▲", "under": "▼", "mixed": "◆"}[side_of(alarm)]
+
+
+def size_text(alarm: Alarm) -> str:
+    """How large it is.
+
+    Examples
+    --------
+    >>> size_text(Alarm(what="missing", since_ms=0, detected_ms=0, size=0.31, size_low=0.3,
+    ...                 size_high=0.33))
+    'missing in 31 % of impressions (30 % to 33 %)'
+    """
+    if alarm.size is None and alarm.size_low is None:
+        return "size not known"
+    if alarm.what == "missing":
+        bounds = f"{percent(alarm.size_low)} to {percent(alarm.size_high)}"
+        return f"missing in {percent(alarm.size)} of impressions ({bounds})"
+    text = {
+        "click_rate": "clicks over those predicted at first",
+        "click_delay": "median click delay over what it was",
+    }.get(alarm.what, "calibration ratio")
+    return f"{text} {ratio(alarm.size)} ({interval(alarm.size_low, alarm.size_high)})"
+
+
+def headline_of(alarm: Alarm) -> str:
+    """What has happened, in a few words, without when.
+
+    Examples
+    --------
+    >>> headline_of(Alarm(what="click_rate", since_ms=0, detected_ms=0, field="ad", value="x",
+    ...                   size=0.5))
+    'the click rate of ad x fell by 50 %, and the model follows'
+    """
+    slice_ = place(alarm.field, alarm.value)
+    size = alarm.size or 1.0
+    if alarm.what == "missing":
+        return f"the field {alarm.field} is missing in {percent(alarm.size)} of impressions"
+    if alarm.what == "click_delay":
+        much = f"{size:.1f} times as late" if size > 1 else f"{1 / size:.1f} times as soon"
+        return f"clicks come {much}{f' in {slice_}' if alarm.field else ''}"
+    if alarm.what == "click_rate":
+        moved = "fell" if size < 1 else "rose"
+        of = f" of {slice_}" if alarm.field else ""
+        return f"the click rate{of} {moved}{by(size)}, and the model follows"
+    where = f" in {slice_}" if alarm.field else ""
+    return f"it {side_of(alarm)}-predicts{by(size)}{where}"
+
+
+def by(ratio: float | None) -> str:
+    """How far from 1, for a headline."""
+    if ratio is None or ratio <= 0:
+        return ""
+    return f" by {percent(abs(ratio - 1))}" if ratio < 2 else f" {ratio:.1f}-fold"

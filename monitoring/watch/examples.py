@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from features.batch import Batch, Position
 from features.spec import SourceSpec, Spec
-from monitoring.coded import MISSING, Coded
-from monitoring.watch.predictor import OwnPredictor
+from monitoring.watch.categorical import MISSING, Categorical
+from monitoring.watch.predictor import LearnerPredictor, Predictor
 from monitoring.watch.scored import Scored
 from monitoring.watch.settings import MonitorSettings
 from monitoring.watch.skew import SkewCheck
 from monitoring.watch.slices import Newness, SliceField, slice_fields
-from streaming.example_lines import served_matrix
 from streaming.examples import PREDICTION, PREDICTION_COLUMNS, ExampleReader, examples_source
 from streaming.log import Record
 from streaming.prepare import CORRECTION, SERVED
@@ -39,7 +38,7 @@ class _Prediction:
     time: I64
     clicked: F64
     probability: F64
-    version: Coded
+    version: Categorical
 
     @classmethod
     def of(cls, batch: Batch) -> _Prediction:
@@ -47,7 +46,7 @@ class _Prediction:
         *columns, version = map(batch.columns.column, PREDICTION_COLUMNS)
         time, clicked, probability = (c.to_numpy(zero_copy_only=False) for c in columns)
         clicked = np.where(clicked > 0, clicked, np.nan)
-        return cls(time, clicked, _in_range(probability), Coded.of(version))
+        return cls(time, clicked, _in_range(probability), Categorical.of(version))
 
 
 class ReadBatch(NamedTuple):
@@ -60,14 +59,14 @@ class ReadBatch(NamedTuple):
     rows
         The Arrow rows they were made from; ``None`` where nothing asked for other columns.
     counters
-        float64 (rows, names): as served, NaN where a row lacks it; ``None``: no row has any.
+        As served: JSON, null where a row has none; ``None``: no row has any.
     changes
         bool (rows,): false for an amendment that changes no label.
     """
 
     scored: Scored
     rows: Batch | None
-    counters: F64 | None
+    counters: pa.BinaryArray | None
     changes: NDArray[np.bool_]
 
 
@@ -98,8 +97,6 @@ class ScoredReader:
         Field that says what a click is worth; empty: none.
     source, more
         Which column is what, and other columns to keep, in the Arrow rows.
-    counters
-        Names of counters that an impression may carry.
 
     Attributes
     ----------
@@ -124,9 +121,7 @@ class ScoredReader:
         bid: str = "",
         source: SourceSpec = _PLAIN,
         more: Sequence[str] = (),
-        counters: Sequence[str] = (),
     ) -> None:
-        self._counters = list(counters)
         self.newness = {field.name: Newness() for field in fields if field.kind == "new"}
         self.fields, self.bid, self._label = list(fields), bid, source.label
         wanted = [source.label, PREDICTION, *(field.column for field in fields), bid, *more]
@@ -146,16 +141,13 @@ class ScoredReader:
     def _read(self, batch: Batch) -> ReadBatch:
         label = batch.columns.column(self._label).to_numpy(zero_copy_only=False)
         scored = self._scored(_Prediction.of(batch), label.astype(np.float64), batch.columns)
-        return ReadBatch(scored, batch, self._served(batch), _kinds(batch.columns) != 2)
+        has_counters = SERVED in batch.columns.schema.names
+        counters = batch.columns.column(SERVED) if has_counters else None
+        return ReadBatch(scored, batch, counters, _kinds(batch.columns) != 2)
 
-    def _slice(self, field: SliceField, columns: pa.RecordBatch, time: I64) -> Coded:
+    def _slice(self, field: SliceField, columns: pa.RecordBatch, time: I64) -> Categorical:
         coded, newness = field.coded(columns, time), self.newness.get(field.name)
         return coded if newness is None else newness(coded, time)
-
-    def _served(self, batch: Batch) -> F64 | None:
-        if not self._counters or SERVED not in batch.columns.schema.names:
-            return None
-        return served_matrix(batch.columns.column(SERVED), self._counters)
 
     def _scored(self, prediction: _Prediction, label: F64, columns: pa.RecordBatch) -> Scored:
         """All rows of a batch; amendments that change no label are still in it."""
@@ -204,6 +196,9 @@ class Feed:
         Slices, bids, and whose predictions are watched.
     folder
         Where an own learner is saved.
+    predictor
+        Makes what predicts, by the number of its save (0: none), in place of a learner of the
+        spec: then predictions are ``own``, and no counters are compared.
 
     Attributes
     ----------
@@ -215,14 +210,22 @@ class Feed:
         Compares the counters that impressions carry; ``None``: the spec has none.
     """
 
-    def __init__(self, spec: Spec, settings: MonitorSettings, folder: Path) -> None:
-        self.spec, self.folder = spec, folder
+    def __init__(
+        self,
+        spec: Spec,
+        settings: MonitorSettings,
+        folder: Path,
+        predictor: Callable[[int], Predictor] | None = None,
+    ) -> None:
         self.fields = slice_fields(spec, settings.slices)
-        self.predictions: str = settings.predict
+        self.predictions: str = settings.predict if predictor is None else "own"
         self.rejected = 0
-        self._bid = settings.bid
-        self._own: OwnPredictor | None = None
-        self.skew = SkewCheck(spec) if spec.counters else None
+        self._spec, self._bid = spec, settings.bid
+        self._predictor: Predictor | None = None
+        self._make_predictor = predictor or (lambda number: LearnerPredictor(spec, folder, number))
+        self.skew = (
+            SkewCheck(spec, settings.skew_one_in) if spec.counters and predictor is None else None
+        )
         self._first = True
         self._reader = self._reads(SourceSpec(label="\0label"), [])
         if self.predictions == "own":
@@ -230,13 +233,12 @@ class Feed:
 
     def _predict_own(self, number: int) -> None:
         self.predictions = "own"
-        self._own = OwnPredictor(self.spec, self.folder, number)
-        self._reader = self._reads(examples_source(self.spec), self._own.columns)
+        self._predictor = self._make_predictor(number)
+        self._reader = self._reads(examples_source(self._spec), self._predictor.columns)
 
     def _reads(self, source: SourceSpec, more: Sequence[str]) -> ScoredReader:
-        skew = self.skew
-        columns, names = (skew.columns, skew.names) if skew is not None else ((), [])
-        return ScoredReader(self.fields, self._bid, source, [*more, *columns], names)
+        columns = () if self.skew is None else self.skew.columns
+        return ScoredReader(self.fields, self._bid, source, [*more, *columns])
 
     def read(self, records: Sequence[Record]) -> list[Scored]:
         """Give the examples of some records of one partition, in order."""
@@ -249,21 +251,21 @@ class Feed:
                 self._predict_own(0)
                 read = self._reader.read(records)
         self.rejected += read.rejected
-        return [self._kept(it) for it in read.batches]
+        return [self._predicted(it) for it in read.batches]
 
-    def _kept(self, read: ReadBatch) -> Scored:
+    def _predicted(self, read: ReadBatch) -> Scored:
         """The rows that are new or change a label, with their predictions."""
         scored = read.scored
         if self.skew is not None and read.rows is not None:
             self.skew.update(scored, read.rows, read.counters, first=self._first)
         self._first = False
-        if self._own is not None and read.rows is not None:
-            scored = scored.with_probability(self._own(read.rows))
+        if self._predictor is not None and read.rows is not None:
+            scored = scored.with_probability(self._predictor(read.rows))
         return scored if read.changes.all() else scored.take(read.changes)
 
     def state(self) -> dict[str, Any]:
         """Save an own learner, and give what names it."""
-        number = self._own.save() if self._own is not None else 0
+        number = self._predictor.save() if self._predictor is not None else 0
         return {
             "predictions": self.predictions,
             "model": number,
@@ -274,8 +276,8 @@ class Feed:
 
     def saved(self) -> None:
         """Tell that the state is saved: older saves of the learner can go."""
-        if self._own is not None:
-            self._own.sweep()
+        if self._predictor is not None:
+            self._predictor.sweep()
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state` gave."""

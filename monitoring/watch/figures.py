@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from features.jit import jit
+from features.jit import inlined, jit
 from learning.metrics import calibration_interval
 
 __all__ = [
@@ -193,53 +193,57 @@ def rankings(histograms: F64) -> list[Ranking]:
     >>> rankings(np.array([[[0.0, 3.0, 0.1], [1.0, 1.0, 0.9]]]))[0][:2]
     (0.875, 0.125)
     """
-    columns = (*_ranking_errors(histograms), *_reliability_errors(histograms))
-    known = [np.where(np.isnan(column), None, column).tolist() for column in columns]  # type: ignore[call-overload]
-    return list(zip(*known, strict=True))
+    out = np.empty((len(histograms), 4))
+    _rank(np.ascontiguousarray(histograms), ECE_BINS, out)
+    return [
+        (None if auc != auc else auc, None if tie != tie else tie,
+         None if ece != ece else ece, None if moved != moved else moved)
+        for auc, tie, ece, moved in out.tolist()
+    ]  # fmt: skip
 
 
-def _ranking_errors(histograms: F64) -> tuple[F64, F64]:
-    """AUC by the rank statistic, and a bound on its error; NaN where there is none.
+@jit
+def _rank(histograms: Any, bins: int, out: Any) -> None:
+    """AUC by the rank statistic, ECE on bins of equal mass, and a bound on the error of each.
 
-    Pairs of a click and another in one bin count half. However they are truly ordered, each
-    such pair changes the area by at most half its share.
+    Pairs of a click and another in one histogram cell count half. However they are truly ordered,
+    each such pair changes the area by at most half its share.
+
+    ECE literally: sort the predictions, put the one of rank r (from 0) into bin floor((r + 1/2) *
+    bins / n), and take the mean over rows of abs(sum of p - clicks) by bin. Here all of one cell go
+    where the cell's middle goes. Rows that go elsewhere change two bins by abs(clicks - sum of p)
+    of these rows each, and only cells that straddle a border have such rows: each adds at most 2/n
+    times the larger of its clicks and its sum of p (both, if it straddles several borders).
     """
-    hits, others = histograms[..., 0], histograms[..., 1]
-    pairs = hits.sum(axis=1) * others.sum(axis=1)
-    pairs[pairs == 0.0] = np.nan
-    below = np.cumsum(others, axis=1) - others
-    tied = (hits * others).sum(axis=1) / 2.0
-    return ((hits * below).sum(axis=1) + tied) / pairs, tied / pairs
+    for slot in range(len(histograms)):
+        cells = histograms[slot]
+        clicks, others = cells[:, 0].sum(), cells[:, 1].sum()
+        total, below, before, moved = clicks + others, 0.0, 0.0, 0.0
+        ranked, tied, gap = 0.0, 0.0, np.zeros(bins)
+        for cell in range(len(cells)):
+            hit, other, expected = cells[cell, 0], cells[cell, 1], cells[cell, 2]
+            size = hit + other
+            if size == 0.0 and hit == 0.0:
+                continue
+            ranked += hit * below
+            tied += hit * other / 2.0
+            below += other
+            after = before + size
+            gap[_bin((before + after) / 2.0, total, bins)] += hit - expected
+            borders = _bin(after - 0.5, total, bins) - _bin(before + 0.5, total, bins)
+            if size > 0.0 and borders > 0:
+                moved += hit + expected if borders > 1 else max(hit, expected)
+            before = after
+        pairs = clicks * others
+        out[slot, 0] = (ranked + tied) / pairs if pairs > 0.0 else np.nan
+        out[slot, 1] = tied / pairs if pairs > 0.0 else np.nan
+        out[slot, 2] = np.abs(gap).sum() / total if total > 0.0 else np.nan
+        out[slot, 3] = 2.0 * moved / total if total > 0.0 else np.nan
 
 
-def _reliability_errors(histograms: F64, bins: int = ECE_BINS) -> tuple[F64, F64]:
-    """ECE on bins of equal mass, and a bound on its error; NaN where there is none.
-
-    The literal definition: sort the predictions, put the one of rank r (from 0) into bin
-    floor((r + 1/2) * bins / n), and take the mean over rows of abs(sum of p - clicks) by bin. Here
-    all of one histogram cell go where the cell's middle goes. Rows that go elsewhere change two
-    bins by abs(clicks - sum of p) of these rows each, and only cells that straddle a border have
-    such rows: each adds at most 2/n times the larger of its clicks and its sum of p (both, if it
-    straddles several borders) to the error.
-    """
-    hits, expected = histograms[..., 0], histograms[..., 2]
-    size = hits + histograms[..., 1]
-    total = size.sum(axis=1, keepdims=True)
-    total[total == 0.0] = np.nan
-    after = np.cumsum(size, axis=1)
-    before = after - size
-    place = _place((before + after) / 2.0, total, bins)
-    slots = np.arange(len(size))[:, None] * bins + place
-    gap = np.bincount(slots.ravel(), (hits - expected).ravel(), len(size) * bins)
-    borders = _place(after - 0.5, total, bins) - _place(before + 0.5, total, bins)
-    most = np.where(borders > 1, hits + expected, np.maximum(hits, expected))
-    moved = (most * ((size > 0) & (borders > 0))).sum(axis=1)
-    return np.abs(gap).reshape(-1, bins).sum(axis=1) / total[:, 0], 2.0 * moved / total[:, 0]
-
-
-def _place(rank: F64, total: F64, bins: int) -> NDArray[np.int64]:
-    place = np.nan_to_num(rank * bins / total).astype(np.int64)
-    return np.minimum(np.maximum(place, 0), bins - 1)
+@inlined
+def _bin(rank: float, total: float, bins: int) -> int:
+    return min(max(int(rank * bins / total), 0), bins - 1)
 
 
 def _ratio(above: float, below: float) -> float | None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from monitoring.text_codes import U64, HashTable, hashes_of
+from monitoring.watch.categorical import U64, HashTable, hashes_of
 
 __all__ = ["HeavyHitters"]
 

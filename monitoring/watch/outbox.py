@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from monitoring.watch.detect.alarm import Alarm, newest_alarms
 from monitoring.watch.slices import slice_name
 from streaming.event_time import time_text
 from streaming.log import (
@@ -63,39 +64,37 @@ class Outbox:
         self.log, self.keep, self.report, self._post = log, keep, report, post
         self.id = secrets.token_hex(8)
         self.raised = 0
-        self.kept: list[dict[str, Any]] = []
+        self.alarms: list[Alarm] = []
         self._sent = 0
         self._producer: Producer | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="webhook")
         self._posting = 0
         log.create_topics([TopicSettings(ALARMS, 1, _RETENTION_MS)])
 
-    def take(self, alarms: Sequence[msgspec.Struct]) -> None:
+    def take(self, alarms: Sequence[Alarm]) -> None:
         """Number alarms that were just raised or closed."""
         for alarm in alarms:
-            said: dict[str, Any] = msgspec.to_builtins(alarm)
-            self.kept.append({"v": 1, "type": "alarm", "number": self.raised, **said})
+            self.alarms.append(msgspec.structs.replace(alarm, number=self.raised))
             self.raised += 1
-        del self.kept[: -self.keep]
+        del self.alarms[: -self.keep]
 
     @property
     def waiting(self) -> bool:
         """Whether an alarm has not been sent."""
         return self._sent < self.raised
 
-    def open(self) -> list[dict[str, Any]]:
-        """Alarms kept that have not been closed: by ``id``, the last word is not ``closed``."""
-        last = {alarm.get("id"): alarm for alarm in self.kept if alarm.get("id")}
-        return [alarm for alarm in last.values() if alarm.get("status") != "closed"]
+    def open(self) -> list[Alarm]:
+        """Alarms kept that have not been closed."""
+        return [alarm for alarm in newest_alarms(self.alarms) if alarm.status != "closed"]
 
     def send(self, offsets: Mapping[int, int], about: Mapping[str, Any]) -> bool:
         """Append what is new to the topic and commit the group's offsets; whether it went well.
 
         Call it when the alarms are in the saved state, which has these offsets.
         """
-        new = [alarm for alarm in self.kept if alarm["number"] >= self._sent]
-        said = json.dumps({**about, "alarms": self.raised, "id": self.id})
-        places = {TopicPartition(EXAMPLES, p): Position(o, said) for p, o in offsets.items()}
+        new = [alarm for alarm in self.alarms if alarm.number >= self._sent]
+        metadata = json.dumps({**about, "alarms": self.raised, "id": self.id})
+        places = {TopicPartition(EXAMPLES, p): Position(o, metadata) for p, o in offsets.items()}
         records = [NewRecord(None, msgspec.json.encode(alarm), 0) for alarm in new]
         try:
             if self._producer is None:
@@ -139,14 +138,16 @@ class Outbox:
 
     def state(self) -> dict[str, Any]:
         """JSON values."""
-        return {"id": self.id, "raised": self.raised, "kept": self.kept}
+        alarms = msgspec.to_builtins(self.alarms)
+        return {"id": self.id, "raised": self.raised, "kept": alarms}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state; the log says how much of it has been sent."""
-        self.id, self.raised, self.kept = state["id"], state["raised"], list(state["kept"])
+        self.id, self.raised = state["id"], state["raised"]
+        self.alarms = msgspec.convert(state["kept"], list[Alarm])
         places = (TopicPartition(EXAMPLES, p) for p in range(self.log.topics()[EXAMPLES]))
-        said = [_said(self.log.committed(GROUP, at), self.id) for at in places]
-        self._sent = min(max(said, default=0), self.raised)
+        sent = [_sent_by(self.log.committed(GROUP, at), self.id) for at in places]
+        self._sent = min(max(sent, default=0), self.raised)
 
     def _close_producer(self) -> None:
         if self._producer is not None:
@@ -160,7 +161,7 @@ class Outbox:
         self._close_producer()
 
 
-def _said(committed: Position | None, of: str) -> int:
+def _sent_by(committed: Position | None, of: str) -> int:
     """How many alarms of one state the log has, by a commit of the group."""
     try:
         about = json.loads(committed.metadata) if committed else {}
@@ -169,25 +170,25 @@ def _said(committed: Position | None, of: str) -> int:
         return 0
 
 
-def alarm_line(alarm: Mapping[str, Any]) -> str:
+def alarm_line(alarm: Alarm) -> str:
     """Say an alarm in one line.
 
     Examples
     --------
-    >>> alarm_line({"status": "open", "what": "calibration", "field": "site", "value": "s1",
-    ...             "since_ms": 1736121600000, "size": 1.52, "size_low": 1.3, "size_high": 1.8})
+    >>> alarm_line(Alarm(field="site", value="s1", since_ms=1736121600000, detected_ms=0,
+    ...                  size=1.52, size_low=1.3, size_high=1.8))
     'ALARM open: calibration of site=s1 since 2025-01-06T00:00:00Z: 1.52 (1.3 to 1.8)'
     """
-    if "what" not in alarm:
-        return f"ALARM {msgspec.json.encode(alarm).decode()}"
-    field, value = alarm.get("field"), alarm.get("value")
-    where = "everything" if not field else slice_name(field, value, "=") if value else str(field)
-    since = time_text(alarm["since_ms"], "{0:%Y-%m-%dT%H:%M:%SZ}")
-    size = "{size:.3g} ({size_low:.3g} to {size_high:.3g})".format(**alarm)
-    cause, action = alarm.get("cause"), alarm.get("action")
+    where = "everything" if not alarm.field else alarm.field
+    if alarm.value:
+        where = slice_name(alarm.field, alarm.value, "=")
+    since = time_text(alarm.since_ms, "{0:%Y-%m-%dT%H:%M:%SZ}")
+    size, low, high = (
+        "inf" if x is None else f"{x:.3g}" for x in (alarm.size, alarm.size_low, alarm.size_high)
+    )
     return (
-        f"ALARM {alarm.get('status')}: {alarm['what']} of {where} since {since}: {size}"
-        f"{f'; {cause}' if cause else ''}{f'. {action}' if action else ''}"
+        f"ALARM {alarm.status}: {alarm.what} of {where} since {since}: {size} ({low} to {high})"
+        f"{f'; {alarm.cause}' if alarm.cause else ''}{f'. {alarm.action}' if alarm.action else ''}"
     )
 
 

@@ -17,15 +17,15 @@ from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
 from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.detect.detector import SequentialDetector
-from monitoring.watch.detectors import Detectors
 from monitoring.watch.examples import Feed
 from monitoring.watch.figures import figures_of
-from monitoring.watch.folder import Keeper
+from monitoring.watch.folder import MonitorFolder
 from monitoring.watch.outbox import GROUP, Outbox, post_to
+from monitoring.watch.predictor import Predictor
 from monitoring.watch.records import Now, label_health
 from monitoring.watch.settings import MonitorSettings, fixed_settings
-from monitoring.watch.state_machine import Watch
-from monitoring.watch.topic_reader import Tail
+from monitoring.watch.state_machine import Detectors, Watch
+from monitoring.watch.topic_reader import TopicReader
 from streaming.freshness import Freshness, freshness, reader
 from streaming.log import EventLog, LogUnavailableError, Record
 from streaming.settings import EXAMPLES, StreamSettings
@@ -61,12 +61,17 @@ class Monitor:
         Waits so many seconds.
     detectors
         What raises alarms; ``None``: those of :mod:`monitoring.watch.detect`.
+    predictor
+        Whose predictions are watched in place of those served, see
+        :class:`monitoring.watch.examples.Feed`; then no alarm is raised and none is sent.
 
     Raises
     ------
     ClicktideError
         Another monitor works on the folder; its state is damaged, or of another log or settings.
     """
+
+    name = "monitor"
 
     def __init__(
         self,
@@ -80,24 +85,28 @@ class Monitor:
         report: Callable[[str], None],
         pause: Callable[[float], None],
         detectors: Detectors | None = None,
+        predictor: Callable[[int], Predictor] | None = None,
     ) -> None:
         self.log, self.stream, self.settings = log, stream, settings
         self.now, self.report, self.pause = now, report, pause
-        self.feed = Feed(spec, settings, folder)
+        self.feed = Feed(spec, settings, folder, predictor)
         names = [field.name for field in self.feed.fields]
-        self._keeper = Keeper(folder, settings.keep_windows)
-        watching = detectors or SequentialDetector(settings.detect)
+        self.folder = MonitorFolder(folder, settings.keep_windows)
+        if predictor is None:
+            detectors = detectors or SequentialDetector(settings.detect)
         label_s = stream.join.join_window_s + stream.join.out_of_order_s
-        self.watch = Watch(names, settings.windows, watching, self._closed, label_s)
-        post = post_to(settings.webhook, pause) if settings.webhook else None
+        self.watch = Watch(names, settings.windows, detectors, self._closed, label_s)
+        self.outbox: Outbox | None = None
         try:
-            self.outbox = Outbox(log, settings.keep_alarms, report, post)
+            if predictor is None:
+                post = post_to(settings.webhook, pause) if settings.webhook else None
+                self.outbox = Outbox(log, settings.keep_alarms, report, post)
             self._begin(names)
         except BaseException:
-            self._keeper.close()
+            self.folder.close()
             raise
-        at = ", ".join(map(str, self.tail.offsets))
-        report(f"monitor: {self.watch.seen:,} examples seen; reading {EXAMPLES} from offset {at}")
+        at = ", ".join(map(str, self.reader.offsets))
+        self._say(f"{self.watch.seen:,} examples seen; reading {EXAMPLES} from offset {at}")
 
     def _begin(self, names: list[str]) -> None:
         """Take up the state and its place in the log."""
@@ -109,25 +118,27 @@ class Monitor:
         self._saved_at = self._told_at = self.now()
         self.saved = True
         most = max(1, min(self.stream.batch, _AHEAD // self.stream.examples_per_record))
-        self.tail = self._retrying(lambda: Tail(self.log, EXAMPLES, most, self._say))
+        self.reader = self._retrying(lambda: TopicReader(self.log, EXAMPLES, most, self._say))
         self._fixed = {"fields": names, **fixed_settings(self.settings)}
-        state = self._keeper.load(self._fixed)
+        state = self.folder.load(self._fixed)
         if state is not None:
             self._restore(state)
-        self._saved_offsets = list(self.tail.offsets) if state is not None else None
+        self._saved_offsets = list(self.reader.offsets) if state is not None else None
+        self.resumed = state is not None
 
     def _restore(self, state: dict[str, Any]) -> None:
-        if not self._retrying(lambda: self.tail.restore(state["tail"])):
+        if not self._retrying(lambda: self.reader.restore(state["tail"])):
             raise ClicktideError(
-                f"{self._keeper.folder}: its state was made from another log than this one. "
+                f"{self.folder.path}: its state was made from another log than this one. "
                 "Fix: give the log it was made from, or another --dir"
             )
         self.feed.restore(state["feed"])
         self.watch.restore(state)
-        self.outbox.restore(state["outbox"])
+        if self.outbox is not None:
+            self.outbox.restore(state["outbox"])
 
     def _say(self, line: str) -> None:
-        self.report(f"monitor: {line}")
+        self.report(f"{self.name}: {line}")
 
     # --- the loop --------------------------------------------------------------------------
 
@@ -143,12 +154,12 @@ class Monitor:
             self.pause(_IDLE_S)
             idle_s += _IDLE_S
         if not self.save():
-            raise SnapshotError(f"{self._keeper.folder}: the last of it could not be saved")
-        self.report(f"monitor: saved at {self.watch.seen:,} examples")
+            raise SnapshotError(f"{self.folder.path}: the last of it could not be saved")
+        self._say(f"saved at {self.watch.seen:,} examples")
 
     def step(self) -> bool:
         """Read and count some records; false if there were none."""
-        records = self._retrying(self.tail.read)
+        records = self._retrying(self.reader.read)
         if records:
             self._count(records)
         self._keep()
@@ -157,15 +168,17 @@ class Monitor:
     def _count(self, records: list[Record]) -> None:
         newest = 0
         for scored in self.feed.read(records):
-            self.outbox.take(self.watch.update(scored))
+            alarms = self.watch.update(scored)
+            if self.outbox is not None:
+                self.outbox.take(alarms)
             newest = max(newest, int(scored.time_ms.max(initial=0)))
-        newest = self.tail.done(records, newest)
+        newest = self.reader.done(records, newest)
         arrived = records[-1].timestamp_ms
         self._joined_s = (arrived - newest) / 1000
         self._watched_s = self.now() - arrived / 1000
 
     def _closed(self, window: ClosedWindow) -> None:
-        self._keeper.closed(window)
+        self.folder.closed(window)
         self._before_close, self._at_close = self._at_close, self._joiner()
 
     def _retrying(self, ask: Callable[[], _T]) -> _T:
@@ -175,7 +188,7 @@ class Monitor:
             try:
                 return ask()
             except LogUnavailableError as error:
-                self.report(f"monitor: the log does not answer, again in {wait:g} s: {error}")
+                self._say(f"the log does not answer, again in {wait:g} s: {error}")
                 self.pause(wait)
                 wait = min(2 * wait, _MOST_WAIT_S)
 
@@ -185,8 +198,8 @@ class Monitor:
         """Save and tell when it is time."""
         now = self.now()
         waited = now - self._saved_at
-        urgent = self.outbox.waiting and waited >= _ALARM_EVERY_S
-        due = waited >= self.settings.save_every_s and self.tail.offsets != self._saved_offsets
+        urgent = bool(self.outbox and self.outbox.waiting) and waited >= _ALARM_EVERY_S
+        due = waited >= self.settings.save_every_s and self.reader.offsets != self._saved_offsets
         if urgent or due:
             self.save()
         elif now - self._told_at >= self.settings.tell_every_s:
@@ -197,35 +210,37 @@ class Monitor:
         self._saved_at = self._told_at = self.now()
         self._look = self._retrying(lambda: look_at(self.log, self._now_ms()))
         try:
-            self._keeper.save(self._state(), self.figures(), self.outbox.kept)
-        except SnapshotError as error:
-            self.report(f"monitor: NOT SAVED, watching goes on, next try later: {error}")
+            alarms = [] if self.outbox is None else self.outbox.alarms
+            self.folder.save(self._state(), self.figures(), alarms)
+        except ClicktideError as error:
+            self._say(f"NOT SAVED, watching goes on, next try later: {error}")
             self.saved = False
             return False
         self.feed.saved()
-        self.saved, self._saved_offsets = True, list(self.tail.offsets)
-        about = {
-            "seen": self.watch.seen,
-            "at": self._now_ms(),
-            "event_time": self.watch.windows.time_ms,
-            "weights_s": self.watch.weights.age_s,
-        }
-        self.outbox.send(dict(enumerate(self.tail.offsets)), about)
+        self.saved, self._saved_offsets = True, list(self.reader.offsets)
+        if self.outbox is not None:
+            about = {
+                "seen": self.watch.seen,
+                "at": self._now_ms(),
+                "event_time": self.watch.windows.time_ms,
+                "weights_s": self.watch.weights.age_s,
+            }
+            self.outbox.send(dict(enumerate(self.reader.offsets)), about)
         return True
 
     def _tell(self) -> None:
         """Refresh what people look at; it ages while nothing comes, too."""
         self._told_at = self.now()
         self._look = self._retrying(lambda: look_at(self.log, self._now_ms()))
-        with suppress(OSError):  # a full disk is told by the next save
-            self._keeper.tell(self.figures())
+        with suppress(ClicktideError):  # a full disk is told by the next save
+            self.folder.tell(self.figures())
 
     def _state(self) -> dict[str, Any]:
         return {
             **self._fixed,
-            "tail": self.tail.state(),
+            "tail": self.reader.state(),
             "feed": self.feed.state(),
-            "outbox": self.outbox.state(),
+            "outbox": None if self.outbox is None else self.outbox.state(),
             **self.watch.state(),
         }
 
@@ -241,17 +256,17 @@ class Monitor:
             unscored=watch.unscored,
             rejected=self.feed.rejected,
             after_close=windows.after_close,
-            lost=self.tail.lost,
+            lost=self.reader.lost,
             overall=figures_of(watch.sums),
             fields=windows.fields,
             window_s=windows.window_ms / 1000,
-            open=[*self._keeper.pending, *windows.open_windows()],
+            open=[*self.folder.pending, *windows.open_windows()],
             health=None if joiner is None else label_health(joiner),
             recent_health=None if joiner is None else label_health(joiner, self._before_close),
             freshness=self._freshness(),
             stale=self.watch.weights.stretches,
             skew=None if self.feed.skew is None else self.feed.skew.figures(),
-            alarms_open=self.outbox.open(),
+            alarms_open=[] if self.outbox is None else self.outbox.open(),
             predictions=self.feed.predictions,
         )
 
@@ -263,7 +278,7 @@ class Monitor:
         seen = None
         if look is not None:
             ends = sum(topic.records for name, topic in look.topics.items() if name == EXAMPLES)
-            lag = max(0, ends - sum(self.tail.offsets))
+            lag = max(0, ends - sum(self.reader.offsets))
             seen = reader(look, GROUP, watch.windows.time_ms, now_ms, lag)
         return msgspec.structs.replace(
             Freshness() if look is None else freshness(look),
@@ -280,8 +295,9 @@ class Monitor:
 
     def close(self) -> None:
         """Let go of the producer and the folder."""
-        self.outbox.close()
-        self._keeper.close()
+        if self.outbox is not None:
+            self.outbox.close()
+        self.folder.close()
 
     def __enter__(self) -> Monitor:
         return self

@@ -1,26 +1,35 @@
-"""Health of the labels, told by the log."""
+"""What the monitor leaves in its folder, and reading it: for reports, dashboards and people.
+
+::
+
+    run/monitor/
+    ├── state            all that a restart needs (monitoring.watch.folder)
+    ├── now.json         Now: figures, open windows, health, every few seconds
+    ├── alarms.jsonl     the last alarms, one a line, oldest first
+    └── windows/         ClosedWindow as JSON, a file each, named by start and end (ms)
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from features.errors import ClicktideError
+from features.whole_file import read_json
 from monitoring.watch.closed_window import ClosedWindow
+from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.figures import SliceFigures
 from monitoring.watch.skew import Skew
-from monitoring.watch.weights_age import StaleWeights
+from monitoring.watch.state_machine import StaleWeights
 from streaming.freshness import Freshness
 from streaming.status import JoinerState
 
 __all__ = [
     "LabelHealth", "MonitorState", "Now", "label_health", "read_monitor", "window_files",
-    "write_text",
 ]  # fmt: skip
 
 
@@ -181,7 +190,7 @@ class Now(msgspec.Struct, frozen=True):
     freshness: Freshness = Freshness()
     stale: list[StaleWeights] = []
     skew: Skew | None = None
-    alarms_open: list[dict[str, Any]] = []
+    alarms_open: list[Alarm] = []
     predictions: str = "served"
 
 
@@ -200,7 +209,7 @@ class MonitorState(msgspec.Struct, frozen=True):
 
     now: Now
     windows: list[ClosedWindow]
-    alarms: list[dict[str, Any]]
+    alarms: list[Alarm]
 
 
 def read_monitor(folder: str | os.PathLike[str], most_windows: int = 0) -> MonitorState:
@@ -231,8 +240,8 @@ def read_monitor(folder: str | os.PathLike[str], most_windows: int = 0) -> Monit
         ) from error
     begin = now.open[0].start_ms if now.open else None
     files = [f for f in window_files(root) if begin is None or f.start_ms < begin]
-    wanted = files[-most_windows:] if most_windows else files
-    windows = [*_windows(wanted), *now.open]
+    kept = (read_json(file.path, ClosedWindow) for file in files[-most_windows:])
+    windows = [*(window for window in kept if window is not None), *now.open]
     return MonitorState(now, windows[-most_windows:], _alarms(root / "alarms.jsonl"))
 
 
@@ -253,25 +262,9 @@ def window_files(root: Path) -> list[WindowFile]:
     return sorted(found)
 
 
-def write_text(path: Path, data: bytes) -> None:
-    """Replace a file in one step."""
-    draft = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft.write_bytes(data)
-    draft.replace(path)
-
-
-def _windows(files: Sequence[WindowFile]) -> Iterator[ClosedWindow]:
-    for file in files:
-        try:
-            yield msgspec.json.decode(file.path.read_bytes(), type=ClosedWindow)
-        except (FileNotFoundError, msgspec.DecodeError):  # removed meanwhile, or damaged
-            continue
-
-
-def _alarms(path: Path) -> list[dict[str, Any]]:
+def _alarms(path: Path) -> list[Alarm]:
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return []
-    return [msgspec.json.decode(line) for line in lines if line]
+    return [msgspec.json.decode(line, type=Alarm) for line in lines if line]

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from features.errors import ClicktideError
-from features.labels import labels
-from features.times import NO_TIME, times_ms
-from features.values import as_text, to_number
-from monitoring.coded import Coded
+from monitoring.watch.categorical import Categorical
 
-__all__ = ["Scored", "TableColumns", "scored_table"]
+__all__ = ["Scored"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -43,17 +38,15 @@ class Scored:
         bool (n,): a late click: this row amends one of the same impression that came earlier
         with label 0, and has label 1. It is not another impression.
     slices
-        By field: its value in each row, see :class:`monitoring.coded.Coded`. Every batch of one
-        stream has the same fields.
+        By field: its value in each row. Every batch of one stream has the same fields.
     version
         The model version that predicted, if known.
 
     Examples
     --------
-    >>> table = pa.table({"click": [0, 1], "p": [0.1, 0.4], "site": ["a", None]})
-    >>> batch, dropped = scored_table(table, TableColumns("click", "p", slices=("site",)))
-    >>> batch.label.tolist(), batch.slices["site"].values, dropped
-    ([0.0, 1.0], ['a', '(missing)'], Counter())
+    >>> batch = Scored.of([0, 1], [0.1, 0.4], slices={"site": ["a", None]})
+    >>> batch.label.tolist(), batch.slices["site"].values
+    ([0.0, 1.0], ['a', '(missing)'])
     """
 
     time_ms: I64
@@ -62,8 +55,30 @@ class Scored:
     bid: F64
     click_delay_ms: F64
     correction: NDArray[np.bool_]
-    slices: Mapping[str, Coded] = field(default_factory=dict)
-    version: Coded | None = None
+    slices: Mapping[str, Categorical] = field(default_factory=dict)
+    version: Categorical | None = None
+
+    @classmethod
+    def of(
+        cls,
+        label: Any,
+        probability: Any,
+        *,
+        time_ms: Any = None,
+        slices: Mapping[str, Sequence[Any]] | None = None,
+    ) -> Scored:
+        """Rows with labels and predictions, and what else is known; times are their numbers."""
+        rows = len(label)
+        nothing = np.full(rows, np.nan)
+        return cls(
+            np.arange(rows) if time_ms is None else np.asarray(time_ms, np.int64),
+            np.asarray(probability, np.float64),
+            np.asarray(label, np.float64),
+            nothing,
+            nothing,
+            np.zeros(rows, np.bool_),
+            {name: Categorical.of(pa.array(values)) for name, values in (slices or {}).items()},
+        )
 
     def __len__(self) -> int:
         return len(self.time_ms)
@@ -84,124 +99,3 @@ class Scored:
     def with_probability(self, probability: F64) -> Scored:
         """The same rows, predicted otherwise."""
         return replace(self, probability=probability)
-
-
-@dataclass(frozen=True, slots=True)
-class TableColumns:
-    """Which column of a table is what; an empty name: the table has none.
-
-    Parameters
-    ----------
-    label, probability
-        0/1 or true/false, and the prediction in 0..1.
-    time, time_format
-        Event time; ``iso``, ``s``, ``ms``, ``us`` or a strptime pattern. Without one, a row's
-        number is its time in milliseconds.
-    bid, version
-        Value of a click; model version.
-    slices
-        Columns to slice by.
-    """
-
-    label: str
-    probability: str
-    time: str = ""
-    time_format: str = "iso"
-    bid: str = ""
-    version: str = ""
-    slices: Sequence[str] = ()
-
-    def missing(self, names: Sequence[str]) -> list[str]:
-        """Columns that a table of these columns lacks."""
-        wanted = (self.label, self.probability, self.time, self.bid, self.version, *self.slices)
-        return [name for name in wanted if name and name not in names]
-
-
-def scored_table(
-    table: pa.Table | pa.RecordBatch, columns: TableColumns, first_row: int = 0
-) -> tuple[Scored, Counter[str]]:
-    """Make a batch of a stretch of any log of predictions and clicks.
-
-    Parameters
-    ----------
-    table
-        Some rows.
-    columns
-        Which column is what.
-    first_row
-        Number of the first row in its file: the time of logs that have none.
-
-    Returns
-    -------
-    batch, dropped
-        The good rows, and how many others there were by reason: ``bad_label``,
-        ``bad_probability`` (not a number in 0..1), ``bad_time``.
-
-    Raises
-    ------
-    ClicktideError
-        A named column is not in the table.
-    """
-    if absent := columns.missing(table.schema.names):
-        raise ClicktideError(
-            f"column {absent[0]!r} is not in the log, which has "
-            f"{', '.join(table.schema.names)}. Fix: name one of these"
-        )
-    rows = table.num_rows
-    label = labels(_array(table, columns.label))
-    p = _numbers(_array(table, columns.probability))
-    time, bad_time = _times(table, columns, first_row)
-    bid = _numbers(_array(table, columns.bid)) if columns.bid else np.full(rows, np.nan)
-    batch = Scored(
-        time,
-        p,
-        label,
-        bid,
-        np.full(rows, np.nan),
-        np.zeros(rows, np.bool_),
-        {name: Coded.of(table.column(name)) for name in columns.slices},
-        Coded.of(table.column(columns.version)) if columns.version else None,
-    )
-    return _good(batch, bad_time)
-
-
-def _good(batch: Scored, bad_time: NDArray[np.bool_]) -> tuple[Scored, Counter[str]]:
-    p = batch.probability
-    faults = {
-        "bad_label": np.isnan(batch.label),
-        "bad_probability": ~((p >= 0.0) & (p <= 1.0)),
-        "bad_time": bad_time,
-    }
-    good, dropped = np.ones(len(batch), np.bool_), Counter[str]()
-    for reason, wrong in faults.items():
-        count = int((wrong & good).sum())
-        if count:
-            dropped[reason] = count
-            good &= ~wrong
-    return (batch.take(good) if dropped else batch), dropped
-
-
-def _times(
-    table: pa.Table | pa.RecordBatch, columns: TableColumns, first_row: int
-) -> tuple[I64, NDArray[np.bool_]]:
-    if not columns.time:
-        return first_row + np.arange(table.num_rows), np.zeros(table.num_rows, np.bool_)
-    times, bad = times_ms(_array(table, columns.time), columns.time_format)
-    return times, bad | (times == NO_TIME)
-
-
-def _array(table: pa.Table | pa.RecordBatch, name: str) -> pa.Array:
-    column = table.column(name)
-    if not isinstance(column, pa.ChunkedArray):
-        return column
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-
-
-def _numbers(column: pa.Array) -> F64:
-    """As float64; NaN where it is not a number."""
-    kind = column.type
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        values = pc.fill_null(column.cast(pa.float64()), float("nan"))
-        return np.asarray(values.to_numpy(zero_copy_only=False), np.float64)
-    numbers = (to_number(as_text(value)) for value in column.to_pylist())
-    return np.array([np.nan if number is None else number for number in numbers], np.float64)

@@ -162,6 +162,9 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         Closed windows kept on disk.
     keep_alarms
         Alarms kept in the state, and in ``alarms.jsonl``.
+    skew_one_in
+        One impression in so many, chosen by its time, has its served counters compared with the
+        same ones recounted. 1: all; each is more work than counting it is.
     webhook
         URL to which each alarm is sent as JSON. Empty: none.
     windows
@@ -177,12 +180,13 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     tell_every_s: float = 5.0
     keep_windows: int = 500
     keep_alarms: int = 1000
+    skew_one_in: int = 8
     webhook: str = ""
     windows: WindowSettings = WindowSettings()
     detect: DetectSettings = DetectSettings()
 
     def __post_init__(self) -> None:
-        for name in ("keep_windows", "keep_alarms"):
+        for name in ("keep_windows", "keep_alarms", "skew_one_in"):
             if getattr(self, name) < 1:
                 raise ClicktideError(f"monitor.{name}: Fix: give at least 1")
         for name in ("save_every_s", "tell_every_s"):

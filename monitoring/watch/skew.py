@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from features.batch import Batch
@@ -14,6 +15,7 @@ from features.counters.counting import Counters, Occurrences
 from features.counters.names import half_life_ms
 from features.spec import Spec
 from monitoring.watch.scored import Scored
+from streaming.example_lines import served_matrix
 
 __all__ = ["Skew", "SkewCheck"]
 
@@ -22,6 +24,7 @@ F64 = NDArray[np.float64]
 _LIVES = 5.0
 """After so many half-lives a counter has forgotten all but 3 % of what came before."""
 _SHARE, _VIEWS = 0.1, 1.0
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Skew(msgspec.Struct, frozen=True):
@@ -30,7 +33,8 @@ class Skew(msgspec.Struct, frozen=True):
     Parameters
     ----------
     compared
-        Impressions that carried their counters, and whose recomputed ones can be trusted.
+        Impressions of the sample that carried their counters, and whose recomputed ones can be
+        trusted.
     skew_rate
         Share of these in which some counter was off by more than a tenth and by more than 1.
     by_counter
@@ -43,10 +47,11 @@ class Skew(msgspec.Struct, frozen=True):
 
 
 class SkewCheck:
-    """Recomputes the counters of every example, and compares them with those served.
+    """Recounts the counters of all examples, and compares those of a sample with those served.
 
-    It begins with the first example that carries any. If there were others before, a value is
-    compared only five of its half-lives later. Memory grows with the keys, as the trainer's does.
+    Every example is counted, so that a value is exact wherever it is read. It begins with the first
+    example that carries any. If there were others before, a value is compared only five of its
+    half-lives later. Memory grows with the keys, as the trainer's does.
 
     A counter that serves knows a click once it has come in; the recomputed one knows it at its
     own time. Moments apart they differ by a view or a click: by no more than 1 as a rule.
@@ -55,6 +60,8 @@ class SkewCheck:
     ----------
     spec
         With at least one counter.
+    one_in
+        One impression in so many is compared, chosen by a hash of its time.
 
     Attributes
     ----------
@@ -64,7 +71,8 @@ class SkewCheck:
         That a batch must have.
     """
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, one_in: int = 8) -> None:
+        self._one_in = one_in
         self._counters = Counters(spec)
         self.names, self.columns = self._counters.value_names, self._counters.columns
         self._lives = np.array(
@@ -84,16 +92,16 @@ class SkewCheck:
         self._compared = self._skewed = 0
 
     def update(
-        self, scored: Scored, batch: Batch, served: F64 | None, *, first: bool = False
+        self, scored: Scored, batch: Batch, served: pa.BinaryArray | None, *, first: bool = False
     ) -> None:
-        """Count the rows of a batch, and compare those that carry their counters.
+        """Count the rows of a batch, and compare a sample of those that carry their counters.
 
         Parameters
         ----------
         scored, batch
             The same rows.
         served
-            float64 (rows, names), NaN where a row lacks it; ``None``: no row has any.
+            Counters as JSON, null where a row has none; ``None``: no row has any.
         first
             Whether no example came before these.
         """
@@ -103,17 +111,25 @@ class SkewCheck:
             self._since_ms = int(scored.time_ms[0])
             self._wait_ms = self._lives * (0.0 if first else _LIVES)
         new = np.flatnonzero(~scored.correction)
+        time_ms = scored.time_ms[new]
         delay = np.nan_to_num(scored.click_delay_ms[new]).astype(np.int64)
         keys = self._counters.keys_of_batch(batch.columns)[new]
-        clicked = scored.label[new] == 1.0
-        own = self._counters.advance(Occurrences(keys, scored.time_ms[new], clicked, delay))
-        if served is not None:
-            self._compare(served[new], own, scored.time_ms[new])
+        seen = Occurrences(keys, time_ms, scored.label[new] == 1.0, delay)
+        sample = self._sample(time_ms) if served is not None else np.zeros(len(new), np.bool_)
+        recounted = self._counters.advance(seen, sample)
+        if served is not None and sample.any():
+            carried = served_matrix(served.take(pa.array(new[sample])), self.names)
+            self._compare(carried, recounted[sample], time_ms[sample])
 
-    def _compare(self, served: F64, own: F64, time_ms: NDArray[np.int64]) -> None:
+    def _sample(self, time_ms: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which impressions are compared: chosen by their time, whatever batch they come in."""
+        mixed = (time_ms.astype(np.uint64) * _SPREAD) >> np.uint64(40)
+        return np.asarray(mixed % np.uint64(self._one_in) == 0)
+
+    def _compare(self, served: F64, recounted: F64, time_ms: NDArray[np.int64]) -> None:
         ripe = (time_ms - (self._since_ms or 0))[:, None] >= self._wait_ms
         known = ~np.isnan(served) & ripe
-        expected = np.nan_to_num(own)
+        expected = np.nan_to_num(recounted)
         gap = np.abs(np.nan_to_num(served) - expected)
         off = known & (gap > _VIEWS) & (gap > _SHARE * np.maximum(expected, served))
         self._compared += int(known.any(axis=1).sum())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from features.jit import jit
 from features.spec import FieldSpec, Spec
 from features.times import NO_TIME, day_of_week, hour_of_day, times_ms
-from monitoring.coded import MISSING, Coded
+from monitoring.watch.categorical import MISSING, Categorical
 
 __all__ = [
     "HOUR", "MOST_FIELDS", "OTHER", "WEEKDAY", "Newness", "SliceField", "slice_fields",
@@ -74,23 +74,23 @@ class SliceField(msgspec.Struct, frozen=True):
     column: str = ""
     time_format: str = ""
 
-    def coded(self, columns: pa.RecordBatch, time_ms: NDArray[np.int64]) -> Coded:
+    def coded(self, columns: pa.RecordBatch, time_ms: NDArray[np.int64]) -> Categorical:
         """Value of each row; absent columns are missing in all."""
         if self.kind in ("hour", "weekday"):
             return self._time(columns, time_ms)
         if self.column not in columns.schema.names:
-            return Coded.constant(MISSING, columns.num_rows)
+            return Categorical.constant(MISSING, columns.num_rows)
         column = columns.column(self.column)
-        return _powers(column) if self.kind == "number" else Coded.of(column)
+        return _powers(column) if self.kind == "number" else Categorical.of(column)
 
-    def _time(self, columns: pa.RecordBatch, time_ms: NDArray[np.int64]) -> Coded:
+    def _time(self, columns: pa.RecordBatch, time_ms: NDArray[np.int64]) -> Categorical:
         times = time_ms
         if self.column in columns.schema.names:
             times, _ = times_ms(columns.column(self.column), self.time_format)
         names = _CLOCK if self.kind == "hour" else list(_DAYS)
         part = hour_of_day(times) if self.kind == "hour" else day_of_week(times)
         codes = np.where(times == NO_TIME, len(names), part).astype(np.int32)
-        return Coded(codes, pa.array([*names, MISSING]))
+        return Categorical(codes, pa.array([*names, MISSING]))
 
 
 def slice_fields(spec: Spec, names: Sequence[str] = ()) -> list[SliceField]:
@@ -139,11 +139,11 @@ def _other(name: str, known: Mapping[str, SliceField]) -> SliceField:
     return SliceField(name, "weekday") if name == WEEKDAY else SliceField(name, "value", name)
 
 
-def _powers(column: pa.Array) -> Coded:
+def _powers(column: pa.Array) -> Categorical:
     """Numbers by powers of two; what is no number by its text."""
     kind = column.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        return Coded.of(column)
+        return Categorical.of(column)
     values = pc.fill_null(column.cast(pa.float64(), safe=False), float("nan"))
     numbers = np.asarray(values.to_numpy(zero_copy_only=False), np.float64)
     size = np.clip(np.nan_to_num(np.abs(numbers)), 1e-9, 1e18)
@@ -152,7 +152,7 @@ def _powers(column: pa.Array) -> Coded:
     code[numbers == 0] = 0
     code[np.isnan(numbers)] = _NONE
     distinct, codes = np.unique(code, return_inverse=True)
-    return Coded(
+    return Categorical(
         codes.astype(np.int32), pa.array(list(map(_range, distinct.tolist())), pa.string())
     )
 
@@ -182,7 +182,7 @@ class Newness:
     Examples
     --------
     >>> newness, day = Newness(), 86_400_000
-    >>> ads = Coded.of(pa.array(["a", "a", "b", "b"]))
+    >>> ads = Categorical.of(pa.array(["a", "a", "b", "b"]))
     >>> coded = newness(ads, np.array([1, 2 * day, 2 * day, 4 * day]))
     >>> [coded.values[code] for code in coded.codes]
     ['known', 'known', 'new', 'known']
@@ -192,7 +192,7 @@ class Newness:
         self._first = np.zeros(_SLOTS, np.int64)
         self._since = 0
 
-    def __call__(self, coded: Coded, time_ms: NDArray[np.int64]) -> Coded:
+    def __call__(self, coded: Categorical, time_ms: NDArray[np.int64]) -> Categorical:
         """``new``, ``known`` or missing for each row."""
         if len(coded) and not self._since:
             self._since = int(time_ms[0])
@@ -201,7 +201,7 @@ class Newness:
         places[missing] = -1
         out = np.empty(len(coded), np.int32)
         _judge(coded.codes, places, time_ms, self._first, self._since + _DAY_MS, out)
-        return Coded(out, pa.array(["new", "known", MISSING]))
+        return Categorical(out, pa.array(["new", "known", MISSING]))
 
     def state(self) -> dict[str, Any]:
         """JSON values and arrays."""

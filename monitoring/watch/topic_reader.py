@@ -1,4 +1,4 @@
-"""Reading a topic, all partitions, in step by event time, from a position that is kept as data."""
+"""Reads a topic, all partitions in step by event time, from a position that is kept as data."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from features.errors import ClicktideError
 from streaming.log import EventLog, OffsetError, Record, TopicPartition
 
-__all__ = ["Tail"]
+__all__ = ["TopicReader"]
 
 
-class Tail:
+class TopicReader:
     """How far each partition of a topic has been read.
 
     Parameters

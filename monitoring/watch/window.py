@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from monitoring.coded import MISSING, Coded
-from monitoring.text_codes import HashTable, hashes_of
 from monitoring.watch import figures as k
+from monitoring.watch.categorical import MISSING, Categorical, HashTable, hashes_of
 from monitoring.watch.figures import SliceFigures, SliceTable, figures_of, rankings
 from monitoring.watch.scored import Scored
 from monitoring.watch.slices import OTHER
@@ -59,9 +58,7 @@ class Window:
 
     Examples
     --------
-    >>> from monitoring.watch.scored import TableColumns, scored_table
-    >>> table = pa.table({"y": [0, 1, 0], "p": [0.1, 0.4, 0.2], "site": ["a", "a", "b"]})
-    >>> rows, _ = scored_table(table, TableColumns("y", "p", slices=("site",)))
+    >>> rows = Scored.of([0, 1, 0], [0.1, 0.4, 0.2], slices={"site": ["a", "a", "b"]})
     >>> window = Window(0, 1000, ["site"], room=10)
     >>> window.add(rows, Terms.of(rows), np.arange(3))
     >>> window.figures().count, window.table("site").figures("a").clicks
@@ -109,7 +106,9 @@ class Window:
                 self.slot_sums, self.slot_counts, self.slot_mass,
             )  # fmt: skip
 
-    def _slots_of(self, field: str, coded: Coded, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _slots_of(
+        self, field: str, coded: Categorical, rows: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
         """Slot of each distinct value; new values take places while there are any."""
         places, table = self.values[field], self._table(field)
         found = table.find(coded.hashes)
@@ -243,7 +242,7 @@ def _slots(size: int) -> tuple[F64, NDArray[np.int32], F64]:
     return np.zeros((size, k.SUMS)), np.zeros((*shape, 2), np.int32), np.zeros(shape)
 
 
-def _counts(coded: Coded, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def _counts(coded: Categorical, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.bincount(coded.codes[rows], minlength=len(coded.words))
 
 

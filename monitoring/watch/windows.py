@@ -1,27 +1,106 @@
-"""The windows of a stream: rows go to the window of their time, and windows close in order."""
+"""Windows of event time: rows go to the window of their time; those of a stream close in order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monitoring.watch import figures as k
-from monitoring.watch.closed_window import ClosedWindow, closed_window
-from monitoring.watch.drift import Drift, field_drift, prediction_drift
+from monitoring.watch.closed_window import (
+    ClosedWindow,
+    Drift,
+    closed_window,
+    field_drift,
+    prediction_drift,
+)
 from monitoring.watch.frequent_values import HeavyHitters
 from monitoring.watch.scored import Scored
 from monitoring.watch.settings import WindowSettings
 from monitoring.watch.window import Terms, Window
 
-__all__ = ["PREDICTION", "Windows"]
+__all__ = ["PREDICTION", "WindowSeries", "Windows"]
 
 PREDICTION = "(prediction)"
 _FIRST_MS, _LONGEST_MS = 60_000, 60_000 << 10
 _JUDGED = 4
 _HITTERS = 4
 _FADE = 0.9
+
+
+class WindowSeries:
+    """Windows of one length by the number of their stretch of time; they may become longer.
+
+    Parameters
+    ----------
+    width
+        Length of a window.
+    make
+        Makes a window, given its start and end.
+
+    Attributes
+    ----------
+    floor
+        No window begins before this time.
+
+    Examples
+    --------
+    >>> from monitoring.watch.scored import Scored
+    >>> rows = Scored.of([0, 1, 0], [0.1, 0.4, 0.2], time_ms=[0, 900, 1500])
+    >>> series = WindowSeries(1000, lambda start, end: Window(start, end, (), room=1))
+    >>> series.add(rows, Terms.of(rows))
+    >>> [window.figures().count for window in series]
+    [2, 1]
+    >>> series.widen(5000)
+    >>> [(window.end_ms, window.figures().count) for window in series]
+    [(5000, 3)]
+    """
+
+    def __init__(self, width: int, make: Callable[[int, int], Window]) -> None:
+        self.width, self._make = width, make
+        self.floor: int | None = None
+        self.by_number: dict[int, Window] = {}
+
+    def __iter__(self) -> Iterator[Window]:
+        """Oldest first; stretches without rows have none."""
+        return (self.by_number[at] for at in sorted(self.by_number))
+
+    def add(self, scored: Scored, terms: Terms, rows: NDArray[np.int64] | None = None) -> None:
+        """Count rows of a batch; ``None``: all."""
+        rows = np.arange(len(scored)) if rows is None else rows
+        number = scored.time_ms[rows] // self.width
+        if not len(rows):
+            return
+        if (number == number[0]).all():
+            self._window(int(number[0])).add(scored, terms, rows)
+            return
+        order = np.argsort(number, kind="stable")
+        numbers, starts = np.unique(number[order], return_index=True)
+        for at, part in zip(numbers.tolist(), np.split(rows[order], starts[1:]), strict=True):
+            self._window(at).add(scored, terms, part)
+
+    def _window(self, at: int) -> Window:
+        if at not in self.by_number:
+            self.by_number[at] = self._make(*self._stretch(at))
+        return self.by_number[at]
+
+    def _stretch(self, at: int) -> tuple[int, int]:
+        start = at * self.width
+        return start if self.floor is None else max(start, self.floor), start + self.width
+
+    def widen(self, width: int) -> None:
+        """Put windows together to such of another length, of which the old one is a part."""
+        windows, wider = list(self), dict[int, Window]()
+        self.width, self.by_number = width, wider
+        for window in windows:
+            at = window.start_ms // width
+            if at in wider:
+                wider[at].merge(window)
+            else:
+                wider[at] = window
+            wider[at].start_ms, wider[at].end_ms = self._stretch(at)
 
 
 class Windows:
@@ -49,10 +128,7 @@ class Windows:
 
     Examples
     --------
-    >>> import pyarrow as pa
-    >>> from monitoring.watch.scored import TableColumns, scored_table
-    >>> table = pa.table({"y": [0, 1, 0], "p": [0.1, 0.4, 0.2], "t": [0, 500, 9000]})
-    >>> rows, _ = scored_table(table, TableColumns("y", "p", time="t", time_format="ms"))
+    >>> rows = Scored.of([0, 1, 0], [0.1, 0.4, 0.2], time_ms=[0, 500, 9000])
     >>> closed = []
     >>> windows = Windows([], WindowSettings(window_s=1, lateness_s=5), closed.append)
     >>> windows.update(rows)
@@ -67,12 +143,11 @@ class Windows:
         on_close: Callable[[ClosedWindow], None] = lambda _: None,
     ) -> None:
         self.fields, self.settings, self.on_close = list(fields), settings, on_close
-        self.window_ms = round(settings.window_s * 1000) or _FIRST_MS
+        self._open = WindowSeries(round(settings.window_s * 1000) or _FIRST_MS, self._new)
         self.time_ms = 0
         self.after_close = 0
         self.closed_to_ms = 0
         self.reference: Window | None = None
-        self._open: dict[int, Window] = {}
         self._in_reference = 0
         self._shown: dict[tuple[int, ...], ClosedWindow] = {}
         self._judged: list[float] = []
@@ -80,6 +155,11 @@ class Windows:
         self._frequent = {field: HeavyHitters(most) for field in self.fields}
 
     # ---- counting
+
+    @property
+    def window_ms(self) -> int:
+        """Present length of a window."""
+        return self._open.width
 
     def update(self, scored: Scored, terms: Terms | None = None) -> None:
         """Count a batch, and close the windows whose time has passed.
@@ -96,34 +176,28 @@ class Windows:
         for field, frequent in self._frequent.items():
             coded = scored.slices[field]
             frequent.add(coded.words, coded.counts(), coded.hashes)
-        terms, number = terms or Terms.of(scored), scored.time_ms // self.window_ms
-        late = scored.time_ms < self.closed_to_ms
-        self.after_close += int(late.sum())
-        for at in np.unique(number[~late]).tolist():
-            rows = np.flatnonzero((number == at) & ~late)
-            self._window(at).add(scored, terms, rows)
+        in_time = np.flatnonzero(scored.time_ms >= self.closed_to_ms)
+        self.after_close += len(scored) - len(in_time)
+        self._open.add(scored, terms or Terms.of(scored), in_time)
         self.time_ms = max(self.time_ms, int(scored.time_ms.max()))
         self.close(self.time_ms - round(self.settings.lateness_s * 1000))
 
     def close(self, to_ms: int | None = None) -> None:
         """Close the windows that end by then; all, if no time is given."""
-        for at in sorted(self._open):
-            window = self._open.get(at)  # gone, if windows have become longer meanwhile
+        for at in sorted(self._open.by_number):
+            window = self._open.by_number.get(at)  # gone, if windows have become longer meanwhile
             if window is not None and (to_ms is None or window.end_ms <= to_ms):
                 self._close(at)
 
-    def _window(self, at: int) -> Window:
-        if at not in self._open:
-            start = max(at * self.window_ms, self.closed_to_ms)
-            room = self.settings.values_per_field
-            # some places are left for values that are new in this window
-            expected = {f: values.top(room * 3 // 4) for f, values in self._frequent.items()}
-            self._open[at] = Window(start, (at + 1) * self.window_ms, self.fields, room, expected)
-        return self._open[at]
+    def _new(self, start: int, end: int) -> Window:
+        room = self.settings.values_per_field
+        # some places are left for values that are new in this window
+        expected = {f: values.top(room * 3 // 4) for f, values in self._frequent.items()}
+        return Window(start, end, self.fields, room, expected)
 
     def _close(self, at: int) -> None:
-        window = self._open.pop(at)
-        self.closed_to_ms = window.end_ms
+        window = self._open.by_number.pop(at)
+        self.closed_to_ms = self._open.floor = window.end_ms
         self.on_close(closed_window(window, self.drift(window)))
         for frequent in self._frequent.values():
             frequent.fade(_FADE)
@@ -164,27 +238,15 @@ class Windows:
         if len(self._judged) < _JUDGED:
             return
         if sum(self._judged) < self.settings.least_clicks * len(self._judged):
-            self._double()
+            self._open.widen(2 * self.window_ms)
         self._judged.clear()
-
-    def _double(self) -> None:
-        self.window_ms = 2 * self.window_ms
-        longer: dict[int, Window] = {}
-        for _, window in sorted(self._open.items()):
-            at = window.start_ms // self.window_ms
-            if at in longer:
-                longer[at].merge(window)
-            else:
-                longer[at] = window
-            longer[at].end_ms = (at + 1) * self.window_ms
-        self._open = longer
 
     # ---- reading and keeping
 
     def open_windows(self) -> list[ClosedWindow]:
         """Windows that late clicks may still change, oldest first, as they are now."""
         known, self._shown = self._shown, {}
-        for _, window in sorted(self._open.items()):
+        for window in self._open:
             key = window.start_ms, window.end_ms, window.changes, self._in_reference
             self._shown[key] = known.get(key) or closed_window(
                 window, self.drift(window), final=False
@@ -202,17 +264,18 @@ class Windows:
             "in_reference": self._in_reference,
             "judged": list(self._judged),
             "reference": None if self.reference is None else self.reference.state(),
-            "open": [[at, window.state()] for at, window in self._open.items()],
+            "open": [[at, window.state()] for at, window in self._open.by_number.items()],
             "frequent": {field: values.state() for field, values in self._frequent.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state` gave for the same fields."""
-        self.window_ms, self.time_ms = state["window_ms"], state["time_ms"]
-        self.after_close, self.closed_to_ms = state["after_close"], state["closed_to_ms"]
+        self._open.width, self.time_ms = state["window_ms"], state["time_ms"]
+        self.after_close = state["after_close"]
+        self.closed_to_ms = self._open.floor = state["closed_to_ms"]
         self._in_reference, self._judged = state["in_reference"], list(state["judged"])
         reference = state["reference"]
         self.reference = None if reference is None else Window.restored(reference)
-        self._open = {int(at): Window.restored(window) for at, window in state["open"]}
+        self._open.by_number = {int(at): Window.restored(of) for at, of in state["open"]}
         for field, values in self._frequent.items():
             values.restore(state["frequent"][field])

@@ -17,8 +17,8 @@ from jinja2 import Environment, Template
 from features.errors import ClicktideError
 from monitoring.report import ReportData, render
 from monitoring.report.build import report_of
-from monitoring.report.challengers import read_challengers
-from monitoring.report.stream import gather_monitor
+from monitoring.report.grid import read_challengers
+from monitoring.report.stream import stream_counts
 from monitoring.watch.records import read_monitor
 from serving.metrics import CONTENT_TYPE_LATEST, stream_metrics
 from serving.problem import Problem
@@ -126,7 +126,7 @@ class LatestReport:
     def _make(self) -> tuple[bytes, bytes]:
         try:
             folder = self._watching.monitor
-            gathered = gather_monitor(
+            gathered = stream_counts(
                 read_monitor(folder),
                 self._watching.stream,
                 challengers=read_challengers(folder.parent / "challengers"),

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from live_stream import alive, until
+from sample_report import sample_report
 from typer.testing import CliRunner
 
 from clicktide import demo as command
@@ -15,7 +16,6 @@ from clicktide.child_processes import locked, read_running
 from clicktide.cli import app
 from clicktide.demo import demo_folder
 from features.errors import ClicktideError
-from monitoring.report.sample import sample_report
 from streaming.log import open_log
 from streaming.settings import StreamSettings
 
@@ -32,7 +32,7 @@ def test_the_campaign_is_found_and_nothing_else(tmp_path):
     injected, alarm = outcome["injected"], outcome["alarm"]
     assert (alarm["field"], alarm["value"]) == ("campaign", injected["campaign"])
     assert alarm["size"] < 0.7  # its clicks rose
-    assert alarm["since_low"] <= injected["at_ms"] <= alarm["since_high"]
+    assert alarm["since_low_ms"] <= injected["at_ms"] <= alarm["since_high_ms"]
     assert (outcome["others"], outcome["problem"]) == ([], None)
     assert injected["campaign"] in outcome["headline"]
     report = json.loads((folder / "report.json").read_text())

@@ -17,6 +17,7 @@ from waiting import until
 
 from features.errors import ClicktideError
 from features.spec import FieldSpec, SourceSpec, Spec
+from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.outbox import ALARMS, GROUP
 from monitoring.watch.process import Monitor
 from monitoring.watch.records import read_monitor
@@ -88,14 +89,6 @@ def log(tmp_path):
         yield opened
 
 
-class Said(msgspec.Struct):
-    """An alarm of the detectors below."""
-
-    text: str
-    id: str = ""
-    status: str = "open"
-
-
 class EveryHundred:
     """Raises an alarm at every hundredth row."""
 
@@ -105,7 +98,13 @@ class EveryHundred:
     def update(self, scored):
         before, self.rows = self.rows, self.rows + len(scored)
         return [
-            Said(f"{n}00", f"{n // 2}", ("open", "closed")[n % 2])
+            Alarm(
+                id=f"{n // 2}",
+                status=("open", "closed")[n % 2],
+                since_ms=0,
+                detected_ms=0,
+                cause=f"{n}00",
+            )
             for n in range(before // 100 + 1, self.rows // 100 + 1)
         ]
 
@@ -129,7 +128,7 @@ def run(log, folder, settings=SETTINGS, **more):
 
 
 def alarms_in(log):
-    return [json.loads(r.value)["text"] for r in log.read(TopicPartition(ALARMS, 0), 0, 10_000)]
+    return [json.loads(r.value)["cause"] for r in log.read(TopicPartition(ALARMS, 0), 0, 10_000)]
 
 
 def test_windows_slices_delays_and_money_of_a_stream(log, tmp_path):
@@ -160,14 +159,14 @@ def test_a_monitor_that_is_lost_between_saves_counts_nothing_twice(log, tmp_path
         process = monitor(log, tmp_path / "cut", detectors=EveryHundred())
         for _ in range(rng.randrange(4)):
             process.step()
-        process._keeper.close()  # as a kill would: nothing is saved
+        process.folder.close()  # as a kill would: nothing is saved
     cut = run(log, tmp_path / "cut", detectors=EveryHundred())
     assert cut.now.overall.count == whole.now.overall.count == 2000
     assert cut.now.overall.clicks == whole.now.overall.clicks
     assert [w.overall.clicks for w in cut.windows] == [w.overall.clicks for w in whole.windows]
     rows = whole.now.seen + whole.now.corrections
     assert alarms_in(log) == [f"{n}00" for n in range(1, rows // 100 + 1)]
-    assert [alarm["number"] for alarm in cut.alarms] == list(range(len(cut.alarms)))
+    assert [alarm.number for alarm in cut.alarms] == list(range(len(cut.alarms)))
 
 
 def test_an_alarm_that_was_saved_and_not_sent_is_sent_once_after_the_restart(log, tmp_path):
@@ -183,7 +182,7 @@ def test_an_alarm_that_was_saved_and_not_sent_is_sent_once_after_the_restart(log
     assert read_monitor(tmp_path / "m").now.alarms_open == []
     write(log, examples(50, from_row=350))
     [alarm] = run(log, tmp_path / "m", detectors=EveryHundred()).now.alarms_open
-    assert (alarm["id"], alarm["number"]) == ("2", 3)
+    assert (alarm.id, alarm.number) == ("2", 3)
     assert log.committed(GROUP, TopicPartition(EXAMPLES, 0)).offset == log.end_offsets(EXAMPLES)[0]
 
 
@@ -215,7 +214,7 @@ def test_on_kafka_too_alarms_and_examples_count_once(kafka_url, tmp_path):
         for _ in range(3):
             process = monitor(log, tmp_path / "m", detectors=EveryHundred())
             process.step()
-            process._keeper.close()
+            process.folder.close()
         state = run(log, tmp_path / "m", detectors=EveryHundred())
         assert state.now.seen == 600
         rows = state.now.seen + state.now.corrections
@@ -241,7 +240,7 @@ def test_alarms_go_to_a_webhook_and_a_broken_one_stops_nothing(log, tmp_path):
         hooked = msgspec.structs.replace(SETTINGS, webhook=url)
         run(log, tmp_path / "m", hooked, detectors=EveryHundred())
         server.shutdown()
-    assert [alarm["text"] for alarm in got] == ["100", "100", "200"]
+    assert [alarm["cause"] for alarm in got] == ["100", "100", "200"]
     run(log, tmp_path / "n", hooked, detectors=EveryHundred(), report=lines.append)
     assert any("webhook did not take" in line for line in lines)
 
@@ -252,7 +251,7 @@ def test_a_stream_without_predictions_is_watched_with_the_monitors_own(log, tmp_
     first.step()
     first.save()
     first.step()
-    first._keeper.close()
+    first.folder.close()
     state = run(log, tmp_path / "m")
     assert (state.now.predictions, state.now.seen) == ("own", 1500)
     assert 0.5 < state.now.overall.calibration_ratio < 2.0
@@ -324,10 +323,10 @@ def test_records_that_retention_removed_unread_are_told(log, tmp_path):
     process = monitor(log, tmp_path / "n", report=lines.append)
     start = log.start_offsets
     log.start_offsets = lambda topic: [offset + 5 for offset in start(topic)]
-    process.tail.offsets = [-1]
+    process.reader.offsets = [-1]
     process.step()
     process.close()
-    assert process.tail.lost == 6
+    assert process.reader.lost == 6
     assert any("LOST 6 records" in line for line in lines)
     assert process.watch.seen < 200
 
@@ -357,7 +356,7 @@ def test_a_full_disk_stops_no_watching(log, tmp_path, monkeypatch):
     lines = []
     process = monitor(log, tmp_path / "m", report=lines.append)
     monkeypatch.setattr(
-        "monitoring.watch.state_file.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28))
+        "monitoring.watch.folder.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28))
     )
     process.step()
     assert not process.save()

@@ -44,10 +44,10 @@ def test_a_shift_is_found_located_dated_and_priced(log, tmp_path):
     [alarm] = found["alarms"]
     assert (alarm["what"], alarm["field"], alarm["value"]) == ("calibration", "campaign", "c5")
     begin = T0 + ROWS // 2 * 720
-    assert abs(alarm["since"] - begin) < 2 * 3_600_000
+    assert abs(alarm["since_ms"] - begin) < 2 * 3_600_000
     p, y, at = (log[name].to_numpy() for name in ("p", "y", "campaign"))
     rows = (at == "c5") & (log["t"].to_numpy() >= begin)
-    assert alarm["cost_clicks"] == pytest.approx((p - y)[rows].sum(), rel=0.25)
+    assert alarm["clicks_over_promised"] == pytest.approx((p - y)[rows].sum(), rel=0.25)
     assert found["verdict"]["state"] == "over" and "campaign c5" in found["verdict"]["headline"]
 
 

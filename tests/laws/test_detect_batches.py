@@ -10,7 +10,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitoring.coded import Coded
+from monitoring.watch.categorical import Categorical
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.scored import Scored
@@ -35,8 +35,8 @@ def stream() -> Scored:
         np.where(y > 0, rng.lognormal(9.0, 1.0, ROWS), np.nan),
         rng.random(ROWS) < 0.001,
         {
-            "ad": Coded(ads, pa.array([f"ad-{i}" for i in range(5_001)])),
-            "site": Coded(site, pa.array([f"site-{i}" for i in range(20)])),
+            "ad": Categorical(ads, pa.array([f"ad-{i}" for i in range(5_001)])),
+            "site": Categorical(site, pa.array([f"site-{i}" for i in range(20)])),
         },
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitoring.coded import Coded
+from monitoring.watch.categorical import Categorical
 from monitoring.watch.detect import rate_kernels as panes
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.detect.change_point import locate_rate
@@ -43,7 +43,9 @@ def alarms(seed: int, factor: float, part_of_day: float = 1.0) -> list[Alarm]:
         np.full(ROWS, np.nan),
         np.zeros(ROWS, np.bool_),
         {
-            name: Coded(codes.astype(np.int32), pa.array([f"{name}-{i}" for i in range(size)]))
+            name: Categorical(
+                codes.astype(np.int32), pa.array([f"{name}-{i}" for i in range(size)])
+            )
             for name, (codes, size) in scored.items()
         },
     )

@@ -12,9 +12,10 @@ import pytest
 from fastapi import FastAPI
 
 from features.events import Impression, encode_event
-from monitoring.watch.folder import Keeper
+from monitoring.watch.detect.alarm import Alarm
+from monitoring.watch.folder import MonitorFolder
 from monitoring.watch.records import Now
-from monitoring.watch.scored import TableColumns, scored_table
+from monitoring.watch.scored import Scored
 from monitoring.watch.settings import WindowSettings
 from monitoring.watch.windows import Windows
 from serving.problem import Problem
@@ -136,25 +137,19 @@ def test_without_a_stream_there_is_neither(tmp_path):
 
 def monitored(folder, rows=3000, seed=1):
     """A monitor's folder, as it leaves it."""
-    import pyarrow as pa
-
     rng = np.random.default_rng(seed)
     p = rng.uniform(0.02, 0.2, rows)
-    table = pa.table(
-        {
-            "t": NOW + np.arange(rows) * 1000,
-            "y": (rng.random(rows) < p).astype(int),
-            "p": p,
-            "site": [f"<b>{i % 4}" for i in range(rows)],
-        }
-    )
-    columns = TableColumns("y", "p", time="t", time_format="ms", slices=("site",))
-    scored, _ = scored_table(table, columns)
-    keeper = Keeper(folder, 100)
+    clicked = (rng.random(rows) < p).astype(int)
+    sites = [f"<b>{i % 4}" for i in range(rows)]
+    times = NOW + np.arange(rows) * 1000
+    scored = Scored.of(clicked, p, time_ms=times, slices={"site": sites})
+    keeper = MonitorFolder(folder, 100)
     windows = Windows(["site"], WindowSettings(window_s=300, lateness_s=0), keeper.closed)
     windows.update(scored)
-    alarm = {"id": "a", "what": "calibration", "field": "site", "value": "<b>1", "size": 1.4}
-    alarm |= {"since_ms": NOW + 9000, "detected_ms": NOW + 10_000, "clicks_over_promised": 12.0}
+    alarm = Alarm(
+        id="a", field="site", value="<b>1", size=1.4, since_ms=NOW + 9000,
+        detected_ms=NOW + 10_000, clicks_over_promised=12.0,
+    )  # fmt: skip
     now = Now(
         at_ms=NOW, event_time_ms=windows.time_ms, seen=rows, corrections=0, unscored=0, rejected=0,
         after_close=0, lost=0, overall=windows.open_windows()[0].overall, fields=["site"],

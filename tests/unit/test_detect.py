@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitoring.coded import MISSING, Coded
+from monitoring.watch.categorical import MISSING, Categorical
 from monitoring.watch.detect.alarm import Alarm, ratio_interval
 from monitoring.watch.detect.change_point import locate
 from monitoring.watch.detect.detector import SequentialDetector
@@ -48,7 +48,7 @@ def stream(
         bid=np.full(ROWS, 2.0),
         click_delay_ms=np.where(later, delay * delay_factor, delay),
         correction=np.zeros(ROWS, np.bool_),
-        slices={name: Coded(codes[name].astype(np.int32), words(name)) for name in SIZES},
+        slices={name: Categorical(codes[name].astype(np.int32), words(name)) for name in SIZES},
     )
 
 
@@ -158,7 +158,7 @@ def test_the_interval_of_a_ratio_covers_it_as_often_as_it_says() -> None:
 
 def test_values_beyond_the_bound_are_watched_as_one() -> None:
     values = Values(["ad"], most=12)
-    coded = Coded.of(pa.array([f"ad-{i}" for i in range(50)]))
+    coded = Categorical.of(pa.array([f"ad-{i}" for i in range(50)]))
     slots = values.slots(0, coded)
     assert values.room <= 12
     assert values.named(int(slots[-1])) == (0, OTHER)
@@ -170,7 +170,7 @@ def test_endless_values_use_bounded_memory() -> None:
     scored = Scored(
         np.arange(rows), np.full(rows, 0.02), (rng.random(rows) < 0.02).astype(float),
         np.full(rows, np.nan), np.full(rows, np.nan), np.zeros(rows, np.bool_),
-        {"ad": Coded(np.arange(rows, dtype=np.int32), ads)},
+        {"ad": Categorical(np.arange(rows, dtype=np.int32), ads)},
     )  # fmt: skip
     detector = SequentialDetector(DetectSettings(max_values=1_000, history_rows=1_000))
     detector.update(scored)

@@ -4,12 +4,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitoring.coded import Coded
-from monitoring.report.model import Alarm, Total
+from monitoring.report.model import Since, Total
 from monitoring.report.verdict import stale_first, verdict
+from monitoring.watch.categorical import Categorical
+from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.scored import Scored
 from monitoring.watch.slices import slice_name
-from monitoring.watch.weights_age import StaleWeights, WeightsAge
+from monitoring.watch.state_machine import StaleWeights, WeightsAge
 from streaming.freshness import Freshness, Reader, ages, clock_note, stale
 
 NOW = 1_736_121_600_000
@@ -60,8 +61,10 @@ def test_an_event_of_the_future_has_no_age():
     }  # fmt: skip
 
 
-OFF = Total(100_000, 5000.0, 0.06, 1.2, 1.17, 1.23, since=NOW, ratio_since=1.3, low_since=1.2,
-            high_since=1.4, cost_since=900.0)  # fmt: skip
+OFF = Total(
+    100_000, 5000, 0.06, 1.2, 1.17, 1.23, over_promised=1000.0,
+    since=Since(60_000, 3000, 0.06, 1.3, 1.2, 1.4, over_promised=900.0, start=NOW),
+)  # fmt: skip
 OLD = [StaleWeights(NOW - 10 * MIN, NOW + 60 * MIN, 1500.0)]
 
 
@@ -69,7 +72,10 @@ def test_a_shift_of_everything_while_old_weights_were_served_is_called_that():
     said = verdict(OFF, (), (), "time", OLD)
     assert said.headline.startswith("Stale weights: weights up to 25 min old were served")
     assert "Divide predictions" not in said.action
-    everywhere = Alarm("calibration", NOW, NOW, size=1.3, low=1.2, high=1.4, cost_clicks=2000.0)
+    everywhere = Alarm(
+        since_ms=NOW, detected_ms=NOW, size=1.3, size_low=1.2, size_high=1.4,
+        clicks_over_promised=2000.0,
+    )  # fmt: skip
     assert verdict(OFF, [everywhere], (), "time", OLD).headline.startswith("Stale weights")
 
 
@@ -80,15 +86,15 @@ def test_a_shift_at_another_time_is_not(spell):
 
 def test_old_weights_do_not_explain_a_shift_of_one_slice():
     alarm = Alarm(
-        "calibration", NOW, NOW, field="campaign", value="campaign-003", size=0.5, low=0.4,
-        high=0.6, cost_clicks=-5000.0,
+        since_ms=NOW, detected_ms=NOW, field="campaign", value="campaign-003", size=0.5,
+        size_low=0.4, size_high=0.6, clicks_over_promised=-5000.0,
     )  # fmt: skip
     said = verdict(OFF, [alarm], (), "time", OLD)
     assert "in campaign-003, since" in said.headline and "Stale" not in said.headline
 
 
 def test_a_verdict_that_is_stale_is_never_green():
-    fine = verdict(Total(1000, 100.0, 0.1, 1.0, 0.9, 1.1), (), (), "time")
+    fine = verdict(Total(1000, 100, 0.1, 1.0, 0.9, 1.1), (), (), "time")
     said = stale_first(fine, ["Not watched since noon."])
     assert (said.state, said.headline[:23]) == ("stale", "Not watched since noon.")
     assert stale_first(fine, ()) is fine
@@ -96,7 +102,7 @@ def test_a_verdict_that_is_stale_is_never_green():
 
 def scored(times, learned):
     n = len(times)
-    version = Coded.of(pa.array([f"live-0a1b2c3d-{k}" for k in learned]))
+    version = Categorical.of(pa.array([f"live-0a1b2c3d-{k}" for k in learned]))
     nothing = np.zeros(n)
     return Scored(
         np.array(times), nothing + 0.1, nothing, nothing * np.nan, nothing * np.nan,

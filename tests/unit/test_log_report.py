@@ -19,10 +19,10 @@ from clicktide.cli import app
 from features.errors import ClicktideError
 from monitoring.report.build import report_of
 from monitoring.report.log_columns import LogColumns
-from monitoring.report.log_counts import LogTally
+from monitoring.report.log_counts import LogCounts
 from monitoring.report.log_reader import LogReader, read_log
 from monitoring.report.model import ReportData
-from monitoring.watch.scored import TableColumns, scored_table
+from monitoring.watch.scored import Scored
 
 _START = 1_767_600_000_000
 _COLUMNS = LogColumns("click", "p", time="t", slices=("site",), bid="bid", version="v")
@@ -45,7 +45,7 @@ def _log(rows: int = 20_000, seed: int = 1) -> pa.Table:
 
 def _report(path: str, columns: LogColumns = _COLUMNS, **options: bool) -> ReportData:
     reader = LogReader(columns, **options)
-    tally = LogTally(columns.slices, "time" if columns.time else "row")
+    tally = LogCounts(columns.slices, "time" if columns.time else "row")
     for scored, _ in read_log(path, reader):
         tally.update(scored)
     return report_of(tally.gathered("log"), 0)
@@ -57,14 +57,14 @@ def test_the_figures_are_those_of_the_definition(tmp_path: Path) -> None:
     report = _report(str(tmp_path / "log.parquet"))
     p, y = table["p"].to_numpy(), table["click"].to_numpy()
     assert report.total.count == len(p) and report.total.clicks == y.sum()
-    assert report.total.ratio == pytest.approx(p.sum() / y.sum(), rel=1e-12)
+    assert report.total.calibration_ratio == pytest.approx(p.sum() / y.sum(), rel=1e-12)
     loss = -np.mean(np.where(y == 1, np.log(p), np.log1p(-p)))
     assert report.total.log_loss == pytest.approx(loss, rel=1e-12)
     at = table["site"].to_numpy() == "s3"
     row = next(row for row in report.slices if row.value == "s3")
     assert row.count == at.sum() and row.clicks == y[at].sum()
     bids = table["bid"].to_numpy()
-    assert row.cost_money == pytest.approx((bids * (p - y))[at].sum(), rel=1e-9)
+    assert row.money == pytest.approx((bids * (p - y))[at].sum(), rel=1e-9)
     assert sum(w.count for w in report.windows) == len(p)
     assert [change.version for change in report.version_changes] == ["v2"]
     assert report.version_changes[0].at == table["t"][len(p) // 2].as_py()
@@ -124,13 +124,11 @@ def test_an_unsorted_log_gives_the_report_of_the_sorted_one(tmp_path: Path) -> N
 
 def test_endless_values_share_one_slice_and_nothing_is_lost() -> None:
     rows = 4000
-    table = pa.table(
-        {"y": np.zeros(rows), "p": np.full(rows, 0.1), "user": [f"u{i}" for i in range(rows)]}
-    )
-    tally = LogTally(("user",), "row", room=50)
+    users = [f"u{i}" for i in range(rows)]
+    whole = Scored.of(np.zeros(rows), np.full(rows, 0.1), slices={"user": users})
+    tally = LogCounts(("user",), "row", room=50)
     for start in range(0, rows, 500):
-        columns = TableColumns("y", "p", slices=("user",))
-        tally.update(scored_table(table.slice(start, 500), columns, start)[0])
+        tally.update(whole.take(slice(start, start + 500)))
     report = report_of(tally.gathered("x"), 0)
     assert len(report.slices) == 51
     assert sum(row.count for row in report.slices) == rows
@@ -205,7 +203,7 @@ def test_the_separator_is_told_from_the_log(tmp_path: Path, separator: str) -> N
     rows = ["click,p", *("0,0.25" for _ in range(75)), *("1,0.25" for _ in range(25))]
     (tmp_path / "log.csv").write_text("\n".join(rows).replace(",", separator))
     result = _run(tmp_path / "log.csv", tmp_path / "r.html", "--json")
-    assert json.loads(result.stdout)["total"]["ratio"] == 1.0
+    assert json.loads(result.stdout)["total"]["calibration_ratio"] == 1.0
 
 
 _EXTREME = {
@@ -274,7 +272,7 @@ def test_columns_and_labels_are_told_by_their_names_and_values(
     result = CliRunner().invoke(app, ["report", "--from", str(log), "--out", str(out)])
     assert result.exit_code == 0, result.exception
     report = json.loads((tmp_path / "out.json").read_bytes())
-    assert (report["total"]["clicks"], report["total"]["ratio"]) == (1.0, 1.5)
+    assert (report["total"]["clicks"], report["total"]["calibration_ratio"]) == (1.0, 1.5)
     assert report["axis"] == ("time" if len(content.split(",")) > 5 else "row")
     assert ("read so" in str(report["notes"])) == (values != ("0", "1"))
 
@@ -284,4 +282,4 @@ def test_a_probability_that_rounding_took_beyond_0_or_1_is_one(tmp_path: Path) -
     log.write_text("click,p\n1,1.0000001\n0,-1e-9\n1,1\n")
     assert _run(log, out).exit_code == 0
     report = json.loads((tmp_path / "out.json").read_bytes())
-    assert (report["total"]["count"], report["total"]["ratio"]) == (3, 1.0)
+    assert (report["total"]["count"], report["total"]["calibration_ratio"]) == (3, 1.0)

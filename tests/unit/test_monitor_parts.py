@@ -7,13 +7,12 @@ from scipy.spatial.distance import jensenshannon
 
 from features.errors import ClicktideError, SnapshotError
 from features.spec import FieldSpec, SourceSpec, Spec
-from monitoring.coded import MISSING, Coded
-from monitoring.watch.drift import drift_of, field_drift, prediction_drift
+from monitoring.watch.categorical import MISSING, Categorical
+from monitoring.watch.closed_window import drift_of, field_drift, prediction_drift
+from monitoring.watch.folder import load_state, save_state
 from monitoring.watch.records import label_health
-from monitoring.watch.scored import TableColumns, scored_table
 from monitoring.watch.settings import MonitorSettings
 from monitoring.watch.slices import SliceField, slice_fields
-from monitoring.watch.state_file import load_plain, save_plain
 from streaming.settings_file import load_settings
 from streaming.status import JoinerState
 
@@ -60,7 +59,7 @@ def values(coded):
     ],
 )
 def test_a_column_of_any_type_becomes_codes_of_distinct_texts(column, expected):
-    coded = Coded.of(column)
+    coded = Categorical.of(column)
     assert values(coded) == expected
     assert coded.codes.dtype == np.int32
     assert len(set(coded.values)) == len(coded.values)
@@ -153,38 +152,6 @@ def test_predictions_that_move_show_and_an_empty_side_says_nothing():
     assert prediction_drift(np.zeros(100), after) is None
 
 
-# ---- tables
-
-
-def test_a_table_of_any_log_becomes_a_batch_without_its_bad_rows():
-    table = pa.table(
-        {
-            "clicked": ["1", "0", "maybe", "0", "0"],
-            "p": ["0.5", "0.1", "0.2", "7", "0.3"],
-            "at": ["2025-01-06T00:00:00Z", "2025-01-06T00:00:01Z", "", "", "never"],
-            "bid": [1.5, None, 1.0, 1.0, 1.0],
-        }
-    )
-    columns = TableColumns("clicked", "p", time="at", bid="bid", slices=("bid",))
-    batch, dropped = scored_table(table, columns)
-    assert batch.probability.tolist() == [0.5, 0.1]
-    assert batch.time_ms.tolist() == [1_736_121_600_000, 1_736_121_601_000]
-    assert np.isnan(batch.bid).tolist() == [False, True]
-    assert values(batch.slices["bid"]) == ["1.5", MISSING]
-    assert dropped == {"bad_label": 1, "bad_probability": 1, "bad_time": 1}
-
-
-def test_without_a_time_the_rows_number_is_it():
-    table = pa.table({"y": [0, 1], "p": [0.1, 0.2]})
-    batch, _ = scored_table(table, TableColumns("y", "p"), first_row=10)
-    assert batch.time_ms.tolist() == [10, 11]
-
-
-def test_a_column_that_is_not_there_is_named():
-    with pytest.raises(ClicktideError, match=r"'ctr' is not in the log, which has y, p\. Fix"):
-        scored_table(pa.table({"y": [0], "p": [0.5]}), TableColumns("y", "ctr"))
-
-
 # ---- settings
 
 
@@ -240,21 +207,21 @@ def test_health_between_two_moments_is_of_what_came_since():
 
 def test_a_damaged_file_is_refused(tmp_path):
     file = tmp_path / "state"
-    save_plain(file, {"a": np.arange(10), "b": ["x", 1, None, 0.1], "c": {"d": np.float64(2)}})
-    read = load_plain(file)
+    save_state(file, {"a": np.arange(10), "b": ["x", 1, None, 0.1], "c": {"d": np.float64(2)}})
+    read = load_state(file)
     assert read["a"].tolist() == list(range(10))
     assert (read["b"], read["c"]) == (["x", 1, None, 0.1], {"d": 2.0})
     raw = bytearray(file.read_bytes())
     raw[-3] ^= 1
     file.write_bytes(raw)
     with pytest.raises(SnapshotError, match="checksum"):
-        load_plain(file)
+        load_state(file)
     file.write_bytes(b"")
     with pytest.raises(SnapshotError, match="format"):
-        load_plain(file)
+        load_state(file)
 
 
 def test_what_is_not_plain_is_not_written(tmp_path):
     with pytest.raises(TypeError, match="not plain"):
-        save_plain(tmp_path / "x", {"a": np.array([object()])})
+        save_state(tmp_path / "x", {"a": np.array([object()])})
     assert list(tmp_path.iterdir()) == []

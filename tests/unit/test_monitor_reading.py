@@ -10,6 +10,7 @@ import pytest
 
 from monitoring.watch.examples import ScoredReader
 from monitoring.watch.slices import SliceField
+from streaming.example_lines import served_matrix
 from streaming.log import Record
 
 TIME = 1_736_121_600_000
@@ -37,7 +38,7 @@ def test_what_is_said_of_a_prediction_is_as_it_stands(
     cases: list[tuple[dict[str, Any], dict[str, Any]]], how: dict[str, Any]
 ) -> None:
     lines = [line(i, shown, said, **how) for i, (shown, said) in enumerate(cases)]
-    reader = ScoredReader([SliceField("ad", "value", "ad")], counters=["a", "b"])
+    reader = ScoredReader([SliceField("ad", "value", "ad")])
     read = reader.read([Record("examples", 0, 0, 0, None, "\n".join(lines).encode())])
     [(scored, _, counters, _)] = read.batches
     expected = [shown.get("probability") for shown, _ in cases]
@@ -56,4 +57,5 @@ def test_what_is_said_of_a_prediction_is_as_it_stands(
     assert (counters is None) == (not any(carried))
     if counters is not None:
         expected_of = [[(c or {}).get("a"), (c or {}).get("b")] for c in carried]
-        np.testing.assert_array_equal(counters, np.array(expected_of, float))
+        matrix = served_matrix(counters, ["a", "b"])
+        np.testing.assert_array_equal(matrix, np.array(expected_of, float))

@@ -12,6 +12,7 @@ from monitoring.watch.settings import MonitorSettings
 from streaming.log import Record
 
 START = 1_736_121_600_000
+ALL = MonitorSettings(skew_one_in=1)
 SPEC = Spec(
     name="x",
     source=SourceSpec(label="click", timestamp="t", timestamp_format="ms"),
@@ -37,7 +38,7 @@ def views(i):
 
 
 def skew(served, count=60, tmp_path=None):
-    feed = Feed(SPEC, MonitorSettings(), tmp_path)
+    feed = Feed(SPEC, ALL, tmp_path)
     for record in records(count, served):
         feed.read([record])
     return feed.skew.figures()
@@ -66,15 +67,28 @@ def test_in_mid_stream_nothing_is_compared_before_five_half_lives():
 
 def test_without_counters_nothing_is_compared_and_a_state_goes_on(tmp_path):
     assert skew(lambda i: None).compared == 0
-    whole, cut = (Feed(SPEC, MonitorSettings(), tmp_path) for _ in range(2))
+    whole, cut = (Feed(SPEC, ALL, tmp_path) for _ in range(2))
     right = list(records(40, lambda i: {"ad_views_1h": views(i)}))
     for record in right:
         whole.read([record])
     for record in right[:20]:
         cut.read([record])
-    again = Feed(SPEC, MonitorSettings(), tmp_path)
+    again = Feed(SPEC, ALL, tmp_path)
     again.restore(cut.state())
     for record in right[20:]:
         again.read([record])
     assert again.skew.figures() == whole.skew.figures()
     assert np.array_equal(again.skew.state()["off"], whole.skew.state()["off"])
+
+
+def test_a_sample_says_what_all_say_whatever_the_batches(tmp_path):
+    stands_still = list(records(1000, lambda i: {"ad_views_1h": 9.0, "ad_clicks_1h": 0.0}))
+    found = []
+    for one_in, size in ((1, 1000), (4, 1000), (4, 7)):
+        feed = Feed(SPEC, MonitorSettings(skew_one_in=one_in), tmp_path)
+        for at in range(0, 1000, size):
+            feed.read(stands_still[at : at + size])
+        found.append(feed.skew.figures())
+    whole, sample, cut = found
+    assert sample == cut and 200 < sample.compared < 300 and whole.compared == 1000
+    assert sample.skew_rate == pytest.approx(whole.skew_rate, abs=0.03)

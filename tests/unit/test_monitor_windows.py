@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from monitoring.coded import MISSING, Coded
+from monitoring.watch.categorical import MISSING, Categorical
+from monitoring.watch.folder import load_state, save_state
 from monitoring.watch.frequent_values import HeavyHitters
 from monitoring.watch.scored import Scored
 from monitoring.watch.settings import WindowSettings
 from monitoring.watch.slices import OTHER
-from monitoring.watch.state_file import load_plain, save_plain
 from monitoring.watch.windows import Windows
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -34,7 +34,7 @@ def batch(time, p, y, *, correction=None, bid=None, **slices):
         bid=nan if bid is None else np.asarray(bid, np.float64),
         click_delay_ms=nan,
         correction=np.zeros(rows, bool) if correction is None else np.asarray(correction, bool),
-        slices={name: Coded.of(pa.array(values)) for name, values in slices.items()},
+        slices={name: Categorical.of(pa.array(values)) for name, values in slices.items()},
     )
 
 
@@ -168,9 +168,9 @@ def test_a_restored_state_goes_on_as_if_it_had_never_stopped(tmp_path):
     ends = ([], [])
     windows = Windows(["f0", "f1"], settings, ends[0].append)
     windows.update(rows.take(rows.time_ms < HOUR // 2))
-    save_plain(tmp_path / "state", windows.state())
+    save_state(tmp_path / "state", windows.state())
     again = Windows(["f0", "f1"], settings, ends[1].append)
-    again.restore(load_plain(tmp_path / "state"))
+    again.restore(load_state(tmp_path / "state"))
     done = len(ends[0])
     for one in (windows, again):
         one.update(rows.take(rows.time_ms >= HOUR // 2))

@@ -1,6 +1,5 @@
 """Promote, roll back, follow and heed alarms, on a registry that lives in memory."""
 
-import json
 import os
 
 import msgspec
@@ -27,8 +26,9 @@ from monitoring.registry import (
 )
 from monitoring.registry.actions import AlarmWatch
 from monitoring.registry.follow import ChampionSource, Follower, read_followed
-from monitoring.registry.snapshots import Queue, difference, look, stage
+from monitoring.registry.snapshots import Queue, difference, snapshot_summary, stage
 from monitoring.registry.versions import tags_of, version_of
+from monitoring.watch.detect.alarm import Alarm
 
 SPEC = Spec(
     name="shop",
@@ -240,8 +240,11 @@ def test_the_live_policy_serves_a_version_only_while_one_is_pinned(registry, tmp
 
 
 def alarm(number, what="calibration", status="open", since=250):
-    said = {"v": 1, "type": "alarm", "number": number, "status": status, "what": what}
-    return json.dumps(said | {"since_ms": since, "field": "site", "value": "s7", "size": 1.4})
+    told = Alarm(
+        number=number, what=what, status=status, since_ms=since, detected_ms=since + 9,
+        field="site", value="s7", size=1.4,
+    )  # fmt: skip
+    return msgspec.json.encode(told).decode()
 
 
 def test_an_alarm_rolls_back_once_if_the_settings_say_so(registry, tmp_path):
@@ -280,24 +283,24 @@ def test_a_queue_keeps_the_newest_and_survives(tmp_path):
     queue = Queue(tmp_path / "q", 2, said.append)
     for events in (10, 20, 30):
         save(tmp_path / "model", events)
-        queue.put(tmp_path / "model", look(tmp_path / "model"), events / 10)
+        queue.put(tmp_path / "model", snapshot_summary(tmp_path / "model"), events / 10)
     assert len(said) == 1 and "left out" in said[0]
     again = Queue(tmp_path / "q", 2, said.append)
-    assert again.last_s == 3.0 and again.last_place == look(tmp_path / "model").place
-    assert [look(path).events for path in again.waiting()] == [20, 30]
+    assert again.last_s == 3.0 and again.last_place == snapshot_summary(tmp_path / "model").place
+    assert [snapshot_summary(path).events for path in again.waiting()] == [20, 30]
     assert load_snapshot(again.waiting()[0]).learner.spec == SPEC
     again.drop_oldest()
-    assert [look(path).events for path in again.waiting()] == [30]
+    assert [snapshot_summary(path).events for path in again.waiting()] == [30]
 
 
 def test_a_look_says_what_a_snapshot_knows(tmp_path):
-    assert look(tmp_path / "none") is None
+    assert snapshot_summary(tmp_path / "none") is None
     save(tmp_path, 30)
-    found = look(tmp_path)
+    found = snapshot_summary(tmp_path)
     assert (found.events, found.offsets, found.event_time, found.rejected) == (30, (30,), 30_000, 2)
     (tmp_path / "snapshot.json").write_text("{")
     with pytest.raises(SnapshotError, match="cannot be read"):
-        look(tmp_path)
+        snapshot_summary(tmp_path)
     with pytest.raises(SnapshotError, match=r"no snapshot|cannot be kept"):
         stage(tmp_path / "none", tmp_path / "staged")
 

@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 from markupsafe import escape
+from sample_report import sample_report
 
 from monitoring.report import ReportData, render
 from monitoring.report.model import SliceRow, Total, Window
-from monitoring.report.sample import sample_report
 from monitoring.report.verdict import verdict
 
 
@@ -70,8 +70,8 @@ def test_the_json_reads_back_to_the_same_report() -> None:
 
 def test_a_report_of_windows_alone_is_drawn() -> None:
     """All parts but the windows may be absent; a window may have no click."""
-    windows = (Window(0, 1000, 10, 0.0, 0.1), Window(1000, 2000, 0, 0.0))
-    total = Total(10, 0.0)
+    windows = (Window(10, 0, 0.1, start=0, end=1000), Window(0, 0, start=1000, end=2000))
+    total = Total(10, 0)
     page = render(ReportData("x", 0, windows, total, verdict(total, (), (), "time")))
     assert "Too few clicks to say." in page
     for absent in ("alarms", "slices", "grid", "reliability", "drift", "labels", "versions"):
@@ -79,13 +79,17 @@ def test_a_report_of_windows_alone_is_drawn() -> None:
 
 
 def test_columns_that_say_nothing_are_left_out() -> None:
-    data = msgspec.structs.replace(sample_report(), slices=(SliceRow("site", "a", 10, 1.0),))
+    data = msgspec.structs.replace(
+        sample_report(), slices=(SliceRow(10, 1, field="site", value="a"),)
+    )
     page = render(data)
-    assert "cost, money" not in page and "against champion" not in page
+    assert "cost, money" not in page and "ratio since" not in page
 
 
 def test_many_slices_are_cut_and_it_says_so() -> None:
-    rows = tuple(SliceRow("site", f"s{i}", 10, 1.0, cost_clicks=float(i)) for i in range(3000))
+    rows = tuple(
+        SliceRow(10, 1, over_promised=float(i), field="site", value=f"s{i}") for i in range(3000)
+    )
     page = render(msgspec.structs.replace(sample_report(), slices=rows, slices_left_out=0))
     assert "2,000 more slices" in page and ">s2999<" in page and ">s0<" not in page
     assert len(page) < 3_000_000

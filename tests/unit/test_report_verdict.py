@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
 
-from monitoring.report.alarms import alarms_of, side_of, size_said
-from monitoring.report.build import Gathered, Period, Stretch, report_of
-from monitoring.report.model import Alarm, Total
-from monitoring.report.slices import is_off, shift_in, slices_of
+from monitoring.report.build import ReportCounts, report_of
+from monitoring.report.model import Total
+from monitoring.report.slices import Period, is_off, shift_in, slices_of
 from monitoring.report.verdict import verdict
-from monitoring.watch.detect.alarm import Alarm as Found
+from monitoring.report.words import side_of, size_text
+from monitoring.watch.detect.alarm import Alarm, newest_alarms
 
-_TOTAL = Total(100_000, 2000.0, 0.0202, 1.01, 0.97, 1.05)
+_TOTAL = Total(100_000, 2000, 0.0202, 1.01, 0.97, 1.05, over_promised=20.0)
 
 
 def _sums(count: float, clicks: float, expected: float, bid: float = 0.0) -> np.ndarray:
@@ -23,7 +25,10 @@ def _sums(count: float, clicks: float, expected: float, bid: float = 0.0) -> np.
 
 
 def test_an_open_alarm_makes_the_headline() -> None:
-    alarm = Alarm("calibration", 0, 3_600_000, None, "campaign", "c7", 1.5, 1.3, 1.7, 120.0, 80.0)
+    alarm = _alarm(
+        since_ms=0, detected_ms=3_600_000, field="campaign", value="c7", size=1.5,
+        clicks_over_promised=120.0, money_over_promised=80.0,
+    )  # fmt: skip
     said = verdict(_TOTAL, [alarm], [], "time")
     assert said.state == "over"
     assert said.headline == (
@@ -33,30 +38,28 @@ def test_an_open_alarm_makes_the_headline() -> None:
     assert said.cost == "120 clicks were promised that did not come: 80.00 was over-bid."
 
 
-def _raised(**changes: object) -> dict[str, object]:
+def _alarm(**changes: Any) -> Alarm:
     """An alarm as the monitor keeps it."""
-    found = Found(
-        id="1", status="open", what="calibration", field="site", value="s1", since_ms=1000,
-        since_low_ms=500, since_high_ms=2000, detected_ms=9000, detected_event=7, size=1.4,
-        size_low=1.2, size_high=1.7, events=900, clicks=50.0, expected_clicks=70.0,
-        clicks_over_promised=20.0, cause="a cause", action="an action",
+    alarm = Alarm(
+        id="1", field="site", value="s1", since_ms=1000, since_low_ms=500, since_high_ms=2000,
+        detected_ms=9000, detected_event=7, size=1.4, size_low=1.2, size_high=1.7, events=900,
+        clicks=50.0, expected_clicks=70.0, clicks_over_promised=20.0, cause="a cause",
+        action="an action",
     )  # fmt: skip
-    told = msgspec.structs.replace(found, **changes)
-    return msgspec.json.decode(msgspec.json.encode(told))
+    kept = msgspec.json.encode(msgspec.structs.replace(alarm, **changes))
+    return msgspec.json.decode(kept, type=Alarm)
 
 
-def test_alarms_are_read_as_the_monitor_keeps_them() -> None:
-    [alarm] = alarms_of([_raised(), _raised(status="closed", closed_ms=20_000, size=1.5)])
-    assert alarm == Alarm(
-        "calibration", 1000, 9000, 20_000, "site", "s1", 1.5, 1.2, 1.7, 20.0, None, "a cause",
-        "an action", 500, 2000,
-    )  # fmt: skip
+def test_the_last_telling_of_an_alarm_counts() -> None:
+    told = [_alarm(), _alarm(id="2"), _alarm(status="closed", closed_ms=20_000, size=1.5)]
+    alarms = newest_alarms(told)
+    assert [(alarm.id, alarm.closed_ms) for alarm in alarms] == [("1", 20_000), ("2", None)]
 
 
 def test_an_alarm_without_a_single_click_is_over_predicted() -> None:
-    [alarm] = alarms_of([_raised(size=float("inf"), size_high=float("inf"))])
+    alarm = _alarm(size=None, size_high=None)
     assert side_of(alarm) == "over"
-    assert size_said(alarm) == "calibration ratio – (1.20 to ∞)"
+    assert size_text(alarm) == "calibration ratio – (1.20 to ∞)"
 
 
 @pytest.mark.parametrize(
@@ -68,34 +71,34 @@ def test_an_alarm_without_a_single_click_is_over_predicted() -> None:
     ],
 )
 def test_every_kind_of_alarm_has_a_headline(what: str, size: float, said: str) -> None:
-    alarms = alarms_of([_raised(what=what, size=size)])
-    assert verdict(_TOTAL, alarms, [], "time").headline.startswith(said)
+    alarm = _alarm(what=what, size=size)
+    assert verdict(_TOTAL, [alarm], [], "time").headline.startswith(said)
 
 
 def test_an_alarm_that_ended_is_told_as_history() -> None:
-    alarm = Alarm("calibration", 0, 5, 3_600_000, "", "", 0.8, 0.7, 0.9, -50.0)
+    alarm = _alarm(closed_ms=3_600_000, field="", value="", size=0.8, clicks_over_promised=-50.0)
     said = verdict(_TOTAL, [alarm], [], "time")
     assert said.state == "ended" and "50 clicks came unpromised" in said.cost
 
 
 def test_a_small_alarm_does_not_hide_that_everything_is_off() -> None:
-    total = Total(10**6, 20_000.0, 0.016, 0.8, 0.78, 0.82)
-    alarm = Alarm("calibration", 0, 5, None, "campaign", "c38", 7.0, 2.0, 30.0, 18.0)
+    total = Total(10**6, 20_000, 0.016, 0.8, 0.78, 0.82, over_promised=-4000.0)
+    alarm = _alarm(field="campaign", value="c38", size=7.0, clicks_over_promised=18.0)
     said = verdict(total, [alarm], [], "time")
     assert said.headline == "No: it under-predicts by 20 % all along."
     assert "campaign c38" in said.where and "4,000 clicks came unpromised" in said.cost
-    dear = msgspec.structs.replace(alarm, cost_clicks=3000.0)
+    dear = msgspec.structs.replace(alarm, clicks_over_promised=3000.0)
     assert "campaign c38" in verdict(total, [dear], [], "time").headline
 
 
 def test_a_tiny_error_that_is_surely_there_is_still_calibrated() -> None:
-    total = Total(10**8, 2e6, 0.0206, 1.03, 1.028, 1.032)
+    total = Total(10**8, 2_000_000, 0.0206, 1.03, 1.028, 1.032)
     assert verdict(total, [], [], "time").state == "calibrated"
 
 
 @pytest.mark.parametrize(("ratio", "state"), [(1.3, "over"), (0.7, "under")])
 def test_off_over_the_whole_log(ratio: float, state: str) -> None:
-    total = Total(10**6, 2e4, 0.02 * ratio, ratio, ratio - 0.02, ratio + 0.02)
+    total = Total(10**6, 20_000, 0.02 * ratio, ratio, ratio - 0.02, ratio + 0.02)
     assert verdict(total, [], [], "row").state == state
 
 
@@ -123,10 +126,10 @@ def test_a_change_in_one_slice_is_dated_and_priced_from_then_on() -> None:
     parts = [calm] * 8 + [off] * 3
     history = [(i * 1000, {"campaign": {"c7": sums}}) for i, sums in enumerate(parts)]
     [row] = slices_of({"campaign": {"c7": np.sum(parts, axis=0)}}, history)
-    assert row.since == 8000 and row.drifted
-    assert row.ratio_since == pytest.approx(1000 / 600)
-    assert (row.cost_since, row.money_since) == (1200.0, 600.0)
-    assert row.ratio == pytest.approx(11_000 / 9800)
+    assert row.since is not None and row.since.start == 8000 and row.drifted
+    assert row.since.calibration_ratio == pytest.approx(1000 / 600)
+    assert (row.since.over_promised, row.since.money) == (1200.0, 600.0)
+    assert row.calibration_ratio == pytest.approx(11_000 / 9800)
 
 
 def test_changes_are_rarely_seen_where_there_is_none() -> None:
@@ -136,16 +139,14 @@ def test_changes_are_rarely_seen_where_there_is_none() -> None:
 
 
 def test_a_report_of_sums() -> None:
-    stretches = [Stretch(i * 1000, i * 1000 + 1000, _sums(1000, 20, 21)) for i in range(4)]
-    periods = [
-        Period(f"p{i}", {"site": {"a": _sums(2000, 40, 42), "b": _sums(10, 0, 0.2)}}, i * 2000)
-        for i in range(2)
-    ]
-    slices = {"site": {"a": _sums(4000, 80, 84), "b": _sums(20, 0, 0.4)}}
+    windows = [Period("", i * 1000, i * 1000 + 1000, _sums(1000, 20, 21)) for i in range(4)]
+    by_site = {"site": {"a": _sums(2000, 40, 42), "b": _sums(10, 0, 0.2)}}
+    whole = _sums(2010, 40, 42.2)
+    periods = [Period(f"p{i}", i * 2000, i * 2000 + 2000, whole, by_site) for i in range(2)]
     histogram = np.array([[80.0, 3920.0, 84.0]])
-    report = report_of(Gathered("x", stretches, histogram, slices, periods=periods), 7)
-    assert report.total.ratio == pytest.approx(1.05)
+    report = report_of(ReportCounts("x", windows, histogram, periods=periods), 7)
+    assert report.total.calibration_ratio == pytest.approx(1.05)
     assert report.grid is not None and [row.name for row in report.grid.rows] == ["p0", "p1"]
     assert report.grid.rows[0].cells[1] is not None
     assert [row.value for row in report.slices] == ["a", "b"]
-    assert report.slices[1].ratio is None
+    assert report.slices[1].calibration_ratio is None

@@ -8,8 +8,7 @@ import pyarrow.compute as pc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring.coded import MISSING, Coded
-from monitoring.text_codes import HashTable, encode, hashes_of
+from monitoring.watch.categorical import MISSING, Categorical, HashTable, encode, hashes_of
 
 TEXTS = st.lists(st.text(max_size=20), max_size=60)
 
@@ -27,7 +26,7 @@ def test_codes_and_distinct_texts_are_arrows(texts: list[str], skip: int) -> Non
 
 @given(st.lists(st.none() | st.text(max_size=8), max_size=40))
 def test_null_and_the_empty_text_are_missing(texts: list[str | None]) -> None:
-    coded = Coded.of(pa.array(texts, pa.string()))
+    coded = Categorical.of(pa.array(texts, pa.string()))
     assert [coded.values[code] for code in coded.codes] == [text or MISSING for text in texts]
     assert coded.hashes.tolist() == hashes_of(coded.words).tolist()
 

@@ -7,13 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from clicktide import evaluate, models, publish
-from monitoring.report import stream as from_monitor
-from monitoring.report.log_counts import period_name
+from monitoring.report.slices import period_name
 from monitoring.report.svg import time_ticks
 from monitoring.report.words import day_and_time
-from monitoring.watch.detect import alarm as wording
+from monitoring.watch.detect import open_alarms as wording
+from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.outbox import alarm_line
-from monitoring.watch.window import Window
 from streaming.event_time import stamp
 
 SIZES = {"size": 1.5, "size_low": 1.3, "size_high": 1.8}
@@ -23,11 +22,11 @@ WRITERS: dict[str, Callable[[int], str]] = {
     "evaluate": evaluate._time,
     "publish": publish._moment,
     "report": day_and_time,
-    "report's periods": lambda ms: period_name(Window(ms, ms + 1, (), 1), "time"),
-    "monitor's periods": lambda ms: from_monitor._name(ms, long=True),
+    "report's periods": lambda ms: period_name(ms, 1, "time"),
+    "long periods": lambda ms: period_name(ms, 86_400_000, "time"),
     "charts": lambda ms: time_ticks(ms, ms + 60_000, "time", 5)[0][1],
     "alarm ids": wording._stamp,
-    "alarms": lambda ms: alarm_line({"what": "calibration", "since_ms": ms, **SIZES}),
+    "alarms": lambda ms: alarm_line(Alarm(since_ms=ms, detected_ms=ms, **SIZES)),
 }
 
 

@@ -1,28 +1,24 @@
-"""Alarms: the record, and how a shift that was found becomes one that says what it costs."""
+"""Alarms: the record of a shift, as it is sent, kept and reported."""
 
 from __future__ import annotations
 
-import math
-from typing import Literal, NamedTuple
+from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
-import numpy as np
 
-from monitoring.watch.detect import state as kernels
-from monitoring.watch.detect.explanation import Named, View, cause_of
-from monitoring.watch.slices import slice_name
-from streaming.event_time import time_text
-
-__all__ = ["Alarm", "Shift", "closed", "raised", "ratio_interval"]
+__all__ = ["Alarm", "What", "newest_alarms", "ratio_interval"]
 
 What = Literal["calibration", "click_rate", "missing", "click_delay"]
 
 
-class Alarm(msgspec.Struct, frozen=True, kw_only=True):
-    """One shift: raised once, told again when it closes.
+class Alarm(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="alarm"):
+    """One shift: raised once, told again when it closes. As JSON it is a record of ``alarms``.
 
     Parameters
     ----------
+    v, number
+        Version of the record's form; which telling of a monitor it is, from 0.
     id
         The same in both tellings; names the kind, the slice and the start.
     status
@@ -44,7 +40,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
         1: over-predicts); for ``click_rate`` the clicks over those predicted at first (below 1:
         fewer); for ``missing`` the share of rows without the field; for ``click_delay`` the
         median delay over what it was. It is of the data that raised the alarm, so it leans away
-        from 1 a little.
+        from 1 a little. ``None``: not known, as a ratio without a single click is not.
     events, clicks, expected_clicks
         Rows of the slice since the start, their clicks, and the sum of their probabilities.
     clicks_over_promised
@@ -59,24 +55,26 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
         Id of the oldest alarm that was open already: this may be its consequence.
     """
 
-    id: str
-    status: Literal["open", "closed"]
-    what: What
-    field: str
-    value: str
+    v: int = 1
+    number: int = 0
+    id: str = ""
+    status: Literal["open", "closed"] = "open"
+    what: What = "calibration"
+    field: str = ""
+    value: str = ""
     since_ms: int
-    since_low_ms: int
-    since_high_ms: int
+    since_low_ms: int | None = None
+    since_high_ms: int | None = None
     detected_ms: int
-    detected_event: int
+    detected_event: int = 0
     closed_ms: int | None = None
-    size: float
-    size_low: float
-    size_high: float
-    events: int
-    clicks: float
-    expected_clicks: float
-    clicks_over_promised: float
+    size: float | None = None
+    size_low: float | None = None
+    size_high: float | None = None
+    events: int = 0
+    clicks: float = 0.0
+    expected_clicks: float = 0.0
+    clicks_over_promised: float | None = None
     money_over_promised: float | None = None
     cause: str = ""
     cause_field: str = ""
@@ -89,6 +87,19 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
         if not self.field:
             return "everywhere"
         return f"{self.field}={self.value}" if self.value else self.field
+
+
+def newest_alarms(alarms: Iterable[Alarm]) -> list[Alarm]:
+    """The last telling of each alarm, by the first one's place.
+
+    Examples
+    --------
+    >>> told = Alarm(id="a1", since_ms=5, detected_ms=9)
+    >>> [alarm] = newest_alarms([told, msgspec.structs.replace(told, status="closed")])
+    >>> alarm.status
+    'closed'
+    """
+    return list({alarm.id: alarm for alarm in alarms}.values())
 
 
 def ratio_interval(expected: float, clicks: float) -> tuple[float, float, float]:
@@ -113,145 +124,3 @@ def _poisson_limits(count: float) -> tuple[float, float]:
         return 0.0, upper
     lower = count * max(0.0, 1.0 - 1.0 / (9.0 * count) - z / (3.0 * count**0.5)) ** 3
     return float(lower), float(upper)
-
-
-_WHAT: dict[int, What] = {
-    kernels.OVERALL: "calibration",
-    kernels.SLICE: "calibration",
-    kernels.MOVED: "click_rate",
-    kernels.MISSING: "missing",
-    kernels.DELAY: "click_delay",
-}
-
-
-class Shift(NamedTuple):
-    """Sums of an open alarm, in the order of the kernels' ``closing``."""
-
-    odds: float
-    evidence: float
-    expected: float
-    clicks: float
-    money: float
-
-
-def raised(found: Named, view: View, number: int, follows: str) -> Alarm:
-    """An alarm just raised."""
-    rows, first = view.rows, len(view.rows.p) - view.seen
-    what, (field, value) = _WHAT[found.kind], _slice(found, view)
-    p, y = rows.p[found.rows], rows.y[found.rows]
-    clicks = float(y.sum())
-    expected = clicks if found.kind == kernels.DELAY else float(p.sum())  # rows are clicks there
-    size = _size(found, view)
-    since, low, high = (int(rows.time[n + first]) for n in (found.first, found.low, found.high))
-    cause, cause_field = cause_of(found, view)
-    return Alarm(
-        id=f"{number:04d}-{what}-{field or 'everywhere'}-{_stamp(since)}",
-        status="open",
-        what=what,
-        field=field,
-        value=value,
-        since_ms=since,
-        since_low_ms=low,
-        since_high_ms=high,
-        detected_ms=int(rows.time[-1]),
-        detected_event=view.seen - 1,
-        size=size[0],
-        size_low=size[1],
-        size_high=size[2],
-        events=len(found.rows),
-        clicks=clicks,
-        expected_clicks=expected,
-        clicks_over_promised=expected - clicks,
-        money_over_promised=_money(found, view),
-        cause=cause,
-        cause_field=cause_field,
-        action=_action(what, field, value, expected - clicks),
-        follows=follows,
-    )
-
-
-def closed(alarm: Alarm, view: View, shift: Shift | None) -> Alarm:
-    """The same alarm, told again at its end, with the cost of all of it."""
-    ended = msgspec.structs.replace(
-        alarm, status="closed", closed_ms=int(view.rows.time[-1]), action="none: it is over"
-    )
-    if shift is None:
-        return ended
-    return msgspec.structs.replace(
-        ended,
-        clicks=shift.clicks,
-        expected_clicks=shift.expected,
-        clicks_over_promised=shift.expected - shift.clicks,
-        money_over_promised=None if np.isnan(shift.money) else shift.money,
-    )
-
-
-def _stamp(time_ms: int) -> str:
-    return time_text(time_ms, "{0:%Y%m%dT%H%M%SZ}")
-
-
-def _slice(found: Named, view: View) -> tuple[str, str]:
-    if found.kind in (kernels.OVERALL, kernels.DELAY):
-        return "", ""
-    if found.kind == kernels.MISSING:
-        return view.values.fields[found.which], ""
-    field, value = view.values.named(found.which)
-    return view.values.fields[field], value
-
-
-def _size(found: Named, view: View) -> tuple[float, float, float]:
-    rows = view.rows
-    if found.kind == kernels.MISSING:
-        gone = rows.slots[found.rows, found.which] == rows.absent[found.which]
-        return _share_interval(float(gone.mean()), len(gone))
-    if found.kind == kernels.DELAY:
-        return _delay_ratio(found, view)
-    clicks = float(rows.y[found.rows].sum())
-    if found.kind == kernels.MOVED:
-        size = clicks / float(found.expected.sum())
-        off = 1.96 * (1.0 / max(clicks, 0.5) + 1.0 / max(found.rests_on, 0.5)) ** 0.5
-        return size, size * math.exp(-off), max(size, 1e-9) * math.exp(off)
-    return ratio_interval(float(rows.p[found.rows].sum()), clicks)
-
-
-def _share_interval(share: float, n: int) -> tuple[float, float, float]:
-    """Wilson's interval."""
-    z2 = 1.96**2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = 1.96 / (1 + z2 / n) * (share * (1 - share) / n + z2 / (4 * n * n)) ** 0.5
-    return share, max(0.0, middle - half), min(1.0, middle + half)
-
-
-def _delay_ratio(found: Named, view: View) -> tuple[float, float, float]:
-    """Quantile of the delays since, over the usual one, with its order-statistic interval."""
-    share, usual, _ = view.state.quantile[found.which]
-    delays = np.sort(view.rows.delay[found.rows]) / np.exp(usual)
-    n = len(delays)
-    half = 1.96 * (n * share * (1 - share)) ** 0.5
-    at = [n * share, n * share - half, n * share + half]
-    values = [float(delays[min(max(int(i), 0), n - 1)]) for i in at]
-    return values[0], values[1], values[2]
-
-
-def _money(found: Named, view: View) -> float | None:
-    bid = view.rows.bid[found.rows]
-    known = ~np.isnan(bid)
-    if not known.any():
-        return None
-    promised = view.rows.p[found.rows] - view.rows.y[found.rows]
-    return float((bid * promised)[known].sum())
-
-
-def _action(what: What, field: str, value: str, over: float) -> str:
-    where = slice_name(field, value, "=") if field else "the whole stream"
-    if what == "missing":
-        return f"ask the sender of the impressions for {field}; until then predictions lack it"
-    if what == "click_delay":
-        return "check the path of the clicks; a longer join window may be due"
-    if what == "click_rate":
-        return f"look at what changed in {where}; the model is following by itself"
-    if over < 0.0 and field:
-        return f"look at the clicks of {where}: bots, or an offer that took; if bots, leave it out"
-    if not field:
-        return "compare with the last good model version; roll back if it was calibrated"
-    return f"hold bids on {where}, or roll back, until its calibration ratio is back near 1"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Located", "locate", "locate_rate"]
+__all__ = ["ChangePoint", "locate", "locate_rate"]
 
 F64 = NDArray[np.float64]
 
@@ -21,7 +21,7 @@ _MOST = 40_000  # rows of the likelihood; more are put together
 
 
 @dataclass(frozen=True, slots=True)
-class Located:
+class ChangePoint:
     """Where a shift starts.
 
     Parameters
@@ -41,7 +41,7 @@ class Located:
     evidence: float
 
 
-def locate(y: F64, p: F64, band: float = 0.0, only_more: bool = False) -> Located:
+def locate(y: F64, p: F64, band: float = 0.0, only_more: bool = False) -> ChangePoint:
     """Find the start of a shift that lasts to the end of some rows.
 
     Parameters
@@ -60,7 +60,7 @@ def locate(y: F64, p: F64, band: float = 0.0, only_more: bool = False) -> Locate
     50
     """
     if not len(y):
-        return Located(0, 0, 0, 1.0, 0.0)
+        return ChangePoint(0, 0, 0, 1.0, 0.0)
     cuts = _cuts(len(y))
     grid = _ODDS[_ODDS > 1.0] if only_more else _ODDS
     after = np.empty((len(grid), len(cuts)))
@@ -72,7 +72,7 @@ def locate(y: F64, p: F64, band: float = 0.0, only_more: bool = False) -> Locate
     weight = np.exp(after - after.max()).sum(axis=0)
     low, high = _interval(np.exp(_LIKELIHOOD_SHARE * (after - after.max())).sum(axis=0))
     start = _middle_of_the_heaviest(weight, int(best[1]))
-    return Located(
+    return ChangePoint(
         int(cuts[start]),
         int(cuts[low]),
         int(cuts[high]),
@@ -83,7 +83,7 @@ def locate(y: F64, p: F64, band: float = 0.0, only_more: bool = False) -> Locate
 
 def locate_rate(
     y: F64, expected: F64, older: tuple[float, float] = (0.0, 0.0), band: float = 0.0
-) -> Located:
+) -> ChangePoint:
     """Find since when outcomes come at another rate than before, whatever that was.
 
     The likelihood of a start is that at the best rates before it and after it.
@@ -113,11 +113,13 @@ def locate_rate(
     gain[(np.abs(np.log(ratio)) < band) | (before < 5.0)] = -np.inf
     best = int(gain.argmax())
     if not np.isfinite(gain[best]):
-        return Located(0, 0, 0, 1.0, 0.0)
+        return ChangePoint(0, 0, 0, 1.0, 0.0)
     weight = np.exp(gain - gain[best])
     low, high = (int(cuts[i]) for i in _interval(np.exp(_LIKELIHOOD_SHARE * (gain - gain[best]))))
     start = int(cuts[_middle_of_the_heaviest(weight, best)])
-    return Located(start, low, high, float(ratio[np.searchsorted(cuts, start)]), float(gain[best]))
+    return ChangePoint(
+        start, low, high, float(ratio[np.searchsorted(cuts, start)]), float(gain[best])
+    )
 
 
 def _gain(clicks: F64, expected: F64) -> F64:

@@ -10,10 +10,24 @@ import msgspec
 import numpy as np
 
 from features.errors import ClicktideError
-from monitoring.watch.detect.alarm import Alarm, Shift, closed, raised
-from monitoring.watch.detect.explanation import Named, View, name_delay, name_missing, name_shift
+from monitoring.watch.detect.alarm import Alarm
+from monitoring.watch.detect.explanation import (
+    Explanation,
+    View,
+    explain_delay,
+    explain_missing,
+    explain_shift,
+)
 from monitoring.watch.detect.kernels import advance
-from monitoring.watch.detect.open_alarms import mark, place_of, start_anew, unmark
+from monitoring.watch.detect.open_alarms import (
+    Shift,
+    closed,
+    mark,
+    place_of,
+    raised,
+    start_anew,
+    unmark,
+)
 from monitoring.watch.detect.rates import TICK, Rates
 from monitoring.watch.detect.slots import History, Values
 from monitoring.watch.detect.state import (
@@ -167,22 +181,22 @@ class SequentialDetector:
         if kind == CLOSED:
             alarms.append(self._close(which))
         elif kind == MISSING:
-            self._raise(name_missing(self._view(), which), alarms)
+            self._raise(explain_missing(self._view(), which), alarms)
         elif kind == DELAY:
             self._pending_delay = which
-            found = name_delay(self._view(), which)
+            found = explain_delay(self._view(), which)
             self._looks["delay"] = self._later(found, 1.0)
         else:
-            found = name_shift(self._view())
+            found = explain_shift(self._view())
             self._looks["shift"] = self._later(found, self._confirm(found))
 
-    def _confirm(self, found: Named | None) -> float:
+    def _confirm(self, found: Explanation | None) -> float:
         """Share of the time since the start to wait: of a few rows all, to date and name it."""
         if found is None or found.kind == MOVED:
             return 0.0
         return max(self.settings.confirm, 1.0 if len(found.rows) < _FEW else 0.0)
 
-    def _later(self, found: Named | None, share: float) -> int:
+    def _later(self, found: Explanation | None, share: float) -> int:
         """Number of the row at which a pending alarm is to be looked at."""
         elapsed = 0 if found is None else self._history.seen - found.first
         return self._history.seen + math.ceil(share * elapsed)
@@ -191,9 +205,9 @@ class SequentialDetector:
         for kind in [k for k, row in self._looks.items() if row <= self._history.seen]:
             del self._looks[kind]
             if kind == "delay":
-                found: Named | None = name_delay(self._view(), self._pending_delay)
+                found: Explanation | None = explain_delay(self._view(), self._pending_delay)
             else:
-                found = name_shift(self._view())
+                found = explain_shift(self._view())
             if found is None:
                 self._forget()
             else:
@@ -220,7 +234,7 @@ class SequentialDetector:
 
     # --- alarms ---------------------------------------------------------------------------
 
-    def _raise(self, found: Named, alarms: list[Alarm]) -> None:
+    def _raise(self, found: Explanation, alarms: list[Alarm]) -> None:
         view = self._view()
         self._count += 1
         alarm = raised(found, view, self._count, next(iter(self._open), ""))

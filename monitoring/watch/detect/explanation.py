@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.watch.detect import state as kernels
-from monitoring.watch.detect.change_point import Located, locate, locate_rate
+from monitoring.watch.detect.change_point import ChangePoint, locate, locate_rate
 from monitoring.watch.detect.kernels import market
 from monitoring.watch.detect.rates import Rates
 from monitoring.watch.detect.slots import Values
 from monitoring.watch.detect.state import Limits, Rows, State
 
-__all__ = ["Named", "View", "cause_of", "name_delay", "name_missing", "name_shift"]
+__all__ = ["Explanation", "View", "cause_of", "explain_delay", "explain_missing", "explain_shift"]
 
 F64 = NDArray[np.float64]
 _TIE = 2.0  # nats within which the smaller slice is the better explanation
@@ -50,7 +50,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class Explanation:
     """A shift with its place and start.
 
     Parameters
@@ -106,7 +106,7 @@ class Named:
         return math.exp(math.copysign(away, math.log(self.odds)))
 
 
-def name_shift(view: View) -> Named | None:
+def explain_shift(view: View) -> Explanation | None:
     """Best explanation of a shift of calibration or click rate; ``None`` if it has passed."""
     found = [named for named in map(lambda c: _candidate(view, *c), _candidates(view)) if named]
     if not found:
@@ -140,7 +140,7 @@ def _candidates(view: View) -> list[tuple[int, int]]:
     return [(kind, which) for _, kind, which in found[:_MOST]]
 
 
-def _candidate(view: View, kind: int, which: int) -> Named | None:
+def _candidate(view: View, kind: int, which: int) -> Explanation | None:
     rows = _free_rows(view)
     if kind != kernels.OVERALL:
         field = view.values.named(which)[0]
@@ -160,7 +160,7 @@ def _expected(view: View, rows: NDArray[np.int64]) -> F64:
     return np.asarray(odds * p / (1.0 - p + odds * p), np.float64)
 
 
-def _moved(view: View, which: int, rows: NDArray[np.int64]) -> Named | None:
+def _moved(view: View, which: int, rows: NDArray[np.int64]) -> Explanation | None:
     """A click rate that moved: what is expected is the usual one."""
     if view.rates.book[which] < 0:
         return None
@@ -181,11 +181,11 @@ def _moved(view: View, which: int, rows: NDArray[np.int64]) -> Named | None:
 
 
 def _named(
-    view: View, kind: int, which: int, rows: NDArray[np.int64], expected: F64, at: Located
-) -> Named | None:
+    view: View, kind: int, which: int, rows: NDArray[np.int64], expected: F64, at: ChangePoint
+) -> Explanation | None:
     if not len(rows) or at.evidence <= 0.0:
         return None
-    return Named(
+    return Explanation(
         kind,
         which,
         view.number(int(rows[at.start])),
@@ -208,7 +208,7 @@ def _free_rows(view: View) -> NDArray[np.int64]:
     return np.flatnonzero(~explained)
 
 
-def name_missing(view: View, field: int) -> Named:
+def explain_missing(view: View, field: int) -> Explanation:
     """Since when a field is missing more often."""
     gone = (view.rows.slots[:, field] == view.rows.absent[field]).astype(np.float64)
     rows_before, gone_before, _ = view.state.gone[field]
@@ -217,13 +217,13 @@ def name_missing(view: View, field: int) -> Named:
     expected = np.full(len(gone), usual)
     at = locate(gone, expected, band=0.7, only_more=True)
     found = _named(view, kernels.MISSING, field, everyone, expected, at)
-    return found or Named(
+    return found or Explanation(
         kernels.MISSING, field, view.seen - 1, view.seen - 1, view.seen - 1,
         everyone[-1:], expected[-1:], 2.0, 0.0,
     )  # fmt: skip
 
 
-def name_delay(view: View, quantile: int) -> Named | None:
+def explain_delay(view: View, quantile: int) -> Explanation | None:
     """Since when clicks are sooner or later than before; ``None`` if it has passed."""
     if view.state.delay[quantile].sum() < math.sqrt(view.limits.delay):
         return None
@@ -238,7 +238,7 @@ I64 = NDArray[np.int64]
 _PLAIN = 0.03  # Jensen-Shannon divergence, in nats beyond chance, of a mix that plainly moved
 
 
-def cause_of(found: Named, view: View) -> tuple[str, str]:
+def cause_of(found: Explanation, view: View) -> tuple[str, str]:
     """What moved, in words, and the field whose mix of values moved most, if one plainly did."""
     if found.kind == kernels.MISSING:
         field = view.values.fields[found.which]
@@ -254,7 +254,7 @@ def cause_of(found: Named, view: View) -> tuple[str, str]:
     return _rates(found, view, before), ""
 
 
-def _before(found: Named, view: View) -> I64:
+def _before(found: Explanation, view: View) -> I64:
     """As many rows of the slice before the shift as since."""
     first = found.rows[0]
     rows = np.arange(first)
@@ -264,7 +264,7 @@ def _before(found: Named, view: View) -> I64:
     return rows[-len(found.rows) :]
 
 
-def _most_moved(found: Named, view: View, before: I64) -> tuple[float, str]:
+def _most_moved(found: Explanation, view: View, before: I64) -> tuple[float, str]:
     best, name = 0.0, ""
     rows = np.concatenate([before, found.rows])
     for f, field in enumerate(view.values.fields):
@@ -309,7 +309,7 @@ def _divergence(values: I64, part: NDArray[np.bool_]) -> float:
     return float(terms.sum() / 2.0)
 
 
-def _rates(found: Named, view: View, before: I64) -> str:
+def _rates(found: Explanation, view: View, before: I64) -> str:
     """Whether clicks or predictions moved, from their means before and since."""
     p, y = view.rows.p, view.rows.y
     clicks = _change(y[found.rows].mean(), y[before].mean())

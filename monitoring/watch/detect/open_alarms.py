@@ -1,14 +1,17 @@
-"""What the tests are told when an alarm is raised, and when it is closed."""
+"""Raising and closing an alarm: what it says, costs and advises, and what the tests are told."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.watch.detect.alarm import Alarm
-from monitoring.watch.detect.explanation import Named, View
+from monitoring.watch.detect import state as kernels
+from monitoring.watch.detect.alarm import Alarm, What, ratio_interval
+from monitoring.watch.detect.explanation import Explanation, View, cause_of
 from monitoring.watch.detect.kernels import advance
 from monitoring.watch.detect.rates import Rates
 from monitoring.watch.detect.slots import History
@@ -24,15 +27,17 @@ from monitoring.watch.detect.state import (
     Tests,
     muted,
 )
+from monitoring.watch.slices import slice_name
+from streaming.event_time import time_text
 
-__all__ = ["OF_EVERYTHING", "mark", "place_of", "unmark"]
+__all__ = ["OF_EVERYTHING", "Shift", "closed", "mark", "place_of", "raised", "start_anew", "unmark"]
 
 OF_EVERYTHING = 0
 """Row of ``closing`` of an alarm about everything."""
 _SHARED = 0.1  # of a slice's rows: more, and an alarm moves its click rate too
 
 
-def mark(found: Named, alarm: Alarm, state: State, rates: Rates, history: History) -> State:
+def mark(found: Explanation, alarm: Alarm, state: State, rates: Rates, history: History) -> State:
     """Tell the tests that an alarm is open."""
     if found.kind == MISSING:
         state.gone[found.which, 2] = found.odds
@@ -54,7 +59,7 @@ def mark(found: Named, alarm: Alarm, state: State, rates: Rates, history: Histor
     return state
 
 
-def start_anew(found: Named, view: View, state: State, tests: Tests) -> None:
+def start_anew(found: Explanation, view: View, state: State, tests: Tests) -> None:
     """Take the tests of calibration back to what they would be without the rows of an alarm.
 
     So that a shift of one slice is not told again for each slice that shares its rows.
@@ -118,3 +123,152 @@ def _with_alarm(state: State, number: int) -> State:
         return state
     more = np.zeros((number + 1 - len(state.closing) + 64, state.closing.shape[1]))
     return state._replace(closing=np.concatenate([state.closing, more]))
+
+
+# --- what an alarm says -------------------------------------------------------------------
+
+_WHAT: dict[int, What] = {
+    kernels.OVERALL: "calibration",
+    kernels.SLICE: "calibration",
+    kernels.MOVED: "click_rate",
+    kernels.MISSING: "missing",
+    kernels.DELAY: "click_delay",
+}
+
+
+class Shift(NamedTuple):
+    """Sums of an open alarm, in the order of the kernels' ``closing``."""
+
+    odds: float
+    evidence: float
+    expected: float
+    clicks: float
+    money: float
+
+
+def raised(found: Explanation, view: View, number: int, follows: str) -> Alarm:
+    """An alarm just raised."""
+    rows, first = view.rows, len(view.rows.p) - view.seen
+    what, (field, value) = _WHAT[found.kind], _slice(found, view)
+    p, y = rows.p[found.rows], rows.y[found.rows]
+    clicks = float(y.sum())
+    expected = clicks if found.kind == kernels.DELAY else float(p.sum())  # rows are clicks there
+    size, size_low, size_high = map(_finite, _size(found, view))
+    since, low, high = (int(rows.time[n + first]) for n in (found.first, found.low, found.high))
+    cause, cause_field = cause_of(found, view)
+    return Alarm(
+        id=f"{number:04d}-{what}-{field or 'everywhere'}-{_stamp(since)}",
+        status="open",
+        what=what,
+        field=field,
+        value=value,
+        since_ms=since,
+        since_low_ms=low,
+        since_high_ms=high,
+        detected_ms=int(rows.time[-1]),
+        detected_event=view.seen - 1,
+        size=size,
+        size_low=size_low,
+        size_high=size_high,
+        events=len(found.rows),
+        clicks=clicks,
+        expected_clicks=expected,
+        clicks_over_promised=expected - clicks,
+        money_over_promised=_money(found, view),
+        cause=cause,
+        cause_field=cause_field,
+        action=_action(what, field, value, expected - clicks),
+        follows=follows,
+    )
+
+
+def closed(alarm: Alarm, view: View, shift: Shift | None) -> Alarm:
+    """The same alarm, told again at its end, with the cost of all of it."""
+    ended = msgspec.structs.replace(
+        alarm, status="closed", closed_ms=int(view.rows.time[-1]), action="none: it is over"
+    )
+    if shift is None:
+        return ended
+    return msgspec.structs.replace(
+        ended,
+        clicks=shift.clicks,
+        expected_clicks=shift.expected,
+        clicks_over_promised=shift.expected - shift.clicks,
+        money_over_promised=None if np.isnan(shift.money) else shift.money,
+    )
+
+
+def _stamp(time_ms: int) -> str:
+    return time_text(time_ms, "{0:%Y%m%dT%H%M%SZ}")
+
+
+def _slice(found: Explanation, view: View) -> tuple[str, str]:
+    if found.kind in (kernels.OVERALL, kernels.DELAY):
+        return "", ""
+    if found.kind == kernels.MISSING:
+        return view.values.fields[found.which], ""
+    field, value = view.values.named(found.which)
+    return view.values.fields[field], value
+
+
+def _size(found: Explanation, view: View) -> tuple[float, float, float]:
+    rows = view.rows
+    if found.kind == kernels.MISSING:
+        gone = rows.slots[found.rows, found.which] == rows.absent[found.which]
+        return _share_interval(float(gone.mean()), len(gone))
+    if found.kind == kernels.DELAY:
+        return _delay_ratio(found, view)
+    clicks = float(rows.y[found.rows].sum())
+    if found.kind == kernels.MOVED:
+        size = clicks / float(found.expected.sum())
+        off = 1.96 * (1.0 / max(clicks, 0.5) + 1.0 / max(found.rests_on, 0.5)) ** 0.5
+        return size, size * math.exp(-off), max(size, 1e-9) * math.exp(off)
+    return ratio_interval(float(rows.p[found.rows].sum()), clicks)
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity: without a click the ratio is not known, but for its lower end."""
+    return value if math.isfinite(value) else None
+
+
+def _share_interval(share: float, n: int) -> tuple[float, float, float]:
+    """Wilson's interval."""
+    z2 = 1.96**2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = 1.96 / (1 + z2 / n) * (share * (1 - share) / n + z2 / (4 * n * n)) ** 0.5
+    return share, max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _delay_ratio(found: Explanation, view: View) -> tuple[float, float, float]:
+    """Quantile of the delays since, over the usual one, with its order-statistic interval."""
+    share, usual, _ = view.state.quantile[found.which]
+    delays = np.sort(view.rows.delay[found.rows]) / np.exp(usual)
+    n = len(delays)
+    half = 1.96 * (n * share * (1 - share)) ** 0.5
+    at = [n * share, n * share - half, n * share + half]
+    values = [float(delays[min(max(int(i), 0), n - 1)]) for i in at]
+    return values[0], values[1], values[2]
+
+
+def _money(found: Explanation, view: View) -> float | None:
+    bid = view.rows.bid[found.rows]
+    known = ~np.isnan(bid)
+    if not known.any():
+        return None
+    promised = view.rows.p[found.rows] - view.rows.y[found.rows]
+    return float((bid * promised)[known].sum())
+
+
+def _action(what: What, field: str, value: str, over: float) -> str:
+    where = slice_name(field, value, "=") if field else "the whole stream"
+    if what == "missing":
+        return f"ask the sender of the impressions for {field}; until then predictions lack it"
+    if what == "click_delay":
+        return "check the path of the clicks; a longer join window may be due"
+    if what == "click_rate":
+        return f"look at what changed in {where}; the model is following by itself"
+    if over < 0.0 and field:
+        return f"look at the clicks of {where}: bots, or an offer that took; if bots, leave it out"
+    if not field:
+        return "compare with the last good model version; roll back if it was calibrated"
+    return f"hold bids on {where}, or roll back, until its calibration ratio is back near 1"

@@ -10,8 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features.jit import jit
-from monitoring.coded import MISSING, Coded
-from monitoring.text_codes import HashTable, hashes_of
+from monitoring.watch.categorical import MISSING, Categorical, HashTable, hashes_of
 from monitoring.watch.detect.state import Rows
 
 __all__ = ["OTHER", "History", "Values", "first_seen", "put_slots", "renamed"]
@@ -69,7 +68,7 @@ class Values:
     --------
     >>> import pyarrow as pa
     >>> values = Values(["ad", "site"], most=100)
-    >>> values.slots(1, Coded.of(pa.array(["news", None, "blog"]))).tolist()
+    >>> values.slots(1, Categorical.of(pa.array(["news", None, "blog"]))).tolist()
     [5, 1, 7]
     >>> values.named(7)
     (1, 'blog')
@@ -104,16 +103,16 @@ class Values:
         n, f = divmod(slot, len(self.fields))
         return f, self._words[f][n]
 
-    def slots(self, f: int, coded: Coded) -> I32:
+    def slots(self, f: int, coded: Categorical) -> I32:
         """Slots of the values of a column, new ones in order of their first row."""
         slots: I32 = self._slots_of(f, coded)[coded.codes]
         return slots
 
-    def put(self, f: int, coded: Coded, out: I32) -> None:
+    def put(self, f: int, coded: Categorical, out: I32) -> None:
         """Write :meth:`slots` into column ``f`` of ``out``."""
         put_slots(coded.codes, self._slots_of(f, coded), out, f)
 
-    def _slots_of(self, f: int, coded: Coded) -> I32:
+    def _slots_of(self, f: int, coded: Categorical) -> I32:
         """By code."""
         table = self._slot_of[f].find(coded.hashes)
         new = np.empty(len(table), np.int32)

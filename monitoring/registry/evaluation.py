@@ -15,7 +15,7 @@ from monitoring.registry.actions import promote
 from monitoring.registry.client import Registry
 from monitoring.registry.gate import Verdict, judge
 from monitoring.registry.settings import GateSettings
-from monitoring.registry.snapshots import Kept
+from monitoring.registry.snapshots import SnapshotCache
 from monitoring.registry.versions import CHAMPION, SERVE, Version
 from streaming.examples import ExampleReader, examples_source, lines_of_records
 from streaming.log import EventLog, OffsetError, Record, TopicPartition
@@ -125,7 +125,7 @@ def waiting(versions: list[Version]) -> list[Version]:
 def judge_newest(
     registry: Registry,
     log: EventLog,
-    kept: Kept,
+    snapshots: SnapshotCache,
     settings: GateSettings,
     now_ms: int,
     report: Callable[[str], None],
@@ -138,7 +138,7 @@ def judge_newest(
         Of the versions.
     log
         Whose examples come after them.
-    kept
+    snapshots
         Where learners come from.
     settings
         The bounds.
@@ -161,12 +161,12 @@ def judge_newest(
         candidate = candidates[at]
         if not has_after(log, candidate.offsets, settings.min_examples):
             continue
-        verdict = _judge(log, kept, candidate, champion, settings, report)
+        verdict = _judge(log, snapshots, candidate, champion, settings, report)
         if verdict.verdict.state == "pending":
             continue  # too few clicks so far: an older one has seen more
         _write_down(registry, verdict, candidates[:at], now_ms)
-        said = "; ".join(verdict.verdict.reasons)
-        report(f"register: version {candidate.number} {verdict.verdict.state}: {said}")
+        text = "; ".join(verdict.verdict.reasons)
+        report(f"register: version {candidate.number} {verdict.verdict.state}: {text}")
         return verdict.verdict
     return None
 
@@ -180,7 +180,7 @@ class _Judged(msgspec.Struct, frozen=True):
 
 def _judge(
     log: EventLog,
-    kept: Kept,
+    snapshots: SnapshotCache,
     candidate: Version,
     champion: Version | None,
     settings: GateSettings,
@@ -190,7 +190,7 @@ def _judge(
     if champion is not None and champion.identity != candidate.identity:
         report(f"register: champion {champion.number} is of another spec; it is not compared")
         champion = None
-    learners = [kept.learner(v) for v in (candidate, champion) if v is not None]
+    learners = [snapshots.learner(v) for v in (candidate, champion) if v is not None]
     tallies = score_after(log, candidate.offsets, learners, settings.max_examples)
     mine = tallies[0].figures()
     other = None if champion is None else tallies[1].figures()
