@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def open_delimited(
         if first is None:
             raise empty(file)
         names = header_names(first, layout.separator, quoted=layout.quoted)
-        blocks = _chain(first, blocks)
+        blocks = chain([first], blocks)
     check_columns(file, names, wanted, "" if layout.header else " given in the spec")
     parser = Delimited(names, tuple(wanted), layout.separator, layout.quoted, max_line_bytes)
     return parser, blocks
@@ -99,11 +100,6 @@ def header_names(block: Block, separator: str, *, quoted: bool) -> tuple[str, ..
             f"{block.file}: line {block.lines[0]}: the header is not UTF-8 (as Windows-1252 it is "
             f"{shown!r}). Fix: iconv -f windows-1252 -t utf-8 {block.file} > FILE, and give that"
         ) from error
-
-
-def _chain(first: Block, rest: Iterator[Block]) -> Iterator[Block]:
-    yield first
-    yield from rest
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ __all__ = [
     "Head",
     "describe_head",
     "excel_separator",
-    "format_by_content",
+    "format_of",
     "head_of",
     "refuse_foreign",
     "refuse_json_array",
@@ -56,19 +56,27 @@ _FOREIGN = {
 }
 
 
-def format_by_content(head: bytes, file: str, separator: str = "") -> str:
-    """Format of a file by its first bytes; any where there are none, for reading it says why.
+def format_of(head: bytes, file: str, separator: str = "") -> str:
+    """Format of a file by its name, or else by its first bytes; any where there are none.
 
     Raises
     ------
     SourceError
         It is none of the formats.
     """
+    refuse_foreign(head, file)
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    named = format_by_name(file)
+    if named == "jsonl":
+        refuse_json_array(head, file)
+    return named or _format_by_content(head, file, separator)
+
+
+def _format_by_content(head: bytes, file: str, separator: str) -> str:
     text = head.lstrip()
     if not text:
         return "csv"
-    if text.startswith(b"PAR1"):
-        return "parquet"
     if text.startswith(b"{"):
         return "jsonl"
     refuse_foreign(text, file)
@@ -208,13 +216,9 @@ def describe_head(path: str, *, stdin: BinaryIO | None = None) -> Head:
 
 def head_of(begin: bytes, file: str) -> Head:
     """Look at the beginning of a file's text."""
-    refuse_foreign(begin, file)
-    named = format_by_name(file)
-    if begin.startswith(b"PAR1"):
+    format = format_of(begin, file)
+    if format == "parquet":
         return Head("parquet")
-    if named == "jsonl":
-        refuse_json_array(begin, file)
-    format = named or format_by_content(begin, file)
     if not begin.strip():
         raise empty(file)
     whole = begin[: begin.rfind(b"\n") + 1] or begin

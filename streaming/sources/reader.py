@@ -21,12 +21,11 @@ from streaming.sources.block import Block, Parsed, to_batch, with_partitions
 from streaming.sources.cutting import Limits, from_row, read_blocks
 from streaming.sources.delimited import Layout, check_separator, open_delimited
 from streaming.sources.faults import EmptySource
-from streaming.sources.files import FilesRead, Listed, format_by_name, list_files
+from streaming.sources.files import FilesRead, Listed, list_files
 from streaming.sources.formats import (
     excel_separator,
-    format_by_content,
+    format_of,
     refuse_foreign,
-    refuse_json_array,
 )
 from streaming.sources.json_lines import open_json_lines
 from streaming.sources.parquet import convert, open_parquet, row_as_json, rows_from
@@ -232,7 +231,10 @@ def _read_file(share: _Share, job: _Job) -> Generator[Batch]:
     with closing(read_chunks(path, job.limits.block_bytes, job.stdin)) as raw:
         head, chunks = peek(utf8_lines(raw), len, PEEKED)
         begin = b"".join(head)
-        format = _format_of(share.file, job.source, begin)
+        format: str = job.source.format
+        refuse_foreign(begin, path)
+        if format == "auto":
+            format = format_of(begin, path, job.source.separator)
         if format != "parquet":
             text = _Text(format, begin, chunks, own)
             yield from _read_text(share, text, job)
@@ -240,18 +242,6 @@ def _read_file(share: _Share, job: _Job) -> Generator[Batch]:
     if path == STDIN:
         raise SourceError("-: Parquet cannot be read from a pipe. Fix: give the file's path")
     yield from _read_parquet(share, own, job)
-
-
-def _format_of(file: Listed, source: SourceSpec, head: bytes) -> str:
-    refuse_foreign(head, file.path)
-    if source.format != "auto":
-        return source.format
-    if head.startswith(b"PAR1"):
-        return "parquet"
-    named = format_by_name(file.path)
-    if named == "jsonl":
-        refuse_json_array(head, file.path)
-    return named or format_by_content(head, file.path, source.separator)
 
 
 def _read_text(share: _Share, text: _Text, job: _Job) -> Generator[Batch]:
