@@ -33,6 +33,7 @@ from monitoring.watch.settings import MonitorSettings, WindowSettings
 from streaming.examples import examples_source
 from streaming.log import EventLog
 from streaming.prepare import Preparer, Ready
+from streaming.process import hold_folder
 from streaming.settings import EXAMPLES, StreamSettings
 
 __all__ = ["Challenge", "RiverPredictor", "river_classifier"]
@@ -95,7 +96,10 @@ class Challenge(Monitor):
             return RiverPredictor(spec, classifier)
 
         if classifier is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            with hold_folder(folder, "monitor"):  # refused while another works there
+                shutil.rmtree(folder / "windows", ignore_errors=True)
+                for name in ("state", "now.json", "alarms.jsonl"):
+                    (folder / name).unlink(missing_ok=True)
         lateness_s = min(_LATENESS_S, 100 * window_s) if window_s else _LATENESS_S
         windows = WindowSettings(window_s=window_s, lateness_s=lateness_s, values_per_field=_VALUES)
         settings = MonitorSettings(windows=windows, save_every_s=every_s)

@@ -70,14 +70,14 @@ class _Scorer:
     def __init__(self, learner: ClickLearner, counted: ClickLearner) -> None:
         assert learner.spec is not None and learner.vectoriser is not None
         assert counted.vectoriser is not None
-        own = Vectoriser(learner.spec)
-        own.quantiles.restore(learner.vectoriser.quantiles.state())
-        if own.counters is not None and counted.vectoriser.counters is not None:
-            own.counters.restore(counted.vectoriser.counters.state())
+        vectoriser = Vectoriser(learner.spec)
+        vectoriser.quantiles.restore(learner.vectoriser.quantiles.state())
+        if vectoriser.counters is not None and counted.vectoriser.counters is not None:
+            vectoriser.counters.restore(counted.vectoriser.counters.state())
         self.learner = learner
         source = examples_source(learner.spec)
         # counters go on counting; edges learned meanwhile would not be what the version has
-        self._prepare = Preparer(own, source, learn=own.counters is not None)
+        self._prepare = Preparer(vectoriser, source, learn=vectoriser.counters is not None)
         self._reader = ExampleReader(source, self._prepare.columns)
 
     def score(self, records: Sequence[Record], tally: Tally) -> None:

@@ -266,16 +266,16 @@ class SnapshotCache:
 
     def learner(self, version: Version) -> ClickLearner:
         """The learner of a version."""
-        own = self.folder / str(version.number)
-        if not own.is_dir():
+        copy = self.folder / str(version.number)
+        if not copy.is_dir():
             with tempfile.TemporaryDirectory() as draft:
                 fetched = self.registry.download(version, Path(draft)) / SNAPSHOT
                 self.folder.mkdir(parents=True, exist_ok=True)
-                shutil.move(fetched, own)
-        return load_snapshot(own).learner
+                shutil.move(fetched, copy)
+        return load_snapshot(copy).learner
 
     def keep_only(self, numbers: Collection[int]) -> None:
         """Forget all others."""
-        for own in self.folder.glob("*"):
-            if own.name not in map(str, numbers):
-                shutil.rmtree(own, ignore_errors=True)
+        for copy in self.folder.glob("*"):
+            if copy.name not in map(str, numbers):
+                shutil.rmtree(copy, ignore_errors=True)

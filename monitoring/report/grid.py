@@ -80,8 +80,8 @@ def calibration_grid(
 
 
 def _most(values: Mapping[str, Sums]) -> list[str]:
-    own = (item for item in values.items() if item[0] != OTHER)
-    names = [value for value, _ in sorted(own, key=lambda item: -item[1][k.COUNT])[:_COLUMNS]]
+    named = (item for item in values.items() if item[0] != OTHER)
+    names = [value for value, _ in sorted(named, key=lambda item: -item[1][k.COUNT])[:_COLUMNS]]
     return [*names, OTHERS] if len(values) > len(names) else names
 
 

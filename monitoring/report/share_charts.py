@@ -188,10 +188,10 @@ def _edges(columns: Sequence[GridColumn], left: float, right: float) -> list[tup
 
 def _shared(values: Sequence[str]) -> int:
     """Length of the beginning that all values share, such as ``campaign-``."""
-    own = [value for value in values if value not in (OTHERS, MISSING)]
-    if len(own) < 3:
+    named = [value for value in values if value not in (OTHERS, MISSING)]
+    if len(named) < 3:
         return 0
-    same = [a == b for a, b in zip(min(own), max(own), strict=False)]
+    same = [a == b for a, b in zip(min(named), max(named), strict=False)]
     length = same.index(False) if False in same else len(same)
     return length if length >= 4 else 0
 

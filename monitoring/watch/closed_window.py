@@ -107,8 +107,8 @@ def field_drift(
         the others, and is compared as one of them.
     """
     order = sorted(before, key=lambda value: (-before[value], value))
-    own = [value for value in order if value != OTHER and (all_told or value in after)]
-    cells = list(dict.fromkeys([MISSING, *own]))[:_CELLS]
+    named = [value for value in order if value != OTHER and (all_told or value in after)]
+    cells = list(dict.fromkeys([MISSING, *named]))[:_CELLS]
     drift = drift_of([*cells, _REST], _shares(before, cells), _shares(after, cells))
     if drift is None:
         return None
@@ -133,8 +133,8 @@ def prediction_drift(before: F64, after: F64) -> Drift | None:
 
 
 def _shares(counts: Mapping[str, float], cells: list[str]) -> F64:
-    own = [counts.get(cell, 0.0) for cell in cells]
-    return np.array([*own, max(sum(counts.values()) - sum(own), 0.0)])
+    rows = [counts.get(cell, 0.0) for cell in cells]
+    return np.array([*rows, max(sum(counts.values()) - sum(rows), 0.0)])
 
 
 def _jensen_shannon(p: F64, q: F64) -> float:

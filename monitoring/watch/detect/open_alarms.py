@@ -114,8 +114,8 @@ def _unsettle(slot: int, state: State, rates: Rates, history: History) -> None:
 
 
 def _free_number(state: State) -> int:
-    taken = set(state.open_of[state.open_of >= 0].tolist())
-    return next(n for n in range(1, len(taken) + 2) if n not in taken)
+    used = set(state.open_of[state.open_of >= 0].tolist())
+    return next(n for n in range(1, len(used) + 2) if n not in used)
 
 
 def _with_alarm(state: State, number: int) -> State:
