@@ -6,6 +6,7 @@ import fcntl
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
@@ -16,6 +17,10 @@ from streaming.log import LogUnavailableError
 __all__ = ["Process", "hold_folder"]
 
 _T = TypeVar("_T")
+
+
+class _Stopped(Exception):
+    """Asked to stop while the log does not answer."""
 
 
 class Process(ABC):
@@ -71,6 +76,7 @@ class Process(ABC):
     ) -> None:
         self.name, self.report, self.clock, self.pause = name, report, clock, pause
         self._wait_s = self.first_wait_s
+        self._stopping: Callable[[], bool] = lambda: False
 
     def run(
         self, stopping: Callable[[], bool] = lambda: False, until_idle_s: float | None = None
@@ -82,15 +88,20 @@ class Process(ABC):
         ClicktideError
             An error that does not pass.
         """
+        self._stopping = stopping
+        with suppress(_Stopped):
+            self._run(until_idle_s)
+        self.finish()
+
+    def _run(self, until_idle_s: float | None) -> None:
         active = self.clock()
-        while not stopping():
+        while not self._stopping():
             if self.step():
                 active = self.clock()
             elif until_idle_s is not None and self._is_idle_since(active, until_idle_s):
                 break
             elif self.idle_s:
                 self.pause(self.idle_s)
-        self.finish()
 
     def _is_idle_since(self, active: float, seconds: float) -> bool:
         return self.is_done() and self.clock() >= active + seconds
@@ -111,11 +122,13 @@ class Process(ABC):
         return done
 
     def ask(self, call: Callable[[], _T]) -> _T:
-        """Ask the log until it answers: without it there is nothing to do, nor to save."""
+        """Ask the log until it answers, or a stop is asked for: without it nothing can be done."""
         while True:
             try:
                 answer = call()
             except LogUnavailableError as error:
+                if self._stopping():
+                    raise _Stopped from error
                 self._wait(f"the log does not answer, again in {self._wait_s:g} s: {error}")
             else:
                 self._wait_s = self.first_wait_s

@@ -457,6 +457,22 @@ def test_a_log_that_does_not_answer_is_asked_again_ever_more_slowly(tmp_path):
     assert sum("does not answer" in line for line in said) == 3
 
 
+def test_a_trainer_that_waits_for_its_log_saves_and_stops_when_asked(tmp_path):
+    said = []
+    with open_log(str(tmp_path / "log.db")) as log:
+        fill(log, [example(row, i) for i, row in enumerate(rows(100))])
+        flaky = Flaky(log, [])
+        with Trainer(
+            flaky, SPEC, StreamSettings(), tmp_path / "model",
+            now=time.time, report=said.append, pause=lambda seconds: None,
+        ) as one:  # fmt: skip
+            one.run(until_idle_s=0)
+            flaky.errors = [LogUnavailableError("no answer")] * 100
+            one.run(stopping=lambda: len(flaky.errors) < 90)
+            assert len(flaky.errors) == 89
+    assert said[-1] == "train: saved at 100 events"
+
+
 def test_examples_that_retention_removed_are_a_clear_error(tmp_path):
     with open_log(str(tmp_path / "log.db")) as log:
         fill(log, [example(row, i) for i, row in enumerate(rows(100))])
