@@ -84,38 +84,8 @@ class Joiner:
         self._new_pair = EarlyPair if early else Pair
         self._pairs: dict[int, Pair] = {}
 
-    @classmethod
-    def resume(
-        cls,
-        settings: JoinerSettings,
-        committed: Mapping[tuple[TopicKind, int], str],
-        *,
-        early: bool = False,
-    ) -> Joiner:
-        """Go on after a restart.
-
-        Parameters
-        ----------
-        settings
-            As before; other windows are refused.
-        committed
-            Metadata of the last commit, by topic and partition. The caller then gives the
-            records from the committed offsets on.
-        early
-            As before.
-
-        Raises
-        ------
-        ClicktideError
-            Metadata of another program, format or setting.
-        """
-        joiner = cls(settings, early=early)
-        for (kind, partition), metadata in committed.items():
-            resume_pair(joiner.assign(partition), kind, metadata)
-        return joiner
-
     def take_over(self, partition: int, committed: Mapping[TopicKind, str]) -> None:
-        """Begin one partition from its last commit, as :meth:`resume` does, or afresh.
+        """Begin one partition from its last commit, or afresh.
 
         What was known of it is forgotten: the caller gives the records from the committed offsets
         on, or from the first if nothing was ever committed.
@@ -126,6 +96,11 @@ class Joiner:
             Which.
         committed
             Metadata of its last commit by topic; empty if there is none.
+
+        Raises
+        ------
+        ClicktideError
+            Metadata of another program, format or setting: other windows are refused.
 
         Examples
         --------
@@ -208,24 +183,6 @@ class Joiner:
         commit yet, and gives no examples or dead letters either.
         """
         return [commit for pair in self._pairs.values() for commit in commit_pair(pair)]
-
-    def read_positions(self) -> dict[tuple[TopicKind, int], int]:
-        """Give the offset after the last record ever read, by topic and partition.
-
-        In a replay, records below it are being read once more.
-
-        Examples
-        --------
-        >>> joiner = Joiner()
-        >>> _ = joiner.step(Record("clicks", 0, 6, b""))
-        >>> joiner.read_positions()
-        {('impressions', 0): 0, ('clicks', 0): 7}
-        """
-        return {
-            (kind, partition): max(topic.position, topic.read_to)
-            for partition, pair in self._pairs.items()
-            for kind, topic in pair.topics.items()
-        }
 
     def counts(self) -> Counter[str]:
         """Count outcomes, over all partitions, since the consumer group began.

@@ -223,7 +223,7 @@ class CommitUpTo(msgspec.Struct, frozen=True, gc=False):
     offset
         The first offset to read after a restart.
     metadata
-        Text for :meth:`streaming.joiner.Joiner.resume`, below 4 KiB.
+        Text for :meth:`streaming.joiner.Joiner.take_over`, below 4 KiB.
     """
 
     topic: TopicKind

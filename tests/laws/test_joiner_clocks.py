@@ -7,6 +7,7 @@ from collections import Counter
 from random import Random
 
 import pytest
+from resumed_joiner import resumed
 
 from streaming.joiner import (
     CLICKS,
@@ -71,7 +72,7 @@ def joined(sent: list[Sent], crash: Random | None = None) -> tuple[Counter[str],
         if crash is not None and commits and crash.random() < 0.01:
             waiting = []
             metadata = {(c.topic, c.partition): c.metadata for c in commits}
-            joiner = Joiner.resume(settings, metadata, early=True)
+            joiner = resumed(settings, metadata, early=True)
             reread(joiner, log, {(c.topic, c.partition): c.offset for c in commits}, read, waiting)
     out += waiting
     joiner.validate()

@@ -9,6 +9,7 @@ from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from resumed_joiner import resumed
 
 from features.events import Example, decode_event
 from streaming.joiner import (
@@ -146,7 +147,7 @@ def run(log: Log, rng: Random, *, crashes: float, idle: float) -> Outcome:
         if rng.random() < crashes:
             uncommitted = []
             metadata = {key: commit.metadata for key, commit in committed.items()}
-            joiner = Joiner.resume(SETTINGS, metadata)
+            joiner = resumed(SETTINGS, metadata)
             joiner.validate()
             position = {c.topic: c.offset for c in committed.values()}
     outcome.take(uncommitted)

@@ -7,6 +7,7 @@ from random import Random
 from typing import NamedTuple
 
 import pytest
+from resumed_joiner import resumed
 
 from streaming.joiner import (
     CLICKS,
@@ -100,7 +101,7 @@ def join(
             out, uncommitted = out + uncommitted, []
         if rng.random() < crashes and {(c.topic, c.partition) for c in commits} >= set(log):
             committed = {(c.topic, c.partition): c.metadata for c in commits}
-            joiner, uncommitted = Joiner.resume(settings, committed), []
+            joiner, uncommitted = resumed(settings, committed), []
             for c in commits:
                 again = log.get((c.topic, c.partition), [])
                 for offset in range(c.offset, len(again)):

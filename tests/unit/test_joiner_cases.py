@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 
 import pytest
+from resumed_joiner import resumed
 
 from features.errors import ClicktideError
 from features.events import Example, decode_event
@@ -400,13 +401,13 @@ def test_metadata_of_other_windows_is_refused() -> None:
     driver = started()
     committed = {(c.topic, c.partition): c.metadata for c in driver.joiner.commits()}
     with pytest.raises(ClicktideError, match="new consumer group"):
-        Joiner.resume(JoinerSettings(), committed)
+        resumed(JoinerSettings(), committed)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "null", '{"format": 1}'])
 def test_metadata_of_another_program_is_refused(text: str) -> None:
     with pytest.raises(ClicktideError, match="metadata"):
-        Joiner.resume(SETTINGS, {(CLICKS, 0): text})
+        resumed(SETTINGS, {(CLICKS, 0): text})
 
 
 def test_an_offset_that_does_not_rise_is_refused() -> None:
