@@ -92,8 +92,11 @@ class HeavyHitters:
 
     def top(self, most: int) -> list[str]:
         """The values of the highest counts, highest first."""
-        order = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
-        return [value for value, _ in order[:most]]
+        counts, places = self._counts, np.arange(len(self._counts))
+        if len(counts) > most > 0:  # the others need not be sorted
+            places = np.flatnonzero(counts >= np.partition(counts, -most)[-most])
+        highest = ((-counts[at], self._names[at]) for at in places.tolist())
+        return [value for _, value in sorted(highest)[:most]]
 
     def state(self) -> dict[str, Any]:
         """Plain data for a snapshot."""
