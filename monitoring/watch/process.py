@@ -27,7 +27,7 @@ from monitoring.watch.settings import MonitorSettings, fixed_settings
 from monitoring.watch.state_machine import Detectors, Watch
 from monitoring.watch.topic_reader import TopicReader
 from streaming.freshness import Freshness, freshness, reader
-from streaming.log import EventLog, Record
+from streaming.log import EventLog, LogUnavailableError, Record
 from streaming.process import Process
 from streaming.settings import EXAMPLES, StreamSettings
 from streaming.status import JoinerState, Look, look_at
@@ -187,7 +187,7 @@ class Monitor(Process):
     def save(self) -> bool:
         """Save everything, then send the alarms that are new; whether it was saved."""
         self._saved_at = self._told_at = self.now()
-        self._look = self.ask(lambda: look_at(self.log, self._now_ms()))
+        self._look_at_log()
         try:
             alarms = [] if self.outbox is None else self.outbox.alarms
             self.folder.save(self._state(), self.figures(), alarms)
@@ -207,10 +207,15 @@ class Monitor(Process):
             self.outbox.send(dict(enumerate(self.reader.offsets)), about)
         return True
 
+    def _look_at_log(self) -> None:
+        """See how the stream stands; while the log does not answer, as it stood before."""
+        with suppress(LogUnavailableError):
+            self._look = look_at(self.log, self._now_ms())
+
     def _tell(self) -> None:
         """Refresh what people look at; it ages while nothing comes, too."""
         self._told_at = self.now()
-        self._look = self.ask(lambda: look_at(self.log, self._now_ms()))
+        self._look_at_log()
         with suppress(ClicktideError):  # a full disk is told by the next save
             self.folder.tell(self.figures())
 

@@ -390,3 +390,14 @@ def test_the_command_killed_at_random_counts_every_example_once(log, tmp_path):
     assert figures["overall"]["count"] == figures["seen"] == 3000
     assert figures["fields"] == ["ad", "hour", "weekday", "bid"]
     assert "monitor: saved at 3,000 examples" in done.stderr
+
+
+def test_a_monitor_that_is_stopped_while_the_log_is_away_saves_what_it_has(log, tmp_path):
+    write(log, examples(100))
+    process = monitor(log, tmp_path / "m")
+    process.step()
+    log.topics = log.read = lambda *_: (_ for _ in ()).throw(LogUnavailableError("away"))
+    stops = iter([False, True])
+    process.run(stopping=lambda: next(stops, True))
+    process.close()
+    assert read_monitor(tmp_path / "m").now.seen == process.watch.seen > 0
