@@ -80,7 +80,7 @@ def test_a_model_of_the_first_part_is_judged_on_the_rest(tmp_path: Path, origin:
     assert figures["log_loss"] == pytest.approx(loss)
     assert figures["scored"].startswith("from 2001-09-09")
     report = json.loads((tmp_path / "page.json").read_bytes())
-    assert report["total"]["ratio"] == pytest.approx(figures["calibration_ratio"])
+    assert report["total"]["calibration_ratio"] == pytest.approx(figures["calibration_ratio"])
     assert {row["field"] for row in report["slices"]} == {"site"}
 
 

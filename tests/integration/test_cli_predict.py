@@ -465,7 +465,7 @@ def test_report_takes_what_predict_wrote_without_being_told_its_columns(
     assert done.exit_code == 0, done.exception
     data = json.loads(page.with_suffix(".json").read_bytes())
     assert data["axis"] == "time"
-    assert data["total"]["ratio"] == pytest.approx(figures["calibration_ratio"])
+    assert data["total"]["calibration_ratio"] == pytest.approx(figures["calibration_ratio"])
     assert data["total"]["normalised_entropy"] == pytest.approx(figures["normalised_entropy"])
 
 
