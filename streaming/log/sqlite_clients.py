@@ -95,11 +95,19 @@ class SqliteConsumer(Consumer):
         """See ``Consumer``."""
         end = time.monotonic() + wait_s
         while True:
+            version = self._log.data_version()
             self._keep_place()
             records = self._take(max_records)
-            if records or time.monotonic() >= end:
+            if records or not self._await_change(version, end):
                 return records
+
+    def _await_change(self, version: int, end: float) -> bool:
+        """Sleep until others have written since a version, or the lease is due; false: the end."""
+        while time.monotonic() < end:
             time.sleep(_LOOK_EVERY_S)
+            if self._log.data_version() != version or self._log.clock_ms() >= self._renew_at_ms:
+                return True
+        return False
 
     def _take(self, max_records: int) -> list[Record]:
         taken: list[Record] = []
