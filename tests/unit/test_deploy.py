@@ -10,7 +10,7 @@ import yaml
 
 from clicktide.cli import app
 from serving.metrics import Metrics, stream_metrics
-from serving.stream_snapshot import AlarmView, Figures, Snapshot
+from serving.stream_snapshot import AlarmView, Snapshot, WindowView
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -18,7 +18,7 @@ TEXT = (ROOT / "docs" / "report.md").read_text()
 LOOK = Snapshot(
     at_ms=1, rates={}, records={"clicks": 5}, lags={"join": 3}, pending=7, stalled=False,
     freshness={"event to learned": 2.0}, trainer={"learned": 9.0},
-    recent=Figures(10, 2.0, 1.5, 1.2, 1.9, 0.1, 0.9, 0),
+    recent=WindowView(10, 2.0, 1.5, 1.2, 1.9, 0.1, 0.9, 0),
     alarms=(AlarmView("it", "calibration", "campaign", 'c"7\n', "over", 0, None, "", ""),),
     labels={"clicks joined": 0.98}, monitor_at_ms=5000, clock_ahead_s=-3.0,
     rejected={"impressions too_late": 4},
