@@ -19,7 +19,7 @@ from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
 from features.spec_file import load_spec
 from monitoring.registry import Registry, registry_urls
-from monitoring.registry.challenge import Challenge
+from monitoring.registry.challenge import Challenge, river_classifier
 from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.records import read_monitor
 from streaming.log import open_log
@@ -87,7 +87,8 @@ def challenge(
     give_way(nice)
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
         raise ClicktideError(f"{name!r}: no name for a challenger. Fix: letters, digits, - and _")
-    stream = open_stream(folder, log=log, changes=changes, reads=[SPEC], begin=False)
+    reads = [SPEC, "join", "monitor"]
+    stream = open_stream(folder, log=log, changes=changes, reads=reads, begin=False)
     own = stream.load_spec() if spec is None else load_spec(spec, stream.spec_changes)
     home = stream.path / "challengers" / name
     classifier = None if river is None else _classifier(river, params or [])
@@ -97,6 +98,8 @@ def challenge(
         with Challenge(
             events, own, home,
             classifier=classifier, window_s=window_s, from_end=from_end,
+            stream=stream.stream_settings(),
+            lateness_s=stream.monitor_settings().windows.lateness_s,
             publish=_publisher(name, stream.path, mlflow) if to_mlflow else None,
             now=time.time, report=say, pause=time.sleep,
         ) as process:  # fmt: skip
@@ -112,8 +115,6 @@ def challenge(
 
 
 def _classifier(name: str, params: Sequence[str]) -> Any:
-    from monitoring.registry.challenge import river_classifier  # River is slow to load
-
     return river_classifier(name, dict(map(_param, params)))
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -17,10 +15,9 @@ from rich.table import Table
 
 from clicktide.options import DirOption, LogOption
 from clicktide.process import Stopped, stop_request
-from clicktide.stream_folder import open_stream
+from clicktide.stream_folder import open_existing, open_stream
 from features.errors import ClicktideError
-from streaming.log import EventLog, Record, TopicPartition, open_log
-from streaming.log.opening import SqliteSettings, log_settings
+from streaming.log import EventLog, Record, TopicPartition
 
 __all__ = ["events"]
 
@@ -70,8 +67,7 @@ def events(
     Of dead letters, the rejected bytes are shown as text where they are text.
     """
     url = log or open_stream(folder, needs_spec=False, begin=False).log
-    _check_there(url)
-    with open_log(url) as opened:
+    with open_existing(url) as opened:
         if not topic:
             _list(opened, json_lines)
             return
@@ -83,16 +79,6 @@ def events(
         except Stopped:
             if not follow:
                 raise typer.Exit(130) from None
-
-
-def _check_there(url: str) -> None:
-    """Reading must not make a new, empty file of a name mistyped."""
-    settings = log_settings(url, os.environ)
-    if isinstance(settings, SqliteSettings) and not Path(settings.path).exists():
-        raise ClicktideError(
-            f"{settings.path}: there is no event log. "
-            "Fix: --dir FOLDER or --log URL; `clicktide up` starts a stream, and makes one"
-        )
 
 
 def _list(log: EventLog, json_lines: bool) -> None:

@@ -217,7 +217,10 @@ def replay(
     of_settings, of_spec = split_changes(changes or [])
     stream = None
     if target:
-        stream = open_stream(folder, log=to, settings=settings, needs_spec=False, begin=False)
+        stream = open_stream(
+            folder, log=to, settings=settings, changes=of_settings, reads=STREAM,
+            needs_spec=False, begin=False,
+        )  # fmt: skip
     publishing: dict[str, Any] = {
         "speed": speed,
         "shift": shift,

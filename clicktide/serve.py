@@ -138,7 +138,7 @@ def _run(stream: StreamFolder, settings: ServeSettings, listening: socket.socket
     with _metrics_folder(settings.workers):
         workers = Workers(
             "clicktide.serving_worker:make_app",
-            [stream],
+            [stream, settings, stream.stream_settings()],  # read once: the file may change
             server,
             listening,
             settings.workers,

@@ -40,24 +40,28 @@ __all__ = ["make_app", "open_writer", "state_of", "warm_up"]
 _LOGGER = logging.getLogger("clicktide")
 
 
-def make_app(stream: StreamFolder) -> FastAPI:
+def make_app(stream: StreamFolder, settings: ServeSettings, shared: StreamSettings) -> FastAPI:
     """Make the application of one worker."""
-    say = begin_log("serve")
-    app = build_app(state_of(stream, say))
+    app = build_app(state_of(stream, settings, shared, begin_log("serve")))
     collect_seldom()  # requests leave few cycles, but a large one makes thousands of objects
     gc.collect()
     gc.freeze()
     return app
 
 
-def state_of(stream: StreamFolder, say: Callable[[str], None] = _LOGGER.info) -> ServingState:
+def state_of(
+    stream: StreamFolder,
+    settings: ServeSettings,
+    shared: StreamSettings,
+    say: Callable[[str], None] = _LOGGER.info,
+) -> ServingState:
     """Wire the real adapters together."""
-    spec, settings = stream.load_spec(), stream.serve_settings()
+    spec = stream.load_spec()
     weights = _weights(stream, settings, spec)
     store = stream.store_url()
     features = FeatureSource(spec, store, settings.store_budget_ms, parents=settings.parents)
     warm_up(spec, features)
-    writer = open_writer(stream.log, stream.stream_settings())
+    writer = open_writer(stream.log, shared)
     return ServingState(
         settings=settings,
         spec=spec,
@@ -108,11 +112,11 @@ class _Small:
     problem: str | None = None
 
     def __init__(self, learner: ClickLearner) -> None:
-        self.weighing = FixedWeights(learner, "warm-up", 0)
+        self.weights = FixedWeights(learner, "warm-up", 0)
 
     def current(self) -> FixedWeights:
         """These weights."""
-        return self.weighing
+        return self.weights
 
     def close(self) -> None:
         """Nothing is held."""

@@ -71,10 +71,13 @@ def settings(
 
 
 def _public(setting: Effective) -> Effective:
-    """The setting without the passwords of its URL."""
+    """The setting without what is secret in its URL: of a webhook, all but its host."""
     if not isinstance(setting.value, str):
         return setting
-    return msgspec.structs.replace(setting, value=public_text(setting.value))
+    shown = public_text(setting.value)
+    if setting.key == "monitor.webhook" and "://" in shown:
+        shown = "/".join([*shown.split("/")[:3], "***"])
+    return msgspec.structs.replace(setting, value=shown)
 
 
 def split_changes(changes: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -239,7 +239,7 @@ def write_simulation(
     simulation
         What to write; its ``events`` must be given.
     sinks
-        What makes the content of each file: that of ``sinks.stream_sinks``, ``sinks.example_sink``,
+        What makes the content of each file: that of ``stream_sinks``, ``example_sink``,
         or both.
     overwrite
         Whether existing files may be replaced.

@@ -146,7 +146,7 @@ def _overall_key(spec: Spec) -> np.uint64:
     return np.uint64(CounterKeys(spec, spec.counters[0])._overall[0])
 
 
-_MOST_TOLD = 10_000
+_MOST_FALLBACKS = 10_000
 Request = tuple[Sequence[Mapping[str, Any]], int]
 """Events, and when their counters are read."""
 
@@ -227,7 +227,7 @@ class Layout:
             for k, by in enumerate(taken)
             if by == PRIOR or (by >= 0 and by != k)
         )
-        if len(self._fallbacks) < _MOST_TOLD:
+        if len(self._fallbacks) < _MOST_FALLBACKS:
             self._fallbacks[row] = fallbacks
         return fallbacks
 

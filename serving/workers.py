@@ -113,9 +113,9 @@ class Workers:
             if code is not None and not self._served and code in (REFUSED, FAILED):
                 self.code, self._stopping = code, True
             dead = code is not None and not self._stopping
-            # one that died at once is not replaced again and again without a pause
-            patient = worker.serving.value or time.monotonic() > worker.started + _RETRY_S
-            after.append(self._start() if dead and patient else worker)
+            # one that died before it served is replaced after a pause
+            replaceable = worker.serving.value or time.monotonic() > worker.started + _RETRY_S
+            after.append(self._start() if dead and replaceable else worker)
         if self._renewing:
             self._renewing = False
             return [self._renewed(worker) for worker in after]
@@ -126,7 +126,7 @@ class Workers:
         successor = self._start()
         while not (successor.serving.value or self._stopping):
             if successor.process.exitcode is not None:
-                break
+                return former  # it has said why it cannot serve
             time.sleep(_LOOK_EVERY_S)
         former.process.terminate()
         return successor

@@ -210,7 +210,7 @@ class ExampleLines:
         """The columns of :data:`streaming.examples.PREDICTION_COLUMNS`."""
         probability = self._texts(_PROBABILITY, rows).cast(pa.float64())
         versions = self._texts(_VERSION, rows).dictionary_encode()
-        words = [msgspec.json.decode(word) for word in versions.dictionary.to_pylist()]
+        words = [_json_text(word) for word in versions.dictionary.view(pa.binary()).to_pylist()]
         version = pa.DictionaryArray.from_arrays(versions.indices, pa.array(words, pa.string()))
         return pa.array(self.timestamp[rows]), pa.array(self.clicked[rows]), probability, version
 
@@ -232,6 +232,14 @@ class ExampleLines:
     def _texts(self, part: int, rows: I64) -> pa.Array:
         data = np.frombuffer(self.data, np.uint8)
         return texts_of(data, self._begin[part, rows], self._size[part, rows])
+
+
+def _json_text(word: bytes) -> str:
+    """A JSON string's text; as it stands where it is broken: the scan has not looked into it."""
+    try:
+        return str(msgspec.json.decode(word))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return word[1:-1].decode(errors="replace")
 
 
 def _scan(

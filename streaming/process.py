@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self, TypeVar
+from typing import IO, Any, TypeVar
 
 from features.errors import ClicktideError, SnapshotError
 from streaming.log import LogUnavailableError
+from streaming.log.base import Closing
 
 __all__ = ["Process", "hold_folder"]
 
@@ -23,7 +23,7 @@ class _Stopped(Exception):
     """Asked to stop while the log does not answer."""
 
 
-class Process(ABC):
+class Process(Closing):
     """Works until it is asked to stop; an error that passes makes it wait, not end.
 
     A subclass says what one step is (:meth:`work`), what is to be done after an error that passes
@@ -138,7 +138,8 @@ class Process(ABC):
         """Wait, longer each time."""
         self.report(f"{self.name}: {why}")
         seconds, self._wait_s = self._wait_s, min(2 * self._wait_s, self.longest_wait_s)
-        self.pause(seconds)
+        if not self._stopping():
+            self.pause(seconds)
 
     @abstractmethod
     def work(self) -> bool:
@@ -155,21 +156,6 @@ class Process(ABC):
     @abstractmethod
     def finish(self) -> None:
         """What is to be done at the end: save."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Let go of what is held."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def hold_folder(folder: Path, who: str) -> IO[Any]:

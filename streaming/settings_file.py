@@ -173,13 +173,23 @@ def keys_of(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any
 
 
 def tables_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Make tables of keys with dots, the reverse of :func:`keys_of`."""
+    """Make tables of keys with dots, the reverse of :func:`keys_of`.
+
+    Raises
+    ------
+    ClicktideError
+        A key is given as a value and as a table.
+    """
     tables: dict[str, Any] = {}
     for key, value in values.items():
         *path, name = key.split(".")
         table = tables
         for part in path:
             table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise ClicktideError(f"{key}: {part} is a value, no table. Fix: give only one")
+        if isinstance(table.get(name), dict):
+            raise ClicktideError(f"{key}: {name} is a table, no value. Fix: give only one")
         table[name] = value
     return tables
 

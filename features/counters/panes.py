@@ -13,6 +13,7 @@ PANES = 8
 """Panes that a read looks back on: older views weigh less than 1/128 and count as nothing."""
 UNIT = 4096
 """Weight of an event at the very start of a pane; at its end it is twice that."""
+_NEAR_HALF = 1e-6
 
 
 def pane(at_ms: int, half_life_ms: int) -> int:
@@ -58,9 +59,6 @@ def decayed(sums: Mapping[int, int], at_ms: int, half_life_ms: int) -> float:
     for number in range(now - PANES + 1, now + 1):  # oldest first: one order, the same bits
         total += sums.get(number, 0) * 2.0 ** (number - now)
     return total / weight(at_ms, half_life_ms)
-
-
-_NEAR_HALF = 1e-6
 
 
 def weights_at(times: NDArray[np.int64], half_lives: NDArray[np.int64]) -> NDArray[np.int64]:

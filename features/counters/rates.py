@@ -1,4 +1,4 @@
-"""The kernel that turns counter values into token codes; the same steps for one row as for many."""
+"""Click rates of counters, and the fields made of them: a key's rate beside that of all events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients of Redis and Valkey by URL: one server, a cluster, or what Sentinels say is the primary.
+"""Clients of Redis and Valkey by URL (one server, a cluster, Sentinels' primary), and their calls.
 
 ========================================================= ======================================
 ``redis://[user:password@]host:6379/0``                   one server

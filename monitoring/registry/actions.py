@@ -23,6 +23,7 @@ from monitoring.registry.versions import (
     rollback_target,
 )
 from monitoring.watch.detect.alarm import Alarm
+from monitoring.watch.records import read_alarms
 from monitoring.watch.slices import slice_name
 
 __all__ = [
@@ -218,14 +219,16 @@ class AlarmWatch:
         """
         if not self.settings.roll_back_on_alarm or not self._changed():
             return
-        for alarm in self._new():
+        new = (alarm for alarm in read_alarms(self.file) if alarm.number >= self._state.next)
+        for alarm in list(new):
             if calls_for_rollback(alarm):
                 self._act(alarm, now_ms)
             self._state.next = alarm.number + 1
             write_json(self._state_file, self._state)
 
     def _act(self, alarm: Alarm, now_ms: int) -> None:
-        what = f"{alarm.what} of {slice_name(alarm.field, alarm.value)}"
+        place = f" of {slice_name(alarm.field, alarm.value)}" if alarm.field else ""
+        what = f"{alarm.what}{place}"
         try:
             done = roll_back_on_alarm(self.registry, alarm.since_ms, what, self.settings, now_ms)
         except BaseException:
@@ -242,12 +245,3 @@ class AlarmWatch:
         stamp = (found.st_ino, found.st_mtime_ns)
         changed, self._stamp = stamp != self._stamp, stamp
         return changed
-
-    def _new(self) -> list[Alarm]:
-        alarms = []
-        for line in self.file.read_bytes().splitlines():
-            try:
-                alarms.append(msgspec.json.decode(line, type=Alarm))
-            except msgspec.DecodeError:
-                continue
-        return [alarm for alarm in alarms if alarm.number >= self._state.next]

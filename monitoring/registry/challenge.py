@@ -40,7 +40,6 @@ __all__ = ["Challenge", "RiverPredictor", "river_classifier"]
 
 _VALUES = 32
 """Values of a field with figures of their own."""
-_LATENESS_S = WindowSettings().lateness_s
 
 
 class Challenge(Monitor):
@@ -64,8 +63,9 @@ class Challenge(Monitor):
         Begin with what comes now, not with the oldest example.
     publish
         Takes windows that have closed since the last time, in a thread; may be slow, and may fail.
-    stream, every_s
-        Settings of the stream; wall-clock seconds between saves.
+    stream, lateness_s, every_s
+        Settings of the stream; event time that a window waits for late clicks, as the monitor's;
+        wall-clock seconds between saves.
     ways
         ``now``, ``report`` and ``pause``, as of :class:`monitoring.watch.process.Monitor`.
     """
@@ -83,6 +83,7 @@ class Challenge(Monitor):
         from_end: bool = False,
         publish: Callable[[list[ClosedWindow]], None] | None = None,
         stream: StreamSettings = StreamSettings(),  # noqa: B008 - frozen
+        lateness_s: float = WindowSettings().lateness_s,
         every_s: float = 30.0,
         **ways: Any,
     ) -> None:
@@ -100,12 +101,12 @@ class Challenge(Monitor):
                 shutil.rmtree(folder / "windows", ignore_errors=True)
                 for name in ("state", "now.json", "alarms.jsonl"):
                     (folder / name).unlink(missing_ok=True)
-        lateness_s = min(_LATENESS_S, 100 * window_s) if window_s else _LATENESS_S
+        lateness_s = min(lateness_s, 100 * window_s) if window_s else lateness_s
         windows = WindowSettings(window_s=window_s, lateness_s=lateness_s, values_per_field=_VALUES)
         settings = MonitorSettings(windows=windows, save_every_s=every_s)
         super().__init__(log, spec, stream, settings, folder, predictor=predictor, **ways)
         if from_end and not self.resumed:
-            self.reader.offsets = log.end_offsets(EXAMPLES)
+            self.reader.offsets = self.ask(lambda: log.end_offsets(EXAMPLES))
 
     def _closed(self, window: ClosedWindow) -> None:
         super()._closed(window)

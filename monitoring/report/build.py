@@ -151,11 +151,10 @@ def _priced(alarm: Alarm, total: Total, rows: Sequence[SliceRow]) -> Alarm:
         since = next((row.since for row in rows if (row.field, row.value) == place), None)
     if since is None or abs(since.over_promised) < abs(alarm.clicks_over_promised or 0.0):
         return alarm
-    money = since.money if alarm.field else None
     return replace(
         alarm,
         clicks_over_promised=since.over_promised,
-        money_over_promised=money or alarm.money_over_promised,
+        money_over_promised=alarm.money_over_promised if since.money is None else since.money,
     )
 
 

@@ -161,7 +161,7 @@ def _slice_cells(
 ) -> Iterator[tuple[GridColumn, dict[str, GridCell | None]]]:
     """Each slice's cells, over the periods that all challengers have seen whole."""
     low = max(windows[0].start_ms for windows in challengers.values())
-    high = max(windows[-1].end_ms for windows in challengers.values())
+    high = min(windows[-1].end_ms for windows in challengers.values())
     inside = [it for it in champion if it.start >= low and it.end <= high]
     if not inside:
         return

@@ -168,7 +168,7 @@ def _off(
         f"No: {_of(total)}{f', and {ratio:.2f} since then' if dated else ''}.",
         _since_text(total, axis),
         _everywhere(drifted, alarms),
-        _cost_text(_promised(total), None if dated else total.money),
+        _cost_text(_promised(total), _now(total).money),
         _scaled(ratio),
     )
 

@@ -183,14 +183,14 @@ class ClosedWindow(msgspec.Struct, frozen=True):
         Its figures.
     sums
         Its sums, see :data:`monitoring.watch.figures.SUMS`: those of several windows can be
-        added and read by :func:`monitoring.watch.figures_of`.
+        added and read by :func:`monitoring.watch.figures.figures_of`.
     reliability
         Clicks, others and sum of p of :data:`COARSE` bins; only bins that hold something, by
         number.
     click_delay_s
         Quantiles of the time from impression to click.
     slices
-        By field, see :class:`monitoring.watch.SliceTable`.
+        By field, see :class:`monitoring.watch.figures.SliceTable`.
     drift
         By field, against the reference; ``(prediction)`` is that of the prediction.
     """

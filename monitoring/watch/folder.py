@@ -122,8 +122,8 @@ class MonitorFolder:
 
     Parameters
     ----------
-    folder
-        Made if need be.
+    path
+        Of the folder; made if need be.
     keep_windows
         Files of closed windows that stay.
 

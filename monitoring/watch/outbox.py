@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from features.errors import ClicktideError
 from monitoring.watch.detect.alarm import Alarm, newest_alarms
 from monitoring.watch.slices import slice_name
 from streaming.event_time import time_text
@@ -193,20 +194,21 @@ def alarm_line(alarm: Alarm) -> str:
 
 
 def post_to(url: str, pause: Callable[[float], None]) -> Callable[[bytes], None]:
-    """Make what sends an alarm to a URL, three times at most."""
+    """Make what sends an alarm to a URL, three times at most; no error names it: it is secret."""
     import httpx  # only where there is a webhook
 
     def post(alarm: bytes) -> None:
         for attempt in range(1, _TRIES + 1):
             try:
                 headers = {"content-type": "application/json"}
-                httpx.post(
-                    url, content=alarm, headers=headers, timeout=_TIMEOUT_S
-                ).raise_for_status()
-                return
-            except httpx.HTTPError:
-                if attempt == _TRIES:
-                    raise
+                answer = httpx.post(url, content=alarm, headers=headers, timeout=_TIMEOUT_S)
+                if answer.is_success:
+                    return
+                problem = f"it answered {answer.status_code}"
+            except httpx.HTTPError as error:
+                problem = f"{type(error).__name__}: {error}".replace(url, "its URL")
+            if attempt < _TRIES:
                 pause(float(attempt))
+        raise ClicktideError(problem)
 
     return post

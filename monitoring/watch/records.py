@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -29,7 +30,8 @@ from streaming.freshness import Freshness
 from streaming.status import JoinerState
 
 __all__ = [
-    "LabelHealth", "MonitorState", "Now", "label_health", "read_monitor", "window_files",
+    "LabelHealth", "MonitorState", "Now", "label_health", "read_alarms", "read_monitor",
+    "window_files",
 ]  # fmt: skip
 
 
@@ -242,7 +244,7 @@ def read_monitor(folder: str | os.PathLike[str], most_windows: int = 0) -> Monit
     files = [f for f in window_files(root) if begin is None or f.start_ms < begin]
     kept = (read_json(file.path, ClosedWindow) for file in files[-most_windows:])
     windows = [*(window for window in kept if window is not None), *now.open]
-    return MonitorState(now, windows[-most_windows:], _alarms(root / "alarms.jsonl"))
+    return MonitorState(now, windows[-most_windows:], read_alarms(root / "alarms.jsonl"))
 
 
 class WindowFile(msgspec.Struct, frozen=True, order=True):
@@ -262,9 +264,14 @@ def window_files(root: Path) -> list[WindowFile]:
     return sorted(found)
 
 
-def _alarms(path: Path) -> list[Alarm]:
+def read_alarms(path: Path) -> list[Alarm]:
+    """Read the alarms that a monitor has raised; lines of another format are left out."""
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return []
-    return [msgspec.json.decode(line, type=Alarm) for line in lines if line]
+    alarms = []
+    for line in lines:
+        with suppress(msgspec.DecodeError):
+            alarms.append(msgspec.json.decode(line, type=Alarm))
+    return alarms

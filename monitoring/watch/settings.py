@@ -58,7 +58,7 @@ class WindowSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def _require(self, name: str, holds: bool, what: str) -> None:
         if not holds or not math.isfinite(getattr(self, name)):
             value = getattr(self, name)
-            raise ClicktideError(f"monitor.{name}: {value}. Fix: give a number {what}")
+            raise ClicktideError(f"monitor.windows.{name}: {value}. Fix: give a number {what}")
 
 
 _Ratios = tuple[Annotated[float, msgspec.Meta(gt=0)], ...]

@@ -45,6 +45,10 @@ class StaleWeights(msgspec.Struct, frozen=True):
 class WeightsAge:
     """Counts examples and dates the weights that predicted them.
 
+    Live weights are named by the events that they had learned (``live-SPEC-EVENTS``), and the
+    monitor sees the examples in the order in which they are learned: it knows the event time that
+    the weights had reached.
+
     Parameters
     ----------
     label_s

@@ -22,6 +22,7 @@ from typing import NamedTuple, Protocol, Self
 from streaming.log.values import Run, Values
 
 __all__ = [
+    "Closing",
     "Consumer",
     "EventLog",
     "Headers",
@@ -130,7 +131,7 @@ class TopicSettings:
     retention_records: int | None = None
 
 
-class _Closing(ABC):
+class Closing(ABC):
     """``with`` closes."""
 
     @abstractmethod
@@ -149,7 +150,7 @@ class _Closing(ABC):
         self.close()
 
 
-class Consumer(_Closing):
+class Consumer(Closing):
     """A member of a group, reading the partitions that fell to it, each from its position.
 
     A partition starts at the group's committed position, or at its first record when there is
@@ -239,7 +240,7 @@ class Transaction(Protocol):
         """
 
 
-class Producer(_Closing):
+class Producer(Closing):
     """The one writer under a transactional id; a newer one of the same id fences this one."""
 
     @abstractmethod
@@ -259,7 +260,7 @@ class Producer(_Closing):
         """
 
 
-class EventLog(_Closing):
+class EventLog(Closing):
     """Topics of partitions of records, with transactions. A handle belongs to one thread."""
 
     @abstractmethod

@@ -1,4 +1,11 @@
-"""The embedded log's clients: members of a group that read it, and producers that write to it."""
+"""The embedded log's clients: members of a group that read it, and producers that write to it.
+
+Every join, leave and lapse raises the group's generation. A member sees that at its next
+``poll`` and takes its new share; until then its commits, made under the old generation, are
+refused, so two members never both commit for one partition. No thread is needed: a member that
+works longer than its lease loses its place only if another member asks for it, and then its
+commit is refused whole. A producer's transaction is collected in memory and written at its end.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +54,6 @@ class SqliteConsumer(Consumer):
     ) -> None:
         self.group, self._log, self._topics = group, log, topics
         self._on_assigned, self._on_revoked = on_assigned, on_revoked
-        self._instance = instance
         self._member = instance or uuid.uuid4().hex
         self._incarnation = uuid.uuid4().hex
         self._generation = -1
@@ -222,10 +228,6 @@ class SqliteConsumer(Consumer):
         if committed is not None:
             return committed.offset
         return self._log.start_offsets(at.topic)[at.partition]
-
-
-if TYPE_CHECKING:
-    from streaming.log.sqlite_log import SqliteLog
 
 
 # Old records are looked for once in so many appended ones, for that costs a few queries.

@@ -61,7 +61,8 @@ async def run(folder: Path, bodies: int, seed: int) -> tuple[collections.Counter
     create_live(folder / "live.weights", learner, time.time_ns() // 1_000_000)
     limits = ("access_log=none", "max_body_bytes=100000", "max_candidates=50")
     changes = tuple(f"serve.{one}" for one in limits)
-    state = state_of(StreamFolder(folder, str(folder / "log.db"), "market", changes=changes))
+    stream = StreamFolder(folder, str(folder / "log.db"), "market", changes=changes)
+    state = state_of(stream, stream.serve_settings(), stream.stream_settings())
     counts: collections.Counter[int] = collections.Counter()
     rng, before = random.Random(seed), 0.0
     try:

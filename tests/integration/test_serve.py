@@ -356,3 +356,45 @@ def test_an_application_that_cannot_begin_is_not_tried_for_ever(tmp_path):
     )  # fmt: skip
     assert done.returncode == 3
     assert "RuntimeError: no" in done.stderr
+
+
+RENEWED = """
+import os, socket
+from fastapi import FastAPI
+from serving.workers import Workers
+
+def make_app():
+    if os.path.exists("broken"):
+        with open("tried", "a") as file:
+            file.write("x")
+        raise SystemExit(2)
+    return FastAPI()
+
+if __name__ == "__main__":
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        print(one.getsockname()[1], flush=True)
+        Workers("renewed:make_app", [], {}, one, on_serving=lambda: print("on", flush=True)).run()
+"""
+
+
+def test_a_worker_stays_where_its_successor_cannot_begin(tmp_path):
+    (tmp_path / "renewed.py").write_text(RENEWED)
+    with subprocess.Popen(
+        [sys.executable, "renewed.py"], stdout=subprocess.PIPE, text=True, cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(["", *sys.path])[1:]},
+    ) as manager:  # fmt: skip
+        try:
+            port = int(manager.stdout.readline())
+            assert manager.stdout.readline() == "on\n"
+            (tmp_path / "broken").touch()
+
+            def tried_thrice():
+                manager.send_signal(signal.SIGHUP)
+                tried = tmp_path / "tried"
+                return tried.exists() and len(tried.read_text()) >= 3
+
+            until(tried_thrice)
+            answer = httpx.get(f"http://127.0.0.1:{port}/openapi.json", timeout=60)
+            assert answer.status_code == 200
+        finally:
+            manager.terminate()

@@ -33,7 +33,8 @@ def described(tmp_path_factory):
     spec = load_spec("market")
     create_live(folder / "live.weights", ClickLearner(spec), time.time_ns() // 1_000_000)
     changes = ("serve.access_log=none", "serve.request_timeout_s=100")
-    state = state_of(StreamFolder(folder, str(folder / "log.db"), "market", changes=changes))
+    stream = StreamFolder(folder, str(folder / "log.db"), "market", changes=changes)
+    state = state_of(stream, stream.serve_settings(), stream.stream_settings())
     yield schemathesis.openapi.from_asgi("/openapi.json", build_app(state))
     state.close()
 

@@ -18,7 +18,7 @@ TEXT = (ROOT / "docs" / "report.md").read_text()
 LOOK = Snapshot(
     at_ms=1, rates={}, records={"clicks": 5}, lags={"join": 3}, pending=7, stalled=False,
     freshness={"event to learned": 2.0}, trainer={"learned": 9.0},
-    recent=WindowView(10, 2.0, 1.5, 1.2, 1.9, 0.1, 0.9, 0),
+    recent=WindowView(0, 10, 2.0, 1.5, 1.2, 1.9, 0.1, 0.9),
     alarms=(AlarmView("it", "calibration", "campaign", 'c"7\n', "over", 0, None, "", ""),),
     labels={"clicks joined": 0.98}, monitor_at_ms=5000, clock_ahead_s=-3.0,
     rejected={"impressions too_late": 4},

@@ -59,3 +59,15 @@ def test_what_is_said_of_a_prediction_is_as_it_stands(
         expected_of = [[(c or {}).get("a"), (c or {}).get("b")] for c in carried]
         matrix = served_matrix(counters, ["a", "b"])
         np.testing.assert_array_equal(matrix, np.array(expected_of, float))
+
+
+@pytest.mark.parametrize("broken", [b"a\\q", b"a\x01", b"a\xff"])
+def test_a_version_that_is_no_text_of_json_stops_nothing(broken: bytes) -> None:
+    good = line(0, {"probability": 0.5, "model_version": "ctr-12"}, {}).encode()
+    bad = line(1, {"probability": 0.5, "model_version": "ctr-13"}, {}).encode()
+    data = b"\n".join([good, bad.replace(b"ctr-13", broken)])
+    read = ScoredReader([]).read([Record("examples", 0, 0, 0, None, data)])
+    [(scored, *_)] = read.batches
+    assert scored.version is not None
+    versions = [scored.version.values[code] for code in scored.version.codes]
+    assert versions[0] == "ctr-12" and versions[1].startswith("a")

@@ -8,9 +8,11 @@ import msgspec
 import numpy as np
 import pytest
 
+from monitoring.registry.versions import Version
 from monitoring.report.build import ReportCounts, report_of
-from monitoring.report.model import Total
+from monitoring.report.model import Since, Total
 from monitoring.report.slices import Period, is_off, shift_in, slices_of
+from monitoring.report.stream import version_rows
 from monitoring.report.verdict import verdict
 from monitoring.report.words import side_of, size_text
 from monitoring.watch.detect.alarm import Alarm, newest_alarms
@@ -150,3 +152,16 @@ def test_a_report_of_sums() -> None:
     assert report.grid.rows[0].cells[1] is not None
     assert [row.value for row in report.slices] == ["a", "b"]
     assert report.slices[1].calibration_ratio is None
+
+
+def test_a_dated_change_of_everything_is_priced_in_money_too() -> None:
+    since = Since(50_000, 600, 0.02, 1.67, 1.6, 1.7, over_promised=400.0, money=800.0, start=0)
+    total = Total(10**6, 20_000, 0.02, 1.02, 1.01, 1.03, over_promised=400.0, since=since)
+    cost = verdict(total, [], [], "time").cost
+    assert "400 clicks" in cost and "800" in cost and "no bids" not in cost
+
+
+def test_a_version_has_the_figures_that_the_registry_knows() -> None:
+    known = {"events": 1000, "clicks": 20, "mean_prediction": 0.03, "auc": 0.7, "log_loss": 0.1}
+    [row] = version_rows([Version(number=7, created_ms=5, figures=known)])
+    assert (row.auc, row.log_loss, row.over_promised) == (0.7, 0.1, pytest.approx(10.0))

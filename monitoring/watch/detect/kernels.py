@@ -11,7 +11,7 @@ are at least c.
 
 The slices' tests multiply the hazard ``-log(1 - p)`` in place of the odds: then the evidence of
 rows without a click depends on the sum of their hazards only. It is held back until a click or
-until it is ``CHUNK``, so that most rows cost a slice one addition. Starts within such a stretch
+until it is ``_CHUNK``, so that most rows cost a slice one addition. Starts within such a stretch
 are counted as if it were one of time: sum_k M_k is at most 5 % too high for it.
 """
 
