@@ -225,7 +225,7 @@ def default(bench: Bench) -> Section:
         everyone += timed
     return Section(
         "The shipped default",
-        "The mixture with all pairs, one set of learner settings for all logs, from TSV; VW at "
+        "`stack` with all pairs, one set of learner settings for all logs, from TSV; VW at "
         f"the most accurate of {len(peers_vw.SETTINGS)} settings on that very log.",
         [Table(("", "events/s", "log loss"), rows), _ratios(lines)],
         everyone,

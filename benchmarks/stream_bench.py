@@ -107,7 +107,7 @@ def train(url: str, overrides: list[str], folder: Path) -> tuple[float, float, i
 
 Figures = dict[str, list[float]]
 SINGLE = ["learner.kind=single"]
-SPECS = {"mixture, 66 crosses": [], "single, 66 crosses": SINGLE}
+SPECS = {"stack, 66 crosses": [], "single, 66 crosses": SINGLE}
 
 
 def measure_joiner(

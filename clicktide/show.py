@@ -76,7 +76,7 @@ def summary_json(
     """
     figures = msgspec.to_builtins(replay.progress.overall.figures())
     rejected = dict(sorted(replay.rejected.items()))
-    mixture = None if replay.learner.weights is None else replay.learner.weights.mixture.tolist()
+    mixture = None if replay.learner.weights is None else replay.learner.weights.mixture
     return {
         "source": log,
         "spec": spec.name,

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from features.crosses import cross_indices
 from features.errors import ClicktideError, SpecError
-from features.spec import Spec
+from features.spec import BUCKET_BYTES, Spec
 from features.spec_check_fields import field_names
 from features.spec_file import load_spec, shipped_specs
 from features.whole_file import whole_file
@@ -35,7 +35,7 @@ class Checked(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str = ""
     fields: int | None = None
     crosses: int | None = None
-    experts: int | None = None
+    learner: str = ""
     field_buckets: int | None = None
     cross_buckets: int | None = None
     memory_mb: float | None = None
@@ -85,31 +85,21 @@ def _check(file: str) -> Checked:
 
 def _summary(file: str, spec: Spec) -> Checked:
     crosses = len(cross_indices(spec))
-    experts, seeing = _experts(spec)
-    seeing = seeing if crosses else 0
     fields = 2**spec.hash.bits
-    crossed = 2**spec.hash.cross_bits if seeing else 0
-    # z and n of each expert in each bucket, 8 bytes each; one bucket more for the bias
-    size = 16 * ((fields + 1) * experts + crossed * seeing)
+    crossed = 2**spec.hash.cross_bits if crosses else 0
+    of_field, of_cross = BUCKET_BYTES[spec.learner.kind]
+    size = of_field * fields + of_cross * crossed
     return Checked(
         file=file,
         ok=True,
         name=spec.name,
         fields=len(field_names(spec)),
         crosses=crosses,
-        experts=experts,
+        learner=spec.learner.kind,
         field_buckets=fields,
         cross_buckets=crossed,
         memory_mb=round(size / _MB, 1),
     )
-
-
-def _experts(spec: Spec) -> tuple[int, int]:
-    """How many experts learn, and how many of them see the crosses."""
-    if spec.learner.kind == "single":
-        return 1, 1
-    experts = spec.learner.experts
-    return len(experts), sum(expert.crosses is not None for expert in experts)
 
 
 def _said(one: Checked) -> str:
@@ -118,7 +108,7 @@ def _said(one: Checked) -> str:
         tables += f" for fields, {one.cross_buckets:,} for crosses"
     return (
         f"ok  {one.file}: {one.name}: {_count(one.fields, 'field')}, "
-        f"{_count(one.crosses, 'cross', 'es')}, {_count(one.experts, 'expert')}; {tables}; "
+        f"{_count(one.crosses, 'cross', 'es')}; learner {one.learner}; {tables}; "
         f"weights take up to {one.memory_mb:,.0f} MB"
     )
 

@@ -10,11 +10,10 @@ from typing import Literal
 import msgspec
 
 __all__ = [
-    "DEFAULT_EXPERTS",
+    "BUCKET_BYTES",
     "TIME_WORDS",
     "CounterSpec",
     "CrossSpec",
-    "ExpertSpec",
     "FieldSpec",
     "HashSpec",
     "LearnerSpec",
@@ -204,52 +203,24 @@ class Rates(_Record, frozen=True):
     l2: float = 1.0
 
 
-class ExpertSpec(_Record, frozen=True):
-    """One FTRL learner of a mixture; ``crosses`` absent: it does not see the crosses."""
-
-    fields: Rates
-    crosses: Rates | None = None
-
-
-def _expert(alpha: float, cross_alpha: float | None = None) -> ExpertSpec:
-    crosses = None if cross_alpha is None else Rates(alpha=cross_alpha, beta=0.3)
-    return ExpertSpec(fields=Rates(alpha=alpha, beta=0.3), crosses=crosses)
-
-
-DEFAULT_EXPERTS: tuple[ExpertSpec, ...] = (
-    _expert(0.02, 0.002),
-    _expert(0.02, 0.005),
-    _expert(0.03, 0.015),
-    _expert(0.05, 0.05),
-    _expert(0.03),
-    _expert(0.1),
-)
-"""Rates for many crosses an event (hundreds: the first two) and for few (the next two), and
-without crosses. Measured: ARCHITECTURE.md, Decisions."""
-
-
 class LearnerSpec(_Record, frozen=True):
     """How to learn.
 
     Parameters
     ----------
     kind
-        ``mixture``: ``experts`` side by side, mixed online; ``single``: one plain FTRL with the
-        rates ``fields`` and ``crosses``.
-    mix_rate
-        Step of the exponentiated gradient on the mixture weights; higher switches between
-        experts faster.
-    calibration_memory
-        Events that the calibration of the mixture looks back on; fewer follow a change
-        faster, with more noise. 0: none.
+        ``stack``: logistic regressions, statistics of values and crosses, and a net over them
+        (docs/learner.md); nothing to set. ``single``: one plain FTRL-Proximal, whose weights are
+        exactly zero where little speaks for them, with the rates ``fields`` and ``crosses``.
     """
 
-    kind: Literal["mixture", "single"] = "mixture"
+    kind: Literal["stack", "single"] = "stack"
     fields: Rates = Rates()
     crosses: Rates = Rates()
-    experts: tuple[ExpertSpec, ...] = DEFAULT_EXPERTS
-    mix_rate: float = 0.05
-    calibration_memory: int = 20_000
+
+
+BUCKET_BYTES = {"stack": (32, 16), "single": (16, 16)}
+"""What a bucket of the fields' and of the crosses' table takes, by kind of learner."""
 
 
 class Spec(_Record, frozen=True):

@@ -96,10 +96,6 @@ def _check_hash(spec: Spec) -> Iterator[Problem]:
 def _rates_of(learner: LearnerSpec) -> Iterator[tuple[KeyPath, Rates]]:
     yield ("learner", "fields"), learner.fields
     yield ("learner", "crosses"), learner.crosses
-    for i, expert in enumerate(learner.experts):
-        yield ("learner", "experts", i, "fields"), expert.fields
-        if expert.crosses is not None:
-            yield ("learner", "experts", i, "crosses"), expert.crosses
 
 
 def _check_rates(spec: Spec) -> Iterator[Problem]:
@@ -120,34 +116,13 @@ def _check_rates(spec: Spec) -> Iterator[Problem]:
             )
 
 
-def _check_mixture(spec: Spec) -> Iterator[Problem]:
-    learner = spec.learner
-    if not 0 <= learner.mix_rate < math.inf:
-        yield Problem(
-            ("learner", "mix_rate"), f"{learner.mix_rate} is not a step", "0 or above, as 0.05"
-        )
-    memory = learner.calibration_memory
-    if memory and not MIN_MEMORY <= memory <= MAX_MEMORY:
-        yield Problem(
-            ("learner", "calibration_memory"),
-            f"{memory} events is no length of a memory",
-            f"0 for none, or {MIN_MEMORY} to {MAX_MEMORY}",
-        )
-    if learner.kind == "mixture" and not 1 <= len(learner.experts) <= MAX_EXPERTS:
-        yield Problem(
-            ("learner", "experts"),
-            f"a mixture of {len(learner.experts)} experts cannot be learned",
-            f'1 to {MAX_EXPERTS} experts, or kind = "single"',
-        )
-
-
 def _check_idle_rates(spec: Spec) -> Iterator[Problem]:
     for key in ("fields", "crosses"):
-        if spec.learner.kind == "mixture" and getattr(spec.learner, key) != Rates():
+        if spec.learner.kind == "stack" and getattr(spec.learner, key) != Rates():
             yield Problem(
                 ("learner", key),
-                f"`learner.{key}` is not read by a mixture: its experts have their own rates",
-                'set learner.kind = "single", or give the rates in learner.experts',
+                f'`learner.{key}` is not read: the rates of kind "stack" are fixed',
+                'set learner.kind = "single", or leave it out',
             )
 
 
@@ -158,5 +133,4 @@ _CHECKS: tuple[Check, ...] = (
     _check_hash,
     _check_rates,
     _check_idle_rates,
-    _check_mixture,
 )

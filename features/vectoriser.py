@@ -74,6 +74,8 @@ class Vectoriser:
         int32 of shape (crosses, 3): field numbers, -1 where a cross has but two.
     counters
         Those that the spec declares, and what is known of them; ``None`` if there are none.
+    width
+        Fields of an event, counters included.
 
     Examples
     --------
@@ -93,6 +95,7 @@ class Vectoriser:
         self.crosses = cross_indices(spec)
         self.quantiles = QuantileLearner(self.fields)
         self.counters = Counters(spec) if spec.counters else None
+        self.width = len(self.fields) + (len(self.counters.names) if self.counters else 0)
         self._lists = [f for f in self.fields if f.transform == "categories"]
         self._times = [f for f in self.fields if f.is_time]
         texts = [f for f in self.fields if not f.is_time and f not in self._lists]

@@ -1,4 +1,4 @@
-"""The click learner: a mixture of FTRL-Proximal experts on hashed crosses.
+"""The click learner: events in, click probabilities out.
 
 :mod:`learning.estimators` makes it an estimator of River, which processes do without.
 """
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from features.hashed import Hashed
 from features.jit import jit
-from features.spec import HashSpec, LearnerSpec, Spec
+from features.spec import HashSpec, Spec
 from features.vectoriser import Vectoriser
 from learning.inputs import as_frame, label_column, label_of, weight_column, weight_of
 from learning.open_fields import OpenFields, all_pairs
 from learning.sparse import pack, unpack
-from learning.weights import Weights
+from learning.weights import StackWeights, Weights, weights_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 __all__ = ["ClickLearner", "probabilities"]
 
 F64 = NDArray[np.float64]
-_INNER = ("_quantiles", "_counters", "_fields", "_crosses", "_mixture", "_calibration")
+_INNER = ("_quantiles", "_counters", "_tables", "_rest", "_names")
+_TABLES = ("fields", "crosses")
 
 
 class ClickLearner:
     """Learns click probabilities from events with many categorical fields, one by one.
 
-    Several FTRL-Proximal learners (McMahan et al. 2013, Algorithm 1) with different rates,
-    with and without crosses, learn side by side; their logits are mixed by weights that
-    follow whoever predicts best (exponentiated gradient), and the mix is calibrated as it
-    goes. So there is nothing to tune.
+    By default it is ``stack`` (:mod:`learning.stack`): logistic regressions on fields and crosses,
+    fading statistics of both, and a net over these, mixed and calibrated as it goes. So there is
+    nothing to tune.
     Learning many events at once is, bit for bit, learning them one by one.
 
     Parameters
@@ -44,7 +44,7 @@ class ClickLearner:
     spec
         What the fields are, how they are crossed and learned (:func:`features.load_spec`).
         ``None``: whatever keys an event has are its fields, each a category, all pairs
-        crossed (of up to 64), in small tables.
+        of the first 64 crossed, in small tables.
 
     Attributes
     ----------
@@ -72,7 +72,9 @@ class ClickLearner:
         self.open_fields = OpenFields()  # what stands in for a vectoriser without a spec
         if spec is not None:
             self.vectoriser = Vectoriser(spec)
-            self.weights = Weights(spec.hash, spec.learner, self.vectoriser.crosses)
+            self.weights = weights_for(
+                spec.hash, spec.learner, self.vectoriser.crosses, self.vectoriser.width
+            )
 
     def __repr__(self) -> str:
         """Short: a spec has hundreds of lines."""
@@ -114,15 +116,15 @@ class ClickLearner:
     def hash_event(self, x: Mapping[Any, Any], *, learn: bool = False) -> Hashed:
         """Token hashes of an event."""
         if self.vectoriser is None:
-            return self.open_fields.hash_event(x)
+            return self.open_fields.hash_event(x, learn=learn)
         return self.vectoriser.hash_event(x, learn=learn)
 
     def weights_for(self, hashed: Hashed) -> Weights:
-        """The weights; without a spec they are made now, and cross the fields at hand."""
+        """The weights; without a spec they are made now, and grow with the fields."""
         if self.weights is None:
             self.weights = _open_weights()
-        if self.vectoriser is None:
-            self.weights.cross(all_pairs(hashed.fields))
+        if self.vectoriser is None and isinstance(self.weights, StackWeights):
+            self.weights.grow(hashed.fields, all_pairs(hashed.fields))
         return self.weights
 
     # --- River, many events ---------------------------------------------------------------
@@ -149,29 +151,23 @@ class ClickLearner:
         """
         frame = as_frame(X)
         labels, importance = label_column(y, len(frame)), weight_column(w, len(frame))
-        start = 0
-        for hashed in self._hash_many(frame, learn=True):
-            rows = slice(start, start + hashed.rows)
-            weights = None if importance is None else importance[rows]
-            self.weights_for(hashed).learn(hashed, labels[rows], weights)
-            start = rows.stop
+        hashed = self._hash_many(frame, learn=True)
+        self.weights_for(hashed).learn(hashed, labels, importance)
 
     def predict_proba_many(self, X: pd.DataFrame) -> pd.DataFrame:
         """Probabilities of the rows of a frame, columns ``False`` and ``True``."""
         import pandas as pd
 
         frame = as_frame(X)
-        pieces = self._hash_many(frame)
+        hashed = self._hash_many(frame)
         p = np.full(len(frame), 0.5)
         if self.weights is not None:
-            logits = [self.weights_for(hashed).predict(hashed) for hashed in pieces]
-            p = probabilities(np.concatenate(logits))
+            p = probabilities(self.weights_for(hashed).predict(hashed))
         return pd.DataFrame({False: 1.0 - p, True: p}, index=frame.index)
 
-    def _hash_many(self, frame: pd.DataFrame, *, learn: bool = False) -> list[Hashed]:
-        if self.vectoriser is None:
-            return self.open_fields.hash_frame(frame)
-        return [self.vectoriser.hash_frame(frame, learn=learn)]
+    def _hash_many(self, frame: pd.DataFrame, *, learn: bool = False) -> Hashed:
+        hasher = self.vectoriser or self.open_fields
+        return hasher.hash_frame(frame, learn=learn)
 
     # --- hashed events --------------------------------------------------------------------
 
@@ -193,11 +189,11 @@ class ClickLearner:
             counters = self.vectoriser.counters
             state["_quantiles"] = self.vectoriser.quantiles.state()
             state["_counters"] = counters.state() if counters else {}
+        state["_names"] = list(self.open_fields.numbers)
         if self.weights is not None:
-            state["_fields"] = pack(self.weights.fields)
-            state["_crosses"] = pack(self.weights.crosses)
-            state["_mixture"] = self.weights.mixture.copy()
-            state["_calibration"] = self.weights.calibration.copy()
+            arrays = self.weights.arrays
+            state["_tables"] = {name: pack(arrays[name]) for name in _TABLES}
+            state["_rest"] = {k: v.copy() for k, v in arrays.items() if k not in _TABLES}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -208,18 +204,22 @@ class ClickLearner:
             self.vectoriser.quantiles.restore(inner["_quantiles"])
             if self.vectoriser.counters is not None:
                 self.vectoriser.counters.restore(inner["_counters"])
-        if "_fields" not in inner:
+        names = inner["_names"]
+        self.open_fields.numbers = {name: number for number, name in enumerate(names)}
+        if "_tables" not in inner:
             return
-        self.weights = self.weights or _open_weights()
-        unpack(inner["_fields"], self.weights.fields)
-        unpack(inner["_crosses"], self.weights.crosses)
-        self.weights.mixture[:] = inner["_mixture"]
-        self.weights.calibration[:] = inner["_calibration"]
+        if self.weights is None:
+            self.weights = _open_weights()
+            self.weights.grow(len(names), all_pairs(len(names)))
+        for name in _TABLES:
+            unpack(inner["_tables"][name], self.weights.arrays[name])
+        for name, array in inner["_rest"].items():
+            self.weights.arrays[name][:] = array
 
 
-def _open_weights() -> Weights:
+def _open_weights() -> StackWeights:
     """Small tables for events that no spec describes."""
-    return Weights(HashSpec(bits=18, cross_bits=18), LearnerSpec(), all_pairs(2))
+    return StackWeights(HashSpec(bits=18, cross_bits=18), all_pairs(2), 2, inputs=40)
 
 
 @jit

@@ -13,23 +13,20 @@ from numpy.typing import NDArray
 
 from features.field_plan import FieldPlan
 from features.hashed import Hashed
-from features.spec import Rates
 from features.times import NO_TIME, time_ms
 from features.token_kernels import AS_CATEGORY
 from features.transforms import CATEGORY, LOG2, LOG_SQUARED, QUANTILE, number_code
 from features.values import as_text, to_number
 from features.vectoriser import Vectoriser
-from learning.buckets import capacity, expand_event
+from learning import single, stack
 from learning.click_learner import ClickLearner, probabilities
-from learning.steps import weigh
-from learning.weights import Weights, lane_rates
+from learning.weights import SingleWeights, StackWeights, Weights
 
 __all__ = ["Contribution", "Explanation", "explain"]
 
 _COUNTED = "as counted"
 """Stands for the value of a counter: a click rate beside that of all events, not a text."""
 F64 = NDArray[np.float64]
-Buckets = NDArray[np.int64]
 
 _MISSING = "(missing)"
 _LEAST_CODE = -(2**53)  # of a count: all values below share its bucket
@@ -46,15 +43,24 @@ class Contribution(msgspec.Struct, frozen=True):
     values
         One a field, as people read them; a number with the bucket it fell into.
     logit
-        Mixture weight times weight, summed over the experts, times the calibration's scale.
-        The odds are multiplied by its exponential.
+        What it adds; the odds are multiplied by its exponential. The sum of the three below.
+    regressions
+        By the weights of the logistic regressions.
+    statistics
+        Through the net, by the click rate and views of the value, or of the pair beyond its fields.
+    net
+        Through the net, by the weights that it reads.
     seen
-        Whether anything that falls into this bucket was ever learned; if not, it adds 0.
+        Whether anything that falls into this bucket was ever learned; if not, it stands for the
+        average of the traffic.
     """
 
     names: tuple[str, ...]
     values: tuple[str, ...]
     logit: float
+    regressions: float
+    statistics: float
+    net: float
     seen: bool
 
 
@@ -110,79 +116,118 @@ def explain(learner: ClickLearner, event: Mapping[Any, Any]) -> Explanation:
     if learner.weights is None:
         return Explanation(tuple(event), 0.5, 0.0, 0.0, ())
     vectoriser = learner.vectoriser
+    hashed = learner.hash_event(event)
     if vectoriser is None:
-        present = tuple(sorted(key for key, value in event.items() if as_text(value)))
-        vectoriser = learner.open_fields.vectoriser(present)
-    hashed = vectoriser.hash_event(event)
+        known = learner.open_fields.known(event)
+        vectoriser = learner.open_fields.vectoriser(tuple(sorted(known)))
+        fields = [(name, _texts_of(vectoriser, event)[name]) for name in known]
+    else:
+        fields = [*_texts_of(vectoriser, event).items()]
+        counters = vectoriser.counters.names if vectoriser.counters else ()
+        fields += [(name, (_COUNTED,)) for name in counters]
     weights = learner.weights_for(hashed)
     logit = weights.predict(hashed)
-    (bias, _), *shares = _shares(weights, hashed)
-    scale, shift = weights.calibration[:2].tolist()
-    features = _features(vectoriser, weights, event)
+    parts = _parts(weights, hashed)
+    scale, shift = parts.calibration
+    shares = (scale * parts.shares).tolist()
     contributions = [
-        Contribution(names, values, scale * share, seen)
-        for (names, values), (share, seen) in zip(features, shares, strict=True)
+        Contribution(names, values, sum(share), share[0], share[1], share[2], seen)
+        for (names, values), share, seen in zip(
+            _features(fields, weights), shares, parts.seen.tolist(), strict=True
+        )
     ]
     return Explanation(
         probability=float(probabilities(logit)[0]),
         logit=float(logit[0]),
-        bias=scale * bias + shift,
+        bias=scale * parts.bias + shift,
         contributions=tuple(sorted(contributions, key=lambda c: -abs(c.logit))),
         unused=tuple(key for key in event if key not in vectoriser.columns),
     )
 
 
-def _shares(weights: Weights, hashed: Hashed) -> list[tuple[float, bool]]:
-    """Share of the mixed logit, and whether it was ever learned, of each bucket: bias first."""
-    fields, crosses = _buckets(weights, hashed)
-    shares = _table_shares(
-        weights.fields, fields, [e.fields for e in weights.experts], weights.mixture
-    )
-    if weights.kc:
-        rates = [e.crosses for e in weights.experts[: weights.kc] if e.crosses]
-        mixture = weights.mixture[: weights.kc]
-        shares += _table_shares(weights.crosses, crosses, rates, mixture)
-    return shares
+class _Parts(msgspec.Struct, frozen=True):
+    """The mixed logit taken apart: ``bias + shares.sum()``.
+
+    Parameters
+    ----------
+    bias
+        What every event starts from.
+    shares
+        float64 (features, 3): fields, then crosses; by regressions, statistics and net.
+    seen
+        bool (features,).
+    calibration
+        Scale and shift of the mixed logit.
+    """
+
+    bias: float
+    shares: F64
+    seen: NDArray[np.bool_]
+    calibration: tuple[float, float]
 
 
-def _buckets(weights: Weights, hashed: Hashed) -> tuple[Buckets, Buckets]:
-    """Buckets of one event in the two tables, as the kernel finds them."""
-    most = capacity(hashed.starts, 1, hashed.fields, weights.index)
-    fields, crosses = np.empty(most[0], np.int64), np.empty(most[1], np.int64)
-    sizes = np.array([1, 1 if weights.kc else 0], np.int64)  # 1: count in buckets, not in floats
-    written = expand_event(
-        hashed.tokens, hashed.starts, 0, hashed.fields, weights.index, weights.shifts, sizes,
-        fields, 0, crosses, 0,
-    )  # fmt: skip
-    return fields[: written[0]], crosses[: written[1]]
+def _parts(weights: Weights, hashed: Hashed) -> _Parts:
+    if isinstance(weights, StackWeights):
+        return _parts_of_stack(weights, hashed)
+    assert isinstance(weights, SingleWeights)
+    bias, *found = single.examine_event(*weights.arguments(hashed))
+    both = np.concatenate(found, axis=1)
+    weight, n = both[single.WEIGHT], both[single.N]
+    shares = np.stack([weight, np.zeros_like(weight), np.zeros_like(weight)], axis=1)
+    return _Parts(bias, shares, n > 0.0, (1.0, 0.0))
 
 
-def _table_shares(
-    table: F64, buckets: Buckets, rates: Sequence[Rates], mixture: F64
-) -> list[tuple[float, bool]]:
-    z, n = table[buckets, 0], table[buckets, 1]
-    weight = np.empty(z.size)
-    lanes = lane_rates(list(rates), len(buckets))
-    weigh(z.reshape(-1), n.reshape(-1), lanes, z.size, np.empty(z.size), weight)
-    shares = weight.reshape(z.shape) @ mixture
-    return list(zip(shares.tolist(), (n > 0.0).any(axis=1).tolist(), strict=True))
+def _parts_of_stack(weights: StackWeights, hashed: Hashed) -> _Parts:
+    """Each input of the net gets its share of the linear and of the quadratic form.
+
+    ``(u . x) (v . x)`` is given to the inputs half by u and half by v, so the shares add up.
+    """
+    state, events, slots, work = weights.arguments(hashed)
+    stack.predict_events(state, events, slots, work, np.empty(1), np.empty(0))
+    of_fields, of_crosses = work.of_fields, work.of_crosses
+    mix, half = state.mixture, stack.RANK
+    linear, factors = weights.arrays["linear"], weights.arrays["factors"]
+    u, v = factors[:, :, :half], factors[:, :, half:]
+    inner_u, inner_v = work.inner[0, :half], work.inner[0, half:]
+    slope = linear + (u * inner_v + v * inner_u) @ state.top[1:].astype(np.float64) / 2
+    f, c = of_fields.shape[1], of_crosses.shape[1]
+    of = slots.field_of[0, :f]
+    te, cnt, w2 = of_fields[stack.TE], of_fields[stack.CNT], of_fields[stack.W2]
+    shares = np.zeros((f + c, 3))
+    shares[:f, 0] = mix[:3] @ of_fields[[stack.W1, stack.W2, stack.W3]]
+    shares[:f, 1] = mix[3] * (slope[0, of] * te + slope[1, of] * cnt) / np.bincount(of)[of]
+    shares[:f, 2] = mix[3] * slope[2, of] * w2
+    members = weights.index[slots.cross_of[0, :c]]
+    inside = members >= 0
+    weight, share = of_crosses[stack.WEIGHT], of_crosses[stack.SHARE]
+    shares[f:, 0] = mix[2] * weight
+    shares[f:, 1] = mix[3] * (slope[3, members] * inside).sum(axis=1) * share
+    shares[f:, 2] = mix[3] * (slope[4, members] * inside).sum(axis=1) * weight
+    events_so_far, clicks = state.totals[:2]
+    base = np.log(clicks / (events_so_far - clicks))
+    bias = mix[:3] @ state.bias[:, 0] + mix[3] * (base + state.top[0])
+    seen = np.concatenate([~work.unseen, of_crosses[stack.VARIANCE] > 0.0])
+    scale, shift = state.calibration[:2].tolist()
+    return _Parts(float(bias), shares, seen, (scale, shift))
+
+
+def _texts_of(vectoriser: Vectoriser, event: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {field.name: _value_texts(vectoriser, field, event) for field in vectoriser.fields}
 
 
 def _features(
-    vectoriser: Vectoriser, weights: Weights, event: Mapping[str, Any]
+    fields: Sequence[tuple[str, tuple[str, ...]]], weights: Weights
 ) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Names and values of every feature, in the kernel's order of their buckets."""
-    names = [field.name for field in vectoriser.fields]
-    values = [_value_texts(vectoriser, field, event) for field in vectoriser.fields]
-    for name, texts in zip(names, values, strict=True):
+    for name, texts in fields:
         for text in texts:
             yield (name,), (text,)
-    for name in vectoriser.counters.names if vectoriser.counters else ():
-        yield (name,), (_COUNTED,)
-    for cross in weights.index.tolist() if weights.kc else ():
+    for cross in weights.index.tolist():
         numbers = [number for number in cross if number >= 0]
-        for members in product(*(values[number] for number in numbers)):
-            yield tuple(names[number] for number in numbers), members
+        if any(number >= len(fields) for number in numbers):
+            continue
+        for members in product(*(fields[number][1] for number in numbers)):
+            yield tuple(fields[number][0] for number in numbers), members
 
 
 # What a value is called

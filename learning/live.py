@@ -1,8 +1,8 @@
 """Live weights: a learner's state inside a mapped file, so that readers see every learned event.
 
 One process learns (:func:`create_live`), any number predict (:func:`open_live`), on one machine,
-with nothing sent between them. A float64 is written whole, so a reader sees each number before
-or after a step; that it may see the z of one event beside the n of the next changes a prediction
+with nothing sent between them. A number is written whole, so a reader sees each before or after a
+step; that it may see one weight of before an event beside another of after it changes a prediction
 by less than one event does.
 
 The file: a header of fixed slots, JSON (spec and where the arrays are), the quantile area, which
@@ -27,7 +27,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import SnapshotError
-from features.hashed import Hashed
 from features.spec import Spec
 from features.spec_file import spec_identity
 from features.vectoriser import Vectoriser
@@ -38,9 +37,8 @@ from learning.weights import Weights
 
 __all__ = ["LiveReader", "LiveWriter", "create_live", "open_live", "renew_live"]
 
-F64 = NDArray[np.float64]
 _MAGIC = int.from_bytes(b"CLICKTID", "little")
-_FORMAT = 1
+_FORMAT = 2
 _PAGE, _JSON_AT = 4096, 8192
 _SLOTS = _JSON_AT // 8
 (
@@ -50,7 +48,6 @@ _SLOTS = _JSON_AT // 8
 _OFFSETS_AT = 64
 _MOST_PARTITIONS = _SLOTS - _OFFSETS_AT
 _TRIES = 1000
-_ARRAYS = ("fields", "crosses", "mixture", "calibration")
 
 
 class _Mapped:
@@ -60,10 +57,9 @@ class _Mapped:
         self.path, self.map = path, map
         self.header = np.frombuffer(map, np.int64, _SLOTS)
 
-    def array(self, at: int, shape: tuple[int, ...]) -> F64:
-        """An array that lies in the file."""
-        count = int(np.prod(shape))
-        return np.frombuffer(self.map, np.float64, count, at).reshape(shape)
+    def array(self, at: int, like: NDArray[Any]) -> NDArray[Any]:
+        """An array that lies in the file, of the shape and type of another."""
+        return np.frombuffer(self.map, like.dtype, like.size, at).reshape(like.shape)
 
     @property
     def events(self) -> int:
@@ -180,11 +176,6 @@ class LiveReader(_Mapped):
         raise _unusable(self.path, "its quantile edges are half written", "restart the trainer")
 
 
-class _ReadOnly(Weights):
-    def learn(self, hashed: Hashed, labels: F64, importance: F64 | None = None) -> F64:
-        raise SnapshotError("live weights are read only. Fix: learn where the trainer runs")
-
-
 def create_live(path: str | os.PathLike[str], learner: ClickLearner, now_ms: int) -> LiveWriter:
     """Move a learner's state into a new live file, in place of the one that is there.
 
@@ -284,9 +275,12 @@ def _write(target: Path, draft: Path, learner: ClickLearner, now_ms: int) -> Liv
     header[_QUANTILES_AT], header[_QUANTILES_ROOM] = quantiles_at, room
     arrays = {}
     for name, at in places.items():
-        held = getattr(weights, name)
-        arrays[name] = writer.array(at, held.shape)
-        unpack(pack(held), arrays[name])
+        held = weights.arrays[name]
+        arrays[name] = writer.array(at, held)
+        if held.ndim == 2 and len(held):
+            unpack(pack(held), arrays[name])  # untouched pages take no memory
+        else:
+            arrays[name][...] = held
     weights.point_at(arrays)
     writer.update(0, 0, (), now_ms, new=True)
     header[_READY] = 1
@@ -295,7 +289,7 @@ def _write(target: Path, draft: Path, learner: ClickLearner, now_ms: int) -> Liv
 
 def _layout(spec: Spec, weights: Weights, room: int) -> tuple[bytes, int, dict[str, int], int]:
     """The JSON, where the quantile area is, where each array is, and the file's size."""
-    shapes = {name: getattr(weights, name).shape for name in _ARRAYS}
+    shapes = {name: array.shape for name, array in weights.arrays.items()}
     about = {
         "spec": msgspec.to_builtins(spec),
         "spec_identity": spec_identity(spec),
@@ -305,9 +299,9 @@ def _layout(spec: Spec, weights: Weights, room: int) -> tuple[bytes, int, dict[s
     text = json.dumps(about).encode()
     quantiles_at = _paged(_JSON_AT + len(text))
     at, places = _paged(quantiles_at + room), {}
-    for name, shape in shapes.items():
+    for name, array in weights.arrays.items():
         places[name] = at
-        at = _paged(at + 8 * int(np.prod(shape)))
+        at = _paged(at + array.nbytes)
     return text, quantiles_at, places, at
 
 
@@ -397,12 +391,12 @@ def _fill(reader: LiveReader, about: Mapping[str, Any]) -> None:
         raise ValueError("its spec does not match its identity")
     learner = ClickLearner(spec)
     assert learner.vectoriser is not None and learner.weights is not None
-    weights = _ReadOnly(spec.hash, spec.learner, learner.vectoriser.crosses)
+    weights = learner.weights
     room = int(reader.header[_QUANTILES_ROOM])
     _, _, places, size = _layout(spec, weights, room)
     if size != len(reader.map) or room != _quantile_room(learner.vectoriser):
         raise ValueError("its arrays do not fit its spec")
-    shapes = {name: getattr(weights, name).shape for name in _ARRAYS}
-    weights.point_at({name: reader.array(places[name], shapes[name]) for name in _ARRAYS})
-    learner.weights, reader.learner = weights, learner
+    weights.point_at({name: reader.array(places[name], weights.arrays[name]) for name in places})
+    weights.read_only = True
+    reader.learner = learner
     reader.refresh()

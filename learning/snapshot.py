@@ -31,12 +31,13 @@ from learning.sparse import pack, unpack
 
 __all__ = ["Snapshot", "load_snapshot", "save_snapshot"]
 
-FORMAT = 1
+FORMAT = 2
+_TABLES = ("fields", "crosses")
 HASH_VERSION = 1
 """Raised if ever the hash changes: a model's buckets mean nothing under another."""
 
 _INDEX = "snapshot.json"
-_COUNTERS = "counters_"
+_COUNTERS, _LEARNED = "counters_", "learned_"
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -146,9 +147,9 @@ def _sweep(target: Path, keep: str) -> None:
 def _arrays(snapshot: Snapshot) -> Arrays:
     weights = snapshot.learner.weights
     assert weights is not None
-    out: Arrays = {"mixture": weights.mixture, "calibration": weights.calibration}
-    out["field_slots"], out["field_values"] = pack(weights.fields)
-    out["cross_slots"], out["cross_values"] = pack(weights.crosses)
+    out: Arrays = {_LEARNED + name: array for name, array in weights.arrays.items()}
+    for name in _TABLES:
+        out[f"{name}_slots"], out[_LEARNED + name] = pack(weights.arrays[name])
     if snapshot.learner.vectoriser is not None and snapshot.learner.vectoriser.counters:
         known = snapshot.learner.vectoriser.counters.state()
         out |= {_COUNTERS + name: array for name, array in known.items()}
@@ -250,6 +251,11 @@ def _check_versions(target: Path, index: Mapping[str, Any]) -> None:
             f"{target}: saved in format {index['format']}; this program knows up to {FORMAT}. "
             "Fix: upgrade Clicktide."
         )
+    if index["format"] < FORMAT:
+        raise SnapshotError(
+            f"{target}: saved in format {index['format']}, of the learner before 0.3 (a mixture of "
+            "experts); its state means nothing to this one. Fix: learn the model anew."
+        )
     if index.get("hash_version") != HASH_VERSION:
         raise SnapshotError(
             f"{target}: its buckets come from hash version {index.get('hash_version')}, "
@@ -287,10 +293,11 @@ def _fill(learner: ClickLearner, index: Mapping[str, Any], arrays: Arrays) -> Cl
     if learner.vectoriser.counters is not None:
         known = {k.removeprefix(_COUNTERS): v for k, v in arrays.items() if k.startswith(_COUNTERS)}
         learner.vectoriser.counters.restore(known)
-    unpack((arrays["field_slots"], arrays["field_values"]), learner.weights.fields)
-    unpack((arrays["cross_slots"], arrays["cross_values"]), learner.weights.crosses)
-    learner.weights.mixture[:] = arrays["mixture"]
-    learner.weights.calibration[:] = arrays["calibration"]
+    for name, array in learner.weights.arrays.items():
+        if name in _TABLES:
+            unpack((arrays[f"{name}_slots"], arrays[_LEARNED + name]), array)
+        else:
+            array[...] = arrays[_LEARNED + name]
     return learner
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["pack", "unpack"]
 
-F64 = NDArray[np.float64]
 _AT_ONCE = 1 << 18
 
 
-def pack(table: F64) -> tuple[NDArray[np.uint32], F64]:
+def pack(table: NDArray[Any]) -> tuple[NDArray[np.uint32], NDArray[Any]]:
     """Numbers (uint32) and contents of the buckets that are not all zero.
 
     Parameters
     ----------
     table
-        float64, buckets first.
+        Numbers, buckets first.
     """
     used = [
         np.flatnonzero(part.reshape(len(part), -1).any(axis=1)) + start
@@ -28,7 +29,7 @@ def pack(table: F64) -> tuple[NDArray[np.uint32], F64]:
     return slots, table[slots]
 
 
-def unpack(packed: tuple[NDArray[np.uint32], F64], table: F64) -> None:
+def unpack(packed: tuple[NDArray[np.uint32], NDArray[Any]], table: NDArray[Any]) -> None:
     """Put packed buckets into a table of zeros."""
     slots, values = packed
     table[slots] = values

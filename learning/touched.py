@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from features.hashed import Hashed
 from features.jit import jit
-from learning.buckets import capacity, expand_event
+from learning.buckets import Events, Slots, expand_event, slots_for
 from learning.weights import Weights
 
 __all__ = ["Touched", "used_buckets"]
@@ -16,24 +18,22 @@ Marks = NDArray[np.bool_]
 
 
 @jit
-def _mark(
-    tokens: NDArray[np.uint64], starts: NDArray[np.int64], rows: int, fields: int,
-    crosses: NDArray[np.int32], shifts: NDArray[np.uint64], sizes: NDArray[np.int64],
-    room: tuple[int, int], field_marks: Marks, cross_marks: Marks,
-) -> None:  # fmt: skip
-    field_slots, cross_slots = np.empty(room[0], np.int64), np.empty(room[1], np.int64)
+def _mark(events: Events, slots: Slots, field_marks: Marks, cross_marks: Marks) -> None:
+    tokens, starts, rows, fields, crosses, shifts, sizes = events
+    field, cross, field_of, cross_of, members = slots
     for row in range(rows):
-        n_fields, n_crosses = expand_event(
-            tokens, starts, row, fields, crosses, shifts, sizes, field_slots, 0, cross_slots, 0
-        )
-        for i in range(n_fields):
-            field_marks[field_slots[i]] = True
-        for i in range(n_crosses):
-            cross_marks[cross_slots[i]] = True
+        f, c = expand_event(
+            tokens, starts, row, fields, crosses, shifts, sizes,
+            field, cross, field_of, cross_of, members, 0,
+        )  # fmt: skip
+        for i in range(f):
+            field_marks[field[0, i]] = True
+        for i in range(c):
+            cross_marks[cross[0, i]] = True
 
 
 @jit
-def _used(table: NDArray[np.float64], out: Marks) -> None:
+def _used(table: NDArray[Any], out: Marks) -> None:
     for bucket in range(len(table)):
         for i in range(table.shape[1]):
             if table[bucket, i] != 0.0:
@@ -41,19 +41,19 @@ def _used(table: NDArray[np.float64], out: Marks) -> None:
                 break
 
 
-def used_buckets(table: NDArray[np.float64]) -> NDArray[np.int64]:
+def used_buckets(table: NDArray[Any]) -> NDArray[np.int64]:
     """Numbers of the buckets that are not all zero; without the GIL.
 
     Examples
     --------
-    >>> table = np.zeros((4, 2, 1))
-    >>> table[2, 1, 0] = 3.0
+    >>> table = np.zeros((4, 2))
+    >>> table[2, 1] = 3.0
     >>> used_buckets(table).tolist()
     [2]
     """
     out = np.zeros(len(table), np.bool_)
     if table.size:
-        _used(table.reshape(len(table), -1), out)
+        _used(table, out)
     return np.flatnonzero(out)
 
 
@@ -73,18 +73,18 @@ class Touched:
 
     def __init__(self, weights: Weights) -> None:
         self._shifts, self._index = weights.shifts, weights.index
-        self._sizes = np.array([1, 1 if weights.kc else 0], np.int64)
+        self._sizes = np.ones(2, np.int64)  # counted in buckets, not in numbers
         self.fields = np.zeros(len(weights.fields), np.bool_)
         self.crosses = np.zeros(len(weights.crosses), np.bool_)
 
     def add(self, hashed: Hashed) -> None:
         """Note the buckets of some events."""
         if hashed.rows:
-            room = capacity(hashed.starts, hashed.rows, hashed.fields, self._index)
-            _mark(
+            events = Events(
                 hashed.tokens, hashed.starts, hashed.rows, hashed.fields, self._index,
-                self._shifts, self._sizes, room, self.fields, self.crosses,
+                self._shifts, self._sizes,
             )  # fmt: skip
+            _mark(events, slots_for(events), self.fields, self.crosses)
 
     def take(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Give the numbers of the field and the cross buckets, and begin anew."""

@@ -1,69 +1,90 @@
-"""The state of a learner: its two weight tables and its mixture, and the kernel calls on them."""
+"""The state of a learner: its two weight tables, what else it learns, and the kernels on them."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from features.errors import SnapshotError
 from features.hashed import Hashed
-from features.spec import ExpertSpec, HashSpec, LearnerSpec, Rates
-from learning.buckets import capacity
-from learning.kernel import learn_events, predict_events
+from features.spec import HashSpec, LearnerSpec, Rates
+from learning import single, stack
+from learning.buckets import Events, slots_for
 
-__all__ = ["Weights"]
+__all__ = ["SingleWeights", "StackWeights", "Weights", "weights_for"]
 
 F64 = NDArray[np.float64]
-_learn: Any = learn_events  # mypy cannot count the arguments of a starred call
-_predict: Any = predict_events
-_NO_IMPORTANCE = np.empty(0)
+Arrays = dict[str, NDArray[Any]]
 _LINE = 64
-SHARE = 1e-5
-"""Weight that goes round the mixture at every event."""
+_TABLES = ("fields", "crosses")
+_LINEAR, _FACTORS = ("linear", "linear_squares"), ("factors", "factors_squares")
 
 
-class Weights:
-    """z and n of every bucket and expert, in float64, and the mixture.
+class Weights(ABC):
+    """What a learner has learned.
 
     Parameters
     ----------
     sizes
         Bits of the two tables.
-    learner
-        Experts and their rates.
     crosses
         int32 (crosses, 3); empty: there is no cross table.
+    arrays
+        The state: ``fields`` and ``crosses`` (buckets, numbers in each) and the rest.
 
     Attributes
     ----------
-    fields
-        float64 (2**bits + 1, 2, K): z and n by bucket, kind and expert; the last bucket is
-        the bias.
-    crosses
-        float64 (2**cross_bits, 2, KC), or empty.
-    mixture
-        float64 (K,): weights of the experts' logits; positive, sum 1.
-    calibration
-        float64 (5,): scale and shift of the mixed logit, then their curvature.
+    arrays
+        As given; learned in place.
+    index
+        The crosses.
     """
 
-    def __init__(self, sizes: HashSpec, learner: LearnerSpec, crosses: NDArray[np.int32]) -> None:
-        self.experts = _experts(learner)
-        self.index = crosses
-        k = len(self.experts)
-        self.kc = sum(e.crosses is not None for e in self.experts) if len(crosses) else 0
-        self.fields = _table(2**sizes.bits + 1, k)
-        self.crosses = _table(2**sizes.cross_bits if self.kc else 0, self.kc)
-        self.mixture = np.full(k, 1.0 / k)
-        self.calibration = np.array([1.0, 0.0, 0.0, 0.0, 0.0])
-        memory = learner.calibration_memory if learner.kind == "mixture" else 0
-        self.mixing = (float(learner.mix_rate), SHARE, 1.0 - 1.0 / memory if memory else 0.0)
+    kernels: Any
+    read_only = False
+    """Whether the state is somebody else's, such as the trainer's live file."""
+    unserved: tuple[str, ...] = ()
+    """Arrays that learning needs and predicting does not."""
+
+    def __init__(self, sizes: HashSpec, crosses: NDArray[np.int32], arrays: Arrays) -> None:
+        self.index, self.arrays = crosses, arrays
         self.shifts = np.array([64 - sizes.bits, 64 - sizes.cross_bits], np.uint64)
-        self._field_rates = np.empty((3, 0))
-        self._cross_rates = np.empty((3, 0))
-        self._dense: tuple[Any, ...] | None = None  # kept: building it costs as much as learning
+        self._sizes = np.array([arrays[name].shape[1] for name in _TABLES], np.int64)
+        self._state: Any = None
+
+    @abstractmethod
+    def _made_state(self) -> Any:
+        """The arrays as the kernels take them."""
+
+    @property
+    def fields(self) -> NDArray[Any]:
+        """The table of the fields' values: (buckets, numbers in each)."""
+        return self.arrays["fields"]
+
+    @property
+    def crosses(self) -> NDArray[Any]:
+        """The table of the crosses: (buckets, numbers in each); empty if there are none."""
+        return self.arrays["crosses"]
+
+    @property
+    def rest(self) -> Arrays:
+        """All of the state that a prediction is made of but the tables."""
+        left_out = (*_TABLES, *self.unserved)
+        return {name: array for name, array in self.arrays.items() if name not in left_out}
+
+    @property
+    @abstractmethod
+    def mixture(self) -> dict[str, float]:
+        """Whose logits are mixed into the prediction, and with what weight."""
+
+    @property
+    def calibration(self) -> tuple[float, float]:
+        """Scale and shift of the mixed logit."""
+        return 1.0, 0.0
 
     def learn(self, hashed: Hashed, labels: F64, importance: F64 | None = None) -> F64:
         """Predict, then learn, every event in turn.
@@ -73,7 +94,7 @@ class Weights:
         hashed
             Token hashes of n events.
         labels
-            float64 (n,), 0 or 1.
+            float64 (n,): 0, 1, or :data:`learning.stack.LATE`: a click after all.
         importance
             float64 (n,) of importance weights; ``None``: 1 for all.
 
@@ -82,80 +103,214 @@ class Weights:
         ndarray of float64, shape (n,)
             Logits as predicted before each event was learned.
         """
+        if self.read_only:
+            raise SnapshotError("live weights are read only. Fix: learn where the trainer runs")
         out = np.empty(hashed.rows)
-        weight = _NO_IMPORTANCE if importance is None else importance
+        weight = np.empty(0) if importance is None else importance
         if len(labels) != hashed.rows or len(weight) not in (0, hashed.rows):
             raise ValueError(f"{len(labels)} labels, {len(weight)} weights: {hashed.rows} events")
         if hashed.rows:
-            _learn(*self.arguments(hashed), self.mixing, labels, weight, out)
+            self.kernels.learn_events(*self.arguments(hashed), labels, weight, out)
         return out
 
     def predict(self, hashed: Hashed) -> F64:
         """Logits of n events, float64 (n,); nothing is learned."""
         out = np.empty(hashed.rows)
         if hashed.rows:
-            _predict(*self.arguments(hashed), out)
+            self.kernels.predict_events(*self.arguments(hashed), out, np.empty(0))
         return out
 
-    def cross(self, index: NDArray[np.int32]) -> None:
-        """Cross these fields from now on, int32 (crosses, 3)."""
-        if index is not self.index:  # kept by all_pairs, one for each number of fields
-            self.index, self._dense = index, None
+    def predict_with_deviation(self, hashed: Hashed) -> tuple[F64, F64]:
+        """Logits of n events, and their standard deviations (:mod:`learning.uncertainty`)."""
+        out, deviations = np.empty(hashed.rows), np.empty(hashed.rows)
+        if hashed.rows:
+            self.kernels.predict_events(*self.arguments(hashed), out, deviations)
+        return out, deviations
 
-    def point_at(self, arrays: Mapping[str, F64]) -> None:
+    def point_at(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Keep the state in other arrays from now on, such as those of a mapped file.
 
         Parameters
         ----------
         arrays
-            ``fields``, ``crosses``, ``mixture`` and ``calibration``, shaped as those here.
+            Of the names, shapes and types of :attr:`arrays`.
         """
-        self.fields, self.crosses = arrays["fields"], arrays["crosses"]
-        self.mixture, self.calibration = arrays["mixture"], arrays["calibration"]
-        self._dense = None  # it holds the former arrays
+        self.arrays = {name: arrays[name] for name in self.arrays}
+        self._state = None  # it holds the former arrays
 
     def arguments(self, hashed: Hashed) -> tuple[Any, ...]:
-        """What the kernels take before what they write."""
-        if len(hashed.starts):
-            room = self._room(*capacity(hashed.starts, hashed.rows, hashed.fields, self.index))
-            return hashed.tokens, hashed.starts, hashed.rows, hashed.fields, *room
-        if self._dense is None:
-            self._dense = (hashed.fields, *self._room(hashed.fields + 1, len(self.index)))
-        return hashed.tokens, hashed.starts, hashed.rows, *self._dense
-
-    def _room(self, most_fields: int, most_crosses: int) -> tuple[Any, ...]:
-        """The kernel's arguments that do not depend on the events but on how wide they are."""
-        k, most = len(self.experts), (most_fields, most_crosses if self.kc else 0)
-        if self._field_rates.shape[1] < most[0] * k:
-            self._field_rates = lane_rates([e.fields for e in self.experts], most[0])
-        if self._cross_rates.shape[1] < most[1] * self.kc:
-            crosses = [e.crosses for e in self.experts[: self.kc] if e.crosses]
-            self._cross_rates = lane_rates(crosses, most[1])
-        return (
-            self.index, self.shifts, most, self.fields.reshape(-1), self.crosses.reshape(-1),
-            (k, self.kc), self._field_rates, self._cross_rates, self.mixture, self.calibration,
+        """State, events and room for one of them, as all kernels take them."""
+        if self._state is None:
+            self._state = self._made_state()
+        events = Events(
+            hashed.tokens, hashed.starts, hashed.rows, hashed.fields, self.index, self.shifts,
+            self._sizes,
         )  # fmt: skip
+        return self._state, events, slots_for(events)
 
 
-def _table(buckets: int, experts: int) -> F64:
-    """Zeros, float64 (buckets, 2, experts), from the start of a cache line on.
+class SingleWeights(Weights):
+    """Of one FTRL-Proximal: z and n of each bucket and of the bias, in float64."""
 
-    So that a bucket of four experts is one line and not the halves of two.
+    kernels = single
+
+    def __init__(
+        self, sizes: HashSpec, crosses: NDArray[np.int32], fields: Rates, crossed: Rates
+    ) -> None:
+        arrays = _tables(sizes, crosses, np.float64, 2, 2) | {"bias": np.zeros(2)}
+        super().__init__(sizes, crosses, arrays)
+        self._rates = [
+            np.array([1 / r.alpha, r.beta / r.alpha + r.l2, r.l1]) for r in (fields, crossed)
+        ]
+
+    @property
+    def mixture(self) -> dict[str, float]:
+        """One regression."""
+        return {"regression": 1.0}
+
+    def _made_state(self) -> single.State:
+        fields, crosses = (self.arrays[name].reshape(-1) for name in _TABLES)
+        return single.State(fields, crosses, self.arrays["bias"], *self._rates)
+
+
+class StackWeights(Weights):
+    """Of the learner ``stack``.
+
+    Parameters
+    ----------
+    fields
+        How many there are.
+    seed
+        Of the net's first factors.
+    inputs
+        By how many the net's first factors are scaled; ``None``: as many as there are.
     """
-    size = buckets * 2 * experts
-    room = np.zeros(size + _LINE // 8)
-    first = -room.ctypes.data % _LINE // 8
-    return room[first : first + size].reshape(buckets, 2, experts)
+
+    kernels = stack
+    unserved = ("linear_squares", "factors_squares", "top_squares")
+
+    def __init__(
+        self, sizes: HashSpec, crosses: NDArray[np.int32], fields: int, seed: int = 0,
+        inputs: int | None = None,
+    ) -> None:  # fmt: skip
+        self.seed, self.inputs = seed, inputs or stack.INPUTS * fields
+        tables = _tables(sizes, crosses, np.float32, 8, 4)
+        super().__init__(sizes, crosses, tables | _rest(len(crosses), fields, seed, self.inputs))
+
+    def grow(self, fields: int, crosses: NDArray[np.int32]) -> None:
+        """Have room for so many fields and these crosses, of which those known come first."""
+        self.index = crosses
+        room = len(self.arrays["field_means"]), len(self.arrays["cross_means"])
+        if fields <= room[0] and len(crosses) <= room[1]:
+            return
+        wide, many = (max(n, 1 << (m - 1).bit_length()) for n, m in zip(
+            room, (fields, max(len(crosses), 1)), strict=True
+        ))  # fmt: skip
+        larger = _rest(many, wide, self.seed, self.inputs)
+        for name, array in larger.items():
+            held = self.arrays[name]
+            array[tuple(map(slice, held.shape))] = held
+        self.arrays, self._state = {**self.arrays, **larger}, None
+
+    @property
+    def mixture(self) -> dict[str, float]:
+        """The slow and the fast regression on fields, the one on crosses too, and the net."""
+        names = ("fields_slow", "fields_fast", "crosses", "net")
+        return dict(zip(names, self.arrays["mixture"].tolist(), strict=True))
+
+    @property
+    def calibration(self) -> tuple[float, float]:
+        """As learned so far."""
+        scale, shift = self.arrays["calibration"][:2].tolist()
+        return scale, shift
+
+    def arguments(self, hashed: Hashed) -> tuple[Any, ...]:
+        """As for all weights, and room for what is known of an event."""
+        state, events, slots = super().arguments(hashed)
+        return state, events, slots, stack.work_for(slots, len(self.arrays["field_means"]))
+
+    def _made_state(self) -> stack.State:
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys((*_TABLES, *_LINEAR), (-1,))
+        shapes |= dict.fromkeys(_FACTORS, (-1, 2 * stack.RANK))
+        flat = {name: self.arrays[name].reshape(shape) for name, shape in shapes.items()}
+        return stack.State(**{**self.arrays, **flat})
 
 
-def lane_rates(rates: list[Rates], slots: int) -> F64:
-    """1/alpha, beta/alpha + l2 and l1 of every lane: float64 (3, slots * experts)."""
-    columns = [[1 / r.alpha, r.beta / r.alpha + r.l2, r.l1] for r in rates]
-    return np.tile(np.array(columns, np.float64).reshape(-1, 3).T, slots).copy()
-
-
-def _experts(learner: LearnerSpec) -> tuple[ExpertSpec, ...]:
-    """The experts, those that see crosses first."""
+def weights_for(
+    sizes: HashSpec, learner: LearnerSpec, crosses: NDArray[np.int32], fields: int
+) -> Weights:
+    """New weights of the learner that a spec asks for."""
     if learner.kind == "single":
-        return (ExpertSpec(fields=learner.fields, crosses=learner.crosses),)
-    return tuple(sorted(learner.experts, key=lambda e: e.crosses is None))
+        return SingleWeights(sizes, crosses, learner.fields, learner.crosses)
+    return StackWeights(sizes, crosses, fields, sizes.seed)
+
+
+def _tables(
+    sizes: HashSpec, crosses: NDArray[np.int32], dtype: type, field: int, cross: int
+) -> Arrays:
+    rows = 2**sizes.cross_bits if len(crosses) else 0
+    return {
+        "fields": _table(2**sizes.bits, field, dtype),
+        "crosses": _table(rows, cross, dtype),
+    }
+
+
+def _table(rows: int, width: int, dtype: type) -> NDArray[Any]:
+    """Zeros (rows, width), from the start of a cache line on: no bucket lies in two."""
+    room = np.zeros(rows * width * np.dtype(dtype).itemsize + _LINE, np.uint8)
+    first = -room.ctypes.data % _LINE
+    flat: NDArray[Any] = room[first : first + len(room) - _LINE].view(dtype)
+    return flat.reshape(rows, width)
+
+
+_LEAST_SQUARE = 1e-2
+
+
+def _rest(crosses: int, fields: int, seed: int, inputs: int) -> Arrays:
+    means = np.zeros((fields, 6), np.float32)
+    means[:, 4] = -0.5  # cnt of no views
+    shape = (stack.INPUTS, fields)
+    net = {
+        "linear": np.zeros(shape, np.float32),
+        "factors": first_factors(fields, seed, inputs),
+        "top": np.zeros(1 + stack.RANK, np.float32),
+    }
+    squares = {f"{name}_squares": np.full_like(net[name], _LEAST_SQUARE) for name in net}
+    return {
+        "bias": np.zeros((3, 2)),
+        "mixture": np.full(4, 0.25),
+        "calibration": np.array([1.0, 0.0, 0.0, 0.0, 0.0]),
+        "totals": np.array([1.0, 0.1, 0.0, 0.0, 0.0]),
+        "field_means": means,
+        "cross_means": np.zeros(crosses, np.float32),
+        **net,
+        **squares,
+    }
+
+
+def first_factors(fields: int, seed: int, inputs: int) -> NDArray[np.float32]:
+    """Random u and v: float32 (5, fields, 16), of variance 1 / inputs, by hashing alone.
+
+    A factor depends on the seed, its kind, field and column: it is the same beside more fields,
+    and no library's random generator is part of what a model is.
+    """
+    kind, field, column = np.meshgrid(
+        *(np.arange(n, dtype=np.uint64) for n in (stack.INPUTS, fields, 2 * stack.RANK)),
+        indexing="ij",
+    )
+    at = (field * np.uint64(stack.INPUTS) + kind) * np.uint64(2 * stack.RANK) + column
+    total = np.zeros(at.shape)
+    for draw in range(12):  # a sum of twelve uniform ones is normal enough, and exact
+        word = _mixed(np.uint64(seed) ^ _mixed(at * np.uint64(12) + np.uint64(draw)))
+        total += (word >> np.uint64(40)).astype(np.float64) / 2**24
+    scale = 1.0 / np.sqrt(inputs)
+    return np.asarray((total - 6.0) * scale, np.float32)
+
+
+def _mixed(word: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
+    """splitmix64 (Steele et al., OOPSLA 2014)."""
+    with np.errstate(over="ignore"):
+        word = word + np.uint64(0x9E3779B97F4A7C15)
+        word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return np.asarray(word ^ (word >> np.uint64(31)))

@@ -183,8 +183,8 @@ class Model(msgspec.Struct, kw_only=True):
         The feature spec; two specs of one identity give the same features.
     fields, crosses, counters
         Names of what it is learned from.
-    experts
-        Learners in the mixture, and the weight of each.
+    mixture
+        Whose logits are mixed, and the weight of each.
     calibration
         Scale and shift of the mixed logit.
     """
@@ -199,8 +199,8 @@ class Model(msgspec.Struct, kw_only=True):
     fields: tuple[str, ...]
     crosses: tuple[tuple[str, ...], ...]
     counters: tuple[str, ...]
-    experts: tuple[float, ...]
-    calibration: tuple[float, ...]
+    mixture: dict[str, float]
+    calibration: tuple[float, float]
 
 
 Plain = str | int | float | bool | list[str] | None

@@ -19,7 +19,6 @@ from serving.event_batch import MANY, Events, Scored, SharedFields
 from serving.features import FeatureSource, Fetched
 from serving.hasher import EventHasher
 from serving.problem import Problem
-from serving.uncertainty import logits_and_deviations
 from serving.weights import CurrentWeights, WeightsSource
 
 __all__ = ["Gatherer", "Scorer"]
@@ -135,7 +134,7 @@ class Scorer:
         learner = weights.learner
         assert learner.vectoriser is not None  # weights are made by a spec
         hashed = self.hasher.hash(learner.vectoriser, rows, counted.values)
-        logit, sd = logits_and_deviations(learner, hashed)
+        logit, sd = learner.weights_for(hashed).predict_with_deviation(hashed)
         age, problem = weights.age_ms(self.now_ms()), weights.problem
         return Scored(
             probability=probabilities(logit),

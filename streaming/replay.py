@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.batch import Batch, Position, Reject
-from learning.click_learner import ClickLearner, probabilities
+from learning.click_learner import ClickLearner
 from learning.progress import Progress
 from learning.snapshot import Snapshot
+from learning.stack import LATE
 from streaming.prepare import Preparer, Ready
 from streaming.sources.reader import ordered_map
 
@@ -113,20 +114,11 @@ class Replay:
         return logits
 
     def _learn_late_clicks(self, part: Ready, rows: slice) -> NDArray[np.float64]:
-        """Take back a negative that was none and learn the positive, each in one step.
-
-        The gradient of the positive less that of the negative is (p - 1) - (p - 0) = -1 (fake
-        negatives: Ktena et al., RecSys 2019), which is that of a label of 1 + p.
-        """
-        logits = np.empty(rows.stop - rows.start)
-        for at, row in enumerate(range(rows.start, rows.stop)):
-            hashed = part.hashed.part(row, row + 1)
-            importance = None if part.importance is None else part.importance[row : row + 1]
-            logits[at : at + 1] = self.learner.predict_hashed(hashed)
-            p = probabilities(logits[at : at + 1])
-            self.learner.learn_hashed(hashed, 1.0 + p, importance)
-            self.corrections += 1
-        return logits
+        """Learn that events learned as not clicked were clicked after all."""
+        hashed = part.hashed.part(rows.start, rows.stop)
+        importance = None if part.importance is None else part.importance[rows]
+        self.corrections += hashed.rows
+        return self.learner.learn_hashed(hashed, np.full(hashed.rows, LATE), importance)
 
     def snapshot(self, source: str) -> Snapshot:
         """What is to be saved, to go on later from here in the log ``source``."""

@@ -1,9 +1,9 @@
 """One record of the ``weights`` topic: some buckets of a model, checked, as plain bytes.
 
 A message is what changed since the one before (*delta*) or all there is (*full*), in one record or
-several. A record: ``CTW1``, the CRC-32 of the rest, the length of the head, the head as JSON, then
+several. A record: ``CTW2``, the CRC-32 of the rest, the length of the head, the head as JSON, then
 numbers, little-endian: buckets of fields, of crosses (uint32), what they hold, and in the last
-record the mixture and the calibration (float64).
+record all else that a prediction is made of (:attr:`learning.weights.Weights.rest`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from learning.weights import Weights
 
 __all__ = ["Head", "Part", "WeightsMessageError", "parts_of", "read_head", "read_part"]
 
-_MAGIC = b"CTW1"
+_MAGIC = b"CTW2"
 _FRONT = len(_MAGIC) + 8
 _PART_BYTES = 512 << 10
 """Of a record's buckets: below Kafka's default limit of 1 MiB."""
-F64 = NDArray[np.float64]
 Slots = NDArray[np.int64]
 
 
@@ -83,9 +82,8 @@ class Part(msgspec.Struct, frozen=True):
 
     head: Head
     slots: tuple[NDArray[np.uint32], NDArray[np.uint32]]
-    values: tuple[F64, F64]
-    mixture: F64
-    calibration: F64
+    values: tuple[NDArray[Any], NDArray[Any]]
+    rest: dict[str, NDArray[Any]]
 
     def apply(self, weights: Weights) -> None:
         """Put its numbers into the tables.
@@ -99,21 +97,17 @@ class Part(msgspec.Struct, frozen=True):
             (weights.fields, weights.crosses), self.slots, self.values, strict=True
         ):
             if len(slots):
-                table[slots] = values.reshape(len(slots), *table.shape[1:])
-        if len(self.mixture):
-            weights.mixture[:] = self.mixture
-            weights.calibration[:] = self.calibration
+                table[slots] = values.reshape(len(slots), -1)
+        for name, array in self.rest.items():
+            weights.arrays[name][...] = array.reshape(weights.arrays[name].shape)
 
     def check(self, weights: Weights) -> None:
         """See that its numbers fit these tables, before any is written."""
         tables = (weights.fields, weights.crosses)
         for table, slots, values in zip(tables, self.slots, self.values, strict=True):
-            width = int(np.prod(table.shape[1:]))
-            fits = not len(slots) or (int(slots.max()) < len(table) and width)
-            if not fits or len(values) != len(slots) * width:
+            fits = not len(slots) or int(slots.max()) < len(table)
+            if not fits or len(values) != len(slots) * table.shape[1]:
                 raise WeightsMessageError("weights record: its buckets do not fit the spec")
-        if len(self.mixture) not in (0, len(weights.mixture)):
-            raise WeightsMessageError("weights record: its mixture does not fit the spec")
 
 
 def parts_of(head: Head, weights: Weights, fields: Slots, crosses: Slots) -> Iterator[bytes]:
@@ -142,7 +136,7 @@ def parts_of(head: Head, weights: Weights, fields: Slots, crosses: Slots) -> Ite
         arrays = [own_fields.astype("<u4"), own_crosses.astype("<u4")]
         arrays += [weights.fields[own_fields], weights.crosses[own_crosses]]
         if last:
-            arrays += [weights.mixture, weights.calibration]
+            arrays += weights.rest.values()
         yield _encoded(part_head, arrays)
 
 
@@ -198,10 +192,13 @@ def read_part(record: bytes, weights: Weights) -> Part:
     at = _FRONT + int.from_bytes(record[8:12], "little")
     last = head.part == head.parts - 1
     tables = (weights.fields, weights.crosses)
-    widths = [int(np.prod(table.shape[1:])) for table in tables]
-    wanted = [("<u4", head.fields), ("<u4", head.crosses)]
-    wanted += [("<f8", head.fields * widths[0]), ("<f8", head.crosses * widths[1])]
-    wanted += [("<f8", len(weights.mixture) * last), ("<f8", len(weights.calibration) * last)]
+    rest = weights.rest if last else {}
+    wanted: list[tuple[Any, int]] = [("<u4", head.fields), ("<u4", head.crosses)]
+    wanted += [
+        (table.dtype.newbyteorder("<"), count * table.shape[1])
+        for table, count in zip(tables, (head.fields, head.crosses), strict=True)
+    ]
+    wanted += [(array.dtype.newbyteorder("<"), array.size) for array in rest.values()]
     arrays = []
     for kind, count in wanted:
         try:
@@ -209,6 +206,9 @@ def read_part(record: bytes, weights: Weights) -> Part:
         except ValueError as error:
             raise WeightsMessageError("weights record: it is cut short") from error
         at += arrays[-1].nbytes
-    part = Part(head, (arrays[0], arrays[1]), (arrays[2], arrays[3]), arrays[4], arrays[5])
+    if at != len(record):
+        raise WeightsMessageError("weights record: it is longer than the spec's")
+    of_rest = dict(zip(rest, arrays[4:], strict=True))
+    part = Part(head, (arrays[0], arrays[1]), (arrays[2], arrays[3]), of_rest)
     part.check(weights)
     return part

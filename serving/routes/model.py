@@ -58,8 +58,8 @@ def _learned(learner: ClickLearner) -> dict[str, Any]:
         "crosses": tuple(
             tuple(names[i] for i in cross if i >= 0) for cross in vectoriser.crosses.tolist()
         ),
-        "experts": tuple(weights.mixture.tolist()),
-        "calibration": tuple(weights.calibration[:2].tolist()),
+        "mixture": weights.mixture,
+        "calibration": weights.calibration,
     }
 
 

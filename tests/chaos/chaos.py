@@ -104,7 +104,7 @@ class Stream:
         log.close()
         snapshot = load_snapshot(self.folder / "model")
         weights = snapshot.learner.weights
-        arrays = (weights.fields, weights.crosses, weights.mixture, weights.calibration)
+        arrays = weights.arrays.values()
         out["model"] = digest([a.tobytes() for a in arrays])
         out["learned"] = str(snapshot.progress.overall.events)
         if self.redis:

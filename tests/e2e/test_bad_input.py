@@ -453,7 +453,7 @@ def test_a_weight_as_large_as_a_time_is_rejected(clicktide: Any, tmp_path: Path)
     out, _ = clicktide("replay", "log.csv", *SPEC_GIVEN, "--json")
     figures = json.loads(out)
     assert figures["rejected_by_reason"] == {"bad_weight": 1}
-    assert np.isfinite([figures["log_loss"], *figures["mixture"]]).all()
+    assert np.isfinite([figures["log_loss"], *figures["mixture"].values()]).all()
 
 
 def test_standard_input_of_every_text_format_learns_the_same(

@@ -53,7 +53,8 @@ def same_model(left, right):
     a, b = load_snapshot(left), load_snapshot(right)
     np.testing.assert_array_equal(a.learner.weights.fields, b.learner.weights.fields)
     np.testing.assert_array_equal(a.learner.weights.crosses, b.learner.weights.crosses)
-    np.testing.assert_array_equal(a.learner.weights.mixture, b.learner.weights.mixture)
+    for name, array in a.learner.weights.arrays.items():
+        np.testing.assert_array_equal(array, b.learner.weights.arrays[name])
     np.testing.assert_array_equal(a.learner.weights.calibration, b.learner.weights.calibration)
     assert a.progress.overall.figures() == b.progress.overall.figures()
     assert a.progress.windows() == b.progress.windows()

@@ -72,8 +72,8 @@ class Training:
 
 def same(replica, trained):
     a, b = replica.weights, trained.weights
-    names = ("fields", "crosses", "mixture", "calibration")
-    tables = all(getattr(a, n).tobytes() == getattr(b, n).tobytes() for n in names)
+    names = ("fields", "crosses", *b.rest)
+    tables = all(a.arrays[n].tobytes() == b.arrays[n].tobytes() for n in names)
     return tables and replica.vectoriser.quantiles.state() == trained.vectoriser.quantiles.state()
 
 

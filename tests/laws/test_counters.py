@@ -192,7 +192,8 @@ def test_a_replay_killed_and_resumed_anywhere_ends_at_the_same_bits(
         save_snapshot(tmp_path / "cut", replay.snapshot("log"))
         replay, low = Replay.resumed(load_snapshot(tmp_path / "cut", SPEC)), high
     one, other = _arrays(tmp_path / "whole"), _arrays(tmp_path / "cut")
-    for name in ("field_values", "mixture", "counters_0_sums", "counters_1_click_times"):
+    learned = ("learned_fields", "learned_totals", "learned_factors")
+    for name in (*learned, "counters_0_sums", "counters_1_click_times"):
         one_sorted, other_sorted = np.sort(one[name], axis=0), np.sort(other[name], axis=0)
         np.testing.assert_array_equal(one_sorted, other_sorted)
     assert whole.progress.overall.figures() == replay.progress.overall.figures()

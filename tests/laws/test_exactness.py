@@ -2,6 +2,7 @@
 
 import gzip
 import math
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from hypothesis import strategies as st
 from features.hashed import Hashed
 from features.spec import (
     CrossSpec,
-    ExpertSpec,
     FieldSpec,
     HashSpec,
     LearnerSpec,
@@ -26,7 +26,8 @@ from features.spec_file import load_spec
 from features.vectoriser import Vectoriser
 from learning import ClickLearner, FTRLClassifier
 from learning.buckets import expand_event
-from learning.weights import Weights
+from learning.stack import LATE
+from learning.weights import SingleWeights, StackWeights, weights_for
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 CRITEO = DATA / "criteo_dac80k" / "criteo_dac80k.tsv.gz"
@@ -59,19 +60,36 @@ def algorithm_1(events, labels, rates):
     return predictions, z, n
 
 
-def bucket_events(hashed, weights):
-    """The events as {(table, bucket): x}, by the kernel's own buckets."""
-    field_slots, cross_slots = np.empty(64, np.int64), np.empty(2000, np.int64)
-    events = []
+def features_of(hashed, weights):
+    """Each event's features by the kernel's own buckets: fields, and crosses of them.
+
+    ``[(bucket, field)], [(bucket, cross, members)]``
+    """
     for row in range(hashed.rows):
-        f, c = expand_event(
-            hashed.tokens, hashed.starts, row, hashed.fields, weights.index, weights.shifts,
-            np.array([2, 2 * weights.kc]), field_slots, 0, cross_slots, 0,
-        )  # fmt: skip
-        event = {}
-        for table, slots in (("field", field_slots[:f]), ("cross", cross_slots[:c])):
-            for slot in slots:
-                event[table, int(slot) // 2] = event.get((table, int(slot) // 2), 0.0) + 1.0
+        event = part_of(hashed, row, row + 1)
+        _, (tokens, starts, _, *rest), slots, *_ = weights.arguments(event)
+        f, c = expand_event(tokens, starts, 0, *rest, *slots, 0)
+        widths = [weights.fields.shape[1], weights.crosses.shape[1]]
+        fields = [
+            (int(slots.field[0, j]) // widths[0], int(slots.field_of[0, j])) for j in range(f)
+        ]
+        crosses = [
+            (int(slots.cross[0, m]) // widths[1], int(slots.cross_of[0, m]),
+             [int(i) for i in slots.members[0, m] if i >= 0])
+            for m in range(c)
+        ]  # fmt: skip
+        yield fields, crosses
+
+
+def bucket_events(hashed, weights):
+    """The events as {(table, bucket): x}, the bias among them."""
+    events = []
+    for fields, crosses in features_of(hashed, weights):
+        event = {("field", "bias"): 1.0}
+        for key in [("field", bucket) for bucket, _ in fields]:
+            event[key] = event.get(key, 0.0) + 1.0
+        for key in [("cross", bucket) for bucket, _, _ in crosses]:
+            event[key] = event.get(key, 0.0) + 1.0
         events.append(event)
     return events
 
@@ -85,14 +103,15 @@ def vars_of(rates):
 
 
 def assert_is_algorithm_1(hashed, labels, crosses, sizes):
-    weights = Weights(sizes, SINGLE, crosses)
+    weights = SingleWeights(sizes, crosses, SINGLE.fields, SINGLE.crosses)
     logits = weights.learn(hashed, labels)
     expected, z, n = algorithm_1(bucket_events(hashed, weights), labels, rates_of(SINGLE))
     np.testing.assert_allclose(1 / (1 + np.exp(-logits)), expected, rtol=1e-5)
     tables = {"field": weights.fields, "cross": weights.crosses}
     for (table, bucket), value in z.items():
-        assert tables[table][bucket, 0, 0] == pytest.approx(value, rel=1e-5, abs=1e-9)
-        assert tables[table][bucket, 1, 0] == pytest.approx(n[table, bucket], rel=1e-5, abs=1e-12)
+        held = weights.arrays["bias"] if bucket == "bias" else tables[table][bucket]
+        assert held[0] == pytest.approx(value, rel=1e-5, abs=1e-9)
+        assert held[1] == pytest.approx(n[table, bucket], rel=1e-5, abs=1e-12)
 
 
 def read_criteo(rows):
@@ -152,26 +171,238 @@ def test_a_weight_is_zero_exactly_where_z_is_within_l1(l1):
 
 def test_the_kernels_weights_are_zero_exactly_where_z_is_within_l1():
     hashed, labels, crosses = random_events(3, rows=300)
-    weights = Weights(HashSpec(bits=8, cross_bits=8), SINGLE, crosses)
+    sizes, rates = HashSpec(bits=8, cross_bits=8), (SINGLE.fields, SINGLE.crosses)
+    weights = SingleWeights(sizes, crosses, *rates)
     weights.learn(hashed, labels)
-    z = weights.fields[:, 0, 0]
+    z = weights.fields[:, 0]
     alone = np.arange(256, dtype=np.uint64) << np.uint64(56)  # a token for every bucket
     event = Hashed(alone, np.empty(0, np.int64), 256, 1)
-    plain = Weights(HashSpec(bits=8, cross_bits=8), SINGLE, crosses[:0])
-    plain.fields[:] = weights.fields
-    plain.fields[-1] = 0.0  # no bias: the logit is the weight
+    plain = SingleWeights(sizes, crosses[:0], *rates)
+    plain.fields[:] = weights.fields  # no bias: the logit is the weight
     w = plain.predict(event)
-    np.testing.assert_array_equal(w == 0.0, np.abs(z[:256]) <= 0.3)
+    np.testing.assert_array_equal(w == 0.0, np.abs(z) <= 0.3)
     assert 0 < (w == 0.0).sum() < 256
 
 
-MIXTURE = LearnerSpec(
-    experts=(
-        ExpertSpec(fields=Rates(alpha=0.05), crosses=Rates(alpha=0.01)),
-        ExpertSpec(fields=Rates(alpha=0.2, beta=0.3, l1=0.1)),
-        ExpertSpec(fields=Rates(alpha=0.1), crosses=Rates(alpha=0.1, beta=0.1)),
-    )
-)
+# --- stack ------------------------------------------------------------------------------------
+
+
+def logistic(x):
+    return 1.0 / (1.0 + math.exp(min(-x, 700.0)))
+
+
+def grouped(buckets):
+    """Which features have each bucket."""
+    out = {}
+    for number, bucket in enumerate(buckets):
+        out.setdefault(bucket, []).append(number)
+    return out
+
+
+class LiteralStack:
+    """The equations of learning/stack.py, to the letter, in float64 and Python's own numbers."""
+
+    ALPHAS, BETA, L2 = (0.03, 0.1, 0.03), 0.3, 1.0
+
+    def __init__(self, weights):
+        rank = weights.arrays["factors"].shape[2] // 2
+        self.rank, self.index = rank, weights.index.tolist()
+        self.field, self.cross = {}, {}
+        self.bias = [[0.0, 0.0] for _ in range(3)]
+        self.mix, self.scale, self.shift = [0.25] * 4, 1.0, 0.0
+        self.curvature = [0.0, 0.0, 0.0]
+        self.events, self.clicks, self.in_time, self.late, self.mass = 1.0, 0.1, 0.0, 0.0, 0.0
+        fields = weights.arrays["field_means"].shape[0]
+        self.means = [[0.0, 0.0, 0.0, 0.0, -0.5, 0.0] for _ in range(fields)]
+        self.cross_means = [0.0] * len(self.index)
+        self.w = np.zeros((5, fields))
+        self.uv = weights.arrays["factors"].astype(float)
+        self.b, self.c = 0.0, np.zeros(rank)
+        least = float(weights.arrays["linear_squares"].flat[0])
+        self.w2, self.uv2 = np.full(self.w.shape, least), np.full(self.uv.shape, least)
+        self.b2, self.c2 = least, np.full(rank, least)
+
+    def base_rate(self):
+        return min(max(self.clicks / self.events, 2**-22), 1 - 2**-22)
+
+    def statistics(self, bucket, field):
+        w1, _, w2, _, w3, _, views, clicks = self.field.get(bucket, [0.0] * 8)
+        p0 = self.base_rate()
+        q = (clicks + 3 * p0) / (views + 3)
+        te = 2 * (q - p0) / (q + p0 - 2 * q * p0)
+        cnt = views / (views + math.sqrt(self.events)) - 0.5
+        if views > 0:
+            return (w1, w2, w3), te, cnt
+        m = self.means[field]
+        known = m[5] / (m[5] + 100)
+        return tuple(m[:3]), (1 - known) * m[3], (1 - known) * m[4] - 0.5 * known
+
+    def forward(self, fields, crosses):
+        self.unseen = [self.field.get(bucket, [0.0] * 8)[6] == 0 for bucket, _ in fields]
+        self.found = [self.statistics(*feature) for feature in fields]
+        present = len({field for _, field in fields})
+        self.start, self.cw, share = [], [], []
+        for bucket, number, members in crosses:
+            w, _, residual, variance = self.cross.get(bucket, [0.0] * 4)
+            start = w if variance > 0 else self.cross_means[number]
+            new = any(self.unseen[i] for i in members)
+            self.start.append(start)
+            self.cw.append(self.cross_means[number] if new else start)
+            share.append(0.0 if new else residual / (variance + 3) / math.sqrt(present))
+        self.x = np.zeros(self.w.shape)
+        tokens = Counter(field for _, field in fields)
+        for (weights, te, cnt), (_, field) in zip(self.found, fields, strict=True):
+            self.x[0, field] += te / tokens[field]
+            self.x[1, field] += cnt / tokens[field]
+            self.x[2, field] += weights[1]
+        for (_, number, _), residual, w in zip(crosses, share, self.cw, strict=True):
+            for field in self.index[number]:
+                if field >= 0:
+                    self.x[3, field] += residual
+                    self.x[4, field] += w
+        self.inner = np.einsum("dj,djr->r", self.x, self.uv)
+        u, v = self.inner[: self.rank], self.inner[self.rank :]
+        p0 = self.base_rate()
+        net = math.log(p0 / (1 - p0)) + self.b + (self.x * self.w).sum() + (self.c * u * v).sum()
+        self.logits = [b[0] + sum(f[0][e] for f in self.found) for e, b in enumerate(self.bias)]
+        self.logits[2] += sum(self.cw)
+        self.logits.append(net)
+        self.z = sum(m * logit for m, logit in zip(self.mix, self.logits, strict=True))
+        return self.scale * self.z + self.shift
+
+    def learn(self, fields, crosses, y, w):
+        out = self.forward(fields, crosses)
+        if w == 0:
+            return out
+        z, p2, late = self.z, logistic(self.logits[1]), y == LATE
+        g = [-w] * 3 if late else [w * (logistic(logit) - y) for logit in self.logits[:3]]
+        click = w if late else w * y
+        p = logistic(out)
+        if late:
+            self.late += w
+            self.calibrate(-w)
+        else:
+            share = (self.in_time + 10) / (self.in_time + self.late + 10)
+            soft = 1.0 if y else p * (1 - share) / (1 - p * share)
+            up = [
+                m * math.exp(-0.05 * w * (logistic(z) - soft) * logit)
+                for m, logit in zip(self.mix, self.logits, strict=True)
+            ]
+            self.mix = [(1 - 1e-5) * m / sum(up) + 1e-5 / 4 for m in up]
+            v = w * p * (1 - p)
+            self.curvature = [
+                c * (1 - 1 / 20_000) + v * d
+                for c, d in zip(self.curvature, (z * z, z, 1), strict=True)
+            ]
+            self.calibrate(w * (p - y))
+            self.learn_means(fields, crosses, p, w)
+            self.learn_net(w * (logistic(self.logits[3]) - soft))
+            self.events += w
+            self.in_time = self.in_time * (1 - 1 / 2000) + click
+            self.late *= 1 - 1 / 2000
+        self.clicks += click
+        for e in range(3):
+            self.bias[e] = self.step(*self.bias[e], g[e], self.ALPHAS[e])
+        self.learn_fields(fields, g, 0.0 if late else w, click)
+        residual, variance = (w, 0.0) if late else (w * (y - p2), w * p2 * (1 - p2))
+        self.learn_crosses(crosses, g[2], residual, variance)
+        return out
+
+    def step(self, w, n, g, alpha):
+        n += g * g
+        return [w - g / ((self.BETA + math.sqrt(n)) / alpha + self.L2), n]
+
+    def calibrate(self, g):
+        a, b, c = self.curvature[0] + 300, self.curvature[1], self.curvature[2] + 300
+        self.scale -= (c * g * self.z - b * g) / (a * c - b * b)
+        self.shift -= (a * g - b * g * self.z) / (a * c - b * b)
+
+    def learn_means(self, fields, crosses, p, w):
+        mass = w * math.sqrt(p * (1 - p))
+        self.mass = self.mass * (1 - 1 / 5000) + mass
+        share = mass / self.mass
+        for (_, field), unseen, (weights, te, cnt) in zip(
+            fields, self.unseen, self.found, strict=True
+        ):
+            m = self.means[field]
+            m[5] = m[5] * (1 - 1 / 5000) + unseen
+            if not unseen:
+                for i, value in enumerate((*weights, te, cnt)):
+                    m[i] += share * (value - m[i])
+        for (_, number, _), weight in zip(crosses, self.cw, strict=True):
+            self.cross_means[number] += share * (weight - self.cross_means[number])
+
+    def learn_net(self, g):
+        u, v = self.inner[: self.rank], self.inner[self.rank :]
+        back = np.concatenate([g * self.c * v, g * self.c * u])
+
+        def ada(value, squares, gradient):
+            squares = squares + gradient * gradient
+            return value - 0.02 * gradient / np.sqrt(squares), squares
+
+        self.w, self.w2 = ada(self.w, self.w2, g * self.x)
+        self.uv, self.uv2 = ada(self.uv, self.uv2, self.x[:, :, None] * back)
+        self.c, self.c2 = ada(self.c, self.c2, g * u * v)
+        self.b, self.b2 = ada(self.b, self.b2, g)
+
+    def learn_fields(self, fields, g, views, click):
+        for bucket, own in grouped(bucket for bucket, _ in fields).items():
+            row = self.field.setdefault(bucket, [0.0] * 8)
+            for e in range(3):
+                w = self.found[own[0]][0][e]
+                row[2 * e : 2 * e + 2] = self.step(
+                    w, row[2 * e + 1], len(own) * g[e], self.ALPHAS[e]
+                )
+            row[6] += views
+            row[7] += click
+
+    def learn_crosses(self, crosses, g, residual, variance):
+        alpha = 0.12 / math.sqrt(max(len(crosses), 1))
+        for bucket, own in grouped(bucket for bucket, _, _ in crosses).items():
+            row = self.cross.setdefault(bucket, [0.0] * 4)
+            row[:2] = self.step(self.start[own[0]], row[1], len(own) * g, alpha)
+            fade = 0.5 if row[3] > 4096 else 1.0
+            row[2] = (row[2] + residual) * fade
+            row[3] = (row[3] + variance) * fade
+
+
+def assert_is_stack(hashed, labels, crosses, sizes, importance=None, atol=1e-5):
+    weights = StackWeights(sizes, crosses, hashed.fields)
+    literal = LiteralStack(weights)
+    given = np.ones(hashed.rows) if importance is None else importance
+    expected = [
+        literal.learn(*features, y, w)
+        for features, y, w in zip(features_of(hashed, weights), labels, given, strict=True)
+    ]
+    logits = weights.learn(hashed, labels, importance)
+    predicted, due = [*map(logistic, logits)], [*map(logistic, expected)]
+    np.testing.assert_allclose(predicted, due, atol=atol)
+    for bucket, row in literal.field.items():
+        np.testing.assert_allclose(weights.fields[bucket], row, rtol=1e-3, atol=1e-4)
+    for bucket, row in literal.cross.items():
+        np.testing.assert_allclose(weights.crosses[bucket], row, rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.skipif(not CRITEO.exists(), reason="the real click logs are not here")
+@pytest.mark.parametrize("with_crosses", [False, True])
+def test_the_kernel_is_the_equations_over_real_events(with_crosses):
+    hashed, labels, crosses = read_criteo(300 if with_crosses else 10_000)
+    crosses = crosses if with_crosses else crosses[:0]
+    assert_is_stack(hashed, labels, crosses, HashSpec(bits=22, cross_bits=22))
+
+
+@given(seed=st.integers(0, 2**32), bits=st.integers(3, 12), ragged=st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_the_kernel_is_the_equations_even_where_features_share_buckets(seed, bits, ragged):
+    hashed, labels, crosses = random_events(seed, rows=60, ragged=ragged)
+    rng = np.random.default_rng(seed)
+    labels = labels * (rng.random(60) < 0.5)
+    labels[20:] = np.where(rng.random(40) < 0.1, LATE, labels[20:])  # of events before them
+    importance = rng.choice([0.0, 0.5, 1.0, 3.0], 60)
+    assert_is_stack(hashed, labels, crosses, HashSpec(bits=bits, cross_bits=bits), importance)
+
+
+STACK = LearnerSpec()
 
 
 def part_of(hashed, low, high):
@@ -183,7 +414,7 @@ def part_of(hashed, low, high):
     return Hashed(tokens, starts - starts[0], high - low, width)
 
 
-@pytest.mark.parametrize("learner", [SINGLE, MIXTURE], ids=["single", "mixture"])
+@pytest.mark.parametrize("learner", [SINGLE, STACK], ids=["single", "stack"])
 @pytest.mark.parametrize("ragged", [False, True])
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**32), cuts=st.sets(st.integers(0, 80), max_size=6))
@@ -191,22 +422,21 @@ def test_wherever_batches_are_cut_every_bit_is_the_same(learner, ragged, seed, c
     hashed, labels, crosses = random_events(seed, rows=80, ragged=ragged)
     weight = np.random.default_rng(seed).uniform(0, 3, 80)
     sizes = HashSpec(bits=7, cross_bits=8)
-    whole = Weights(sizes, learner, crosses)
+    whole = weights_for(sizes, learner, crosses, hashed.fields)
     logits = whole.learn(hashed, labels, weight)
-    parts, pieces = Weights(sizes, learner, crosses), []
+    parts, pieces = weights_for(sizes, learner, crosses, hashed.fields), []
     edges = [0, *sorted(cuts), 80]
     for low, high in pairwise(edges):
         pieces.append(parts.learn(part_of(hashed, low, high), labels[low:high], weight[low:high]))
     np.testing.assert_array_equal(np.concatenate(pieces), logits)
-    np.testing.assert_array_equal(parts.fields, whole.fields)
-    np.testing.assert_array_equal(parts.crosses, whole.crosses)
-    np.testing.assert_array_equal(parts.mixture, whole.mixture)
+    for name, array in whole.arrays.items():
+        np.testing.assert_array_equal(parts.arrays[name], array)
 
 
-@pytest.mark.parametrize("learner", [SINGLE, MIXTURE], ids=["single", "mixture"])
+@pytest.mark.parametrize("learner", [SINGLE, STACK], ids=["single", "stack"])
 def test_a_prediction_is_what_learning_would_have_predicted(learner):
     hashed, labels, crosses = random_events(9, rows=50, ragged=True)
-    weights = Weights(HashSpec(bits=8, cross_bits=8), learner, crosses)
+    weights = weights_for(HashSpec(bits=8, cross_bits=8), learner, crosses, hashed.fields)
     for row in range(50):
         event = part_of(hashed, row, row + 1)
         before = weights.predict(event)

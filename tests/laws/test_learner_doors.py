@@ -47,8 +47,7 @@ def state(model):
         return model._z.tobytes(), model._n.tobytes(), tuple(model._index)
     if model.weights is None:
         return ()
-    w = model.weights
-    arrays = (w.fields, w.crosses, w.mixture, w.calibration)
+    arrays = (array.reshape(-1).copy() for array in model.weights.arrays.values())
     learned = model.vectoriser.quantiles.state() if model.vectoriser else {}
     return *(array.tobytes() for array in arrays), repr(learned)
 

@@ -19,7 +19,6 @@ from serving.features import Fetched
 from serving.hasher import EventHasher
 from serving.problem import Problem
 from serving.scorer import Scorer
-from serving.uncertainty import logits_and_deviations
 from serving.weights import FixedWeights
 
 NOW = 1_736_121_600_000
@@ -186,7 +185,7 @@ def test_what_candidates_share_gives_the_bits_that_it_gives_in_each_of_them(shar
 def test_one_walk_gives_the_bits_of_prediction_and_uncertainty_apart(events):
     rows = [{"timestamp": NOW} | event for event in events]
     hashed = EventHasher(SPEC).hash(LEARNER.vectoriser, rows, None)
-    logits, deviations = logits_and_deviations(LEARNER, hashed)
+    logits, deviations = LEARNER.weights.predict_with_deviation(hashed)
     assert logits.tolist() == LEARNER.predict_hashed(hashed).tolist()
     assert deviations.tolist() == uncertainty(LEARNER, hashed).tolist()
 

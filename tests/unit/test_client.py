@@ -148,7 +148,8 @@ def test_a_prediction_taken_apart_and_the_model_are_typed(ask):
     model = {
         "model_version": "live-1", "events": 7, "weights_age_s": 0.5, "problem": None,
         "spec": "market", "spec_identity": "x", "description": "", "fields": ["ad"],
-        "crosses": [["ad", "site"]], "counters": [], "experts": [1.0], "calibration": [1.0, 0.0],
+        "crosses": [["ad", "site"]], "counters": [],
+        "mixture": {"net": 1.0}, "calibration": [1.0, 0.0],
     }  # fmt: skip
     server = Server(httpx.Response(200, json=model))
     assert ask(server, "model").events == 7

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from features.errors import RowError
 from features.spec import (
     CrossSpec,
-    ExpertSpec,
     FieldSpec,
     HashSpec,
     LearnerSpec,
@@ -22,6 +21,7 @@ from features.spec import (
 )
 from learning.click_learner import ClickLearner
 from learning.explain import Contribution, Explanation, explain
+from learning.weights import StackWeights
 
 FIELDS = (
     FieldSpec(names=("site", "ad")),
@@ -33,8 +33,6 @@ FIELDS = (
     FieldSpec(names=("day",), transform="day_of_week", column="at", timestamp_format="s"),
 )
 CROSSES = CrossSpec(all_pairs=True, named=(("site", "interests", "views"),))
-FIELDS_ONLY = ExpertSpec(fields=Rates(alpha=0.1))
-WITH_CROSSES = ExpertSpec(fields=Rates(alpha=0.05), crosses=Rates(alpha=0.02))
 
 
 def spec_of(
@@ -49,7 +47,7 @@ def spec_of(
         fields=fields,
         crosses=crosses,
         hash=HashSpec(bits=bits, cross_bits=bits),
-        learner=learner or LearnerSpec(experts=(FIELDS_ONLY, WITH_CROSSES)),
+        learner=learner or LearnerSpec(),
     )
 
 
@@ -73,9 +71,9 @@ def learned(spec: Spec, events: int = 300) -> ClickLearner:
     return learner
 
 
-MIXTURE = learned(spec_of())
+STACK = learned(spec_of())
 LEARNERS = {
-    "mixture of experts with and without crosses": MIXTURE,
+    "stack": STACK,
     "single": learned(spec_of(learner=LearnerSpec(kind="single", fields=Rates(l1=0.5)))),
     "no crosses": learned(spec_of(crosses=CrossSpec())),
     "buckets shared by features of one event": learned(spec_of(bits=2)),
@@ -111,7 +109,9 @@ def test_bias_and_contributions_add_up_to_the_logit(
     learner: ClickLearner, event: dict[str, Any]
 ) -> None:
     explanation = explain(learner, event)
-    assert sum_of(explanation) == pytest.approx(explanation.logit, abs=1e-9)
+    assert sum_of(explanation) == pytest.approx(explanation.logit, abs=1e-5)  # float32
+    for c in explanation.contributions:
+        assert c.logit == pytest.approx(c.regressions + c.statistics + c.net)
 
 
 @pytest.mark.parametrize("learner", LEARNERS.values(), ids=LEARNERS)
@@ -122,19 +122,19 @@ def test_the_probability_is_the_predicted_one(learner: ClickLearner, event: dict
 
 
 def test_explaining_teaches_the_learner_nothing() -> None:
-    assert MIXTURE.weights is not None
-    before = MIXTURE.weights.fields.copy()
-    explain(MIXTURE, {"site": "s1"})
-    np.testing.assert_array_equal(before, MIXTURE.weights.fields)
+    assert STACK.weights is not None
+    before = STACK.weights.fields.copy()
+    explain(STACK, {"site": "s1"})
+    np.testing.assert_array_equal(before, STACK.weights.fields)
 
 
 def test_the_largest_contribution_comes_first_whatever_its_sign() -> None:
-    sizes = [abs(c.logit) for c in explain(MIXTURE, {"site": "s1", "ad": 3}).contributions]
+    sizes = [abs(c.logit) for c in explain(STACK, {"site": "s1", "ad": 3}).contributions]
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) > 3
 
 
-def by_names(event: dict[str, Any], learner: ClickLearner = MIXTURE) -> dict[Any, Contribution]:
+def by_names(event: dict[str, Any], learner: ClickLearner = STACK) -> dict[Any, Contribution]:
     return {(c.names, c.values): c for c in explain(learner, event).contributions}
 
 
@@ -147,8 +147,7 @@ def test_each_member_of_a_list_contributes_on_its_own_and_in_each_cross() -> Non
 
 
 def test_a_value_contributes_what_it_changes_in_the_logit() -> None:
-    learner = LEARNERS["no crosses"]
-    assert learner.weights is not None
+    learner = learned(spec_of(crosses=CrossSpec(), learner=LearnerSpec(kind="single")))
     event = {"site": "s1", "ad": 2}
     with_site, without = explain(learner, event), explain(learner, {"ad": 2})
     change = with_site.logit - without.logit
@@ -159,7 +158,14 @@ def test_a_value_contributes_what_it_changes_in_the_logit() -> None:
 
 
 def test_features_that_share_a_bucket_contribute_the_same_each() -> None:
-    learner = ClickLearner(spec_of((FieldSpec(names=tuple("abcdefgh")),), CrossSpec(), bits=1))
+    learner = ClickLearner(
+        spec_of(
+            (FieldSpec(names=tuple("abcdefgh")),),
+            CrossSpec(),
+            bits=1,
+            learner=LearnerSpec(kind="single"),
+        )
+    )
     event = dict.fromkeys("abcdefgh", "v")
     learner.learn_one(event, True)
     explanation = explain(learner, event)
@@ -167,10 +173,16 @@ def test_features_that_share_a_bucket_contribute_the_same_each() -> None:
     assert sum_of(explanation) == pytest.approx(explanation.logit, abs=1e-12)
 
 
-def test_a_value_never_learned_is_told_and_adds_nothing() -> None:
-    found = by_names({"site": "never met"}, learned(spec_of(bits=20), 50))
-    new = found[("site",), ("never met",)]
+def test_a_value_never_learned_is_told_and_adds_what_the_average_does() -> None:
+    spec = spec_of(bits=20, learner=LearnerSpec(kind="single"))
+    new = by_names({"site": "never met"}, learned(spec, 50))[("site",), ("never met",)]
     assert (new.seen, new.logit) == (False, 0.0)
+    learner = learned(spec_of(bits=20), 50)
+    assert isinstance(learner.weights, StackWeights)
+    new = by_names({"site": "never met"}, learner)[("site",), ("never met",)]
+    mean = learner.weights.arrays["field_means"][0, :3] @ learner.weights.arrays["mixture"][:3]
+    assert not new.seen
+    assert new.regressions == pytest.approx(learner.weights.calibration[0] * mean)
     assert by_names({"site": "s1"})[("site",), ("s1",)].seen
 
 
@@ -207,21 +219,21 @@ SHOWN = [
 def test_values_are_shown_as_given_with_the_bucket_of_a_number(
     field: str, event: dict[str, Any], text: str
 ) -> None:
-    values = [c.values for c in explain(MIXTURE, event).contributions if c.names == (field,)]
+    values = [c.values for c in explain(STACK, event).contributions if c.names == (field,)]
     assert values == [(text,)]
 
 
 @given(value=st.one_of(st.floats(0, 1e15), st.integers(0, 10**9)))
 def test_the_bucket_shown_holds_the_value_and_what_shares_its_token(value: float) -> None:
-    assert MIXTURE.vectoriser is not None
+    assert STACK.vectoriser is not None
     for field in ("views", "price", "score"):
         [(text,)] = [
-            c.values for c in explain(MIXTURE, {field: value}).contributions if c.names == (field,)
+            c.values for c in explain(STACK, {field: value}).contributions if c.names == (field,)
         ]
         if " to " in text and "below" not in text:
             first, last = text.partition(" (")[2].removesuffix(")").split(" to ")
             tokens = {
-                tuple(MIXTURE.vectoriser.hash_event({field: v}).tokens)
+                tuple(STACK.vectoriser.hash_event({field: v}).tokens)
                 for v in (value, int(first), int(last))
             }
             assert len(tokens) == 1
@@ -234,13 +246,13 @@ def test_quantiles_not_learned_yet_are_told() -> None:
 
 
 def test_keys_that_no_field_reads_are_named() -> None:
-    explanation = explain(MIXTURE, {"site": "s1", "sit": "s1", "at": 0})
+    explanation = explain(STACK, {"site": "s1", "sit": "s1", "at": 0})
     assert explanation.unused == ("sit",)
 
 
 def test_a_value_that_the_spec_does_not_allow_is_refused() -> None:
     with pytest.raises(RowError, match="'views'"):
-        explain(MIXTURE, {"views": "many"})
+        explain(STACK, {"views": "many"})
 
 
 def test_a_learner_without_spec_is_explained_by_the_keys_it_learned() -> None:

@@ -289,7 +289,8 @@ def test_a_ranking_sent_again_is_answered_as_before(api):
 
 
 def test_a_seed_repeats_and_every_slot_sums_to_one(api):
-    body = {"candidates": ADS, "explore": {"kind": "thompson", "width": 2}, "seed": 5}
+    new = [{"fields": {"ad": f"new{i}"}} for i in range(4)]  # nobody knows which is best
+    body = {"candidates": new, "explore": {"kind": "thompson", "width": 2}, "seed": 5}
     one, two = (api.post("/v1/rank", body).json() for _ in range(2))
     assert one == two
     chances = [candidate["propensity"] for candidate in one["candidates"]]

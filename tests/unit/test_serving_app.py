@@ -319,7 +319,7 @@ def test_model_tells_what_answers():
     assert said["fields"] == ["ad", "site", "price", "hour"]
     assert ["ad", "site"] in said["crosses"]
     assert said["counters"] == NAMES
-    assert sum(said["experts"]) == pytest.approx(1.0)
+    assert sum(said["mixture"].values()) == pytest.approx(1.0)
 
 
 def test_metrics_count_by_route():

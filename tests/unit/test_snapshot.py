@@ -103,7 +103,8 @@ DAMAGE = {
         "states no format",
     ),
     "an edited index": (edit_index(extra={"position": ["x", 0]}), "does not match its checksum"),
-    "a newer format": (edit_index(format=2), "upgrade"),
+    "a newer format": (edit_index(format=3), "upgrade"),
+    "an older format": (edit_index(format=1), "mixture of experts.*Fix: learn the model anew"),
     "another hash": (edit_index(hash_version=0), "hash version"),
 }
 

@@ -96,11 +96,17 @@ CASES = {
         "'json'",
         "`jsonl`",
     ),
-    "unknown key of an expert": (
-        table("[[learner.experts]]", "fields = { alfa = 1 } #<"),
-        "learner.experts[0].fields.alfa",
+    "unknown key of the rates": (
+        table("[learner]", "fields = { alfa = 1 } #<"),
+        "learner.fields.alfa",
         "no key `alfa`",
         "`alpha`",
+    ),
+    "an expert of the former mixture": (
+        table("[[learner.experts]] #<", "fields = { alpha = 1 }"),
+        "learner.experts",
+        "no key `experts`",
+        "",
     ),
     "a group with nothing": (
         table("[crosses]", 'groups = [["ids"]] #<'),
@@ -370,14 +376,14 @@ CASES = {
         "0 or above",
     ),
     "l1 not a number": (
-        table("[[learner.experts]]", "fields.l1 = nan #<"),
-        "learner.experts[0].fields.l1",
+        table("[learner]", 'kind = "single"', "fields.l1 = nan #<"),
+        "learner.fields.l1",
         "nan",
         "0 or above",
     ),
-    "a negative l2 of an expert's crosses": (
-        table("[[learner.experts]]", "fields = {}", "[learner.experts.crosses]", "l2 = -0.5 #<"),
-        "learner.experts[0].crosses.l2",
+    "a negative l2": (
+        table("[learner]", 'kind = "single"', "[learner.crosses]", "l2 = -0.5 #<"),
+        "learner.crosses.l2",
         "-0.5",
         "0 or above",
     ),
@@ -387,35 +393,11 @@ CASES = {
         "both 0",
         "beta = 1.0",
     ),
-    "rates that a mixture does not read": (
+    "rates that are not read": (
         table("[learner.fields] #<", "alpha = 0.01"),
         "learner.fields",
-        "not read by a mixture",
+        "is not read",
         '"single"',
-    ),
-    "a negative mixing rate": (
-        table("[learner]", "mix_rate = -0.1 #<"),
-        "learner.mix_rate",
-        "-0.1",
-        "0 or above",
-    ),
-    "a memory of a few events": (
-        table("[learner]", "calibration_memory = 10 #<"),
-        "learner.calibration_memory",
-        "10 events",
-        "0 for none",
-    ),
-    "a mixture of nothing": (
-        table("[learner]", "experts = [] #<"),
-        "learner.experts",
-        "a mixture of 0",
-        "1 to 16",
-    ),
-    "a mixture of too many": (
-        table("[learner]", f"experts = [{'{fields={}},' * 17}] #<"),
-        "learner.experts",
-        "a mixture of 17",
-        "1 to 16",
     ),
 }
 
@@ -442,13 +424,7 @@ ACCEPTED = {
     "two buckets": field(
         'names = ["x"]', 'transform = "quantile"', "buckets = 2", "learn_from = 1"
     ),
-    "beta of 0 with l2": table("[[learner.experts]]", "fields = { beta = 0 }"),
-    "no mixing": table("[learner]", "mix_rate = 0"),
-    "a single learner that keeps its experts": table(
-        "[learner]", 'kind = "single"', "[[learner.experts]]", "fields = {}"
-    ),
-    "a single learner without experts": table("[learner]", 'kind = "single"', "experts = []"),
-    "sixteen experts": table("[learner]", f"experts = [{'{fields={}},' * 16}]"),
+    "beta of 0 with l2": table("[learner]", 'kind = "single"', "fields = { beta = 0 }"),
     "one column in two fields": field('names = ["x"]', 'column = "ad"'),
     "a log without a header": source(
         'label = "click"', "header = false", 'columns = ["click", "ad", "site", "user"]'

@@ -22,7 +22,6 @@ SECTIONS = {
     records.HashSpec: "## `[hash]`",
     records.LearnerSpec: "## `[learner]`",
     records.Rates: "### Rates",
-    records.ExpertSpec: "### `[[learner.experts]]`",
 }
 
 
@@ -56,8 +55,6 @@ def test_every_default_is_the_true_one(record: type[msgspec.Struct]) -> None:
             assert told[field.name] == "required"
         elif field.default is None:
             assert told[field.name] == "none"
-        elif field.name == "experts":
-            assert told[field.name] == "as built in"
         else:
             factory = field.default_factory
             default = field.default if factory is msgspec.NODEFAULT else factory()
@@ -78,4 +75,4 @@ def test_every_choice_is_explained(values: str) -> None:
 
 def test_every_example_is_a_spec() -> None:
     examples = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
-    assert [parse_spec(text).name for text in examples] == ["shop", "three experts"]
+    assert [parse_spec(text).name for text in examples] == ["shop"]

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from features.errors import SpecError
-from features.spec import ExpertSpec, Rates, Spec
+from features.spec import Rates, Spec
 from features.spec_file import load_spec, parse_spec, shipped_specs, spec_identity
 
 TEXT = """\
@@ -129,8 +129,7 @@ def test_broken_toml_is_reported_with_its_line(text: str, line: int) -> None:
     [
         ("learner.kind=single", "learner.kind", "single"),
         ('learner.kind="single"', "learner.kind", "single"),
-        ("learner.mix_rate=1", "learner.mix_rate", 1.0),
-        ("learner.mix_rate=.005", "learner.mix_rate", 0.005),
+        ("learner.fields.l2=1", "learner.fields.l2", 1.0),
         ("crosses.all_pairs=false", "crosses.all_pairs", False),
         ("crosses = { }", "crosses.all_pairs", False),
         ("hash.bits = 20", "hash.bits", 20),
@@ -140,11 +139,7 @@ def test_broken_toml_is_reported_with_its_line(text: str, line: int) -> None:
         ("description=one\nhash = 1", "description", "one\nhash = 1"),
         ("description=1\nhash = 1", "description", "1\nhash = 1"),
         ('crosses.named=[["ad", "site"]]', "crosses.named", (("ad", "site"),)),
-        (
-            "learner.experts=[{ fields = { alpha = 0.5 } }]",
-            "learner.experts",
-            (ExpertSpec(fields=Rates(alpha=0.5)),),
-        ),
+        ("hash={ bits = 9 }", "hash.bits", 9),
     ],
 )
 def test_an_override_changes_one_key(override: str, path: str, value: object) -> None:
@@ -172,7 +167,7 @@ def test_overrides_apply_in_order() -> None:
         ("hash.bits=99", "99 bits cannot be used (from the override `hash.bits=99`)", "4 to 30"),
         ("hash.bits=many", "'many' is not a whole number (from the override", "a whole number"),
         ("learner.kind=singel", "'singel' cannot be used here (from the", "`single`"),
-        ("learner.fields.alpha=1", "not read by a mixture", "learner.kind"),
+        ("learner.fields.alpha=1", "is not read", "learner.kind"),
         ('crosses.named=[["ad", "sit"]]', "no field is named `sit` (from the", "`site`"),
     ],
 )
@@ -218,7 +213,7 @@ def identity(*replacements: tuple[str, str]) -> str:
         ('"ad", "site"]', '"ad"]\n[[fields]]\nnames = ["site"]\ncolumn = "site"'),
         ('column = "at"', 'column = "at"\ntimestamp_format = "iso"'),
         ("all_pairs = true", "all_pairs = true\nnamed = []"),
-        ("[crosses]", '[hash]\nbits = 20\n[learner]\nkind = "mixture"\n[crosses]'),
+        ("[crosses]", '[hash]\nbits = 20\n[learner]\nkind = "stack"\n[crosses]'),
         ("[crosses]", "[learner.fields]\nalpha = 0.1\n[crosses]"),
     ],
 )
@@ -236,7 +231,7 @@ def test_the_identity_stays_when_nothing_learned_changes(old: str, new: str) -> 
         ('"hour_of_day"', '"day_of_week"'),
         ("all_pairs = true", "all_pairs = false"),
         ("[crosses]", "[hash]\nseed = 1\n[crosses]"),
-        ("[crosses]", "[learner]\nmix_rate = 0.123\n[crosses]"),
+        ("[crosses]", '[learner]\nkind = "single"\n[crosses]'),
     ],
 )
 def test_the_identity_changes_with_what_is_learned(old: str, new: str) -> None:
@@ -252,6 +247,6 @@ def test_every_key_of_the_records_was_considered_for_the_identity() -> None:
 
 def test_the_identity_is_the_same_on_every_machine() -> None:
     # The learner is spelled out, so that better defaults do not change this value.
-    learner = "learner.mix_rate=0.05", "learner.experts=[{ fields = { alpha = 0.1 } }]"
-    golden = "c0d3ca0b13d0850788003f2c66b7a51ea5f485f621a890c634e7d2dcc711d66a"
+    learner = ("learner.kind=single", "learner.fields={ alpha = 0.2 }")
+    golden = "8d18a9e948719033079db2022a9c0f400c07204612990fe7335c08a68b16be3a"
     assert spec_identity(parse_spec(TEXT, overrides=learner)) == golden

@@ -38,13 +38,13 @@ edges = [1.5,
 when = 1979-05-27 07:32:00
 nested = { a = [1, { b = "}" }], c.d = 2 }
 [learner]
-kind = "mixture"
-[[learner.experts]]
-[learner.experts.fields]
+kind = "single"
+[[learner.tables]]
+[learner.tables.fields]
 alpha = 1.0
-[[learner.experts]]
+[[learner.tables]]
 fields = { alpha = 2.0 }
-[learner.experts.crosses]
+[learner.tables.crosses]
 alpha = 3
 """
 
@@ -68,9 +68,9 @@ alpha = 3
         (("fields", 1, "quoted key", "x.y"), 21),
         (("fields", 1, "nested", "a", 1, "b"), 23),
         (("fields", 1, "nested", "c", "d"), 23),
-        (("learner", "experts", 0, "fields", "alpha"), 28),
-        (("learner", "experts", 1, "fields", "alpha"), 30),
-        (("learner", "experts", 1, "crosses", "alpha"), 32),
+        (("learner", "tables", 0, "fields", "alpha"), 28),
+        (("learner", "tables", 1, "fields", "alpha"), 30),
+        (("learner", "tables", 1, "crosses", "alpha"), 32),
     ],
 )
 def test_finds_the_line_of_a_key_whatever_stands_around_it(path: KeyPath, line: int) -> None:
@@ -170,10 +170,9 @@ TAILS = [
     [Line("hash = { bits = 4 }", "hash = { bits = 4.5 }")],
     [Line("[learner.fields]"), Line("alpha = 0.1", "alpha = 0")],
     [
-        Line("[[learner.experts]]"),
-        Line("fields = { alpha = 1 }", "fields = { alpha = -1 }"),
-        Line("[[learner.experts]]"),
-        Line("[learner.experts.fields]"),
+        Line("[learner]"),
+        Line('kind = "single"', 'kind = "double"'),
+        Line("[learner.fields]"),
         Line("l1 = 1", "l1 = nan"),
     ],
     [Line("[crosses]"), Line("all_pairs = true", "all_pairs = 1")],
