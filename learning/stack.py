@@ -117,7 +117,7 @@ class State(NamedTuple):
         float32 (fields, 6): what a value never seen stands for: three weights, te, cnt; the fading
         number of first occurrences.
     cross_means
-        float32 (crosses,): the weight that a cross never seen stands for.
+        float32 (2, crosses): what a cross never seen stands for: its weight, and its part of pe.
     linear, factors, top
         The net: float32 (5 fields,), (5 fields, 32) and (17,): w; u and v; b and c.
     linear_squares, factors_squares, top_squares
@@ -236,19 +236,20 @@ def _read_crosses(
         known[START, c], known[SQUARES, c] = table[k], table[k + 1]
         known[RESIDUAL, c], known[VARIANCE, c] = table[k + 2], table[k + 3]
     for c in range(count):
-        if known[VARIANCE, c] == ZERO:
-            known[START, c] = means[cross_of[half, c]]
-    for c in range(count):
-        known[WEIGHT, c] = known[START, c]
         known[SHARE, c] = scale * known[RESIDUAL, c] / (known[VARIANCE, c] + THREE)
+    for c in range(count):
+        if known[VARIANCE, c] == ZERO:
+            known[START, c] = means[0, cross_of[half, c]]
+            known[SHARE, c] = means[1, cross_of[half, c]]
+        known[WEIGHT, c] = known[START, c]
     if new == 0:
         return
     for c in range(count):  # whatever other cross is found in the bucket of one never seen
         third = members[half, c, 2]
         fresh = unseen[members[half, c, 0]] or unseen[members[half, c, 1]]
         if fresh or (third >= 0 and unseen[third]):
-            known[WEIGHT, c] = means[cross_of[half, c]]
-            known[SHARE, c] = ZERO
+            known[WEIGHT, c] = means[0, cross_of[half, c]]
+            known[SHARE, c] = means[1, cross_of[half, c]]
 
 
 @inlined
@@ -484,7 +485,8 @@ def _learn_means(
         field_means[m, 4] += share * (of_fields[CNT, j] - field_means[m, 4])
     for c in range(n_crosses):
         m = cross_of[half, c]
-        cross_means[m] += share * (of_crosses[WEIGHT, c] - cross_means[m])
+        cross_means[0, m] += share * (of_crosses[WEIGHT, c] - cross_means[0, m])
+        cross_means[1, m] += share * (of_crosses[SHARE, c] - cross_means[1, m])
 
 
 @inlined

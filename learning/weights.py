@@ -200,7 +200,7 @@ class StackWeights(Weights):
     def grow(self, fields: int, crosses: NDArray[np.int32]) -> None:
         """Have room for so many fields and these crosses, of which those known come first."""
         self.index = crosses
-        room = len(self.arrays["field_means"]), len(self.arrays["cross_means"])
+        room = len(self.arrays["field_means"]), self.arrays["cross_means"].shape[1]
         if fields <= room[0] and len(crosses) <= room[1]:
             return
         wide, many = (max(n, 1 << (m - 1).bit_length()) for n, m in zip(
@@ -282,7 +282,7 @@ def _rest(crosses: int, fields: int, seed: int, inputs: int) -> Arrays:
         "calibration": np.array([1.0, 0.0, 0.0, 0.0, 0.0]),
         "totals": np.array([1.0, 0.1, 0.0, 0.0, 0.0]),
         "field_means": means,
-        "cross_means": np.zeros(crosses, np.float32),
+        "cross_means": np.zeros((2, crosses), np.float32),
         **net,
         **squares,
     }

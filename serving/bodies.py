@@ -200,7 +200,7 @@ class Model(msgspec.Struct, kw_only=True):
     crosses: tuple[tuple[str, ...], ...]
     counters: tuple[str, ...]
     mixture: dict[str, float]
-    calibration: tuple[float, float]
+    calibration: tuple[float, ...]
 
 
 Plain = str | int | float | bool | list[str] | None

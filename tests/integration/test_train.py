@@ -17,6 +17,7 @@ from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from learning.click_learner import ClickLearner, probabilities
 from learning.live import create_live, open_live
 from learning.snapshot import load_snapshot
+from learning.stack import LATE
 from streaming.log import (
     LogUnavailableError,
     NewRecord,
@@ -220,7 +221,7 @@ def test_a_late_click_is_learned_as_a_positive_and_its_negative_taken_back(tmp_p
     event = {name: value for name, value in known[5].items() if name != "click"}
     hashed = plain.vectoriser.hash_event(event, learn=True)
     before = probabilities(plain.predict_hashed(hashed))
-    plain.learn_hashed(hashed, 1.0 + before)
+    plain.learn_hashed(hashed, np.array([LATE]))
     assert found.learner.weights.fields.tobytes() == plain.weights.fields.tobytes()
     assert probabilities(found.learner.predict_hashed(hashed))[0] > before[0]
 
