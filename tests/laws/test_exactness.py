@@ -71,14 +71,11 @@ def features_of(hashed, weights):
         _, (tokens, starts, _, *rest), slots, *_ = weights.arguments(event)
         f, c = expand_event(tokens, starts, 0, *rest, *slots, 0)
         widths = [weights.fields.shape[1], weights.crosses.shape[1]]
-        fields = [
-            (int(slots.field[0, j]) // widths[0], int(slots.field_of[0, j])) for j in range(f)
-        ]
-        crosses = [
-            (int(slots.cross[0, m]) // widths[1], int(slots.cross_of[0, m]),
-             [int(i) for i in slots.members[0, m] if i >= 0])
-            for m in range(c)
-        ]  # fmt: skip
+        buckets = (slots.field[0, :f] // widths[0]).tolist()
+        fields = [*zip(buckets, slots.field_of[0, :f].tolist(), strict=True)]
+        crossed = (slots.cross[0, :c] // widths[1]).tolist()
+        members = [[i for i in of if i >= 0] for of in slots.members[0, :c].tolist()]
+        crosses = [*zip(crossed, slots.cross_of[0, :c].tolist(), members, strict=True)]
         yield fields, crosses
 
 
