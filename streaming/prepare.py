@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from features.batch import Batch, Position, Reject
 from features.counters.counting import Counters, Occurrences
 from features.counters.rates import LATE
 from features.counters.table import NO_TIME
+from features.errors import ClicktideError
 from features.hashed import Hashed
 from features.labels import importance, labels, labels_due
 from features.spec import SourceSpec
@@ -24,6 +25,7 @@ from features.vectoriser import Vectoriser
 from streaming.batch_cuts import OUTCOMES, by_outcome
 from streaming.event_time import TimeOrder
 from streaming.example_lines import served_matrix
+from streaming.subsample import Subsample
 
 __all__ = ["CORRECTION", "SERVED", "Preparer", "Ready"]
 
@@ -109,6 +111,8 @@ class Preparer:
     learn
         Whether fields that learn their quantile edges go on learning with every batch, and
         counters go on counting.
+    subsample
+        Which events are left out; ``None``: none. Not with counters, which would miss them.
 
     Attributes
     ----------
@@ -128,8 +132,16 @@ class Preparer:
     ([0, 2], [1.0, 0.0], "column 'click': 'maybe' is not 0, 1, true or false")
     """
 
-    def __init__(self, vectoriser: Vectoriser, source: SourceSpec, *, learn: bool = True) -> None:
-        self.vectoriser = vectoriser
+    def __init__(
+        self, vectoriser: Vectoriser, source: SourceSpec, *, learn: bool = True,
+        subsample: Subsample | None = None,
+    ) -> None:  # fmt: skip
+        if subsample is not None and vectoriser.counters is not None:
+            raise ClicktideError(
+                "events cannot be left out under a spec with counters, which would not count them. "
+                "Fix: a spec without [[counters]]"
+            )
+        self.vectoriser, self.subsample = vectoriser, subsample
         self.source = source
         self.learn = learn
         self.time_order = TimeOrder()
@@ -142,6 +154,8 @@ class Preparer:
         wanted += self.vectoriser.columns
         if self.vectoriser.counters is not None:
             wanted += [*self.vectoriser.counters.columns, source.click_delay]
+        if self.subsample is not None:
+            wanted.append(self.subsample.column)
         return list(dict.fromkeys(c for c in wanted if c))
 
     def __call__(self, batch: Batch) -> Ready:
@@ -150,6 +164,11 @@ class Preparer:
             batch = by_outcome(batch, self.source)
         targets = self._read(batch.columns)
         good, rejects = _check(batch, targets)
+        if self.subsample is not None and targets.labels is not None:
+            weights = self.subsample.weights(batch.columns, targets.labels)
+            good &= weights > 0.0
+            own = targets.importance
+            targets = replace(targets, importance=weights if own is None else weights * own)
         learning = self.learn and self.vectoriser.quantiles.learning
         hashed, good_rows, faulty, counted = self._hash(batch, np.flatnonzero(good), targets)
         labels = targets.labels
