@@ -242,8 +242,8 @@ def replay(
         "through": through,
         "settings": stream.file if stream else settings,
     }
-    learning = {"save": save, "save_every": save_every, "plot": plot, "window": window}
-    learning["negative_share"] = negative_share
+    learning: dict[str, Any] = {"save": save, "save_every": save_every, "plot": plot}
+    learning |= {"window": window, "negative_share": negative_share}
     _check_together(publishing if stream is None else learning, stream is not None)
     check_sections(of_settings, of_spec, (*STREAM, SPEC) if target else (SPEC,))
     if stream is not None and not log.startswith(PREFIX):

@@ -1,7 +1,7 @@
 """Leaving out some of the events that were not clicked, corrected exactly.
 
 Clicks are rare, so most of the time goes into learning what was not clicked. A stated share of
-those is kept, chosen by the event's id (the same ones in every run), each with importance 1 / share:
+those is kept, chosen by the event's id (the same in every run), each with importance 1 / share:
 every expectation over the choice is that of all events (He et al., ADKDD 2014; McMahan et al., KDD
 2013, section 4.5), and so probabilities, statistics and figures need no correction afterwards.
 """
@@ -39,7 +39,7 @@ class Subsample:
     >>> rows = pa.RecordBatch.from_pydict({"id": [str(n) for n in range(1000)]})
     >>> tenth = Subsample(0.1, SourceSpec(label="click", event_id="id"))
     >>> weight = tenth.weights(rows, np.zeros(1000))
-    >>> sorted(set(weight.tolist())), 60 < (weight > 0).sum() < 140
+    >>> sorted(set(weight.tolist())), bool(60 < (weight > 0).sum() < 140)
     ([0.0, 10.0], True)
     >>> tenth.weights(rows, np.ones(1000)).min()
     1.0
