@@ -41,7 +41,7 @@ class Subsample:
     >>> weight = tenth.weights(rows, np.zeros(1000))
     >>> sorted(set(weight.tolist())), bool(60 < (weight > 0).sum() < 140)
     ([0.0, 10.0], True)
-    >>> tenth.weights(rows, np.ones(1000)).min()
+    >>> float(tenth.weights(rows, np.ones(1000)).min())
     1.0
     """
 

@@ -1,4 +1,4 @@
-"""Leaving out unclicked events by their ids: every click stays, every expectation is that of all."""
+"""Leaving out unclicked events by id: every click stays, every expectation is that of all."""
 
 import numpy as np
 import pyarrow as pa
