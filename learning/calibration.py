@@ -15,6 +15,8 @@ F64 = NDArray[np.float64]
 
 RIDGE = 300.0
 KEEP = 1.0 - 1.0 / 20_000.0
+MOST_STEP = 0.25
+"""What no event of weight 1 reaches, and one of a million must not pass."""
 
 
 @inlined
@@ -34,9 +36,10 @@ def calibrated(calibration: F64, logit: float) -> float:
 def _step(calibration: F64, logit: float, g: float) -> None:
     """One Newton step of scale and shift; the ridge keeps it small until there is evidence."""
     a, b, c = calibration[2] + RIDGE, calibration[3], calibration[4] + RIDGE
-    determinant = a * c - b * b
-    calibration[0] -= (c * g * logit - b * g) / determinant
-    calibration[1] -= (a * g - b * g * logit) / determinant
+    determinant = max(a * c - b * b, RIDGE * RIDGE)  # which rounding alone could take it below
+    scale, shift = (c * g * logit - b * g) / determinant, (a * g - b * g * logit) / determinant
+    calibration[0] -= min(max(scale, -MOST_STEP), MOST_STEP)
+    calibration[1] -= min(max(shift, -MOST_STEP), MOST_STEP)
 
 
 @inlined

@@ -92,6 +92,9 @@ MOST_VIEWS = f32(1 << 22)
 MOST_SQUARES = f32(1 << 16)
 MOST_VARIANCE = f32(4096)
 LEAST_RATE = 2.0**-22
+MOST_RESIDUAL = f32(8)
+MOST_LOGIT = 100.0
+"""Beyond these only weights of a million get; they keep every number finite."""
 DEVIATION = 1.4
 """The error on the simulated market is 1.3 to 1.5 times what the rates say."""
 _MOST_STEP = 600.0  # exp of more overflows
@@ -236,7 +239,8 @@ def _read_crosses(
         known[START, c], known[SQUARES, c] = table[k], table[k + 1]
         known[RESIDUAL, c], known[VARIANCE, c] = table[k + 2], table[k + 3]
     for c in range(count):
-        known[SHARE, c] = scale * known[RESIDUAL, c] / (known[VARIANCE, c] + THREE)
+        residual = known[RESIDUAL, c] / (known[VARIANCE, c] + THREE)
+        known[SHARE, c] = scale * min(max(residual, -MOST_RESIDUAL), MOST_RESIDUAL)
     for c in range(count):
         if known[VARIANCE, c] == ZERO:
             known[START, c] = means[0, cross_of[half, c]]
@@ -370,6 +374,7 @@ def _forward(
     logits[3] = math.log(p0 / (1.0 - p0)) + _net(linear, factors, top, inputs, inner)
     mixed = 0.0
     for e in range(EXPERTS):
+        logits[e] = min(max(logits[e], -MOST_LOGIT), MOST_LOGIT)
         mixed += mixture[e] * logits[e]
     return mixed
 
@@ -634,7 +639,8 @@ def _soft_label(totals: F64, label: float, p: float) -> float:
     if label == 1.0:
         return 1.0
     in_time: float = (totals[2] + DELAY_PRIOR) / (totals[2] + totals[3] + DELAY_PRIOR)
-    return p * (1.0 - in_time) / (1.0 - p * in_time)
+    to_come = p * (1.0 - in_time)
+    return to_come / (1.0 - p * in_time) if to_come > 0.0 else 0.0
 
 
 @jit

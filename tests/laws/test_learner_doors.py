@@ -15,9 +15,12 @@ from hypothesis import strategies as st
 from river import evaluate, metrics
 
 from features.errors import RowError
-from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from features.hashed import Hashed
+from features.spec import CrossSpec, FieldSpec, HashSpec, LearnerSpec, SourceSpec, Spec
 from features.vectoriser import Vectoriser
 from learning import ClickLearner, FTRLClassifier, HashedCrosses
+from learning.stack import LATE
+from learning.weights import weights_for
 
 CALLS = 10_000 if os.environ.get("CLICKTIDE_FULL") else 150
 SPEC = Spec(
@@ -187,6 +190,45 @@ def test_no_weight_and_no_repetition_overflows(make):
         model.learn_one(x, True, w=1e6 * (i % 2))
     assert 0.0 <= model.predict_proba_one(x)[True] <= 1.0
     assert 0.0 <= model.predict_proba_one({"ad": 1})[True] <= 1.0
+
+
+def one_token(rng, n):
+    return np.full(n, 77 << 50, np.uint64)
+
+
+def some_tokens(rng, n):
+    return rng.integers(0, 50, n).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+
+
+HARD = {
+    "equal events, none clicked": (one_token, lambda rng, n: np.zeros(n), 1.0),
+    "equal events, all clicked": (one_token, lambda rng, n: np.ones(n), 1.0),
+    "alternating labels": (one_token, lambda rng, n: np.arange(n) % 2 * 1.0, 1.0),
+    "alternating, of great weight": (one_token, lambda rng, n: np.arange(n) % 2 * 1.0, 1e6),
+    "sorted by label, of great weight": (
+        some_tokens, lambda rng, n: (np.arange(n) > n / 2) * 1.0, 1e6
+    ),
+    "all clicked, of great weight": (some_tokens, lambda rng, n: np.ones(n), 1e6),
+    "weights of any size": (some_tokens, lambda rng, n: (rng.random(n) < 0.2) * 1.0, None),
+    "weights near none": (some_tokens, lambda rng, n: (rng.random(n) < 0.2) * 1.0, 1e-300),
+    "late clicks alone": (some_tokens, lambda rng, n: np.full(n, LATE), 1.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["stack", "single"])
+@pytest.mark.parametrize("case", HARD)
+def test_nothing_that_the_doors_let_through_makes_a_number_that_is_none(case, kind):
+    tokens, labels, weight = HARD[case]
+    rng, n, fields = np.random.default_rng(0), 20_000, 4
+    pairs = [(a, b, -1) for a in range(fields) for b in range(a + 1, fields)]
+    sizes = HashSpec(bits=12, cross_bits=14)
+    weights = weights_for(sizes, LearnerSpec(kind=kind), np.array(pairs, np.int32), fields)
+    hashed = Hashed(tokens(rng, n * fields), np.empty(0, np.int64), n, fields)
+    given = 10.0 ** rng.integers(-6, 7, n) if weight is None else np.full(n, weight)
+    for _ in range(3):
+        logits = weights.learn(hashed, labels(rng, n), given)
+        assert np.isfinite(logits).all()
+    assert all(np.isfinite(array).all() for array in weights.arrays.values())
 
 
 def test_names_that_are_equal_as_text_are_refused():
