@@ -6,6 +6,7 @@ import difflib
 import math
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,6 +32,7 @@ __all__ = ["explain"]
 
 _HALF_BAR = 10
 _LONGEST_VALUE = 60
+_WIDE = 110  # columns that the parts of a contribution need beside the rest
 
 
 def explain(
@@ -62,7 +64,8 @@ def explain(
 
     A contribution is added to the logit: above 0, it makes the click more
     probable, and it multiplies the odds by the number beside it. With the
-    bias, they add up to the prediction.
+    bias, they add up to the prediction. A terminal of 110 columns shows what
+    the regressions, the statistics and the net add of each.
 
     clicktide explain model --event '{"site": "news", "ad": "shoes"}'
 
@@ -152,9 +155,11 @@ def _show(explanation: Explanation, top: int, unused: list[str]) -> None:
             Text(f"Not used by this model: {', '.join(unused)}", "yellow"), soft_wrap=True
         )
     console.print(_headline(explanation), highlight=False)
-    console.print(_table(explanation, top))
+    console.print(_table(explanation, top, parts=console.width >= _WIDE))
     if not all(c.seen for c in explanation.contributions):
-        new = "new: the model never learned anything like it, so it adds nothing yet"
+        nothing = not any(c.logit for c in explanation.contributions if not c.seen)
+        adds = "nothing yet" if nothing else "what the average of the traffic does"
+        new = f"new: the model never learned anything like it, so it adds {adds}"
         console.print(Text(new, "dim"), soft_wrap=True)
 
 
@@ -167,12 +172,14 @@ def _headline(explanation: Explanation) -> str:
     )
 
 
-def _table(explanation: Explanation, top: int) -> Table:
+def _table(explanation: Explanation, top: int, *, parts: bool) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("field or cross", overflow="fold")
     table.add_column("value", overflow="fold")
     table.add_column("logit", justify="right", no_wrap=True)
     table.add_column("odds", justify="right", no_wrap=True)
+    for name in ("regressions", "statistics", "net") if parts else ():
+        table.add_column(name, justify="right", no_wrap=True, style="dim")
     table.add_column("less probable │ more".center(2 * _HALF_BAR + 1), no_wrap=True)
     shown, rest = explanation.contributions[:top], explanation.contributions[top:]
     largest = max((abs(c.logit) for c in shown), default=0.0)
@@ -180,11 +187,10 @@ def _table(explanation: Explanation, top: int) -> Table:
         table.add_row(
             Text(" × ".join(contribution.names)),
             _values(contribution),
-            *_figures(contribution.logit, largest),
+            *_figures([contribution], largest, parts),
         )
     if rest:
-        total = math.fsum(c.logit for c in rest)
-        table.add_row(f"{len(rest)} more", "", *_figures(total, largest), style="dim")
+        table.add_row(f"{len(rest)} more", "", *_figures(rest, largest, parts), style="dim")
     return table
 
 
@@ -197,8 +203,13 @@ def _cut(value: str) -> str:
     return value if len(value) <= _LONGEST_VALUE else f"{value[: _LONGEST_VALUE - 1]}…"
 
 
-def _figures(logit: float, largest: float) -> tuple[str, str, Text]:
-    return f"{logit:+.4f}", f"× {_odds(logit)}", _bar(logit, largest)
+def _figures(some: Sequence[Contribution], largest: float, parts: bool) -> Iterator[str | Text]:
+    """What some contributions add: the logit, the odds, where it comes from, and a bar."""
+    logit = math.fsum(c.logit for c in some)
+    yield from (f"{logit:+.4f}", f"× {_odds(logit)}")
+    for part in ("regressions", "statistics", "net") if parts else ():
+        yield f"{math.fsum(getattr(c, part) for c in some):+.4f}"
+    yield _bar(logit, largest)
 
 
 def _odds(logit: float) -> str:
