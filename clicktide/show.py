@@ -21,9 +21,13 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from features.spec import Spec
+from learning.touched import occupancy
 from streaming.replay import Replay
 
 __all__ = ["figures_table", "learning_text", "number", "progress_bar", "summary_json"]
+
+_FULL = {"fields": 0.25, "crosses": 0.6}
+"""Fuller than this: what is new is taken for something else too often (docs/learner.md)."""
 
 
 @contextmanager
@@ -76,7 +80,8 @@ def summary_json(
     """
     figures = msgspec.to_builtins(replay.progress.overall.figures())
     rejected = dict(sorted(replay.rejected.items()))
-    mixture = None if replay.learner.weights is None else replay.learner.weights.mixture
+    weights = replay.learner.weights
+    assert weights is not None  # it has a spec
     return {
         "source": log,
         "spec": spec.name,
@@ -86,7 +91,9 @@ def summary_json(
         "events_this_run": learned,
         "seconds": round(seconds, 4),
         "events_per_second": round(learned / seconds, 1) if seconds > 0 else None,
-        "mixture": mixture,
+        "mixture": weights.mixture,
+        "occupancy": occupancy(weights),
+        "bits": {"fields": spec.hash.bits, "crosses": spec.hash.cross_bits},
     }
 
 
@@ -134,8 +141,21 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
         rows.append(("excess log loss", number(summary["excess_log_loss"]), said))
     speed = f"{summary['events_per_second'] or 0:,.0f}"
     rows.append(("events/s", speed, f"{summary['seconds']:.2f} s from first read to last learned"))
+    rows.append(_tables(summary["occupancy"], summary["bits"]))
     rows.append(("rejected", f"{summary['rejected']:,}", _reasons(summary["rejected_by_reason"])))
     return rows
+
+
+def _tables(occupancy: dict[str, float], bits: dict[str, int]) -> tuple[str, str, str]:
+    """How full the tables are, and what to do about it."""
+    shares = " / ".join(f"{share:.0%}" for share in occupancy.values())
+    full = [name for name, share in occupancy.items() if share > _FULL[name]]
+    meaning = f"of {' / '.join(occupancy)}: how probably a new one shares a bucket"
+    if full:
+        keys = {"fields": "hash.bits", "crosses": "hash.cross_bits"}
+        changes = " ".join(f"--set {keys[name]}={bits[name] + 1}" for name in full)
+        meaning = f"of {' / '.join(occupancy)}: one bit more is better: {changes}"
+    return "tables in use", shares, meaning
 
 
 def _reasons(rejected: dict[str, int]) -> str:

@@ -12,7 +12,7 @@ from features.jit import jit
 from learning.buckets import Events, Slots, expand_event, slots_for
 from learning.weights import Weights
 
-__all__ = ["Touched", "used_buckets"]
+__all__ = ["Touched", "occupancy", "used_buckets"]
 
 Marks = NDArray[np.bool_]
 
@@ -55,6 +55,24 @@ def used_buckets(table: NDArray[Any]) -> NDArray[np.int64]:
     if table.size:
         _used(table, out)
     return np.flatnonzero(out)
+
+
+def occupancy(weights: Weights) -> dict[str, float]:
+    """How full the tables are, by name: the chance that a new value finds its bucket taken.
+
+    Examples
+    --------
+    >>> from features.spec import HashSpec, LearnerSpec
+    >>> from learning.weights import weights_for
+    >>> weights = weights_for(HashSpec(bits=4), LearnerSpec(), np.empty((0, 3), np.int32), 1)
+    >>> weights.fields[3, 6] = 1.0
+    >>> occupancy(weights)
+    {'fields': 0.0625}
+    """
+    tables = {"fields": weights.fields, "crosses": weights.crosses}
+    return {
+        name: len(used_buckets(table)) / len(table) for name, table in tables.items() if len(table)
+    }
 
 
 class Touched:
