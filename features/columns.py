@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from features.errors import RowError
 from features.field_plan import MAX_LIST, FieldPlan
 from features.hashed import Part
+from features.jit import read_only
 from features.quantiles import QuantileLearner
 from features.times import NO_TIME, times_ms
 from features.token_kernels import GOOD, UNSURE, hash_number_column, hash_text_column
@@ -192,11 +193,12 @@ def _buffers(
     bits, offsets, data = words.buffers()
     ends = np.frombuffer(offsets, np.int32)[words.offset : words.offset + len(words) + 1]
     validity = np.frombuffer(bits, np.uint8) if bits and words.null_count else _NO_BITS
-    return _bytes(data), ends, validity, words.offset
+    return _bytes(data), read_only(ends), read_only(validity), words.offset
 
 
 def _bytes(data: Any) -> NDArray[np.uint8]:
-    return np.frombuffer(data, np.uint8) if data is not None and data.size else _NO_BITS
+    found = np.frombuffer(data, np.uint8) if data is not None and data.size else _NO_BITS
+    return read_only(found)
 
 
 def _members(lists: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:

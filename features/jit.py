@@ -11,12 +11,14 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from features.kernel_folder import module_folder
 
-__all__ = ["inlined", "jit", "load64", "prefetch"]
+__all__ = ["inlined", "jit", "load64", "prefetch", "read_only"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T", bound=np.generic)
 
 
 def jit(function: F) -> F:
@@ -30,6 +32,17 @@ def jit(function: F) -> F:
 def inlined(function: F) -> F:
     """Compile a part of a kernel: always inlined, which spares the counting of references."""
     return _compiled(function, forceinline=True)
+
+
+def read_only(array: NDArray[T]) -> NDArray[T]:
+    """A view that cannot be written: for a kernel whose callers have both kinds.
+
+    A kernel is compiled for each kind of each of its arrays, in seconds, and Arrow's buffers, or
+    the labels of a frame, are of either kind.
+    """
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _compiled(function: F, **options: Any) -> F:

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from features.jit import jit
+from features.jit import jit, read_only
 
 __all__ = ["Figures", "ReliabilityBin", "Tally", "calibration_interval"]
 
@@ -193,10 +193,8 @@ class Tally:
         """
         none = np.empty(0)
         self.knows_truth = truth is not None
-        _score(
-            self.sums, self.histogram, logits, labels,
-            none if importance is None else importance, none if truth is None else truth,
-        )  # fmt: skip
+        given = (none if array is None else array for array in (labels, importance, truth))
+        _score(self.sums, self.histogram, logits, *map(read_only, given))
 
     def merge(self, other: Tally) -> None:
         """Add another tally of as many bins."""

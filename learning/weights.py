@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from features.errors import SnapshotError
 from features.hashed import Hashed
+from features.jit import read_only
 from features.spec import HashSpec, LearnerSpec, Rates
 from learning import single, stack
 from learning.buckets import Events, slots_for
@@ -110,7 +111,8 @@ class Weights(ABC):
         if len(labels) != hashed.rows or len(weight) not in (0, hashed.rows):
             raise ValueError(f"{len(labels)} labels, {len(weight)} weights: {hashed.rows} events")
         if hashed.rows:
-            self.kernels.learn_events(*self.arguments(hashed), labels, weight, out)
+            taught = read_only(labels), read_only(weight)
+            self.kernels.learn_events(*self.arguments(hashed), *taught, out)
         return out
 
     def predict(self, hashed: Hashed) -> F64:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.hashing import text_hash
-from features.jit import jit
+from features.jit import jit, read_only
 from features.values import text_column
 
 if TYPE_CHECKING:
@@ -76,8 +76,9 @@ def hashes_of(texts: pa.Array) -> U64:
 def _buffers(texts: pa.Array) -> tuple[I32, NDArray[np.uint8]]:
     _, at, text = texts.buffers()
     offsets = np.frombuffer(at, np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    empty = np.zeros(1, np.uint8)
-    return offsets, empty if text is None or not text.size else np.frombuffer(text, np.uint8)
+    empty = text is None or not text.size
+    data = np.zeros(1, np.uint8) if empty else np.frombuffer(text, np.uint8)
+    return read_only(offsets), read_only(data)
 
 
 @jit
