@@ -52,7 +52,7 @@ def warm_up(spec: Spec, console: Console) -> None:
         Progress().add(logits, one, truth=one)
 
 
-_EVENTS = 300
+_EVENTS = 3_000  # the monitor looks at click rates every 2,048
 _DONE = "compiled"  # in the folder of the kernels, which is named after their sources
 
 

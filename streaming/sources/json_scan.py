@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from numba.cpython.unsafe.numbers import trailing_zeros
 
-from features.jit import inlined, jit, load64
+from features.jit import inlined, jit, load64, read_only
 
 __all__ = [
     "ANY", "BOOL", "FLOAT", "INT", "LIST", "NULL", "NUMBERS", "OBJECT", "PLAIN", "TEXT", "Keys",
@@ -167,8 +167,8 @@ def find_members(
         np.zeros((keys.wanted, rows if expect == ANY else 0), np.int64),
     )  # fmt: skip
     within = _find(
-        data, starts, ends, plain, keys.text, keys.at, keys.column, keys.value, keys.value_at,
-        found.begin, found.size, found.kind, found.number, expect,
+        read_only(data), starts, ends, plain, keys.text, keys.at, keys.column, keys.value,
+        keys.value_at, found.begin, found.size, found.kind, found.number, expect,
         rows if most_odd is None else most_odd,
     )  # fmt: skip
     return found if within else None

@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from features.jit import inlined, jit, load64
+from features.jit import inlined, jit, load64, read_only
 from streaming.sources.block import Block
 
 __all__ = ["SLACK", "copy_short", "cut_rows", "side_by_side"]
@@ -76,7 +76,7 @@ def side_by_side(data: Any, begin: Any, size: Any) -> tuple[list[Any], Any]:
     np.cumsum(size, axis=1, out=offsets[:, 1:])
     bases = np.concatenate([[0], np.cumsum(offsets[:, -1] + np.int64(SLACK))])
     text = np.empty(bases[-1], np.uint8)
-    _gather(data, begin, offsets, bases, text)
+    _gather(read_only(data), begin, offsets, bases, text)
     return [text[low:high] for low, high in pairwise(bases)], offsets
 
 

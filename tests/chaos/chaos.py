@@ -25,6 +25,10 @@ COUNTERS = """
 [[counters]]
 keys = ["ad", ["campaign", "site"]]
 half_lives_h = [1, 24]
+
+[hash]
+bits = 16                    # each start and each save takes as long as the tables are large
+cross_bits = 18
 """
 SETTINGS = [
     "stream.batch=300",

@@ -9,7 +9,7 @@ import os
 
 import pytest
 from command import run_clicktide
-from live_stream import REAL, Up, conserved, publish, until_learned, values
+from live_stream import REAL, Up, conserved, publish, small_tables, until_learned, values
 
 from learning.snapshot import load_snapshot
 from streaming.settings import load_stream_settings
@@ -85,7 +85,8 @@ def up(request, tmp_path):
     """A running stream on either log."""
     on_kafka = request.param == "kafka"
     where = ["--log", request.getfixturevalue("kafka_url")] if on_kafka else []
-    up = Up(tmp_path / "run", REAL, "--set", "join.join_window_s=60", *where)
+    spec = ["--spec", str(small_tables(tmp_path))]
+    up = Up(tmp_path / "run", REAL, "--set", "join.join_window_s=60", *spec, *where)
     yield up
     up.end()
 
@@ -104,5 +105,6 @@ def test_examples_are_those_of_a_brute_force_join_and_the_model_is_that_of_a_rep
     assert len(found) > EVENTS  # late clicks are among them
     assert found == wanted
 
-    run("replay", f"examples:{up.log}", "--spec", "market", "--save", tmp_path / "replayed")
+    spec = tmp_path / "small.toml"
+    run("replay", f"examples:{up.log}", "--spec", spec, "--save", tmp_path / "replayed")
     assert arrays(tmp_path / "replayed") == arrays(up.folder / "model")

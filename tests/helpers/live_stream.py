@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 from command import run_clicktide
 from waiting import until
@@ -14,6 +15,7 @@ from waiting import until
 from streaming.log import TopicPartition, open_log
 
 REAL = ["-m", "clicktide"]
+MARKET = Path(__file__).parents[2] / "specs" / "market.toml"
 
 
 def alive(pid):
@@ -81,6 +83,13 @@ class Up:
         """Whatever has happened: the children go with their supervisor."""
         self.process.kill()
         self.process.wait(10)
+
+
+def small_tables(folder):
+    """A spec file: the one called ``market``, with tables that are saved and loaded in no time."""
+    spec = folder / "small.toml"
+    spec.write_text(MARKET.read_text() + "\n[hash]\nbits = 16\ncross_bits = 18\n")
+    return spec
 
 
 def told(log):

@@ -17,6 +17,7 @@ from live_stream import (
     free_port,
     learned,
     publish,
+    small_tables,
     told,
     until,
     until_learned,
@@ -177,9 +178,10 @@ def ask(port, path, body=None):
         return 0, {}
 
 
-def test_a_stream_is_learned_whole_whatever_is_killed_and_goes_on_another_day(start):
+def test_a_stream_is_learned_whole_whatever_is_killed_and_goes_on_another_day(start, tmp_path):
     port = free_port()
-    up = start(REAL, "--set", "train.snapshot_every_s=1", "--port", str(port))
+    options = ["--spec", str(small_tables(tmp_path)), "--set", "train.snapshot_every_s=1"]
+    up = start(REAL, *options, "--port", str(port))
     up.until_running("valkey", "join", "count", "train", "serve")
     assert f"curl http://localhost:{port}/v1/predict" in up.text()
     publish(up, "sim:stationary?events=20000")

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from features.errors import ClicktideError
+from features.jit import read_only
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.detect.explanation import (
     Explanation,
@@ -134,7 +135,7 @@ class SequentialDetector:
         self._state = with_room(self._state, values.room)
         delay = np.nan_to_num(part.click_delay_ms, nan=0.0).astype(np.float32)
         return Rows(
-            part.time_ms,
+            read_only(part.time_ms),
             np.asarray(part.probability, np.float64),
             np.asarray(part.label, np.float64),
             part.bid.astype(np.float32).astype(np.float64),

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features.jit import jit
+from features.jit import jit, read_only
 from monitoring.watch.categorical import MISSING, Categorical, HashTable, hashes_of
 from monitoring.watch.detect.state import Rows
 
@@ -216,7 +216,7 @@ class History:
         """All rows, oldest first, as a copy."""
         order = self._order()
         return Rows(
-            self.time[order],
+            read_only(self.time[order]),
             self.p[order],
             self.y[order].astype(np.float64),
             self.bid[order].astype(np.float64),
