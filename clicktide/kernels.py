@@ -85,8 +85,9 @@ def main() -> None:
         with redirect_stdout(nothing), redirect_stderr(nothing):
             app(["replay", source], standalone_mode=False)
             app(["replay", source, *of], standalone_mode=False)
-            for process in ("join", "train", "monitor"):
-                app([process, *of, "--until-idle", "0"], standalone_mode=False)
+            rates = ["--set", "monitor.detect.warmup_clicks=1"]  # they are looked at from then on
+            for process, more in (("join", []), ("train", []), ("monitor", rates)):
+                app([process, *of, "--until-idle", "0", *more], standalone_mode=False)
     _mark().touch()
 
 

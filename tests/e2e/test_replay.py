@@ -42,7 +42,7 @@ def test_the_table_shows_the_figures_and_the_plot_and_model_are_there(clicktide,
 
 
 def test_excess_log_loss_falls_as_events_come_in(clicktide, tmp_path):
-    clicktide("replay", "sim:stationary", "--events", "200000", "--save", "model")
+    clicktide("replay", "sim:stationary", "--events", "100000", "--save", "model")
     windows = load_snapshot(tmp_path / "model").progress.windows()
     excess = [window.excess_log_loss for window in windows]
     fifth = len(excess) // 5
@@ -87,10 +87,10 @@ def test_a_run_cut_in_two_equals_an_unbroken_one(clicktide, replay, tmp_path):
 
 
 def test_killed_runs_that_resume_equal_an_unbroken_one(clicktide, tmp_path):
-    labelled(clicktide, tmp_path, events=200_000)
+    labelled(clicktide, tmp_path, events=100_000)
     command = [sys.executable, "-m", "clicktide", "replay", "log.csv", "--spec", "spec.toml"]
     clicktide(*command[3:], "--save", "whole")
-    command += ["--save", "killed", "--save-every", "10000", "--resume"]
+    command += ["--save", "killed", "--save-every", "5000", "--resume"]
     saved, rng = tmp_path / "killed" / "snapshot.json", np.random.default_rng(0)
 
     def last():

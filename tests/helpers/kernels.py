@@ -4,16 +4,19 @@ Each worker would otherwise compile the same ones at the same time, for a minute
 """
 
 import runpy
+from io import BytesIO
 
 import numpy as np
 from rich.console import Console
 
-from clicktide.kernels import warm_up
+from clicktide.kernels import main, warm_up
 from features.hashed import Hashed
-from features.spec import HashSpec, LearnerSpec
+from features.spec import HashSpec, LearnerSpec, SourceSpec
 from features.spec_file import load_spec
 from learning import FTRLClassifier
 from learning.weights import weights_for
+from streaming.log.murmur2 import murmur2_each
+from streaming.sources import open_source
 
 
 def warm_up_single():
@@ -29,9 +32,17 @@ def warm_up_single():
     assert plain.weights
 
 
+def warm_up_files():
+    """Of reading delimited text with quotes, and of Kafka's partitions."""
+    source = SourceSpec(label="a", format="csv")
+    list(open_source("-", source, ["a"], stdin=BytesIO(b'a,b\n1,"x"\n')))
+    murmur2_each([b"key"], 2)
+
+
 if __name__ == "__main__":
     for name in ("market", "sim"):
         warm_up(load_spec(name), Console(quiet=True))
     warm_up_single()
+    warm_up_files()
     runpy.run_module("clicktide.serving_preload")
-    runpy.run_module("clicktide.kernels", run_name="__main__")  # as `clicktide up` does
+    main()  # as `clicktide up` does

@@ -161,7 +161,9 @@ def test_a_bad_candidate_is_refused_and_the_next_good_one_is_champion(stream):
     assert stream.registry.aliases()["champion"] == 2
     for _ in range(6):
         stream.pass_by(6000)
-    assert stream.registry.aliases()["champion"] > 6
+        if (champion := stream.registry.aliases()["champion"]) > 6:
+            break
+    assert champion > 6
 
 
 def test_a_fresh_process_scores_to_the_same_bits(stream):

@@ -176,20 +176,23 @@ def test_where_batches_are_cut_and_runs_broken_off_changes_no_bit(place):
 
 
 def test_a_trainer_killed_five_times_makes_the_model_of_an_unbroken_run(tmp_path):
-    lines = [example(row, i) for i, row in enumerate(rows(40_000))]
+    lines = [example(row, i) for i, row in enumerate(rows(16_000))]
     (tmp_path / "shop.toml").write_text(TOML)
     with open_log(str(tmp_path / "log.db")) as log:
         fill(log, lines)
         command = [sys.executable, "-m", "clicktide", "train", "--log", "log.db", "--spec"]
         command += ["shop.toml", "--until-idle", "0"]
-        command += ["--set", "train.snapshot_every_s=0.01", "--set", "stream.batch=5"]
+        slowly = ["--set", "train.snapshot_every_s=0.01", "--set", "stream.batch=2"]
         rng = random.Random(4)
         for _ in range(5):
-            with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as process:
+            with subprocess.Popen(
+                command + slowly, cwd=tmp_path, stderr=subprocess.PIPE
+            ) as process:
                 first = process.stderr.readline()
                 assert b" train: " in first, first
                 time.sleep(rng.random() * 0.5)
                 process.send_signal(signal.SIGKILL)
+        assert 0 < load_snapshot(tmp_path / "model").progress.overall.events < len(lines)
         assert clicktide(*command[3:], cwd=tmp_path)[0] == 0
         assert_same(learn(log, tmp_path / "whole", batch=500), load_snapshot(tmp_path / "model"))
 
