@@ -193,7 +193,8 @@ def test_a_trainer_killed_five_times_makes_the_model_of_an_unbroken_run(tmp_path
                 time.sleep(rng.random() * 0.5)
                 process.send_signal(signal.SIGKILL)
         assert 0 < load_snapshot(tmp_path / "model").progress.overall.events < len(lines)
-        assert clicktide(*command[3:], cwd=tmp_path)[0] == 0
+        at_once = ["--set", "train.snapshot_every_s=30", "--set", "stream.batch=500"]  # else: kept
+        assert clicktide(*command[3:], *at_once, cwd=tmp_path)[0] == 0
         assert_same(learn(log, tmp_path / "whole", batch=500), load_snapshot(tmp_path / "model"))
 
 
