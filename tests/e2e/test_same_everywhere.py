@@ -85,7 +85,7 @@ def up(request, tmp_path):
     """A running stream on either log."""
     on_kafka = request.param == "kafka"
     where = ["--log", request.getfixturevalue("kafka_url")] if on_kafka else []
-    spec = ["--spec", str(small_tables(tmp_path))]
+    spec = ["--spec", str(small_tables(tmp_path)), "--no-register", "--no-monitor"]
     up = Up(tmp_path / "run", REAL, "--set", "join.join_window_s=60", *spec, *where)
     yield up
     up.end()
