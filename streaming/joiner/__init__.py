@@ -32,14 +32,15 @@ the unbroken run given the same lifts, and equal any run if no click comes that 
 (:class:`features.events.Heartbeat`) per topic and partition end a finite stream.
 
 **Why a crash loses and repeats nothing.** The committed offset is that of the oldest record that
-can still matter, with the topic's time before it: the replay repeats every w. Impressions
-matter until W > t + J + L (with clicks: + J), clicks until W > c + J + L + O, which outlives their
-impressions. Committed too: W (an example was out if t + J < W), the impressions' watermark (an
-orphan was out), each topic's read position (a rejection was out if before it; a correction, if
-its click is before it and its example was out), lifts, last click and counts. All of it is
-one transaction with the output, so "was out" is exact; until both topics are re-read, a partition
-gives out and commits nothing. It holds while an id names one impression
-whose copies carry one event time, and the windows do not change (refused).
+can still matter, or if it was held (:mod:`.topic`), of the first held with it, with the topic's
+time before it: the replay repeats every w. Impressions matter until W > t + J + L (with clicks:
++ J), clicks until W > c + J + L + O, which outlives their impressions. Committed too: W (an
+example was out if t + J < W), the impressions' watermark (an orphan was out), each topic's read
+position (a rejection was out if before it; a correction, if its click is before it and its example
+was out), lifts, last click and counts. All of it is one transaction with the output, so "was out"
+is exact; until both topics are re-read, a partition gives out and commits nothing. It holds while
+an id names one impression whose copies carry one event time, and the windows do not change
+(refused).
 
 **Early words.** With ``early=True`` it also gives ``Viewed`` when an impression is accepted and
 ``Clicked`` when its first click (not dismissal) joins it: each once, over crashes too. Both are
@@ -57,8 +58,8 @@ asks to stop reading (what the caller has fetched it may still give), and ``Over
 the bound cannot hold the windows of this traffic.
 
 **Latency.** Between two records of an idle topic, lifts follow each other freely; after each record
-the next lift must move time by 1/80 of all windows together (or wait for that), which keeps the
-recorded lifts within a commit's 4 KiB.
+or lift that decides on held events, the next lift must move time by 1/80 of all windows together
+(or wait for that), which keeps the recorded lifts within a commit's 4 KiB.
 """
 
 from streaming.joiner.joiner import Joiner

@@ -129,11 +129,14 @@ def _commit(pair: Pair, kind: TopicKind) -> CommitUpTo:
 
 
 def _oldest(pair: Pair, kind: TopicKind) -> tuple[int, int]:
-    """Where a replay must begin, and the topic's time just before."""
+    """Where a replay must begin, and the topic's time just before.
+
+    If the oldest event kept was held, that is where the holding began.
+    """
     topic = pair.topics[kind]
     kept = pair.impressions if kind == IMPRESSIONS else pair.clicks
     for entry in kept.values():
-        return entry.offset, entry.arrival
+        return entry.start or (entry.offset, entry.arrival)
     if topic.held:
         return topic.held[0].offset, topic.time
     return topic.position, topic.time

@@ -14,6 +14,7 @@ from streaming.joiner.records import (
     Idle,
     Instruction,
     Record,
+    Start,
     StoredClick,
     StoredImpression,
     TopicKind,
@@ -32,9 +33,11 @@ class EarlyPair(Pair):
     then, a click's joining if both its events were.
     """
 
-    def _take_impression(self, event: Impression, offset: int, arrival: int, raw: bytes) -> None:
+    def _take_impression(
+        self, event: Impression, offset: int, arrival: int, raw: bytes, start: Start | None
+    ) -> None:
         at = len(self.out)
-        super()._take_impression(event, offset, arrival, raw)
+        super()._take_impression(event, offset, arrival, raw, start)
         if offset < self._imp.done_to:
             return
         stored = self.impressions.get(event.impression_id)

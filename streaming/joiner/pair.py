@@ -31,6 +31,7 @@ from streaming.joiner.records import (
     Pause,
     Resumed,
     Stalled,
+    Start,
     StoredClick,
     StoredImpression,
     TopicKind,
@@ -139,20 +140,25 @@ class Pair:
 
     def _decided(self, kind: TopicKind, item: Item, used: bool) -> None:
         if used:
-            self._take(self.topics[kind], item.offset, item.event, item.raw)
+            self._take(self.topics[kind], item.offset, item.event, item.raw, item.start)
         elif type(item.event) is not Heartbeat:
             ahead = f"{item.ts - self.topics[kind].time} ms ahead of its partition"
             self._reject(kind, item.offset, item.raw, "far_future", ahead)
 
     def _take(
-        self, topic: Topic, offset: int, event: Impression | Click | Heartbeat, raw: bytes
+        self,
+        topic: Topic,
+        offset: int,
+        event: Impression | Click | Heartbeat,
+        raw: bytes,
+        start: Start | None = None,
     ) -> None:
         arrival = topic.time
         topic.pass_by(event.timestamp)
         if type(event) is Impression:
-            self._take_impression(event, offset, arrival, raw)
+            self._take_impression(event, offset, arrival, raw, start)
         elif type(event) is Click:
-            self._take_click(event, offset, arrival, raw)
+            self._take_click(event, offset, arrival, raw, start)
 
     def _reject(self, kind: TopicKind, offset: int, raw: bytes, reason: str, detail: str) -> None:
         if offset >= self.topics[kind].done_to:
@@ -166,14 +172,16 @@ class Pair:
 
     # ---- impressions
 
-    def _take_impression(self, event: Impression, offset: int, arrival: int, raw: bytes) -> None:
+    def _take_impression(
+        self, event: Impression, offset: int, arrival: int, raw: bytes, start: Start | None
+    ) -> None:
         id, ts = event.impression_id, event.timestamp
         if ts + self._join < arrival - self._bound:
             self._reject(IMPRESSIONS, offset, raw, "too_late", "its window had closed")
         elif id in self.impressions:
             self._reject(IMPRESSIONS, offset, raw, "duplicate_impression", id)
         else:
-            stored = StoredImpression(id, ts, offset, arrival, raw)
+            stored = StoredImpression(id, ts, offset, arrival, raw, start)
             self.impressions[id] = stored
             heappush(self.pending, (ts, offset, stored))
             p = event.probability
@@ -197,7 +205,9 @@ class Pair:
 
     # ---- clicks
 
-    def _take_click(self, event: Click, offset: int, arrival: int, raw: bytes) -> None:
+    def _take_click(
+        self, event: Click, offset: int, arrival: int, raw: bytes, start: Start | None
+    ) -> None:
         key, ts = (event.impression_id, event.kind), event.timestamp
         watermark = arrival - self._bound
         seen = self.seen.get(key)
@@ -209,7 +219,7 @@ class Pair:
             seen.until = max(seen.until, ts)
             self._reject(CLICKS, offset, raw, "duplicate_click", event.impression_id)
         else:
-            stored = StoredClick(*key, ts, offset, arrival, raw, until=ts)
+            stored = StoredClick(*key, ts, offset, arrival, raw, until=ts, start=start)
             self._keep_click(stored)
 
     def _keep_click(self, stored: StoredClick) -> None:

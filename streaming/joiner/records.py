@@ -22,6 +22,7 @@ __all__ = [
     "Record",
     "Resumed",
     "Stalled",
+    "Start",
     "StoredClick",
     "StoredImpression",
     "TopicKind",
@@ -32,6 +33,9 @@ __all__ = [
 TopicKind = Literal["impressions", "clicks"]
 IMPRESSIONS: TopicKind = "impressions"
 CLICKS: TopicKind = "clicks"
+
+Start = tuple[int, int]
+"""Offset, and the topic's time just before it."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -66,6 +70,7 @@ class StoredImpression(msgspec.Struct, eq=False, gc=False):
     """An impression, from its arrival until nothing more can come of it.
 
     ``arrival`` is the topic's time just before it: its watermark at arrival, plus the bound.
+    ``start``, if it was held: where a replay must begin to decide on it as was decided.
     """
 
     id: str
@@ -73,6 +78,7 @@ class StoredImpression(msgspec.Struct, eq=False, gc=False):
     offset: int
     arrival: int
     raw: bytes
+    start: Start | None = None
     click_ts: int | None = None
     dismiss_ts: int | None = None
     kinds: tuple[str, ...] = ()
@@ -82,8 +88,9 @@ class StoredImpression(msgspec.Struct, eq=False, gc=False):
 class StoredClick(msgspec.Struct, eq=False, gc=False):
     """A click, from its arrival until nothing can depend on it.
 
-    It ``waits`` for its impression. ``until`` is its event time or that of its last duplicate: a
-    replay must meet the click if it meets the duplicate.
+    ``arrival`` and ``start`` are as an impression's. It ``waits`` for its impression. ``until`` is
+    its event time or that of its last duplicate: a replay must meet the click if it meets the
+    duplicate.
     """
 
     id: str
@@ -93,6 +100,7 @@ class StoredClick(msgspec.Struct, eq=False, gc=False):
     arrival: int
     raw: bytes
     until: int
+    start: Start | None = None
     waits: bool = True
 
 

@@ -19,8 +19,8 @@ more have come. So five events of wrong clocks decide nothing, wherever they sta
 moves over held events, those of the present are let go first, with all before them: they are not
 late because a wrong clock stood before them.
 
-The decisions are functions of the records alone, and a replay that starts with any event that was
-used repeats them.
+The decisions are functions of the records and lifts alone. What is decided of a held event depends
+on all that is held with it, so a replay repeats it only from where the holding began.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from statistics import median_low
 import msgspec
 
 from features.events import Click, Heartbeat, Impression
+from streaming.joiner.records import Start
 
 __all__ = ["BEGIN", "Held", "Item", "Topic", "first_time"]
 
@@ -52,13 +53,18 @@ _MOST_HELD = 512  # events that weigh nothing, such as late ones, must not be he
 
 
 class Item(msgspec.Struct, gc=False):
-    """A decoded record; ``key`` tells copies of one event from other events."""
+    """A decoded record.
+
+    ``key`` tells copies of one event from other events. ``start``, if it was held: where a
+    replay must begin to decide on it as was decided.
+    """
 
     offset: int
     ts: int
     key: str | int
     event: Impression | Click | Heartbeat
     raw: bytes
+    start: Start | None = None
 
 
 def first_time(events: Sequence[tuple[int, Hashable]], apart: int) -> int:
@@ -114,16 +120,17 @@ class Held:
 
     Parameters
     ----------
-    time
-        The topic's, ms.
+    start
+        Where the holding began: the first one's offset, and the topic's time.
     max_ahead, in_time
         How far ahead of it an event is ahead, and how far behind one still is of the present.
     """
 
     __slots__ = ("_ahead", "_beats", "_first", "_in_time", "_max_ahead", "_peak", "_present",
-                 "_steps", "items", "time")  # fmt: skip
+                 "_steps", "items", "start", "time")  # fmt: skip
 
-    def __init__(self, time: int, max_ahead: int, in_time: int) -> None:
+    def __init__(self, start: Start, max_ahead: int, in_time: int) -> None:
+        self.start, time = start, start[1]
         self.items: list[Item] = []
         self._ahead: set[str | int] = set()  # their keys
         self.time, self._max_ahead, self._in_time = time, max_ahead, in_time
@@ -196,6 +203,7 @@ class Topic:
 
     __slots__ = (
         "_in_time",
+        "_lift_decided",
         "done_to",
         "evidence",
         "far_future",
@@ -218,6 +226,7 @@ class Topic:
         self.evidence: Held | None = None
         self.lifts: list[tuple[int, int]] = []  # (offset, time): time was lifted before offset
         self.replayed_lifts = 0
+        self._lift_decided = False  # whether the last lift decided on events that were held
 
     @property
     def held(self) -> list[Item]:
@@ -250,13 +259,17 @@ class Topic:
 
     def _hold(self, item: Item) -> Held:
         if self.evidence is None:
-            self.evidence = Held(self.time, self.max_ahead, self._in_time)
+            self.evidence = Held((item.offset, self.time), self.max_ahead, self._in_time)
         self.evidence.add(item)
         return self.evidence
 
     def _let_go(self) -> list[Item]:
-        held, self.evidence = self.held, None
-        return held
+        evidence, self.evidence = self.evidence, None
+        if evidence is None:
+            return []
+        for item in evidence.items:
+            item.start = evidence.start
+        return evidence.items
 
     def pass_by(self, ts: int) -> None:
         """Let an event that is used move time."""
@@ -270,24 +283,41 @@ class Topic:
 
     def may_lift(self, time: int) -> bool:
         """Whether there is room on record for one more lift."""
-        if not self.lifts or self.lifts[-1][0] == self.position:
+        if not self.lifts or self._replaces_lift:
             return True
         return time >= self.lifts[-1][1] + self.lift_step and len(self.lifts) < LIFTS_KEPT
 
     def lift(self, time: int) -> Iterator[tuple[Item, bool]]:
         """Move time without an event, on record; yield what was held and is decided by it."""
-        if self.lifts and self.lifts[-1][0] == self.position:
+        if self._replaces_lift:
             self.lifts.pop()
         self.lifts.append((self.position, time))
         self.replayed_lifts = len(self.lifts)
-        yield from self._reach(time)
+        yield from self._lift(time)
+
+    @property
+    def _replaces_lift(self) -> bool:
+        """Whether a lift now alone comes to the same as the last one and then this.
+
+        Not if the last one decided on held events: in its place, this one might decide otherwise.
+        """
+        lifts = self.lifts
+        return bool(lifts) and lifts[-1][0] == self.position and not self._lift_decided
 
     def replay_lifts(self) -> Iterator[tuple[Item, bool]]:
         """Repeat the lifts that were made at this position before a restart."""
         lifts, position = self.lifts, self.position
         while self.replayed_lifts < len(lifts) and lifts[self.replayed_lifts][0] <= position:
             self.replayed_lifts += 1
-            yield from self._reach(self.lifts[self.replayed_lifts - 1][1])
+            yield from self._lift(self.lifts[self.replayed_lifts - 1][1])
+
+    def _lift(self, time: int) -> Iterator[tuple[Item, bool]]:
+        """Move time; a replay repeats what it decides from where the holding before it began."""
+        start = self.evidence.start if self.evidence is not None else None
+        self._lift_decided = False
+        for item, used in self._reach(time):
+            self._lift_decided, item.start = True, start
+            yield item, used
 
     def _reach(self, time: int) -> Iterator[tuple[Item, bool]]:
         """Move time by way of the first of those held that it reaches, silence by silence."""

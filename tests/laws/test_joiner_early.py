@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from resumed_joiner import resumed as resumed_from
 
@@ -119,6 +119,10 @@ def parted(out: Iterable[object]) -> tuple[list[str], list[str], list[str]]:
     size=st.integers(1, 40),
     gap_ms=st.sampled_from([200, 1000, 4000, 30_000]),
 )
+@example(seed=6, size=40, gap_ms=30_000)
+@example(seed=47, size=40, gap_ms=30_000)
+@example(seed=195, size=40, gap_ms=30_000)
+@example(seed=567, size=40, gap_ms=30_000)
 def test_any_crashes_and_interleavings_say_the_same_views_and_clicks(
     seed: int, size: int, gap_ms: int
 ) -> None:
