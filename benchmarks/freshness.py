@@ -1,6 +1,6 @@
 """How soon a click changes the served probability of its ad, amid 2,000 events a second.
 
-    python benchmarks/freshness.py --clicks 200 --rate 2000
+    python benchmarks/freshness.py --clicks 200 --rate 2000 --seconds 120
     python benchmarks/freshness.py --kafka localhost:9092     # through `serve --follow`
 
 A whole stream with a model of 30,000 impressions that happened three days ago. Background events,
@@ -9,6 +9,10 @@ again: an impression is posted and counted; its click is posted; from the moment
 acknowledged, the ad is asked for until its probability is another one. What is compared are two
 impressions of one request, by the same weights at the same event time: one with the counters of
 now, one with those from before the click. So nothing but the click can make them differ.
+
+The weights follow `join.label_after_s` later. Every click of the background, some seconds after its
+impression, is timed: from its acknowledgement until `/v1/model` has learned all that stands in the
+topic of early examples up to it.
 """
 
 from __future__ import annotations
@@ -27,7 +31,9 @@ import tempfile
 import threading
 import time
 import uuid
+from bisect import bisect_left
 from collections.abc import Iterator
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +46,22 @@ HISTORY_BEGAN = "now-3d"
 """So long ago that its last clicks, most of a day late, are not after now."""
 
 
+CLICK_DELAY_S = 8.0
+
+
 class Background(threading.Thread):
-    """Posts so many events a second, in batches, and counts those that were acknowledged."""
+    """Posts so many events a second, in batches, and counts those that were acknowledged.
+
+    Clicks come some seconds after their impressions; ``accepted`` says when each was acknowledged.
+    """
 
     def __init__(self, url: str, rate: float) -> None:
         super().__init__(daemon=True)
         self.url, self.rate, self.over = url, rate, threading.Event()
         self.events, self.failed, self.begun = 0, 0, time.monotonic()
         self.rng = random.Random(1)
+        self.accepted: dict[str, float] = {}
+        self._coming: list[tuple[float, str]] = []
 
     def run(self) -> None:
         """Post until told to stop."""
@@ -57,10 +71,15 @@ class Background(threading.Thread):
             while not self.over.wait(max(0.0, due - time.monotonic())):
                 due += BATCH_S
                 shown = [self.impression() for _ in range(size)]
-                clicks = [{"impression_id": one["impression_id"]} for one in shown]
                 self.post(client, "/v1/impressions", {"impressions": shown})
-                chosen = clicks[: round(size * CLICK_SHARE)]
-                self.post(client, "/v1/clicks", {"clicks": chosen})
+                for one in shown[: round(size * CLICK_SHARE)]:
+                    late = self.rng.expovariate(1 / CLICK_DELAY_S)
+                    heappush(self._coming, (due + late, one["impression_id"]))
+                chosen = []
+                while self._coming and self._coming[0][0] <= due:
+                    chosen.append(heappop(self._coming)[1])
+                if chosen and self.post(client, "/v1/clicks", {"clicks": list(map(click, chosen))}):
+                    self.accepted |= dict.fromkeys(chosen, time.monotonic())
 
     def impression(self) -> dict[str, Any]:
         """One of the background's own ads, users and sites."""
@@ -69,18 +88,68 @@ class Background(threading.Thread):
                   "advertiser": f"b{of(9)}", "site": f"b{of(50)}"}  # fmt: skip
         return {"impression_id": uuid.uuid4().hex, "fields": fields}
 
-    def post(self, client: httpx.Client, path: str, body: dict[str, Any]) -> None:
-        """Post a batch."""
+    def post(self, client: httpx.Client, path: str, body: dict[str, Any]) -> bool:
+        """Post a batch; whether it was accepted."""
         with contextlib.suppress(httpx.HTTPError):
             reply = client.post(path, json=body)
             if reply.status_code == 200:
                 self.events += reply.json()["written"]
-                return
+                return True
         self.failed += 1
+        return False
 
     def reached(self) -> float:
         """Events a second so far."""
         return self.events / (time.monotonic() - self.begun)
+
+
+def click(name: str) -> dict[str, str]:
+    """The click of an impression."""
+    return {"impression_id": name}
+
+
+class Served(threading.Thread):
+    """Notes when the served model had learned how many events."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        self.url, self.over = url, threading.Event()
+        self.seen: list[tuple[int, float]] = []
+
+    def run(self) -> None:
+        """Ask until told to stop."""
+        with httpx.Client(base_url=self.url, timeout=20) as client:
+            while not self.over.wait(0.05):
+                events = int(client.get("/v1/model").json()["events"])
+                if not self.seen or events > self.seen[-1][0]:
+                    self.seen.append((events, time.monotonic()))
+
+    def when(self, events: int) -> float | None:
+        """When it had so many, first."""
+        at = bisect_left(self.seen, (events, 0.0))
+        return self.seen[at][1] if at < len(self.seen) else None
+
+
+def weights_s(log: str, accepted: dict[str, float], served: Served) -> list[float]:
+    """Seconds from each click's acknowledgement to the served weights that know it, sorted."""
+    from streaming.log import TopicPartition, open_log
+    from streaming.settings import EARLY_EXAMPLES
+
+    took, events = [], 0
+    with open_log(log) as opened:
+        at, offset = TopicPartition(EARLY_EXAMPLES, 0), 0
+        while records := opened.read(at, offset, 1_000):
+            offset = records[-1].offset + 1
+            for line in b"\n".join(record.value for record in records).split(b"\n"):
+                example = json.loads(line)
+                events += not example.get("correction")
+                name = example["impression"]["impression_id"]
+                if example["label"] and name in accepted:
+                    # a correction is learned before the event behind it, which is counted
+                    when = served.when(events + bool(example.get("correction")))
+                    if when is not None:
+                        took.append(when - accepted[name])
+    return sorted(took)
 
 
 def fields_of(n: int) -> dict[str, Any]:
@@ -215,7 +284,9 @@ def has_learned(url: str, events: int) -> bool:
     return reply.status_code == 200 and int(reply.json()["events"]) >= events
 
 
-def measure(url: str, log: str, clicks: int, rate: float, history: int) -> dict[str, Any]:
+def measure(
+    url: str, log: str, clicks: int, rate: float, history: int, seconds: float
+) -> dict[str, Any]:
     """Learn, load, click."""
     source = f"sim:stationary?events={history}"
     replay = ["replay", source, "--to", log, "--spec", "market", "--shift", HISTORY_BEGAN]
@@ -223,17 +294,23 @@ def measure(url: str, log: str, clicks: int, rate: float, history: int) -> dict[
     if done.returncode:
         raise SystemExit(done.stderr)
     wait(lambda: has_learned(url, history), 300, "the model to learn")
-    background = Background(url, rate)
+    background, served = Background(url, rate), Served(url)
     # a connection for each call: whichever worker takes it
     with httpx.Client(base_url=url, timeout=60) as client, httpx.Client(base_url=url) as to:
         probe = Probe(client, to)
-        background.start()
+        for thread in (background, served):
+            thread.start()
         time.sleep(3.0)
         took = [probe.click(n) for n in range(clicks)]
-        reached = background.reached()
-        background.over.set()
-        background.join(30)
+        time.sleep(max(0.0, background.begun + seconds - time.monotonic()))
+        reached, accepted = background.reached(), dict(background.accepted)
+        # the last of them are learned while it goes on
+        learned = [at for at in accepted.values() if at < background.begun + seconds - 40.0]
+        for thread in (background, served):
+            thread.over.set()
+            thread.join(30)
     took.sort()
+    weights = weights_s(log, accepted, served)
     return {
         "clicks": clicks,
         "events_per_s": round(reached),
@@ -241,6 +318,10 @@ def measure(url: str, log: str, clicks: int, rate: float, history: int) -> dict[
         "p50_ms": round(1000 * statistics.median(took), 1),
         "p99_ms": round(1000 * took[min(len(took) - 1, int(0.99 * len(took)))], 1),
         "max_ms": round(1000 * took[-1], 1),
+        "weights_clicks": f"{len(weights)} of {len(accepted)}, {len(learned)} of them due",
+        "weights_p50_s": round(statistics.median(weights), 2) if weights else None,
+        "weights_p99_s": round(weights[int(0.99 * len(weights))], 2) if weights else None,
+        "weights_max_s": round(weights[-1], 2) if weights else None,
         "asked": probe.asked,
         "store_late": probe.late,
         "smallest_change": min(probe.moved),
@@ -254,6 +335,7 @@ def main() -> None:
     parser.add_argument("--clicks", type=int, default=200)
     parser.add_argument("--rate", type=float, default=2000.0)
     parser.add_argument("--history", type=int, default=30_000)
+    parser.add_argument("--seconds", type=float, default=120.0, help="at least so long")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--kafka", help="host:port of a broker; the embedded log if absent")
     given = parser.parse_args()
@@ -266,7 +348,7 @@ def main() -> None:
         )
         with stream as (url, log):
             wait(lambda: Path(log).exists() or bool(given.kafka), 60, "the log")
-            tally = measure(url, log, given.clicks, given.rate, given.history)
+            tally = measure(url, log, given.clicks, given.rate, given.history, given.seconds)
     print(json.dumps(tally, indent=1))
 
 

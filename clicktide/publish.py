@@ -64,7 +64,7 @@ __all__ = [
 
 PATIENCE_S = 300.0
 """A stream's processes are given up when none of them has made any progress for so long."""
-_SLICES_A_WINDOW = 5  # a label is a join window old; a fifth more changes little
+_SLICES_A_WINDOW = 5  # counters and labels of a join window change little in a fifth of it
 _PANEL = "Publishing (--to)"
 _MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _AGO = re.compile(r"(?P<ends>ends-)?now(-(?P<number>\d+(\.\d+)?)(?P<unit>[smhd]))?")
@@ -344,7 +344,7 @@ def _lockstep(log: EventLog, stream: StreamSettings, check: Callable[[], None]) 
     """As fast as the stream's processes can follow; those that never ran are not waited for."""
     return Lockstep(
         lambda: look_at(log, time.time_ns() // 1_000_000, newest=False),
-        stream.join.join_window_s / _SLICES_A_WINDOW,
+        min(stream.join.join_window_s / _SLICES_A_WINDOW, stream.join.first_label_s),
         Patience(PATIENCE_S, time.monotonic),
         sleep=time.sleep,
         check=check,

@@ -139,7 +139,7 @@ def replay(
             help="A file or folder (CSV, TSV, JSON Lines, Parquet, VW, libsvm, libffm; plain or "
             "compressed), - for standard input, sim:NAME for a simulated market (clicktide "
             "simulate --list), or examples:LOG for the examples of an event log "
-            "(examples:FILE.jsonl: of a file)",
+            "(early_examples:LOG: those the trainer learns; examples:FILE.jsonl: of a file)",
         ),
     ],
     spec: Annotated[

@@ -208,6 +208,8 @@ def _joiner(look: Look, joiner: JoinerState, rates: dict[str, float]) -> Table:
             ("+ rejected", f"{sum(joiner.rejected.get('impressions', {}).values()):,}"),
             ("clicks", f"{joiner.clicks:,}"),
             ("corrections", f"{joiner.corrections:,}"),
+            ("early examples", f"{joiner.early_examples:,}"),
+            ("clicks after these", f"{joiner.early_corrections:,}"),
             *rejected,
             ("labelled to", _when(joiner.labelled_to_ms or None)),
             *([("state", stalled)] if joiner.stalled else []),

@@ -52,7 +52,10 @@ _HEAD = """\
 
 """
 # What the log or the joiner's commits were made with.
-_FIXED = ("join_window_s", "late_window_s", "out_of_order_s", "max_ahead_s", "far_future_s")
+_FIXED = (
+    "join_window_s", "late_window_s", "out_of_order_s", "max_ahead_s", "far_future_s",
+    "label_after_s", "label_out_of_order_s",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,35 @@ class ReliabilityBin(msgspec.Struct, frozen=True):
 
 
 @jit
+def _bin(t: float, scale: float, bins: int) -> int:
+    at = int((min(max(t, -_EDGE), _EDGE) + _EDGE) * scale)
+    return max(min(at, bins - 1), 0)
+
+
+@jit
+def _amend(sums: F64, histogram: F64, logits: F64, importance: F64) -> None:
+    """Make unclicked events of a tally clicked ones."""
+    bins = len(histogram)
+    for i in range(len(logits)):
+        t = logits[i]
+        w = importance[i] if len(importance) > 0 else 1.0
+        sums[_CLICKS] += w
+        sums[_LOSS] -= w * t
+        at = _bin(t, bins / (2.0 * _EDGE), bins)
+        histogram[at, _POSITIVE] += w
+        # It was scored before some steps, in this bin or one near it.
+        away = 0
+        while away < bins:
+            if at >= away and histogram[at - away, _NEGATIVE] >= w:
+                histogram[at - away, _NEGATIVE] -= w
+                break
+            if at + away < bins and histogram[at + away, _NEGATIVE] >= w:
+                histogram[at + away, _NEGATIVE] -= w
+                break
+            away += 1
+
+
+@jit
 def _score(
     sums: F64, histogram: F64, logits: F64, labels: F64, importance: F64, truth: F64
 ) -> None:
@@ -104,8 +133,7 @@ def _score(
             if 0.0 < q < 1.0:
                 entropy = -q * math.log(q) - (1.0 - q) * math.log1p(-q)
             sums[_EXCESS] += w * (softplus - q * t - entropy)
-        at = int((min(max(t, -_EDGE), _EDGE) + _EDGE) * scale)
-        at = max(min(at, bins - 1), 0)
+        at = _bin(t, scale, bins)
         histogram[at, _POSITIVE] += w * y
         histogram[at, _NEGATIVE] += w * (1.0 - y)
         histogram[at, _MASS] += w * p
@@ -195,6 +223,32 @@ class Tally:
         self.knows_truth = truth is not None
         given = (none if array is None else array for array in (labels, importance, truth))
         _score(self.sums, self.histogram, logits, *map(read_only, given))
+
+    def amend(self, logits: F64, importance: F64 | None = None) -> None:
+        """Count n late clicks of events that were added as not clicked.
+
+        The log loss that they are scored with is that of the logit now: what was predicted then is
+        not kept.
+
+        Parameters
+        ----------
+        logits
+            float64 (n,): as predicted now.
+        importance
+            float64 (n,), if the events had any.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from learning.metrics import Tally
+        >>> tally = Tally()
+        >>> tally.add(np.array([-1.0, -1.0]), np.zeros(2))
+        >>> tally.amend(np.array([-1.0]))
+        >>> tally.figures().events, tally.figures().clicks
+        (2, 1.0)
+        """
+        weights = np.empty(0) if importance is None else importance
+        _amend(self.sums, self.histogram, logits, read_only(weights))
 
     def merge(self, other: Tally) -> None:
         """Add another tally of as many bins."""

@@ -62,6 +62,11 @@ class Progress:
             )
             at = part.stop
 
+    def amend(self, logits: F64, importance: F64 | None = None) -> None:
+        """Count n late clicks, overall and in the newest window; see ``Tally.amend``."""
+        for tally in (self.overall, *self._windows[-1:]):
+            tally.amend(logits, importance)
+
     def _open_window(self) -> Tally:
         """The window that the next event falls into."""
         if not self._windows or self._windows[-1].events >= self.window:

@@ -81,7 +81,9 @@ class CountProcess(Process):
         super().__init__(instance, report, clock=clock, pause=sleep)
         self.read = self.counted = 0
         self._log, self._settings, self._store, self._counters = log, settings, store, counters
-        self._joiner = Joiner(settings.join, early=True)
+        # It is asked for what is viewed and clicked; labels are the joiner's own.
+        windows = msgspec.structs.replace(settings.join, label_after_s=0.0)
+        self._joiner = Joiner(windows, early=True)
         self._news: dict[int, list[Viewed | Clicked]] = defaultdict(list)
         self._idle = IdlePartitions(log)
         self._started: set[int] = set()

@@ -23,7 +23,7 @@ from features.spec import SourceSpec, Spec
 from streaming.example_lines import LINE_BITS, ExampleLines, Place, lines_of, lines_of_records
 from streaming.log import EventLog, OffsetError, TopicPartition, open_log
 from streaming.prepare import CORRECTION, SERVED
-from streaming.settings import EXAMPLES
+from streaming.settings import EARLY_EXAMPLES, EXAMPLES
 from streaming.sources.block import Block, Parsed
 from streaming.sources.cutting import Limits, from_row, read_blocks
 from streaming.sources.json_lines import JsonLines, json_lines_of
@@ -202,7 +202,8 @@ def _with_time(column: pa.Array, times: I64, form: str) -> pa.Array:
     return pc.if_else(pc.is_null(column), known, column)
 
 
-EXAMPLES_PREFIX = "examples:"
+EXAMPLES_PREFIX = f"{EXAMPLES}:", f"{EARLY_EXAMPLES}:"
+"""Beginnings of a name that means the examples of an event log: of the join window, or early."""
 _RECORDS = 100
 _FILES = (".jsonl", ".ndjson", ".json", ".gz", ".zst")
 
@@ -215,8 +216,9 @@ def open_examples(
     Parameters
     ----------
     name
-        ``examples:`` and the URL of an event log, or a JSON Lines file (``.jsonl``, plain or
-        compressed). A log is read to its present end, partition after partition.
+        ``examples:`` or ``early_examples:``, the topic, and the URL of an event log, or a JSON
+        Lines file (``.jsonl``, plain or compressed). A log is read to its present end, partition
+        after partition.
     source, columns
         As for :class:`streaming.examples.ExampleReader`.
     start
@@ -227,7 +229,7 @@ def open_examples(
     SourceError
         There is no such file or log, or it no longer has what was to be read next.
     """
-    what = name.removeprefix(EXAMPLES_PREFIX)
+    topic, _, what = name.partition(":")
     reader = ExampleReader(source, columns)
     if what.endswith(_FILES):
         yield from _file(what, reader, start.row if start else 0)
@@ -235,11 +237,11 @@ def open_examples(
     if "://" not in what and not Path(what).exists():
         raise SourceError(f"{name}: there is no event log {what}. Fix: give its URL or its file")
     with open_log(what) as log:
-        if EXAMPLES not in log.topics():
+        if topic not in log.topics():
             raise SourceError(
-                f"{name}: the log has no topic {EXAMPLES!r}. Fix: run `clicktide join` on it first"
+                f"{name}: the log has no topic {topic!r}. Fix: run `clicktide join` on it first"
             )
-        yield from _log(log, reader, start)
+        yield from _log(log, topic, reader, start)
 
 
 def _file(path: str, reader: ExampleReader, row: int) -> Generator[Batch]:
@@ -253,12 +255,14 @@ def _file(path: str, reader: ExampleReader, row: int) -> Generator[Batch]:
         )
 
 
-def _log(log: EventLog, reader: ExampleReader, start: Position | None) -> Generator[Batch]:
+def _log(
+    log: EventLog, topic: str, reader: ExampleReader, start: Position | None
+) -> Generator[Batch]:
     first = int(start.file.rpartition("-")[2]) if start else 0
-    for partition, begin in enumerate(log.start_offsets(EXAMPLES)):
+    for partition, begin in enumerate(log.start_offsets(topic)):
         if partition < first:
             continue
-        at = TopicPartition(EXAMPLES, partition)
+        at = TopicPartition(topic, partition)
         offset, skip = begin, 0
         if start and partition == first:
             offset, skip = start.row >> LINE_BITS, start.row & ((1 << LINE_BITS) - 1)
@@ -273,7 +277,7 @@ def _partition(
         try:
             values = log.read_values(at, offset, _RECORDS)
         except OffsetError as error:
-            raise SourceError(f"{EXAMPLES}-{at.partition}: {error}") from error
+            raise SourceError(f"{at.topic}-{at.partition}: {error}") from error
         if not len(values.offsets):
             return
         offset = values.next_offset
@@ -283,6 +287,6 @@ def _partition(
         yield from reader.batches(
             data,
             lambda i, place=place, skip=skip: place(i + skip),  # type: ignore[misc]
-            Position(f"{EXAMPLES}-{at.partition}", offset << LINE_BITS),
+            Position(f"{at.topic}-{at.partition}", offset << LINE_BITS),
         )
         skip = 0

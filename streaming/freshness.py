@@ -109,10 +109,9 @@ def reader(
 def _newest_example(look: Look) -> float | None:
     """Event time of the newest example, nearly: of impressions whose window has closed."""
     joiner, newest = look.joiner, look.newest_impression_ms
-    if joiner is None or not joiner.labelled_to_ms:
+    if joiner is None or joiner.learnable_to_ms <= 0:
         return newest
-    labelled = joiner.labelled_to_ms - joiner.join_ms
-    return labelled if newest is None else min(labelled, newest)
+    return joiner.learnable_to_ms if newest is None else min(joiner.learnable_to_ms, newest)
 
 
 def stale(f: Freshness, now_ms: int) -> tuple[str, ...]:

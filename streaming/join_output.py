@@ -9,7 +9,7 @@ from features.events import DeadLetter as DeadLetterEvent
 from features.events import encode_event
 from streaming.joiner import CommitUpTo, DeadLetter, EmitExample, Instruction
 from streaming.log import Consumer, NewRecord, Position, Producer, TopicPartition
-from streaming.settings import DEAD_LETTERS, EXAMPLES
+from streaming.settings import DEAD_LETTERS, EARLY_EXAMPLES, EXAMPLES
 
 __all__ = ["JoinOutput", "pack_examples"]
 
@@ -29,16 +29,18 @@ class JoinOutput:
     def __init__(self, examples_per_record: int) -> None:
         self._most = examples_per_record
         self._examples: list[EmitExample] = []
+        self._early: list[EmitExample] = []
         self._dead: list[DeadLetter] = []
         self._committed: dict[TopicPartition, Position] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._examples or self._dead)
+        return bool(self._examples or self._early or self._dead)
 
     def take(self, instructions: Sequence[Instruction]) -> list[Instruction]:
         """Keep what belongs into the log; give the others."""
         examples = [it for it in instructions if type(it) is EmitExample]
-        self._examples += examples
+        self._examples += [it for it in examples if not it.early]
+        self._early += [it for it in examples if it.early]
         if len(examples) == len(instructions):
             return []
         self._dead += [it for it in instructions if type(it) is DeadLetter]
@@ -50,8 +52,9 @@ class JoinOutput:
         if not self and positions == self._committed:
             return
         with producer.transaction() as tx:
-            if self._examples:
-                tx.append(EXAMPLES, pack_examples(self._examples, self._most))
+            for topic, examples in ((EXAMPLES, self._examples), (EARLY_EXAMPLES, self._early)):
+                if examples:
+                    tx.append(topic, pack_examples(examples, self._most))
             if self._dead:
                 tx.append(DEAD_LETTERS, map(_dead_letter, self._dead))
             tx.commit(consumer, positions)
@@ -60,7 +63,7 @@ class JoinOutput:
 
     def clear(self) -> None:
         """Forget it: it will come again from the last commit."""
-        self._examples, self._dead, self._committed = [], [], {}
+        self._examples, self._early, self._dead, self._committed = [], [], [], {}
 
 
 def _parts(c: CommitUpTo) -> tuple[str, int, int, str]:

@@ -118,7 +118,9 @@ class Replay:
         hashed = part.hashed.part(rows.start, rows.stop)
         importance = None if part.importance is None else part.importance[rows]
         self.corrections += hashed.rows
-        return self.learner.learn_hashed(hashed, np.full(hashed.rows, LATE), importance)
+        logits = self.learner.learn_hashed(hashed, np.full(hashed.rows, LATE), importance)
+        self.progress.amend(logits, importance)
+        return logits
 
     def snapshot(self, source: str) -> Snapshot:
         """What is to be saved, to go on later from here in the log ``source``."""

@@ -14,6 +14,7 @@ from streaming.settings_file import File, given_settings, load_settings
 __all__ = [
     "CLICKS",
     "DEAD_LETTERS",
+    "EARLY_EXAMPLES",
     "EXAMPLES",
     "IMPRESSIONS",
     "CountSettings",
@@ -23,7 +24,7 @@ __all__ = [
 ]
 
 IMPRESSIONS, CLICKS = "impressions", "clicks"
-EXAMPLES, DEAD_LETTERS = "examples", "dead_letters"
+EXAMPLES, EARLY_EXAMPLES, DEAD_LETTERS = "examples", "early_examples", "dead_letters"
 
 
 class CountSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -114,10 +115,15 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
                 raise ClicktideError(f"stream.{name}: Fix: give at least 1")
         _check_above_zero(self, "stream", "retention_h")
 
+    @property
+    def learned(self) -> str:
+        """The topic that the trainer learns."""
+        return EARLY_EXAMPLES if self.join.labels_early else EXAMPLES
+
     def topics(self) -> list[TopicSettings]:
         """Every topic of a stream."""
         retention = int(self.retention_h * 3_600_000)
-        names = (IMPRESSIONS, CLICKS, EXAMPLES, DEAD_LETTERS)
+        names = (IMPRESSIONS, CLICKS, EXAMPLES, EARLY_EXAMPLES, DEAD_LETTERS)
         return [TopicSettings(name, self.partitions, retention) for name in names]
 
 

@@ -11,7 +11,7 @@ import msgspec
 from features.events import EventError, Impression, decode_event
 from streaming.joiner.commit import TopicState
 from streaming.log import EventLog, OffsetError, Position, Record, TopicPartition
-from streaming.settings import CLICKS, DEAD_LETTERS, EXAMPLES, IMPRESSIONS
+from streaming.settings import CLICKS, DEAD_LETTERS, EARLY_EXAMPLES, EXAMPLES, IMPRESSIONS
 
 __all__ = [
     "GROUPS",
@@ -28,7 +28,7 @@ __all__ = [
 GROUPS = {
     "join": (IMPRESSIONS, CLICKS),
     "count": (IMPRESSIONS, CLICKS),
-    "train": (EXAMPLES,),
+    "train": (EXAMPLES, EARLY_EXAMPLES),  # one of them: that of its newest commit
     "monitor": (EXAMPLES,),
 }
 # On Kafka the ends of transactions take offsets too: a lag up to this is looked at closely.
@@ -92,6 +92,8 @@ class JoinerState(msgspec.Struct, frozen=True):
         Records read.
     examples, examples_clicked, corrections
         What came of them.
+    early_examples, early_corrections
+        What came of them for the trainer.
     pending
         Impressions that are not labelled yet: impressions - examples - rejected.
     rejected
@@ -100,8 +102,8 @@ class JoinerState(msgspec.Struct, frozen=True):
         Event time up to which join windows have closed, in the partition furthest behind.
     stalled
         All clicks are read, and yet labels are held back: clicks seem to have stopped coming.
-    join_ms
-        The join window.
+    learnable_to_ms
+        Event time of impressions up to which the trainer could have learned.
     clock_ms
         Event time that impressions have come to, in the partition furthest ahead.
     held
@@ -117,7 +119,9 @@ class JoinerState(msgspec.Struct, frozen=True):
     rejected: dict[str, dict[str, int]]
     labelled_to_ms: int
     stalled: bool
-    join_ms: int = 0
+    learnable_to_ms: int = 0
+    early_examples: int = 0
+    early_corrections: int = 0
     clock_ms: int | None = None
     held: int = 0
 
@@ -238,7 +242,8 @@ def look_at(log: EventLog, now_ms: int, *, newest: bool = True) -> Look:
     group without lag has read all that the groups before it had written.
     """
     partitions = log.topics()
-    ours = [name for name in (IMPRESSIONS, CLICKS, EXAMPLES, DEAD_LETTERS) if name in partitions]
+    known = (IMPRESSIONS, CLICKS, EXAMPLES, EARLY_EXAMPLES, DEAD_LETTERS)
+    ours = [name for name in known if name in partitions]
     committed = _committed(log, partitions)
     ends = {name: log.end_offsets(name) for name in ours}
     tails = {name: _tail(log, name, ends[name]) if newest else [] for name in ours}
@@ -298,7 +303,22 @@ def _committed(
                 at = TopicPartition(topic, partition)
                 if (position := log.committed(group, at)) is not None:
                     found.setdefault(group, []).append((at, position))
+    if "train" in found:
+        found["train"] = _of_newest_topic(found["train"])
     return found
+
+
+def _of_newest_topic(
+    committed: list[tuple[TopicPartition, Position]],
+) -> list[tuple[TopicPartition, Position]]:
+    """Those of the topic that the trainer reads now: it may have read another before."""
+
+    def at(one: tuple[TopicPartition, Position]) -> float:
+        state = _state(one[1].metadata, TrainerState)
+        return (state and state.at) or 0.0
+
+    topic = max(committed, key=at)[0].topic
+    return [one for one in committed if one[0].topic == topic]
 
 
 def _part(log: EventLog, at: TopicPartition, position: Position, end: int) -> GroupPart:
@@ -342,10 +362,18 @@ def _joiner(
         rejected=rejected,
         labelled_to_ms=min(state.emitted_to for _, state in states),
         stalled=any(at.partition in read and _held_back(state) for at, state in states),
-        join_ms=states[0][1].windows[0],
+        learnable_to_ms=min(_learnable_to(state) for _, state in states),
+        early_examples=counts["early_examples"],
+        early_corrections=counts["early_corrections"],
         clock_ms=_clock([state for _, state in states]),
         held=sum(state.read_to - state.done_to for _, state in states),
     )
+
+
+def _learnable_to(state: TopicState) -> int:
+    """Up to which impression's time the trainer could have learned."""
+    label = sum(state.windows[5:6])  # a joiner of before has none
+    return state.early_to - label if label else state.emitted_to - state.windows[0]
 
 
 def _clock(states: Iterable[TopicState]) -> int | None:

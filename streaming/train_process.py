@@ -1,4 +1,4 @@
-"""The trainer: reads the examples topic and learns it; its model carries its log position."""
+"""The trainer: reads a topic of examples and learns it; its model carries its log position."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streaming.live_file import LiveFile
 from streaming.log import EventLog, TopicPartition
 from streaming.process import Process, hold_folder
 from streaming.replay import Replay
-from streaming.settings import EXAMPLES, StreamSettings
+from streaming.settings import StreamSettings
 from streaming.trainer_log import Chunk, ChunkReader, TrainReport
 from streaming.weights_topic import Reached, WeightsPublisher
 
@@ -73,6 +73,7 @@ class Trainer(Process):
         publish_weights: bool = False,
     ) -> None:
         super().__init__("train", report, pause=pause)
+        self.topic = settings.learned
         self.log, self.spec, self.settings, self.folder = log, spec, settings, folder
         self.now, self.saved = now, True
         self._lock = hold_folder(folder, "trainer")
@@ -83,7 +84,7 @@ class Trainer(Process):
             self._lock.close()
             raise
         at = ", ".join(map(str, self.offsets))
-        report(f"train: {self.events:,} events learned; reading {EXAMPLES} from offset {at}")
+        report(f"train: {self.events:,} events learned; reading {self.topic} from offset {at}")
 
     # --- starting --------------------------------------------------------------------------
 
@@ -102,7 +103,7 @@ class Trainer(Process):
             else LiveFile(live, self.replay.learner, self._now_ms(), self.report)
         )
         self._show(new=True)
-        self._out = TrainReport(self.log, len(self.offsets), self.report)
+        self._out = TrainReport(self.log, self.topic, len(self.offsets), self.report)
         self._saved_at, self._reported_at = self.now(), 0.0
         self._reported_offsets: list[int] = []
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="prepare")
@@ -133,12 +134,18 @@ class Trainer(Process):
 
     def _starts(self, extra: dict[str, Any]) -> tuple[list[int], list[tuple[int, int] | None]]:
         """Where to begin each partition: the snapshot's place, else its first record."""
-        starts = self.log.start_offsets(EXAMPLES)
+        starts = self.log.start_offsets(self.topic)
         if "offsets" not in extra:
             return starts, [None] * len(starts)
+        if (before := extra.get("topic", self.topic)) != self.topic:
+            raise ClicktideError(
+                f"{self.folder}: its model was learned from the topic {before}, and by "
+                f"join.label_after_s it would go on with {self.topic}. Fix: restore the setting, "
+                "or move the folder away to begin anew"
+            )
         offsets = [int(offset) for offset in extra["offsets"]]
         marks = [None if mark is None else (mark[0], mark[1]) for mark in extra["stream"]]
-        ends = self.log.end_offsets(EXAMPLES)
+        ends = self.log.end_offsets(self.topic)
         same = len(offsets) == len(ends) and all(map(int.__le__, offsets, ends))
         if not same or not all(self._is_there(p, mark) for p, mark in enumerate(marks)):
             raise ClicktideError(
@@ -150,9 +157,9 @@ class Trainer(Process):
 
     def _is_there(self, partition: int, mark: tuple[int, int] | None) -> bool:
         """Whether the last record learned still stands where it stood, if it can be told."""
-        if mark is None or mark[0] < self.log.start_offsets(EXAMPLES)[partition]:
+        if mark is None or mark[0] < self.log.start_offsets(self.topic)[partition]:
             return True
-        found = self.log.read(TopicPartition(EXAMPLES, partition), mark[0], 1)
+        found = self.log.read(TopicPartition(self.topic, partition), mark[0], 1)
         return bool(found) and (found[0].offset, zlib.crc32(found[0].value)) == mark
 
     # --- the loop --------------------------------------------------------------------------
@@ -219,7 +226,8 @@ class Trainer(Process):
 
     def save(self) -> bool:
         """Save the model with its position; whether that went well."""
-        extra = dict(self.replay.snapshot(EXAMPLES).extra) | {
+        extra = dict(self.replay.snapshot(self.topic).extra) | {
+            "topic": self.topic,
             "offsets": self.offsets,
             "stream": self._marks,
             "event_time": self.event_time,

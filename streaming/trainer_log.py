@@ -23,7 +23,7 @@ from streaming.log import (
 )
 from streaming.log import Position as LogPosition
 from streaming.prepare import Preparer, Ready
-from streaming.settings import DEAD_LETTERS, EXAMPLES, StreamSettings
+from streaming.settings import DEAD_LETTERS, StreamSettings
 
 __all__ = ["Chunk", "ChunkReader", "TrainReport"]
 
@@ -67,7 +67,7 @@ class ChunkReader:
     offsets
         Where to begin, by partition.
     settings
-        How much to read at a time.
+        Which topic, and how much to read at a time.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class ChunkReader:
         settings: StreamSettings,
     ) -> None:  # fmt: skip
         self.log, self._batch, self._read_to = log, settings.batch, list(offsets)
+        self._topic = settings.learned
         own, source = Vectoriser(vectoriser.spec), examples_source(vectoriser.spec)
         own.follow(vectoriser)
         self._prepare = Preparer(own, source)
@@ -87,11 +88,11 @@ class ChunkReader:
         parts = []
         for partition, offset in enumerate(self._read_to):
             try:
-                values = self.log.read_values(TopicPartition(EXAMPLES, partition), offset, most)
+                values = self.log.read_values(TopicPartition(self._topic, partition), offset, most)
             except OffsetError as error:
                 raise ClicktideError(
-                    f"{EXAMPLES}-{partition}: what was to be learned next, offset {offset}, is no "
-                    f"longer in the log: {error}. Fix: a longer retention_h; to begin anew with "
+                    f"{self._topic}-{partition}: what was to be learned next, offset {offset}, is "
+                    f"no longer in the log: {error}. Fix: a longer retention_h; to begin anew with "
                     "what is left, move the trainer's folder away"
                 ) from error
             if len(values.offsets):
@@ -103,8 +104,8 @@ class ChunkReader:
     def ready(self, parts: list[Values]) -> Chunk:
         """Decode and hash; runs in a thread, one chunk after the other."""
         data, place = lines_of(parts)
-        after = Position(EXAMPLES, parts[-1].next_offset - 1)
-        batches = self._reader.batches(data, lambda line: (EXAMPLES, line), after)
+        after = Position(self._topic, parts[-1].next_offset - 1)
+        batches = self._reader.batches(data, lambda line: (self._topic, line), after)
         lines = sum(batch.columns.num_rows + len(batch.rejects) for batch in batches)
         self._usual = max(1, lines // sum(len(part.offsets) for part in parts))
         ready = [self._prepare(batch) for batch in batches]
@@ -133,16 +134,18 @@ class TrainReport:
     ----------
     log
         Used by the calling thread.
-    partitions
-        Of the examples topic.
+    topic, partitions
+        What is learned, and how many it has.
     report
         Takes lines for people.
     """
 
     EVERY_S, SOON_S = 2.0, 0.1  # the latter when all is learned
 
-    def __init__(self, log: EventLog, partitions: int, report: Callable[[str], None]) -> None:
-        self.log, self.report = log, report
+    def __init__(
+        self, log: EventLog, topic: str, partitions: int, report: Callable[[str], None]
+    ) -> None:
+        self.log, self.report, self._topic = log, report, topic
         self._producer: Producer | None = None
         self._letters: list[DeadLetter] = []
         self._committed: list[int] | None = None
@@ -186,7 +189,7 @@ class TrainReport:
             if letters and self._letter_partitions:
                 tx.append(DEAD_LETTERS, map(self._record, letters))
             positions = {
-                TopicPartition(EXAMPLES, p): LogPosition(offset, figures)
+                TopicPartition(self._topic, p): LogPosition(offset, figures)
                 for p, offset in enumerate(offsets)
             }
             tx.commit(_GROUP, positions)
@@ -196,9 +199,8 @@ class TrainReport:
         ]
 
     def _committed_before(self) -> list[int]:
-        committed = [
-            self.log.committed(_GROUP, TopicPartition(EXAMPLES, p)) for p in range(self._partitions)
-        ]
+        places = [TopicPartition(self._topic, p) for p in range(self._partitions)]
+        committed = [self.log.committed(_GROUP, at) for at in places]
         return [0 if position is None else position.offset for position in committed]
 
     def _record(self, letter: DeadLetter) -> NewRecord:
@@ -213,9 +215,9 @@ class TrainReport:
 
 
 def _letter(reject: Reject) -> DeadLetter:
-    partition = int(reject.file.rpartition("-")[2])
+    topic, _, partition = reject.file.rpartition("-")
     offset = reject.line >> LINE_BITS
     return DeadLetter(
-        v=1, reason=reject.reason, detail=reject.detail, topic=EXAMPLES, partition=partition,
+        v=1, reason=reject.reason, detail=reject.detail, topic=topic, partition=int(partition),
         offset=offset, raw=reject.raw,
     )  # fmt: skip

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import numpy as np
 
 from features.batch import Position
+from features.events import Example, decode_event
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from learning.metrics import Figures, Tally
@@ -22,9 +24,43 @@ from streaming.log import EventLog, OffsetError, Record, TopicPartition
 from streaming.prepare import Preparer, Ready
 from streaming.settings import EXAMPLES
 
-__all__ = ["has_after", "judge_newest", "score_after", "waiting"]
+__all__ = ["first_offsets_after", "has_after", "judge_newest", "score_after", "waiting"]
 
 _RECORDS = 200
+_TIME_RECORDS = 8
+_NEVER = 1 << 62
+
+
+def first_offsets_after(log: EventLog, time_ms: int) -> list[int]:
+    """Where, in each partition, the examples of impressions shown after an event time begin.
+
+    They stand in the order of their times, in each partition; corrections between them do not.
+    """
+    starts, ends = log.start_offsets(EXAMPLES), log.end_offsets(EXAMPLES)
+    spans = zip(starts, ends, strict=True)
+    return [
+        bisect(range(end), time_ms, lo=start, key=_time_at(log, TopicPartition(EXAMPLES, p)))
+        for p, (start, end) in enumerate(spans)
+    ]
+
+
+def _time_at(log: EventLog, at: TopicPartition) -> Callable[[int], int]:
+    """Event time of the first example from an offset on."""
+
+    def time(offset: int) -> int:
+        try:
+            while records := log.read(at, offset, _TIME_RECORDS):
+                for record in records:
+                    for line in record.value.splitlines():
+                        event = decode_event(line)
+                        if isinstance(event, Example) and not event.correction:
+                            return event.impression.timestamp
+                offset = records[-1].offset + 1
+        except OffsetError:  # removed meanwhile: it was of before
+            return -_NEVER
+        return _NEVER
+
+    return time
 
 
 def score_after(
@@ -159,9 +195,10 @@ def judge_newest(
     champion = next((v for v in versions if CHAMPION in v.aliases), None)
     for at in range(len(candidates) - 1, -1, -1):
         candidate = candidates[at]
-        if not has_after(log, candidate.offsets, settings.min_examples):
+        offsets = first_offsets_after(log, candidate.event_time)
+        if not has_after(log, offsets, settings.min_examples):
             continue
-        verdict = _judge(log, snapshots, candidate, champion, settings, report)
+        verdict = _judge(log, offsets, snapshots, candidate, champion, settings, report)
         if verdict.verdict.state == "pending":
             continue  # too few clicks so far: an older one has seen more
         _write_down(registry, verdict, candidates[:at], now_ms)
@@ -180,6 +217,7 @@ class _Judged(msgspec.Struct, frozen=True):
 
 def _judge(
     log: EventLog,
+    offsets: Sequence[int],
     snapshots: SnapshotCache,
     candidate: Version,
     champion: Version | None,
@@ -191,7 +229,7 @@ def _judge(
         report(f"register: champion {champion.number} is of another spec; it is not compared")
         champion = None
     learners = [snapshots.learner(v) for v in (candidate, champion) if v is not None]
-    tallies = score_after(log, candidate.offsets, learners, settings.max_examples)
+    tallies = score_after(log, offsets, learners, settings.max_examples)
     mine = tallies[0].figures()
     other = None if champion is None else tallies[1].figures()
     usual = None if champion is None else champion.figures.get("base_rate")

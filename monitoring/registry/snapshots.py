@@ -41,7 +41,7 @@ class SnapshotSummary(msgspec.Struct, frozen=True, kw_only=True):
     event_time
         Latest event time learned, ms.
     offsets
-        Next offset of the examples topic, by partition.
+        Next offset of the topic it learns, by partition.
     corrections, rejected
         Late clicks learned, and examples refused.
     tally

@@ -45,7 +45,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     event_time
         Latest event time it has learned, ms.
     offsets
-        Next offset of the examples topic, by partition: it has learned all before.
+        Next offset of the topic it learns, by partition: it has learned all before.
     gate
         ``pending``, ``passed``, ``refused``, ``held`` or ``superseded``.
     reasons

@@ -93,8 +93,9 @@ class Monitor(Process):
         self.folder = MonitorFolder(folder, settings.keep_windows)
         if predictor is None:
             detectors = detectors or SequentialDetector(settings.detect)
-        label_s = stream.join.join_window_s + stream.join.out_of_order_s
-        self.watch = Watch(names, settings.windows, detectors, self._closed, label_s)
+        self.watch = Watch(
+            names, settings.windows, detectors, self._closed, stream.join.first_label_s
+        )
         self.outbox: Outbox | None = None
         try:
             if predictor is None:

@@ -23,7 +23,8 @@ class TopicState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         1.
     windows
         ``join_window_s``, ``late_window_s``, ``out_of_order_s`` in ms, ``max_ahead_s``,
-        ``far_future_s``: under others, a replay would not repeat itself.
+        ``far_future_s``, ``label_after_s``, ``label_out_of_order_s``: under others, a replay would
+        not repeat itself.
     offset
         Where the replay begins.
     time
@@ -36,6 +37,8 @@ class TopicState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         The impressions' watermark at the commit: clicks that had waited for it to pass are out.
     emitted_to
         The pair's watermark: examples whose window closed before it are out.
+    early_to
+        What was due for its early label before this is out.
     lifts
         (offset, time): time was lifted before that offset.
     last_click
@@ -51,6 +54,7 @@ class TopicState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     done_to: int
     impressions_watermark: int
     emitted_to: int
+    early_to: int = BEGIN
     lifts: list[tuple[int, int]] = []
     last_click: int = 0
     counts: dict[str, int] = {}
@@ -103,6 +107,8 @@ def resume_pair(pair: Pair, kind: TopicKind, metadata: str) -> None:
     topic.time = BEGIN if state.time is None else state.time
     topic.lifts = state.lifts
     pair.emitted_to = max(pair.emitted_to, state.emitted_to)
+    if pair.early is not None:
+        pair.early.given_to = max(pair.early.given_to, state.early_to)
     pair.orphaned_to = max(pair.orphaned_to, state.impressions_watermark)
     pair.guard.last_click = max(pair.guard.last_click, state.last_click)
     pair.counts.update(state.counts)
@@ -121,11 +127,19 @@ def _commit(pair: Pair, kind: TopicKind) -> CommitUpTo:
         done_to=topic.decided_to,
         impressions_watermark=max(pair.orphaned_to, impressions_watermark),
         emitted_to=max(pair.emitted_to, pair.watermark),
+        early_to=_early_to(pair),
         lifts=topic.lifts,
         last_click=pair.guard.last_click,
         counts={name: n for name, n in pair.counts.items() if _topic_of(name) == kind},
     )
     return CommitUpTo(kind, pair.partition, offset, state.dump())
+
+
+def _early_to(pair: Pair) -> int:
+    if pair.early is None:
+        return BEGIN
+    time = min(topic.time for topic in pair.topics.values())
+    return max(pair.early.given_to, pair.early.watermark(time))
 
 
 def _oldest(pair: Pair, kind: TopicKind) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from features.events import (
     decode_event,
     encode_example,
 )
+from streaming.joiner.early_labels import EarlyLabels
 from streaming.joiner.guard import Bound, StallGuard
 from streaming.joiner.records import (
     CLICKS,
@@ -76,6 +77,7 @@ class Pair:
         self._aging: list[tuple[int, int, StoredClick]] = []  # heap: kept
         self.emitted_to = BEGIN  # before a restart
         self.orphaned_to = BEGIN
+        self.early = EarlyLabels(partition, w, self.counts) if w.label else None
         self.bound = Bound(partition, settings.max_pending)
         self.out: list[Instruction] = []
 
@@ -184,6 +186,8 @@ class Pair:
             stored = StoredImpression(id, ts, offset, arrival, raw, start)
             self.impressions[id] = stored
             heappush(self.pending, (ts, offset, stored))
+            if self.early is not None:
+                self.early.shown(stored)
             p = event.probability
             self.guard.expect(ts, self._usual_probability() if p is None else p)
             if id in self.waiting:
@@ -248,6 +252,8 @@ class Pair:
             self.counts["clicks_on_time" if on_time else "clicks_late"] += news
             stored.kinds += (click.kind,)
             self._label(stored, click, on_time)
+            if self.early is not None and click.kind == "click":
+                self.early.clicked(stored, click)
         click.raw = b""
         return True
 
@@ -276,7 +282,10 @@ class Pair:
 
     def _advance(self) -> None:
         """Do what is due at W, in the order of event time."""
-        watermark = min(self._imp.time, self._clk.time) - self._bound
+        time = min(self._imp.time, self._clk.time)
+        if self.early is not None:  # first: what is let go below is done with there
+            self.early.advance(self._first_watermark(time), self.out)
+        watermark = time - self._bound
         pending, join = self.pending, self._join
         while pending and pending[0][0] + join < watermark:
             self._correct_before(pending[0][0] + join)
@@ -374,13 +383,17 @@ class Pair:
             return
         if other.time == BEGIN and (first := topic.first_time()) is not None:
             self._lift(kind, topic.lift(first))
-        watermark = other.time - self._bound
         if other.time <= topic.time:
             return
+        watermark = self._first_watermark(other.time)
         if kind == CLICKS and self.guard.is_stall(watermark):
             self._stall(watermark)
         elif topic.may_lift(other.time):
             self._lift(kind, topic.lift(other.time))
+
+    def _first_watermark(self, time: int) -> int:
+        """The watermark behind which the first label of an impression leaves."""
+        return time - self._bound if self.early is None else self.early.watermark(time)
 
     def _stall(self, watermark: int) -> None:
         if not self.guard.stalled:

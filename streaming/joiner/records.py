@@ -71,6 +71,7 @@ class StoredImpression(msgspec.Struct, eq=False, gc=False):
 
     ``arrival`` is the topic's time just before it: its watermark at arrival, plus the bound.
     ``start``, if it was held: where a replay must begin to decide on it as was decided.
+    ``early_click``: time of a click that is in time for the early label.
     """
 
     id: str
@@ -83,6 +84,7 @@ class StoredImpression(msgspec.Struct, eq=False, gc=False):
     dismiss_ts: int | None = None
     kinds: tuple[str, ...] = ()
     emitted: bool = False
+    early_click: int | None = None
 
 
 class StoredClick(msgspec.Struct, eq=False, gc=False):
@@ -117,6 +119,8 @@ class EmitExample(msgspec.Struct, frozen=True, gc=False):
         As in the example.
     value
         The encoded example.
+    early
+        Labelled ``label_after_s`` after it was shown, for the trainer.
     """
 
     partition: int
@@ -124,6 +128,7 @@ class EmitExample(msgspec.Struct, frozen=True, gc=False):
     label: int
     correction: bool
     value: bytes
+    early: bool = False
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):

@@ -20,6 +20,15 @@ class JoinerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     join_window_s
         An impression is labelled when this long after it has passed. Longer: fewer late clicks,
         staler examples, more memory.
+    label_after_s
+        The trainer learns an impression this long after it was shown, with the label of that
+        moment, and a click after it as soon as it comes. About half of the clicks should be there
+        by then; longer: staler weights, fewer clicks learned twice. 0, or not below
+        ``join_window_s``: it learns what leaves the join window.
+    label_out_of_order_s
+        As ``out_of_order_s``, for those labels. Longer: they wait longer; a click that comes out of
+        order within it is not late. No impression is too late for them that is in time for the
+        join window.
     out_of_order_s
         How far behind the newest event of its partition an event may be and still be on time.
         Longer: labels wait longer. A click may also be dated this much before its impression.
@@ -47,22 +56,37 @@ class JoinerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     join_window_s: float = 600.0
     out_of_order_s: float = 30.0
-    late_window_s: float = 1800.0
+    late_window_s: float = 3600.0
+    label_after_s: float = 30.0
+    label_out_of_order_s: float = 2.0
     max_ahead_s: float = 60.0
     far_future_s: float = 3600.0
-    max_pending: int = 500_000
+    max_pending: int = 1_000_000
     stall_false_alarm: float = 1e-6
-    click_delay_s: float = 60.0
+    click_delay_s: float = 10.0
     assumed_probability: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("join_window_s", "out_of_order_s", "late_window_s", "max_ahead_s"):
+        names = "join_window_s", "out_of_order_s", "late_window_s", "max_ahead_s"
+        for name in (*names, "label_after_s", "label_out_of_order_s"):
             self._require(name, getattr(self, name) >= 0, "at least 0")
         self._require("far_future_s", self.far_future_s >= self.max_ahead_s, ">= max_ahead_s")
         self._require("max_pending", self.max_pending >= 1, "at least 1")
         self._require("stall_false_alarm", 0 < self.stall_false_alarm < 1, "between 0 and 1")
         self._require("click_delay_s", self.click_delay_s >= 0, "at least 0")
         self._require("assumed_probability", 0 <= self.assumed_probability <= 1, "in 0..1")
+
+    @property
+    def labels_early(self) -> bool:
+        """Whether there are examples that do not wait for the join window."""
+        return 0 < self.label_after_s < self.join_window_s
+
+    @property
+    def first_label_s(self) -> float:
+        """Seconds from an impression to when the trainer can have it."""
+        if self.labels_early:
+            return self.label_after_s + min(self.label_out_of_order_s, self.out_of_order_s)
+        return self.join_window_s + self.out_of_order_s
 
     def _require(self, name: str, holds: bool, what: str) -> None:
         if not holds or not math.isfinite(getattr(self, name)):
@@ -78,10 +102,13 @@ class Windows(NamedTuple):
     out_of_order: int
     max_ahead: int
     far_future: int
+    label: int
+    label_out_of_order: int
 
     @classmethod
     def of(cls, settings: JoinerSettings) -> Windows:
         """Convert."""
         s = settings
         seconds = s.join_window_s, s.late_window_s, s.out_of_order_s, s.max_ahead_s, s.far_future_s
-        return cls(*(round(1000 * x) for x in seconds))
+        early = (s.label_after_s, s.label_out_of_order_s) if s.labels_early else (0.0, 0.0)
+        return cls(*(round(1000 * x) for x in (*seconds, *early)))

@@ -22,6 +22,7 @@ def validate_pair(pair: Pair) -> None:
     _is_in_order(pair)
     _nothing_is_overdue(pair)
     _clicks_agree(pair)
+    _early_labels_agree(pair)
 
 
 def _require(holds: bool, what: str, *seen: object) -> None:
@@ -75,3 +76,15 @@ def _clicks_agree(pair: Pair) -> None:
         _require(bool(clicks), "an empty list waits")
         _require(all(click.waits and id(click) in stored for click in clicks), "a lost click waits")
     _require(all(id(click) in stored for click in pair.seen.values()), "a lost click is remembered")
+
+
+def _early_labels_agree(pair: Pair) -> None:
+    if pair.early is None:
+        return
+    watermark = pair.early.watermark(min(topic.time for topic in pair.topics.values()))
+    for due, _, _, stored, _ in pair.early.pending:
+        _require(due >= watermark, "early label overdue", stored.id, due, watermark)
+        _require(bool(stored.raw), "waits for an early label, yet let go", stored.id)
+    first = {stored.id for _, is_click, _, stored, _ in pair.early.pending if not is_click}
+    done = [s.id for s in pair.impressions.values() if s.emitted and s.id in first]
+    _require(not done, "out of the join window before its early label", done)

@@ -103,6 +103,7 @@ class Stream:
         rejected = [without_offset(letter) for letter in records(log, "dead_letters")]
         out = {
             "examples": digest(records(log, "examples")),
+            "early_examples": digest(records(log, "early_examples")),
             "dead_letters": digest(sorted(rejected)),
         }
         log.close()

@@ -31,7 +31,7 @@ from features.spec_file import load_spec  # noqa: E402
 from learning.click_learner import ClickLearner, probabilities  # noqa: E402
 from learning.live import open_live  # noqa: E402
 from streaming.log import NewRecord, open_log  # noqa: E402
-from streaming.settings import EXAMPLES, StreamSettings, TrainSettings  # noqa: E402
+from streaming.settings import EARLY_EXAMPLES, StreamSettings, TrainSettings  # noqa: E402
 from streaming.train_process import Trainer  # noqa: E402
 
 BATCH = 500
@@ -67,7 +67,7 @@ def write_examples(url, shown, seed):
             for one in shown:
                 example = Example(v=1, label=int(rng.random() < 0.3), impression=one)
                 record = NewRecord(one.impression_id.encode(), encode_event(example), 0)
-                tx.append(EXAMPLES, [record])
+                tx.append(EARLY_EXAMPLES, [record])
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from waiting import until
 from monitoring.registry import Registry, promote, registry_urls
 from monitoring.registry.follow import ChampionSource
 from streaming.log import NewRecord, TopicPartition, open_log
-from streaming.settings import EXAMPLES, StreamSettings
+from streaming.settings import EARLY_EXAMPLES, EXAMPLES, StreamSettings
 
 pytestmark = [
     pytest.mark.timeout(400),
@@ -93,7 +93,8 @@ def test_from_a_stream_to_a_champion_and_back(clicktide, register, tmp_path):
         for number in range(2):
             with log.producer("fill").transaction() as tx:
                 values = [r.value for r in records[number * part : (number + 1) * part]]
-                tx.append(EXAMPLES, [NewRecord(None, value, 0) for value in values])
+                for topic in (EARLY_EXAMPLES, EXAMPLES):  # learned, and judged on
+                    tx.append(topic, [NewRecord(None, value, 0) for value in values])
             clicktide("train", "--until-idle", "0", *SMALL)
             until(lambda want=number + 1: f"version {want} of clicktide" in said(), said)
     registry = Registry(registry_urls(None, tmp_path / "run")[0], "clicktide")

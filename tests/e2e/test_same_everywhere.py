@@ -35,8 +35,8 @@ def example(shown, label, clicked, correction):
     return json.dumps([shown, label, clicked, correction], sort_keys=True)
 
 
-def brute_force(market, join_ms, late_ms):
-    """Every impression of the one file against all clicks of the other."""
+def brute_force(market, join_ms, last_ms):
+    """Every impression of the one file against all clicks of the other, up to the last in time."""
     truth = {row["impression_id"]: row["p_true"] for row in rows(market / "truth.jsonl")}
     clicks = {}
     for row in rows(market / "clicks.jsonl"):
@@ -46,17 +46,13 @@ def brute_force(market, join_ms, late_ms):
         shown["p_true"] = truth[shown["impression_id"]]
         on_time = clicked is not None and clicked <= shown["timestamp"] + join_ms
         yield example(shown, int(on_time), clicked if on_time else None, False)
-        if (
-            clicked is not None
-            and not on_time
-            and clicked <= shown["timestamp"] + join_ms + late_ms
-        ):
+        if clicked is not None and not on_time and clicked <= shown["timestamp"] + last_ms:
             yield example(shown, 1, clicked, True)
 
 
-def examples(url):
+def examples(url, topic):
     """Those of a log, in the same form."""
-    for record in values(url, "examples"):
+    for record in values(url, topic):
         for line in record.split(b"\n"):
             found = json.loads(line)
             shown = found["impression"]
@@ -100,11 +96,13 @@ def test_examples_are_those_of_a_brute_force_join_and_the_model_is_that_of_a_rep
     assert up.stop() == 0
 
     join = load_stream_settings(up.folder / "clicktide.toml").join
-    windows = int(join.join_window_s * 1000), int(join.late_window_s * 1000)
-    wanted, found = sorted(brute_force(market, *windows)), sorted(examples(up.log))
-    assert len(found) > EVENTS  # late clicks are among them
-    assert found == wanted
+    last_ms = int((join.join_window_s + join.late_window_s) * 1000)
+    for topic, seconds in ("examples", join.join_window_s), ("early_examples", join.label_after_s):
+        wanted = sorted(brute_force(market, int(seconds * 1000), last_ms))
+        found = sorted(examples(up.log, topic))
+        assert len(found) > EVENTS  # late clicks are among them
+        assert found == wanted
 
     spec = tmp_path / "small.toml"
-    run("replay", f"examples:{up.log}", "--spec", spec, "--save", tmp_path / "replayed")
+    run("replay", f"early_examples:{up.log}", "--spec", spec, "--save", tmp_path / "replayed")
     assert arrays(tmp_path / "replayed") == arrays(up.folder / "model")

@@ -28,7 +28,7 @@ from serving.state import ServingState
 from streaming.join_process import JoinProcess
 from streaming.joiner import JoinerSettings
 from streaming.log import NewRecord, TopicPartition, open_log
-from streaming.settings import CLICKS, EXAMPLES, IMPRESSIONS, StreamSettings
+from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 from streaming.train_process import Trainer
 
 SPEC = load_spec("market")
@@ -230,7 +230,7 @@ def learn(url, folder, monkeypatch):
                           pause=time.sleep)  # fmt: skip
         trainer.run(stopping=lambda: False, until_idle_s=0)
         trainer.close()
-        records = log.read(TopicPartition(EXAMPLES, 0), 0, 10_000)
+        records = log.read(TopicPartition(STREAM.learned, 0), 0, 10_000)
     examples = [decode_event(raw) for record in records for raw in record.value.split(b"\n")]
     assert len(examples) == len(rows)
     return {

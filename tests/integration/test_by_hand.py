@@ -14,7 +14,7 @@ from waiting import until
 SIGNS = {
     "join": "join window",
     "count": "",
-    "train": "reading examples from offset",
+    "train": "reading early_examples from offset",
     "monitor": "reading examples from offset",
     "challenge": "",
     "register": "versions of",

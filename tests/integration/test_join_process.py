@@ -371,7 +371,8 @@ def test_a_memory_bound_below_the_windows_is_named(log):
     rows = make_stream(Random(7), 400)["impressions"]
     with log.producer("publisher") as producer, producer.transaction() as tx:
         tx.append("impressions", [NewRecord(*row[1:]) for row in rows])
-    tight = StreamSettings(partitions=2, join=JoinerSettings(**WINDOWS, max_pending=10))
+    join = JoinerSettings(**WINDOWS, max_pending=10, click_delay_s=60)  # no stall comes before
+    tight = StreamSettings(partitions=2, join=join)
     process = JoinProcess(log, tight, "join-0", print)
     with pytest.raises(ClicktideError, match="max_pending"):
         process.run(until_idle_s=20)

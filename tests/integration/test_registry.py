@@ -29,7 +29,7 @@ from monitoring.registry import (
 from monitoring.registry.follow import ChampionSource, Follower
 from monitoring.registry.settings import GateSettings
 from streaming.log import NewRecord, open_log
-from streaming.settings import EXAMPLES, StreamSettings
+from streaming.settings import EARLY_EXAMPLES, EXAMPLES, StreamSettings
 from streaming.train_process import Trainer
 
 pytestmark = [
@@ -97,7 +97,8 @@ class Stream:
         lines = [self.example(flipped) for _ in range(count)]
         with self.open_log() as log, log.producer("fill").transaction() as tx:
             values = [b"\n".join(lines[at : at + 100]) for at in range(0, count, 100)]
-            tx.append(EXAMPLES, [NewRecord(None, value, 0) for value in values])
+            for topic in (EARLY_EXAMPLES, EXAMPLES):  # learned, and judged on
+                tx.append(topic, [NewRecord(None, value, 0) for value in values])
 
     def example(self, flipped):
         self.shown += 1

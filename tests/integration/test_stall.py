@@ -59,8 +59,8 @@ def mean_prediction(log, folder):
     return sum(learner.predict_proba_one(x)[True] for x in shown) / len(shown)
 
 
-def examples(log):
-    records = log.read(TopicPartition("examples", 0), 0, 100_000)
+def examples(log, topic="examples"):
+    records = log.read(TopicPartition(topic, 0), 0, 100_000)
     return [json.loads(record.value) for record in records]
 
 

@@ -25,7 +25,7 @@ from streaming.log import (
     TopicPartition,
     open_log,
 )
-from streaming.settings import DEAD_LETTERS, EXAMPLES, StreamSettings, TrainSettings
+from streaming.settings import DEAD_LETTERS, EARLY_EXAMPLES, StreamSettings, TrainSettings
 from streaming.train_process import Trainer
 
 SPEC = Spec(
@@ -95,13 +95,14 @@ def example(row, i=0, **more):
 
 def fill(log, lines, per_record=10, partitions=1):
     """Put example lines into a log, some to a record."""
-    if EXAMPLES not in log.topics():
+    if EARLY_EXAMPLES not in log.topics():
         log.create_topics(StreamSettings(partitions=partitions).topics())
     cuts = range(0, len(lines), per_record)
     values = [b"\n".join(lines[at : at + per_record]) for at in cuts]
     with log.producer("fill").transaction() as tx:
         tx.append(
-            EXAMPLES, [NewRecord(None, value, i % partitions) for i, value in enumerate(values)]
+            EARLY_EXAMPLES,
+            [NewRecord(None, value, i % partitions) for i, value in enumerate(values)],
         )
 
 
@@ -151,7 +152,7 @@ def place(tmp_path):
 def test_the_trainers_model_is_that_of_a_replay_of_the_rows_the_topic_or_a_file(place):
     folder, log = place
     mine = learn(log, folder / "model")
-    sources = (folder / "rows.jsonl", "examples:log.db", "examples:examples.jsonl")
+    sources = (folder / "rows.jsonl", "early_examples:log.db", "examples:examples.jsonl")
     for i, source in enumerate(sources):
         code, out, err = clicktide(
             "replay", source, "--spec", "shop.toml", "--save", f"m{i}", "--json", cwd=folder
@@ -271,7 +272,7 @@ def test_bad_examples_are_counted_and_become_dead_letters_once(tmp_path):
         letters = [decode_event(r.value) for r in log.read(TopicPartition(DEAD_LETTERS, 0), 0, 100)]
         assert {letter.raw: letter.reason for letter in letters} == BAD
         assert len(letters) == len(BAD)
-        assert {letter.topic for letter in letters} == {EXAMPLES}
+        assert {letter.topic for letter in letters} == {EARLY_EXAMPLES}
         assert {letter.offset for letter in letters} <= {5, 6}
 
 
@@ -279,7 +280,7 @@ def test_progress_is_committed_for_people_to_see(tmp_path):
     with open_log(str(tmp_path / "log.db")) as log:
         fill(log, [example(row, i) for i, row in enumerate(rows(100))])
         learn(log, tmp_path / "model")
-        position = log.committed("train", TopicPartition(EXAMPLES, 0))
+        position = log.committed("train", TopicPartition(EARLY_EXAMPLES, 0))
     about = json.loads(position.metadata)
     assert (position.offset, about["learned"]) == (10, 100)
     assert about["event_time"] == START + 99 * 977

@@ -85,7 +85,9 @@ def test_a_killed_child_comes_back_and_status_shows_it(start):
     assert told["processes"]["runs"]
     assert told["processes"]["children"]["join"]["starts"] == 2
     assert told["processes"]["children"]["join"]["runs"]
-    assert set(told["topics"]) == {"impressions", "clicks", "examples", "dead_letters"}
+    assert set(told["topics"]) == {
+        "impressions", "clicks", "examples", "early_examples", "dead_letters"
+    }  # fmt: skip
     assert up.stop() == 0
     done = run_clicktide("status", "--log", up.folder / "log.db", "--json", "--every", "0.1")
     assert not json.loads(done.stdout)["processes"]["runs"]

@@ -12,7 +12,7 @@ from learning.click_learner import ClickLearner
 from learning.snapshot import load_snapshot
 from serving.replica import ReplicaWeights
 from streaming.log import LogUnavailableError, NewRecord, TopicPartition, open_log
-from streaming.settings import EXAMPLES, StreamSettings, TrainSettings
+from streaming.settings import EARLY_EXAMPLES, StreamSettings, TrainSettings
 from streaming.train_process import Trainer
 from streaming.weights_message import read_head
 from streaming.weights_topic import WEIGHTS, Reached, WeightsFollower, WeightsPublisher
@@ -284,7 +284,7 @@ def test_a_trainer_that_publishes_is_followed_to_its_snapshot(tmp_path):
         lines = [msgspec.json.encode(one) for one in examples(1500)]
         values = [b"\n".join(lines[at : at + 10]) for at in range(0, len(lines), 10)]
         with log.producer("fill").transaction() as tx:
-            tx.append(EXAMPLES, [NewRecord(None, value, 0) for value in values])
+            tx.append(EARLY_EXAMPLES, [NewRecord(None, value, 0) for value in values])
         options = {"now": time.time, "report": print, "pause": time.sleep}
         for _ in range(2):  # the second time from its snapshot
             with Trainer(

@@ -96,7 +96,7 @@ def outcomes(out: list[object]) -> tuple[Counter[str], list[str]]:
     for it in out:
         if isinstance(it, DeadLetter) and b'"good' in it.raw:
             counts[it.reason] += 1
-        elif isinstance(it, EmitExample) and it.impression_id.startswith("good"):
+        elif isinstance(it, EmitExample) and not it.early and it.impression_id.startswith("good"):
             counts["correction" if it.correction else f"label {it.label}"] += 1
             order.append(it.impression_id)
         elif isinstance(it, Viewed) and it.impression.impression_id.startswith("good"):

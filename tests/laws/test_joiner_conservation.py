@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,10 +25,11 @@ from streaming.joiner import (
     TopicKind,
 )
 
-JOIN, LATE, BOUND = 20_000, 30_000, 5_000
+JOIN, LATE, BOUND, LABEL = 20_000, 30_000, 5_000, 7_000
 SETTINGS = JoinerSettings(
-    join_window_s=20, late_window_s=30, out_of_order_s=5, max_ahead_s=8, far_future_s=600
-)
+    join_window_s=20, late_window_s=30, out_of_order_s=5, max_ahead_s=8, far_future_s=600,
+    label_after_s=7, label_out_of_order_s=5,
+)  # fmt: skip
 START = 1_736_121_600_000
 OTHER: dict[TopicKind, TopicKind] = {IMPRESSIONS: CLICKS, CLICKS: IMPRESSIONS}
 Log = dict[TopicKind, list[tuple[int, bytes]]]  # (arrival, value) by offset
@@ -67,8 +69,14 @@ def random_log(rng: Random, size: int, gap_ms: int) -> Log:
     return log
 
 
-def brute_force(log: Log) -> set[tuple[str, int, int | None, int | None, bool]]:
-    """Join the two logs whole: first copies, then each impression against all its clicks."""
+Examples = set[tuple[str, int, int | None, int | None, bool]]
+
+
+def brute_force(log: Log) -> tuple[Examples, Examples]:
+    """Join the two logs whole: first copies, then each impression against all its clicks.
+
+    Gives the examples of the join window, and those that are labelled early.
+    """
 
     def first_copies(topic: TopicKind, name: str) -> dict[tuple[str, str], int]:
         found: dict[tuple[str, str], int] = {}
@@ -85,7 +93,7 @@ def brute_force(log: Log) -> set[tuple[str, int, int | None, int | None, bool]]:
 
     clicks = first_copies(CLICKS, "click")
     order = list(clicks)
-    examples = set()
+    examples, early = set[Any](), set[Any]()
     for (id, _), ts in first_copies(IMPRESSIONS, "impression").items():
         mine = sorted((k for k in clicks if k[0] == id), key=lambda k: (clicks[k], order.index(k)))
         joined = [k for k in mine if ts - BOUND <= clicks[k] <= ts + JOIN + LATE]
@@ -95,12 +103,18 @@ def brute_force(log: Log) -> set[tuple[str, int, int | None, int | None, bool]]:
                 outcome[late[1]] = clicks[late]
             click, dismiss = outcome.get("click"), outcome.get("dismiss")
             examples.add((id, int(click is not None), click, dismiss, late is not None))
-    return examples
+        clicked = next((clicks[k] for k in joined if k[1] == "click"), None)
+        in_time = clicked is not None and clicked <= ts + LABEL
+        early.add((id, int(in_time), clicked if in_time else None, None, False))
+        if clicked is not None and not in_time:
+            early.add((id, 1, clicked, None, True))
+    return examples, early
 
 
 @dataclass
 class Outcome:
     examples: list[tuple[str, int, int | None, int | None, bool]] = field(default_factory=list)
+    early: list[tuple[str, int, int | None, int | None, bool]] = field(default_factory=list)
     rejected: list[tuple[str, str, int]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -111,7 +125,8 @@ class Outcome:
                 assert isinstance(e, Example)
                 id = e.impression.impression_id
                 times = e.click_timestamp, e.dismiss_timestamp
-                self.examples.append((id, e.label, *times, e.correction))
+                kind = self.early if it.early else self.examples
+                kind.append((id, e.label, *times, e.correction))
             elif isinstance(it, DeadLetter):
                 self.rejected.append((it.reason, it.topic, it.offset))
 
@@ -168,13 +183,16 @@ def test_any_crashes_and_interleavings_give_the_examples_of_a_brute_force_join(
     log = random_log(Random(seed), size, gap_ms)
     unbroken = run(log, Random(seed), crashes=0, idle=0)
     broken = run(log, Random(seed + 1), crashes=2 / sum(map(len, log.values())), idle=0.5)
-    assert set(unbroken.examples) == brute_force(log)
+    assert (set(unbroken.examples), set(unbroken.early)) == brute_force(log)
     assert len(set(unbroken.examples)) == len(unbroken.examples)
+    assert len(set(unbroken.early)) == len(unbroken.early)
+    assert sorted(broken.early, key=repr) == sorted(unbroken.early, key=repr)
     assert sorted(broken.examples, key=repr) == sorted(unbroken.examples, key=repr)
     assert sorted(broken.rejected) == sorted(unbroken.rejected)
     assert broken.counts == unbroken.counts
-    firsts = [[e for e in run.examples if not e[-1]] for run in (unbroken, broken)]
-    assert firsts[0] == firsts[1]
+    for kind in ("examples", "early"):
+        firsts = [[e for e in getattr(run, kind) if not e[-1]] for run in (unbroken, broken)]
+        assert firsts[0] == firsts[1]
 
 
 @settings(max_examples=60)
@@ -184,7 +202,7 @@ def test_any_crashes_and_interleavings_give_the_examples_of_a_brute_force_join(
     most=st.integers(1, 60),
 )
 def test_many_at_a_time_give_what_each_alone_gives(seed: int, gap_ms: int, most: int) -> None:
-    """Examples byte for byte and in order, rejections, counts, and what would be committed."""
+    """Examples of each kind byte for byte and in order, rejections, counts, and commits."""
     rng = Random(seed)
     log = random_log(rng, 40, gap_ms)
     alone, many = Joiner(SETTINGS), Joiner(SETTINGS)
@@ -210,7 +228,7 @@ def committed_of(joiner: Joiner) -> list[object]:
 
 
 def examples_of(out: list[object]) -> list[EmitExample]:
-    return [it for it in out if isinstance(it, EmitExample)]
+    return sorted((it for it in out if isinstance(it, EmitExample)), key=lambda it: it.early)
 
 
 def rejected_of(out: list[object]) -> list[DeadLetter]:

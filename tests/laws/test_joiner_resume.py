@@ -24,8 +24,9 @@ from streaming.joiner import (
 )
 
 SETTINGS = JoinerSettings(
-    join_window_s=20, late_window_s=30, out_of_order_s=5, max_ahead_s=8, far_future_s=600
-)
+    join_window_s=20, late_window_s=30, out_of_order_s=5, max_ahead_s=8, far_future_s=600,
+    label_after_s=7, label_out_of_order_s=2,
+)  # fmt: skip
 START = 1_736_121_600_000
 SKEWS = [9_000, 30_000, 100_000, 700_000, 10_000_000]  # ms, ahead or behind
 TOPICS: tuple[TopicKind, TopicKind] = (IMPRESSIONS, CLICKS)

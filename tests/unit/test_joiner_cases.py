@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 from resumed_joiner import resumed
 
@@ -314,7 +315,12 @@ def test_a_click_that_comes_after_its_topic_was_idle_is_on_time_within_the_bound
 
 
 STALL = JoinerSettings(
-    join_window_s=60, late_window_s=0, out_of_order_s=0, click_delay_s=10, max_ahead_s=100
+    join_window_s=60,
+    late_window_s=0,
+    out_of_order_s=0,
+    click_delay_s=10,
+    max_ahead_s=100,
+    label_after_s=0,
 )
 
 
@@ -350,6 +356,63 @@ def test_when_clicks_return_labels_are_complete() -> None:
     assert len(driver.only(Resumed)) == 1
     labels = {it.impression_id: it.label for it in driver.out if isinstance(it, EmitExample)}
     assert labels == {f"i{half}": half % 2 for half in range(240)}
+
+
+EARLY = msgspec.structs.replace(SETTINGS, label_after_s=3, label_out_of_order_s=1)
+
+
+@pytest.mark.parametrize(
+    ("events", "early"),
+    [
+        ([("imp", "a", 1)], ["a=0"]),
+        ([("imp", "a", 1), ("click", "a", 4)], ["a=1"]),
+        ([("imp", "a", 1), ("click", "a", 4.001)], ["a=0", "a=1+correction"]),
+        # by its time it was there; but the clicks had gone on for more than a second
+        ([("imp", "a", 1), ("beat-clk", "", 5.5), ("click", "a", 4)], ["a=0", "a=1+correction"]),
+        ([("imp", "a", 1), ("click", "a", 12)], ["a=0", "a=1+correction"]),
+        ([("imp", "a", 1), ("click", "a", 31.001)], ["a=0"]),  # later than all windows
+        ([("imp", "a", 1), ("dismiss", "a", 2)], ["a=0"]),
+        # in time for the join window, if not for the label: it comes out at once
+        ([("beat-imp", "", 11), ("imp", "a", 1), ("click", "a", 2)], ["a=1"]),
+    ],
+    ids=["no click", "in time", "after", "out of order", "late", "too late", "dismissed", "behind"],
+)  # fmt: skip
+def test_early_labels(events: list[Event], early: list[str]) -> None:
+    driver = Driver(EARLY)
+    for kind, id, at in [("beat-imp", "", 0), ("beat-clk", "", 0)] * 2 + events + closing(60):
+        driver.send(kind, id, at)
+    outs = driver.only(EmitExample)
+    assert [driver._short(it) for it in outs if it.early] == early
+    if events[-1][2] <= 11:  # the example of the join window is none the worse for it
+        assert [it.label for it in outs if not it.early] == [int("1" in early[-1])]
+
+
+def test_an_early_label_leaves_at_its_time_and_not_before() -> None:
+    driver = Driver(EARLY)
+    for kind, at in [("beat-imp", 0), ("beat-clk", 0)] * 2:
+        driver.send(kind, at=at)
+    driver.send("imp", "a", 1)
+    driver.send("beat-imp", at=5)
+    driver.send("beat-clk", at=5)  # 1 + 3 is not yet behind 5 - 1
+    assert not driver.told()
+    driver.send("beat-imp", at=5.001)
+    driver.send("beat-clk", at=5.001)
+    assert driver.told() == ["a=0"]
+
+
+def test_early_labels_are_held_back_when_clicks_stop() -> None:
+    """From 14 expected clicks on: nothing shown after the last click is labelled."""
+    settings = msgspec.structs.replace(STALL, label_after_s=30, label_out_of_order_s=0)
+    driver = Driver(settings)
+    for tenth in range(2_400):  # ten impressions a second at 50 %, with clicks for two minutes
+        driver.send("imp", f"i{tenth}", tenth / 10, probability=0.5)
+        if tenth < 1_200 and tenth % 2:
+            driver.send("click", f"i{tenth}", tenth / 10)
+        driver.idle()
+    labelled = {it.impression_id for it in driver.only(EmitExample) if it.early}
+    assert len(driver.only(Stalled)) == 1
+    assert 890 < len(labelled) <= 1_200
+    assert labelled <= {f"i{tenth}" for tenth in range(1_200)}
 
 
 def test_few_expected_clicks_do_not_make_a_stall() -> None:

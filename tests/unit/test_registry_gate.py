@@ -1,5 +1,7 @@
 """What the gate lets through, and where a rollback goes: pure choices, case by case."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -13,8 +15,13 @@ from monitoring.registry import (
     judge,
     rollback_target,
 )
+from monitoring.registry.evaluation import first_offsets_after
 from monitoring.registry.versions import beyond_retention
+from streaming.log import NewRecord, open_log
+from streaming.settings import EXAMPLES, StreamSettings
 from streaming.settings_file import load_settings
+
+T0 = 1_736_121_600_000
 
 SETTINGS = GateSettings(min_examples=1_000, min_clicks=20)
 LABELS = (np.random.default_rng(3).random(20_000) < 0.05).astype(float)
@@ -123,3 +130,29 @@ def test_settings_come_from_a_file(tmp_path):
     (tmp_path / "bad.toml").write_text("keep_versions = ")
     with pytest.raises(ClicktideError, match="not TOML"):
         load_settings(RegistrySettings, "registry", tmp_path / "bad.toml")
+
+
+def example(timestamp, correction=False):
+    shown = {"v": 1, "type": "impression", "impression_id": f"i{timestamp}", "timestamp": timestamp}
+    one = {"v": 1, "type": "example", "label": 0, "impression": shown}
+    return json.dumps(one | ({"label": 1, "correction": True} if correction else {})).encode()
+
+
+@pytest.mark.parametrize(
+    ("time", "offset"), [(0, 0), (T0 - 1, 0), (T0, 1), (T0 + 29, 4), (T0 + 30, 5), (T0 + 99, 6)]
+)
+def test_examples_that_a_version_is_judged_on_begin_after_its_newest_event(time, offset):
+    """Corrections between them tell nothing of the time."""
+    with open_log(":memory:") as log:
+        log.create_topics(StreamSettings().topics())
+        records = [
+            example(T0),
+            example(T0 + 10) + b"\n" + example(T0 + 20),
+            example(T0 - 500, correction=True),
+            example(T0 - 400, correction=True) + b"\n" + example(T0 + 25),
+            example(T0 + 30),
+            example(T0 + 40),
+        ]
+        with log.producer("fill").transaction() as tx:
+            tx.append(EXAMPLES, [NewRecord(None, value, 0) for value in records])
+        assert first_offsets_after(log, time) == [offset]

@@ -42,7 +42,7 @@ def commit(log, group, topic, offset, metadata=""):
 
 def joined(offset, read_to, counts, emitted_to=T0, watermark=T0):
     return TopicState(
-        windows=(600_000, 1_800_000, 30_000, 60_000, 3_600_000),
+        windows=(600_000, 1_800_000, 30_000, 60_000, 3_600_000, 30_000, 2_000),
         offset=offset,
         time=T0,
         read_to=read_to,
@@ -55,7 +55,9 @@ def joined(offset, read_to, counts, emitted_to=T0, watermark=T0):
 
 def test_an_empty_log_has_topics_and_nothing_else(log):
     look = look_at(log, NOW)
-    assert set(look.topics) == {"impressions", "clicks", "examples", "dead_letters"}
+    assert set(look.topics) == {
+        "impressions", "clicks", "examples", "early_examples", "dead_letters"
+    }  # fmt: skip
     assert look.groups == {}
     assert look.joiner is look.trainer is look.newest_impression_ms is None
     assert freshness(look) == Freshness(NOW)

@@ -1,0 +1,201 @@
+"""What late labels cost: joiner and learner on the simulated market with its click delays.
+
+    python benchmarks/delays.py --events 100000 --seeds 3
+    python benchmarks/delays.py --scenarios abrupt,abrupt+slow --label-after 15,30,60,600
+
+Each impression is predicted by what had been joined and learned when it was shown; event time
+passes in steps. Label after 0: each label is there at once; 600: the join window alone. ``+slow``:
+click delays triple half-way. ``+outage``: no click arrives for 300 s, at 60 %, and those of that
+time arrive afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from features.hashed import Hashed
+from features.spec_file import load_spec
+from learning.click_learner import ClickLearner
+from learning.stack import LATE
+from market.simulation import simulate
+from streaming.joiner import (
+    CLICKS,
+    IMPRESSIONS,
+    EmitExample,
+    Idle,
+    Joiner,
+    JoinerSettings,
+    Record,
+    Stalled,
+    TopicKind,
+)
+
+__all__ = ["Market", "play"]
+
+STEP_MS = 2_000
+OUTAGE_MS = 300_000
+JOIN_S = 600.0
+F64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Market:
+    """Impressions by time, their clicks (as they arrive), and the truth."""
+
+    hashed: Hashed
+    times: NDArray[np.int64]
+    labels: F64
+    clicks: NDArray[np.int64]
+    arrivals: NDArray[np.int64]
+    truth: F64
+
+    @classmethod
+    def simulated(cls, scenario: str, seed: int, events: int, fault: str) -> Market:
+        """Play the market, with a fault of the clicks' ways or ``""``."""
+        columns = ["timestamp", "click", "click_delay_ms", "p_true"]
+        spec = load_spec("sim")
+        vectoriser = ClickLearner(spec).vectoriser
+        assert vectoriser is not None
+        wanted = list(dict.fromkeys([*vectoriser.columns, *columns]))
+        batches = list(simulate(scenario, seed=seed, events=events, columns=wanted))
+        rows = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
+        hashed, _ = vectoriser.hash_batch(rows, learn=False)
+        times = rows["timestamp"].cast(pa.int64()).to_numpy()
+        delays = rows["click_delay_ms"].to_numpy()
+        if fault == "slow":
+            delays = np.where(np.arange(len(times)) >= len(times) // 2, 3 * delays, delays)
+        clicks = arrivals = times + delays
+        if fault == "outage":
+            begin = times[6 * len(times) // 10]
+            stuck = (arrivals >= begin) & (arrivals < begin + OUTAGE_MS)
+            arrivals = np.where(stuck, begin + OUTAGE_MS, arrivals)
+        labels = rows["click"].to_numpy().astype(float)
+        return cls(hashed, times, labels, clicks, arrivals, rows["p_true"].to_numpy())
+
+    def steps(self) -> Iterator[slice]:
+        """Rows by step of event time."""
+        number = self.times // STEP_MS
+        cuts = np.flatnonzero(np.diff(number)) + 1
+        for start, stop in zip([0, *cuts], [*cuts, len(self.times)], strict=True):
+            yield slice(int(start), int(stop))
+
+
+def play(market: Market, label_after_s: float, **settings: float) -> dict[str, float]:
+    """Learn a market as its labels come; figures of the predictions."""
+    learner, p = ClickLearner(load_spec("sim")), np.zeros(len(market.times))
+    stream = _Stream(market, learner, label_after_s, settings) if label_after_s else None
+    for rows in market.steps():
+        hashed = market.hashed.part(rows.start, rows.stop)
+        if stream is None:
+            logits = learner.learn_hashed(hashed, market.labels[rows])
+        else:
+            stream.reach(int(market.times[rows.start]))
+            logits = learner.predict_hashed(hashed)
+        p[rows] = 1 / (1 + np.exp(-logits))
+        if stream is not None:
+            stream.show(rows, p)
+    return _figures(market, p) | ({} if stream is None else {"stalls": stream.stalls})
+
+
+class _Stream:
+    """The joiner before the learner."""
+
+    def __init__(
+        self,
+        market: Market,
+        learner: ClickLearner,
+        label_after_s: float,
+        settings: dict[str, float],
+    ) -> None:
+        self.market, self.learner = market, learner
+        windows = JoinerSettings(join_window_s=JOIN_S, label_after_s=label_after_s, **settings)  # type: ignore[arg-type]
+        self.early = windows.labels_early
+        self.joiner = Joiner(windows)
+        clicked = np.flatnonzero(market.labels)
+        self.order = clicked[np.lexsort((market.clicks[clicked], market.arrivals[clicked]))]
+        self.next, self.offsets = 0, {IMPRESSIONS: 0, CLICKS: 0}
+        self.stalls = 0
+
+    def show(self, rows: slice, p: F64) -> None:
+        """Publish impressions."""
+        for row in range(rows.start, rows.stop):
+            self._send(IMPRESSIONS, row, int(self.market.times[row]), probability=float(p[row]))
+
+    def reach(self, now: int) -> None:
+        """Publish the clicks until now, join, and learn what comes out."""
+        while self.next < len(self.order):
+            row = int(self.order[self.next])
+            if self.market.arrivals[row] >= now:
+                break
+            self._send(CLICKS, row, int(self.market.clicks[row]))
+            self.next += 1
+        for kind in (IMPRESSIONS, CLICKS):
+            self._learn(self.joiner.step(Idle(kind, 0)))
+
+    def _send(self, topic: TopicKind, row: int, ts: int, **more: float) -> None:
+        name = "impression" if topic == IMPRESSIONS else "click"
+        event = {"v": 1, "type": name, "impression_id": str(row), "timestamp": ts, **more}
+        offset = self.offsets[topic]
+        self.offsets[topic] += 1
+        self._learn(self.joiner.step(Record(topic, 0, offset, json.dumps(event).encode())))
+
+    def _learn(self, out: list[object]) -> None:
+        for it in out:
+            self.stalls += isinstance(it, Stalled)
+            if not isinstance(it, EmitExample) or it.early != self.early:
+                continue
+            row = int(it.impression_id)
+            if it.correction and not it.label:
+                continue
+            label = LATE if it.correction else float(it.label)
+            self.learner.learn_hashed(self.market.hashed.part(row, row + 1), np.array([label]))
+
+
+def _figures(market: Market, p: F64) -> dict[str, float]:
+    q, rows = market.truth, len(p)
+    excess = q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p))
+    half, sixty = slice(rows // 2, rows), slice(6 * rows // 10, rows)
+    after = slice(rows // 2, rows // 2 + 20_000)
+    return {
+        "excess": 1e4 * excess.mean(),
+        "after": 1e4 * excess[after].mean(),
+        "last_half": 1e4 * excess[half].mean(),
+        "last_40": 1e4 * excess[sixty].mean(),
+        "ratio": p[half].sum() / q[half].sum(),
+        "ratio_clicks": p[half].sum() / market.labels[half].sum(),
+    }
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--scenarios", default="abrupt,campaign,abrupt+slow,abrupt+outage")
+    parser.add_argument("--label-after", default="0,30,600")
+    asked = parser.parse_args()
+    print("excess KL to the true probability, in .0001; predicted / true in the last half")
+    for name in asked.scenarios.split(","):
+        scenario, _, fault = name.partition("+")
+        for after in map(float, asked.label_after.split(",")):
+            begun = time.perf_counter()
+            found = [
+                play(Market.simulated(scenario, seed, asked.events, fault), after)
+                for seed in range(asked.seeds)
+            ]
+            mean = {key: np.mean([one.get(key, 0) for one in found]) for key in found[0]}
+            seconds = time.perf_counter() - begun
+            text = " ".join(f"{key} {value:8.4g}" for key, value in mean.items())
+            print(f"{name:16} {after:5g} s  {text}  ({seconds:.0f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main()
