@@ -21,13 +21,10 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from features.spec import Spec
-from learning.touched import occupancy
+from learning.touched import occupancy, too_full
 from streaming.replay import Replay
 
 __all__ = ["figures_table", "learning_text", "number", "progress_bar", "summary_json"]
-
-_FULL = {"fields": 0.25, "crosses": 0.6}
-"""Fuller than this: what is new is taken for something else too often (docs/learner.md)."""
 
 
 @contextmanager
@@ -149,11 +146,9 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
 def _tables(occupancy: dict[str, float], bits: dict[str, int]) -> tuple[str, str, str]:
     """How full the tables are, and what to do about it."""
     shares = " / ".join(f"{share:.0%}" for share in occupancy.values())
-    full = [name for name, share in occupancy.items() if share > _FULL[name]]
-    meaning = f"of {' / '.join(occupancy)}: how probably a new one shares a bucket"
-    if full:
-        keys = {"fields": "hash.bits", "crosses": "hash.cross_bits"}
-        changes = " ".join(f"--set {keys[name]}={bits[name] + 1}" for name in full)
+    meaning = f"of {' / '.join(occupancy)}: how probably one shares its bucket"
+    if full := too_full(occupancy):
+        changes = " ".join(f"--set {key}={bits[name] + 1}" for name, key in full.items())
         meaning = f"of {' / '.join(occupancy)}: one bit more is better: {changes}"
     return "tables in use", shares, meaning
 

@@ -19,6 +19,7 @@ from clicktide.child_processes import local_processes
 from clicktide.options import DirOption, JsonOption, LogOption
 from clicktide.process import now_ms, stop_request
 from clicktide.stream_folder import log_file, open_existing, open_stream
+from learning.touched import too_full
 from streaming.event_time import span, stamp
 from streaming.freshness import ages, clock_note, freshness, stale
 from streaming.log import EventLog
@@ -217,6 +218,14 @@ def _joiner(look: Look, joiner: JoinerState, rates: dict[str, float]) -> Table:
     )
 
 
+def _tables(shares: dict[str, float]) -> str:
+    full = too_full(shares)
+    return ", ".join(
+        f"{name} {share:.0%}" + f" (one bit more is better: {full[name]})" * (name in full)
+        for name, share in shares.items()
+    )
+
+
 def _trainer(look: Look, trainer: TrainerState, rates: dict[str, float]) -> Table:
     fresh = freshness(look).trainer
     assert fresh is not None
@@ -228,6 +237,7 @@ def _trainer(look: Look, trainer: TrainerState, rates: dict[str, float]) -> Tabl
             ("rejected", f"{trainer.rejected:,}"),
             ("log loss", _number(trainer.log_loss)),
             ("calibration", _number(trainer.calibration)),
+            ("tables in use", _tables(trainer.occupancy)),
             (
                 "last commit",
                 "-" if fresh.at_ms is None else f"{span((look.at_ms - fresh.at_ms) / 1000)} ago",

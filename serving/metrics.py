@@ -136,6 +136,8 @@ def _stream(look: Snapshot) -> Iterator[Metric]:
     yield records
     if (learned := look.trainer.get("learned")) is not None:
         yield CounterMetricFamily("clicktide_learned", "Impressions learned", learned)
+    said = "Share of a table's buckets in use"
+    yield _gauges("clicktide_table_occupancy", said, "table", look.tables)
     yield _gauges("clicktide_lag_records", "Still to be read", "group", look.lags)
     yield _gauges("clicktide_freshness_seconds", "Age of the newest", "of", look.freshness)
     if look.pending is not None:

@@ -77,6 +77,8 @@ class Snapshot(msgspec.Struct, frozen=True):
         The stream's clock over the wall clock; below 0: behind.
     trainer
         Figures of the trainer since it began.
+    tables
+        How full the learner's tables are, by name.
     recent, windows, alarms
         Of the monitor; absent where none runs.
     labels
@@ -97,6 +99,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     stalled: bool
     freshness: dict[str, float]
     trainer: dict[str, float]
+    tables: dict[str, float] = {}
     recent: WindowView | None = None
     windows: tuple[WindowView, ...] = ()
     alarms: tuple[AlarmView, ...] = ()
@@ -144,6 +147,7 @@ class StreamLooker:
             stalled=look.joiner is not None and look.joiner.stalled,
             freshness=ages(fresh),
             trainer=_trainer(look),
+            tables={} if look.trainer is None else look.trainer.occupancy,
             recent=None if state is None else _recent(state),
             windows=() if state is None else _windows(state),
             alarms=() if state is None else _alarms(state),

@@ -139,6 +139,8 @@ class TrainerState(msgspec.Struct, frozen=True):
         Event time (ms) of the newest of them.
     log_loss, calibration
         Progressive, since the beginning.
+    occupancy
+        How full its tables were when it last saved, by name.
     at
         Wall clock (ms) of that commit.
     """
@@ -149,6 +151,7 @@ class TrainerState(msgspec.Struct, frozen=True):
     event_time: float | None = None
     log_loss: float | None = None
     calibration: float | None = None
+    occupancy: dict[str, float] = {}
     at: float | None = None
 
 

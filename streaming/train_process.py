@@ -13,6 +13,7 @@ from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
 from learning.click_learner import ClickLearner
 from learning.snapshot import Snapshot, load_snapshot, save_snapshot
+from learning.touched import occupancy
 from streaming.live_file import LiveFile
 from streaming.log import EventLog, TopicPartition
 from streaming.process import Process, hold_folder
@@ -106,6 +107,7 @@ class Trainer(Process):
         self._out = TrainReport(self.log, self.topic, len(self.offsets), self.report)
         self._saved_at, self._reported_at = self.now(), 0.0
         self._reported_offsets: list[int] = []
+        self._occupancy: dict[str, float] = {}  # at the last save
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="prepare")
         self._learning = ThreadPoolExecutor(1, thread_name_prefix="learn")
         self._pending: Future[Chunk] | None = None
@@ -233,6 +235,8 @@ class Trainer(Process):
             "event_time": self.event_time,
         }
         self._saved_at = self.now()
+        weights = self.replay.learner.weights
+        self._occupancy = {} if weights is None else occupancy(weights)
         try:
             save_snapshot(self.folder, Snapshot(self.replay.learner, self.replay.progress, extra))
         except SnapshotError as error:
@@ -256,6 +260,7 @@ class Trainer(Process):
             "event_time": self.event_time,
             "log_loss": figures.log_loss,
             "calibration": figures.calibration_ratio,
+            "occupancy": self._occupancy,
             "at": self._now_ms(),
         }
         self._out.commit(self.offsets, json.dumps(about))

@@ -58,7 +58,7 @@ class JoinerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     out_of_order_s: float = 30.0
     late_window_s: float = 3600.0
     label_after_s: float = 30.0
-    label_out_of_order_s: float = 2.0
+    label_out_of_order_s: float = 1.0
     max_ahead_s: float = 60.0
     far_future_s: float = 3600.0
     max_pending: int = 1_000_000
