@@ -20,6 +20,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+sys.path[:0] = [str(Path(__file__).parents[1] / part) for part in ("helpers", "kafka")]
+
+from broker import start_broker  # noqa: E402
+from command import run_clicktide  # noqa: E402
+from valkey_server import start_valkey  # noqa: E402
+
 PANE_BYTES = 17
 COUNTERS = """
 [[counters]]
@@ -86,13 +92,16 @@ class Stream:
         return ["join", "train", *(["count"] if self.redis else [])]
 
     def finish(self) -> None:
-        """Let everything that is in the log come through, in the order of the flow."""
+        """Let everything that is in the log come through, in the order of the flow.
+
+        In this process, which has imported all of it the second time; none is killed any more.
+        """
         for name in ("join", *(n for n in self.workers if n != "join")):
             wait = "0" if name == "train" else "1"
-            process = self.start(self.worker(name, "--until-idle", wait), name)
-            if process.wait(timeout=240):
-                tail = (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]
-                raise SystemExit(f"{name} ended with {process.returncode}:\n{tail}")
+            _, _, _, *words = self.worker(name, "--until-idle", wait)
+            done = run_clicktide(*words)
+            if done.returncode:
+                raise SystemExit(f"{name} ended with {done.returncode}:\n{done.stderr[-2000:]}")
 
     def outcome(self) -> dict[str, str]:
         """Digests of what must be the same."""
@@ -255,11 +264,9 @@ def main() -> None:
 
 def run(top: Path, kafka: str | None, events: int, kills: int, seed: int) -> dict[str, object]:
     """One comparison, on the embedded log or on Kafka, each run with a Valkey of its own."""
-    from valkey_server import start_valkey
-
     servers, cluster = [], None
     if kafka == "start":
-        cluster = load_broker().start_broker()
+        cluster = start_broker()
         kafka = cluster.bootstrap
 
     def make(name: str, events: int) -> Stream:
@@ -277,14 +284,6 @@ def run(top: Path, kafka: str | None, events: int, kills: int, seed: int) -> dic
             server.stop()
         if cluster is not None:
             cluster.stop()
-
-
-def load_broker():
-    """``tests/kafka/broker.py``, which imports its neighbours by name."""
-    import importlib
-
-    sys.path.insert(0, str(Path(__file__).parents[1] / "kafka"))
-    return importlib.import_module("broker")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from clicktide.cli import main
+from clicktide import cli
 
 INTERRUPTED = 130
 
@@ -30,12 +30,13 @@ def run_clicktide(*arguments, cwd=None, stdin=b""):
         patch.chdir(cwd or Path.cwd())
         patch.setenv("COLUMNS", "200")
         patch.setenv("NO_COLOR", "1")
+        patch.setattr(cli, "do_without_probed", lambda: None)  # others here use pandas
         patch.setattr(os, "nice", lambda more: 0)  # these tests' process gives way to nobody
         patch.setattr(sys, "argv", arguments)
         for name, stream in streams.items():
             patch.setattr(sys, name, stream)
         try:
-            main()
+            cli.main()
             code = 0
         except SystemExit as end:
             code = end.code or 0

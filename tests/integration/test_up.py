@@ -183,7 +183,7 @@ def ask(port, path, body=None):
 def test_a_stream_is_learned_whole_whatever_is_killed_and_goes_on_another_day(start, tmp_path):
     port = free_port()
     options = ["--spec", str(small_tables(tmp_path)), "--set", "train.snapshot_every_s=1"]
-    up = start(REAL, *options, "--no-register", "--port", str(port))
+    up = start(REAL, *options, "--no-register", "--no-monitor", "--port", str(port))
     up.until_running("valkey", "join", "count", "train", "serve")
     assert f"curl http://localhost:{port}/v1/predict" in up.text()
     publish(up, "sim:stationary?events=20000")
@@ -204,7 +204,7 @@ def test_a_stream_is_learned_whole_whatever_is_killed_and_goes_on_another_day(st
     assert said["predictions"][0]["counters"]["overall_views_24h"] >= 0
     assert up.stop() == 0
 
-    again = start(REAL, "--no-register")
+    again = start(REAL, "--no-register", "--no-monitor")
     again.until_running("valkey", "join", "train")
     assert learned(told(again.folder / "log.db")) == 20_000
     publish(

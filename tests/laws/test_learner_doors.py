@@ -272,7 +272,7 @@ def arrow_token(array):
     return Vectoriser(ONE).hash_batch(batch)[0].tokens[::2].tolist()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=CALLS // 2)
 @given(st.lists(SCALARS, min_size=1, max_size=4))
 def test_a_value_has_one_token_on_every_path(values):
     expected = [token(value) for value in values]

@@ -1,6 +1,10 @@
-"""Serving gives the very bits of River's API and of the trainer: for one event as for many."""
+"""Serving gives the very bits of River's API and of the trainer: for one event as for many.
+
+``CLICKTIDE_FULL=1`` tries three times as many requests.
+"""
 
 import asyncio
+import os
 import zlib
 
 import msgspec
@@ -22,6 +26,7 @@ from serving.scorer import Scorer
 from serving.weights import FixedWeights
 
 NOW = 1_736_121_600_000
+REQUESTS = 60 if os.environ.get("CLICKTIDE_FULL") else 20
 SPEC = Spec(
     name="law",
     source=SourceSpec(label="click", timestamp="timestamp", timestamp_format="ms"),
@@ -93,7 +98,7 @@ LEARNER = learned()
 NAMES = LEARNER.vectoriser.counters.value_names
 
 
-@settings(max_examples=150)
+@settings(max_examples=REQUESTS * 5 // 2)
 @given(st.lists(fields, min_size=1, max_size=40), st.integers(0, 2**32 - 1), st.booleans())
 def test_the_same_bits_for_one_and_for_many_and_as_river_gives(events, seed, gaps):
     rng = np.random.default_rng(seed)
@@ -111,7 +116,7 @@ def test_the_same_bits_for_one_and_for_many_and_as_river_gives(events, seed, gap
         assert many.probability[i] == river
 
 
-@settings(max_examples=50)
+@settings(max_examples=REQUESTS)
 @given(st.lists(fields, min_size=1, max_size=60))
 def test_the_trainers_batches_have_the_same_tokens(events):
     """Text columns, as a log has them: what the trainer hashes is what was served."""
@@ -145,7 +150,7 @@ class Stored:
         return Fetched(np.array(rows), 0.0, [()] * len(events))
 
 
-@settings(max_examples=60)
+@settings(max_examples=REQUESTS)
 @given(st.lists(st.lists(fields, min_size=1, max_size=4), min_size=2, max_size=6))
 def test_requests_scored_together_get_what_each_gets_alone(requests):
     scorer = Scorer(Fixed(LEARNER), Stored(), SPEC, lambda: NOW)
@@ -167,7 +172,7 @@ def test_requests_scored_together_get_what_each_gets_alone(requests):
             assert mine.counters.tolist() == alone.counters.tolist()
 
 
-@settings(max_examples=60)
+@settings(max_examples=REQUESTS)
 @given(fields, st.lists(fields, min_size=24, max_size=40))
 def test_what_candidates_share_gives_the_bits_that_it_gives_in_each_of_them(shared, own):
     scorer = Scorer(Fixed(LEARNER), Stored(), SPEC, lambda: NOW)
