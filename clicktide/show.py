@@ -21,8 +21,9 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from features.spec import Spec
-from learning.touched import occupancy, too_full
+from learning.touched import occupancy
 from streaming.replay import Replay
+from streaming.status import too_full
 
 __all__ = ["figures_table", "learning_text", "number", "progress_bar", "summary_json"]
 

@@ -19,11 +19,10 @@ from clicktide.child_processes import local_processes
 from clicktide.options import DirOption, JsonOption, LogOption
 from clicktide.process import now_ms, stop_request
 from clicktide.stream_folder import log_file, open_existing, open_stream
-from learning.touched import too_full
 from streaming.event_time import span, stamp
 from streaming.freshness import ages, clock_note, freshness, stale
 from streaming.log import EventLog
-from streaming.status import JoinerState, Look, TrainerState, look_at
+from streaming.status import JoinerState, Look, TrainerState, look_at, too_full
 
 __all__ = ["status", "status_json", "status_view"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,7 @@ from features.jit import jit
 from learning.buckets import Events, Slots, expand_event, slots_for
 from learning.weights import Weights
 
-__all__ = ["Touched", "occupancy", "too_full", "used_buckets"]
-
-_FULL = {"fields": (0.25, "hash.bits"), "crosses": (0.6, "hash.cross_bits")}
-"""Fuller than this, what is new is taken for something else too often (docs/learner.md)."""
+__all__ = ["Touched", "occupancy", "used_buckets"]
 
 Marks = NDArray[np.bool_]
 
@@ -80,17 +76,6 @@ def occupancy(weights: Weights) -> dict[str, float]:
     return {
         name: len(used_buckets(table)) / len(table) for name, table in tables.items() if len(table)
     }
-
-
-def too_full(shares: Mapping[str, float]) -> dict[str, str]:
-    """Tables that one bit more would make better, and the setting that it is.
-
-    Examples
-    --------
-    >>> too_full({"fields": 0.1, "crosses": 0.7})
-    {'crosses': 'hash.cross_bits'}
-    """
-    return {name: _FULL[name][1] for name, share in shares.items() if share > _FULL[name][0]}
 
 
 class Touched:

@@ -23,6 +23,7 @@ __all__ = [
     "TrainerState",
     "clock_of",
     "look_at",
+    "too_full",
 ]
 
 GROUPS = {
@@ -34,6 +35,8 @@ GROUPS = {
 # On Kafka the ends of transactions take offsets too: a lag up to this is looked at closely.
 _MARKERS = 4
 _TAIL = 32
+_FULL = {"fields": (0.25, "hash.bits"), "crosses": (0.6, "hash.cross_bits")}
+"""Fuller than this, what is new is taken for something else too often (docs/learner.md)."""
 _State = TypeVar("_State", "TrainerState", "MonitorPosition")
 
 
@@ -227,6 +230,17 @@ class Look(msgspec.Struct, frozen=True):
         if self.trainer is not None and self.trainer.rejected:
             by_reason[f"{EXAMPLES} not_learned"] = self.trainer.rejected
         return by_reason
+
+
+def too_full(shares: Mapping[str, float]) -> dict[str, str]:
+    """Tables that one bit more would make better, and the setting that it is.
+
+    Examples
+    --------
+    >>> too_full({"fields": 0.1, "crosses": 0.7})
+    {'crosses': 'hash.cross_bits'}
+    """
+    return {name: _FULL[name][1] for name, share in shares.items() if share > _FULL[name][0]}
 
 
 def look_at(log: EventLog, now_ms: int, *, newest: bool = True) -> Look:

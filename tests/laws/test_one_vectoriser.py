@@ -18,7 +18,7 @@ from features.errors import RowError
 from features.spec import CrossSpec, FieldSpec, SourceSpec, Spec
 from features.vectoriser import Vectoriser
 
-TABLES = 150 if os.environ.get("CLICKTIDE_FULL") else 100
+TABLES = 150
 FIELDS = (
     FieldSpec(names=("site", "ad")),
     FieldSpec(names=("count",), transform="log_squared", text="missing"),
