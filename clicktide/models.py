@@ -20,9 +20,9 @@ from features.errors import ClicktideError
 from monitoring.registry import (
     Registry,
     Version,
+    open_registry,
     pin,
     promote,
-    registry_urls,
     roll_back,
     unpin,
 )
@@ -175,8 +175,7 @@ def follow(
         begin=False,
     )
     known = stream.registry_settings()
-    url, artifacts = registry_urls(mlflow, stream.path)
-    registry = Registry(url, known.model, artifacts)
+    registry = open_registry(mlflow, stream.path, known.model)
     follower = Follower(registry, stream.served, now=time.time, report=begin_log("follow"))
     with stop_request() as request:
         follower.run(stopping=lambda: request.asked, every_s=known.poll_s)
@@ -185,13 +184,12 @@ def follow(
 def _open(folder: Path | None, mlflow: str | None, name: str) -> Registry:
     """The registry, if it is there: a look must not make one."""
     run = open_stream(folder, needs_spec=False, begin=False).path
-    url, artifacts = registry_urls(mlflow, run)
     if mlflow is None and not (run / "mlflow.db").exists():
         raise ClicktideError(
             f"{run / 'mlflow.db'}: no registry here. Fix: name the stream's folder with --dir, or "
             "a server with --mlflow; `clicktide register` makes one"
         )
-    return Registry(url, name, artifacts)
+    return open_registry(mlflow, run, name)
 
 
 def _table(versions: list[Version]) -> Table:

@@ -20,6 +20,7 @@ from monitoring.registry.versions import (
     SERVE,
     NoVersionError,
     Version,
+    champion_of,
     rollback_target,
 )
 from monitoring.watch.detect.alarm import Alarm
@@ -78,7 +79,7 @@ def roll_back(registry: Registry, number: int | None, now_ms: int, why: str) -> 
         There is nowhere to go back to.
     """
     versions = registry.versions()
-    champion = next((v for v in versions if CHAMPION in v.aliases), None)
+    champion = champion_of(versions)
     target = rollback_target(versions) if number is None else registry.version(number)
     if champion is None or target is None:
         raise NoVersionError(_nowhere(registry, versions, champion))
