@@ -25,7 +25,6 @@ from monitoring.registry.versions import (
 )
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.records import read_alarms
-from monitoring.watch.slices import slice_name
 
 __all__ = [
     "AlarmWatch", "calls_for_rollback", "pin", "promote", "roll_back",
@@ -228,8 +227,7 @@ class AlarmWatch:
             write_json(self._state_file, self._state)
 
     def _act(self, alarm: Alarm, now_ms: int) -> None:
-        place = f" of {slice_name(alarm.field, alarm.value)}" if alarm.field else ""
-        what = f"{alarm.what}{place}"
+        what = f"{alarm.what} of {alarm.where}" if alarm.field else alarm.what
         try:
             done = roll_back_on_alarm(self.registry, alarm.since_ms, what, self.settings, now_ms)
         except BaseException:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from features.errors import ClicktideError, SourceError
 from monitoring.report.build import ReportCounts
 from monitoring.report.model import FieldDrift, Share, VersionChange, VersionRow, with_figures
-from monitoring.report.slices import Period, periods_of
+from monitoring.report.slices import OFF_NOTE, Period, periods_of
 from monitoring.watch.categorical import Categorical
 from monitoring.watch.closed_window import (
     ClosedWindow,
@@ -343,10 +343,4 @@ class LogCounts:
             for field, places in self._places.items()
             if places.full
         ]
-        if self.fields:
-            notes.append(
-                "A slice is called off if its ratio differs from 1 by more than 5 % and by more "
-                "than chance explains, with all slices looked at: in a calibrated log, one or more "
-                "are called so wrongly in at most 5 of 100 reports (Bonferroni)."
-            )
-        return notes
+        return [*notes, OFF_NOTE] if self.fields else notes

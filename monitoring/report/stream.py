@@ -12,7 +12,7 @@ from monitoring.registry.versions import Version
 from monitoring.report.build import ReportCounts
 from monitoring.report.grid import CLOCK, Challengers, challenger_grid, challenger_rows
 from monitoring.report.model import FieldDrift, Share, VersionChange, VersionRow
-from monitoring.report.slices import periods_of
+from monitoring.report.slices import OFF_NOTE, periods_of
 from monitoring.watch.closed_window import COARSE, ClosedWindow
 from monitoring.watch.detect.alarm import newest_alarms
 from monitoring.watch.records import MonitorState
@@ -110,11 +110,7 @@ def _notes(state: MonitorState) -> list[str]:
         "records were removed by retention before they were read": now.lost,
     }
     notes = [f"{count:,} {what}." for what, count in counts.items() if count]
-    return [
-        *notes,
-        "A slice is called off if its ratio differs from 1 by more than 5 % and by more than "
-        "chance explains, with all slices looked at (Bonferroni, 5 in 100 reports).",
-    ]
+    return [*notes, OFF_NOTE]
 
 
 def version_rows(versions: Sequence[Version]) -> list[VersionRow]:
