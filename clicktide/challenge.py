@@ -111,7 +111,7 @@ def challenge(
             "learned": process.watch.seen,
             "windows": read_monitor(home).windows,
         }
-        typer.echo(msgspec.json.encode(about).decode())
+        options.print_json(about)
 
 
 def _classifier(name: str, params: Sequence[str]) -> Any:

@@ -6,13 +6,12 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from clicktide.options import DirOption, JsonOption, SetOption, SettingsOption
+from clicktide.options import DirOption, JsonOption, SetOption, SettingsOption, print_json
 from clicktide.process import begin_log, now_ms, stop_request
 from clicktide.register import MlflowOption
 from clicktide.stream_folder import open_stream
@@ -53,7 +52,7 @@ def list_(
     registry = _open(folder, mlflow, name)
     versions = registry.versions()[::-1]
     if as_json:
-        _print({"model": name, "url": registry.where, "versions": versions})
+        print_json({"model": name, "url": registry.where, "versions": versions})
     elif not versions:
         typer.echo(f"No versions of {name} at {registry.where}. `clicktide register` makes them.")
     else:
@@ -74,7 +73,7 @@ def show(
     """
     version = _open(folder, mlflow, name).version(number)
     if as_json:
-        _print(version)
+        print_json(version)
     else:
         Console().print(_details(version))
 
@@ -242,10 +241,6 @@ def _number(value: Any) -> str:
 
 def _done(as_json: bool, said: str, **about: Any) -> None:
     if as_json:
-        _print(about)
+        print_json(about)
     else:
         typer.echo(said)
-
-
-def _print(value: Any) -> None:
-    typer.echo(msgspec.json.encode(value).decode())
