@@ -220,14 +220,10 @@ def _label_figures(data: ReportData) -> list[tuple[str, str]]:
     labels, skew = data.labels, data.skew
     if labels is None:
         return []
-    found = [
-        ("clicks joined", labels.join_rate),
-        ("came late", labels.late_share),
-        ("without impression", labels.orphan_share),
-        ("sent twice", labels.duplicate_clicks),
-        ("served counters skewed", None if skew is None else skew.skew_rate),
-    ]
-    return [(name, words.percent(share)) for name, share in found if share is not None]
+    found = labels.click_shares()
+    if skew is not None and skew.skew_rate is not None:
+        found["served counters skewed"] = skew.skew_rate
+    return [(name, words.percent(share)) for name, share in found.items()]
 
 
 def _policy(css: str, js: str) -> str:

@@ -14,7 +14,6 @@ from monitoring.report.grid import CLOCK, Challengers, challenger_grid, challeng
 from monitoring.report.model import FieldDrift, Share, VersionChange, VersionRow
 from monitoring.report.slices import OFF_NOTE, periods_of
 from monitoring.watch.closed_window import COARSE, ClosedWindow
-from monitoring.watch.detect.alarm import newest_alarms
 from monitoring.watch.records import MonitorState
 from monitoring.watch.windows import PREDICTION
 
@@ -48,7 +47,7 @@ def stream_counts(
     ClicktideError
         The monitor has seen no impression yet.
     """
-    windows = [window for window in state.windows if window.overall.count]
+    windows = state.counted()
     if not windows:
         raise ClicktideError(
             f"{source}: the monitor has seen no impression with a prediction yet. "
@@ -61,7 +60,7 @@ def stream_counts(
         histogram=_histogram(windows),
         periods=periods,
         drift=_drift(windows),
-        alarms=newest_alarms([*state.now.alarms_open, *state.alarms]),
+        alarms=state.newest_alarms(),
         version_changes=version_changes(versions),
         versions=[*version_rows(versions), *challenger_rows(rivals)],
         challengers=challenger_grid(periods, rivals),

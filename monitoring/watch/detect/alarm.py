@@ -9,7 +9,7 @@ import msgspec
 
 from monitoring.watch.slices import slice_name
 
-__all__ = ["Alarm", "What", "newest_alarms", "ratio_interval"]
+__all__ = ["Alarm", "What", "current_first", "newest_alarms", "ratio_interval"]
 
 What = Literal["calibration", "click_rate", "missing", "click_delay"]
 
@@ -100,6 +100,11 @@ def newest_alarms(alarms: Iterable[Alarm]) -> list[Alarm]:
     'closed'
     """
     return list({alarm.id: alarm for alarm in alarms}.values())
+
+
+def current_first(alarms: Iterable[Alarm]) -> list[Alarm]:
+    """Those that go on, then the others, each by their starts, the latest first."""
+    return sorted(alarms, key=lambda alarm: (alarm.closed_ms is not None, -alarm.since_ms))
 
 
 def ratio_interval(expected: float, clicks: float) -> tuple[float, float, float]:
