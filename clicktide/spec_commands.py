@@ -15,11 +15,11 @@ from rich.text import Text
 
 from clicktide.options import ForceOption, JsonOption, print_json
 from features.crosses import cross_indices
-from features.errors import ClicktideError, SpecError
+from features.errors import SpecError
 from features.spec import BUCKET_BYTES, Spec
 from features.spec_check_fields import field_names
 from features.spec_file import load_spec, shipped_specs
-from features.whole_file import whole_file
+from features.whole_file import refuse_existing, whole_file
 
 __all__ = ["app", "check", "first_spec", "init", "list_specs"]
 
@@ -152,8 +152,8 @@ def init(
 
     clicktide replay clicks.csv --spec my.toml
     """
-    if out is not None and out.exists() and not force:
-        raise ClicktideError(f"{out}: exists already. Fix: --force replaces it")
+    if out is not None and not force:
+        refuse_existing(out)
     text = first_spec(log, label, label_values)
     if out is None:
         typer.echo(text, nl=not text.endswith("\n"))

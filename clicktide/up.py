@@ -20,6 +20,7 @@ import typer
 from clicktide import options
 from clicktide.child_processes import Running, locked, own_command, show_on, spawn, write_running
 from clicktide.kernels import compile_once
+from clicktide.process import signal_handler
 from clicktide.serve import listen, server_url
 from clicktide.stream_folder import DEFAULT_FOLDER, StreamFolder, open_stream
 from clicktide.supervise import Child, Supervisor
@@ -248,13 +249,8 @@ def _signals() -> Iterator[Callable[[], int]]:
         nonlocal count
         count += 1
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, more) for number in numbers}
-    try:
+    with signal_handler(more, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         yield lambda: count
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def announce(stream: Stream, redis_url: str, show: Callable[[str, str], None]) -> None:

@@ -16,7 +16,7 @@ from features.errors import ClicktideError, SourceError
 from monitoring.report.build import ReportCounts
 from monitoring.report.model import FieldDrift, Share, VersionChange, VersionRow, with_figures
 from monitoring.report.slices import OFF_NOTE, Period, periods_of
-from monitoring.watch.categorical import Categorical
+from monitoring.watch.categorical import Categorical, cut_texts
 from monitoring.watch.closed_window import (
     ClosedWindow,
     Drift,
@@ -122,7 +122,7 @@ class Places:
 
     def __call__(self, coded: Categorical) -> Categorical:
         """The same rows, by the values that have places."""
-        words = _short(coded.words)
+        words = cut_texts(coded.words, _LONGEST)
         place = self._known(words)
         if (place < 0).any():
             self._add(words, coded, place)
@@ -146,13 +146,6 @@ class Places:
         new = words.take(pa.array(order[counts[order] > 0])).to_pylist()
         fresh = pa.array(list(dict.fromkeys(new)), pa.string())
         self._words = pa.concat_arrays([self._words, fresh])
-
-
-def _short(words: pa.Array) -> pa.Array:
-    """Texts nobody would read to their end are cut."""
-    if len(words) and (pc.max(pc.binary_length(words)).as_py() or 0) > _LONGEST:
-        return pc.utf8_slice_codeunits(words, 0, _LONGEST)
-    return words
 
 
 _MOST = 16
