@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from features.whole_file import read_json, write_json
+from features.whole_file import file_stamp, read_json, write_json
 from monitoring.registry.client import Registry
 from monitoring.registry.gate import alarm_target
 from monitoring.registry.settings import GateSettings
@@ -237,10 +237,6 @@ class AlarmWatch:
             self.report(f"register: alarm: {what}: from version {done[0]} back to {done[1]}")
 
     def _changed(self) -> bool:
-        try:
-            found = self.file.stat()
-        except OSError:
-            return False
-        stamp = (found.st_ino, found.st_mtime_ns)
-        changed, self._stamp = stamp != self._stamp, stamp
+        stamp = file_stamp(self.file)
+        changed, self._stamp = stamp not in (None, self._stamp), stamp
         return changed
