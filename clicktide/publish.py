@@ -366,9 +366,10 @@ def _through(
     import httpx  # a tenth of a second that other commands need not spend
 
     from clicktide.through import Through
+    from serving.client import Client
 
     try:
-        client = httpx.Client(base_url=url, timeout=10.0)
+        client = Client(url, retries=0)
     except httpx.InvalidURL as error:
         said = public_text(f"{url}: {error}")
         raise ClicktideError(f"--through {said}. Fix: http://127.0.0.1:8000") from None
