@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from clicktide.valkey import free_port
 from features.errors import ClicktideError
 from features.spec_file import load_spec
 from learning.live import open_live
@@ -184,20 +184,20 @@ class Stage:
 
     def clicktide(self) -> Server:
         """`clicktide serve`, one worker."""
-        port = _free_port()
+        port = free_port()
         command = ["serve", "--spec", SPEC, *self.log, "--live", str(self.live)]
         command += ["--redis", self.store_url, "--port", str(port)]
         return self._server("serve", _clicktide(*command), port, "/readyz")
 
     def empty(self) -> Server:
         """FastAPI that does nothing."""
-        port = _free_port()
+        port = free_port()
         command = [sys.executable, "-m", "benchmarks.load_empty", str(port)]
         return self._server("empty", command, port, "/openapi.json")
 
     def mlflow(self) -> Server:
         """`mlflow models serve` of the registered model."""
-        port = _free_port()
+        port = free_port()
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{self.run / 'mlflow.db'}"
         command = [
             sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/clicktide/1",
@@ -233,12 +233,6 @@ def _run(*arguments: str) -> None:
     )
     if done.returncode:
         raise RuntimeError(f"clicktide {arguments[0]}: {done.stderr[-2000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def _wait(holds: Callable[[], bool], why: Callable[[], str], seconds: float = 180.0) -> None:

@@ -18,7 +18,7 @@ from clicktide.settings import SPEC
 from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
 from features.spec_file import load_spec
-from monitoring.registry import Registry, registry_urls
+from monitoring.registry import open_registry
 from monitoring.registry.challenge import Challenge, river_classifier
 from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.records import read_monitor
@@ -111,7 +111,7 @@ def challenge(
             "learned": process.watch.seen,
             "windows": read_monitor(home).windows,
         }
-        typer.echo(msgspec.json.encode(about).decode())
+        options.print_json(about)
 
 
 def _classifier(name: str, params: Sequence[str]) -> Any:
@@ -137,8 +137,7 @@ def _param(text: str) -> tuple[str, float | int | bool | str]:
 
 def _publisher(name: str, run: Path, mlflow: str | None) -> Callable[[list[ClosedWindow]], None]:
     """Sends closed windows as points of a run of their own."""
-    url, artifacts = registry_urls(mlflow, run)
-    registry = Registry(url, "clicktide", artifacts)
+    registry = open_registry(mlflow, run)
     started: list[str] = []
 
     def publish(windows: list[ClosedWindow]) -> None:

@@ -93,53 +93,28 @@ _LEARN, _STREAM, _SERVE, _WATCH = "Learn", "Stream", "Serve", "Watch"
 _MODELS, _TOOLS = "Models", "Tools"
 
 COMMANDS = {
-    name: LazyCommand(panel, place, purpose)
+    name: LazyCommand(panel, f"clicktide.{place}", purpose)
     for name, panel, place, purpose in (
-        ("demo", _LEARN, "clicktide.demo:demo", "Show the whole loop on a simulated market"),
-        ("spec", _LEARN, "clicktide.spec_commands:app", "Write, check and list feature specs"),
-        ("replay", _LEARN, "clicktide.replay:replay", "Learn a click log; or publish it (--to)"),
-        ("predict", _LEARN, "clicktide.predict:predict", "Score a log with a saved model"),
-        (
-            "evaluate",
-            _LEARN,
-            "clicktide.evaluate:evaluate",
-            "Learn part of a log, score the rest",
-        ),
-        ("explain", _LEARN, "clicktide.explain:explain", "Show what a prediction is made of"),
-        ("up", _STREAM, "clicktide.up:up", "Run all processes of a stream and keep them running"),
-        ("join", _STREAM, "clicktide.stream_processes:join", "Label impressions with their clicks"),
-        (
-            "count",
-            _STREAM,
-            "clicktide.stream_processes:count",
-            "Keep counters of views and clicks in Redis",
-        ),
-        (
-            "train",
-            _STREAM,
-            "clicktide.stream_processes:train",
-            "Learn labelled examples as they come",
-        ),
-        (
-            "settings",
-            _STREAM,
-            "clicktide.settings:settings",
-            "Show what is in effect, and its origin",
-        ),
-        ("status", _STREAM, "clicktide.status:status", "Show how far each process is"),
-        ("events", _STREAM, "clicktide.events:events", "Show the events of a topic"),
-        ("serve", _SERVE, "clicktide.serve:serve", "Answer requests for click probabilities"),
-        (
-            "monitor",
-            _WATCH,
-            "clicktide.stream_processes:monitor",
-            "Watch calibration and raise alarms",
-        ),
-        ("report", _WATCH, "clicktide.report:report", "Write the drift report of a stream or log"),
-        ("register", _MODELS, "clicktide.register:register", "Make model versions in MLflow"),
-        ("models", _MODELS, "clicktide.models:app", "List, promote, pin and roll back versions"),
-        ("challenge", _MODELS, "clicktide.challenge:challenge", "Try another model in shadow"),
-        ("simulate", _TOOLS, "clicktide.simulate:simulate", "Write a simulated market to files"),
+        ("demo", _LEARN, "demo:demo", "Show the whole loop on a simulated market"),
+        ("spec", _LEARN, "spec_commands:app", "Write, check and list feature specs"),
+        ("replay", _LEARN, "replay:replay", "Learn a click log; or publish it (--to)"),
+        ("predict", _LEARN, "predict:predict", "Score a log with a saved model"),
+        ("evaluate", _LEARN, "evaluate:evaluate", "Learn part of a log, score the rest"),
+        ("explain", _LEARN, "explain:explain", "Show what a prediction is made of"),
+        ("up", _STREAM, "up:up", "Run all processes of a stream and keep them running"),
+        ("join", _STREAM, "stream_processes:join", "Label impressions with their clicks"),
+        ("count", _STREAM, "stream_processes:count", "Keep counters of views and clicks in Redis"),
+        ("train", _STREAM, "stream_processes:train", "Learn labelled examples as they come"),
+        ("settings", _STREAM, "settings:settings", "Show what is in effect, and its origin"),
+        ("status", _STREAM, "status:status", "Show how far each process is"),
+        ("events", _STREAM, "events:events", "Show the events of a topic"),
+        ("serve", _SERVE, "serve:serve", "Answer requests for click probabilities"),
+        ("monitor", _WATCH, "stream_processes:monitor", "Watch calibration and raise alarms"),
+        ("report", _WATCH, "report:report", "Write the drift report of a stream or log"),
+        ("register", _MODELS, "register:register", "Make model versions in MLflow"),
+        ("models", _MODELS, "models:app", "List, promote, pin and roll back versions"),
+        ("challenge", _MODELS, "challenge:challenge", "Try another model in shadow"),
+        ("simulate", _TOOLS, "simulate:simulate", "Write a simulated market to files"),
     )
 }
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import IO, Annotated
 
 import httpx
-import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -21,6 +20,7 @@ from rich.table import Table
 from clicktide.child_processes import Spawned, locked, own_command
 from clicktide.demo_story import Outcome, Story, outcome_of
 from clicktide.kernels import compile_once
+from clicktide.options import JsonOption, print_json
 from clicktide.process import Stopped, now_ms, stop_request
 from clicktide.publish import PATIENCE_S, Publication, publish_source
 from clicktide.show import number
@@ -55,9 +55,7 @@ def demo(
     port: Annotated[
         int, typer.Option("--port", help="Serve predictions here; 0: any free port")
     ] = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the outcome as one JSON object")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the whole loop at work, then its drift report: a minute or so.
 
@@ -79,7 +77,7 @@ def demo(
         console.print("stopped; the same command begins anew")
         raise typer.Exit(130) from None
     if as_json:
-        typer.echo(msgspec.json.encode(done).decode())
+        print_json(done)
     else:
         _show(done, Console(highlight=False))
     if done.problem is not None:

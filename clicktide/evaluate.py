@@ -15,7 +15,7 @@ from rich.console import Console
 
 from clicktide.kernels import warm_up
 from clicktide.logs import RejectSink, open_log, rereadable, spec_for
-from clicktide.options import JsonOption
+from clicktide.options import JsonOption, PageOption, SlicesOption, print_json
 from clicktide.predict import figures_table, score_log
 from clicktide.process import Stopped, now_ms, stop_request
 from clicktide.report import fields_of, report_log, show_report
@@ -56,12 +56,8 @@ def evaluate(
         float,
         typer.Option("--train-share", help="Share of the log that is learned; the rest is scored"),
     ] = 0.8,
-    slices: Annotated[
-        str, typer.Option("--slices", help="Columns to slice the report by, such as campaign,site")
-    ] = "",
-    out: Annotated[
-        Path, typer.Option("--out", help="The page; the same as JSON is written beside it")
-    ] = Path("evaluation.html"),
+    slices: SlicesOption = "",
+    out: PageOption = Path("evaluation.html"),
     as_json: JsonOption = False,
 ) -> None:
     """Learn the first part of a log, freeze the model, and judge it on the rest.
@@ -136,7 +132,9 @@ class Evaluation:
                 keep=self.slices, check=self.check, part=split.rest,
             )  # fmt: skip
             data = self._report(scored, split)
-        cut = f"from {_time(split.cut)} on" if split.by_time else f"from row {split.cut + 1:,} on"
+        cut = (
+            f"from {stamp(split.cut)} UTC on" if split.by_time else f"from row {split.cut + 1:,} on"
+        )
         return figures | {"scored": cut, "learned": learned}, data
 
     def _split(self, share: float) -> LogSplit:
@@ -155,7 +153,8 @@ class Evaluation:
 
             def on_batch(at: Replay) -> None:
                 learned = at.progress.overall.events
-                show(learned, learning_text(at, learned, time.perf_counter() - start))
+                seconds = time.perf_counter() - start
+                show(learned, lambda: learning_text(at, learned, seconds))
                 self.check()
 
             batches = split.first(open_log(self.log, self.spec, preparer.columns, None))
@@ -180,13 +179,9 @@ class Evaluation:
         )  # fmt: skip
 
 
-def _time(ms: int) -> str:
-    return f"{stamp(ms)} UTC"
-
-
 def _show(figures: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        typer.echo(msgspec.json.encode(figures).decode())
+        print_json(figures)
         return
     learned = figures["learned"]
     table = figures_table(figures, Path(STDOUT))

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from clicktide.options import DirOption, LogOption
+from clicktide.options import DirOption, LogOption, print_json
 from clicktide.process import Stopped, stop_request
 from clicktide.stream_folder import open_existing, open_stream
 from features.errors import ClicktideError
@@ -90,7 +90,7 @@ def _list(log: EventLog, json_lines: bool) -> None:
         records = sum(end - start for start, end in spans)
         if json_lines:
             line = {"topic": topic, "partitions": partitions, "records": records, "offsets": spans}
-            typer.echo(msgspec.json.encode(line).decode())
+            print_json(line)
         shown = ", ".join(f"{start:,} to {end:,}" for start, end in spans)
         table.add_row(topic, f"{partitions:,}", f"{records:,}", shown)
     if not json_lines:

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clicktide.logs import open_log
+from clicktide.options import print_json
 from features.errors import ClicktideError
 from features.spec import Spec
 from features.spec_file import load_spec
@@ -80,7 +81,7 @@ def explain(
     given = _from_log(log, row, of_log, vectoriser) if log else _from_json(event or "")
     explanation = explain_event(snapshot.learner, given)
     if as_json:
-        typer.echo(msgspec.json.encode(explanation).decode())
+        print_json(explanation)
         return
     _show(explanation, top, _unused(explanation, own, vectoriser))
 

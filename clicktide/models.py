@@ -6,13 +6,12 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from clicktide.options import DirOption, JsonOption, SetOption, SettingsOption
+from clicktide.options import DirOption, JsonOption, SetOption, SettingsOption, print_json
 from clicktide.process import begin_log, now_ms, stop_request
 from clicktide.register import MlflowOption
 from clicktide.stream_folder import open_stream
@@ -20,9 +19,9 @@ from features.errors import ClicktideError
 from monitoring.registry import (
     Registry,
     Version,
+    open_registry,
     pin,
     promote,
-    registry_urls,
     roll_back,
     unpin,
 )
@@ -53,7 +52,7 @@ def list_(
     registry = _open(folder, mlflow, name)
     versions = registry.versions()[::-1]
     if as_json:
-        _print({"model": name, "url": registry.where, "versions": versions})
+        print_json({"model": name, "url": registry.where, "versions": versions})
     elif not versions:
         typer.echo(f"No versions of {name} at {registry.where}. `clicktide register` makes them.")
     else:
@@ -74,7 +73,7 @@ def show(
     """
     version = _open(folder, mlflow, name).version(number)
     if as_json:
-        _print(version)
+        print_json(version)
     else:
         Console().print(_details(version))
 
@@ -175,8 +174,7 @@ def follow(
         begin=False,
     )
     known = stream.registry_settings()
-    url, artifacts = registry_urls(mlflow, stream.path)
-    registry = Registry(url, known.model, artifacts)
+    registry = open_registry(mlflow, stream.path, known.model)
     follower = Follower(registry, stream.served, now=time.time, report=begin_log("follow"))
     with stop_request() as request:
         follower.run(stopping=lambda: request.asked, every_s=known.poll_s)
@@ -185,13 +183,12 @@ def follow(
 def _open(folder: Path | None, mlflow: str | None, name: str) -> Registry:
     """The registry, if it is there: a look must not make one."""
     run = open_stream(folder, needs_spec=False, begin=False).path
-    url, artifacts = registry_urls(mlflow, run)
     if mlflow is None and not (run / "mlflow.db").exists():
         raise ClicktideError(
             f"{run / 'mlflow.db'}: no registry here. Fix: name the stream's folder with --dir, or "
             "a server with --mlflow; `clicktide register` makes one"
         )
-    return Registry(url, name, artifacts)
+    return open_registry(mlflow, run, name)
 
 
 def _table(versions: list[Version]) -> Table:
@@ -244,10 +241,6 @@ def _number(value: Any) -> str:
 
 def _done(as_json: bool, said: str, **about: Any) -> None:
     if as_json:
-        _print(about)
+        print_json(about)
     else:
         typer.echo(said)
-
-
-def _print(value: Any) -> None:
-    typer.echo(msgspec.json.encode(value).decode())

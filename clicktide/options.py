@@ -1,27 +1,34 @@
-"""Options that several commands have in common, so that they read the same everywhere."""
+"""Options that several commands have in common, and what ``--json`` prints."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from clicktide.process import FORMAT, LEVEL, LogFormat, LogLevel
 
 __all__ = [
     "DirOption",
+    "ForceOption",
     "JsonOption",
     "LogFormatOption",
     "LogLevelOption",
     "LogOption",
     "NiceOption",
+    "PageOption",
     "RedisOption",
+    "RejectsOption",
     "SetOption",
     "SettingsOption",
+    "SlicesOption",
     "SpecOption",
+    "StrictOption",
     "UntilIdleOption",
+    "print_json",
 ]
 
 
@@ -112,6 +119,18 @@ LogLevelOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace what exists")]
+RejectsOption = Annotated[
+    Path | None,
+    typer.Option("--rejects", help="Keep every bad row, with its reason, as JSON Lines"),
+]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at the first bad row")]
+SlicesOption = Annotated[
+    str, typer.Option("--slices", help="Columns to slice the report by, such as campaign,site")
+]
+PageOption = Annotated[
+    Path, typer.Option("--out", help="The page; the same as JSON is written beside it")
+]
 NiceOption = Annotated[
     int,
     typer.Option(
@@ -123,3 +142,8 @@ NiceOption = Annotated[
         "all, 19 most",
     ),
 ]
+
+
+def print_json(value: Any, *, err: bool = False) -> None:
+    """Print a result as one line of JSON; ``err``: on standard error."""
+    typer.echo(msgspec.json.encode(value).decode(), err=err)

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clicktide.logs import RejectSink, estimated_rows, rereadable
+from clicktide.options import ForceOption, JsonOption, RejectsOption, StrictOption, print_json
 from clicktide.process import Stopped, stop_request
 from clicktide.score import Scoring, kept_columns, list_separators, open_to_score
 from clicktide.scored_file import STDOUT, check_out, written
@@ -60,15 +61,10 @@ def predict(
             help="Columns of the log to write too, such as campaign,site; all: every one",
         ),
     ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists")] = False,
-    rejects: Annotated[
-        Path | None,
-        typer.Option("--rejects", help="Keep every bad row, with its reason, as JSON Lines"),
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad row")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the figures as one JSON object")
-    ] = False,
+    force: ForceOption = False,
+    rejects: RejectsOption = None,
+    strict: StrictOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Score a log by a saved model: a click probability for every event.
 
@@ -137,7 +133,7 @@ def score_log(
 
             def on_batch() -> None:
                 rate = scoring.events / (perf_counter() - start)
-                show(scoring.events, f"{rate:,.0f} events/s")
+                show(scoring.events, lambda: f"{rate:,.0f} events/s")
                 check()
 
             scoring.run(part(batches), on_reject=sink, write=write, on_batch=on_batch)
@@ -153,7 +149,7 @@ def _show(summary: dict[str, Any], out: Path, as_json: bool) -> None:
     """On standard error where the rows went to standard output."""
     aside = str(out) == STDOUT
     if as_json:
-        typer.echo(msgspec.json.encode(summary).decode(), err=aside)
+        print_json(summary, err=aside)
     else:
         Console(stderr=aside).print(figures_table(summary, out))
 

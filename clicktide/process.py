@@ -120,6 +120,19 @@ class StopRequest:
 
 
 @contextmanager
+def signal_handler(
+    handler: Callable[[int, FrameType | None], None], *numbers: signal.Signals
+) -> Iterator[None]:
+    """Handle some signals while inside."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
+
+
+@contextmanager
 def stop_request() -> Iterator[StopRequest]:
     """While inside, SIGINT and SIGTERM ask to stop; a second SIGINT interrupts at once."""
     request = StopRequest()
@@ -129,12 +142,8 @@ def stop_request() -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         request.asked = True
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with signal_handler(ask, signal.SIGINT, signal.SIGTERM):
         yield request
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def give_way(nice: int) -> None:

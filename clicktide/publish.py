@@ -12,15 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 
 from clicktide.logs import RejectSink, estimated_rows, open_log
-from clicktide.process import Stopped, stop_request
+from clicktide.options import print_json
+from clicktide.process import Stopped, now_ms, stop_request
+from clicktide.show import progress_bar
 from features.errors import ClicktideError
 from features.public_url import public_text
 from features.spec import Spec
@@ -168,7 +167,7 @@ class Publication:
             delay=ClickDelay(mean_s, stream.join.join_window_s),
             prefix=self.id_prefix or "",
             shift_ms=shift,
-            begin_ms=time.time_ns() // 1_000_000 - ago_ms,
+            begin_ms=now_ms() - ago_ms,
         )
 
     def group(self) -> str:
@@ -237,7 +236,7 @@ def _settle_end(asked: Publication, reader: RowReader, join: JoinerSettings) -> 
     reader.shift_ms = 0
     last = _last_ms(asked, reader)
     after_ms = 0 if asked.no_end else longest_wait_ms(join)  # of the closing heartbeats
-    reader.shift_ms = time.time_ns() // 1_000_000 - ago_ms - after_ms - last
+    reader.shift_ms = now_ms() - ago_ms - after_ms - last
 
 
 def _last_ms(asked: Publication, reader: RowReader) -> int:
@@ -263,9 +262,14 @@ def publish(asked: Publication) -> None:
     console = Console(stderr=True)
     begun = time.perf_counter()
     total = asked.events or estimated_rows(asked.source)
-    with stop_request() as request, _progress(console, total) as show:
+    with stop_request() as request, progress_bar(console, total, "publishing") as show:
+
+        def on_commit(impressions: int) -> None:
+            rate = impressions / max(time.perf_counter() - begun, 1e-9)
+            show(impressions, lambda: f"{rate:,.0f} impressions/s")
+
         say = partial(console.print, highlight=False, markup=False)
-        done = publish_source(asked, on_commit=show, check=request.check, say=say)
+        done = publish_source(asked, on_commit=on_commit, check=request.check, say=say)
     _show(_summary(asked, done, time.perf_counter() - begun), asked, console)
     if isinstance(done.error, ClicktideError):
         raise done.error
@@ -343,7 +347,7 @@ def publish_source(
 def _lockstep(log: EventLog, stream: StreamSettings, check: Callable[[], None]) -> Lockstep:
     """As fast as the stream's processes can follow; those that never ran are not waited for."""
     return Lockstep(
-        lambda: look_at(log, time.time_ns() // 1_000_000, newest=False),
+        lambda: look_at(log, now_ms(), newest=False),
         min(stream.join.join_window_s / _SLICES_A_WINDOW, stream.join.first_label_s),
         Patience(PATIENCE_S, time.monotonic),
         sleep=time.sleep,
@@ -362,9 +366,10 @@ def _through(
     import httpx  # a tenth of a second that other commands need not spend
 
     from clicktide.through import Through
+    from serving.client import Client
 
     try:
-        client = httpx.Client(base_url=url, timeout=10.0)
+        client = Client(url, retries=0)
     except httpx.InvalidURL as error:
         said = public_text(f"{url}: {error}")
         raise ClicktideError(f"--through {said}. Fix: http://127.0.0.1:8000") from None
@@ -412,24 +417,6 @@ def _run(
     return None
 
 
-@contextmanager
-def _progress(console: Console, total: int | None) -> Iterator[Any]:
-    columns = (
-        SpinnerColumn(),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-    )
-    with Bar(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task, begun = bar.add_task("publishing", total=total, rate=""), time.perf_counter()
-
-        def show(impressions: int) -> None:
-            rate = impressions / max(time.perf_counter() - begun, 1e-9)
-            bar.update(task, completed=impressions, rate=f"{rate:,.0f} impressions/s")
-
-        yield show
-
-
 def _summary(asked: Publication, done: Published, seconds: float) -> dict[str, Any]:
     """What this run published, and the whole stream's times."""
     before, state = done.before, done.state
@@ -465,23 +452,19 @@ def _summary(asked: Publication, done: Published, seconds: float) -> dict[str, A
 
 def _show(summary: dict[str, Any], asked: Publication, console: Console) -> None:
     if asked.as_json:
-        typer.echo(msgspec.json.encode(summary).decode())
+        print_json(summary)
         return
     table = Table(title=f"{asked.source} → {asked.to}", title_justify="left", show_header=False)
     for name in ("impressions", "served", "unserved", "too_late", "clicks", "rejected"):
         if name in summary:
             table.add_row(name.replace("_", " "), f"{summary[name]:,}")
     for name in ("first_event_ms", "last_event_ms"):
-        table.add_row(name.replace("_ms", "").replace("_", " "), _moment(summary[name]))
+        at = summary[name]
+        shown = "-" if at is None else f"{stamp(at)} UTC"
+        table.add_row(name.replace("_ms", "").replace("_", " "), shown)
     table.add_row("events/s", f"{summary['events_per_second']:,.0f}")
     Console().print(table)
     if not asked.spec.source.timestamp:
         console.print(
             "The spec names no column of times: rows were dated a second apart from 2025-01-06."
         )
-
-
-def _moment(ms: int | None) -> str:
-    if ms is None:
-        return "-"
-    return f"{stamp(ms)} UTC"

@@ -18,9 +18,7 @@ from clicktide.process import begin_log, give_way, now_ms, stop_request
 from clicktide.report_stream import report_stream, write_report
 from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
-from features.public_url import public_url
-from monitoring.registry import Register, Registry, RegistrySettings
-from monitoring.registry.client import registry_urls
+from monitoring.registry import Register, RegistrySettings, open_registry
 from monitoring.registry.follow import Follower
 from streaming.log import open_log
 
@@ -77,23 +75,23 @@ def register(
     known, run = stream.registry_settings(), stream.path
     if once:
         known = _at_once(known)
-    url, artifacts = registry_urls(mlflow, run)
+    registry = open_registry(mlflow, run, known.model)
     drift = run / "registry" / "drift_report.html"
     process = Register(
         stream.model,
         run / "registry",
-        Registry(url, known.model, artifacts),
+        registry,
         lambda: open_log(stream.log),
         known,
         now=time.time,
         report=say,
         attach=(*(attach or ()), drift, drift.with_suffix(".json")),
-        prepare=partial(_write_drift, drift, run, url, say),
+        prepare=partial(_write_drift, drift, run, registry.url, say),
         alarms=stream.monitor / "alarms.jsonl",
     )
-    registry = Registry(url, known.model, artifacts)
-    follower = Follower(registry, stream.served, now=time.time, report=say)
-    say(f"register: versions of {process.model} go to {public_url(url)}")
+    others = open_registry(mlflow, run, known.model)  # of another thread
+    follower = Follower(others, stream.served, now=time.time, report=say)
+    say(f"register: versions of {process.model} go to {registry.where}")
     with stop_request() as request:
         process.step()
         if once:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from clicktide.kernels import warm_up
 from clicktide.logs import RejectSink, estimated_rows, open_log, spec_for
-from clicktide.options import DirOption, JsonOption, SettingsOption
+from clicktide.options import DirOption, JsonOption, RejectsOption, SettingsOption, StrictOption
 from clicktide.process import Stopped, stop_request
 from clicktide.publish import (
     ClickDelayOption,
@@ -88,7 +88,7 @@ class Run:
         subsample = None if share is None else Subsample(share, source)
         return Preparer(vectoriser, source, subsample=subsample)
 
-    def go(self, replay: Replay, show: Callable[[int, str], None]) -> None:
+    def go(self, replay: Replay, show: Callable[[int, Callable[[], str]], None]) -> None:
         """Learn to the end, the wanted number of events, Ctrl-C, or damage."""
         preparer = self.preparer(replay)
         self.order = preparer.time_order
@@ -100,7 +100,7 @@ class Run:
             nonlocal saved
             self.learned = at.progress.overall.events - done
             self.seconds = perf_counter() - start
-            show(self.learned, learning_text(at, self.learned, self.seconds))
+            show(self.learned, lambda: learning_text(at, self.learned, self.seconds))
             if self.save is not None and at.progress.overall.events - saved >= self.save_every:
                 save_snapshot(self.save, at.snapshot(self.log))
                 saved = at.progress.overall.events
@@ -184,11 +184,8 @@ def replay(
             "publishing this source ended",
         ),
     ] = False,
-    rejects: Annotated[
-        Path | None,
-        typer.Option("--rejects", help="Keep every bad row, with its reason, as JSON Lines"),
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad row")] = False,
+    rejects: RejectsOption = None,
+    strict: StrictOption = False,
     negative_share: Annotated[
         float | None,
         typer.Option(

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from clicktide.logs import rereadable
-from clicktide.options import DirOption
+from clicktide.options import DirOption, PageOption, SlicesOption
 from clicktide.process import Stopped, now_ms, stop_request
 from clicktide.report_stream import check_out, report_stream, write_report
 from clicktide.show import progress_bar
@@ -92,9 +92,7 @@ def report(
             "first value looks",
         ),
     ] = "",
-    slices: Annotated[
-        str, typer.Option("--slices", help="Columns to slice by, such as campaign,site")
-    ] = "",
+    slices: SlicesOption = "",
     bid: Annotated[
         str, typer.Option("--bid", help="Column of what a click is worth: errors in money too")
     ] = "",
@@ -126,9 +124,7 @@ def report(
             help="Without --from: the registry of model versions [default: DIR/mlflow.db]",
         ),
     ] = None,
-    out: Annotated[
-        Path, typer.Option("--out", help="The page; the same as JSON is written beside it")
-    ] = Path("report.html"),
+    out: PageOption = Path("report.html"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON too")] = False,
     fail_if_drift: Annotated[
         bool,
@@ -272,7 +268,7 @@ def _count(
         for scored, rows in batches:
             tally.update(scored)
             done += rows
-            show(done, "rows")
+            show(done, lambda: "rows")
             check()
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from features.errors import ClicktideError
 from features.whole_file import whole_file
-from monitoring.registry import Registry, RegistryError, Version, registry_urls
+from monitoring.registry import RegistryError, Version, open_registry
 from monitoring.report import ReportData, render
 from monitoring.report.build import report_of
 from monitoring.report.grid import read_challengers
@@ -57,15 +57,10 @@ def _registered(run: Path, mlflow: str | None) -> list[Version]:
     if mlflow is None and not (run / "mlflow.db").exists():
         return []
     try:
-        return Registry(*_urls(mlflow, run)).versions()
+        return open_registry(mlflow, run).versions()
     except RegistryError as error:
         print(f"report: without model versions: {error}", file=sys.stderr)
         return []
-
-
-def _urls(mlflow: str | None, run: Path) -> tuple[str, str, str | None]:
-    url, artifacts = registry_urls(mlflow, run)
-    return url, "clicktide", artifacts
 
 
 def check_out(out: Path) -> None:

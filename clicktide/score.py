@@ -249,22 +249,29 @@ def open_to_score(
     given = {key: getattr(spec.source, key) for key in _OPTIONAL if getattr(spec.source, key)}
     stdin = _Rereadable() if log == _STDIN else None
 
-    def has(columns: Sequence[str]) -> bool:
-        with closing(_open(log, spec, [*fields, *columns], stdin)) as batches:
-            try:
-                next(batches, None)
-            except SourceError:
-                return False
-            return True
+    def opened(columns: Sequence[str]) -> Generator[Batch]:
+        """The batches, the first of them read: then it is known whether the columns are there."""
+        batches = _open(log, spec, [*fields, *columns], stdin)
+        return _resumed(next(batches, None), batches)
+
+    def has(column: str) -> bool:
+        try:
+            with closing(opened([column])) as batches:
+                next(batches, None)  # begun, so that closing it closes the log
+        except SourceError:
+            return False
+        return True
 
     wanted = list(dict.fromkeys([*given.values(), *(() if log.startswith(PREFIX) else served)]))
-    present = wanted if has(wanted) else [column for column in wanted if has([column])]
-    batches = _open(log, spec, [*fields, *present], stdin)
-    first = next(batches, None)
+    try:
+        present, batches = wanted, opened(wanted)
+    except SourceError:
+        present = [column for column in wanted if has(column)]
+        batches = opened(present)
     if stdin is not None:
         stdin.keeps = False
     absent = {key: "" for key, column in given.items() if column not in (*present, *fields)}
-    return _resumed(first, batches), msgspec.structs.replace(spec.source, **absent)
+    return batches, msgspec.structs.replace(spec.source, **absent)
 
 
 def _open(log: str, spec: Spec, columns: list[str], stdin: _Rereadable | None) -> Generator[Batch]:

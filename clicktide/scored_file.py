@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from features.errors import ClicktideError
 from features.values import as_text, text_column
-from features.whole_file import whole_file
+from features.whole_file import refuse_existing, whole_file
 
 __all__ = ["STDOUT", "Write", "check_out", "written"]
 
@@ -49,8 +49,8 @@ def check_out(out: Path, log: str, *, force: bool) -> None:
         raise ClicktideError(f"{out}: this is a folder. Fix: name a file in it")
     if out.exists() and os.path.exists(log) and out.samefile(log):
         raise ClicktideError(f"{out}: this is the log itself. Fix: name another file")
-    if out.exists() and not force:
-        raise ClicktideError(f"{out}: exists already. Fix: --force replaces it")
+    if not force:
+        refuse_existing(out)
 
 
 @contextmanager

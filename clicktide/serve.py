@@ -20,7 +20,7 @@ from clicktide.stream_folder import StreamFolder, open_stream
 from features.errors import ClicktideError
 from serving.settings import ServeSettings
 
-__all__ = ["listen", "serve", "taken_over"]
+__all__ = ["listen", "serve", "server_url", "taken_over"]
 
 Policy = Literal["live", "champion"]
 _BACKLOG = 2048
@@ -143,7 +143,7 @@ def _run(stream: StreamFolder, settings: ServeSettings, listening: socket.socket
             listening,
             settings.workers,
             preload=["clicktide.serving_preload"],
-            on_serving=lambda: say(f"serving at {_url(listening, settings)}"),
+            on_serving=lambda: say(f"serving at {server_url(listening, settings)}/"),
         )
         workers.run()
     if workers.code:
@@ -151,10 +151,25 @@ def _run(stream: StreamFolder, settings: ServeSettings, listening: socket.socket
     say("stopped")
 
 
-def _url(listening: socket.socket, settings: ServeSettings) -> str:
+def server_url(listening: socket.socket, settings: ServeSettings) -> str:
+    """Where whoever is on this machine sends requests.
+
+    Parameters
+    ----------
+    listening
+        The server's socket.
+    settings
+        Whether it has a certificate.
+
+    Examples
+    --------
+    >>> with listen("127.0.0.1", 0, "another --port") as one:
+    ...     server_url(one, ServeSettings(tls_cert="a", tls_key="b")).rpartition(":")[0]
+    'https://127.0.0.1'
+    """
     host, port = listening.getsockname()[:2]
-    name = f"[{host}]" if ":" in host else host
-    return f"http{'s' if settings.tls_cert else ''}://{name}:{port}/"
+    name = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    return f"http{'s' if settings.tls_cert else ''}://{name}:{port}"
 
 
 def _check_tls(settings: ServeSettings) -> None:

@@ -31,7 +31,7 @@ __all__ = ["figures_table", "learning_text", "number", "progress_bar", "summary_
 @contextmanager
 def progress_bar(
     console: Console, total: int | None, name: str
-) -> Iterator[Callable[[int, str], None]]:
+) -> Iterator[Callable[[int, Callable[[], str]], None]]:
     """Show how far a command is, where the console is a terminal.
 
     Parameters
@@ -46,7 +46,7 @@ def progress_bar(
     Yields
     ------
     callable
-        Takes the rows done and the text beside the bar.
+        Takes the rows done, and what makes the text beside the bar where there is one.
     """
     columns = (
         SpinnerColumn(), BarColumn(bar_width=20), MofNCompleteColumn(),
@@ -54,7 +54,12 @@ def progress_bar(
     )  # fmt: skip
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(name, total=total, text="")
-        yield lambda done, text: bar.update(task, completed=done, text=text)
+
+        def show(done: int, text: Callable[[], str]) -> None:
+            if console.is_terminal:
+                bar.update(task, completed=done, text=text())
+
+        yield show
 
 
 def learning_text(replay: Replay, learned: int, seconds: float) -> str:

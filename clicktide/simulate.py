@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from clicktide.options import ForceOption, JsonOption, print_json
 from clicktide.show import progress_bar
 from features.errors import ClicktideError
 from market.effects import MarketSettings
@@ -46,10 +46,8 @@ def simulate(
             help="File for labelled rows: .jsonl or .csv (also .gz, .zst after it) or .parquet",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the summary as one JSON object")
-    ] = False,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
     list_scenarios: Annotated[
         bool, typer.Option("--list", help="Show the scenarios and their parameters")
     ] = False,
@@ -68,7 +66,7 @@ def simulate(
             def advance(events: int) -> None:
                 nonlocal done
                 done += events
-                show(done, "")
+                show(done, str)
 
             written = write_simulation(simulation, sinks, overwrite=force, progress=advance)
     except KeyboardInterrupt:
@@ -104,7 +102,7 @@ def _sinks(out: Path | None, examples: Path | None) -> dict[Path, SinkMaker]:
 
 def _print_summary(written: Written, as_json: bool) -> None:
     if as_json:
-        typer.echo(msgspec.json.encode(written).decode())
+        print_json(written)
         return
     table = Table(show_header=False, box=None)
     table.add_row("impressions", f"{written.events:,}")
@@ -119,7 +117,7 @@ def _print_summary(written: Written, as_json: bool) -> None:
 def _print_scenarios(as_json: bool) -> None:
     if as_json:
         summaries = {name: kind.summary for name, kind in SCENARIOS.items()}
-        typer.echo(msgspec.json.encode(summaries).decode())
+        print_json(summaries)
         return
     for name, kind in SCENARIOS.items():
         keys = ", ".join(kind.__struct_fields__)

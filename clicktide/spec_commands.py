@@ -13,12 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from clicktide.options import ForceOption, JsonOption, print_json
 from features.crosses import cross_indices
-from features.errors import ClicktideError, SpecError
+from features.errors import SpecError
 from features.spec import BUCKET_BYTES, Spec
 from features.spec_check_fields import field_names
 from features.spec_file import load_spec, shipped_specs
-from features.whole_file import whole_file
+from features.whole_file import refuse_existing, whole_file
 
 __all__ = ["app", "check", "first_spec", "init", "list_specs"]
 
@@ -65,7 +66,7 @@ def check(
     errors = Console(stderr=True, highlight=False)
     for one in checked:
         if as_json:
-            typer.echo(msgspec.json.encode(one).decode())
+            print_json(one)
         elif one.ok:
             typer.echo(_said(one))
         else:
@@ -130,7 +131,7 @@ def init(
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write; without it, standard output")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists")] = False,
+    force: ForceOption = False,
     label: Annotated[
         str, typer.Option("--label", help="Column with the click [default: told by its name]")
     ] = "",
@@ -151,8 +152,8 @@ def init(
 
     clicktide replay clicks.csv --spec my.toml
     """
-    if out is not None and out.exists() and not force:
-        raise ClicktideError(f"{out}: exists already. Fix: --force replaces it")
+    if out is not None and not force:
+        refuse_existing(out)
     text = first_spec(log, label, label_values)
     if out is None:
         typer.echo(text, nl=not text.endswith("\n"))
@@ -200,7 +201,7 @@ def _next_step(log: str, out: Path | None) -> str:
 
 @app.command("list")
 def list_specs(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the specs that come with Clicktide; --spec takes their names.
 
@@ -208,7 +209,7 @@ def list_specs(
     """
     described = {name: load_spec(name).description for name in shipped_specs()}
     if as_json:
-        typer.echo(msgspec.json.encode(described).decode())
+        print_json(described)
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, description in described.items():

@@ -174,7 +174,7 @@ class StreamFolder:
         about = {"log": where} | ({"spec": _spec_key(spec)} if spec else {})
         if redis := in_file.get("stream", {}).get("redis"):
             about["redis"] = redis
-        shared = msgspec.to_builtins(self.stream_settings())
+        shared = msgspec.to_builtins(self._shared())
         apart = {name: shared.pop(name) for name in STREAM[1:]}
         own = {key: value for key, value in shared.items() if key not in ("log", "spec", "redis")}
         tables = {"stream": about | own} | apart
@@ -182,6 +182,13 @@ class StreamFolder:
             given = given_settings(name, self.file, self.changes, {})
             tables[name] = tables_of({key: setting.value for key, setting in given.items()})
         return _HEAD + settings_toml({name: tables[name] for name in SECTIONS})
+
+    def _shared(self) -> StreamSettings:
+        """Settings to remember: of the environment, only what cannot change once it has begun."""
+        own, wanted = load_stream_settings(self.file, self.changes, {}), self.stream_settings()
+        fixed = {name: getattr(wanted.join, name) for name in _FIXED}
+        join = msgspec.structs.replace(own.join, **fixed)
+        return msgspec.structs.replace(own, partitions=wanted.partitions, join=join)
 
     def remember(self) -> Path:
         """Write ``clicktide.toml`` anew, whole or not at all."""
@@ -209,10 +216,10 @@ def open_stream(
     folder
         Its folder; by default that of the embedded log, else ``run``.
     log, spec
-        As given to the command; what is not given is what the folder remembers, else ``log.db`` in
-        it and ``market``.
+        As given to the command; what is not given is what the settings say, else what the folder
+        remembers, else ``log.db`` in it and ``market``.
     settings
-        A TOML file instead of the folder's.
+        A TOML file instead of the folder's; its log is named as in that, from the folder.
     changes
         ``KEY=VALUE``, see :func:`split_changes`.
     reads
@@ -240,6 +247,8 @@ def open_stream(
     log, spec = (own or _text(given.get(key)) for key, own in (("log", log), ("spec", spec)))
     given_file = None if log is None else log_file(log)
     path = folder or (given_file.parent if given_file else DEFAULT_FOLDER)
+    told = {} if settings is None else read_tables(settings).get("stream", {})
+    log, spec = log or _log_in(path, told.get("log")), spec or told.get("spec")
     with _locked(path) if begin else nullcontext():
         file = path / SETTINGS_FILE
         begun = file.exists()
@@ -293,14 +302,16 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _log_of(path: Path, kept: Mapping[str, Any], given: str | None) -> str:
-    log = kept.get("log")
-    if log is None:
-        return given or str(path / "log.db")
-    file = log_file(log)
-    own = log if file is None else str(path / file)
-    if given is not None and _log_key(given) != _log_key(own):
+    own = _log_in(path, kept.get("log"))
+    if given is not None and own is not None and _log_key(given) != _log_key(own):
         raise _contradiction(path, "event log", own, given, "--log")
-    return given or own
+    return given or own or str(path / "log.db")
+
+
+def _log_in(path: Path, log: str | None) -> str | None:
+    """A log as a stream's folder names it, for whoever is elsewhere."""
+    file = None if log is None else log_file(log)
+    return log if file is None else str(path / file)
 
 
 def _log_key(url: str) -> str:
@@ -349,7 +360,8 @@ def _is_file(spec: str) -> bool:
 def _contradiction(path: Path, what: str, own: str, given: str, option: str) -> ClicktideError:
     return ClicktideError(
         f"{path}: the {what} of this stream is {own}, not {given}. "
-        f"Fix: leave {option} out (or unset its variable), or give another stream another --dir"
+        f"Fix: leave {option} out (or unset its variable, or remove it from --settings), "
+        "or give another stream another --dir"
     )
 
 

@@ -97,7 +97,7 @@ def join(
         finally:
             process.close()
     if as_json:
-        _print({"read": process.read, **dict(sorted(counts.items()))})
+        options.print_json({"read": process.read, **dict(sorted(counts.items()))})
         return
     listed = ", ".join(f"{name} {n:,}" for name, n in sorted(counts.items()))
     say(f"{instance}: read {process.read:,} records; since the group began: {listed}")
@@ -167,7 +167,7 @@ def count(
         finally:
             process.close()
     if as_json:
-        _print({"read": process.read, "counted": process.counted})
+        options.print_json({"read": process.read, "counted": process.counted})
     say(f"{instance}: read {process.read:,} records, {process.counted:,} views and clicks")
 
 
@@ -242,7 +242,7 @@ def train(
             raise typer.Exit(1) from None
         seconds = time.perf_counter() - start
     if as_json:
-        _print(_train_summary(trainer, stream.log, before, seconds))
+        options.print_json(_train_summary(trainer, stream.log, before, seconds))
 
 
 def _check_reads_examples(spec: Spec) -> None:
@@ -314,8 +314,4 @@ def monitor(
         process.run(stopping=at.stopping, until_idle_s=until_idle)
         figures = process.figures()
     if as_json:
-        _print(msgspec.structs.replace(figures, open=[]))
-
-
-def _print(value: Any) -> None:
-    typer.echo(msgspec.json.encode(value).decode())
+        options.print_json(msgspec.structs.replace(figures, open=[]))

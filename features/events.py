@@ -31,6 +31,7 @@ __all__ = [
     "encode_event",
     "encode_example",
     "event_schema",
+    "time_of",
 ]
 
 MAX_EVENT_BYTES = 65_536
@@ -210,6 +211,10 @@ class _ExampleWire(_Event, kw_only=True, tag="example"):
     correction: bool = False
 
 
+class _Timed(msgspec.Struct):
+    timestamp: int
+
+
 Event = Impression | Click | Heartbeat | Example | DeadLetter
 _Wire = Impression | Click | Heartbeat | _ExampleWire | DeadLetter
 _W = TypeVar("_W", bound=_Event)
@@ -228,6 +233,7 @@ _FIELDS = {
 _MAX_BYTES = {"example": 2 * MAX_EVENT_BYTES, "dead_letter": 8 * MAX_EVENT_BYTES}
 _fast: msgspec.json.Decoder[_Wire] = msgspec.json.Decoder(_Wire)
 _objects = msgspec.json.Decoder(dict[str, Raw])
+_timed = msgspec.json.Decoder(_Timed)
 _encoder = msgspec.json.Encoder()
 
 
@@ -263,6 +269,20 @@ def decode_event(raw: bytes) -> Event:
     if type(event) is _ExampleWire:
         return _example(event)
     return event  # type: ignore[return-value]
+
+
+def time_of(raw: bytes) -> int | None:
+    """The time of any event, ms; ``None`` where there is none, whatever else is wrong.
+
+    Examples
+    --------
+    >>> time_of(b'{"timestamp": 5}'), time_of(b"{")
+    (5, None)
+    """
+    try:
+        return _timed.decode(raw).timestamp
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def encode_event(event: Event) -> bytes:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from features.spec import LearnerSpec, Rates, Spec
-from features.spec_check_counters import COUNTER_CHECKS
-from features.spec_check_fields import FIELD_CHECKS, Check, field_names, repeats
+from features.counters.names import counter_name, feature_names, half_life_text, key_parts
+from features.spec import CounterSpec, LearnerSpec, Rates, Spec
+from features.spec_check_fields import FIELD_CHECKS, TIME_TRANSFORMS, Check, field_names, repeats
 from features.spec_lines import KeyPath
 from features.spec_problem import Problem, suggest
 
@@ -35,7 +35,7 @@ def first_problem(spec: Spec) -> Problem | None:
     ... ).message
     'the label `click` is also a field: the model would be told the answer'
     """
-    checks = (*FIELD_CHECKS, *COUNTER_CHECKS, *_CHECKS)
+    checks = (*FIELD_CHECKS, *_COUNTER_CHECKS, *_CHECKS)
     return next((problem for check in checks for problem in check(spec)), None)
 
 
@@ -133,4 +133,117 @@ _CHECKS: tuple[Check, ...] = (
     _check_hash,
     _check_rates,
     _check_idle_rates,
+)
+
+
+MIN_HALF_LIFE_H, MAX_HALF_LIFE_H = 0.001, 100_000.0
+MAX_PRIOR_VIEWS = 1e6
+
+
+def _check_time(spec: Spec) -> Iterator[Problem]:
+    if spec.counters and not spec.source.timestamp:
+        yield Problem(
+            ("counters",),
+            "counters fade by event time, and the log has none",
+            "name its column as source.timestamp, or leave the counters out",
+        )
+    if spec.source.click_delay and not spec.counters:
+        yield Problem(
+            ("source", "click_delay"),
+            "only counters read the click delay, and there are none",
+            "remove it, or add a [[counters]] table",
+        )
+
+
+def _check_keys(spec: Spec) -> Iterator[Problem]:
+    for i, counters in enumerate(spec.counters):
+        if not counters.keys:
+            yield Problem(("counters", i, "keys"), "nothing is counted", 'keys = ["a_field", ...]')
+        for j, key in enumerate(counters.keys):
+            yield from _key_problems(spec, ("counters", i, "keys", j), key_parts(key))
+
+
+def _key_problems(spec: Spec, at: KeyPath, parts: tuple[str, ...]) -> Iterator[Problem]:
+    if len(parts) not in (1, 2) or not all(parts):
+        yield Problem(at, f"{list(parts)} is no key of a counter", "a name, or a pair of names")
+    if len(set(parts)) < len(parts):
+        yield Problem(at, f"`{parts[0]}` is paired with itself", "name two different ones")
+    transforms = {name: fields for fields in spec.fields for name in fields.names}
+    columns = spec.source.columns
+    for name in parts:
+        field = transforms.get(name)
+        if name in (spec.source.label, spec.source.truth):
+            yield Problem(
+                at, f"`{name}` is the answer: it cannot be a key", "take it out of the keys"
+            )
+        elif field is None and columns and name not in columns:
+            known = [*transforms, *columns]
+            yield Problem(at, f"no field or column is named `{name}`", suggest(name, known))
+        elif field is not None and field.transform in ("categories", *TIME_TRANSFORMS):
+            yield Problem(
+                at,
+                f"`{name}` has transform {field.transform!r}: it has no single value to count",
+                "a field with another transform",
+            )
+
+
+def _check_repeated_keys(spec: Spec) -> Iterator[Problem]:
+    places: list[KeyPath] = [
+        ("counters", i, "keys", j)
+        for i, counters in enumerate(spec.counters)
+        for j in range(len(counters.keys))
+    ]
+    keys = [key for counters in spec.counters for key in counters.keys]
+    for k in repeats(["\n".join(sorted(key_parts(key))) for key in keys]):
+        yield Problem(
+            places[k],
+            f"`{counter_name(keys[k])}` is counted twice",
+            "remove one; one table may have several half-lives",
+        )
+
+
+def _check_half_lives(spec: Spec) -> Iterator[Problem]:
+    for i, counters in enumerate(spec.counters):
+        at: KeyPath = ("counters", i, "half_lives_h")
+        if not counters.half_lives_h:
+            yield Problem(at, "no half-life is given", "half_lives_h = [24]")
+        for j, hours in enumerate(counters.half_lives_h):
+            if not MIN_HALF_LIFE_H <= hours <= MAX_HALF_LIFE_H:
+                fix = f"hours, {MIN_HALF_LIFE_H} to {MAX_HALF_LIFE_H:.0f}"
+                yield Problem((*at, j), f"{hours} is not a half-life", fix)
+        for j in repeats([half_life_text(hours) for hours in counters.half_lives_h]):
+            yield Problem((*at, j), f"{counters.half_lives_h[j]} is given twice", "remove one")
+
+
+def _check_priors(spec: Spec) -> Iterator[Problem]:
+    for i, counters in enumerate(spec.counters):
+        yield from _prior_problems(("counters", i), counters)
+
+
+def _prior_problems(at: KeyPath, counters: CounterSpec) -> Iterator[Problem]:
+    if not 0 < counters.prior_views <= MAX_PRIOR_VIEWS:
+        message = f"{counters.prior_views} is not a number of prior views"
+        yield Problem((*at, "prior_views"), message, f"above 0, up to {MAX_PRIOR_VIEWS:.0f}")
+    rate = counters.prior_rate
+    if rate is not None and not (math.isfinite(rate) and 0 < rate < 1):
+        message = f"{rate} is not a click rate"
+        yield Problem((*at, "prior_rate"), message, "between 0 and 1; left out: the running rate")
+
+
+def _check_feature_names(spec: Spec) -> Iterator[Problem]:
+    taken = set(field_names(spec))
+    for i, counters in enumerate(spec.counters):
+        for name in feature_names(counters):
+            if name in taken:
+                message = f"a field is named `{name}`, as this counter's feature would be"
+                yield Problem(("counters", i, "keys"), message, "rename the field")
+
+
+_COUNTER_CHECKS: tuple[Check, ...] = (
+    _check_time,
+    _check_keys,
+    _check_repeated_keys,
+    _check_half_lives,
+    _check_priors,
+    _check_feature_names,
 )

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from features.time_forms import AmbiguousTimeError, time_form
-from features.times import NO_TIME, times_ms
+from features.times import NO_TIME, AmbiguousTimeError, time_form, times_ms
 from features.values import text_column
 
 __all__ = ["Column"]

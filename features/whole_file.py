@@ -12,7 +12,7 @@ import msgspec
 
 from features.errors import ClicktideError
 
-__all__ = ["read_json", "whole_file", "write_json"]
+__all__ = ["file_stamp", "read_json", "refuse_existing", "whole_file", "write_json"]
 
 T = TypeVar("T")
 
@@ -55,6 +55,27 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+def refuse_existing(path: Path) -> None:
+    """Refuse to replace a file, before any work is done for it.
+
+    Raises
+    ------
+    ClicktideError
+        It exists.
+    """
+    if path.exists():
+        raise ClicktideError(f"{path}: exists already. Fix: --force replaces it")
+
+
+def file_stamp(path: Path) -> tuple[int, int] | None:
+    """Changes whenever the file is replaced; ``None``: there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -20,6 +20,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from features.errors import ClicktideError
+from features.whole_file import refuse_existing
 from market.columns import COLUMNS, json_lines, numbered
 from market.simulation import Simulation
 
@@ -265,19 +266,13 @@ def write_simulation(
     return Written(events, clicks, clicks / events, p_true / events, [str(path) for path in sinks])
 
 
-def _refuse_existing(paths: Iterable[Path]) -> None:
-    for path in paths:
-        if path.exists():
-            raise ClicktideError(f"{path}: exists already. Fix: --force replaces it")
-
-
 @contextmanager
 def _files(sinks: Mapping[Path, SinkMaker], overwrite: bool) -> Iterator[list[Sink]]:
     """Open a sink per file; all files appear at the end, or none."""
     partial = {path: path.with_name(f".{path.name}.partial-{os.getpid()}") for path in sinks}
     try:
-        if not overwrite:
-            _refuse_existing(sinks)
+        for path in () if overwrite else sinks:
+            refuse_existing(path)
         with ExitStack() as after_failure:
             opened = [_open(path, partial[path], sinks[path], after_failure) for path in sinks]
             yield [sink for sink, _ in opened]

@@ -54,7 +54,7 @@ class Client:
         *,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self.retries = retries
+        self.url, self.retries = url, retries
         self._http = httpx.Client(
             base_url=url, timeout=timeout_s, transport=transport, headers=HEADERS
         )

@@ -49,6 +49,7 @@ __all__ = [
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _MOST_AT_ONCE = 5_000
+_REMEMBERED = 100_000  # ids that are known as written
 _CLOCK_MS = 2_000  # the stream's clock is looked at no more often
 
 
@@ -67,8 +68,6 @@ class EventWriter:
         Unix time.
     most_waiting
         Events that may wait. More: longer bursts are taken; they wait longer.
-    remembered
-        Ids that are known as written.
     patience_s
         How long a transaction may take before no more events are taken. Longer: rides out pauses;
         more requests wait in vain when the log is gone.
@@ -94,14 +93,12 @@ class EventWriter:
         *,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         most_waiting: int = 20_000,
-        remembered: int = 100_000,
         patience_s: float = 2.0,
         identity: Callable[[], object] = lambda: None,
     ) -> None:
         self._open, self._settings, self._name = open_log, settings, name
         self._now_ms, self._identity = now_ms, identity
-        self._most_waiting, self._remembered = most_waiting, remembered
-        self._patience_s = patience_s
+        self._most_waiting, self._patience_s = most_waiting, patience_s
         self._heartbeats = Heartbeats(settings.join)
         self._known: OrderedDict[Key, None] = OrderedDict()
         self._changed = threading.Condition()
@@ -286,7 +283,7 @@ class EventWriter:
         if self._identity() != self._opened:
             raise LogAwayError("its file was removed or replaced", 1.0)
         self._known.update(dict.fromkeys(fresh))
-        while len(self._known) > self._remembered:
+        while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return answers
 

@@ -15,9 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-import msgspec
-
-from features.events import Heartbeat, encode_event
+from features.events import Heartbeat, encode_event, time_of
 from streaming.joiner.settings import JoinerSettings
 from streaming.log import EventLog, NewRecord, Record, TopicPartition
 from streaming.settings import IMPRESSIONS
@@ -26,14 +24,10 @@ __all__ = ["Heartbeats"]
 
 _LOOKED_AT = 20  # last records of a partition that tell which time it lives in
 _RECENT_MS = 10_000
+_BEAT_EVERY_MS = 10_000
+"""Between two heartbeats to a partition where an impression waits. Shorter: labels come sooner
+after the windows; more records."""
 _AHEAD_MS = 1_000  # of our clock: another machine's may differ by so much
-
-
-class _Timed(msgspec.Struct):
-    timestamp: int
-
-
-_timed = msgspec.json.Decoder(_Timed)
 
 
 class Heartbeats:
@@ -43,15 +37,12 @@ class Heartbeats:
     ----------
     join
         The stream's windows.
-    beat_every_s
-        Seconds between two heartbeats to a partition where an impression waits. Shorter: labels
-        come sooner after the windows; more records.
     """
 
-    def __init__(self, join: JoinerSettings, beat_every_s: float = 10.0) -> None:
+    def __init__(self, join: JoinerSettings) -> None:
         self._believed_ms = round(500 * join.max_ahead_s)  # half of it, to be safe
         self._tolerated_ms = round(1000 * max(join.out_of_order_s, 5.0))
-        self._beat_ms = min(round(1000 * beat_every_s), max(self._believed_ms, 1))
+        self._beat_ms = min(_BEAT_EVERY_MS, max(self._believed_ms, 1))
         # one window twice over: the watermark trails the time by out_of_order_s
         self._waits_ms = round(1000 * (join.join_window_s + 2 * join.out_of_order_s)) + 1_000
         self._vouched: dict[TopicPartition, int] = {}
@@ -109,11 +100,9 @@ class Heartbeats:
     @staticmethod
     def _recent(records: Sequence[Record], now_ms: int) -> Iterator[tuple[int, int]]:
         for record in records:
-            if record.timestamp_ms >= now_ms - _RECENT_MS:
-                try:
-                    yield _timed.decode(record.value).timestamp, record.timestamp_ms
-                except (msgspec.DecodeError, UnicodeDecodeError):
-                    continue
+            time = time_of(record.value) if record.timestamp_ms >= now_ms - _RECENT_MS else None
+            if time is not None:
+                yield time, record.timestamp_ms
 
 
 def heartbeat(at: TopicPartition, time_ms: int) -> NewRecord:

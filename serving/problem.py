@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 from starlette.responses import Response
 
-__all__ = ["Count", "Problem", "ProblemBody", "Value", "decode", "problem_response"]
+__all__ = ["Count", "Problem", "ProblemBody", "Value", "check_count", "decode", "problem_response"]
 
 MEDIA_TYPE = "application/problem+json"
 Scalar = str | int | float | bool | None
@@ -87,6 +87,19 @@ class Problem(Exception):
         """What to answer."""
         body = ProblemBody(self.title, self.status, self.detail, self.field, request_id)
         return problem_response(body, self.headers)
+
+
+def check_count(count: int, most: int, field: str) -> None:
+    """Refuse a request with none, or too many, of something.
+
+    Raises
+    ------
+    Problem
+        With the field.
+    """
+    if not 1 <= count <= most:
+        detail = f"{count} {field}. Fix: give 1 to {most} at a time"
+        raise Problem(422, detail, field, title="Too many" if count else "")
 
 
 def problem_response(body: ProblemBody, headers: Mapping[str, str] | None = None) -> Response:

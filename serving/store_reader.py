@@ -23,6 +23,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from features.counters.redis_clients import is_cluster_url, store_client
+from features.counters.redis_format import SHARDS, tags_of
 from features.counters.redis_store import open_counters
 from features.counters.store_errors import STORE_FAULTS, StoreError, store_error
 from features.errors import ClicktideError
@@ -30,7 +31,6 @@ from serving.feature_kernels import pack_mget
 
 __all__ = ["Breaker", "Link", "StoreReader", "open_link"]
 
-SHARDS = 16
 _PATIENCE_S, _NAP_S = 1.0, 0.01
 _PROBE = np.ones(1, np.uint64)
 _FAULTS: tuple[type[Exception], ...] = (*STORE_FAULTS, ClicktideError)
@@ -60,7 +60,7 @@ class _OneServer:
         pool: Any = cast(redis.Redis, store_client(url, **options)).connection_pool
         self._connection = pool.make_connection()
         self._connection.connect()
-        heads = [b"$%d\r\n%s" % (len(t) + 8, t) for t in _tags(name)]
+        heads = [b"$%d\r\n%s" % (len(t) + 9, t + b":") for t in tags_of(name)]
         self._lengths = np.array([len(head) for head in heads])
         self._heads = np.zeros((SHARDS, int(self._lengths.max())), np.uint8)
         for row, head in zip(self._heads, heads, strict=True):
@@ -96,10 +96,6 @@ class _Cluster:
 
     def close(self) -> None:
         self._store.close()
-
-
-def _tags(name: str) -> list[bytes]:
-    return [f"{{{name}:{shard}}}:".encode() for shard in range(SHARDS)]
 
 
 def open_link(
@@ -140,11 +136,11 @@ class StoreReader:
         The store's URL without its password.
     clock
         Seconds that only rise.
-    breaker
-        When to try again.
 
     Attributes
     ----------
+    breaker
+        When to try again.
     state
         ``ok``, ``late`` (the last answer did not come within the budget), ``down``.
     problem
@@ -156,10 +152,9 @@ class StoreReader:
         connect: Callable[[], Link],
         where: str,
         clock: Callable[[], float],
-        breaker: Breaker | None = None,
     ) -> None:
         self._connect, self.where, self._clock = connect, where, clock
-        self.breaker = breaker or Breaker()
+        self.breaker = Breaker()
         self.state = "down"
         self.problem: str | None = None
         self._link: Link | None = None

@@ -62,8 +62,6 @@ class Feed:
         Seconds between two looks.
     linger_s
         After the last watcher has gone it looks on for so long: they mostly come back.
-    most
-        Watchers at most.
 
     Attributes
     ----------
@@ -71,15 +69,17 @@ class Feed:
         How many watch now.
     """
 
+    most = 32
+    """Watchers at most."""
+
     def __init__(
         self,
         looker: Callable[[], Looker],
         *,
         every_s: float = _EVERY_S,
         linger_s: float = _LINGER_S,
-        most: int = 32,
     ) -> None:
-        self._make, self.every_s, self.linger_s, self.most = looker, every_s, linger_s, most
+        self._make, self.every_s, self.linger_s = looker, every_s, linger_s
         self.watchers = 0
         self._task: asyncio.Task[None] | None = None
         self._news = asyncio.Condition()

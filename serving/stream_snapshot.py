@@ -10,7 +10,6 @@ import numpy as np
 
 from features.errors import ClicktideError
 from monitoring.report.words import headline_of, side_of
-from monitoring.watch.detect.alarm import newest_alarms
 from monitoring.watch.figures import CLICKS, SUMS, SliceFigures, figures_of
 from monitoring.watch.records import MonitorState, read_monitor
 from streaming.freshness import Freshness, ages, clock_note, freshness, reader, stale
@@ -209,7 +208,7 @@ def _trainer(look: Look) -> dict[str, float]:
 
 def _recent(state: MonitorState) -> WindowView | None:
     """The newest windows that together have some hundred clicks."""
-    taken = [window for window in state.windows if window.overall.count]
+    taken = state.counted()
     if not taken:
         return None
     sums, since = np.zeros(SUMS), 0
@@ -221,8 +220,7 @@ def _recent(state: MonitorState) -> WindowView | None:
 
 
 def _windows(state: MonitorState) -> tuple[WindowView, ...]:
-    windows = (window for window in state.windows if window.overall.count)
-    return tuple(_view(window.start_ms, window.overall) for window in windows)
+    return tuple(_view(window.start_ms, window.overall) for window in state.counted())
 
 
 def _view(start_ms: int, f: SliceFigures) -> WindowView:
@@ -234,35 +232,18 @@ def _view(start_ms: int, f: SliceFigures) -> WindowView:
 
 def _alarms(state: MonitorState) -> tuple[AlarmView, ...]:
     """Those that go on, then the newest of the others."""
-    alarms = sorted(
-        newest_alarms([*state.now.alarms_open, *state.alarms]),
-        key=lambda a: (a.closed_ms is not None, -a.since_ms),
-    )
     return tuple(
         AlarmView(
-            headline_of(a),
-            a.what,
-            a.field,
-            a.value,
-            side_of(a),
-            a.since_ms,
-            a.closed_ms,
-            a.cause,
+            headline_of(a), a.what, a.field, a.value, side_of(a), a.since_ms, a.closed_ms, a.cause,
             a.action,
         )
-        for a in alarms[:_ALARMS]
-    )
+        for a in state.newest_alarms()[:_ALARMS]
+    )  # fmt: skip
 
 
 def _labels(state: MonitorState) -> dict[str, float]:
     """Since the window before, or else since the beginning."""
     for health in (state.now.recent_health, state.now.health):
         if health is not None and health.join_rate is not None:
-            shares = {
-                "clicks joined": health.join_rate,
-                "came late": health.late_share,
-                "without impression": health.orphan_share,
-                "sent twice": health.duplicate_clicks,
-            }
-            return {name: share for name, share in shares.items() if share is not None}
+            return health.click_shares()
     return {}

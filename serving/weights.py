@@ -9,14 +9,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from features.spec import Spec
 from learning.click_learner import ClickLearner
 from learning.snapshot import load_snapshot
-from monitoring.registry.follow import ChampionSource
+from monitoring.registry.follow import ChampionSource, FixedWeights
 
 __all__ = ["CurrentWeights", "FixedWeights", "PinnedWeights", "PolicyWeights", "WeightsSource"]
 
@@ -58,23 +57,8 @@ class WeightsSource(Protocol):
         """Let go of threads and files."""
 
 
-@dataclass(slots=True)
-class FixedWeights:
-    """:class:`CurrentWeights` that stay as they are, or that another thread moves on."""
-
-    learner: ClickLearner
-    version: str
-    events: int
-    updated_ms: float | None = None
-    problem: str | None = None
-
-    def age_ms(self, now_ms: float) -> float | None:
-        """Milliseconds since an event was last learned."""
-        return None if self.updated_ms is None else now_ms - self.updated_ms
-
-
 class PinnedWeights:
-    """A snapshot, loaded once.
+    """A snapshot, loaded once; called what it says (``version`` in its extra), or as its folder.
 
     Parameters
     ----------
@@ -82,9 +66,6 @@ class PinnedWeights:
         Of the snapshot.
     spec
         Whose weights they must be.
-    version
-        What they are called; ``None``: what the snapshot says (``version`` in its extra), else
-        the folder's name.
 
     Raises
     ------
@@ -94,13 +75,11 @@ class PinnedWeights:
 
     problem: str | None = None
 
-    def __init__(
-        self, folder: str | os.PathLike[str], spec: Spec, version: str | None = None
-    ) -> None:
+    def __init__(self, folder: str | os.PathLike[str], spec: Spec) -> None:
         snapshot = load_snapshot(folder, spec)
         said = snapshot.extra.get("version") or Path(folder).resolve().name
         events = snapshot.progress.overall.events
-        self._current = FixedWeights(snapshot.learner, version or str(said), events)
+        self._current = FixedWeights(snapshot.learner, str(said), events)
 
     def current(self) -> CurrentWeights:
         """These weights."""

@@ -217,7 +217,7 @@ class Preparer:
             reason = "bad_time" if field.is_time else "bad_number"
             if field.kind == CATEGORY:  # of which only a list or an object is none
                 reason = "bad_value"
-            rejects.append(_reject(batch, int(good_rows[i]), reason, detail))
+            rejects.append(batch.reject(int(good_rows[i]), reason, detail))
         return hashed, good_rows[faults.field == 0], rejects, count.counted if count else None
 
 
@@ -314,17 +314,10 @@ def _check(batch: Batch, targets: _Targets) -> tuple[NDArray[np.bool_], list[Rej
     good = np.ones(batch.columns.num_rows, np.bool_)
     rejects = []
     for reason, column, due, wrong in targets.faults():
-        for i in np.flatnonzero(wrong & good):
-            found = as_text(batch.columns.column(column)[int(i)].as_py())
-            detail = f"column {column!r}: {found[:60]!r} is not {due}"
-            rejects.append(_reject(batch, int(i), reason, detail))
+        for i in np.flatnonzero(wrong & good).tolist():
+            rejects.append(batch.misfit(i, reason, column, due))
         good &= ~wrong
     return good, rejects
-
-
-def _reject(batch: Batch, row: int, reason: str, detail: str) -> Reject:
-    line, raw = batch.origin(row)
-    return Reject(reason, detail, batch.file, line, raw)
 
 
 def _importance(rows: pa.RecordBatch, source: SourceSpec) -> F64 | None:

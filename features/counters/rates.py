@@ -13,7 +13,7 @@ from features.hashing import code_hash, field_seed, missing_hash
 from features.jit import jit
 from features.spec import CounterSpec
 
-__all__ = ["FIRST_CLICKS", "FIRST_VIEWS", "LATE", "CounterFields", "click_rates", "rate_codes"]
+__all__ = ["FIRST_CLICKS", "FIRST_VIEWS", "LATE", "CounterFields", "rate_codes"]
 
 FIRST_VIEWS, FIRST_CLICKS = 20.0, 1.0
 """What the running click rate of all events starts from."""
@@ -143,35 +143,3 @@ class CounterFields:
             math.nan if rate is None else float(rate), _ODDS, _EVIDENCE, codes,
         )  # fmt: skip
         return self._tokens[self._places, codes.reshape(rows, len(self.names))]
-
-
-def click_rates(counters: CounterSpec, values: F64) -> tuple[F64, F64]:
-    """Give the smoothed click rate of each key, and the prior rate that it is smoothed by.
-
-    The running prior starts from 1 click in 20 views.
-
-    Parameters
-    ----------
-    counters
-        The table.
-    values
-        (rows, keys, half-lives, 2): views and clicks; the overall counter is the last key, if
-        no prior rate is declared.
-
-    Returns
-    -------
-    rate
-        (rows, keys, half-lives), between 0 and 1.
-    prior
-        (rows, 1, half-lives).
-    """
-    keys, a = len(counters.keys), counters.prior_views
-    if counters.prior_rate is None:
-        views, clicks = values[:, keys:, :, 0], values[:, keys:, :, 1]
-        prior = (np.minimum(clicks, views) + FIRST_CLICKS) / (views + FIRST_VIEWS)
-    else:
-        prior = np.full((len(values), 1, len(counters.half_lives_h)), counters.prior_rate)
-    views = values[:, :keys, :, 0]
-    # clicks come after their views, so they may weigh more than the views that are left
-    clicks = np.minimum(values[:, :keys, :, 1], views)
-    return (clicks + a * prior) / (views + a), prior

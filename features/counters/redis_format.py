@@ -10,7 +10,18 @@ from numpy.typing import NDArray
 
 from features.counters.panes import PANES, UNIT, weight
 
-__all__ = ["ENTRY", "ROW", "Plan", "Updates", "faded", "pack_rows", "shard_of", "weights"]
+__all__ = [
+    "ENTRY",
+    "ROW",
+    "SHARDS",
+    "Plan",
+    "Updates",
+    "faded",
+    "pack_rows",
+    "shard_of",
+    "tags_of",
+    "weights",
+]
 
 Ints = NDArray[np.int64]
 Keys = NDArray[np.uint64]
@@ -106,16 +117,25 @@ class Plan:
         return {n: PANES * max(h) + grace_ms for n, h in self.half_lives_ms.items()}
 
 
-def shard_of(keys: Keys, shards: int) -> Ints:
+SHARDS = 16
+"""Scripts that share a large batch, and nodes that a cluster may spread it over; fixed for good."""
+
+
+def tags_of(name: str) -> list[bytes]:
+    """What the keys of each shard of some counters begin with: all of one are on one node."""
+    return [f"{{{name}:{shard}}}".encode() for shard in range(SHARDS)]
+
+
+def shard_of(keys: Keys) -> Ints:
     """Give the shard of each key; it grows with the key, so sorting by key sorts by shard.
 
     Examples
     --------
-    >>> shard_of(np.array([0, 2**63, 2**64 - 1], dtype=np.uint64), 16).tolist()
+    >>> shard_of(np.array([0, 2**63, 2**64 - 1], dtype=np.uint64)).tolist()
     [0, 8, 15]
     """
     high = keys >> np.uint64(32)
-    return ((high * np.uint64(shards)) >> np.uint64(32)).astype(np.int64)
+    return ((high * np.uint64(SHARDS)) >> np.uint64(32)).astype(np.int64)
 
 
 def weights(at_ms: Ints, half_lives_ms: Ints) -> Ints:

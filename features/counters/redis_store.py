@@ -34,6 +34,7 @@ from features.counters.redis_format import (
     faded,
     pack_rows,
     shard_of,
+    tags_of,
 )
 from features.counters.store_errors import StoreError, StoreRewoundError
 from features.public_url import public_url
@@ -86,9 +87,6 @@ class RedisCounters(RedisLink):
         Half-lives in ms by the counter's number. Another plan needs another name.
     name
         Such as the identity of the spec's counters.
-    shards
-        Scripts that share a large batch, and nodes that a cluster may spread it over; fixed for a
-        name.
     grace_ms
         How much longer than it can count a counter is kept, by the server's clock: more than any
         pause of the counting, so no less than the log's retention. None: for ever.
@@ -101,17 +99,14 @@ class RedisCounters(RedisLink):
         client: StoreClient,
         plan: Mapping[int, Sequence[int]],
         name: str,
-        shards: int = 16,
         grace_ms: int | None = GRACE_MS,
         where: str = "store",
     ) -> None:
         if not name or set(name) & set("{} \n"):
             raise ValueError(f"name {name!r}. Fix: no braces or spaces, and not empty")
-        if not 1 <= shards <= 1024:
-            raise ValueError(f"{shards} shards. Fix: give 1 to 1024")
         super().__init__(client, where)
-        self.plan, self.name, self.shards = Plan(plan), name, shards
-        self._tags = [f"{{{name}:{shard}}}".encode() for shard in range(shards)]
+        self.plan, self.name = Plan(plan), name
+        self._tags = tags_of(name)
         lives = {} if grace_ms is None else self.plan.lives_ms(grace_ms)
         self._lives = " ".join(f"{counter}:{life}" for counter, life in lives.items())
         self._guards: dict[int, Ints] = {}
@@ -152,7 +147,7 @@ class RedisCounters(RedisLink):
             self._guards[partition] = self._load_guards(partition)
         guards = self._guards[partition]
         for _ in range(TRIES):
-            shard = shard_of(waiting.keys, self.shards)
+            shard = shard_of(waiting.keys)
             new = ~_within(waiting, guards[shard])
             waiting, shard = waiting.where(new), shard[new]
             reached = (guards[:, 0] <= read_to[0]) & (guards[:, 1] <= read_to[1])
@@ -183,7 +178,7 @@ class RedisCounters(RedisLink):
     def _apply_once(self, partition: int, read_to: Offsets, updates: Updates) -> None:
         """Send each shard its sums; take over the guards that the store has then."""
         guards, rows = self._guards[partition], pack_rows(updates, self.plan)
-        shard = shard_of(rows["key"], self.shards)
+        shard = shard_of(rows["key"])
         touched, first = np.unique(shard, return_index=True)
         calls: list[Call] = []
         for number, part in zip(touched, np.split(rows, first[1:]), strict=True):
@@ -284,7 +279,7 @@ class RedisCounters(RedisLink):
 
     def states(self, keys: Keys) -> list[bytes]:
         """Give states as they are stored: one MGET to a shard of a cluster, else one for all."""
-        data, shard = keys.astype("<u8").tobytes(), shard_of(keys, self.shards)
+        data, shard = keys.astype("<u8").tobytes(), shard_of(keys)
         tags = [tag + b":" for tag in self._tags]
         names = [tags[s] + data[8 * i : 8 * i + 8] for i, s in enumerate(shard.tolist())]
         if not names:

@@ -4,7 +4,7 @@ Importing this package does not import MLflow, which takes seconds: it is when f
 """
 
 from monitoring.registry.actions import pin, promote, roll_back, roll_back_on_alarm, unpin
-from monitoring.registry.client import Registry, registry_urls
+from monitoring.registry.client import Registry, open_registry
 from monitoring.registry.gate import Verdict, alarm_target, judge
 from monitoring.registry.process import Register
 from monitoring.registry.settings import GateSettings, RegistrySettings
@@ -32,9 +32,9 @@ __all__ = [
     "Version",
     "alarm_target",
     "judge",
+    "open_registry",
     "pin",
     "promote",
-    "registry_urls",
     "roll_back",
     "roll_back_on_alarm",
     "rollback_target",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from features.whole_file import read_json, write_json
+from features.whole_file import file_stamp, read_json, write_json
 from monitoring.registry.client import Registry
 from monitoring.registry.gate import alarm_target
 from monitoring.registry.settings import GateSettings
@@ -20,11 +20,11 @@ from monitoring.registry.versions import (
     SERVE,
     NoVersionError,
     Version,
+    champion_of,
     rollback_target,
 )
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.records import read_alarms
-from monitoring.watch.slices import slice_name
 
 __all__ = [
     "AlarmWatch", "calls_for_rollback", "pin", "promote", "roll_back",
@@ -78,7 +78,7 @@ def roll_back(registry: Registry, number: int | None, now_ms: int, why: str) -> 
         There is nowhere to go back to.
     """
     versions = registry.versions()
-    champion = next((v for v in versions if CHAMPION in v.aliases), None)
+    champion = champion_of(versions)
     target = rollback_target(versions) if number is None else registry.version(number)
     if champion is None or target is None:
         raise NoVersionError(_nowhere(registry, versions, champion))
@@ -227,8 +227,7 @@ class AlarmWatch:
             write_json(self._state_file, self._state)
 
     def _act(self, alarm: Alarm, now_ms: int) -> None:
-        place = f" of {slice_name(alarm.field, alarm.value)}" if alarm.field else ""
-        what = f"{alarm.what}{place}"
+        what = f"{alarm.what} of {alarm.where}" if alarm.field else alarm.what
         try:
             done = roll_back_on_alarm(self.registry, alarm.since_ms, what, self.settings, now_ms)
         except BaseException:
@@ -238,10 +237,6 @@ class AlarmWatch:
             self.report(f"register: alarm: {what}: from version {done[0]} back to {done[1]}")
 
     def _changed(self) -> bool:
-        try:
-            found = self.file.stat()
-        except OSError:
-            return False
-        stamp = (found.st_ino, found.st_mtime_ns)
-        changed, self._stamp = stamp != self._stamp, stamp
+        stamp = file_stamp(self.file)
+        changed, self._stamp = stamp not in (None, self._stamp), stamp
         return changed

@@ -138,6 +138,7 @@ class Challenge(Monitor):
 
 F64 = NDArray[np.float64]
 _LEAST = 1e-7
+_MASK = np.uint64((1 << 20) - 1)  # so many features, so that memory stays bounded
 _NAME = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*\.[A-Z][A-Za-z0-9]*")
 
 
@@ -201,12 +202,10 @@ class RiverPredictor:
         Whose fields it gets, without crosses; each value is a feature of value 1.
     classifier
         As :func:`river_classifier` makes it.
-    bits
-        Features are hashed into ``2**bits``, so that memory stays bounded.
     """
 
-    def __init__(self, spec: Spec, classifier: Any, bits: int = 20) -> None:
-        self.classifier, self._mask = classifier, np.uint64((1 << bits) - 1)
+    def __init__(self, spec: Spec, classifier: Any) -> None:
+        self.classifier = classifier
         self._prepare = Preparer(Vectoriser(spec), examples_source(spec))
 
     @property
@@ -240,7 +239,7 @@ class RiverPredictor:
 
     def _features(self, ready: Ready) -> list[dict[int, float]]:
         hashed = ready.hashed
-        tokens = (hashed.tokens & self._mask).tolist()
+        tokens = (hashed.tokens & _MASK).tolist()
         if len(hashed.starts):
             cuts = hashed.starts[:: hashed.fields].tolist()
         else:

@@ -28,7 +28,7 @@ from monitoring.registry.versions import (
     version_of,
 )
 
-__all__ = ["Registry", "quiet_mlflow", "registry_urls"]
+__all__ = ["Registry", "open_registry", "quiet_mlflow"]
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -52,23 +52,6 @@ def quiet_mlflow() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Where no pip is installed it warns of each version; nothing of ours is installed by it.
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
-
-
-def registry_urls(url: str | None, folder: Path) -> tuple[str, str | None]:
-    """The tracking URI, and where artifacts go if we are to say.
-
-    Examples
-    --------
-    >>> registry_urls("http://mlflow:5000", Path("run"))
-    ('http://mlflow:5000', None)
-    >>> uri, artifacts = registry_urls(None, Path("/srv/run"))
-    >>> uri, artifacts
-    ('sqlite:////srv/run/mlflow.db', 'file:///srv/run/mlartifacts')
-    """
-    if url:
-        return url, None
-    home = folder.resolve()
-    return f"sqlite:///{home / 'mlflow.db'}", (home / "mlartifacts").as_uri()
 
 
 @contextmanager
@@ -337,3 +320,29 @@ class Registry:
             get_artifact_repository(version.source, tracking_uri=self.url).delete_artifacts()
             client.delete_model_version_tag(self.model, str(version.number), RECORD)  # else kept
             client.delete_model_version(self.model, str(version.number))
+
+
+def open_registry(url: str | None, folder: Path, model: str = "clicktide") -> Registry:
+    """The registry of a stream; nothing is asked of it yet.
+
+    Parameters
+    ----------
+    url
+        MLflow's tracking URI; ``None``: files in the folder.
+    folder
+        The stream's.
+    model
+        Name of the registered model.
+
+    Examples
+    --------
+    >>> open_registry("http://mlflow:5000", Path("run")).artifacts is None
+    True
+    >>> registry = open_registry(None, Path("/srv/run"))
+    >>> registry.url, registry.artifacts
+    ('sqlite:////srv/run/mlflow.db', 'file:///srv/run/mlartifacts')
+    """
+    if url:
+        return Registry(url, model)
+    home = folder.resolve()
+    return Registry(f"sqlite:///{home / 'mlflow.db'}", model, (home / "mlartifacts").as_uri())

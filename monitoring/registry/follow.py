@@ -9,11 +9,11 @@ after a restart without it, they serve what stands there.
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import tempfile
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
 from typing import Literal
@@ -22,14 +22,14 @@ import msgspec
 
 from features.errors import ClicktideError
 from features.spec import Spec
-from features.whole_file import read_json, write_json
+from features.whole_file import file_stamp, read_json, write_json
 from learning.click_learner import ClickLearner
 from learning.snapshot import load_snapshot
 from monitoring.registry.client import Registry
 from monitoring.registry.pyfunc import SNAPSHOT
 from monitoring.registry.versions import CHAMPION, SERVE, NoVersionError, RegistryError, Version
 
-__all__ = ["ChampionSource", "Followed", "Follower", "Served", "read_followed"]
+__all__ = ["ChampionSource", "FixedWeights", "Followed", "Follower", "Served", "read_followed"]
 
 _FILE = "served.json"
 _TEXT_EVERY_S = 60.0
@@ -208,13 +208,14 @@ class ChampionSource:
     ) -> None:
         self.folder, self.spec, self.policy, self.every_s = folder, spec, policy, every_s
         self.problem: str | None = None
-        self._current: Loaded | None = None
+        self._current: FixedWeights | None = None
+        self._served: Served | None = None
         self._refused: Served | None = None
         self._stamp: tuple[int, int] | None = None
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def current(self) -> Loaded | None:
+    def current(self) -> FixedWeights | None:
         """What to serve now; ``None``: the live weights."""
         return self._current
 
@@ -236,7 +237,7 @@ class ChampionSource:
 
     def look(self) -> bool:
         """Look at the folder once, and load what is new; whether anything changed."""
-        stamp = _stamp(self.folder / _FILE)
+        stamp = file_stamp(self.folder / _FILE)
         if stamp is None or stamp == self._stamp:
             return False
         followed = read_followed(self.folder)
@@ -246,10 +247,10 @@ class ChampionSource:
         names = (SERVE, CHAMPION) if self.policy == "champion" else (SERVE,)
         wanted = next((followed.versions[n] for n in names if n in followed.versions), None)
         if wanted is None:
-            changed, self._current = self._current is not None, None
+            changed = self._current is not None
+            self._current = self._served = None
             return changed
-        now = self._current
-        return (now is None or now.served != wanted) and self._load(wanted)
+        return self._served != wanted and self._load(wanted)
 
     def _load(self, wanted: Served) -> bool:
         if wanted == self._refused:
@@ -261,35 +262,34 @@ class ChampionSource:
             return False
         self.spec = learner.spec
         self.problem, self._refused = None, None
-        self._current = Loaded(learner, wanted)
+        version, registered = f"v{wanted.number}", wanted.created_ms or None
+        self._current = FixedWeights(learner, version, wanted.events, registered)
+        self._served = wanted
         return True
 
 
-class Loaded:
-    """A version in memory, as weights to serve.
+@dataclass(slots=True)
+class FixedWeights:
+    """Weights to serve that stay as they are, or that another thread moves on.
 
     Parameters
     ----------
     learner
         Read only: it learns no more.
-    served
-        Which one it is.
+    version, events
+        What they are called, and how many events they have learned.
+    updated_ms
+        Wall clock of when they last learned; ``None``: not known.
+    problem
+        Why there are no newer ones.
     """
 
-    def __init__(self, learner: ClickLearner, served: Served) -> None:
-        self.learner, self.served = learner, served
-        self.version, self.events = f"v{served.number}", served.events
-        self.problem: str | None = None
+    learner: ClickLearner
+    version: str
+    events: int
+    updated_ms: float | None = None
+    problem: str | None = None
 
     def age_ms(self, now_ms: float) -> float | None:
-        """Milliseconds since it was registered: about when it last learned."""
-        return max(now_ms - self.served.created_ms, 0.0) if self.served.created_ms else None
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Changes whenever the file is replaced."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
+        """Milliseconds since an event was last learned."""
+        return None if self.updated_ms is None else max(0.0, now_ms - self.updated_ms)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from learning.metrics import Figures
 from monitoring.registry.settings import GateSettings
-from monitoring.registry.versions import Version, rollback_target
+from monitoring.registry.versions import Version, champion_of, rollback_target
 
 __all__ = ["Verdict", "alarm_target", "judge"]
 
@@ -158,7 +158,7 @@ def alarm_target(
     """
     if not settings.roll_back_on_alarm:
         return None
-    champion = next((v for v in versions if "champion" in v.aliases), None)
+    champion = champion_of(versions)
     if champion is None or champion.event_time < since_ms:
         return None  # it has learned nothing of the drift
     return rollback_target(versions, since_ms)

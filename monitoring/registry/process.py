@@ -14,7 +14,7 @@ from monitoring.registry.evaluation import judge_newest, waiting
 from monitoring.registry.publisher import Publisher
 from monitoring.registry.settings import RegistrySettings
 from monitoring.registry.snapshots import Queue, SnapshotCache, SnapshotSummary, snapshot_summary
-from monitoring.registry.versions import CHAMPION, RegistryError, beyond_retention
+from monitoring.registry.versions import RegistryError, beyond_retention, champion_of
 from streaming.log import EventLog
 
 __all__ = ["Register", "purge"]
@@ -177,8 +177,8 @@ class Register:
         for version in beyond_retention(versions, settings.keep_versions, settings.keep_champions):
             self.registry.delete(version)
         self.publisher.sweep(versions)
-        near = [v for v in versions if CHAMPION in v.aliases] + waiting(versions)[-_NEAR:]
-        self.snapshots.keep_only({v.number for v in near})
+        near = [champion_of(versions), *waiting(versions)[-_NEAR:]]
+        self.snapshots.keep_only({version.number for version in near if version is not None})
         purge(self.registry.url, settings.keep_points, self.report)
 
 

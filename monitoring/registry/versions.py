@@ -11,7 +11,7 @@ from features.errors import ClicktideError
 
 __all__ = [
     "CHAMPION", "PREVIOUS", "RECORD", "SERVE", "NoVersionError", "RegistryError", "Version",
-    "beyond_retention", "description", "rollback_target", "tags_of", "version_of",
+    "beyond_retention", "champion_of", "description", "rollback_target", "tags_of", "version_of",
 ]  # fmt: skip
 
 
@@ -77,6 +77,11 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     judged: Mapping[str, Any] = {}
 
 
+def champion_of(versions: Iterable[Version]) -> Version | None:
+    """The version that is champion, if one is."""
+    return next((version for version in versions if CHAMPION in version.aliases), None)
+
+
 def beyond_retention(
     versions: Iterable[Version], keep_versions: int, keep_champions: int
 ) -> list[Version]:
@@ -113,7 +118,7 @@ def rollback_target(versions: Sequence[Version], since_ms: int | None = None) ->
     >>> rollback_target(good, since_ms=15).number, rollback_target(good[:0]) is None
     (1, True)
     """
-    champion = next((v for v in versions if CHAMPION in v.aliases), None)
+    champion = champion_of(versions)
     former = [v for v in versions if v.champion_at_ms and v is not champion]
     if since_ms is not None:
         former = [v for v in former if v.event_time < since_ms]

@@ -27,7 +27,7 @@ from monitoring.report.model import (
 )
 from monitoring.report.slices import Period, SumsBySlice, added, shift_in, slices_of
 from monitoring.report.verdict import stale_first, verdict
-from monitoring.watch.detect.alarm import Alarm
+from monitoring.watch.detect.alarm import Alarm, current_first
 from monitoring.watch.figures import figures_of, rankings
 from monitoring.watch.records import LabelHealth
 from monitoring.watch.skew import Skew
@@ -104,10 +104,7 @@ def report_of(gathered: ReportCounts, made_at: int) -> ReportData:
     total = _total(gathered)
     slices = added(period.slices for period in gathered.periods)
     rows = slices_of(slices, [(period.start, period.slices) for period in gathered.periods])
-    alarms = tuple(
-        _priced(alarm, total, rows)
-        for alarm in sorted(gathered.alarms, key=lambda a: (a.closed_ms is not None, -a.since_ms))
-    )
+    alarms = tuple(_priced(alarm, total, rows) for alarm in current_first(gathered.alarms))
     facts = gathered.freshness
     return ReportData(
         source=gathered.source,

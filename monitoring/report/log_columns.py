@@ -16,8 +16,7 @@ from features.labels import guess_label_values
 from features.spec import SourceSpec
 from features.spec_guess_column import Column
 from features.spec_guess_roles import find_roles
-from features.time_forms import AmbiguousTimeError, time_form
-from features.times import times_ms
+from features.times import AmbiguousTimeError, time_form, times_ms
 from features.values import as_text, text_column, to_number
 from streaming.sources import sample_log
 

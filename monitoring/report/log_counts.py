@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from features.errors import ClicktideError, SourceError
 from monitoring.report.build import ReportCounts
 from monitoring.report.model import FieldDrift, Share, VersionChange, VersionRow, with_figures
-from monitoring.report.slices import Period, periods_of
-from monitoring.watch.categorical import Categorical
+from monitoring.report.slices import OFF_NOTE, Period, periods_of
+from monitoring.watch.categorical import Categorical, cut_texts
 from monitoring.watch.closed_window import (
     ClosedWindow,
     Drift,
@@ -122,7 +122,7 @@ class Places:
 
     def __call__(self, coded: Categorical) -> Categorical:
         """The same rows, by the values that have places."""
-        words = _short(coded.words)
+        words = cut_texts(coded.words, _LONGEST)
         place = self._known(words)
         if (place < 0).any():
             self._add(words, coded, place)
@@ -146,13 +146,6 @@ class Places:
         new = words.take(pa.array(order[counts[order] > 0])).to_pylist()
         fresh = pa.array(list(dict.fromkeys(new)), pa.string())
         self._words = pa.concat_arrays([self._words, fresh])
-
-
-def _short(words: pa.Array) -> pa.Array:
-    """Texts nobody would read to their end are cut."""
-    if len(words) and (pc.max(pc.binary_length(words)).as_py() or 0) > _LONGEST:
-        return pc.utf8_slice_codeunits(words, 0, _LONGEST)
-    return words
 
 
 _MOST = 16
@@ -343,10 +336,4 @@ class LogCounts:
             for field, places in self._places.items()
             if places.full
         ]
-        if self.fields:
-            notes.append(
-                "A slice is called off if its ratio differs from 1 by more than 5 % and by more "
-                "than chance explains, with all slices looked at: in a calibrated log, one or more "
-                "are called so wrongly in at most 5 of 100 reports (Bonferroni)."
-            )
-        return notes
+        return [*notes, OFF_NOTE] if self.fields else notes

@@ -66,7 +66,6 @@ def _context(data: ReportData) -> dict[str, Any]:
     grid = data.grid
     return {
         "w": words,
-        "five": lambda value: "–" if value is None else f"{value:.5f}",
         "both": _both,
         "mark": _MARKS[data.verdict.state],
         "side": _SIDES.get(data.verdict.state, data.verdict.state),
@@ -144,8 +143,8 @@ def _figures(data: ReportData) -> list[tuple[str, str, str]]:
             words.interval(total.calibration_low, total.calibration_high),
         ),
         ("mean prediction", words.percent(total.mean_prediction), ""),
-        ("log loss", _five(total.log_loss), ""),
-        ("normalised entropy", _five(total.normalised_entropy), ""),
+        ("log loss", words.decimals(total.log_loss, 4), ""),
+        ("normalised entropy", words.decimals(total.normalised_entropy, 4), ""),
     ]
     if total.auc is not None:
         error = total.auc_error or 0.0
@@ -153,10 +152,6 @@ def _figures(data: ReportData) -> list[tuple[str, str, str]]:
     if total.ece is not None:
         found.append(("ECE", words.percent(total.ece), ""))
     return found
-
-
-def _five(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
 
 
 def _sections(data: ReportData) -> list[tuple[str, str]]:
@@ -225,14 +220,10 @@ def _label_figures(data: ReportData) -> list[tuple[str, str]]:
     labels, skew = data.labels, data.skew
     if labels is None:
         return []
-    found = [
-        ("clicks joined", labels.join_rate),
-        ("came late", labels.late_share),
-        ("without impression", labels.orphan_share),
-        ("sent twice", labels.duplicate_clicks),
-        ("served counters skewed", None if skew is None else skew.skew_rate),
-    ]
-    return [(name, words.percent(share)) for name, share in found if share is not None]
+    found = labels.click_shares()
+    if skew is not None and skew.skew_rate is not None:
+        found["served counters skewed"] = skew.skew_rate
+    return [(name, words.percent(share)) for name, share in found.items()]
 
 
 def _policy(css: str, js: str) -> str:

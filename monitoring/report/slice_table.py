@@ -89,8 +89,8 @@ def _cells(row: SliceRow, sign: str, axis: str) -> tuple[Cell, ...]:
         (_signed(row.money, words.money), _key(row.money)),
         (words.count(row.count), str(row.count)),
         (words.count(row.clicks), _key(row.clicks)),
-        (_five(row.log_loss), _key(row.log_loss)),
-        (_five(row.normalised_entropy), _key(row.normalised_entropy)),
+        (words.decimals(row.log_loss, 4), _key(row.log_loss)),
+        (words.decimals(row.normalised_entropy, 4), _key(row.normalised_entropy)),
     )
 
 
@@ -110,7 +110,3 @@ def _signed(value: float | None, text: object) -> str:
         return "–"
     assert callable(text)
     return f"{'+' if value > 0 else ''}{text(value)}"
-
-
-def _five(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"

@@ -18,8 +18,8 @@ from monitoring.watch.figures import figures_of
 from streaming.event_time import time_text
 
 __all__ = [
-    "Period", "Shift", "Sums", "SumsBySlice", "added", "is_off", "period_name", "periods_of",
-    "shift_in", "slices_of",
+    "OFF_NOTE", "Period", "Shift", "Sums", "SumsBySlice", "added", "is_off", "period_name",
+    "periods_of", "shift_in", "slices_of",
 ]  # fmt: skip
 
 _FALSE_ALARMS = 0.05
@@ -192,6 +192,13 @@ def _since(parts: Sequence[Sums], starts: Sequence[int], tests: int) -> Since | 
     if shift is None or not is_off(shift.after, tests * len(parts)):
         return None
     return with_figures(Since, figures_of(shift.after), start=starts[shift.at])
+
+
+OFF_NOTE = (
+    "A slice is called off if its ratio differs from 1 by more than 5 % and by more than chance "
+    "explains, with all slices looked at: where all is calibrated, one or more are called so "
+    "wrongly in at most 5 of 100 reports (Bonferroni)."
+)
 
 
 def is_off(sums: Sums, tests: int) -> bool:

@@ -12,9 +12,8 @@ from monitoring.registry.versions import Version
 from monitoring.report.build import ReportCounts
 from monitoring.report.grid import CLOCK, Challengers, challenger_grid, challenger_rows
 from monitoring.report.model import FieldDrift, Share, VersionChange, VersionRow
-from monitoring.report.slices import periods_of
+from monitoring.report.slices import OFF_NOTE, periods_of
 from monitoring.watch.closed_window import COARSE, ClosedWindow
-from monitoring.watch.detect.alarm import newest_alarms
 from monitoring.watch.records import MonitorState
 from monitoring.watch.windows import PREDICTION
 
@@ -48,7 +47,7 @@ def stream_counts(
     ClicktideError
         The monitor has seen no impression yet.
     """
-    windows = [window for window in state.windows if window.overall.count]
+    windows = state.counted()
     if not windows:
         raise ClicktideError(
             f"{source}: the monitor has seen no impression with a prediction yet. "
@@ -61,7 +60,7 @@ def stream_counts(
         histogram=_histogram(windows),
         periods=periods,
         drift=_drift(windows),
-        alarms=newest_alarms([*state.now.alarms_open, *state.alarms]),
+        alarms=state.newest_alarms(),
         version_changes=version_changes(versions),
         versions=[*version_rows(versions), *challenger_rows(rivals)],
         challengers=challenger_grid(periods, rivals),
@@ -110,11 +109,7 @@ def _notes(state: MonitorState) -> list[str]:
         "records were removed by retention before they were read": now.lost,
     }
     notes = [f"{count:,} {what}." for what, count in counts.items() if count]
-    return [
-        *notes,
-        "A slice is called off if its ratio differs from 1 by more than 5 % and by more than "
-        "chance explains, with all slices looked at (Bonferroni, 5 in 100 reports).",
-    ]
+    return [*notes, OFF_NOTE]
 
 
 def version_rows(versions: Sequence[Version]) -> list[VersionRow]:

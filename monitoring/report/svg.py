@@ -265,7 +265,8 @@ def window_tip(window: Window, axis: str) -> str:
         f"{first}\n{words.count(window.count)} impressions, {words.count(window.clicks)} clicks\n"
         f"calibration ratio {words.ratio(window.calibration_ratio)} "
         f"({words.interval(window.calibration_low, window.calibration_high)})\n"
-        f"log loss {_five(window.log_loss)}, NE {_five(window.normalised_entropy)}"
+        f"log loss {words.decimals(window.log_loss)}, "
+        f"NE {words.decimals(window.normalised_entropy)}"
     )
 
 
@@ -283,7 +284,3 @@ def hits(frame: Frame, windows: Sequence[Window]) -> Markup:
         )
         for window in windows
     )
-
-
-def _five(value: float | None) -> str:
-    return "–" if value is None else f"{value:.5f}"

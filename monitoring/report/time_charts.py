@@ -166,7 +166,7 @@ def _lanes(alarms: Sequence[Alarm], frame: Frame) -> Markup:
 def _lane(alarm: Alarm, number: int, frame: Frame, y: float) -> Markup:
     start = frame.x(alarm.since_ms)
     end = frame.x(frame.x.high if alarm.closed_ms is None else alarm.closed_ms)
-    side, place = side_of(alarm), words.place(alarm.field, alarm.value)
+    side, place = side_of(alarm), alarm.where
     named = f"{sign_of(alarm)} {number}"
     if frame.right > 500:
         named += f"  {place if len(place) <= 36 else place[:35] + '…'}"

@@ -126,8 +126,7 @@ def _explained(
 
 def _alarmed(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
     worst = alarms[0]
-    place = words.place(worst.field, worst.value if worst.what != "missing" else " ").strip()
-    where = place if worst.field else "everywhere, in all slices"
+    where = worst.where if worst.field else "everywhere, in all slices"
     more = f" and {len(alarms) - 1} more" if len(alarms) > 1 else ""
     late = (worst.detected_ms - worst.since_ms) / 1000
     found = f"; found {words.span(late)} later" if axis == "time" and late > 0 else ""
@@ -175,7 +174,7 @@ def _off(
 
 def _everywhere(drifted: Sequence[SliceRow], alarms: Sequence[Alarm]) -> str:
     most = f", most in {_places(drifted)}" if drifted else ": no slice stands out"
-    named = ", ".join(words.place(alarm.field, alarm.value) for alarm in alarms[:3])
+    named = ", ".join(alarm.where for alarm in alarms[:3])
     return f"Everywhere{most}.{f' Alarms besides: {named}.' if named else ''}"
 
 
@@ -218,7 +217,7 @@ def _since_text(of: Total | SliceRow, axis: str) -> str:
 
 def _ended(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
     last = max(alarms, key=lambda alarm: alarm.closed_ms or 0)
-    place = words.place(last.field, last.value)
+    place = last.where
     return Verdict(
         "ended",
         f"Yes, again: a shift ({place}) ended at {words.when(last.closed_ms or 0, axis)}.",

@@ -9,8 +9,8 @@ from monitoring.watch.slices import slice_name as place
 from streaming.event_time import span, stamp, time_text
 
 __all__ = [
-    "by", "clicks", "count", "day_and_time", "headline_of", "interval", "money", "percent",
-    "place", "ratio", "side_of", "sign_of", "size_text", "span", "stamp", "when",
+    "by", "clicks", "count", "day_and_time", "decimals", "headline_of", "interval", "money",
+    "percent", "place", "ratio", "side_of", "sign_of", "size_text", "span", "stamp", "when",
 ]  # fmt: skip
 
 
@@ -36,6 +36,17 @@ def ratio(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.2f}" if value < 10 else f"{value:.3g}"
+
+
+def decimals(value: float | None, digits: int = 5) -> str:
+    """A figure with so many digits after the point.
+
+    Examples
+    --------
+    >>> decimals(0.123456), decimals(0.123456, 4), decimals(None)
+    ('0.12346', '0.1235', '–')
+    """
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -146,18 +157,17 @@ def headline_of(alarm: Alarm) -> str:
     ...                   size=0.5))
     'the click rate of ad x fell by 50 %, and the model follows'
     """
-    slice_ = place(alarm.field, alarm.value)
     size = alarm.size or 1.0
     if alarm.what == "missing":
         return f"the field {alarm.field} is missing in {percent(alarm.size)} of impressions"
     if alarm.what == "click_delay":
         much = f"{size:.1f} times as late" if size > 1 else f"{1 / size:.1f} times as soon"
-        return f"clicks come {much}{f' in {slice_}' if alarm.field else ''}"
+        return f"clicks come {much}{f' in {alarm.where}' if alarm.field else ''}"
     if alarm.what == "click_rate":
         moved = "fell" if size < 1 else "rose"
-        of = f" of {slice_}" if alarm.field else ""
+        of = f" of {alarm.where}" if alarm.field else ""
         return f"the click rate{of} {moved}{by(size)}, and the model follows"
-    where = f" in {slice_}" if alarm.field else ""
+    where = f" in {alarm.where}" if alarm.field else ""
     return f"it {side_of(alarm)}-predicts{by(size)}{where}"
 
 

@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-__all__ = ["MISSING", "SEED", "Categorical", "HashTable", "counts_of", "encode", "hashes_of"]
+__all__ = [
+    "MISSING",
+    "SEED",
+    "Categorical",
+    "HashTable",
+    "counts_of",
+    "cut_texts",
+    "encode",
+    "hashes_of",
+]
 
 U64 = NDArray[np.uint64]
 I32 = NDArray[np.int32]
@@ -71,6 +80,13 @@ def hashes_of(texts: pa.Array) -> U64:
     hashes = np.empty(len(texts), np.uint64)
     _hashes(data, offsets, SEED, hashes)
     return hashes
+
+
+def cut_texts(texts: pa.Array, longest: int) -> pa.Array:
+    """The texts, those cut that nobody would read to their end; itself where all are short."""
+    if (pc.max(pc.binary_length(texts)).as_py() or 0) > longest:
+        return pc.utf8_slice_codeunits(texts, 0, longest)
+    return texts
 
 
 def _buffers(texts: pa.Array) -> tuple[I32, NDArray[np.uint8]]:

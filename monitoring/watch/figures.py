@@ -280,8 +280,3 @@ class SliceTable(msgspec.Struct, frozen=True):
             return SliceFigures(0, 0)
         at = self.values.index(value)
         return figures_of(np.array(self.sums[at]), self.rankings[at])
-
-    def all_figures(self) -> dict[str, SliceFigures]:
-        """Figures of every value."""
-        rows = zip(self.values, self.sums, self.rankings, strict=True)
-        return {value: figures_of(np.array(sums), ranking) for value, sums, ranking in rows}

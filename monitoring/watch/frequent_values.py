@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from monitoring.watch.categorical import U64, HashTable, hashes_of
+from monitoring.watch.categorical import U64, HashTable, cut_texts, hashes_of
 
 __all__ = ["HeavyHitters"]
 
@@ -59,14 +58,13 @@ class HeavyHitters:
         """Tell of a batch: its distinct values, the rows of each, and their hashes if known."""
         used, counts, off = _cut(rows, self.size)
         self.error += off
-        if (pc.max(pc.binary_length(words)).as_py() or 0) > _LONGEST:
-            words, hashes = pc.utf8_slice_codeunits(words, 0, _LONGEST), None
-        hashes = hashes_of(words) if hashes is None else hashes
+        short = cut_texts(words, _LONGEST)
+        hashes = hashes if short is words and hashes is not None else hashes_of(short)
         at = self._table.find(hashes[used])
         known = at >= 0
         self._counts[at[known]] += counts[known]
         self._add_new(
-            words.take(pa.array(used[~known])).to_pylist(), counts[~known], hashes[used[~known]]
+            short.take(pa.array(used[~known])).to_pylist(), counts[~known], hashes[used[~known]]
         )
         if len(self._names) > 2 * self.size:
             self._shrink()

@@ -22,7 +22,7 @@ import msgspec
 from features.errors import ClicktideError
 from features.whole_file import read_json
 from monitoring.watch.closed_window import ClosedWindow
-from monitoring.watch.detect.alarm import Alarm
+from monitoring.watch.detect.alarm import Alarm, current_first, newest_alarms
 from monitoring.watch.figures import SliceFigures
 from monitoring.watch.skew import Skew
 from monitoring.watch.state_machine import StaleWeights
@@ -66,6 +66,22 @@ class LabelHealth(msgspec.Struct, frozen=True):
     duplicate_impressions: float | None = None
     rejected_share: float | None = None
     click_rate: float | None = None
+
+    def click_shares(self) -> dict[str, float]:
+        """What became of the clicks, in words; what is not known is left out.
+
+        Examples
+        --------
+        >>> LabelHealth(100, 10, join_rate=0.9).click_shares()
+        {'clicks joined': 0.9}
+        """
+        shares = {
+            "clicks joined": self.join_rate,
+            "came late": self.late_share,
+            "without impression": self.orphan_share,
+            "sent twice": self.duplicate_clicks,
+        }
+        return {name: share for name, share in shares.items() if share is not None}
 
 
 def label_health(now: JoinerState, before: JoinerState | None = None) -> LabelHealth:
@@ -212,6 +228,14 @@ class MonitorState(msgspec.Struct, frozen=True):
     now: Now
     windows: list[ClosedWindow]
     alarms: list[Alarm]
+
+    def newest_alarms(self) -> list[Alarm]:
+        """The last telling of each alarm: those that go on, then the others."""
+        return current_first(newest_alarms([*self.now.alarms_open, *self.alarms]))
+
+    def counted(self) -> list[ClosedWindow]:
+        """Windows with impressions, oldest first."""
+        return [window for window in self.windows if window.overall.count]
 
 
 def read_monitor(folder: str | os.PathLike[str], most_windows: int = 0) -> MonitorState:

@@ -13,7 +13,7 @@ from msgspec import Raw
 from features.events import Click, EventError, Impression, decode_event
 from serving.bodies import EXAMPLE, ClickEvents, EventsAccepted, ImpressionEvents
 from serving.event_writer import EventsRefusedError, EventWriter, QueueFullError
-from serving.problem import Problem, decode
+from serving.problem import Problem, check_count, decode
 from serving.state import ServingState
 from streaming.event_time import span
 
@@ -143,10 +143,7 @@ def _events(state: ServingState, raw: bytes, many: str, kind: str) -> list[Any]:
     if len(whole) > 1:
         raise Problem(422, f"give `{many}`, or one {kind}, not both", many)
     parts = _lists.decode(whole[many])
-    most = state.settings.max_candidates
-    if not 1 <= len(parts) <= most:
-        detail = f"{len(parts)} events. Fix: send 1 to {most} at a time"
-        raise Problem(422, detail, many, title="Too many" if parts else "")
+    check_count(len(parts), state.settings.max_candidates, many)
     now = state.now_ms()
     return [_event(state, part, kind, now, f"{many}[{i}].") for i, part in enumerate(parts)]
 

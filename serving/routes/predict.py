@@ -15,7 +15,7 @@ from msgspec import UNSET
 from serving.bodies import EXAMPLE, ImpressionBody, PredictBody, Prediction, Predictions
 from serving.event_batch import Events, Scored, SharedFields, shared_fields
 from serving.middleware import endpoint
-from serving.problem import Problem, decode
+from serving.problem import Problem, check_count, decode
 from serving.state import ServingState
 
 __all__ = ["events_of", "ignored_in", "routes"]
@@ -77,11 +77,7 @@ def impressions_of(body: PredictBody, most: int) -> Sequence[ImpressionBody]:
     alone = (body.impression_id, body.timestamp, body.counters)
     if body.fields is not UNSET or any(value is not None for value in alone):
         raise Problem(422, "give `impressions`, or `fields` of one, not both", "impressions")
-    if not many:
-        raise Problem(422, "there are none. Fix: give at least one", "impressions")
-    if len(many) > most:
-        detail = f"{len(many)} impressions, at most {most}. Fix: send them in parts"
-        raise Problem(422, detail, "impressions", title="Too many")
+    check_count(len(many), most, "impressions")
     return many
 
 

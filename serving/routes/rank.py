@@ -18,7 +18,7 @@ from serving.bodies import EXAMPLE
 from serving.event_batch import Events, Scored, shared_fields
 from serving.event_writer import EventsRefusedError, EventWriter
 from serving.middleware import endpoint
-from serving.problem import Problem, decode
+from serving.problem import Problem, check_count, decode
 from serving.rank_bodies import Explore, Logging, RankBody, Ranked, Rankings
 from serving.ranking import Ranking, first_chances, rank
 from serving.routes.events import check_time
@@ -95,7 +95,7 @@ def routes(state: ServingState) -> APIRouter:
 
 async def _ranked(state: ServingState, body: RankBody) -> Rankings:
     count = len(body.candidates)
-    _check(body, state.settings.max_candidates)
+    check_count(count, state.settings.max_candidates, "candidates")
     now = state.now_ms() if body.timestamp is None else body.timestamp
     if body.log is not False:
         check_time(state, now, "timestamp")
@@ -131,13 +131,6 @@ async def _ranked(state: ServingState, body: RankBody) -> Rankings:
         scored.version, scored.weights_age_s, scored.counters_age_s, explore, written, lacked,
         ignored, candidates,
     )  # fmt: skip
-
-
-def _check(body: RankBody, most: int) -> None:
-    count = len(body.candidates)
-    if not 1 <= count <= most:
-        detail = f"{count} candidates. Fix: give 1 to {most}"
-        raise Problem(422, detail, "candidates", title="Too many" if count else "")
 
 
 def _of_candidate(problem: Problem) -> Problem:

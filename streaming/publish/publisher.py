@@ -12,7 +12,7 @@ import numpy as np
 
 from features.batch import Batch, Position, Reject
 from features.errors import ClicktideError
-from features.events import Heartbeat, encode_event
+from features.events import Heartbeat, encode_event, time_of
 from streaming.event_time import TimeOrder, span
 from streaming.joiner.settings import JoinerSettings
 from streaming.log import EventLog, NewRecord, TopicPartition
@@ -306,13 +306,6 @@ def longest_wait_ms(join: JoinerSettings) -> int:
     return round(1000 * windows) + 1_000
 
 
-class _Timed(msgspec.Struct):
-    timestamp: int
-
-
-_timed = msgspec.json.Decoder(_Timed)
-
-
 def latest_time(log: EventLog, topic: str) -> int | None:
     """Event time that a topic has come to, ms; None if it is empty.
 
@@ -323,15 +316,8 @@ def latest_time(log: EventLog, topic: str) -> int | None:
     for partition, (start, end) in enumerate(ends):
         begin = max(start, end - _LOOKED_AT)
         records = log.read(TopicPartition(topic, partition), begin, _LOOKED_AT)
-        times = sorted(t for record in records if (t := _time_of(record.value)) is not None)
+        times = sorted(t for record in records if (t := time_of(record.value)) is not None)
         if times:
             found = times[-2] if len(times) > 1 else times[0]
             latest = found if latest is None else max(latest, found)
     return latest
-
-
-def _time_of(value: bytes) -> int | None:
-    try:
-        return _timed.decode(value).timestamp
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None

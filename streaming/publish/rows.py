@@ -28,7 +28,7 @@ from features.events import (
 from features.labels import labels, labels_due
 from features.spec import Spec
 from features.times import NO_TIME, times_ms
-from features.values import as_text, text_column
+from features.values import text_column
 from features.vectoriser import Vectoriser
 from streaming.publish.columns import field_dicts
 
@@ -212,7 +212,8 @@ class _Reading:
         for row, value in zip(good_rows.tolist(), values, strict=True):
             if len(value) > MAX_EVENT_BYTES:
                 detail = f"{len(value)} bytes as an event, at most {MAX_EVENT_BYTES}"
-                self._reject(row, "event_too_large", detail)
+                reject = self.batch.reject(row, "event_too_large", detail)
+                self.rejects.append((number[row], reject))
                 continue
             click = times[row] + delays(row, ids[row]) if clicked[row] else None
             key = (self.reader.prefix + ids[row]).encode()
@@ -296,14 +297,8 @@ class _Reading:
 
     def _check(self, wrong: NDArray[np.bool_], reason: str, column: str, due: str) -> None:
         for i in np.flatnonzero(wrong & self.good).tolist():
-            found = as_text(self.rows.column(column)[i].as_py()) if column else "its row number"
-            self._reject(i, reason, f"column {column!r}: {found[:60]!r} is not {due}")
+            self.rejects.append((int(self.units[i]), self.batch.misfit(i, reason, column, due)))
         self.good &= ~wrong
-
-    def _reject(self, row: int, reason: str, detail: str) -> None:
-        line, raw = self.batch.origin(row)
-        reject = Reject(reason, detail, self.batch.file, line, raw)
-        self.rejects.append((int(self.units[row]), reject))
 
 
 def _units(batch: Batch) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""CSV and TSV: a whole block at once, by Arrow if it has quotes; where anything is odd, by line.
+"""CSV and TSV: a whole block at once, by Arrow; where anything is odd, by line.
 
 A CSV value may be quoted with ``"``, doubled inside; text after the closing quote is appended;
 a quote elsewhere stands for itself (see :mod:`streaming.sources.cutting`). TSV has no quoting.
@@ -20,7 +20,6 @@ from features.batch import Reject
 from features.errors import SourceError
 from streaming.sources.block import Block, Index, Parsed, one_batch
 from streaming.sources.faults import check_columns, empty
-from streaming.sources.text_columns import cut_rows
 
 __all__ = ["Delimited", "Layout", "check_separator", "header_names", "open_delimited", "split_line"]
 
@@ -186,9 +185,6 @@ class Delimited:
             return None  # Arrow takes a lone "\r" for a line end
         if len(block.broken):
             return None  # Arrow looks for the end of a quoted value at any distance
-        if self.wanted and not (self.quoted and b'"' in data):
-            arrays = cut_rows(block, self.separator, len(self.names), self._wanted_at)
-            return arrays and pa.RecordBatch.from_arrays(arrays, names=list(self.wanted))
         try:
             table = self._read(data)
         except pa.ArrowException:

@@ -32,12 +32,13 @@ NUMBERS = 1 << INT | 1 << FLOAT
 PLAIN = NUMBERS | 1 << NULL | 1 << TEXT | 1 << BOOL | 1 << LIST
 """Scalars and lists of strings; no escape in any string; NaN is null."""
 ANY = PLAIN | 1 << OBJECT
-"""Anything. Strings may have escapes; what stands in a list or an object is not looked at."""
+"""Anything. Strings may have escapes; a wanted list or object is left to a scan of its own."""
 
 _QUOTE, _BACKSLASH, _COLON, _COMMA, _OPEN, _CLOSE = (ord(c) for c in '"\\:,{}')
 _BRACKET, _END_BRACKET = ord("["), ord("]")
 _MINUS, _PLUS, _POINT, _ZERO, _NINE, _E = (ord(c) for c in "-+.09e")
 _LONG_NUMBER = 100
+_MOST_DEPTH = 60
 _MOST_DIGITS = 15
 _WORDS = np.frombuffer(b"null\0true\0false\0NaN", np.uint8)
 # mypy takes an intrinsic's typing context for an argument of the caller
@@ -215,8 +216,10 @@ def _find_row(
         if end < 0 or at >= stop or data[at] != _COLON:
             return False
         at = _skip_blanks(data, at + 1, stop)
-        what, end = _value(data, at, stop, expect == ANY)
         place = column[key] if key >= 0 else -1
+        what, end = _value(data, at, stop, expect == ANY)
+        if place < 0 and expect == ANY and what >= LIST and _nested_end(data, at, end) < 0:
+            return False
         if not expect >> what & 1 or (place >= 0 and kind[place, row] != 0):
             return False  # not what is expected, or a key twice
         if place >= 0:
@@ -262,11 +265,18 @@ def _value(data: Any, at: int, stop: int, whatever: bool) -> tuple[int, int]:
         end = _long_string_end(data, at + 1, stop) if whatever else _string_end(data, at + 1, stop)
         return (TEXT if end >= 0 else 0), end + 1
     if first == _OPEN or (first == _BRACKET and whatever):
-        end = _nested_end(data, at, stop)
+        end = _balanced_end(data, at, stop)
         return 0 if end < 0 else (OBJECT if first == _OPEN else LIST), end
     if first == _BRACKET:
         end = _list_end(data, at, stop)
         return (LIST if end >= 0 else 0), end
+    return _scalar(data, at, stop, whatever)
+
+
+@inlined
+def _scalar(data: Any, at: int, stop: int, whatever: bool) -> tuple[int, int]:
+    """What a number or a word is (0: neither) and where it ends."""
+    first = data[at]
     if first == _MINUS or _ZERO <= first <= _NINE:
         return _number(data, at, stop)
     if _is_word(data, at, stop, 0, 4):
@@ -407,8 +417,8 @@ def _long_string_end(data: Any, at: int, stop: int) -> int:
 
 
 @inlined
-def _nested_end(data: Any, at: int, stop: int) -> int:
-    """Where an object or a list ends that opens at ``at``; -1: nowhere."""
+def _balanced_end(data: Any, at: int, stop: int) -> int:
+    """Where an object or a list ends that opens at ``at``, by its brackets alone; -1: nowhere."""
     depth = 0
     while at < stop:
         c = data[at]
@@ -424,3 +434,55 @@ def _nested_end(data: Any, at: int, stop: int) -> int:
                 return at + 1
         at += 1
     return -1
+
+
+@inlined
+def _nested_end(data: Any, at: int, stop: int) -> int:
+    """Where an object or a list ends that opens at ``at``; -1: it is not valid, or very deep."""
+    depth, objects = 0, 0  # a bit of `objects` for each level: an object, or a list
+    while at < stop:
+        first = data[at]
+        if first in (_OPEN, _BRACKET):
+            depth, objects = depth + 1, objects << 1 | (first == _OPEN)
+            at = _skip_blanks(data, at + 1, stop)
+            if depth > _MOST_DEPTH or at >= stop:
+                return -1
+            if data[at] != (_CLOSE if objects & 1 else _END_BRACKET):
+                at = _member_value(data, at, stop) if objects & 1 else at
+                if at < 0:
+                    return -1
+                continue
+        elif first == _QUOTE:
+            end = _long_string_end(data, at + 1, stop)
+            if end < 0:
+                return -1
+            at = _skip_blanks(data, end + 1, stop)
+        else:
+            what, at = _scalar(data, at, stop, True)
+            if what == 0:
+                return -1
+            at = _skip_blanks(data, at, stop)
+        while at < stop and data[at] == (_CLOSE if objects & 1 else _END_BRACKET):
+            depth, objects = depth - 1, objects >> 1
+            if depth == 0:
+                return at + 1
+            at = _skip_blanks(data, at + 1, stop)
+        if at >= stop or data[at] != _COMMA:
+            return -1
+        at = _skip_blanks(data, at + 1, stop)
+        at = _member_value(data, at, stop) if objects & 1 else at
+        if at < 0:
+            return -1
+    return -1
+
+
+@inlined
+def _member_value(data: Any, at: int, stop: int) -> int:
+    """Where the value begins of a member whose key begins at ``at``; -1: there is none."""
+    if at >= stop or data[at] != _QUOTE:
+        return -1
+    end = _long_string_end(data, at + 1, stop)
+    at = _skip_blanks(data, end + 1, stop)
+    if end < 0 or at >= stop or data[at] != _COLON:
+        return -1
+    return _skip_blanks(data, at + 1, stop)

@@ -11,7 +11,7 @@ import time
 import pytest
 from waiting import until
 
-from monitoring.registry import Registry, promote, registry_urls
+from monitoring.registry import open_registry, promote
 from monitoring.registry.follow import ChampionSource
 from streaming.log import NewRecord, TopicPartition, open_log
 from streaming.settings import EARLY_EXAMPLES, EXAMPLES, StreamSettings
@@ -97,7 +97,7 @@ def test_from_a_stream_to_a_champion_and_back(clicktide, register, tmp_path):
                     tx.append(topic, [NewRecord(None, value, 0) for value in values])
             clicktide("train", "--until-idle", "0", *SMALL)
             until(lambda want=number + 1: f"version {want} of clicktide" in said(), said)
-    registry = Registry(registry_urls(None, tmp_path / "run")[0], "clicktide")
+    registry = open_registry(None, tmp_path / "run")
     promote(registry, 1, 1, "test")
     source.start()
     served.start()

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from itertools import pairwise
@@ -12,6 +11,7 @@ from pathlib import Path
 from command import run_clicktide
 from waiting import until
 
+from clicktide.valkey import free_port
 from streaming.log import TopicPartition, open_log
 
 REAL = ["-m", "clicktide"]
@@ -25,12 +25,6 @@ def alive(pid):
             return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 class Up:

@@ -1,7 +1,7 @@
 """Lists every use of another package's private names in the product; exits with 1 if there is one.
 
-A private name begins with one underscore. It is ours if some file of ours defines it. Run from the
-repository's root: ``python tests/helpers/private_names.py``.
+A private name begins with one underscore. An attribute is ours if some file of ours defines it.
+Run from the repository's root: ``python tests/helpers/private_names.py``.
 """
 
 import ast
@@ -38,12 +38,10 @@ def defined(tree):
                 yield node.arg
 
 
-def used(tree):
-    """Private names that a file takes from elsewhere: line, name."""
+def imported(tree):
+    """Private names in the imports of other packages: line, name."""
     for node in ast.walk(tree):
         match node:
-            case ast.Attribute() if private(node.attr):
-                yield node.lineno, node.attr
             case ast.ImportFrom(module=str() as module) if module.split(".")[0] not in ROOMS:
                 for part in [*module.split("."), *(alias.name for alias in node.names)]:
                     if private(part):
@@ -52,6 +50,13 @@ def used(tree):
                 for alias in node.names:
                     if alias.name.split(".")[0] not in ROOMS:
                         yield from ((node.lineno, p) for p in alias.name.split(".") if private(p))
+
+
+def used(tree):
+    """Private names of attributes: line, name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and private(node.attr):
+            yield node.lineno, node.attr
 
 
 def foreign(root):
@@ -63,8 +68,7 @@ def foreign(root):
         (file, line, name)
         for file, tree in trees.items()
         if file not in ALLOWED
-        for line, name in used(tree)
-        if name not in ours
+        for line, name in [*imported(tree), *(one for one in used(tree) if one[1] not in ours)]
     ]
 
 

@@ -355,6 +355,20 @@ def test_damage_further_on_leaves_no_file(model: Path, tmp_path: Path, log: Path
 # standard input and output
 
 
+def test_a_log_with_all_columns_is_opened_once(
+    model: Path, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, open_log = [], clicktide.score.open_log
+
+    def counted(*arguments: Any) -> Any:
+        opened.append(arguments)
+        return open_log(*arguments)
+
+    monkeypatch.setattr(clicktide.score, "open_log", counted)
+    assert invoke(log, "--model", model, "--out", tmp_path / "out.csv").exit_code == 0
+    assert len(opened) == 1
+
+
 @pytest.mark.parametrize("absent", [[], ["click"], ["id", "at", "click"]])
 def test_standard_input_is_read_whichever_columns_it_lacks(
     model: Path, tmp_path: Path, due: NDArray[np.float64], absent: list[str]

@@ -20,9 +20,9 @@ from monitoring.registry import (
     Register,
     Registry,
     RegistrySettings,
+    open_registry,
     pin,
     promote,
-    registry_urls,
     roll_back,
     unpin,
 )
@@ -60,12 +60,8 @@ START = 1_736_121_600_000
 def database(tmp_path_factory):
     """An MLflow database made once: that takes seconds."""
     folder = tmp_path_factory.mktemp("mlflow")
-    Registry(*urls(folder)[:1], "other").aliases()
+    open_registry(None, folder, "other").aliases()
     return folder / "mlflow.db"
-
-
-def urls(folder):
-    return registry_urls(None, folder)
 
 
 class Stream:
@@ -141,7 +137,7 @@ def row(rng, number):
 @pytest.fixture
 def stream(tmp_path, database):
     shutil.copy(database, tmp_path / "mlflow.db")
-    return Stream(tmp_path, Registry(urls(tmp_path)[0], "clicktide", urls(tmp_path)[1]))
+    return Stream(tmp_path, open_registry(None, tmp_path))
 
 
 def test_a_bad_candidate_is_refused_and_the_next_good_one_is_champion(stream):

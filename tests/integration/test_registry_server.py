@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 from waiting import until
 
+from clicktide.valkey import free_port
 from features.spec import FieldSpec, HashSpec, SourceSpec, Spec
 from learning.click_learner import ClickLearner
 from learning.progress import Progress
@@ -37,12 +37,6 @@ SPEC = Spec(
     fields=(FieldSpec(names=("ad", "site")),),
     hash=HashSpec(bits=8, cross_bits=8),
 )
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 class Server:

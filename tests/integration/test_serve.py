@@ -17,6 +17,7 @@ from steady_load import workers_of
 from valkey_server import start_valkey
 from waiting import until
 
+from clicktide.valkey import free_port
 from features.spec_file import load_spec
 from learning import ClickLearner
 from learning.live import create_live, open_live
@@ -50,12 +51,6 @@ all_pairs = true
 bits = 12
 cross_bits = 12
 """
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def impression(i):

@@ -185,7 +185,7 @@ def test_a_stream_is_learned_whole_whatever_is_killed_and_goes_on_another_day(st
     options = ["--spec", str(small_tables(tmp_path)), "--set", "train.snapshot_every_s=1"]
     up = start(REAL, *options, "--no-register", "--no-monitor", "--port", str(port))
     up.until_running("valkey", "join", "count", "train", "serve")
-    assert f"curl http://localhost:{port}/v1/predict" in up.text()
+    assert f"curl http://127.0.0.1:{port}/v1/predict" in up.text()
     publish(up, "sim:stationary?events=20000")
     before = {name: up.children()[name] for name in ("join", "train", "valkey")}
     for pid in before.values():

@@ -88,4 +88,4 @@ def test_cuts_and_restarts_change_no_alarm_and_no_bit_of_the_state(
 
 
 def test_the_stream_of_this_law_raises_an_alarm() -> None:
-    assert [alarm.where for alarm in WHOLE[0] if alarm.status == "open"][:1] == ["site=site-3"]
+    assert [alarm.where for alarm in WHOLE[0] if alarm.status == "open"][:1] == ["site-3"]

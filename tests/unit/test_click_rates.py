@@ -55,7 +55,7 @@ def alarms(seed: int, factor: float, part_of_day: float = 1.0) -> list[Alarm]:
 @pytest.mark.parametrize("factor", [0.5, 1.7])
 def test_a_campaign_whose_click_rate_moves_is_named_dated_and_sized(factor: float) -> None:
     (alarm,) = alarms(8, factor)
-    assert (alarm.what, alarm.where) == ("click_rate", "campaign=campaign-3")
+    assert (alarm.what, alarm.where) == ("click_rate", "campaign-3")
     assert alarm.size_low < factor < alarm.size_high
     waited = alarm.detected_event - AT
     assert 0 < waited < 40_000

@@ -11,7 +11,7 @@ from features.counters.counting import Counters
 from features.counters.keys import CounterKeys
 from features.counters.names import feature_names
 from features.counters.panes import weight, weights_at
-from features.counters.rates import CounterFields, click_rates
+from features.counters.rates import CounterFields, rate_codes
 from features.counters.table import NO_TIME, CounterTable
 from features.errors import SpecError
 from features.spec import CounterSpec, CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
@@ -102,9 +102,10 @@ def test_a_missing_key_reads_as_missing_and_counts_nothing() -> None:
 
 
 def test_click_rates_lean_on_the_rate_of_all() -> None:
-    counters = CounterSpec(keys=("ad",), half_lives_h=(1,), prior_views=10, prior_rate=0.1)
-    rate, _ = click_rates(counters, np.array([[[[0.0, 0.0]]], [[[90.0, 9.0]]], [[[10.0, 9.0]]]]))
-    assert rate.reshape(-1).tolist() == [0.1, 0.1, 0.5]
+    odds_steps, codes = np.array([0.5, 1.0, 2.0]), np.empty((3, 1, 1), np.int64)
+    seen = np.array([[0.0, 0.0], [90.0, 0.0], [10.0, 9.0]]).reshape(3, 1, 1, 2)
+    rate_codes(seen, 1, 10.0, 0.1, odds_steps, 7, codes)  # with a prior of 10 views at 0.1
+    assert (codes // 7).reshape(-1).tolist() == [2, 0, 3]  # 0.1, 0.01 and 0.5: odds 1, 1/11 and 9
 
 
 def test_tokens_tell_rates_and_evidence_apart() -> None:

@@ -1,4 +1,4 @@
-"""docs/monitor.md says what every setting means, with its true default."""
+"""docs/monitor.md and docs/detectors.md say what every setting means, with its true default."""
 
 import json
 import re
@@ -6,13 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.watch.settings import MonitorSettings, WindowSettings
+from monitoring.watch.settings import DetectSettings, MonitorSettings, WindowSettings
 
-TEXT = (Path(__file__).parents[2] / "docs" / "monitor.md").read_text()
-ROWS = dict(re.findall(r"^\| `(\w+)` \| `(.+?)` \| \S", TEXT, re.MULTILINE))
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "monitor.md").read_text() + (DOCS / "detectors.md").read_text()
+ROWS = {
+    f"{section}.{name}": value
+    for section, table in re.findall(r"^\| in `\[([a-z.]+)\]` .*\n\|.*\n((?:\|.*\n)+)", TEXT, re.M)
+    for name, value in re.findall(r"^\| `(\w+)` \| `(.+?)` \| \S", table, re.M)
+}
 DEFAULTS = {
-    name: getattr(settings, name)
-    for settings in (MonitorSettings(), WindowSettings())
+    f"{section}.{name}": getattr(settings, name)
+    for section, settings in (
+        ("monitor", MonitorSettings()),
+        ("monitor.windows", WindowSettings()),
+        ("monitor.detect", DetectSettings()),
+    )
     for name in settings.__struct_fields__
     if name not in ("windows", "detect")
 }

@@ -10,7 +10,7 @@ import pytest
 
 from monitoring.watch.examples import ScoredReader
 from monitoring.watch.slices import SliceField
-from streaming.example_lines import served_matrix
+from streaming.example_lines import ExampleLines, served_matrix
 from streaming.log import Record
 
 TIME = 1_736_121_600_000
@@ -71,3 +71,24 @@ def test_a_version_that_is_no_text_of_json_stops_nothing(broken: bytes) -> None:
     assert scored.version is not None
     versions = [scored.version.values[code] for code in scored.version.codes]
     assert versions[0] == "ctr-12" and versions[1].startswith("a")
+
+
+NESTED = [
+    "[]", "{}", '[1, -2.5e3, "a]", null, true, {"b": [[]]}, false]', '{"a" : {"b":"}"} , "c":1}',
+]  # fmt: skip
+NOT_VALID = [
+    "[1,]", "[,]", "[1 2]", "[01]", "[nul]", "[}", "[1}", '{"a"}', '{"a":}', '{"a":1,}', "{1:2}",
+    '{"a" 1}', '{"a":[}]', '["a":1]', "[{]}", "[tru]", "[1.]", "[[1}]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", NESTED + NOT_VALID)
+@pytest.mark.parametrize("of_the_impression", [False, True])
+def test_a_nested_value_that_nobody_asks_for_is_valid_or_its_line_is_rejected(
+    value: str, of_the_impression: bool
+) -> None:
+    more = {"note": "@"}
+    bare = line(0, more, {}) if of_the_impression else line(0, {}, more)
+    read = ExampleLines.of(bare.replace('"@"', value).encode(), lambda i: ("examples-0", i))
+    assert len(read.order) == (value in NESTED)
+    assert [bad.reason for bad in read.rejects] == ["broken_json"] * (value in NOT_VALID)

@@ -8,6 +8,7 @@ import pytest
 
 from clicktide.through import Through
 from features.errors import ClicktideError
+from serving.client import Client
 from streaming.publish import Lockstep, Patience, StandstillError
 from streaming.status import Look
 
@@ -20,16 +21,19 @@ def impression(n):
 
 def answer(request):
     asked = json.loads(request.content)["impressions"]
+    bare = {"logit": 0.0, "uncertainty": None, "counters_age_s": 0.0, "fallbacks": []}
     predictions = [
-        {"probability": int(one["fields"]["ad"][1:]) / 1000, "counters": {"ad_views_1h": 2.0}}
+        bare
+        | {"probability": int(one["fields"]["ad"][1:]) / 1000, "counters": {"ad_views_1h": 2.0}}
         for one in asked
     ]
-    return httpx.Response(200, json={"model_version": "v7", "predictions": predictions})
+    whole = {"weights_age_s": 0.0, "fallbacks": [], "ignored": []}
+    return httpx.Response(200, json=whole | {"model_version": "v7", "predictions": predictions})
 
 
 def through(handler, lockstep=None):
     said = []
-    client = httpx.Client(base_url="http://test", transport=httpx.MockTransport(handler))
+    client = Client("http://test", retries=0, transport=httpx.MockTransport(handler))
     return Through(client, said.append, lockstep), said
 
 
@@ -90,6 +94,16 @@ def test_in_lockstep_it_asks_until_the_answer_is_whole():
 
 
 def test_an_api_of_another_spec_stops_the_replay():
-    serve, _ = through(lambda request: httpx.Response(422, text="fields.ad: no number"))
+    serve, _ = through(
+        lambda request: httpx.Response(
+            422,
+            json={
+                "title": "Unprocessable",
+                "status": 422,
+                "detail": "no number",
+                "field": "fields.ad",
+            },
+        )
+    )
     with pytest.raises(ClicktideError, match=r"refuses.*fields\.ad"):
         serve([impression(1)])

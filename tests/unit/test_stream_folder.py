@@ -10,9 +10,12 @@ import typer
 from typer.testing import CliRunner
 
 from clicktide.cli import COMMANDS, app
+from clicktide.serve import listen
 from clicktide.settings import STREAM
 from clicktide.stream_folder import open_stream
+from clicktide.up import Stream
 from features.errors import ClicktideError
+from streaming.settings import StreamSettings
 
 ROOT = Path(__file__).parents[2]
 OF_A_STREAM = (
@@ -104,7 +107,7 @@ def test_what_is_wrong_is_not_remembered(tmp_path, told):
         ({"spec": "sim"}, "spec of this stream is market, not sim. Fix: leave --spec out"),
         ({"log": "kafka://other:1"}, "not kafka://other:1. Fix: leave --log out"),
         ({"changes": ["stream.partitions=2"]}, "cannot change stream.partitions from 1 to 2"),
-        ({"changes": ["join.late_window_s=1"]}, "cannot change join.late_window_s from 1800 to 1"),
+        ({"changes": ["join.late_window_s=1"]}, "cannot change join.late_window_s from 3600 to 1"),
         (
             {"changes": ["serve.port=1"]},
             "--set serve.port=1: a setting of serve, which this command",
@@ -179,6 +182,61 @@ def test_the_environment_goes_before_the_file_and_a_change_before_both(tmp_path,
     assert origins["serve.epsilon"] == str(tmp_path / "clicktide.toml")
     assert origins["serve.host"] == "default"
     assert origins["monitor.windows.least_clicks"] == "CLICKTIDE_MONITOR__WINDOWS__LEAST_CLICKS"
+
+
+def test_what_the_environment_says_is_not_remembered_unless_the_log_is_made_by_it(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CLICKTIDE_STREAM__BATCH", "7")
+    monkeypatch.setenv("CLICKTIDE_JOIN__MAX_PENDING", "8")
+    monkeypatch.setenv("CLICKTIDE_TRAIN__SNAPSHOT_EVERY_S", "9")
+    monkeypatch.setenv("CLICKTIDE_STREAM__PARTITIONS", "2")
+    monkeypatch.setenv("CLICKTIDE_JOIN__JOIN_WINDOW_S", "60")
+    first = open_stream(tmp_path, changes=["stream.retention_h=5"], reads=STREAM)
+    assert (first.stream_settings().batch, first.stream_settings().join.max_pending) == (7, 8)
+    for name in ("STREAM__BATCH", "JOIN__MAX_PENDING", "TRAIN__SNAPSHOT_EVERY_S"):
+        monkeypatch.delenv(f"CLICKTIDE_{name}")
+    of, usual = open_stream(tmp_path).stream_settings(), StreamSettings()
+    assert (of.batch, of.train, of.join.max_pending) == (
+        usual.batch, usual.train, usual.join.max_pending,
+    )  # fmt: skip
+    assert (of.partitions, of.join.join_window_s, of.retention_h) == (2, 60, 5)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_file_of_settings_names_the_log_and_the_spec(tmp_path, begun):
+    file, folder = tmp_path / "mine.toml", tmp_path / "a"
+    file.write_text('[stream]\nlog = "events.db"\nspec = "sim"\n')
+    if begun:
+        open_stream(folder, log=str(folder / "events.db"), spec="sim")
+    stream = open_stream(folder, settings=file)
+    assert (stream.log, stream.spec) == (str(folder / "events.db"), "sim")
+    assert open_stream(folder).log == stream.log
+    told = open_stream(tmp_path / "b", log="kafka://h:1", spec="market", settings=file)
+    assert (told.log, told.spec) == ("kafka://h:1", "market")
+
+
+def test_a_file_of_settings_that_names_another_log_is_refused(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('[stream]\nlog = "kafka://other:1"\n')
+    open_stream(tmp_path / "a")
+    with pytest.raises(ClicktideError, match=r"not kafka://other:1. Fix: .* --settings"):
+        open_stream(tmp_path / "a", settings=file)
+
+
+@pytest.mark.parametrize(
+    ("host", "changes", "url"),
+    [
+        ("127.0.0.1", [], "http://127.0.0.1:"),
+        ("0.0.0.0", ["serve.tls_cert=c", "serve.tls_key=k"], "https://localhost:"),
+        ("::1", [], "http://[::1]:"),
+    ],
+)
+def test_a_stream_says_where_it_is_asked(tmp_path, host, changes, url):
+    folder = open_stream(tmp_path, changes=changes, reads=ALL)
+    with listen(host, 0, "another --port") as listening:
+        stream = Stream(folder, None, False, listening)
+        assert stream.url == f"{url}{listening.getsockname()[1]}"
 
 
 def test_a_fixed_setting_of_the_environment_is_refused_too(tmp_path, monkeypatch):

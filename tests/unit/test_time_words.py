@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from clicktide import evaluate, models, publish
+from clicktide import models
 from monitoring.report.slices import period_name
 from monitoring.report.svg import time_ticks
 from monitoring.report.words import day_and_time
@@ -17,10 +17,8 @@ from streaming.event_time import stamp
 
 SIZES = {"size": 1.5, "size_low": 1.3, "size_high": 1.8}
 WRITERS: dict[str, Callable[[int], str]] = {
-    "status": stamp,
+    "status, evaluate, publish": stamp,
     "models": models._time,
-    "evaluate": evaluate._time,
-    "publish": publish._moment,
     "report": day_and_time,
     "report's periods": lambda ms: period_name(ms, 1, "time"),
     "long periods": lambda ms: period_name(ms, 86_400_000, "time"),

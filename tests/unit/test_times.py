@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.errors import SourceError
-from features.time_forms import AmbiguousTimeError, time_form
-from features.times import NO_TIME, time_ms, times_ms
+from features.times import NO_TIME, AmbiguousTimeError, time_form, time_ms, times_ms
 from monitoring.report.log_columns import TimeReader
 
 MARCH = 1_709_251_200_000  # 2024-03-01 00:00:00 UTC

@@ -7,7 +7,9 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["Alarm", "What", "newest_alarms", "ratio_interval"]
+from monitoring.watch.slices import slice_name
+
+__all__ = ["Alarm", "What", "current_first", "newest_alarms", "ratio_interval"]
 
 What = Literal["calibration", "click_rate", "missing", "click_delay"]
 
@@ -83,10 +85,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="al
 
     @property
     def where(self) -> str:
-        """The slice as text, such as ``campaign=c7`` or ``everywhere``."""
-        if not self.field:
-            return "everywhere"
-        return f"{self.field}={self.value}" if self.value else self.field
+        """The slice in words: ``campaign c7``, the field that is missing, or ``everywhere``."""
+        return self.field if self.what == "missing" else slice_name(self.field, self.value)
 
 
 def newest_alarms(alarms: Iterable[Alarm]) -> list[Alarm]:
@@ -100,6 +100,11 @@ def newest_alarms(alarms: Iterable[Alarm]) -> list[Alarm]:
     'closed'
     """
     return list({alarm.id: alarm for alarm in alarms}.values())
+
+
+def current_first(alarms: Iterable[Alarm]) -> list[Alarm]:
+    """Those that go on, then the others, each by their starts, the latest first."""
+    return sorted(alarms, key=lambda alarm: (alarm.closed_ms is not None, -alarm.since_ms))
 
 
 def ratio_interval(expected: float, clicks: float) -> tuple[float, float, float]:
