@@ -15,9 +15,11 @@ from rich.console import Console
 
 from benchmarks import measures
 from benchmarks.accuracy import accuracy
+from benchmarks.delays import delays
 from benchmarks.logs import LOGS, open_logs
 from benchmarks.measures import QUICK, Bench, Sizes
 from benchmarks.report import Section, markdown, raw_figures, replace_section, setting
+from benchmarks.unseen import unseen
 
 __all__ = ["MEASURES", "main"]
 
@@ -31,6 +33,8 @@ MEASURES: dict[str, Callable[[Bench], Section]] = {
     "growth": measures.growth,
     "accuracy": accuracy,
     "memory": measures.memory,
+    "unseen": unseen,
+    "delays": delays,
 }
 _README = Path(__file__).with_name("README.md")
 _DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

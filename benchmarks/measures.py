@@ -53,6 +53,8 @@ class Sizes:
         Simulated events, and how many of the first and last are compared.
     memory
         Simulated events of the short and of the long replay.
+    market, markets
+        Simulated events where the truth is compared with, and of how many seeds.
     """
 
     rows: int | None = None
@@ -61,9 +63,11 @@ class Sizes:
     growth: int = 5_000_000
     stretch: int = 1_000_000
     memory: tuple[int, int] = (1_000_000, 20_000_000)
+    market: int = 100_000
+    markets: int = 3
 
 
-QUICK = Sizes(2_000, 300, 2, 100_000, 20_000, (200_000, 1_000_000))
+QUICK = Sizes(2_000, 300, 2, 100_000, 20_000, (200_000, 1_000_000), 20_000, 1)
 
 
 @dataclass

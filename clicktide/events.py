@@ -29,7 +29,8 @@ def events(
     topic: Annotated[
         str,
         typer.Argument(
-            help="impressions, clicks, examples or dead_letters; without one, all are listed"
+            help="impressions, clicks, early_examples, examples or dead_letters; without one, all "
+            "are listed"
         ),
     ] = "",
     folder: DirOption = None,

@@ -219,10 +219,8 @@ def _joiner(look: Look, joiner: JoinerState, rates: dict[str, float]) -> Table:
 
 def _tables(shares: dict[str, float]) -> str:
     full = too_full(shares)
-    return ", ".join(
-        f"{name} {share:.0%}" + f" (one bit more is better: {full[name]})" * (name in full)
-        for name, share in shares.items()
-    )
+    said = {name: f" (one bit more is better: {key})" for name, key in full.items()}
+    return ", ".join(f"{name} {share:.0%}{said.get(name, '')}" for name, share in shares.items())
 
 
 def _trainer(look: Look, trainer: TrainerState, rates: dict[str, float]) -> Table:

@@ -69,8 +69,9 @@ def join(
 ) -> None:
     """Join impressions and clicks into labelled examples, for as long as they come.
 
-    Reads the topics impressions and clicks, writes examples and
-    dead_letters. An impression is labelled when its join window has
+    Reads the topics impressions and clicks, writes early_examples (for the
+    trainer, 30 s after an impression), examples (for who judges) and
+    dead_letters. An example is labelled when its join window has
     passed in event time: clicked or not. A click after that makes a
     correction. Whatever kills it, started again it goes on where its
     last transaction ended: nothing is lost or given out twice.
@@ -89,7 +90,9 @@ def join(
     )
     with _running(stream) as at:
         process = JoinProcess(at.log, at.settings, instance, say)
-        say(f"{instance}: join window {at.settings.join.join_window_s:g} s")
+        windows = at.settings.join
+        early = f", early labels after {windows.label_after_s:g} s" * windows.labels_early
+        say(f"{instance}: join window {windows.join_window_s:g} s{early}")
         status = _join_status(process, say) if sys.stderr.isatty() else lambda: None
         try:
             process.run(lambda: status() or at.stopping(), until_idle)
@@ -204,7 +207,7 @@ def train(
     log_format: options.LogFormatOption = None,
     log_level: options.LogLevelOption = None,
 ) -> None:
-    """Learn the examples of an event log, each scored before it is learned.
+    """Learn the early examples of an event log, each scored before it is learned.
 
     The model in DIR/model carries its place in the log: kill the trainer at any moment and start it
     again, and it goes on to the same model. Ctrl-C saves and stops; one trainer to a folder.

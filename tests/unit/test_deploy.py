@@ -21,7 +21,7 @@ LOOK = Snapshot(
     recent=WindowView(0, 10, 2.0, 1.5, 1.2, 1.9, 0.1, 0.9),
     alarms=(AlarmView("it", "calibration", "campaign", 'c"7\n', "over", 0, None, "", ""),),
     labels={"clicks joined": 0.98}, monitor_at_ms=5000, clock_ahead_s=-3.0,
-    rejected={"impressions too_late": 4},
+    rejected={"impressions too_late": 4}, tables={"fields": 0.1},
 )  # fmt: skip
 
 

@@ -170,7 +170,8 @@ def test_a_lag_of_transaction_ends_alone_counts_as_none(log):
 def test_tables_and_json_tell_the_same(log):
     append(log, "impressions", impression(20))
     commit(log, "join", "impressions", 0, joined(0, 1, {"impressions": 1}))
-    commit(log, "train", "examples", 0, f'{{"learned":1234,"at":{NOW}}}')
+    full = '{"fields":0.1,"crosses":0.7}'
+    commit(log, "train", "examples", 0, f'{{"learned":1234,"at":{NOW},"occupancy":{full}}}')
     processes = {
         "pid": 7,
         "runs": True,
@@ -182,6 +183,7 @@ def test_tables_and_json_tell_the_same(log):
     shown = console.file.getvalue()
     assert "1,234 (3 per s)" in shown
     assert "not running" in shown
+    assert "fields 10%, crosses 70% (one bit more is better: hash.cross_bits)" in shown
     told = status_json(look, "run/log.db", {"learned": 3.0}, processes)
     assert told["trainer"]["learned"] == 1234
     assert told["joiner"]["pending"] == 1

@@ -1,0 +1,73 @@
+"""What predictions are worth for values that nobody has seen: frozen, on the simulated market."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.measures import Bench
+from benchmarks.report import Section, Table
+from features.hashed import Hashed
+from features.spec_file import load_spec
+from learning.click_learner import ClickLearner, probabilities
+from market.simulation import open_simulation
+from streaming.prepare import Preparer, Ready
+
+__all__ = ["unseen"]
+
+_AD = ("ad", "campaign", "advertiser", "ad_category")
+_REST = ("user", "segment", "site", "placement", "interests", "hour_of_day", "day_of_week")
+_NEW: tuple[tuple[str, ...], ...] = (
+    (), _AD[:1], _AD[:2], _AD[:3], _AD, ("user", "ad", "campaign", "site"), (*_AD, *_REST),
+)  # fmt: skip
+
+
+def unseen(bench: Bench) -> Section:
+    """Predicted over true probability where some fields have values never seen."""
+    learned, markets = bench.sizes.market, bench.sizes.markets
+    found = []
+    for seed in range(markets):
+        bench.say(f"values never seen: market {seed}")
+        found.append(_ratios(seed, learned))
+    rows = []
+    for new, ratios in zip(_NEW, np.transpose(found), strict=True):
+        name = "all but the device" if len(new) > len(_AD) + 1 else ", ".join(new) or "nothing"
+        span = f"{min(ratios):.2f}–{max(ratios):.2f}"
+        rows.append((name, f"{np.mean(ratios):.3f}", span))
+    return Section(
+        "Values never seen",
+        f"The default learner, frozen after {learned:,} events of `sim:stationary`; the next "
+        f"{learned * 3 // 10:,} with new values in some fields. Mean and span of {markets} seeds.",
+        [Table(("new", "predicted / true", "span"), rows)],
+    )
+
+
+def _ratios(seed: int, learned: int) -> list[float]:
+    spec = load_spec("sim")
+    model, rows, later = ClickLearner(spec), 0, list[Ready]()
+    assert model.vectoriser is not None
+    prepare = Preparer(model.vectoriser, spec.source)
+    names = [field.name for field in model.vectoriser.fields]
+    source = f"sim:stationary?events={learned * 13 // 10}&seed={seed}"
+    for batch in open_simulation(source, prepare.columns):
+        ready = prepare(batch)
+        if rows < learned:
+            model.learn_hashed(ready.hashed, ready.labels)
+        else:
+            later.append(ready)
+        rows += ready.hashed.rows
+    true = sum(float(part.truth.sum()) for part in later if part.truth is not None)
+    return [
+        sum(_predicted(model, part.hashed, names, new) for part in later) / true for new in _NEW
+    ]
+
+
+def _predicted(
+    model: ClickLearner, hashed: Hashed, names: list[str], new: tuple[str, ...]
+) -> float:
+    """Sum of the predictions of events with new values in some fields."""
+    tokens, rng = hashed.tokens.copy(), np.random.default_rng(0)
+    field = np.repeat(np.tile(np.arange(hashed.fields), hashed.rows), np.diff(hashed.starts))
+    chosen = np.isin(field, new)
+    tokens[chosen] = rng.integers(0, 2**64, int(chosen.sum()), dtype=np.uint64)
+    events = Hashed(tokens, hashed.starts, hashed.rows, hashed.fields)
+    return float(probabilities(model.predict_hashed(events)).sum())
