@@ -32,6 +32,7 @@ from streaming.joiner import (
     IMPRESSIONS,
     EmitExample,
     Idle,
+    Instruction,
     Joiner,
     JoinerSettings,
     Record,
@@ -123,12 +124,15 @@ class _Stream:
         clicked = np.flatnonzero(market.labels)
         self.order = clicked[np.lexsort((market.clicks[clicked], market.arrivals[clicked]))]
         self.next, self.offsets = 0, {IMPRESSIONS: 0, CLICKS: 0}
+        self.out: list[Instruction] = []
         self.stalls = 0
 
     def show(self, rows: slice, p: F64) -> None:
         """Publish impressions."""
         for row in range(rows.start, rows.stop):
             self._send(IMPRESSIONS, row, int(self.market.times[row]), probability=float(p[row]))
+        self._learn(self.out)
+        self.out = []
 
     def reach(self, now: int) -> None:
         """Publish the clicks until now, join, and learn what comes out."""
@@ -139,25 +143,29 @@ class _Stream:
             self._send(CLICKS, row, int(self.market.clicks[row]))
             self.next += 1
         for kind in (IMPRESSIONS, CLICKS):
-            self._learn(self.joiner.step(Idle(kind, 0)))
+            self.out += self.joiner.step(Idle(kind, 0))
+        self._learn(self.out)
+        self.out = []
 
     def _send(self, topic: TopicKind, row: int, ts: int, **more: float) -> None:
         name = "impression" if topic == IMPRESSIONS else "click"
         event = {"v": 1, "type": name, "impression_id": str(row), "timestamp": ts, **more}
         offset = self.offsets[topic]
         self.offsets[topic] += 1
-        self._learn(self.joiner.step(Record(topic, 0, offset, json.dumps(event).encode())))
+        self.out += self.joiner.step(Record(topic, 0, offset, json.dumps(event).encode()))
 
-    def _learn(self, out: list[object]) -> None:
-        for it in out:
-            self.stalls += isinstance(it, Stalled)
-            if not isinstance(it, EmitExample) or it.early != self.early:
-                continue
-            row = int(it.impression_id)
-            if it.correction and not it.label:
-                continue
-            label = LATE if it.correction else float(it.label)
-            self.learner.learn_hashed(self.market.hashed.part(row, row + 1), np.array([label]))
+    def _learn(self, out: list[Instruction]) -> None:
+        """Learn what came out, rows that follow each other at once: the same to the bit."""
+        self.stalls += sum(isinstance(it, Stalled) for it in out)
+        examples = [it for it in out if isinstance(it, EmitExample) and it.early == self.early]
+        rows = [int(it.impression_id) for it in examples]
+        labels = [LATE if it.correction else float(it.label) for it in examples]
+        begin = 0
+        for end in range(1, len(rows) + 1):
+            if end == len(rows) or rows[end] != rows[end - 1] + 1:
+                hashed = self.market.hashed.part(rows[begin], rows[end - 1] + 1)
+                self.learner.learn_hashed(hashed, np.array(labels[begin:end]))
+                begin = end
 
 
 def _figures(market: Market, p: F64) -> dict[str, float]:

@@ -60,9 +60,9 @@ class Sizes:
     rows: int | None = None
     river_rows: int = 10_000
     copies: int = 10
-    growth: int = 5_000_000
-    stretch: int = 1_000_000
-    memory: tuple[int, int] = (1_000_000, 20_000_000)
+    growth: int = 2_000_000
+    stretch: int = 500_000
+    memory: tuple[int, int] = (1_000_000, 5_000_000)
     market: int = 100_000
     markets: int = 3
 

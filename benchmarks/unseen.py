@@ -10,7 +10,7 @@ from features.hashed import Hashed
 from features.spec_file import load_spec
 from learning.click_learner import ClickLearner, probabilities
 from market.simulation import open_simulation
-from streaming.prepare import Preparer, Ready
+from streaming.prepare import Preparer
 
 __all__ = ["unseen"]
 
@@ -43,27 +43,24 @@ def unseen(bench: Bench) -> Section:
 
 def _ratios(seed: int, learned: int) -> list[float]:
     spec = load_spec("sim")
-    model, rows, later = ClickLearner(spec), 0, list[Ready]()
+    model, rows, later, true = ClickLearner(spec), 0, list[Hashed](), 0.0
     assert model.vectoriser is not None
     prepare = Preparer(model.vectoriser, spec.source)
     names = [field.name for field in model.vectoriser.fields]
     source = f"sim:stationary?events={learned * 13 // 10}&seed={seed}"
     for batch in open_simulation(source, prepare.columns):
         ready = prepare(batch)
-        if rows < learned:
-            model.learn_hashed(ready.hashed, ready.labels)
-        else:
-            later.append(ready)
+        assert ready.truth is not None
+        cut = min(max(learned - rows, 0), ready.hashed.rows)
+        model.learn_hashed(ready.hashed.part(0, cut), ready.labels[:cut])
+        later.append(ready.hashed.part(cut, ready.hashed.rows))
+        true += float(ready.truth[cut:].sum())
         rows += ready.hashed.rows
-    true = sum(float(part.truth.sum()) for part in later if part.truth is not None)
-    return [
-        sum(_predicted(model, part.hashed, names, new) for part in later) / true for new in _NEW
-    ]
+    numbers = ([names.index(name) for name in new] for new in _NEW)
+    return [sum(_predicted(model, part, new) for part in later) / true for new in numbers]
 
 
-def _predicted(
-    model: ClickLearner, hashed: Hashed, names: list[str], new: tuple[str, ...]
-) -> float:
+def _predicted(model: ClickLearner, hashed: Hashed, new: list[int]) -> float:
     """Sum of the predictions of events with new values in some fields."""
     tokens, rng = hashed.tokens.copy(), np.random.default_rng(0)
     field = np.repeat(np.tile(np.arange(hashed.fields), hashed.rows), np.diff(hashed.starts))
