@@ -30,9 +30,10 @@ from live_stream import REAL, Up, alive, free_port, until_learned, values  # noq
 from steady_load import PREDICT, RANK, Load, as_json, quantile, workers_of  # noqa: E402
 from waiting import until  # noqa: E402
 
+from features.errors import SnapshotError  # noqa: E402
 from features.spec_file import load_spec  # noqa: E402
 from learning import ClickLearner  # noqa: E402
-from learning.live import create_live  # noqa: E402
+from learning.live import create_live, open_live  # noqa: E402
 from learning.progress import Progress  # noqa: E402
 from learning.snapshot import Snapshot, save_snapshot  # noqa: E402
 from serving.client import Client  # noqa: E402
@@ -231,13 +232,20 @@ def other_spec(stage, load):
     try:
         create_live(stage.run / "other", ClickLearner(load_spec(str(path))), 0)
         (stage.run / "other").replace(stage.live)
-        theirs = stage.live.stat().st_ino
         until(lambda: any("spec" in said for said in load.said(mark)))
     finally:
         os.kill(stage.pid("train"), signal.SIGCONT)
-    until(lambda: stage.live.stat().st_ino != theirs, stage.up.text)
+    until(lambda: is_ours(stage), stage.up.text)
     until(lambda: stage.predict().json()["fallbacks"] == [])
     return any("spec" in said for said in load.said(mark))
+
+
+def is_ours(stage):
+    """Whether the trainer's weights stand there again."""
+    with contextlib.suppress(SnapshotError):
+        open_live(stage.live, stage.spec)
+        return True
+    return False
 
 
 def versions(stage, load, swaps=10):
