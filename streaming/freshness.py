@@ -101,17 +101,16 @@ def reader(
 ) -> Reader:
     """One reader of the examples; ``lag`` where the caller knows better than its commits."""
     lag = look.lag(group) if lag is None else lag
-    newest = _newest_example(look)
+    newest = _newest_example(look, look.reads(group))
     behind = None if to_ms is None or newest is None else max(0.0, (newest - to_ms) / 1000)
     return Reader(lag, to_ms, at_ms, behind if lag else 0.0)
 
 
-def _newest_example(look: Look) -> float | None:
-    """Event time of the newest example, nearly: of impressions whose window has closed."""
-    joiner, newest = look.joiner, look.newest_impression_ms
-    if joiner is None or joiner.learnable_to_ms <= 0:
-        return newest
-    return joiner.learnable_to_ms if newest is None else min(joiner.learnable_to_ms, newest)
+def _newest_example(look: Look, topic: str) -> float | None:
+    """Event time of the newest example in a topic, nearly."""
+    labelled = None if look.joiner is None else look.joiner.newest_ms.get(topic)
+    known = [time for time in (labelled, look.newest_impression_ms) if time is not None]
+    return min(known, default=None)
 
 
 def stale(f: Freshness, now_ms: int) -> tuple[str, ...]:

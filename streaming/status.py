@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -105,8 +105,8 @@ class JoinerState(msgspec.Struct, frozen=True):
         Event time up to which join windows have closed, in the partition furthest behind.
     stalled
         All clicks are read, and yet labels are held back: clicks seem to have stopped coming.
-    learnable_to_ms
-        Event time of impressions up to which the trainer could have learned.
+    newest_ms
+        Event time of the newest impression in each topic of examples, nearly.
     clock_ms
         Event time that impressions have come to, in the partition furthest ahead.
     held
@@ -122,7 +122,7 @@ class JoinerState(msgspec.Struct, frozen=True):
     rejected: dict[str, dict[str, int]]
     labelled_to_ms: int
     stalled: bool
-    learnable_to_ms: int = 0
+    newest_ms: dict[str, int] = {}
     early_examples: int = 0
     early_corrections: int = 0
     clock_ms: int | None = None
@@ -201,6 +201,11 @@ class Look(msgspec.Struct, frozen=True):
         """Records a group has still to read."""
         return sum(part.lag for part in self.groups.get(group, ()))
 
+    def reads(self, group: str) -> str:
+        """The topic that a group reads, the first of several."""
+        parts = self.groups.get(group)
+        return parts[0].topic if parts else GROUPS[group][0]
+
     def rates(self, before: Look) -> dict[str, float]:
         """Per second since an earlier look: records by topic, ``learned``, and ``rejected``."""
         seconds = (self.at_ms - before.at_ms) / 1000
@@ -228,7 +233,7 @@ class Look(msgspec.Struct, frozen=True):
             for reason, count in sorted(reasons.items())
         }
         if self.trainer is not None and self.trainer.rejected:
-            by_reason[f"{EXAMPLES} not_learned"] = self.trainer.rejected
+            by_reason[f"{self.reads('train')} not_learned"] = self.trainer.rejected
         return by_reason
 
 
@@ -379,7 +384,7 @@ def _joiner(
         rejected=rejected,
         labelled_to_ms=min(state.emitted_to for _, state in states),
         stalled=any(at.partition in read and _held_back(state) for at, state in states),
-        learnable_to_ms=min(_learnable_to(state) for _, state in states),
+        newest_ms=_newest_examples([state for _, state in states]),
         early_examples=counts["early_examples"],
         early_corrections=counts["early_corrections"],
         clock_ms=_clock([state for _, state in states]),
@@ -387,10 +392,12 @@ def _joiner(
     )
 
 
-def _learnable_to(state: TopicState) -> int:
-    """Up to which impression's time the trainer could have learned."""
-    label = sum(state.windows[5:6])  # a joiner of before has none
-    return state.early_to - label if label else state.emitted_to - state.windows[0]
+def _newest_examples(states: Sequence[TopicState]) -> dict[str, int]:
+    """Which impressions have left for each topic, in the partition furthest behind."""
+    found = {EXAMPLES: min(state.emitted_to - state.windows[0] for state in states)}
+    if label := sum(states[0].windows[5:6]):  # a joiner of before has none
+        found[EARLY_EXAMPLES] = min(state.early_to for state in states) - label
+    return {topic: time for topic, time in found.items() if time > 0}
 
 
 def _clock(states: Iterable[TopicState]) -> int | None:

@@ -127,6 +127,23 @@ def test_what_the_trainer_said_and_how_old_it_is(log):
     assert look.lag("train") == 1
 
 
+def test_each_reader_is_compared_with_the_newest_example_of_its_own_topic(log):
+    """The monitor, whose examples leave the join window, is not late by what is labelled early."""
+    append(log, "impressions", impression(700))
+    append(log, "early_examples", b"x", b"y")
+    append(log, "examples", b"x", b"y")
+    state = joined(0, 1, {}, emitted_to=T0 + 670_000, watermark=T0 + 670_000)
+    early = msgspec.json.decode(state, type=TopicState)
+    commit(log, "join", "impressions", 0,
+           msgspec.structs.replace(early, early_to=T0 + 699_000).dump())  # fmt: skip
+    said = {"event_time": T0 + 60_000, "at": NOW}
+    for group, topic in ("train", "early_examples"), ("monitor", "examples"):
+        commit(log, group, topic, 1, msgspec.json.encode(said).decode())
+    found = freshness(look_at(log, NOW))
+    assert found.monitor.behind_s == 10.0
+    assert found.trainer.behind_s == 609.0
+
+
 def test_metadata_that_is_not_ours_is_passed_over(log):
     append(log, "impressions", impression(1))
     append(log, "examples", b"x")
