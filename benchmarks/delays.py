@@ -24,7 +24,7 @@ from benchmarks.measures import Bench
 from benchmarks.report import Section, Table
 from features.hashed import Hashed
 from features.spec_file import load_spec
-from learning.click_learner import ClickLearner
+from learning.click_learner import ClickLearner, probabilities
 from learning.stack import LATE
 from market.simulation import simulate
 from streaming.joiner import (
@@ -101,7 +101,7 @@ def play(market: Market, label_after_s: float, **settings: float) -> dict[str, f
         else:
             stream.reach(int(market.times[rows.start]))
             logits = learner.predict_hashed(hashed)
-        p[rows] = 1 / (1 + np.exp(-logits))
+        p[rows] = probabilities(logits)
         if stream is not None:
             stream.show(rows, p)
     return _figures(market, p) | ({} if stream is None else {"stalls": stream.stalls})

@@ -299,7 +299,7 @@ def measure(
         time.sleep(max(0.0, background.begun + seconds - time.monotonic()))
         reached, accepted = background.reached(), dict(background.accepted)
         # the last of them are learned while it goes on
-        learned = [at for at in accepted.values() if at < background.begun + seconds - 40.0]
+        due = [at for at in accepted.values() if at < background.begun + seconds - 40.0]
         for thread in (background, served):
             thread.over.set()
             thread.join(30)
@@ -312,7 +312,7 @@ def measure(
         "p50_ms": round(1000 * statistics.median(took), 1),
         "p99_ms": round(1000 * took[min(len(took) - 1, int(0.99 * len(took)))], 1),
         "max_ms": round(1000 * took[-1], 1),
-        "weights_clicks": f"{len(weights)} of {len(accepted)}, {len(learned)} of them due",
+        "weights_clicks": f"{len(weights)} of {len(accepted)}, {len(due)} of them due",
         "weights_p50_s": round(statistics.median(weights), 2) if weights else None,
         "weights_p99_s": round(weights[int(0.99 * len(weights))], 2) if weights else None,
         "weights_max_s": round(weights[-1], 2) if weights else None,

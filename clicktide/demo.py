@@ -37,7 +37,7 @@ __all__ = ["DemoLine", "DemoStream", "demo", "demo_folder", "demo_stream"]
 
 _INCOMPLETE = 1
 _START_PATIENCE_S = 1_800.0  # on a new machine kernels are compiled first, and nothing tells of it
-_SLICE_S = 24.0  # of event time: a label is 32 s old when it can be learned
+_SLICE_S = 24.0  # of event time: a label is half a minute old when it can be learned
 
 
 def demo(

@@ -48,7 +48,9 @@ def warm_up(spec: Spec, console: Console) -> None:
         list(open_source("-", source, ["a"], stdin=BytesIO(b'{"a":1}\n')))
         learner, one = ClickLearner(small), np.ones(hashed.rows)
         logits = learner.learn_hashed(hashed, one)
-        Progress().add(logits, one, truth=one)
+        progress = Progress()
+        progress.add(logits, one, truth=one)
+        progress.amend(logits)
 
 
 _EVENTS = 3_000  # the monitor looks at click rates every 2,048

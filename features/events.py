@@ -235,6 +235,7 @@ _fast: msgspec.json.Decoder[_Wire] = msgspec.json.Decoder(_Wire)
 _objects = msgspec.json.Decoder(dict[str, Raw])
 _timed = msgspec.json.Decoder(_Timed)
 _encoder = msgspec.json.Encoder()
+_UNCLICKED = b'{"type":"example","v":1,"label":0,"impression":', b"}"
 
 
 def decode_event(raw: bytes) -> Event:
@@ -313,6 +314,8 @@ def encode_example(
     >>> encode_example(0, b'{"v":1}')
     b'{"type":"example","v":1,"label":0,"impression":{"v":1}}'
     """
+    if label == 0 and not correction and click_timestamp is dismiss_timestamp is None:
+        return _UNCLICKED[0] + impression + _UNCLICKED[1]  # as most are, in half the time
     return _encoder.encode(
         _ExampleWire(
             v=1,

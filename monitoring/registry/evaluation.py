@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from features.batch import Position
-from features.events import Example, decode_event
+from features.events import EventError, Example, decode_event
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from learning.metrics import Figures, Tally
@@ -18,7 +18,7 @@ from monitoring.registry.client import Registry
 from monitoring.registry.gate import Verdict, judge
 from monitoring.registry.settings import GateSettings
 from monitoring.registry.snapshots import SnapshotCache
-from monitoring.registry.versions import CHAMPION, SERVE, Version
+from monitoring.registry.versions import SERVE, Version, champion_of
 from streaming.examples import ExampleReader, examples_source, lines_of_records
 from streaming.log import EventLog, OffsetError, Record, TopicPartition
 from streaming.prepare import Preparer, Ready
@@ -52,15 +52,25 @@ def _time_at(log: EventLog, at: TopicPartition) -> Callable[[int], int]:
             while records := log.read(at, offset, _TIME_RECORDS):
                 for record in records:
                     for line in record.value.splitlines():
-                        event = decode_event(line)
-                        if isinstance(event, Example) and not event.correction:
-                            return event.impression.timestamp
+                        if (found := _time_of_example(line)) is not None:
+                            return found
                 offset = records[-1].offset + 1
         except OffsetError:  # removed meanwhile: it was of before
             return -_NEVER
         return _NEVER
 
     return time
+
+
+def _time_of_example(line: bytes) -> int | None:
+    """When its impression was shown; ``None`` for a correction, and for what is no example."""
+    try:
+        event = decode_event(line)
+    except EventError:
+        return None
+    if not isinstance(event, Example) or event.correction:
+        return None
+    return event.impression.timestamp
 
 
 def score_after(
@@ -154,8 +164,9 @@ def _records(log: EventLog, offsets: Sequence[int]) -> Iterator[list[Record]]:
 
 def waiting(versions: list[Version]) -> list[Version]:
     """Versions that the gate may still judge, oldest first: those after the champion."""
-    champion = max((v.number for v in versions if CHAMPION in v.aliases), default=0)
-    return [v for v in versions if v.gate in ("pending", "held") and v.number > champion]
+    champion = champion_of(versions)
+    least = champion.number if champion is not None else 0
+    return [v for v in versions if v.gate in ("pending", "held") and v.number > least]
 
 
 def judge_newest(
@@ -192,7 +203,7 @@ def judge_newest(
     if any(SERVE in v.aliases for v in versions):
         return None
     candidates = waiting(versions)
-    champion = next((v for v in versions if CHAMPION in v.aliases), None)
+    champion = champion_of(versions)
     for at in range(len(candidates) - 1, -1, -1):
         candidate = candidates[at]
         offsets = first_offsets_after(log, candidate.event_time)

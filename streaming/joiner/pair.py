@@ -44,7 +44,6 @@ from streaming.joiner.topic import BEGIN, LIFTS_KEPT, Item, Topic
 __all__ = ["Pair"]
 
 _ENOUGH = 1_000  # examples whose click rate says what to expect
-_BEFORE, _, _AFTER = encode_example(0, b"0").rpartition(b"0")  # of most: without a click
 
 
 class Pair:
@@ -324,10 +323,6 @@ class Pair:
             self._emit(stored, correction=True)
 
     def _emit(self, stored: StoredImpression, *, correction: bool) -> None:
-        if not stored.kinds:
-            value = _BEFORE + stored.raw + _AFTER
-            self.out.append(EmitExample(self.partition, stored.id, 0, False, value))
-            return
         label = int(stored.click_ts is not None)
         value = encode_example(
             label,

@@ -146,7 +146,7 @@ def test_examples_that_a_version_is_judged_on_begin_after_its_newest_event(time,
     with open_log(":memory:") as log:
         log.create_topics(StreamSettings().topics())
         records = [
-            example(T0),
+            b"{broken\n" + example(T0),
             example(T0 + 10) + b"\n" + example(T0 + 20),
             example(T0 - 500, correction=True),
             example(T0 - 400, correction=True) + b"\n" + example(T0 + 25),
