@@ -119,7 +119,7 @@ class _Stream:
     ) -> None:
         self.market, self.learner = market, learner
         windows = JoinerSettings(join_window_s=JOIN_S, label_after_s=label_after_s, **settings)  # type: ignore[arg-type]
-        self.early = windows.labels_early
+        self.early = windows.has_early_labels
         self.joiner = Joiner(windows)
         clicked = np.flatnonzero(market.labels)
         self.order = clicked[np.lexsort((market.clicks[clicked], market.arrivals[clicked]))]

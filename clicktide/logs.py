@@ -16,7 +16,7 @@ from features.errors import ClicktideError, SpecError, StrictError
 from features.spec import Spec
 from features.spec_file import load_spec
 from market import PREFIX, open_simulation, parse_sim
-from streaming.examples import EXAMPLES_PREFIX, open_examples
+from streaming.examples import EXAMPLES_PREFIXES, open_examples
 from streaming.sources import Batch, Position, open_source
 from streaming.sources.compression import MAGIC_BYTES, compression_of
 
@@ -31,7 +31,7 @@ def open_log(
     """Batches of a log from a position on."""
     if log.startswith(PREFIX):
         return _as_generator(open_simulation(log, columns, start))
-    if log.startswith(EXAMPLES_PREFIX):
+    if log.startswith(EXAMPLES_PREFIXES):
         return open_examples(log, spec.source, columns, start)
     return open_source(log, spec.source, columns, start=start)
 
@@ -70,7 +70,7 @@ def estimated_rows(log: str) -> int | None:
     """About how many rows a log has, if that is cheap to tell."""
     if log.startswith(PREFIX):
         return parse_sim(log).events
-    if log.startswith(EXAMPLES_PREFIX):
+    if log.startswith(EXAMPLES_PREFIXES):
         return None
     path = Path(log)
     if not path.is_file() or path.stat().st_size == 0:

@@ -27,7 +27,7 @@ from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from learning.snapshot import load_snapshot
 from market import PREFIX, parse_sim
-from streaming.examples import EXAMPLES_PREFIX
+from streaming.examples import EXAMPLES_PREFIXES
 from streaming.sources import Batch
 from streaming.sources.files import list_files, mark_of
 from streaming.sources.streams import STDIN
@@ -218,7 +218,7 @@ def _learned(log: str, source: str, position: Position) -> str:
     if log.startswith(PREFIX):
         same = source.startswith(PREFIX) and _market(log) == _market(source)
         return f"its first {position.row:,} rows" if same else ""
-    if log == STDIN or log.startswith(EXAMPLES_PREFIX):
+    if log == STDIN or log.startswith(EXAMPLES_PREFIXES):
         return ""
     files = list_files(log, "auto")
     learned = [file.path for file in files if _is_learned(file.path, position.marks)]

@@ -39,7 +39,7 @@ from learning.progress import FIRST_WINDOW, Progress
 from learning.snapshot import load_snapshot, save_snapshot
 from market import PREFIX
 from streaming.event_time import TimeOrder, span
-from streaming.examples import EXAMPLES_PREFIX, examples_source
+from streaming.examples import EXAMPLES_PREFIXES, examples_source
 from streaming.prepare import Preparer
 from streaming.replay import Replay, first_rows
 from streaming.subsample import Subsample
@@ -82,7 +82,7 @@ class Run:
         vectoriser = Vectoriser(self.spec)
         if replay.learner.vectoriser is not None:
             vectoriser.follow(replay.learner.vectoriser)
-        from_examples = self.log.startswith(EXAMPLES_PREFIX)
+        from_examples = self.log.startswith(EXAMPLES_PREFIXES)
         source = examples_source(self.spec) if from_examples else self.spec.source
         share = self.negative_share
         subsample = None if share is None else Subsample(share, source)

@@ -91,7 +91,7 @@ def join(
     with _running(stream) as at:
         process = JoinProcess(at.log, at.settings, instance, say)
         windows = at.settings.join
-        early = f", early labels after {windows.label_after_s:g} s" * windows.labels_early
+        early = f", early labels after {windows.label_after_s:g} s" * windows.has_early_labels
         say(f"{instance}: join window {windows.join_window_s:g} s{early}")
         status = _join_status(process, say) if sys.stderr.isatty() else lambda: None
         try:

@@ -31,7 +31,7 @@ from streaming.sources.streams import read_chunks, utf8_lines
 
 __all__ = [
     "CLICK_DELAY",
-    "EXAMPLES_PREFIX",
+    "EXAMPLES_PREFIXES",
     "LINE_BITS",
     "PREDICTION",
     "PREDICTION_COLUMNS",
@@ -202,7 +202,7 @@ def _with_time(column: pa.Array, times: I64, form: str) -> pa.Array:
     return pc.if_else(pc.is_null(column), known, column)
 
 
-EXAMPLES_PREFIX = f"{EXAMPLES}:", f"{EARLY_EXAMPLES}:"
+EXAMPLES_PREFIXES = f"{EXAMPLES}:", f"{EARLY_EXAMPLES}:"
 """Beginnings of a name that means the examples of an event log: of the join window, or early."""
 _RECORDS = 100
 _FILES = (".jsonl", ".ndjson", ".json", ".gz", ".zst")

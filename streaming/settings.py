@@ -116,9 +116,9 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         _check_above_zero(self, "stream", "retention_h")
 
     @property
-    def learned(self) -> str:
+    def learned_topic(self) -> str:
         """The topic that the trainer learns."""
-        return EARLY_EXAMPLES if self.join.labels_early else EXAMPLES
+        return EARLY_EXAMPLES if self.join.has_early_labels else EXAMPLES
 
     def topics(self) -> list[TopicSettings]:
         """Every topic of a stream."""

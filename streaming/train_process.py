@@ -74,7 +74,7 @@ class Trainer(Process):
         publish_weights: bool = False,
     ) -> None:
         super().__init__("train", report, pause=pause)
-        self.topic = settings.learned
+        self.topic = settings.learned_topic
         self.log, self.spec, self.settings, self.folder = log, spec, settings, folder
         self.now, self.saved = now, True
         self._lock = hold_folder(folder, "trainer")

@@ -75,7 +75,7 @@ class ChunkReader:
         settings: StreamSettings,
     ) -> None:  # fmt: skip
         self.log, self._batch, self._read_to = log, settings.batch, list(offsets)
-        self._topic = settings.learned
+        self._topic = settings.learned_topic
         own, source = Vectoriser(vectoriser.spec), examples_source(vectoriser.spec)
         own.follow(vectoriser)
         self._prepare = Preparer(own, source)

@@ -42,8 +42,11 @@ is exact; until both topics are re-read, a partition gives out and commits nothi
 an id names one impression whose copies carry one event time, and the windows do not change
 (refused).
 
-**Early words.** With ``early=True`` it also gives ``Viewed`` when an impression is accepted and
-``Clicked`` when its first click (not dismissal) joins it: each once, over crashes too. Both are
+**Early labels.** Beside its example each impression comes out sooner for the trainer, by the same
+rule on a shorter window (:mod:`.early_labels`), in the same transaction, exactly once as well.
+
+**Views and clicks.** With ``counting=True`` it also gives ``Viewed`` when an impression is accepted
+and ``Clicked`` when its first click (not dismissal) joins it: each once, over crashes too. Both are
 functions of the two logs as the examples are, but where a ``Clicked`` stands among the rest
 follows the interleaving. A replay repeats none of events that were decided before the commit.
 

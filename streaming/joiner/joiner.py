@@ -23,10 +23,10 @@ from streaming.joiner.records import (
 from streaming.joiner.settings import JoinerSettings
 from streaming.joiner.validate import validate_pair
 
-__all__ = ["EarlyPair", "Joiner"]
+__all__ = ["CountingPair", "Joiner"]
 
 
-class EarlyPair(Pair):
+class CountingPair(Pair):
     """A :class:`Pair` that also says ``Viewed`` and ``Clicked``, in front of what follows from it.
 
     What was said before a restart is not said again: an event before ``done_to`` was decided on
@@ -67,7 +67,7 @@ class Joiner:
     ----------
     settings
         Windows and bounds.
-    early
+    counting
         Whether to give ``Viewed`` and ``Clicked`` too, as soon as they are known.
 
     Examples
@@ -82,9 +82,9 @@ class Joiner:
     ['i0', 'i1', 'i2']
     """
 
-    def __init__(self, settings: JoinerSettings | None = None, *, early: bool = False) -> None:
+    def __init__(self, settings: JoinerSettings | None = None, *, counting: bool = False) -> None:
         self.settings = settings or JoinerSettings()
-        self._new_pair = EarlyPair if early else Pair
+        self._new_pair = CountingPair if counting else Pair
         self._pairs: dict[int, Pair] = {}
 
     def take_over(self, partition: int, committed: Mapping[TopicKind, str]) -> None:

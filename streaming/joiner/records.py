@@ -191,7 +191,7 @@ class Resumed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Viewed(msgspec.Struct, frozen=True, gc=False):
-    """An impression was accepted: it is the first of its id, and in time. ``early`` joiners only.
+    """An impression was accepted: it is the first of its id, and in time; of ``counting`` joiners.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ class Viewed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Clicked(msgspec.Struct, frozen=True, gc=False):
-    """An impression's first click has joined it, on time or late. ``early`` joiners only.
+    """An impression's first click has joined it, on time or late; of ``counting`` joiners.
 
     Parameters
     ----------

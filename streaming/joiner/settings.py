@@ -77,14 +77,14 @@ class JoinerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         self._require("assumed_probability", 0 <= self.assumed_probability <= 1, "in 0..1")
 
     @property
-    def labels_early(self) -> bool:
+    def has_early_labels(self) -> bool:
         """Whether there are examples that do not wait for the join window."""
         return 0 < self.label_after_s < self.join_window_s
 
     @property
     def first_label_s(self) -> float:
         """Seconds from an impression to when the trainer can have it."""
-        if self.labels_early:
+        if self.has_early_labels:
             return self.label_after_s + min(self.label_out_of_order_s, self.out_of_order_s)
         return self.join_window_s + self.out_of_order_s
 
@@ -110,5 +110,5 @@ class Windows(NamedTuple):
         """Convert."""
         s = settings
         seconds = s.join_window_s, s.late_window_s, s.out_of_order_s, s.max_ahead_s, s.far_future_s
-        early = (s.label_after_s, s.label_out_of_order_s) if s.labels_early else (0.0, 0.0)
+        early = (s.label_after_s, s.label_out_of_order_s) if s.has_early_labels else (0.0, 0.0)
         return cls(*(round(1000 * x) for x in (*seconds, *early)))

@@ -230,7 +230,7 @@ def learn(url, folder, monkeypatch):
                           pause=time.sleep)  # fmt: skip
         trainer.run(stopping=lambda: False, until_idle_s=0)
         trainer.close()
-        records = log.read(TopicPartition(STREAM.learned, 0), 0, 10_000)
+        records = log.read(TopicPartition(STREAM.learned_topic, 0), 0, 10_000)
     examples = [decode_event(raw) for record in records for raw in record.value.split(b"\n")]
     assert len(examples) == len(rows)
     return {

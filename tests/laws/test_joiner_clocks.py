@@ -50,7 +50,7 @@ def joined(sent: list[Sent], crash: Random | None = None) -> tuple[Counter[str],
     """Join impressions, with one click in 20; count outcomes of good ones, note order."""
     rng = Random(1)
     settings = JoinerSettings()
-    joiner, out, waiting = Joiner(settings, early=True), list[object](), list[object]()
+    joiner, out, waiting = Joiner(settings, counting=True), list[object](), list[object]()
     log: dict[tuple[TopicKind, int], list[bytes]] = {}
     order: list[tuple[TopicKind, int]] = []
     for partition, id, ts in sent:
@@ -61,7 +61,7 @@ def joined(sent: list[Sent], crash: Random | None = None) -> tuple[Counter[str],
     for partition in {p for p, _, _ in sent}:
         for topic in (IMPRESSIONS, CLICKS) * 2:
             add(log, order, topic, partition, "heartbeat", "", end)
-    joiner, commits, read = Joiner(settings, early=True), [], Counter[tuple[TopicKind, int]]()
+    joiner, commits, read = Joiner(settings, counting=True), [], Counter[tuple[TopicKind, int]]()
     for n, at in enumerate(order):
         waiting += joiner.step(Record(*at, read[at], log[at][read[at]]))
         read[at] += 1
@@ -72,7 +72,7 @@ def joined(sent: list[Sent], crash: Random | None = None) -> tuple[Counter[str],
         if crash is not None and commits and crash.random() < 0.01:
             waiting = []
             metadata = {(c.topic, c.partition): c.metadata for c in commits}
-            joiner = resumed(settings, metadata, early=True)
+            joiner = resumed(settings, metadata, counting=True)
             reread(joiner, log, {(c.topic, c.partition): c.offset for c in commits}, read, waiting)
     out += waiting
     joiner.validate()

@@ -88,7 +88,7 @@ def run(joiner: Joiner, steps: list[Step], every: int, begin: int = 0) -> tuple[
 
 def replayed(commits: list[CommitUpTo], read: list[Step]) -> Joiner:
     """A joiner resumed from a commit that has read again what had been read."""
-    joiner = resumed(SETTINGS, {(c.topic, c.partition): c.metadata for c in commits}, early=True)
+    joiner = resumed(SETTINGS, {(c.topic, c.partition): c.metadata for c in commits}, counting=True)
     begin = {c.topic: c.offset for c in commits}
     for step in read:
         if isinstance(step, Record) and step.offset >= begin[step.topic]:
@@ -113,7 +113,7 @@ def test_resumed_at_any_commit_the_same_comes_out(
 ) -> None:
     rng = Random(seed)
     steps = random_steps(rng, random_events(rng, size, gap_ms, wrong))
-    unbroken, every = Joiner(SETTINGS, early=True), rng.randint(1, 20)
+    unbroken, every = Joiner(SETTINGS, counting=True), rng.randint(1, 20)
     out, commits = run(unbroken, steps, every)
     for n, commit in commits.items():
         assert all(len(of_topic.metadata) < 4096 for of_topic in commit)

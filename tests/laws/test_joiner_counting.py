@@ -1,4 +1,4 @@
-"""Early words of the joiner: said once each, whatever the crashes and the interleaving."""
+"""Views and clicks as the joiner tells the counters: once each, whatever crashes or interleaves."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ def random_log(rng: Random, size: int, gap_ms: int) -> Log:
 
 
 def run(
-    log: Log, rng: Random, *, crashes: float, idle: float = 0, early: bool = True
+    log: Log, rng: Random, *, crashes: float, idle: float = 0, counting: bool = True
 ) -> tuple[list[str], list[str], list[str]]:
     """Views, clicks and the rest, in a random interleaving with crashes after random commits."""
     given_out, uncommitted = list[object](), list[object]()
-    joiner, position = Joiner(SETTINGS, early=early), {IMPRESSIONS: 0, CLICKS: 0}
+    joiner, position = Joiner(SETTINGS, counting=counting), {IMPRESSIONS: 0, CLICKS: 0}
     joiner.assign(0)
     committed = joiner.commits()
     now = START
@@ -99,7 +99,7 @@ def run(
         if rng.random() < crashes:
             uncommitted = []
             metadata = {(c.topic, c.partition): c.metadata for c in committed}
-            joiner = resumed_from(SETTINGS, metadata, early=early)
+            joiner = resumed_from(SETTINGS, metadata, counting=counting)
             position = {c.topic: c.offset for c in committed}
     return parted(given_out + uncommitted)
 
@@ -134,15 +134,15 @@ def test_any_crashes_and_interleavings_say_the_same_views_and_clicks(
         assert broken[0] == views
         assert sorted(broken[1]) == sorted(clicks)
     assert len(set(views)) == len(views) and len(set(clicks)) == len(clicks)
-    assert run(log, Random(seed), crashes=0, early=False) == ([], [], rest)
+    assert run(log, Random(seed), crashes=0, counting=False) == ([], [], rest)
 
 
 @settings(max_examples=40)
 @given(seed=st.integers(0, 2**32), gap_ms=st.sampled_from([200, 4000, 30_000]))
-def test_clicks_said_early_are_those_of_the_examples(seed: int, gap_ms: int) -> None:
+def test_clicks_said_are_those_of_the_examples(seed: int, gap_ms: int) -> None:
     """An impression has a Clicked exactly if one of its examples has a click, at its time."""
     log = random_log(Random(seed), 40, gap_ms)
-    joiner, out = Joiner(SETTINGS, early=True), list[object]()
+    joiner, out = Joiner(SETTINGS, counting=True), list[object]()
     for topic, rows in log.items():
         for offset, (_, value) in enumerate(rows):
             out += joiner.step(Record(topic, 0, offset, value))
@@ -170,7 +170,7 @@ def feed(joiner: Joiner, topic: TopicKind, offset: int, *values: bytes) -> list[
 
 def begun() -> Joiner:
     """A joiner of which both topics have their first time."""
-    joiner = Joiner(SETTINGS, early=True)
+    joiner = Joiner(SETTINGS, counting=True)
     for topic in (IMPRESSIONS, CLICKS):
         feed(joiner, topic, 0, *[event("heartbeat", START)] * 2)
     return joiner
@@ -179,7 +179,7 @@ def begun() -> Joiner:
 def resumed(joiner: Joiner) -> tuple[Joiner, dict[TopicKind, int]]:
     commits = joiner.commits()
     metadata = {(c.topic, c.partition): c.metadata for c in commits}
-    return resumed_from(SETTINGS, metadata, early=True), {c.topic: c.offset for c in commits}
+    return resumed_from(SETTINGS, metadata, counting=True), {c.topic: c.offset for c in commits}
 
 
 def test_a_view_is_said_at_once_and_a_click_when_it_joins() -> None:
