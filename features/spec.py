@@ -172,14 +172,27 @@ class CounterSpec(_Record, frozen=True):
 
 
 class HashSpec(_Record, frozen=True):
-    """Sizes of the weight tables, 2**bits buckets each, and the hash seed.
+    """Sizes of the weight tables, the hash seed, and what may have a bucket.
 
     A table is too small when the figures of a run get better with one bit more.
+
+    Parameters
+    ----------
+    bits, cross_bits
+        The fields' and the crosses' table have 2**bits buckets.
+    seed
+        Of the hash.
+    admit_after
+        Times that each of its values must have been seen before a cross is learned; 0: none.
+    evict_after
+        A bucket that no event needs for so many events (up to twice) is emptied; 0: never.
     """
 
     bits: int = 20
     cross_bits: int = 22
     seed: int = 0
+    admit_after: int = 0
+    evict_after: int = 0
 
 
 class Rates(_Record, frozen=True):

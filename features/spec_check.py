@@ -91,6 +91,21 @@ def _check_hash(spec: Spec) -> Iterator[Problem]:
             yield Problem(("hash", key), f"{bits} bits cannot be used", "4 to 30")
     if not 0 <= spec.hash.seed < 2**64:
         yield Problem(("hash", "seed"), f"{spec.hash.seed} is not a seed", "0 to 2**64 - 1")
+    yield from _check_admission(spec)
+
+
+def _check_admission(spec: Spec) -> Iterator[Problem]:
+    """Views above some millions fade; a sweep over the tables takes as long as 1,000 events."""
+    for key, least, most in (("admit_after", 1, 10**6), ("evict_after", 1000, 10**12)):
+        count = getattr(spec.hash, key)
+        if count and not least <= count <= most:
+            yield Problem(("hash", key), f"{count} cannot be used", f"0, or {least:,} to {most:,}")
+    if spec.hash.admit_after and spec.learner.kind == "single":
+        yield Problem(
+            ("hash", "admit_after"),
+            '`hash.admit_after` is not read: the kind "single" counts no views',
+            'set learner.kind = "stack", or leave it out',
+        )
 
 
 def _rates_of(learner: LearnerSpec) -> Iterator[tuple[KeyPath, Rates]]:

@@ -16,7 +16,7 @@ import msgspec
 
 from features.counters.names import half_life_ms, key_parts
 from features.errors import SpecError
-from features.spec import CounterSpec, FieldSpec, Spec
+from features.spec import CounterSpec, FieldSpec, HashSpec, Spec
 from features.spec_check import first_problem
 from features.spec_check_fields import TIME_TRANSFORMS
 from features.spec_lines import KeyPath, key_lines, nearest_line, show_path
@@ -125,13 +125,19 @@ def spec_identity(spec: Spec) -> str:
         "timestamp_format": spec.source.timestamp_format,
         "fields": list(_fields_spelled_out(spec)),
         "crosses": spec.crosses,
-        "hash": spec.hash,
+        "hash": _hash_spelled_out(spec.hash),
         "learner": spec.learner,
     }
     if spec.counters:  # a spec without them keeps the identity it had before there were any
         deciding["counters"] = [_counters_spelled_out(counters) for counters in spec.counters]
         deciding["click_delay"] = spec.source.click_delay
     return hashlib.sha256(msgspec.json.encode(deciding, order="sorted")).hexdigest()
+
+
+def _hash_spelled_out(sizes: HashSpec) -> dict[str, Any]:
+    """Without what came later and is not used: such a spec keeps the identity it had."""
+    said = msgspec.structs.asdict(sizes)
+    return {k: v for k, v in said.items() if v or k not in ("admit_after", "evict_after")}
 
 
 def _counters_spelled_out(counters: CounterSpec) -> list[Any]:

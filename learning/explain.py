@@ -206,7 +206,8 @@ def _parts_of_stack(weights: StackWeights, hashed: Hashed) -> _Parts:
     events_so_far, clicks = state.totals[:2]
     base = np.log(clicks / (events_so_far - clicks))
     bias = mix[:3] @ state.bias[:, 0] + mix[3] * (base + state.top[0])
-    seen = np.concatenate([~work.unseen, of_crosses[stack.VARIANCE] > 0.0])
+    rare = (work.rare[slots.members[0, :c]] & (slots.members[0, :c] >= 0)).any(axis=1)
+    seen = np.concatenate([~work.unseen, (of_crosses[stack.VARIANCE] > 0.0) & ~rare])
     scale, shift = state.calibration[:2].tolist()
     return _Parts(float(bias), shares, seen, (scale, shift))
 

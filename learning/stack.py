@@ -36,6 +36,9 @@ over the traffic: E sigmoid(l) = sigmoid(u) asks for u = m + (1 - 2 p) s^2 / 2, 
 weighted by (p (1 - p))^e is m + e (1 - 2 p) s^2: so e = 1/2, whatever the base rate, for one field
 or for all.
 
+**Admission**: a cross is learned, and has a bucket, from when each of its values was seen
+``admission`` times; until then it stands for the average, as one never seen.
+
 **Late clicks** (label 2; delayed feedback: Ktena et al., RecSys 2019): an unclicked event is
 learned by net and mix with the soft label p (1 - F) / (1 - p F), where F is the share of clicks
 that come in time, and never corrected there: they have seen inputs that hold that event as a
@@ -92,6 +95,7 @@ MOST_VIEWS = f32(1 << 22)
 MOST_SQUARES = f32(1 << 16)
 MOST_VARIANCE = f32(4096)
 LEAST_RATE = 2.0**-22
+NOWHERE = -1
 MOST_RESIDUAL = f32(8)
 MOST_LOGIT = 100.0
 """Beyond these only weights of a million get; they keep every number finite."""
@@ -125,6 +129,8 @@ class State(NamedTuple):
         The net: float32 (5 fields,), (5 fields, 32) and (17,): w; u and v; b and c.
     linear_squares, factors_squares, top_squares
         AdaGrad's sums of squared gradients, alike.
+    admission
+        float32: views of each of its values that a cross needs for a bucket.
     """
 
     fields: F32
@@ -141,6 +147,7 @@ class State(NamedTuple):
     linear_squares: F32
     factors_squares: F32
     top_squares: F32
+    admission: np.float32
 
 
 class Work(NamedTuple):
@@ -156,6 +163,8 @@ class Work(NamedTuple):
         event (of a field never seen); n, R, V and R / (V + 3) / sqrt(F); w and n after the step.
     unseen
         bool (field features,): whether it was never learned.
+    rare
+        bool (field features,): whether it was never learned, or too seldom for its crosses.
     inputs
         float32 (5 fields,): the net's, kind by kind.
     inner
@@ -169,6 +178,7 @@ class Work(NamedTuple):
     of_fields: F32
     of_crosses: F32
     unseen: NDArray[np.bool_]
+    rare: NDArray[np.bool_]
     inputs: F32
     inner: F32
     logits: F64
@@ -183,7 +193,8 @@ def work_for(slots: Slots, fields: int) -> Work:
     """Room for any event of these slots, of a net of so many fields."""
     f, c = slots.field.shape[1], slots.cross.shape[1]
     return Work(
-        np.empty((10, f), np.float32), np.empty((8, c), np.float32), np.empty(f, np.bool_),
+        np.empty((10, f), np.float32), np.empty((8, c), np.float32),
+        np.empty(f, np.bool_), np.empty(f, np.bool_),
         np.empty(INPUTS * fields, np.float32), np.empty((2, 2 * RANK), np.float32),
         np.empty(EXPERTS), np.empty(max(f, c), np.int64),
     )  # fmt: skip
@@ -202,10 +213,10 @@ def _base_rate(totals: F64) -> float:
 @inlined
 def _read_fields(
     table: F32, means: F32, totals: F64, at: I64, field_of: I32, half: int, count: int,
-    known: F32, unseen: NDArray[np.bool_],
+    admission: np.float32, known: F32, unseen: NDArray[np.bool_], rare: NDArray[np.bool_],
 ) -> int:  # fmt: skip
-    """Weights and statistics of the fields' tokens; gives how many of them are unseen."""
-    p0, root, new = f32(_base_rate(totals)), f32(math.sqrt(totals[0])), 0
+    """Weights and statistics of the fields' tokens; gives how many of them are rare."""
+    p0, root, found = f32(_base_rate(totals)), f32(math.sqrt(totals[0])), 0
     for j in range(count):
         k = at[half, j]
         for row in range(8):
@@ -217,20 +228,30 @@ def _read_fields(
         known[CNT, j] = views / (views + root) - HALF
     for j in range(count):
         unseen[j] = known[VIEWS, j] == ZERO
+        rare[j] = unseen[j] or known[VIEWS, j] < admission
+        found += rare[j]
         if unseen[j]:
             m = field_of[half, j]
             taught = means[m, 5] / (means[m, 5] + TAUGHT_BY)  # how far the net knows such
             known[W1, j], known[W2, j], known[W3, j] = means[m, 0], means[m, 1], means[m, 2]
             known[TE, j] = (ONE - taught) * means[m, 3]
             known[CNT, j] = (ONE - taught) * means[m, 4] - HALF * taught
-            new += 1
-    return new
+    return found
+
+
+@inlined
+def _is_rare(members: I32, half: int, c: int, rare: NDArray[np.bool_]) -> bool:
+    """Whether any of a cross's values is."""
+    third = members[half, c, 2]
+    return bool(
+        rare[members[half, c, 0]] | rare[members[half, c, 1]] | (third >= 0 and rare[third])
+    )
 
 
 @inlined
 def _read_crosses(
     table: F32, means: F32, at: I64, cross_of: I32, members: I32, half: int, count: int,
-    fields: int, new: int, unseen: NDArray[np.bool_], known: F32,
+    fields: int, rare_fields: int, rare: NDArray[np.bool_], known: F32,
 ) -> None:  # fmt: skip
     """Weight and residual of each cross."""
     scale = f32(1.0 / math.sqrt(fields))
@@ -246,12 +267,10 @@ def _read_crosses(
             known[START, c] = means[0, cross_of[half, c]]
             known[SHARE, c] = means[1, cross_of[half, c]]
         known[WEIGHT, c] = known[START, c]
-    if new == 0:
+    if rare_fields == 0:
         return
-    for c in range(count):  # whatever other cross is found in the bucket of one never seen
-        third = members[half, c, 2]
-        fresh = unseen[members[half, c, 0]] or unseen[members[half, c, 1]]
-        if fresh or (third >= 0 and unseen[third]):
+    for c in range(count):  # whatever other cross is found in its bucket
+        if _is_rare(members, half, c, rare):
             known[WEIGHT, c] = means[0, cross_of[half, c]]
             known[SHARE, c] = means[1, cross_of[half, c]]
 
@@ -354,17 +373,21 @@ def _forward(
     field_table: F32, cross_table: F32, bias: F64, mixture: F64, totals: F64, field_means: F32,
     cross_means: F32, linear: F32, factors: F32, top: F32, crosses: I32, field: I64, cross: I64,
     field_of: I32, cross_of: I32, members: I32, half: int, n_fields: int, n_crosses: int,
-    dense: bool, of_fields: F32, of_crosses: F32, unseen: NDArray[np.bool_], inputs: F32,
-    inner: F32, logits: F64,
-) -> float:  # fmt: skip
-    """The mixed logit of an event; its parts are in the work. Nothing is written to the state."""
-    new = _read_fields(
-        field_table, field_means, totals, field, field_of, half, n_fields, of_fields, unseen
-    )
+    dense: bool, admission: np.float32, of_fields: F32, of_crosses: F32,
+    unseen: NDArray[np.bool_], rare: NDArray[np.bool_], inputs: F32, inner: F32, logits: F64,
+) -> tuple[float, int]:  # fmt: skip
+    """The mixed logit of an event, and how many of its values are rare; its parts are in the work.
+
+    Nothing is written to the state.
+    """
+    rare_fields = _read_fields(
+        field_table, field_means, totals, field, field_of, half, n_fields, admission, of_fields,
+        unseen, rare,
+    )  # fmt: skip
     fields = _gather_fields(field_of, half, n_fields, dense, of_fields, inputs)
     _read_crosses(
-        cross_table, cross_means, cross, cross_of, members, half, n_crosses, fields, new, unseen,
-        of_crosses,
+        cross_table, cross_means, cross, cross_of, members, half, n_crosses, fields, rare_fields,
+        rare, of_crosses,
     )  # fmt: skip
     _gather_crosses(crosses, cross_of, half, n_crosses, of_crosses, inputs)
     logits[0] = bias[0, 0] + _sum(of_fields, W1, n_fields)
@@ -376,7 +399,7 @@ def _forward(
     for e in range(EXPERTS):
         logits[e] = min(max(logits[e], -MOST_LOGIT), MOST_LOGIT)
         mixed += mixture[e] * logits[e]
-    return mixed
+    return mixed, rare_fields
 
 
 @inlined
@@ -418,7 +441,7 @@ def predict_events(
     field_means, cross_means, linear, factors, top = state[6:11]
     tokens, starts, rows, fields, crosses, shifts, sizes = events
     field, cross, field_of, cross_of, members = slots
-    of_fields, of_crosses, unseen, inputs, inner, logits, _ = work
+    of_fields, of_crosses, unseen, rare, inputs, inner, logits, _ = work
     dense = len(starts) == 0
     for row in range(rows):
         f, c = expand_event(
@@ -427,10 +450,10 @@ def predict_events(
         )  # fmt: skip
         fetch_event(field_table, field, 0, f)
         fetch_event(cross_table, cross, 0, c)
-        mixed = _forward(
+        mixed, _ = _forward(
             field_table, cross_table, bias, mixture, totals, field_means, cross_means, linear,
             factors, top, crosses, field, cross, field_of, cross_of, members, 0, f, c, dense,
-            of_fields, of_crosses, unseen, inputs, inner, logits,
+            state.admission, of_fields, of_crosses, unseen, rare, inputs, inner, logits,
         )  # fmt: skip
         out[row] = calibrated(calibration, mixed)
         if len(deviations) > 0:
@@ -564,6 +587,14 @@ def _step_shared_cross(
     )
 
 
+@jit
+def _leave_out_rare(at: I64, members: I32, half: int, count: int, rare: NDArray[np.bool_]) -> None:
+    """Take its bucket from each cross that is not admitted yet."""
+    for c in range(count):
+        if _is_rare(members, half, c, rare):
+            at[half, c] = NOWHERE
+
+
 @inlined
 def _learn_crosses(
     table: F32, at: I64, half: int, count: int, g: np.float32, residual: np.float32,
@@ -578,6 +609,8 @@ def _learn_crosses(
         known[NEW_N, c] = n * HALF if n > MOST_SQUARES else n
     for c in range(count):
         k, was = at[half, c], known[VARIANCE, c]
+        if k == NOWHERE:
+            continue
         shared[found] = c
         if (
             (table[k + 1] != known[SQUARES, c])
@@ -666,10 +699,10 @@ def learn_events(
     """
     field_table, cross_table, bias, mixture, calibration, totals = state[:6]
     field_means, cross_means, linear, factors, top = state[6:11]
-    linear_squares, factors_squares, top_squares = state[11:]
+    linear_squares, factors_squares, top_squares, admission = state[11:]
     tokens, starts, rows, fields, crosses, shifts, sizes = events
     field, cross, field_of, cross_of, members = slots
-    of_fields, of_crosses, unseen, inputs, inner, logits, shared = work
+    of_fields, of_crosses, unseen, rare, inputs, inner, logits, shared = work
     dense = len(starts) == 0
     f, c = expand_event(
         tokens, starts, 0, fields, crosses, shifts, sizes,
@@ -684,10 +717,10 @@ def learn_events(
             )  # fmt: skip
             fetch_event(field_table, field, 1 - half, next_f)
             fetch_event(cross_table, cross, 1 - half, next_c)
-        mixed = _forward(
+        mixed, rare_fields = _forward(
             field_table, cross_table, bias, mixture, totals, field_means, cross_means, linear,
             factors, top, crosses, field, cross, field_of, cross_of, members, half, f, c, dense,
-            of_fields, of_crosses, unseen, inputs, inner, logits,
+            admission, of_fields, of_crosses, unseen, rare, inputs, inner, logits,
         )  # fmt: skip
         out[row] = calibrated(calibration, mixed)
         w, y = importance[row] if len(importance) > 0 else 1.0, labels[row]
@@ -724,6 +757,8 @@ def learn_events(
                 field_table, field, half, f, f32(g1), f32(g2), f32(g3), f32(views), f32(click),
                 of_fields, shared,
             )  # fmt: skip
+            if rare_fields > 0 and admission > ZERO:
+                _leave_out_rare(cross, members, half, c, rare)
             _learn_crosses(
                 cross_table, cross, half, c, f32(g3), f32(residual), f32(variance), of_crosses,
                 shared,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from features.hashed import Hashed
 from features.jit import jit
 from learning.buckets import Events, Slots, expand_event, slots_for
-from learning.weights import Weights
 
-__all__ = ["Touched", "occupancy", "used_buckets"]
+if TYPE_CHECKING:
+    from learning.weights import Weights  # they have an eviction, which marks buckets
+
+__all__ = ["Touched", "mark_buckets", "occupancy", "used_buckets"]
 
 Marks = NDArray[np.bool_]
+_IN_BUCKETS = np.ones(2, np.int64)  # sizes of the tables' buckets: places are their numbers
 
 
 @jit
@@ -78,6 +81,16 @@ def occupancy(weights: Weights) -> dict[str, float]:
     }
 
 
+def mark_buckets(weights: Weights, hashed: Hashed, fields: Marks, crosses: Marks) -> None:
+    """Mark the buckets of some events, bool by bucket of each table."""
+    if hashed.rows:
+        events = Events(
+            hashed.tokens, hashed.starts, hashed.rows, hashed.fields, weights.index,
+            weights.shifts, _IN_BUCKETS,
+        )  # fmt: skip
+        _mark(events, slots_for(events), fields, crosses)
+
+
 class Touched:
     """Collects the buckets that learning some events changes.
 
@@ -93,19 +106,13 @@ class Touched:
     """
 
     def __init__(self, weights: Weights) -> None:
-        self._shifts, self._index = weights.shifts, weights.index
-        self._sizes = np.ones(2, np.int64)  # counted in buckets, not in numbers
+        self._weights = weights
         self.fields = np.zeros(len(weights.fields), np.bool_)
         self.crosses = np.zeros(len(weights.crosses), np.bool_)
 
     def add(self, hashed: Hashed) -> None:
         """Note the buckets of some events."""
-        if hashed.rows:
-            events = Events(
-                hashed.tokens, hashed.starts, hashed.rows, hashed.fields, self._index,
-                self._shifts, self._sizes,
-            )  # fmt: skip
-            _mark(events, slots_for(events), self.fields, self.crosses)
+        mark_buckets(self._weights, hashed, self.fields, self.crosses)
 
     def take(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Give the numbers of the field and the cross buckets, and begin anew."""

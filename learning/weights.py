@@ -15,6 +15,7 @@ from features.jit import read_only
 from features.spec import HashSpec, LearnerSpec, Rates
 from learning import single, stack
 from learning.buckets import Events, slots_for
+from learning.eviction import MARKS, Eviction
 
 __all__ = ["SingleWeights", "StackWeights", "Weights", "weights_for"]
 
@@ -40,15 +41,17 @@ class Weights(ABC):
     Attributes
     ----------
     arrays
-        As given; learned in place.
+        As given, and the marks of eviction; learned in place.
     index
         The crosses.
+    eviction
+        What empties buckets; ``None``: nothing does.
     """
 
     kernels: Any
     read_only = False
     """Whether the state is somebody else's, such as the trainer's live file."""
-    unserved: tuple[str, ...] = ()
+    unserved: tuple[str, ...] = MARKS
     """Arrays that learning needs and predicting does not."""
 
     def __init__(self, sizes: HashSpec, crosses: NDArray[np.int32], arrays: Arrays) -> None:
@@ -56,6 +59,9 @@ class Weights(ABC):
         self.shifts = np.array([64 - sizes.bits, 64 - sizes.cross_bits], np.uint64)
         self._sizes = np.array([arrays[name].shape[1] for name in _TABLES], np.int64)
         self._state: Any = None
+        self.eviction = Eviction(sizes.evict_after) if sizes.evict_after else None
+        if self.eviction is not None:
+            self.arrays |= self.eviction.marks(len(self.fields), len(self.crosses))
 
     @abstractmethod
     def _made_state(self) -> Any:
@@ -110,10 +116,19 @@ class Weights(ABC):
         weight = np.empty(0) if importance is None else importance
         if len(labels) != hashed.rows or len(weight) not in (0, hashed.rows):
             raise ValueError(f"{len(labels)} labels, {len(weight)} weights: {hashed.rows} events")
-        if hashed.rows:
-            taught = read_only(labels), read_only(weight)
-            self.kernels.learn_events(*self.arguments(hashed), *taught, out)
+        if self.eviction is None:
+            self._learn(hashed, labels, weight, out)
+            return out
+        for rows in self.eviction.stretches(self, hashed.rows):
+            part = hashed.part(rows.start, rows.stop)
+            self._learn(part, labels[rows], weight[rows], out[rows])
+            self.eviction.note(self, part)
         return out
+
+    def _learn(self, hashed: Hashed, labels: F64, importance: F64, out: F64) -> None:
+        if hashed.rows:
+            taught = read_only(labels), read_only(importance)
+            self.kernels.learn_events(*self.arguments(hashed), *taught, out)
 
     def predict(self, hashed: Hashed) -> F64:
         """Logits of n events, float64 (n,); nothing is learned."""
@@ -189,13 +204,14 @@ class StackWeights(Weights):
     """
 
     kernels = stack
-    unserved = ("linear_squares", "factors_squares", "top_squares")
+    unserved = (*MARKS, "linear_squares", "factors_squares", "top_squares")
 
     def __init__(
         self, sizes: HashSpec, crosses: NDArray[np.int32], fields: int, seed: int = 0,
         inputs: int | None = None,
     ) -> None:  # fmt: skip
         self.seed, self.inputs = seed, inputs or stack.INPUTS * fields
+        self.admission = np.float32(sizes.admit_after)
         tables = _tables(sizes, crosses, np.float32, 8, 4)
         super().__init__(sizes, crosses, tables | _rest(len(crosses), fields, seed, self.inputs))
 
@@ -235,7 +251,8 @@ class StackWeights(Weights):
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys((*_TABLES, *_LINEAR), (-1,))
         shapes |= dict.fromkeys(_FACTORS, (-1, 2 * stack.RANK))
         flat = {name: self.arrays[name].reshape(shape) for name, shape in shapes.items()}
-        return stack.State(**{**self.arrays, **flat})
+        learned = {k: v for k, v in self.arrays.items() if k not in MARKS}
+        return stack.State(**{**learned, **flat}, admission=self.admission)
 
 
 def weights_for(

@@ -91,7 +91,7 @@ class WeightsPublisher:
         self._ever = Touched(learner.weights)
         self._ever.fields[used_buckets(learner.weights.fields)] = True
         self._ever.crosses[used_buckets(learner.weights.crosses)] = True
-        self._number, self._full_at, self._updated_ms = 0, -1, 0
+        self._number, self._full_at, self._updated_ms, self._sweeps = 0, -1, 0, 0
         self._retention_s = max(10.0 * full_every_s, _LEAST_RETENTION_S)
         self._sent_at = self._full_sent_at = -np.inf
         self._changed = self._changed_since_full = True
@@ -145,6 +145,10 @@ class WeightsPublisher:
         fields, crosses = self._touched.take()
         self._ever.fields[fields] = True
         self._ever.crosses[crosses] = True
+        eviction = self.learner.weights.eviction if self.learner.weights else None
+        if eviction is not None and eviction.sweeps != self._sweeps:
+            self._sweeps = eviction.sweeps  # buckets that were emptied are news too
+            fields, crosses = np.flatnonzero(self._ever.fields), np.flatnonzero(self._ever.crosses)
         if self._full_sent_at > -np.inf and self._changed:
             self._number += 1
             self._write(parts_of(self._head(reached, full=False), self._weights, fields, crosses))

@@ -20,7 +20,7 @@ from streaming.weights_topic import WEIGHTS, Reached, WeightsFollower, WeightsPu
 AT = TopicPartition(WEIGHTS, 0)
 
 
-def spec(name="shop", bits=8):
+def spec(name="shop", bits=8, evict_after=0):
     return Spec(
         name=name,
         source=SourceSpec(label="click"),
@@ -30,7 +30,7 @@ def spec(name="shop", bits=8):
             FieldSpec(names=("price",), transform="quantile", buckets=8, learn_from=300),
         ),
         crosses=CrossSpec(all_pairs=True),
-        hash=HashSpec(bits=bits, cross_bits=bits),
+        hash=HashSpec(bits=bits, cross_bits=bits, evict_after=evict_after),
     )
 
 
@@ -100,8 +100,12 @@ def small_records(monkeypatch):
     monkeypatch.setattr("streaming.weights_message._PART_BYTES", 2048)
 
 
-def test_each_message_leads_to_the_very_bits_of_the_trainer(embedded, small_records):
-    training, follower = Training(embedded, spec()), WeightsFollower(spec())
+@pytest.mark.parametrize("evict_after", [0, 60])
+def test_each_message_leads_to_the_very_bits_of_the_trainer(embedded, small_records, evict_after):
+    """Buckets that were emptied as well: of 16,384, most are before long."""
+    bits = 14 if evict_after else 8
+    training = Training(embedded, spec(bits=bits, evict_after=evict_after))
+    follower = WeightsFollower(training.spec)
     at, built = 0, []
     for events in (0, 100, 1, 250, 0, 40):
         training.step(events)

@@ -208,7 +208,8 @@ class LiteralStack:
 
     ALPHAS, BETA, L2 = (0.03, 0.1, 0.03), 0.3, 1.0
 
-    def __init__(self, weights):
+    def __init__(self, weights, admission):
+        self.admission = admission
         rank = weights.arrays["factors"].shape[2] // 2
         self.rank, self.index = rank, weights.index.tolist()
         self.field, self.cross = {}, {}
@@ -242,7 +243,9 @@ class LiteralStack:
         return tuple(m[:3]), (1 - known) * m[3], (1 - known) * m[4] - 0.5 * known
 
     def forward(self, fields, crosses):
-        self.unseen = [self.field.get(bucket, [0.0] * 8)[6] == 0 for bucket, _ in fields]
+        views = [self.field.get(bucket, [0.0] * 8)[6] for bucket, _ in fields]
+        self.unseen = [n == 0 for n in views]
+        self.rare = [n == 0 or n < self.admission for n in views]
         self.found = [self.statistics(*feature) for feature in fields]
         present = len({field for _, field in fields})
         self.start, self.cw, share = [], [], []
@@ -250,7 +253,7 @@ class LiteralStack:
             w, _, residual, variance = self.cross.get(bucket, [0.0] * 4)
             mean_weight, mean_share = self.cross_means[number]
             self.start.append(w if variance > 0 else mean_weight)
-            new = variance == 0 or any(self.unseen[i] for i in members)
+            new = variance == 0 or any(self.rare[i] for i in members)
             self.cw.append(mean_weight if new else w)
             share.append(mean_share if new else residual / (variance + 3) / math.sqrt(present))
         self.share = share
@@ -365,7 +368,13 @@ class LiteralStack:
 
     def learn_crosses(self, crosses, g, residual, variance):
         alpha = 0.12 / math.sqrt(max(len(crosses), 1))
-        for bucket, own in grouped(bucket for bucket, _, _ in crosses).items():
+        admitted = [
+            None if self.admission and any(self.rare[i] for i in members) else bucket
+            for bucket, _, members in crosses
+        ]
+        for bucket, own in grouped(admitted).items():
+            if bucket is None:
+                continue
             row = self.cross.setdefault(bucket, [0.0] * 4)
             row[:2] = self.step(self.start[own[0]], row[1], len(own) * g, alpha)
             fade = 0.5 if row[3] > 4096 else 1.0
@@ -375,7 +384,7 @@ class LiteralStack:
 
 def assert_is_stack(hashed, labels, crosses, sizes, importance=None, atol=1e-5):
     weights = StackWeights(sizes, crosses, hashed.fields)
-    literal = LiteralStack(weights)
+    literal = LiteralStack(weights, sizes.admit_after)
     given = np.ones(hashed.rows) if importance is None else importance
     expected = [
         literal.learn(*features, y, w)
@@ -401,15 +410,23 @@ def test_the_kernel_is_the_equations_over_real_events(with_crosses):
     assert_is_stack(hashed, labels, crosses, HashSpec(bits=22, cross_bits=22))
 
 
-@given(seed=st.integers(0, 2**32), bits=st.integers(3, 12), ragged=st.booleans())
-@settings(max_examples=30, deadline=None)
-def test_the_kernel_is_the_equations_even_where_features_share_buckets(seed, bits, ragged):
+@given(
+    seed=st.integers(0, 2**32),
+    bits=st.integers(3, 12),
+    ragged=st.booleans(),
+    admission=st.sampled_from([0, 1, 4]),
+)
+@settings(max_examples=40, deadline=None)
+def test_the_kernel_is_the_equations_even_where_features_share_buckets(
+    seed, bits, ragged, admission
+):
     hashed, labels, crosses = random_events(seed, rows=60, ragged=ragged)
     rng = np.random.default_rng(seed)
     labels = labels * (rng.random(60) < 0.5)
     labels[20:] = np.where(rng.random(40) < 0.1, LATE, labels[20:])  # of events before them
     importance = rng.choice([0.0, 0.5, 1.0, 3.0], 60)
-    assert_is_stack(hashed, labels, crosses, HashSpec(bits=bits, cross_bits=bits), importance)
+    sizes = HashSpec(bits=bits, cross_bits=bits, admit_after=admission)
+    assert_is_stack(hashed, labels, crosses, sizes, importance)
 
 
 STACK = LearnerSpec()
@@ -427,11 +444,15 @@ def part_of(hashed, low, high):
 @pytest.mark.parametrize("learner", [SINGLE, STACK], ids=["single", "stack"])
 @pytest.mark.parametrize("ragged", [False, True])
 @settings(max_examples=25)
-@given(seed=st.integers(0, 2**32), cuts=st.sets(st.integers(0, 80), max_size=6))
-def test_wherever_batches_are_cut_every_bit_is_the_same(learner, ragged, seed, cuts):
+@given(
+    seed=st.integers(0, 2**32),
+    cuts=st.sets(st.integers(0, 80), max_size=6),
+    evict_after=st.sampled_from([0, 7, 30]),
+)
+def test_wherever_batches_are_cut_every_bit_is_the_same(learner, ragged, seed, cuts, evict_after):
     hashed, labels, crosses = random_events(seed, rows=80, ragged=ragged)
     weight = np.random.default_rng(seed).uniform(0, 3, 80)
-    sizes = HashSpec(bits=7, cross_bits=8)
+    sizes = HashSpec(bits=7, cross_bits=8, evict_after=evict_after)
     whole = weights_for(sizes, learner, crosses, hashed.fields)
     logits = whole.learn(hashed, labels, weight)
     parts, pieces = weights_for(sizes, learner, crosses, hashed.fields), []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -184,6 +185,18 @@ def test_a_value_never_learned_is_told_and_adds_what_the_average_does() -> None:
     assert not new.seen
     assert new.regressions == pytest.approx(learner.weights.calibration[0] * mean)
     assert by_names({"site": "s1"})[("site",), ("s1",)].seen
+
+
+def test_a_cross_that_is_not_admitted_is_not_seen() -> None:
+    event = {"site": "news", "ad": "shoes"}
+    for admission, seen in (0, True), (10, False):
+        sizes = HashSpec(admit_after=admission)
+        pairs = spec_of(crosses=CrossSpec(named=(("site", "ad"),)))
+        learner = ClickLearner(msgspec.structs.replace(pairs, hash=sizes))
+        for _ in range(5):
+            learner.learn_one(event, True)
+        (cross,) = [c for c in explain(learner, event).contributions if len(c.names) == 2]
+        assert cross.seen is seen
 
 
 SHOWN = [

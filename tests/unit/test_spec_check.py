@@ -108,6 +108,24 @@ CASES = {
         "no key `experts`",
         "",
     ),
+    "admission after more views than are counted": (
+        table("[hash]", "admit_after = 2_000_000 #<"),
+        "hash.admit_after",
+        "2000000 cannot be used",
+        "1 to 1,000,000",
+    ),
+    "admission with single": (
+        table("[hash]", "admit_after = 2 #<", "[learner]", 'kind = "single"'),
+        "hash.admit_after",
+        "counts no views",
+        'kind = "stack"',
+    ),
+    "eviction at every event": (
+        table("[hash]", "evict_after = 1 #<"),
+        "hash.evict_after",
+        "1 cannot be used",
+        "1,000 to",
+    ),
     "a group with nothing": (
         table("[crosses]", 'groups = [["ids"]] #<'),
         "crosses.groups[0]",
