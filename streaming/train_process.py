@@ -119,6 +119,7 @@ class Trainer(Process):
             self.replay.learner,
             every_s=settings.train.publish_every_s,
             full_every_s=settings.train.publish_full_every_s,
+            precision=settings.train.publish_precision,
             now=self.now,
             report=self.report,
         )

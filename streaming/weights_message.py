@@ -1,31 +1,42 @@
 """One record of the ``weights`` topic: some buckets of a model, checked, as plain bytes.
 
 A message is what changed since the one before (*delta*) or all there is (*full*), in one record or
-several. A record: ``CTW2``, the CRC-32 of the rest, the length of the head, the head as JSON, then
-numbers, little-endian: buckets of fields, of crosses (uint32), what they hold, and in the last
-record all else that a prediction is made of (:attr:`learning.weights.Weights.rest`).
+several. A record: ``CTW3``, the CRC-32 of the rest, the length of the head, the head as JSON, then
+numbers, little-endian: buckets of fields, of crosses (uint32), what they hold (crosses: rounded by
+:mod:`learning.compression`, if the head says so), and in the last record all else that a prediction
+is made of (:attr:`learning.weights.Weights.rest`).
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import ClicktideError
+from learning.compression import HALVES, compress_crosses, expand_crosses
 from learning.weights import Weights
 
-__all__ = ["Head", "Part", "WeightsMessageError", "parts_of", "read_head", "read_part"]
+__all__ = [
+    "Head",
+    "Part",
+    "Precision",
+    "WeightsMessageError",
+    "parts_of",
+    "read_head",
+    "read_part",
+]
 
-_MAGIC = b"CTW2"
+_MAGIC = b"CTW3"
 _FRONT = len(_MAGIC) + 8
 _PART_BYTES = 512 << 10
 """Of a record's buckets: below Kafka's default limit of 1 MiB."""
 Slots = NDArray[np.int64]
+Precision = Literal["half", "exact"]
 
 
 class WeightsMessageError(ClicktideError):
@@ -50,6 +61,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
         Which record of the message, from 0, of how many.
     fields, crosses
         Buckets in it.
+    precision
+        Whether the crosses are rounded.
     events, event_time, updated_ms
         Learned up to there; latest event time; wall-clock time of the last event learned.
     offsets
@@ -69,6 +82,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     parts: int
     fields: int
     crosses: int
+    precision: Precision
     events: int
     event_time: int
     updated_ms: int
@@ -122,7 +136,8 @@ def parts_of(head: Head, weights: Weights, fields: Slots, crosses: Slots) -> Ite
     fields, crosses
         Buckets to send.
     """
-    cuts = [*_cuts(weights, fields, crosses)]
+    half = head.precision == "half"
+    cuts = [*_cuts(weights, fields, crosses, half)]
     for number, (own_fields, own_crosses) in enumerate(cuts):
         last = number == len(cuts) - 1
         part_head = msgspec.structs.replace(
@@ -134,16 +149,22 @@ def parts_of(head: Head, weights: Weights, fields: Slots, crosses: Slots) -> Ite
             quantiles=head.quantiles if last else None,
         )
         arrays = [own_fields.astype("<u4"), own_crosses.astype("<u4")]
-        arrays += [weights.fields[own_fields], weights.crosses[own_crosses]]
+        crossed = weights.crosses[own_crosses]
+        arrays += [weights.fields[own_fields], compress_crosses(crossed) if half else crossed]
         if last:
             arrays += weights.rest.values()
         yield _encoded(part_head, arrays)
 
 
-def _cuts(weights: Weights, fields: Slots, crosses: Slots) -> Iterator[tuple[Slots, Slots]]:
+def _cuts(
+    weights: Weights, fields: Slots, crosses: Slots, half: bool
+) -> Iterator[tuple[Slots, Slots]]:
     """Buckets by record."""
     none = np.empty(0, np.int64)
-    sizes = [4 + table[:1].nbytes for table in (weights.fields, weights.crosses)]
+    sizes = [
+        4 + weights.fields[:1].nbytes,
+        4 + (2 * HALVES if half else weights.crosses[:1].nbytes),
+    ]
     steps = [max(1, _PART_BYTES // size) for size in sizes]
     if len(fields) * sizes[0] + len(crosses) * sizes[1] <= _PART_BYTES:
         yield fields, crosses
@@ -194,10 +215,13 @@ def read_part(record: bytes, weights: Weights) -> Part:
     tables = (weights.fields, weights.crosses)
     rest = weights.rest if last else {}
     wanted: list[tuple[Any, int]] = [("<u4", head.fields), ("<u4", head.crosses)]
-    wanted += [
-        (table.dtype.newbyteorder("<"), count * table.shape[1])
-        for table, count in zip(tables, (head.fields, head.crosses), strict=True)
-    ]
+    half = head.precision == "half"
+    kinds = [table.dtype.newbyteorder("<") for table in tables]
+    wanted.append((kinds[0], head.fields * tables[0].shape[1]))
+    if half:
+        wanted.append(("<f2", head.crosses * HALVES))
+    else:
+        wanted.append((kinds[1], head.crosses * tables[1].shape[1]))
     wanted += [(array.dtype.newbyteorder("<"), array.size) for array in rest.values()]
     arrays = []
     for kind, count in wanted:
@@ -209,6 +233,7 @@ def read_part(record: bytes, weights: Weights) -> Part:
     if at != len(record):
         raise WeightsMessageError("weights record: it is longer than the spec's")
     of_rest = dict(zip(rest, arrays[4:], strict=True))
-    part = Part(head, (arrays[0], arrays[1]), (arrays[2], arrays[3]), of_rest)
+    crosses = expand_crosses(arrays[3].reshape(-1, HALVES)).reshape(-1) if half else arrays[3]
+    part = Part(head, (arrays[0], arrays[1]), (arrays[2], crosses), of_rest)
     part.check(weights)
     return part

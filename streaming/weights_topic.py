@@ -17,10 +17,12 @@ from features.spec_file import spec_identity
 from learning.click_learner import ClickLearner
 from learning.snapshot import HASH_VERSION
 from learning.touched import Touched, used_buckets
+from learning.weights import StackWeights
 from streaming.log import EventLog, FencedError, LogError, NewRecord, Producer, TopicSettings
 from streaming.weights_message import (
     Head,
     Part,
+    Precision,
     WeightsMessageError,
     parts_of,
     read_head,
@@ -67,6 +69,8 @@ class WeightsPublisher:
         Seconds between messages. Shorter: fresher replicas, more to write.
     full_every_s
         Seconds between full ones. Shorter: a replica that starts or lost one is soon up again.
+    precision
+        Whether crosses are rounded to half precision, where the learner's can be.
     now
         Wall-clock seconds.
     report
@@ -80,12 +84,15 @@ class WeightsPublisher:
         *,
         every_s: float,
         full_every_s: float,
+        precision: Precision,
         now: Callable[[], float],
         report: Callable[[str], None],
     ) -> None:
         assert learner.spec is not None and learner.weights is not None
         self.log, self.learner, self.now, self.report = log, learner, now, report
         self.every_s, self.full_every_s = every_s, full_every_s
+        rounds = precision == "half" and isinstance(learner.weights, StackWeights)
+        self._precision: Precision = "half" if rounds else "exact"
         self._spec, self._epoch = spec_identity(learner.spec), secrets.token_hex(8)
         self._touched = Touched(learner.weights)
         self._ever = Touched(learner.weights)
@@ -188,6 +195,7 @@ class WeightsPublisher:
             parts=1,
             fields=0,
             crosses=0,
+            precision=self._precision,
             events=reached.events,
             event_time=reached.event_time,
             updated_ms=self._updated_ms,

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from waiting import until
 
-from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from features.spec import CrossSpec, FieldSpec, HashSpec, LearnerSpec, SourceSpec, Spec
 from learning.click_learner import ClickLearner
+from learning.compression import compress_crosses, expand_crosses
 from learning.snapshot import load_snapshot
+from learning.weights import StackWeights
 from serving.replica import ReplicaWeights
 from streaming.log import LogUnavailableError, NewRecord, TopicPartition, open_log
 from streaming.settings import EARLY_EXAMPLES, StreamSettings, TrainSettings
@@ -20,7 +22,7 @@ from streaming.weights_topic import WEIGHTS, Reached, WeightsFollower, WeightsPu
 AT = TopicPartition(WEIGHTS, 0)
 
 
-def spec(name="shop", bits=8, evict_after=0):
+def spec(name="shop", bits=8, evict_after=0, kind="stack"):
     return Spec(
         name=name,
         source=SourceSpec(label="click"),
@@ -31,20 +33,22 @@ def spec(name="shop", bits=8, evict_after=0):
         ),
         crosses=CrossSpec(all_pairs=True),
         hash=HashSpec(bits=bits, cross_bits=bits, evict_after=evict_after),
+        learner=LearnerSpec(kind=kind),
     )
 
 
 class Training:
     """A learner that publishes, with a clock of its own."""
 
-    def __init__(self, log, spec, seed=0):
+    def __init__(self, log, spec, seed=0, precision="half"):
+        self.precision = precision
         self.learner, self.spec, self.log = ClickLearner(spec), spec, log
         self.rng, self.events, self.now, self.said = np.random.default_rng(seed), 0, 1000.0, []
         self.restart()
 
     def restart(self):
         self.publisher = WeightsPublisher(
-            self.log, self.learner, every_s=1.0, full_every_s=100.0,
+            self.log, self.learner, every_s=1.0, full_every_s=100.0, precision=self.precision,
             now=lambda: self.now, report=self.said.append,
         )  # fmt: skip
 
@@ -70,11 +74,17 @@ class Training:
         self.publish()
 
 
-def same(replica, trained):
+def same(replica, trained, precision="half"):
     a, b = replica.weights, trained.weights
-    names = ("fields", "crosses", *b.rest)
-    tables = all(a.arrays[n].tobytes() == b.arrays[n].tobytes() for n in names)
-    return tables and replica.vectoriser.quantiles.state() == trained.vectoriser.quantiles.state()
+    served = b.arrays["crosses"]
+    if precision == "half" and isinstance(b, StackWeights):
+        served = expand_crosses(compress_crosses(served))
+    rest = all(a.arrays[n].tobytes() == b.arrays[n].tobytes() for n in ("fields", *b.rest))
+    return (
+        rest
+        and a.arrays["crosses"].tobytes() == served.tobytes()
+        and replica.vectoriser.quantiles.state() == trained.vectoriser.quantiles.state()
+    )
 
 
 def records(log, start=0):
@@ -100,11 +110,16 @@ def small_records(monkeypatch):
     monkeypatch.setattr("streaming.weights_message._PART_BYTES", 2048)
 
 
+@pytest.mark.parametrize("precision", ["half", "exact"])
 @pytest.mark.parametrize("evict_after", [0, 60])
-def test_each_message_leads_to_the_very_bits_of_the_trainer(embedded, small_records, evict_after):
+@pytest.mark.parametrize("kind", ["stack", "single"])
+def test_each_message_leads_to_the_very_bits_that_were_published(
+    embedded, small_records, evict_after, precision, kind
+):
     """Buckets that were emptied as well: of 16,384, most are before long."""
     bits = 14 if evict_after else 8
-    training = Training(embedded, spec(bits=bits, evict_after=evict_after))
+    learned = spec(bits=bits, evict_after=evict_after, kind=kind)
+    training = Training(embedded, learned, precision=precision)
     follower = WeightsFollower(training.spec)
     at, built = 0, []
     for events in (0, 100, 1, 250, 0, 40):
@@ -112,7 +127,7 @@ def test_each_message_leads_to_the_very_bits_of_the_trainer(embedded, small_reco
         new = embedded.read(AT, at, 1000)
         at += len(new)
         fed(follower, [record.value for record in new])
-        assert same(follower.learner, training.learner)
+        assert same(follower.learner, training.learner, precision)
         assert (follower.head.events, follower.head.offsets) == (training.events, [training.events])
         built.append(follower.learner)
     assert len(set(map(id, built))) == 1  # deltas went into the same tables

@@ -22,7 +22,7 @@ class Publishing:
     def __init__(self, path):
         self.log, self.learner, self.now, self.events = open_log(path), ClickLearner(SPEC), 0.0, 0
         self.publisher = WeightsPublisher(
-            self.log, self.learner, every_s=1.0, full_every_s=10.0,
+            self.log, self.learner, every_s=1.0, full_every_s=10.0, precision="half",
             now=lambda: self.now, report=print,
         )  # fmt: skip
 
