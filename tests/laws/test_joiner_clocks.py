@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from random import Random
 
 import pytest
-from resumed_joiner import resumed
+from joiner_runs import START, TOPICS, event, read_in_order
 
-from streaming.joiner import (
-    CLICKS,
-    IMPRESSIONS,
-    DeadLetter,
-    EmitExample,
-    Idle,
-    Joiner,
-    JoinerSettings,
-    Record,
-    TopicKind,
-    Viewed,
-)
+from streaming.joiner import CLICKS, IMPRESSIONS, DeadLetter, EmitExample, TopicKind, Viewed
 
-START = 1_736_121_600_000
 HOURS_2, YEARS_10 = 7_200_000, 315_360_000_000
 Sent = tuple[int, str, int]  # partition, id, event time
 
@@ -48,47 +35,21 @@ def traffic(
 
 def joined(sent: list[Sent], crash: Random | None = None) -> tuple[Counter[str], list[str]]:
     """Join impressions, with one click in 20; count outcomes of good ones, note order."""
-    rng = Random(1)
-    settings = JoinerSettings()
-    joiner, out, waiting = Joiner(settings, counting=True), list[object](), list[object]()
-    log: dict[tuple[TopicKind, int], list[bytes]] = {}
-    order: list[tuple[TopicKind, int]] = []
+    rng, records = Random(1), list[tuple[TopicKind, int, bytes]]()
     for partition, id, ts in sent:
-        add(log, order, IMPRESSIONS, partition, "impression", id, ts)
+        records.append((IMPRESSIONS, partition, event("impression", ts, impression_id=id)))
         if rng.random() < 0.05:
-            add(log, order, CLICKS, partition, "click", id, ts + 500)
-    end = max(ts for _, id, ts in sent if id.startswith("good")) + 2_700_000
-    for partition in {p for p, _, _ in sent}:
-        for topic in (IMPRESSIONS, CLICKS) * 2:
-            add(log, order, topic, partition, "heartbeat", "", end)
-    joiner, commits, read = Joiner(settings, counting=True), [], Counter[tuple[TopicKind, int]]()
-    for n, at in enumerate(order):
-        waiting += joiner.step(Record(*at, read[at], log[at][read[at]]))
-        read[at] += 1
-        if n % 50 == 0:
-            waiting += joiner.step(Idle(CLICKS, at[1]))
-        if crash is not None and crash.random() < 0.05 and (commits := joiner.commits()):
-            out, waiting = out + waiting, []
-        if crash is not None and commits and crash.random() < 0.01:
-            waiting = []
-            metadata = {(c.topic, c.partition): c.metadata for c in commits}
-            joiner = resumed(settings, metadata, counting=True)
-            reread(joiner, log, {(c.topic, c.partition): c.offset for c in commits}, read, waiting)
-    out += waiting
-    joiner.validate()
-    return outcomes(out)
-
-
-def add(log, order, topic, partition, kind, id, ts):  # type: ignore[no-untyped-def]
-    body = {"v": 1, "type": kind, "timestamp": ts} | ({"impression_id": id} if id else {})
-    log.setdefault((topic, partition), []).append(json.dumps(body).encode())
-    order.append((topic, partition))
-
-
-def reread(joiner, log, begin, read, waiting):  # type: ignore[no-untyped-def]
-    for at, offset in begin.items():
-        for n in range(offset, read[at]):
-            waiting += joiner.step(Record(*at, n, log[at][n]))
+            records.append((CLICKS, partition, event("click", ts + 500, impression_id=id)))
+    beat = event("heartbeat", max(ts for _, id, ts in sent if id[0] == "g") + 2_700_000)
+    records += [(topic, p, beat) for p in {p for p, _, _ in sent} for topic in TOPICS * 2]
+    return outcomes(
+        read_in_order(
+            records,
+            crash or rng,
+            idle=lambda number: [] if number % 50 else [CLICKS],
+            crashes=0.01 if crash else 0,
+        )
+    )
 
 
 def outcomes(out: list[object]) -> tuple[Counter[str], list[str]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from resumed_joiner import resumed
+from joiner_runs import BOUND, JOIN, LATE, NAMES, Log, event, random_log, read_interleaved
 
 from features.events import Example, decode_event
 from streaming.joiner import (
@@ -18,55 +18,27 @@ from streaming.joiner import (
     IMPRESSIONS,
     DeadLetter,
     EmitExample,
-    Idle,
     Joiner,
     JoinerSettings,
     Record,
     TopicKind,
 )
 
-JOIN, LATE, BOUND, LABEL = 20_000, 30_000, 5_000, 7_000
+LABEL = 7_000
 SETTINGS = JoinerSettings(
     join_window_s=20, late_window_s=30, out_of_order_s=5, max_ahead_s=8, far_future_s=600,
     label_after_s=7, label_out_of_order_s=5,
 )  # fmt: skip
-START = 1_736_121_600_000
-OTHER: dict[TopicKind, TopicKind] = {IMPRESSIONS: CLICKS, CLICKS: IMPRESSIONS}
-Log = dict[TopicKind, list[tuple[int, bytes]]]  # (arrival, value) by offset
 
 
-def event(name: str, ts: int, **more: object) -> bytes:
-    return json.dumps({"v": 1, "type": name, "timestamp": ts, **more}).encode()
+def log_of(rng: Random, size: int, gap_ms: int) -> Log:
+    """With garbage, and with events of the far future, whose ids no other event has."""
 
+    def odd(topic: TopicKind, ts: int, value: bytes) -> bytes:
+        far = event(NAMES[topic], ts + rng.choice([10**7, 10**10]), impression_id="far")
+        return rng.choice([b"{", b"[]", value[:-1], event("impression", 5), far, far])
 
-def random_log(rng: Random, size: int, gap_ms: int) -> Log:
-    """Impressions and clicks with copies, reordering within the bound, orphans and garbage."""
-    log: Log = {IMPRESSIONS: [], CLICKS: []}
-
-    def send(topic: TopicKind, ts: int, value: bytes) -> None:
-        for _ in range(1 + (rng.random() < 0.05)):
-            log[topic].append((ts + rng.randrange(BOUND + 1), value))
-        if rng.random() < 0.02:
-            log[topic].append((ts, rng.choice([b"{", b"[]", value[:-1], event("impression", 5)])))
-        if rng.random() < 0.02:
-            far = ts + rng.choice([10**7, 10**10])
-            name = "impression" if topic == IMPRESSIONS else "click"
-            log[topic].append((ts, event(name, far, impression_id="far")))
-
-    ts = START
-    for n in range(size):
-        ts += rng.randrange(2 * gap_ms)
-        send(IMPRESSIONS, ts, event("impression", ts, impression_id=f"i{n}", probability=0.5))
-        for kind in ("click", "dismiss"):
-            while rng.random() < 0.3:
-                at = ts + rng.choice([0, -BOUND, JOIN, rng.randrange(JOIN + LATE), JOIN + LATE])
-                id = f"i{n}" if rng.random() < 0.9 else f"none{n}"
-                send(CLICKS, at, event("click", at, impression_id=id, kind=kind))
-    for topic in log:
-        log[topic].sort(key=lambda sent: sent[0])
-        end = max([ts, *(at for at, _ in log[topic])]) + 500_000
-        log[topic] += [(end, event("heartbeat", end))] * 2
-    return log
+    return random_log(rng, size, gap_ms, odd, probability=0.5)
 
 
 Examples = set[tuple[str, int, int | None, int | None, bool]]
@@ -118,56 +90,20 @@ class Outcome:
     rejected: list[tuple[str, str, int]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def take(self, out: list[object]) -> None:
-        for it in out:
-            if isinstance(it, EmitExample):
-                e = decode_event(it.value)
-                assert isinstance(e, Example)
-                id = e.impression.impression_id
-                times = e.click_timestamp, e.dismiss_timestamp
-                kind = self.early if it.early else self.examples
-                kind.append((id, e.label, *times, e.correction))
-            elif isinstance(it, DeadLetter):
-                self.rejected.append((it.reason, it.topic, it.offset))
-
 
 def run(log: Log, rng: Random, *, crashes: float, idle: float) -> Outcome:
-    """Read the log in a random interleaving; crash at random after random commits."""
-    outcome, uncommitted = Outcome(), list[object]()
-    joiner, position = Joiner(SETTINGS), {IMPRESSIONS: 0, CLICKS: 0}
-    joiner.assign(0)
-    committed = {(c.topic, c.partition): c for c in joiner.commits()}
-    now = START
-    while any(position[topic] < len(log[topic]) for topic in log):
-        topic: TopicKind = rng.choice([IMPRESSIONS, CLICKS])
-        if position[topic] < len(log[topic]) and log[topic][position[topic]][0] <= now:
-            begin, most = position[topic], rng.choice([1, 1, 2, 30])
-            sent = [value for at, value in log[topic][begin : begin + most] if at <= now]
-            position[topic] += len(sent)
-            if most > 1:
-                uncommitted += joiner.step_many(topic, 0, range(begin, position[topic]), sent)
-            else:
-                uncommitted += joiner.step(Record(topic, 0, begin, sent[0]))
-        elif rng.random() < idle:
-            uncommitted += joiner.step(Idle(topic, 0))
-        else:
-            rest = [log[t][position[t]][0] for t in log if position[t] < len(log[t])]
-            now = max(now, min(rest))
-        joiner.validate()
-        if rng.random() < 0.2 and (commits := joiner.commits()):
-            outcome.take(uncommitted)
-            uncommitted = []
-            assert all(len(c.metadata) < 4096 for c in commits)
-            committed = {(c.topic, c.partition): c for c in commits}
-        if rng.random() < crashes:
-            uncommitted = []
-            metadata = {key: commit.metadata for key, commit in committed.items()}
-            joiner = resumed(SETTINGS, metadata)
-            joiner.validate()
-            position = {c.topic: c.offset for c in committed.values()}
-    outcome.take(uncommitted)
-    outcome.counts = joiner.counts()
+    out, joiner = read_interleaved(log, SETTINGS, rng, crashes=crashes, idle=idle, counting=False)
+    outcome = Outcome(counts=joiner.counts())
     assert joiner.pending() == 0
+    for it in out:
+        if isinstance(it, EmitExample):
+            e = decode_event(it.value)
+            assert isinstance(e, Example)
+            times = e.click_timestamp, e.dismiss_timestamp
+            kind = outcome.early if it.early else outcome.examples
+            kind.append((e.impression.impression_id, e.label, *times, e.correction))
+        elif isinstance(it, DeadLetter):
+            outcome.rejected.append((it.reason, it.topic, it.offset))
     return outcome
 
 
@@ -180,7 +116,7 @@ def run(log: Log, rng: Random, *, crashes: float, idle: float) -> Outcome:
 def test_any_crashes_and_interleavings_give_the_examples_of_a_brute_force_join(
     seed: int, size: int, gap_ms: int
 ) -> None:
-    log = random_log(Random(seed), size, gap_ms)
+    log = log_of(Random(seed), size, gap_ms)
     unbroken = run(log, Random(seed), crashes=0, idle=0)
     broken = run(log, Random(seed + 1), crashes=2 / sum(map(len, log.values())), idle=0.5)
     assert (set(unbroken.examples), set(unbroken.early)) == brute_force(log)
@@ -204,7 +140,7 @@ def test_any_crashes_and_interleavings_give_the_examples_of_a_brute_force_join(
 def test_many_at_a_time_give_what_each_alone_gives(seed: int, gap_ms: int, most: int) -> None:
     """Examples of each kind byte for byte and in order, rejections, counts, and commits."""
     rng = Random(seed)
-    log = random_log(rng, 40, gap_ms)
+    log = log_of(rng, 40, gap_ms)
     alone, many = Joiner(SETTINGS), Joiner(SETTINGS)
     out, out_many = list[object](), list[object]()
     position = {IMPRESSIONS: 0, CLICKS: 0}

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
 import pytest
-from resumed_joiner import resumed
+from joiner_runs import NAMES, START, TOPICS, event, read_in_order
 
-from streaming.joiner import (
-    CLICKS,
-    IMPRESSIONS,
-    EmitExample,
-    Idle,
-    Joiner,
-    JoinerSettings,
-    Record,
-    TopicKind,
-)
+from streaming.joiner import CLICKS, IMPRESSIONS, EmitExample, TopicKind
 
-START, MINUTE = 1_736_121_600_000, 60_000
+MINUTE = 60_000
 SKEWS = [2, 5, 15, 60, 120, 24 * 60, 10 * 24 * 60]  # minutes, ahead or behind
-TOPICS: tuple[TopicKind, TopicKind] = (IMPRESSIONS, CLICKS)
 
 
 class Sent(NamedTuple):
@@ -71,44 +61,15 @@ def with_wrong_clocks(rng: Random, good: list[Sent], partitions: int) -> list[Se
 
 def records(sent: list[Sent], partitions: int) -> list[tuple[TopicKind, int, bytes]]:
     """What is read, in order: the events, then heartbeats that end the stream."""
-    end = max(event.at for event in sent) + 45 * MINUTE
-    beat = json.dumps({"v": 1, "type": "heartbeat", "timestamp": end}).encode()
-    out = list[tuple[TopicKind, int, bytes]]()
-    for event in sent:
-        name = "impression" if event.topic == IMPRESSIONS else "click"
-        body = {"v": 1, "type": name, "impression_id": event.id, "timestamp": event.ts}
-        out.append((event.topic, event.partition, json.dumps(body).encode()))
+    beat = event("heartbeat", max(it.at for it in sent) + 45 * MINUTE)
+    out = [
+        (it.topic, it.partition, event(NAMES[it.topic], it.ts, impression_id=it.id)) for it in sent
+    ]
     return out + [(topic, p, beat) for p in range(partitions) for topic in TOPICS * 2]
 
 
-def join(
-    read: list[tuple[TopicKind, int, bytes]], rng: Random, idle: float, crashes: float
-) -> list[object]:
-    """Read in order, with idle topics, commits and restarts at random; what was committed."""
-    joiner, settings = Joiner(JoinerSettings()), JoinerSettings()
-    log: dict[tuple[TopicKind, int], list[bytes]] = {}
-    out, uncommitted = list[object](), list[object]()
-    commits = joiner.commits()
-    for topic, partition, value in read:
-        mine = log.setdefault((topic, partition), [])
-        mine.append(value)
-        uncommitted += joiner.step(Record(topic, partition, len(mine) - 1, value))
-        for quiet in TOPICS:
-            if rng.random() < idle:
-                uncommitted += joiner.step(Idle(quiet, partition))
-        if rng.random() < 0.2:
-            commits = joiner.commits() or commits
-            out, uncommitted = out + uncommitted, []
-        if rng.random() < crashes and {(c.topic, c.partition) for c in commits} >= set(log):
-            committed = {(c.topic, c.partition): c.metadata for c in commits}
-            joiner, uncommitted = resumed(settings, committed), []
-            for c in commits:
-                again = log.get((c.topic, c.partition), [])
-                for offset in range(c.offset, len(again)):
-                    at = Record(c.topic, c.partition, offset, again[offset])
-                    uncommitted += joiner.step(at)
-    joiner.validate()
-    return out + uncommitted
+def idle_at_random(rng: Random, share: float) -> Callable[[int], list[TopicKind]]:
+    return lambda _: [topic for topic in TOPICS if rng.random() < share]
 
 
 @pytest.mark.parametrize("block", range(10))
@@ -117,11 +78,12 @@ def test_up_to_five_wrong_clocks_cost_others_nothing(block: int) -> None:
         rng = Random(seed)
         partitions = rng.choice([1, 1, 2])
         good = good_traffic(rng, partitions)
-        clicked = {event.id for event in good if event.topic == CLICKS}
+        clicked = {e.id for e in good if e.topic == CLICKS}
         right = sorted((e.id, int(e.id in clicked)) for e in good if e.topic == IMPRESSIONS)
         read = records(with_wrong_clocks(rng, good, partitions), partitions)
         for crashes in (0.0, 0.02):
-            out = join(read, rng, rng.choice([0.02, 0.3, 1.0]), crashes)
+            idle = idle_at_random(rng, rng.choice([0.02, 0.3, 1.0]))
+            out = read_in_order(read, rng, idle=idle, crashes=crashes)
             examples = (it for it in out if isinstance(it, EmitExample) and not it.early)
             labels = sorted(
                 (e.impression_id, e.label) for e in examples if e.impression_id[0] == "g"

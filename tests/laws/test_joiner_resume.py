@@ -5,12 +5,11 @@ Also if wrong clocks are among the events, so that some are held at the commit, 
 
 from __future__ import annotations
 
-import json
 from random import Random
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from resumed_joiner import resumed
+from joiner_runs import NAMES, START, TOPICS, event, resumed
 
 from streaming.joiner import (
     CLICKS,
@@ -27,15 +26,9 @@ SETTINGS = JoinerSettings(
     join_window_s=20, late_window_s=30, out_of_order_s=5, max_ahead_s=8, far_future_s=600,
     label_after_s=7, label_out_of_order_s=2,
 )  # fmt: skip
-START = 1_736_121_600_000
 SKEWS = [9_000, 30_000, 100_000, 700_000, 10_000_000]  # ms, ahead or behind
-TOPICS: tuple[TopicKind, TopicKind] = (IMPRESSIONS, CLICKS)
 Step = Record | Idle
 Commits = dict[int, list[CommitUpTo]]  # by number of the step
-
-
-def event(name: str, ts: int, **more: object) -> bytes:
-    return json.dumps({"v": 1, "type": name, "timestamp": ts, **more}).encode()
 
 
 def random_events(
@@ -46,7 +39,7 @@ def random_events(
 
     def send(topic: TopicKind, ts: int, **more: object) -> None:
         skew = rng.choice([-1, 1]) * rng.choice(SKEWS) if rng.random() < wrong else 0
-        value = event("impression" if topic == IMPRESSIONS else "click", ts + skew, **more)
+        value = event(NAMES[topic], ts + skew, **more)
         for _ in range(1 + (rng.random() < 0.1)):
             sent.append((ts + rng.randrange(5_000), topic, value))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 import pytest
-from resumed_joiner import resumed
+from joiner_runs import START, resumed
 
 from features.errors import ClicktideError
 from features.events import Example, decode_event
@@ -29,7 +29,6 @@ from streaming.joiner import (
     Unpause,
 )
 
-START = 1_736_121_600_000
 SETTINGS = JoinerSettings(
     join_window_s=10, late_window_s=20, out_of_order_s=2, max_ahead_s=100, far_future_s=1000
 )
