@@ -5,15 +5,13 @@ import pyarrow as pa
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from features.errors import ClicktideError, SnapshotError
+from features.errors import SnapshotError
 from features.spec import FieldSpec, SourceSpec, Spec
 from monitoring.watch.categorical import MISSING, Categorical
 from monitoring.watch.closed_window import drift_of, field_drift, prediction_drift
 from monitoring.watch.folder import load_state, save_state
 from monitoring.watch.records import label_health
-from monitoring.watch.settings import MonitorSettings
 from monitoring.watch.slices import SliceField, slice_fields
-from streaming.settings_file import load_settings
 from streaming.status import JoinerState
 
 SPEC = Spec(
@@ -150,45 +148,6 @@ def test_predictions_that_move_show_and_an_empty_side_says_nothing():
     assert prediction_drift(before, after).level == "large"
     assert prediction_drift(before, np.zeros(100)) is None
     assert prediction_drift(np.zeros(100), after) is None
-
-
-# ---- settings
-
-
-def test_settings_come_from_a_file_and_changes(tmp_path):
-    file = tmp_path / "m.toml"
-    file.write_text('[monitor]\nslices = ["a"]\nbid = "b"\n[monitor.windows]\nwindow_s = 60\n')
-    settings = load_settings(
-        MonitorSettings, "monitor", file,
-        ["monitor.windows.least_clicks=7", "monitor.detect.confirm=0"],
-    )  # fmt: skip
-    assert (settings.slices, settings.bid) == (("a",), "b")
-    assert (settings.windows.window_s, settings.windows.least_clicks) == (60.0, 7)
-    assert settings.detect.confirm == 0.0
-    (tmp_path / "empty.toml").write_text("")
-    assert load_settings(MonitorSettings, "monitor", tmp_path / "empty.toml") == MonitorSettings()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "nothing=1", "windows.window_s=-1", "windows.window_s=nan", "save_every_s=0", "slices",
-        "webhook=ftp://x", "other.key=1", "keep_windows=0", "windows.values_per_field=0",
-        "predict=maybe",
-    ],
-)  # fmt: skip
-def test_wrong_settings_say_what_to_write(change):
-    with pytest.raises(ClicktideError, match=r"monitor.*Fix: "):
-        load_settings(MonitorSettings, "monitor", None, [f"monitor.{change}"])
-
-
-@pytest.mark.parametrize("text", ["[monitor", "monitor = 3"])
-def test_files_that_are_none_are_named(tmp_path, text):
-    (tmp_path / "m.toml").write_text(text)
-    with pytest.raises(ClicktideError, match=r"m\.toml.*Fix"):
-        load_settings(MonitorSettings, "monitor", tmp_path / "m.toml")
-    with pytest.raises(ClicktideError, match="cannot be read"):
-        load_settings(MonitorSettings, "monitor", tmp_path / "none.toml")
 
 
 # ---- label health

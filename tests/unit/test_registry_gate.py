@@ -5,11 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from features.errors import ClicktideError
 from learning.metrics import Tally
 from monitoring.registry import (
     GateSettings,
-    RegistrySettings,
     Version,
     alarm_target,
     judge,
@@ -19,7 +17,6 @@ from monitoring.registry.evaluation import first_offsets_after
 from monitoring.registry.versions import beyond_retention
 from streaming.log import NewRecord, open_log
 from streaming.settings import EXAMPLES, StreamSettings
-from streaming.settings_file import load_settings
 
 T0 = 1_736_121_600_000
 
@@ -97,39 +94,6 @@ def test_retention_keeps_newest_champions_and_whatever_has_an_alias():
     versions[0] = version(1, aliases=("keep",))
     gone = {v.number for v in beyond_retention(versions, keep_versions=4, keep_champions=3)}
     assert set(range(1, 21)) - gone == {1, 15, 17, 18, 19, 20}
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        (["keep_versions=0"], "keep_versions"),
-        (["version_every_s=0"], "version_every_s"),
-        (["model=a/b"], "without /"),
-        (["gate.max_rate_change=1"], "max_rate_change"),
-        (["gate.max_examples=5"], "max_examples"),
-        (["gates.min_clicks=5"], "gates"),
-        (["keep_versions"], "KEY=VALUE"),
-        (["nothing=1"], "docs/models.md"),
-        (["gate.min_clicks=many"], "docs/models.md"),
-    ],
-)
-def test_wrong_settings_are_told(changes, said):
-    with pytest.raises(ClicktideError, match=said):
-        load_settings(RegistrySettings, "registry", None, [f"registry.{one}" for one in changes])
-
-
-def test_settings_come_from_a_file(tmp_path):
-    (tmp_path / "r.toml").write_text(
-        "[registry]\nkeep_versions = 7\n[registry.gate]\nmin_clicks = 3\n"
-    )
-    known = load_settings(RegistrySettings, "registry", tmp_path / "r.toml", ["registry.model=ads"])
-    wanted = RegistrySettings(keep_versions=7, model="ads", gate=GateSettings(min_clicks=3))
-    assert known == wanted
-    with pytest.raises(ClicktideError, match="cannot be read"):
-        load_settings(RegistrySettings, "registry", tmp_path / "none.toml")
-    (tmp_path / "bad.toml").write_text("keep_versions = ")
-    with pytest.raises(ClicktideError, match="not TOML"):
-        load_settings(RegistrySettings, "registry", tmp_path / "bad.toml")
 
 
 def example(timestamp, correction=False):

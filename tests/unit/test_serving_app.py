@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from clicktide.serving_worker import warm_up
-from features.errors import ClicktideError
 from features.spec import CounterSpec, CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from features.spec_file import load_spec
 from learning import ClickLearner
@@ -19,7 +18,6 @@ from serving.scorer import Scorer
 from serving.settings import ServeSettings
 from serving.state import ServingState
 from serving.weights import FixedWeights
-from streaming.settings_file import load_settings
 
 NOW = 1_736_121_600_000
 SPEC = Spec(
@@ -370,31 +368,6 @@ def test_pages_of_other_origins_may_call_only_where_set():
     answer = client.predict(body, headers=origin)
     assert answer.headers["access-control-allow-origin"] == "https://ads.example"
     assert client.predict(body, headers={"Origin": "https://x"}).status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ("port=70000", "0 to 65535"),
-        ("max_concurrent=0", "above 0"),
-        ("nonsense=1", "nonsense"),
-        ("workers", "KEY=VALUE"),
-        ("tls_cert=a.pem", "tls_key"),
-        ("unknown_fields=maybe", "maybe"),
-    ],
-)
-def test_wrong_settings_say_what_to_do(change, said):
-    with pytest.raises(ClicktideError, match=said):
-        load_settings(ServeSettings, "serve", None, [f"serve.{change}"])
-
-
-def test_settings_come_from_toml_and_changes(tmp_path):
-    file = tmp_path / "serve.toml"
-    file.write_text('[serve]\nport = 9000\ncors_origins = ["https://a.example"]\n')
-    found = load_settings(ServeSettings, "serve", file, ["serve.workers=3"])
-    assert (found.port, found.workers) == (9000, 3)
-    assert found.cors_origins == ("https://a.example",)
-    assert load_settings(ServeSettings, "serve") == ServeSettings()
 
 
 @pytest.mark.parametrize("name", ["avazu20k", "criteo_dac80k", "open_bandit40k", "market"])
