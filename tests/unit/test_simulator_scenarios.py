@@ -12,12 +12,15 @@ import pytest
 from market import (
     SCENARIOS,
     Abrupt,
+    Bots,
+    CampaignShift,
     Churn,
     Gradual,
     MarketSettings,
     Scenario,
     Simulation,
     Stationary,
+    parse_sim,
     simulate,
 )
 from market.effects import Floats, Ints
@@ -47,7 +50,7 @@ def logit_change(scenario: Scenario, block: int) -> tuple[Floats, Ints]:
 
 
 def _logit(p: Floats) -> Floats:
-    logit: Floats = np.log(p / (1 - p))
+    logit: Floats = np.log(p / np.maximum(1 - p, 1e-300))
     return logit
 
 
@@ -71,22 +74,6 @@ def test_abrupt_changes_about_the_share_of_traffic_asked_for() -> None:
         scenario = Abrupt(change_at=0, share=share)
         change, _ = logit_change(scenario, 0)
         assert (change != 0).mean() == pytest.approx(share, abs=0.03)
-
-
-def test_abrupt_shows_in_the_mean_probability_of_each_changed_campaign_and_in_no_other() -> None:
-    scenario, half = Abrupt(), 10 * BLOCK
-    table = rows(scenario, 2 * half, ["campaign", "p_true"])
-    market = Simulation(scenario=scenario, market=SMALL, seed=1).build_market()
-    chosen = set(scenario.changed_campaigns(market).tolist())
-    campaign = numbers(table["campaign"])
-    p = table["p_true"].to_numpy()
-    for number in range(20):
-        mine = campaign == number
-        first, second = (
-            p[part & mine].mean() for part in (np.arange(len(p)) < half, np.arange(len(p)) >= half)
-        )
-        changed = abs(math.log(second / first)) > 0.5
-        assert changed == (number in chosen)
 
 
 def test_abrupt_happens_in_the_middle_unless_said_otherwise() -> None:
@@ -146,6 +133,44 @@ def test_churn_retires_every_ad_and_never_uses_its_name_again() -> None:
 def test_stationary_shows_the_same_ads_for_ever() -> None:
     ads = rows(Stationary(), 100_000, ["ad"])["ad"]
     assert len(ads.unique()) <= SMALL.ads
+
+
+# Incidents change one thing, from one event on.
+def change(scenario: Scenario) -> tuple[np.ndarray, Simulation]:
+    simulation = Simulation(scenario=scenario, seed=1)
+    market = simulation.build_market()
+    shown, changed = draw_block(market, scenario.bind(market), 1)
+    _, still = draw_block(market, Stationary().bind(market), 1)
+    logits = [_logit(outcome.p_true) for outcome in (changed, still)]
+    return np.stack([shown.event, shown.campaign, shown.site, logits[0] - logits[1]]), simulation
+
+
+def test_one_campaign_changes_by_the_factor_and_nothing_else() -> None:
+    scenario = CampaignShift(change_at=BLOCK + 5_000, factor=0.5)
+    (event, campaign, _, moved), simulation = change(scenario)
+    hit = (event >= BLOCK + 5_000) & (campaign == scenario.campaign(simulation.build_market()))
+    assert 0.03 < hit.sum() / (BLOCK - 5_000) < 0.07
+    np.testing.assert_allclose(moved[hit], math.log(0.5))
+    assert (moved[~hit] == 0).all()
+
+
+def test_a_campaign_can_be_named_by_its_number() -> None:
+    scenario = CampaignShift(change_at=0, number=17)
+    (_, campaign, _, moved), _ = change(scenario)
+    assert set(campaign[moved != 0]) == {17}
+
+
+def test_bots_click_everything_on_one_site_only() -> None:
+    scenario = Bots(change_at=BLOCK, bots=0.5)
+    (_, _, site, moved), simulation = change(scenario)
+    there = site == scenario.site(simulation.build_market())
+    assert 0.35 < (moved[there] > 10).mean() < 0.65
+    assert (moved[~there] == 0).all()
+
+
+def test_incidents_are_scenarios_by_name_and_begin_in_the_middle() -> None:
+    assert parse_sim("sim:campaign?events=1000&factor=0.5").scenario.change_at == 500
+    assert parse_sim("sim:bots").scenario.change_at == 250_000
 
 
 def test_every_scenario_has_a_line_that_says_what_it_is() -> None:
