@@ -1,7 +1,7 @@
 """Laws of ranking: whatever the candidates, chances are chances, and the shown had one."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from serving.rank_bodies import Explore
@@ -18,10 +18,15 @@ EXPLORE = st.builds(
 
 
 @settings(max_examples=300)
-@given(st.lists(CANDIDATE, min_size=1, max_size=12), EXPLORE, st.integers(0, 2**32), st.data())
-def test_each_slot_is_a_chance_among_those_left(candidates, explore, seed, data):
+@given(st.lists(CANDIDATE, min_size=1, max_size=12), EXPLORE, st.integers(0, 2**32))
+@example([(-3.0, 0.0, 0.0), (-3.0, 0.0, 0.0)], Explore("thompson"), 1)
+@example([(40.0, 0.0, 1e300), (700.0, 3.0, 1e-300), (-700.0, 1.0, 0.0)], Explore("thompson"), 1)
+@example([(40.0, 0.0, 1e300), (700.0, 3.0, 1e-300), (-700.0, 1.0, 0.0)], Explore("epsilon"), 1)
+@example([(0.0, 0.0, 1.0), (0.0, 0.0, 1.0), (0.0, 50.0, 1.0)], Explore("thompson"), 1)
+@example([(-2.0, 1e-9, 1.0)] * 5, Explore("thompson"), 1)
+def test_each_slot_is_a_chance_among_those_left(candidates, explore, seed):
     logit, sd, bids = (np.array(column) for column in zip(*candidates, strict=True))
-    slots = data.draw(st.integers(1, len(bids)))
+    slots = 1 + seed % len(bids)
     probability = np.exp(-np.logaddexp(0, -logit))
     rng = np.random.default_rng(seed)
     ranked = rank(probability, logit, sd, bids, explore, rng, slots)

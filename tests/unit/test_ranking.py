@@ -24,9 +24,8 @@ def chi_squared(seen, propensity, requests):
 
 
 @pytest.mark.parametrize("kind", ["none", "epsilon", "thompson"])
-@pytest.mark.parametrize("slots", [1, 3])
-def test_shown_as_often_as_the_propensity_says(kind, slots):
-    candidates, requests = market(12), 4000
+def test_shown_as_often_as_the_propensity_says(kind):
+    candidates, requests, slots = market(12), 4000, 3
     rng, explore = np.random.default_rng(1), Explore(kind, epsilon=0.3)
     seen = np.zeros(12)
     first = rank(*candidates, explore, np.random.default_rng(0), slots).propensity[0]
@@ -87,29 +86,6 @@ def test_without_exploration_it_is_the_order_of_expected_value():
     ranked = rank(probability, logit, sd, bids, Explore(), np.random.default_rng(0), 4)
     assert (np.diff((bids * probability)[ranked.order]) <= 0).all()
     assert ranked.propensity.max(1).tolist() == [1] * 4
-
-
-@pytest.mark.parametrize("kind", ["none", "epsilon", "thompson"])
-@pytest.mark.parametrize(
-    ("logit", "sd", "bids"),
-    [
-        ([-3.0], [1.0], [1.0]),
-        ([-3.0, -3.0], [0.0, 0.0], [0.0, 0.0]),
-        ([40.0, 700.0, -700.0], [0.0, 3.0, 1.0], [1e300, 1e-300, 0.0]),
-        ([0.0, 0.0, 0.0], [0.0, 0.0, 50.0], [1.0, 1.0, 1.0]),
-        ([-2.0] * 5, [1e-9] * 5, [1.0] * 5),
-    ],
-)
-def test_extremes_give_chances(kind, logit, sd, bids):
-    logit, sd, bids = map(np.array, (logit, sd, bids))
-    probability = np.exp(-np.logaddexp(0, -logit))
-    for seed in range(5):
-        rng = np.random.default_rng(seed)
-        ranked = rank(probability, logit, sd, bids, Explore(kind), rng, len(bids))
-        assert sorted(ranked.order) == list(range(len(bids)))
-        assert np.allclose(ranked.propensity.sum(1), 1, atol=1e-6)
-        slots = np.arange(len(bids))
-        assert (ranked.propensity[slots, ranked.order] > 0).all()
 
 
 @pytest.mark.parametrize("count", [2, 30, 300])
