@@ -1,7 +1,4 @@
-"""Law 2: the same event gives the same bits as a dict, in pandas and in Arrow.
-
-``CLICKTIDE_FULL=1`` tries half as many tables again.
-"""
+"""Law 2: the same event gives the same bits as a dict, in pandas and in Arrow."""
 
 import os
 import subprocess
@@ -83,15 +80,19 @@ def one_by_one(spec, table):
 @pytest.mark.parametrize("fields", [FIELDS, RICH], ids=["scalars", "with lists and times"])
 @settings(max_examples=TABLES)
 @given(data=st.data())
-def test_dicts_and_an_arrow_batch_give_the_same_bits(fields, data):
+def test_dicts_and_an_arrow_batch_give_the_same_bits_wherever_it_is_cut(fields, data):
     table, spec = data.draw(tables(fields)), spec_of(fields)
     expected, learned = one_by_one(spec, table)
     batch = pa.RecordBatch.from_pydict(table)
-    for columns in (batch, dictionary_encoded(batch), padded(batch)):
-        vectoriser = Vectoriser(spec)
-        hashed, faults = vectoriser.hash_batch(columns, learn=True)
-        assert not faults
-        np.testing.assert_array_equal(hashed.tokens, expected)
+    cut = data.draw(st.integers(0, batch.num_rows))
+    forms = [[batch], [dictionary_encoded(batch)], [padded(batch)]]
+    for parts in (*forms, [batch.slice(0, cut), batch.slice(cut)]):
+        vectoriser, tokens = Vectoriser(spec), []
+        for part in parts:
+            hashed, faults = vectoriser.hash_batch(part, learn=True)
+            assert not faults
+            tokens.append(hashed.tokens)
+        np.testing.assert_array_equal(np.concatenate(tokens), expected)
         assert vectoriser.quantiles.state() == learned
 
 
@@ -122,20 +123,6 @@ def test_dicts_and_a_pandas_frame_give_the_same_bits(fields, data):
     vectoriser = Vectoriser(spec)
     tokens = np.concatenate([vectoriser.hash_event(row, learn=True).tokens for row in by_row])
     np.testing.assert_array_equal(Vectoriser(spec).hash_frame(inferred, learn=True).tokens, tokens)
-
-
-@settings(max_examples=TABLES)
-@given(st.data())
-def test_wherever_a_batch_is_cut_the_bits_are_the_same(data):
-    table, spec = data.draw(tables(RICH)), spec_of(RICH)
-    batch = pa.RecordBatch.from_pydict(table)
-    cut = data.draw(st.integers(0, batch.num_rows))
-    whole, _ = Vectoriser(spec).hash_batch(batch, learn=True)
-    vectoriser = Vectoriser(spec)
-    parts = [
-        vectoriser.hash_batch(p, learn=True)[0] for p in (batch.slice(0, cut), batch.slice(cut))
-    ]
-    np.testing.assert_array_equal(np.concatenate([p.tokens for p in parts]), whole.tokens)
 
 
 @pytest.mark.parametrize(
@@ -185,13 +172,10 @@ def test_another_process_gives_the_same_bits():
         "s = Spec(name='x', source=SourceSpec(label='y'), fields=(FieldSpec(names=('a', 'b')),))\n"
         "print(Vectoriser(s).hash_event({'a': 'größe', 'b': 12}).tokens.tolist())"
     )
-    runs = {
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
-            env=os.environ | {"PYTHONHASHSEED": seed},
-        ).stdout
-        for seed in ("1", "2")
-    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONHASHSEED": "1"},
+    )  # fmt: skip
     spec = Spec(name="x", source=SourceSpec(label="y"), fields=(FieldSpec(names=("a", "b")),))
     here = Vectoriser(spec).hash_event({"a": "größe", "b": 12}).tokens.tolist()
-    assert runs == {f"{here}\n"}
+    assert done.stdout == f"{here}\n"

@@ -4,13 +4,10 @@ import numpy as np
 import pytest
 
 from features.spec import FieldSpec, HashSpec, LearnerSpec, SourceSpec, Spec
-from features.spec_file import load_spec
 from learning import ClickLearner
 from learning.buckets import expand_event
 from learning.uncertainty import uncertainty
 from learning.weights import SingleWeights
-from market import open_simulation
-from streaming.prepare import Preparer
 
 
 def of(model, **event):
@@ -79,23 +76,3 @@ def by_hand(weights, hashed):
 
 def rate(n, alpha, beta=0.3, l2=1.0):
     return 1 / ((beta + np.sqrt(n)) / alpha + l2)
-
-
-def test_on_the_simulated_market_the_error_grows_with_it():
-    spec = load_spec("sim")
-    model = ClickLearner(spec)
-    prepare = Preparer(model.vectoriser, spec.source)
-    error, sd, rows = [], [], 0
-    for batch in open_simulation("sim:stationary?events=36000", prepare.columns):
-        ready = prepare(batch)
-        if rows >= 12_000:
-            truth = np.log(ready.truth / (1 - ready.truth))
-            error.append(model.predict_hashed(ready.hashed) - truth)
-            sd.append(uncertainty(model, ready.hashed))
-        model.learn_hashed(ready.hashed, ready.labels)
-        rows += ready.hashed.rows
-    error, sd = np.concatenate(error), np.concatenate(sd)
-    quarters = np.argsort(np.argsort(sd)) * 4 // len(sd)
-    rms = [np.sqrt((error[quarters == q] ** 2).mean()) for q in range(4)]
-    assert rms[0] < rms[1] < rms[3] and rms[2] < rms[3] and rms[3] > 1.08 * rms[0]
-    assert 0.7 < np.sqrt((sd**2).mean() / (error**2).mean()) < 1.5  # of the right size too
