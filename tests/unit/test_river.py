@@ -8,7 +8,7 @@ from river.checks import yield_checks
 
 from learning import ClickLearner, FTRLClassifier, HashedCrosses
 
-ESTIMATORS = [ClickLearner(), FTRLClassifier(), FTRLClassifier(l1=0.1), HashedCrosses()]
+ESTIMATORS = [ClickLearner(), FTRLClassifier(l1=0.1), HashedCrosses()]
 
 
 @pytest.mark.parametrize(
