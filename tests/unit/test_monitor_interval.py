@@ -43,7 +43,7 @@ def likely(rng, rows, ratio):
     return np.clip(truth * ratio, 0, 1), truth
 
 
-@pytest.mark.parametrize("ratio", [0.8, 1.0, 1.3])
+@pytest.mark.parametrize("ratio", [0.8, 1.3])  # 1.0: in windows of varying size, below
 @pytest.mark.parametrize(
     ("draw", "mean"), [(steady, 0.02), (spread, 0.0203), (noisy, 0.0203), (likely, 1 / 3)]
 )

@@ -110,14 +110,20 @@ def test_figures_of_real_logs_are_scikit_learns(file, slices, model):
             assert_exact(table.figures(value), y[mask], p[mask])
 
 
-def test_figures_of_drawn_rows_are_exact_and_the_bounds_tight():
+@pytest.mark.parametrize("cuts", [[], [1, 50, 51, 3000]])
+def test_figures_of_drawn_rows_are_exact_and_the_bounds_tight_wherever_batches_are_cut(cuts):
     rows = drawn(20_000)
-    [window] = closed([rows])
+    edges = [0, *cuts, 20_000]
+    [window] = closed([rows.take(np.arange(a, b)) for a, b in pairwise(edges)])
     assert_exact(window.overall, rows.label, rows.probability)
     assert window.overall.auc_error < 0.005
     assert window.overall.ece_error < 0.01
     worth = rows.bid @ (rows.probability - rows.label)
     assert window.overall.money == pytest.approx(worth, abs=1e-9)
+    table, coded = window.slices["f0"], rows.slices["f0"]
+    for code, value in enumerate(coded.values):
+        mine = coded.codes == code
+        assert_exact(table.figures(value), rows.label[mine], rows.probability[mine])
 
 
 def test_sure_predictions_that_fail_cost_as_much_as_scikit_learn_says():
@@ -149,17 +155,6 @@ def test_a_late_click_leaves_what_an_early_one_would_have_left():
 
 def _parts(rows):
     return {name: getattr(rows, name) for name in Scored.__slots__}
-
-
-def test_where_the_batches_are_cut_changes_nothing():
-    rows = drawn()
-    [whole] = closed([rows])
-    cuts = [0, 1, 50, 51, 3000, 4000]
-    [parts] = closed([rows.take(np.arange(a, b)) for a, b in pairwise(cuts)])
-    assert parts.sums == pytest.approx(whole.sums, rel=1e-12)
-    assert parts.overall.auc == whole.overall.auc
-    for value in whole.slices["f0"].values:
-        assert parts.slices["f0"].figures(value).clicks == whole.slices["f0"].figures(value).clicks
 
 
 def test_a_restored_state_goes_on_as_if_it_had_never_stopped(tmp_path):

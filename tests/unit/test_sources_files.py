@@ -133,12 +133,6 @@ def test_a_declared_format_leaves_files_of_other_formats_alone(tmp_path: Path) -
     assert read(tmp_path, SourceSpec(label="a", format="jsonl")) == [("3", "6")]
 
 
-def test_a_folder_without_data_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_bytes(b"words")
-    with pytest.raises(SourceError, match="no data in this folder"):
-        read(tmp_path)
-
-
 def test_a_folder_of_empty_files_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(b"")
     (tmp_path / "y.parquet").write_bytes(parquet_bytes(pa.table({"a": [], "b": []})))
