@@ -94,9 +94,3 @@ def test_every_option_is_told():
 def test_every_metric_of_the_stream_is_told():
     names = set(re.findall(r"^(clicktide_[a-z_]+)", stream_metrics(LOOK).decode(), re.MULTILINE))
     assert names == set(re.findall(r"`(clicktide_[a-z_]+)", TEXT))
-
-
-def test_every_alert_has_something_to_do():
-    rules = yaml.safe_load((ROOT / "deploy" / "alerts.yml").read_text())
-    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
-    assert alerts == set(re.findall(r"\| `(Clicktide[A-Za-z]+)`", TEXT))

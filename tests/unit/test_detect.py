@@ -166,12 +166,9 @@ def test_values_beyond_the_bound_are_watched_as_one() -> None:
 
 def test_endless_values_use_bounded_memory() -> None:
     rng, rows = np.random.default_rng(10), 150_000
-    ads = pa.array([f"ad-{i}" for i in range(rows)])
-    scored = Scored(
-        np.arange(rows), np.full(rows, 0.02), (rng.random(rows) < 0.02).astype(float),
-        np.full(rows, np.nan), np.full(rows, np.nan), np.zeros(rows, np.bool_),
-        {"ad": Categorical(np.arange(rows, dtype=np.int32), ads)},
-    )  # fmt: skip
+    ads = [f"ad-{i}" for i in range(rows)]
+    clicked = (rng.random(rows) < 0.02).astype(float)
+    scored = Scored.of(clicked, np.full(rows, 0.02), slices={"ad": ads})
     detector = SequentialDetector(DetectSettings(max_values=1_000, history_rows=1_000))
     detector.update(scored)
     assert len(detector.state()["values"]["words"][0]) <= 1_000

@@ -4,6 +4,9 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
+
+from clicktide.cli import COMMANDS, app
 
 HEAVY = {"numba", "pandas", "pyarrow", "river", "scipy", "mlflow", "matplotlib", "fastapi"}
 COMMAND = """
@@ -61,10 +64,6 @@ def test_a_process_imports_no_more_than_it_needs(code, without, tmp_path):
 
 
 def test_every_command_stands_in_help_under_a_heading_with_one_line():
-    from typer.testing import CliRunner
-
-    from clicktide.cli import COMMANDS, app
-
     text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).stdout
     headings = {command.panel for command in COMMANDS.values()}
     assert headings == {"Learn", "Stream", "Serve", "Watch", "Models", "Tools"}
@@ -74,17 +73,6 @@ def test_every_command_stands_in_help_under_a_heading_with_one_line():
     assert all(f"{heading}:" in lines for heading in headings)
 
 
-def test_every_command_can_be_loaded():
-    from clicktide.cli import COMMANDS
-
-    for name, command in COMMANDS.items():
-        assert command.load(name).name == name
-
-
 def test_a_misspelt_command_is_told_the_nearest():
-    from typer.testing import CliRunner
-
-    from clicktide.cli import app
-
     done = CliRunner().invoke(app, ["repay"])
     assert done.exit_code == 2 and "'replay'" in done.output

@@ -1,4 +1,4 @@
-"""Examples travel many to a record, and every one comes out as it went in."""
+"""What the joiner writes: examples, many to a record, and how many batches to a transaction."""
 
 import msgspec
 
@@ -6,8 +6,10 @@ from features.events import DeadLetter as DeadLetterEvent
 from features.events import decode_event
 from streaming import join_output
 from streaming.join_output import JoinOutput, pack_examples
-from streaming.joiner import DeadLetter, EmitExample, Pause
-from streaming.log import TopicPartition, TopicSettings, open_log
+from streaming.join_process import JoinProcess
+from streaming.joiner import DeadLetter, EmitExample, JoinerSettings, Pause
+from streaming.log import NewRecord, TopicPartition, TopicSettings, open_log
+from streaming.settings import StreamSettings
 
 
 def examples(count, partition=0):
@@ -73,3 +75,49 @@ def test_a_huge_rejected_record_makes_a_dead_letter_that_can_be_read():
     assert isinstance(letter, DeadLetterEvent)
     assert letter.raw == raw[: join_output.MAX_RAW] and str(len(raw)) in letter.detail
     assert not output
+
+
+SETTINGS = StreamSettings(
+    batch=10, join=JoinerSettings(join_window_s=1, late_window_s=1, out_of_order_s=0)
+)
+START = 1_736_121_600_000
+SHOWN = b'{"v":1,"type":"impression","impression_id":"i%d","timestamp":%d}'
+BEAT = b'{"v":1,"type":"heartbeat","timestamp":%d}'
+
+
+def backlog(count):
+    """A log of impressions, one a second, whose clicks topic is far ahead."""
+    log = open_log(":memory:")
+    log.create_topics(SETTINGS.topics())
+    with log.producer("publisher").transaction() as tx:
+        tx.append("clicks", [NewRecord(None, BEAT % (START + 10**9), 0)] * 2)
+        shown = [SHOWN % (n, START + 1000 * n) for n in range(count)]
+        tx.append("impressions", [NewRecord(None, BEAT % START, 0)] * 2)  # which begin time
+        tx.append("impressions", [NewRecord(b"i", value) for value in shown])
+    return log
+
+
+def test_behind_a_backlog_full_batches_are_committed_four_at_a_time_and_a_small_one_at_once():
+    log = backlog(69)
+    process = JoinProcess(log, SETTINGS, "join-0", print)
+    ends = []
+    while process.read < 73:
+        process.step()
+        ends.append((process.read, log.end_offsets("examples")[0] > sum(n for _, n in ends)))
+    process.close()
+    committed = [read for read, is_new in ends if is_new]
+    assert committed == [40, 73], ends
+
+
+def test_what_a_crash_leaves_uncommitted_comes_again():
+    log = backlog(73)
+    crashed = JoinProcess(log, SETTINGS, "join-0", print)
+    while crashed.read < 60:
+        crashed.step()
+    crashed.close()  # what the last two batches gave is lost with it
+    process = JoinProcess(log, SETTINGS, "join-0", print)
+    process.run(until_idle_s=0)
+    process.close()
+    at = TopicPartition("examples", 0)
+    ids = [record.value.count(b"impression_id") for record in log.read(at, 0)]
+    assert sum(ids) == process.counts()["examples"] == 73

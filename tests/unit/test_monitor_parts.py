@@ -2,15 +2,20 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 
-from features.errors import SnapshotError
+from features.errors import ClicktideError, SnapshotError
 from features.spec import FieldSpec, SourceSpec, Spec
-from monitoring.watch.categorical import MISSING, Categorical
+from monitoring.watch.categorical import MISSING, Categorical, HashTable, encode, hashes_of
 from monitoring.watch.closed_window import drift_of, field_drift, prediction_drift
-from monitoring.watch.folder import load_state, save_state
+from monitoring.watch.detect.detector import SequentialDetector
+from monitoring.watch.folder import MonitorFolder, load_state, save_state
 from monitoring.watch.records import label_health
+from monitoring.watch.scored import Scored
 from monitoring.watch.slices import SliceField, slice_fields
 from streaming.status import JoinerState
 
@@ -62,6 +67,36 @@ def test_a_column_of_any_type_becomes_codes_of_distinct_texts(column, expected):
     assert coded.codes.dtype == np.int32
     assert len(set(coded.values)) == len(coded.values)
     assert coded.counts().sum() == len(expected)
+
+
+TEXTS = st.lists(st.text(max_size=20), max_size=60)
+
+
+@given(TEXTS, st.integers(0, 5))
+def test_codes_and_distinct_texts_are_arrows(texts, skip):
+    array = pa.array(texts, pa.string()).slice(skip)
+    expected = pc.dictionary_encode(array)
+    codes, first, hashes = encode(array)
+    assert codes.tolist() == expected.indices.to_pylist()
+    distinct = array.take(pa.array(first))
+    assert distinct.to_pylist() == expected.dictionary.to_pylist()
+    assert hashes.tolist() == hashes_of(distinct).tolist()
+
+
+@given(st.lists(st.none() | st.text(max_size=8), max_size=40))
+def test_null_and_the_empty_text_are_missing(texts):
+    coded = Categorical.of(pa.array(texts, pa.string()))
+    assert values(coded) == [text or MISSING for text in texts]
+    assert coded.hashes.tolist() == hashes_of(coded.words).tolist()
+
+
+def test_a_table_finds_what_was_added_and_nothing_else():
+    rng = np.random.default_rng(1)
+    hashes = rng.integers(0, 2**63, 5000).astype(np.uint64)
+    table = HashTable()
+    for start in range(0, 4000, 500):
+        table.add(hashes[start : start + 500], np.arange(start, start + 500, dtype=np.int32))
+    assert table.find(hashes).tolist() == [*range(4000), *[-1] * 1000]
 
 
 # ---- slices
@@ -184,3 +219,19 @@ def test_what_is_not_plain_is_not_written(tmp_path):
     with pytest.raises(TypeError, match="not plain"):
         save_state(tmp_path / "x", {"a": np.array([object()])})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_monitor_folder_of_an_older_version_is_refused(tmp_path):
+    save_state(tmp_path / "state", {"format": 1, "windows": {"closed_to_ms": 0}})
+    keeper = MonitorFolder(tmp_path, 10)
+    with pytest.raises(ClicktideError, match=r"format 1, not 2.*Fix: name another --dir"):
+        keeper.load({})
+    keeper.close()
+
+
+def test_detectors_refuse_a_state_of_an_older_version():
+    detector = SequentialDetector()
+    detector.update(Scored.of([0, 0], [0.1, 0.1], slices={"ad": ["a", "a"]}))
+    state = detector.state() | {"format": 1}
+    with pytest.raises(ClicktideError, match=r"format 1, not 2.*Fix: begin anew"):
+        SequentialDetector().restore(state)

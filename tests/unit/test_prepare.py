@@ -149,16 +149,6 @@ def test_without_learning_the_edges_stay_as_they_are_and_rows_hash_by_them() -> 
     assert (ready.hashed.tokens != learned.hashed.tokens).any()
 
 
-def test_what_was_learned_of_quantiles_stays_as_it_was_told():
-    price = FieldSpec(names=("price",), transform="quantile", buckets=2, learn_from=100)
-    spec = Spec(name="x", source=SourceSpec(label=""), fields=(price,))
-    learner = Vectoriser(spec).quantiles
-    learner.note(0, np.array([1.0, 2.0]))
-    told = learner.state()
-    learner.note(0, np.array([3.0]))  # the next batch, prepared before the first is learned
-    assert told["gathered"] == {"price": [1.0, 2.0]}
-
-
 def test_a_list_where_a_single_category_is_due_is_called_one() -> None:
     columns = pa.RecordBatch.from_pydict({"click": ["1"], "ad": [["x", "y"]]})
     spec = Spec(name="x", source=SourceSpec(label="click"), fields=(FieldSpec(names=("ad",)),))

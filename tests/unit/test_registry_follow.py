@@ -111,6 +111,13 @@ def promoted(registry):
         promote(registry, number, 10 * number, f"good {number}")
 
 
+def followed(follower, source):
+    """What is served after a step of the follower: the version, and whether it is new."""
+    follower.step()
+    is_new = source.look()
+    return source.current().version, is_new
+
+
 def test_promotion_moves_previous_along(registry):
     promoted(registry)
     assert registry.names == {"champion": 3, "previous": 2}
@@ -158,16 +165,14 @@ def test_a_follower_fetches_once_and_tidies(registry, tmp_path):
     loaded = source.current()
     assert (loaded.version, loaded.events, loaded.age_ms(13.0)) == ("v3", 30, 10)
     roll_back(registry, None, 50, "bad")
-    follower.step()
-    assert source.look() and source.current().version == "v2" and registry.fetched == [3, 2]
+    assert followed(follower, source) == ("v2", True) and registry.fetched == [3, 2]
     registry.down = True
     assert not follower.step() and not follower.step()
     assert len([line for line in said if "does not answer" in line]) == 1
     registry.down = False
     promote(registry, 1, 60, "good")
     unpin(registry)
-    follower.step()
-    assert source.look() and source.current().version == "v1"
+    assert followed(follower, source) == ("v1", True)
     assert sorted(p.name for p in (tmp_path / "served").glob("version-*")) == [
         "version-1-1",
         "version-2-2",
@@ -183,24 +188,17 @@ def test_what_cannot_be_loaded_is_refused_and_the_old_one_stays(registry, tmp_pa
     follower = Follower(registry, tmp_path / "served", now=lambda: 0.0, report=print)
     source = ChampionSource(tmp_path / "served", None, "champion")
     promote(registry, 1, 1, "good")
-    follower.step()
-    source.look()
+    followed(follower, source)
     save(registry.files / "2", 20, msgspec.structs.replace(SPEC, name="other", fields=(
         FieldSpec(names=("site",)),)))  # fmt: skip
     promote(registry, 2, 2, "of another spec")
-    follower.step()
-    assert not source.look() and "another spec" in source.problem
-    assert source.current().version == "v1"
+    assert followed(follower, source) == ("v1", False) and "another spec" in source.problem
     array = next((registry.files / "3").glob("arrays-*"))
     array.write_bytes(array.read_bytes()[:-7])
     promote(registry, 3, 3, "damaged")
-    follower.step()
-    assert not source.look() and "damaged" in source.problem
-    assert source.current().version == "v1"
+    assert followed(follower, source) == ("v1", False) and "damaged" in source.problem
     promote(registry, 1, 4, "back")
-    follower.step()
-    source.look()
-    assert source.current().version == "v1"
+    assert followed(follower, source)[0] == "v1"
 
 
 def test_a_version_without_files_holds_up_no_other(registry, tmp_path):
@@ -215,9 +213,7 @@ def test_a_version_without_files_holds_up_no_other(registry, tmp_path):
     source.look()
     assert source.current().version == "v3" and len([s for s in said if "cannot be had" in s]) == 1
     pin(registry, 1)
-    follower.step()
-    source.look()
-    assert source.current().version == "v1"
+    assert followed(follower, source)[0] == "v1"
 
 
 def test_the_live_policy_serves_a_version_only_while_one_is_pinned(registry, tmp_path):

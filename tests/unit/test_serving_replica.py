@@ -18,6 +18,26 @@ SPEC = Spec(
 )
 
 
+class Tapped:
+    """A log of which each read is told to a tap first, which may raise."""
+
+    def __init__(self, path, tap):
+        self.log, self.tap = open_log(path), tap
+
+    def read(self, at, offset, most):
+        self.tap(offset)
+        return self.log.read(at, offset, most)
+
+    def __getattr__(self, name):
+        return getattr(self.log, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.log.close()
+
+
 class Publishing:
     def __init__(self, path):
         self.log, self.learner, self.now, self.events = open_log(path), ClickLearner(SPEC), 0.0, 0
@@ -73,27 +93,15 @@ def test_it_says_that_there_is_no_topic_and_finds_it_later(path, publishing):
 def test_a_log_that_is_away_keeps_the_weights_and_is_asked_again(path, publishing):
     away = [False]
 
-    class Log:
-        def __init__(self):
-            if away[0]:
-                raise LogUnavailableError("the log is away")
-            self.log = open_log(path)
+    def tap(_=None):
+        if away[0]:
+            raise LogUnavailableError("the log is away")
 
-        def read(self, *args):
-            if away[0]:
-                raise LogUnavailableError("the log is away")
-            return self.log.read(*args)
+    def opened():
+        tap()
+        return Tapped(path, tap)
 
-        def __getattr__(self, name):
-            return getattr(self.log, name)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            self.log.close()
-
-    replica = ReplicaWeights(Log, SPEC, poll_s=0.005, retry_s=0.005)
+    replica = ReplicaWeights(opened, SPEC, poll_s=0.005, retry_s=0.005)
     publishing.step()
     reaches(replica, publishing)
     away[0] = True
@@ -129,26 +137,8 @@ def test_a_late_one_reads_no_more_than_from_the_newest_full_message_on(path, pub
     for _ in range(60):
         publishing.step()
     first, reads = publishing.publisher._full_at, []
-
-    class Log:
-        def __init__(self):
-            self.log = open_log(path)
-
-        def read(self, at, offset, most):
-            reads.append(offset)
-            return self.log.read(at, offset, most)
-
-        def __getattr__(self, name):
-            return getattr(self.log, name)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            self.log.close()
-
     assert publishing.log.read(TopicPartition(WEIGHTS, 0), first, 1)
-    replica = ReplicaWeights(Log, SPEC, poll_s=0.005)
+    replica = ReplicaWeights(lambda: Tapped(path, reads.append), SPEC, poll_s=0.005)
     reaches(replica, publishing)
     assert min(reads) >= first - 15  # one full message earlier at most
     assert first > 40

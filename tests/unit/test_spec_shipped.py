@@ -54,23 +54,16 @@ def test_a_spec_is_shipped_for_each_log() -> None:
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_a_shipped_spec_has_its_fields_and_all_their_pairs(name: str) -> None:
+def test_a_shipped_spec_has_its_fields_all_their_pairs_and_the_defaults(
+    name: str,
+) -> None:
     spec = load_spec(name)
     assert spec.name == name
     assert spec.description
     assert sum(len(field.names) for field in spec.fields) == FIELDS[name]
     # market: all but those with the hour and the day
+    assert (spec.learner, spec.source.format) == (LearnerSpec(), "auto")
     assert spec.crosses.all_pairs or spec.crosses.groups == (("shown", "shown"),)
-
-
-@pytest.mark.parametrize("name", FIELDS)
-def test_every_shipped_spec_learns_by_the_default_settings(name: str) -> None:
-    assert load_spec(name).learner == LearnerSpec()
-
-
-@pytest.mark.parametrize("name", FIELDS)
-def test_a_shipped_spec_reads_any_format(name: str) -> None:
-    assert load_spec(name).source.format == "auto"
 
 
 @pytest.mark.parametrize("name", LOGS)

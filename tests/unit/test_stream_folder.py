@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from clicktide.cli import COMMANDS, app
+from clicktide.cli import app
 from clicktide.serve import listen
 from clicktide.settings import STREAM
 from clicktide.stream_folder import open_stream
@@ -137,10 +137,6 @@ def test_of_those_that_start_at_one_time_one_decides(tmp_path):
     kept = open_stream(tmp_path).spec
     refused = [one for one in told if one != kept]
     assert len(refused) == 4 and all(f"is {kept}, not" in one for one in refused)
-
-
-def test_every_command_of_a_stream_is_among_the_commands():
-    assert set(OF_A_STREAM) < set(COMMANDS)
 
 
 def test_a_file_of_before_is_refused_with_what_to_rename(tmp_path):

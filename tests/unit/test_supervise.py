@@ -71,11 +71,14 @@ def test_children_start_in_the_order_given():
     assert not world.supervisor.step()
 
 
-def test_a_child_that_dies_is_started_again_and_it_is_said():
+@pytest.mark.parametrize(
+    ("code", "end"), [(-9, "was killed by SIGKILL"), (0, "ended with exit code 0")]
+)
+def test_a_child_that_ends_is_started_again_and_it_is_said(code, end):
     world = World("join", "train")
     world.supervisor.step()
-    world.die(-9)
-    assert world.said[-1] == "join: was killed by SIGKILL; starts again in 0.2 s"
+    world.die(code)
+    assert world.said[-1] == f"join: {end}; starts again in 0.2 s"
     world.supervisor.step()
     assert world.starts() == 1
     world.now += 0.2
@@ -149,13 +152,6 @@ def test_a_refusal_after_a_healthy_time_counts_anew():
     assert world.starts() == 5
 
 
-def test_a_child_that_ends_without_an_error_is_started_again_too():
-    world = World("join")
-    world.supervisor.step()
-    world.die(0)
-    assert world.said[-1] == "join: ended with exit code 0; starts again in 0.2 s"
-
-
 def test_drain_stops_all_and_then_the_servers_they_use():
     world = World("valkey", "join", "train")
     world.supervisor.step()
@@ -190,13 +186,6 @@ def test_what_waits_to_be_started_again_is_not_stopped():
     world.die(1)
     world.supervisor.drain()
     assert world.events == ["start join"]
-
-
-def test_servers_stop_last():
-    world = World("valkey", "join")
-    world.supervisor.step()
-    world.supervisor.drain(last=("valkey",))
-    assert world.events[2:] == ["term join", "term valkey"]
 
 
 def test_run_ends_when_asked_and_tells_of_changes():
