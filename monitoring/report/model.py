@@ -63,6 +63,37 @@ class SliceRow(SliceFigures, frozen=True, kw_only=True):
     since: Since | None = None
 
 
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows whose predictions are off by one ratio: :mod:`monitoring.report.attribution`.
+
+    Parameters
+    ----------
+    slices
+        (field, value): none for everything, two for a pair of slices.
+    start, start_low, start_high
+        When it began, with a 95 % interval; ``None``: before the log does.
+    ratio
+        Predicted over observed clicks since then; ``None``: there was no click.
+    clicks, over_promised
+        Observed since then, and what was predicted beyond.
+    money
+        Sum of worth x (prediction - click); ``None``: no worth is known.
+    share
+        Of the excess of the whole log since then, how much is in it; above 1 where others make up
+        for some; ``None``: the whole has none beyond chance.
+    """
+
+    slices: tuple[tuple[str, str], ...]
+    start: int | None
+    start_low: int | None
+    start_high: int | None
+    ratio: float | None
+    clicks: float
+    over_promised: float
+    money: float | None
+    share: float | None
+
+
 class GridColumn(msgspec.Struct, frozen=True):
     """One slice of the grid; its width is the count."""
 

@@ -1,0 +1,327 @@
+"""Where a log is off: the fewest slices, or pairs of slices, that explain its excess of clicks.
+
+What is predicted beyond the clicks (or short of them) in one slice shows in every slice that has
+rows in common with it. So explanations are taken one after the other. A *fault* is everything, a
+slice, or a pair of slices, from a row on: there, predictions are multiplied by one ratio. With
+clicks Y and predictions S in it, clicks taken as Poisson, it gains over no fault
+
+    G = Y log(Y / S) - (Y - S)
+
+(a scan statistic: Kulldorff, Communications in Statistics 26, 1997). A slice that holds more than
+the fault dilutes it and a part of it has fewer clicks to show, so G is greatest where the ratio is
+uniform: of advertiser, campaign and ad, at the level where the fault is. The best one, less the
+logarithm of how many there are of its kind, is believed if chance gives as much in fewer than 5
+of 100 logs; its rows are corrected, and the next one is looked for in what is left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitoring.report.model import Fault
+from monitoring.watch.categorical import Categorical
+from monitoring.watch.scored import Scored
+
+__all__ = ["RowSample", "Rows", "faults_in"]
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+Codes = NDArray[np.int32]
+
+_FALSE_ALARMS = 0.05
+_TOLERANCE = 0.05
+"""As :data:`monitoring.report.verdict.TOLERANCE`: a ratio so near 1 is no fault."""
+_STARTS, _PAIR_STARTS = 64, 16
+_LEAST_CLICKS = 5.0
+_MOST_IN_PAIRS = 200
+_SIMPLER = 3.0
+"""Nats that a pair must gain over a slice, and a start over none, to be told."""
+_MOST_FAULTS = 8
+_LATE = 20.0
+"""A slice whose first row comes so many times its usual distance into the log began there."""
+_SURE = 3.0
+"""Standard deviations of the clicks of a whole log beyond which it has an excess."""
+
+
+class Rows(NamedTuple):
+    """Rows of a log, by rising time.
+
+    Parameters
+    ----------
+    time
+        int64 (n,): ms, or row numbers.
+    prediction, click
+        float64 (n,): the predicted probability, and whether it was clicked.
+    worth
+        float64 (n,): what a click is worth; NaN: not known.
+    weight
+        float64 (n,): how many rows of the log one stands for.
+    codes, words
+        By field: int32 (n,) numbers of its values, and their names.
+    """
+
+    time: I64
+    prediction: F64
+    click: F64
+    worth: F64
+    weight: F64
+    codes: Mapping[str, Codes]
+    words: Mapping[str, Sequence[str]]
+
+
+class RowSample:
+    """Rows of a log in bounded memory: every click, and of the others a share.
+
+    Parameters
+    ----------
+    fields
+        Slice fields.
+    rng
+        Chooses.
+    most
+        Rows; when there are more, half of those not clicked go, and the others count double.
+
+    Examples
+    --------
+    >>> sample = RowSample((), np.random.default_rng(0), most=1000)
+    >>> for _ in range(10):
+    ...     sample.add(Scored.of([1] + [0] * 999, [0.1] * 1000), {})
+    >>> rows = sample.rows()
+    >>> len(rows.time) <= 1000, int(rows.click.sum())
+    (True, 10)
+    """
+
+    def __init__(
+        self, fields: Sequence[str], rng: np.random.Generator, most: int = 1_000_000
+    ) -> None:
+        self.fields, self.rng, self.most = fields, rng, most
+        self._share, self._count = 1.0, 0
+        self._parts: list[list[NDArray[Any]]] = []
+        self._words: dict[str, Sequence[str]] = {field: () for field in fields}
+
+    def add(self, scored: Scored, slices: Mapping[str, Categorical]) -> None:
+        """Take a batch; a value's code is the same in all batches (:class:`Places`)."""
+        for field in self.fields:
+            if len(slices[field].words) > len(self._words[field]):
+                self._words[field] = slices[field].values
+        part = [
+            scored.time_ms, scored.probability, scored.label, scored.bid,
+            np.full(len(scored), 1.0), *(slices[field].codes for field in self.fields),
+        ]  # fmt: skip
+        if self._share < 1.0:
+            part = self._thinned(part, self._share)
+        self._parts.append(part)
+        self._count += len(part[0])
+        while self._count > self.most and self._share > 1e-6:
+            self._share /= 2
+            self._parts = [self._thinned(part, 0.5) for part in self._parts]
+            self._count = sum(len(part[0]) for part in self._parts)
+
+    def _thinned(self, part: Sequence[NDArray[Any]], share: float) -> list[NDArray[Any]]:
+        clicked = part[2] == 1.0
+        stays = clicked | (self.rng.random(len(clicked)) < share)
+        part = [column[stays] for column in part]
+        part[4] = np.where(clicked[stays], part[4], part[4] / share)
+        return part
+
+    def rows(self) -> Rows:
+        """By rising time."""
+        columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
+        order = np.argsort(columns[0], kind="stable")
+        time, prediction, click, worth, weight, *codes = (column[order] for column in columns)
+        return Rows(
+            time, prediction, click, worth, weight,
+            dict(zip(self.fields, codes, strict=True)), self._words,
+        )  # fmt: skip
+
+
+class _Candidate(NamedTuple):
+    """The best fault of a kind, and among how many it was chosen."""
+
+    gain: float
+    values: tuple[tuple[str, int], ...] = ()
+    among: int = 1
+
+
+def faults_in(rows: Rows) -> list[Fault]:
+    """The faults that explain the clicks, the one with the most evidence first.
+
+    Parameters
+    ----------
+    rows
+        Of the log; their fields are the slices looked at, alone and in pairs.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> n = 40_000
+    >>> site, ad = rng.integers(0, 8, n, np.int32), rng.integers(0, 5, n, np.int32)
+    >>> p = np.full(n, 0.05)
+    >>> off = (site == 3) & (np.arange(n) >= 20_000)
+    >>> click = (rng.random(n) < np.where(off, 0.1, 0.05)).astype(float)
+    >>> codes = {"site": site, "ad": ad}
+    >>> words = {"site": [f"s{i}" for i in range(8)], "ad": [f"a{i}" for i in range(5)]}
+    >>> rows = Rows(np.arange(n), p, click, np.full(n, np.nan), np.ones(n), codes, words)
+    >>> [fault] = faults_in(rows)
+    >>> fault.slices, round(fault.ratio, 1), fault.start_low <= 20_000 <= fault.start_high
+    ((('site', 's3'),), 0.5, True)
+    """
+    predicted = rows.weight * rows.prediction
+    faults: list[Fault] = []
+    while len(faults) < _MOST_FAULTS and predicted.any():
+        best = _best(rows, predicted)
+        if best is None:
+            break
+        inside = np.ones(len(predicted), np.bool_)
+        for field, value in best.values:
+            inside &= rows.codes[field] == value
+        places = np.flatnonzero(inside)
+        start = _start(predicted[places], rows.click[places])
+        since = places if start is None else places[start.at :]
+        ratio = rows.click[since].sum() / predicted[since].sum()
+        if abs(1.0 - ratio) <= _TOLERANCE * max(ratio, 1.0):
+            break
+        faults.append(_fault(rows, best, places, start))
+        predicted = predicted.copy()
+        predicted[since] *= ratio
+    return faults
+
+
+def _best(rows: Rows, predicted: F64) -> _Candidate | None:
+    """The candidate with most evidence beyond chance, if it has enough."""
+    fields = [_slice(rows, predicted, field) for field in rows.codes]
+    pairs = [_pair(rows, predicted, a, b) for a, b in combinations(rows.codes, 2)]
+    kinds = ([_everything(predicted, rows.click)], 0.0), (fields, 0.0), (pairs, _SIMPLER)
+    best, most = None, math.log(_STARTS / _FALSE_ALARMS)
+    for found, extra in kinds:  # of two that explain as much the simpler one is told
+        among = math.log(max(1, sum(c.among for c in found)))
+        for candidate in found:
+            if candidate.gain - among - extra > most:
+                best, most = candidate, candidate.gain - among - extra
+    return best
+
+
+def _everything(predicted: F64, click: F64) -> _Candidate:
+    one = np.zeros(len(predicted), np.int32)
+    gains = _gains(*(_since_each(x, one, 1, predicted, _STARTS) for x in (predicted, click)))
+    return _Candidate(float(gains.max()))
+
+
+def _slice(rows: Rows, predicted: F64, field: str) -> _Candidate:
+    codes, values = rows.codes[field], len(rows.words[field])
+    sums = (_since_each(x, codes, values, predicted, _STARTS) for x in (predicted, rows.click))
+    gains = _gains(*sums)
+    at = int(gains.argmax()) // _STARTS
+    return _Candidate(float(gains.max()), ((field, at),), _with_evidence(gains))
+
+
+def _pair(rows: Rows, predicted: F64, a: str, b: str) -> _Candidate:
+    """Of the values with most traffic: those of others have no evidence to show."""
+    (code_a, top_a), (code_b, top_b) = (_frequent(rows, predicted, field) for field in (a, b))
+    both = np.flatnonzero((code_a >= 0) & (code_b >= 0))
+    if not len(both):
+        return _Candidate(0.0)
+    codes, cells = code_a[both] * len(top_b) + code_b[both], len(top_a) * len(top_b)
+    by = predicted[both]
+    sums = (_since_each(x, codes, cells, by, _PAIR_STARTS) for x in (by, rows.click[both]))
+    gains = _gains(*sums)
+    first, second = divmod(int(gains.argmax()) // _PAIR_STARTS, len(top_b))
+    values = (a, int(top_a[first])), (b, int(top_b[second]))
+    return _Candidate(float(gains.max()), values, _with_evidence(gains))
+
+
+def _with_evidence(gains: F64) -> int:
+    """How many slices have clicks enough to be looked at."""
+    return max(1, int((gains[:, 0] != 0.0).sum()))
+
+
+def _frequent(rows: Rows, predicted: F64, field: str) -> tuple[Codes, I64]:
+    """Codes of a field among its values with most predicted clicks, else -1, and those values."""
+    codes, values = rows.codes[field], len(rows.words[field])
+    traffic = np.bincount(codes, predicted + rows.click, values)
+    top = np.argsort(-traffic, kind="stable")[:_MOST_IN_PAIRS]
+    top = top[traffic[top] >= _LEAST_CLICKS]
+    place = np.full(values, -1, np.int32)
+    place[top] = np.arange(len(top))
+    return place[codes], top
+
+
+def _since_each(values: F64, codes: NDArray[np.integer], count: int, by: F64, starts: int) -> F64:
+    """Sums by code from each of some starts on: (codes, starts), equally much of ``by`` between."""
+    stretch = np.cumsum(by)
+    window = np.minimum(stretch / stretch[-1] * starts, starts - 1).astype(np.int64)
+    cells = codes.astype(np.int64) * starts + window
+    sums = np.bincount(cells, values, max(1, count) * starts).reshape(-1, starts)
+    return np.asarray(sums[:, ::-1].cumsum(axis=1)[:, ::-1])
+
+
+def _gains(predicted: F64, clicks: F64) -> F64:
+    """Log likelihood of the best ratio over that of 1; 0 where there is too little to say."""
+    some = np.maximum(predicted, clicks) >= _LEAST_CLICKS
+    some &= predicted > 0.0
+    s, y = np.where(some, predicted, 1.0), np.where(some, clicks, 1.0)
+    return np.asarray(np.where(some, y * np.log(np.maximum(y, 1e-300) / s) - (y - s), 0.0))
+
+
+class _Start(NamedTuple):
+    """Numbers of rows: the likeliest first one, and a 95 % interval."""
+
+    at: int
+    low: int
+    high: int
+
+
+def _start(predicted: F64, click: F64) -> _Start | None:
+    """Where in a slice's rows the fault began; ``None``: no start explains more than none.
+
+    All starts are likely a priori as they have predicted clicks before them. The likelihood counts
+    for half, because the slice was chosen for it.
+    """
+    s, y = (np.cumsum(x[::-1])[::-1] for x in (predicted, click))
+    gains = _gains(s, y)
+    best = int(gains.argmax())
+    if gains[best] - gains[0] < _SIMPLER:  # of one from the start it is more in 5 of 100
+        return None
+    weight = np.exp((gains - gains[best]) / 2) * predicted
+    below = np.cumsum(weight) / weight.sum()
+    low, high = np.searchsorted(below, (0.025, 0.975))
+    return _Start(best, min(int(low), best), max(min(int(high), len(s) - 1), best))
+
+
+def _fault(rows: Rows, found: _Candidate, places: I64, start: _Start | None) -> Fault:
+    """What is said of it: by the predictions as they were, not as corrected for other faults."""
+    since = places if start is None else places[start.at :]
+    begin = int(since[0])
+    weight, excess = rows.weight, rows.weight * rows.prediction - rows.click
+    whole, inside = float(excess[begin:].sum()), float(excess[since].sum())
+    chance = math.sqrt(float((weight * rows.prediction)[begin:].sum()))
+    worth = rows.worth[since]
+    known = ~np.isnan(worth)
+    clicks = float(rows.click[since].sum())
+    first, low, high = _times(rows, places, start)
+    return Fault(
+        slices=tuple((field, rows.words[field][value]) for field, value in found.values),
+        start=first,
+        start_low=low,
+        start_high=high,
+        ratio=(inside + clicks) / clicks if clicks else None,
+        clicks=clicks,
+        over_promised=inside,
+        money=float((worth * excess[since])[known].sum()) if known.any() else None,
+        share=inside / whole if abs(whole) > _SURE * chance else None,
+    )
+
+
+def _times(rows: Rows, places: I64, start: _Start | None) -> list[int] | list[None]:
+    """When it began, and the interval of that; none if it is as old as the log."""
+    if start is not None:
+        times: list[int] = rows.time[places[list(start)]].tolist()
+        return times
+    late = places[0] > _LATE * len(rows.time) / len(places)
+    return [int(rows.time[places[0]])] * 3 if late else [None] * 3
