@@ -12,7 +12,8 @@ import msgspec
 import typer
 
 from clicktide import options
-from clicktide.process import begin_log, give_way, stop_request
+from clicktide.process_log import begin_log
+from clicktide.process_resources import give_way
 from clicktide.register import MlflowOption
 from clicktide.settings import SPEC
 from clicktide.stream_folder import open_stream
@@ -24,6 +25,7 @@ from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.records import read_monitor
 from streaming.log import open_log
 from streaming.settings import EXAMPLES
+from streaming.signals import stop_request
 
 __all__ = ["challenge"]
 

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import msgspec
 
-from clicktide.process import FORMAT, LogFormat, as_record, message_of
+from clicktide.process_log import FORMAT, LogFormat, as_record, message_of
 from clicktide.supervise import Child
 from features.errors import ClicktideError
 from features.whole_file import whole_file

@@ -11,7 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 import clicktide
-from clicktide.process import collect_seldom, do_without_probed, keep_freed_memory, write_error
+from clicktide.process_log import write_error
+from clicktide.process_resources import collect_seldom, do_without_probed, keep_freed_memory
 from features.errors import ClicktideError
 from features.public_url import public_text
 

@@ -21,7 +21,6 @@ from clicktide.child_processes import Spawned, locked, own_command
 from clicktide.demo_story import Outcome, Story, outcome_of
 from clicktide.kernels import compile_once
 from clicktide.options import JsonOption, print_json
-from clicktide.process import Stopped, now_ms, stop_request
 from clicktide.publish import PATIENCE_S, Publication, publish_source
 from clicktide.show import number
 from clicktide.supervise import Child
@@ -31,7 +30,9 @@ from features.spec_file import load_spec
 from monitoring.report import ReportData
 from streaming.log import EventLog, open_log
 from streaming.publish import Lockstep, Patience
+from streaming.signals import Stopped, stop_request
 from streaming.status import Look, look_at
+from streaming.time_text import now_ms
 
 __all__ = ["DemoLine", "DemoStream", "demo", "demo_folder", "demo_stream"]
 

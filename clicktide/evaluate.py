@@ -17,7 +17,6 @@ from clicktide.kernels import warm_up
 from clicktide.logs import RejectSink, open_log, rereadable, spec_for
 from clicktide.options import JsonOption, PageOption, SlicesOption, print_json
 from clicktide.predict import figures_table, score_log
-from clicktide.process import Stopped, now_ms, stop_request
 from clicktide.report import fields_of, report_log, show_report
 from clicktide.report_stream import check_out, write_report
 from clicktide.score import PROBABILITY
@@ -30,9 +29,10 @@ from learning.click_learner import ClickLearner
 from monitoring.report.log_columns import LogColumns
 from monitoring.report.model import ReportData
 from streaming.batch_cuts import LogSplit, split_log
-from streaming.event_time import stamp
 from streaming.prepare import Preparer
 from streaming.replay import Replay
+from streaming.signals import Stopped, stop_request
+from streaming.time_text import now_ms, stamp
 
 __all__ = ["evaluate"]
 

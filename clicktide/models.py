@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clicktide.options import DirOption, JsonOption, SetOption, SettingsOption, print_json
-from clicktide.process import begin_log, now_ms, stop_request
+from clicktide.process_log import begin_log
 from clicktide.register import MlflowOption
 from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
@@ -26,7 +26,8 @@ from monitoring.registry import (
     unpin,
 )
 from monitoring.registry.follow import Follower
-from streaming.event_time import stamp
+from streaming.signals import stop_request
+from streaming.time_text import now_ms, stamp
 
 __all__ = ["app"]
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from clicktide.process import FORMAT, LEVEL, LogFormat, LogLevel
+from clicktide.process_log import FORMAT, LEVEL, LogFormat, LogLevel
 
 __all__ = [
     "DirOption",

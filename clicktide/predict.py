@@ -15,7 +15,6 @@ from rich.text import Text
 
 from clicktide.logs import RejectSink, estimated_rows, rereadable
 from clicktide.options import ForceOption, JsonOption, RejectsOption, StrictOption, print_json
-from clicktide.process import Stopped, stop_request
 from clicktide.score import Scoring, kept_columns, list_separators, open_to_score
 from clicktide.scored_file import STDOUT, check_out, written
 from clicktide.show import number, progress_bar
@@ -28,6 +27,7 @@ from learning.click_learner import ClickLearner
 from learning.snapshot import load_snapshot
 from market import PREFIX, parse_sim
 from streaming.examples import EXAMPLES_PREFIXES
+from streaming.signals import Stopped, stop_request
 from streaming.sources import Batch
 from streaming.sources.files import list_files, mark_of
 from streaming.sources.streams import STDIN

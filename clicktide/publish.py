@@ -18,13 +18,11 @@ from rich.table import Table
 
 from clicktide.logs import RejectSink, estimated_rows, open_log
 from clicktide.options import print_json
-from clicktide.process import Stopped, now_ms, stop_request
 from clicktide.show import progress_bar
 from features.errors import ClicktideError
 from features.public_url import public_text
 from features.spec import Spec
 from market import PREFIX, parse_sim, stream_uri
-from streaming.event_time import stamp
 from streaming.joiner import JoinerSettings
 from streaming.log import EventLog
 from streaming.log import open_log as open_event_log
@@ -41,7 +39,9 @@ from streaming.publish import (
     publish_group,
 )
 from streaming.settings import StreamSettings, load_stream_settings
+from streaming.signals import Stopped, stop_request
 from streaming.status import look_at
+from streaming.time_text import now_ms, stamp
 
 if TYPE_CHECKING:
     from clicktide.through import Through

@@ -14,13 +14,16 @@ import msgspec
 import typer
 
 from clicktide import options
-from clicktide.process import begin_log, give_way, now_ms, stop_request
+from clicktide.process_log import begin_log
+from clicktide.process_resources import give_way
 from clicktide.report_stream import report_stream, write_report
 from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
 from monitoring.registry import Register, RegistrySettings, open_registry
 from monitoring.registry.follow import Follower
 from streaming.log import open_log
+from streaming.signals import stop_request
+from streaming.time_text import now_ms
 
 __all__ = ["MlflowOption", "register"]
 

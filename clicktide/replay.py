@@ -16,7 +16,6 @@ from rich.console import Console
 from clicktide.kernels import warm_up
 from clicktide.logs import RejectSink, estimated_rows, open_log, spec_for
 from clicktide.options import DirOption, JsonOption, RejectsOption, SettingsOption, StrictOption
-from clicktide.process import Stopped, stop_request
 from clicktide.publish import (
     ClickDelayOption,
     IdPrefixOption,
@@ -38,11 +37,13 @@ from learning.click_learner import ClickLearner
 from learning.progress import FIRST_WINDOW, Progress
 from learning.snapshot import load_snapshot, save_snapshot
 from market import PREFIX
-from streaming.event_time import TimeOrder, span
 from streaming.examples import EXAMPLES_PREFIXES, examples_source
 from streaming.prepare import Preparer
 from streaming.replay import Replay, first_rows
+from streaming.signals import Stopped, stop_request
 from streaming.subsample import Subsample
+from streaming.time_order import TimeOrder
+from streaming.time_text import span
 
 __all__ = ["replay"]
 

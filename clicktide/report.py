@@ -19,7 +19,6 @@ from rich.markup import escape
 
 from clicktide.logs import rereadable
 from clicktide.options import DirOption, PageOption, SlicesOption
-from clicktide.process import Stopped, now_ms, stop_request
 from clicktide.report_stream import check_out, report_stream, write_report
 from clicktide.show import progress_bar
 from features.errors import ClicktideError
@@ -32,6 +31,8 @@ from monitoring.report.log_reader import LogReader, read_log
 from monitoring.report.model import ReportData
 from monitoring.report.verdict import DRIFTED
 from monitoring.watch.scored import Scored
+from streaming.signals import Stopped, stop_request
+from streaming.time_text import now_ms
 
 if TYPE_CHECKING:
     from monitoring.report.log_alarms import LogDetector

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import typer
 
 from clicktide import options
-from clicktide.process import begin_log
+from clicktide.process_log import begin_log
 from clicktide.settings import STREAM
 from clicktide.stream_folder import StreamFolder, open_stream
 from features.errors import ClicktideError

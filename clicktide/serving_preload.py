@@ -1,7 +1,7 @@
 """Imports and compiles what every worker needs, in the process that workers are forked from."""
 
 # ruff: noqa: E402 - what others import only to see whether it is there must be absent first
-from clicktide.process import do_without_probed
+from clicktide.process_resources import do_without_probed
 
 do_without_probed()
 

@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 from fastapi import FastAPI
 
-from clicktide.process import begin_log, collect_seldom, now_ms
+from clicktide.process_log import begin_log
+from clicktide.process_resources import collect_seldom
 from clicktide.stream_folder import StreamFolder, log_file, open_existing
 from features.spec import HashSpec, Spec
 from learning.click_learner import ClickLearner
@@ -34,6 +35,7 @@ from serving.stream_snapshot import StreamLooker
 from serving.weights import FixedWeights, PinnedWeights, PolicyWeights, WeightsSource
 from streaming.log import EventLog, LogUnavailableError, open_log
 from streaming.settings import StreamSettings
+from streaming.time_text import now_ms
 
 __all__ = ["make_app", "open_writer", "state_of", "warm_up"]
 

@@ -17,12 +17,12 @@ from rich.text import Text
 
 from clicktide.child_processes import local_processes
 from clicktide.options import DirOption, JsonOption, LogOption
-from clicktide.process import now_ms, stop_request
 from clicktide.stream_folder import log_file, open_existing, open_stream
-from streaming.event_time import span, stamp
 from streaming.freshness import ages, clock_note, freshness, stale
 from streaming.log import EventLog
+from streaming.signals import stop_request
 from streaming.status import JoinerState, Look, TrainerState, look_at, too_full
+from streaming.time_text import now_ms, span, stamp
 
 __all__ = ["status", "status_json", "status_view"]
 

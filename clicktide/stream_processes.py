@@ -13,13 +13,15 @@ import msgspec
 import typer
 
 from clicktide import options
-from clicktide.process import begin_log, give_way, stop_request
+from clicktide.process_log import begin_log
+from clicktide.process_resources import give_way
 from clicktide.settings import SPEC, STREAM
 from clicktide.stream_folder import StreamFolder, open_stream
 from features.errors import ClicktideError
 from features.spec import Spec
 from streaming.log import EventLog, open_log
 from streaming.settings import StreamSettings
+from streaming.signals import stop_request
 
 if TYPE_CHECKING:
     from streaming.join_process import JoinProcess

@@ -20,7 +20,6 @@ import typer
 from clicktide import options
 from clicktide.child_processes import Running, locked, own_command, show_on, spawn, write_running
 from clicktide.kernels import compile_once
-from clicktide.process import signal_handler
 from clicktide.serve import listen, server_url
 from clicktide.stream_folder import DEFAULT_FOLDER, StreamFolder, open_stream
 from clicktide.supervise import Child, Supervisor
@@ -29,6 +28,7 @@ from features.public_url import public_url
 from serving.bodies import EXAMPLE
 from streaming.log import open_log
 from streaming.settings_file import SECTIONS
+from streaming.signals import signal_handler
 
 __all__ = ["Stream", "announce", "children_of", "run_children", "up"]
 

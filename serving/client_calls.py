@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
@@ -15,6 +14,7 @@ from features.errors import ClicktideError
 from serving.bodies import Contributions, EventsAccepted, Model, Predictions
 from serving.problem import ProblemBody
 from serving.rank_bodies import Rankings
+from streaming.time_text import now_ms
 
 __all__ = [
     "HEADERS",
@@ -89,22 +89,18 @@ def rank(candidates: Sequence[Json], log: bool | str, options: Json) -> Call[Ran
 
 def impressions(impressions: Sequence[Json]) -> Call[EventsAccepted]:
     """Impressions, each with an id and a time."""
-    events = [{"impression_id": _id(), "timestamp": _now_ms(), **one} for one in impressions]
+    events = [{"impression_id": _id(), "timestamp": now_ms(), **one} for one in impressions]
     return Call("/v1/impressions", _encode({"impressions": events}), EventsAccepted)
 
 
 def clicks(clicks: Sequence[Json]) -> Call[EventsAccepted]:
     """Clicks, each with a time."""
-    events = [{"timestamp": _now_ms(), **one} for one in clicks]
+    events = [{"timestamp": now_ms(), **one} for one in clicks]
     return Call("/v1/clicks", _encode({"clicks": events}), EventsAccepted)
 
 
 def _id() -> str:
     return uuid.uuid4().hex
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class Patience:

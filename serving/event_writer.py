@@ -38,6 +38,7 @@ from streaming.log import (
 from streaming.log.partition import key_partitions
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 from streaming.status import clock_of
+from streaming.time_text import now_ms
 
 __all__ = [
     "Accepted",
@@ -91,7 +92,7 @@ class EventWriter:
         settings: StreamSettings,
         name: str,
         *,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        now_ms: Callable[[], int] = now_ms,
         most_waiting: int = 20_000,
         patience_s: float = 2.0,
         identity: Callable[[], object] = lambda: None,

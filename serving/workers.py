@@ -15,16 +15,17 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
+from types import FrameType
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from features.errors import ClicktideError
+from streaming.signals import signal_handler
 
 __all__ = ["DRAIN_S", "FAILED", "REFUSED", "Workers"]
 
@@ -89,7 +90,7 @@ class Workers:
 
     def run(self) -> None:
         """Keep them running until SIGTERM or SIGINT."""
-        with self._signals():
+        with signal_handler(self._note, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             workers = [self._start() for _ in range(self._count)]
             while not self._stopping:
                 workers = self._replace(workers)
@@ -131,21 +132,10 @@ class Workers:
         former.process.terminate()
         return successor
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Note SIGTERM, SIGINT and SIGHUP."""
-
-        def note(number: int, frame: object) -> None:
-            self._renewing |= number == signal.SIGHUP
-            self._stopping |= number != signal.SIGHUP
-
-        numbers = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
-        former = {number: signal.signal(number, note) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        """Note SIGTERM, SIGINT or SIGHUP; the loop acts."""
+        self._renewing |= number == signal.SIGHUP
+        self._stopping |= number != signal.SIGHUP
 
 
 @dataclass(frozen=True)

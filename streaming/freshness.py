@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from streaming.event_time import span, stamp
 from streaming.joiner.settings import JoinerSettings
 from streaming.status import Look
+from streaming.time_text import span, stamp
 
 __all__ = ["Freshness", "Reader", "ages", "clock_note", "event_note", "freshness", "stale"]
 

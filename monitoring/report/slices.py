@@ -15,7 +15,7 @@ from monitoring.report.verdict import TOLERANCE
 from monitoring.watch import figures as k
 from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.figures import figures_of
-from streaming.event_time import time_text
+from streaming.time_text import time_text
 
 __all__ = [
     "OFF_NOTE", "Period", "Shift", "Sums", "SumsBySlice", "added", "is_off", "period_name",

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from monitoring.report import words
 from monitoring.report.model import VersionChange, Window
-from streaming.event_time import time_text
+from streaming.time_text import time_text
 
 __all__ = [
     "Frame", "Scale", "drawing", "el", "hits", "line", "linear_ticks", "log_ticks", "path",

@@ -6,7 +6,7 @@ from typing import Literal
 
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.slices import slice_name as place
-from streaming.event_time import span, stamp, time_text
+from streaming.time_text import span, stamp, time_text
 
 __all__ = [
     "by", "clicks", "count", "day_and_time", "decimals", "headline_of", "interval", "money",

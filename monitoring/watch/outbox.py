@@ -14,7 +14,6 @@ import msgspec
 from features.errors import ClicktideError
 from monitoring.watch.detect.alarm import Alarm, newest_alarms
 from monitoring.watch.slices import slice_name
-from streaming.event_time import time_text
 from streaming.log import (
     EventLog,
     FencedError,
@@ -26,6 +25,7 @@ from streaming.log import (
     TopicSettings,
 )
 from streaming.settings import EXAMPLES
+from streaming.time_text import time_text
 
 __all__ = ["ALARMS", "GROUP", "Outbox", "alarm_line", "post_to"]
 

@@ -15,7 +15,7 @@ from serving.bodies import EXAMPLE, ClickEvents, EventsAccepted, ImpressionEvent
 from serving.event_writer import EventsRefusedError, EventWriter, QueueFullError
 from serving.problem import Problem, check_count, decode
 from serving.state import ServingState
-from streaming.event_time import span
+from streaming.time_text import span
 
 __all__ = ["check_time", "refused", "routes"]
 

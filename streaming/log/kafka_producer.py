@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from streaming.log.partition import key_partitions, routed
 
 if TYPE_CHECKING:
     from streaming.log.kafka_log import KafkaLog
+from streaming.time_text import now_ms
 
 __all__ = ["MAX_MESSAGE_BYTES", "KafkaLogProducer"]
 
@@ -102,11 +102,11 @@ class _Transaction:
     def append(self, topic: str, records: Iterable[NewRecord]) -> None:
         """See ``Producer``."""
         batch, chosen = routed(topic, records, self._log.partitions(topic))
-        now_ms, send = time.time_ns() // 1_000_000, self._kafka.send
+        now, send = now_ms(), self._kafka.send
         there = self._log.names.full(topic)
         try:
             for (key, value, _, headers), partition in zip(batch, chosen, strict=True):
-                send(there, value, key, list(headers), partition, now_ms)
+                send(there, value, key, list(headers), partition, now)
         except KafkaError as error:
             raise translated(f"append to {topic!r}", error) from error
 

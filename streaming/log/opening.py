@@ -13,7 +13,8 @@ import msgspec
 from features.public_url import public_url
 from streaming.log.base import EventLog
 from streaming.log.errors import LogSettingsError
-from streaming.log.sqlite_log import SqliteLog, now_ms
+from streaming.log.sqlite_log import SqliteLog
+from streaming.time_text import now_ms
 
 __all__ = ["KafkaSettings", "SqliteSettings", "log_settings", "open_log"]
 

@@ -8,7 +8,6 @@ snapshot, Redis) needs to survive a power cut exactly.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,15 +28,11 @@ from streaming.log.partition import check_differs, no_partition, no_topic
 from streaming.log.sqlite_clients import SqliteConsumer, SqliteProducer
 from streaming.log.sqlite_file import connect, written
 from streaming.log.values import Values
+from streaming.time_text import now_ms
 
-__all__ = ["SqliteLog", "now_ms"]
+__all__ = ["SqliteLog"]
 
 _headers = msgspec.json.Decoder(Headers)
-
-
-def now_ms() -> int:
-    """Unix time, the default clock."""
-    return time.time_ns() // 1_000_000
 
 
 class SqliteLog(EventLog):

@@ -13,7 +13,6 @@ import numpy as np
 from features.batch import Batch, Position, Reject
 from features.errors import ClicktideError
 from features.events import Heartbeat, encode_event, time_of
-from streaming.event_time import TimeOrder, span
 from streaming.joiner.settings import JoinerSettings
 from streaming.log import EventLog, NewRecord, TopicPartition
 from streaming.log import Position as LogPosition
@@ -21,6 +20,8 @@ from streaming.publish.pace import Lockstep, Pacer
 from streaming.publish.rows import Part, RowReader
 from streaming.publish.timeline import Mark, Out, PublishState, Timeline, load_state
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
+from streaming.time_order import TimeOrder
+from streaming.time_text import span
 
 __all__ = ["Publisher", "latest_time", "longest_wait_ms", "publish_group"]
 

@@ -10,7 +10,7 @@ import pytest
 from waiting import until
 
 from clicktide.child_processes import LogFile, own_command, spawn
-from clicktide.process import message_of
+from clicktide.process_log import message_of
 from clicktide.supervise import Child, Supervisor
 
 TALKER = "import sys; print('to stdout'); print('to stderr', file=sys.stderr)"
@@ -24,7 +24,7 @@ STUBBORN = (
 PARENT = """
 import sys, time
 from pathlib import Path
-from clicktide.process import message_of
+from clicktide.process_log import message_of
 from clicktide.child_processes import spawn
 from clicktide.supervise import Child
 child = spawn(Path(sys.argv[1]), lambda name, line: None)(

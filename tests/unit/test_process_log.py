@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import clicktide
 from clicktide.cli import app
-from clicktide.process import FORMAT, LEVEL, as_record, begin_log, message_of, write_error
+from clicktide.process_log import FORMAT, LEVEL, as_record, begin_log, message_of, write_error
 
 ROOT = Path(__file__).parents[2]
 TEXT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00 "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streaming.event_time import TimeOrder
+from streaming.time_order import TimeOrder
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE

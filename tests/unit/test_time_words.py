@@ -13,7 +13,7 @@ from monitoring.report.words import day_and_time
 from monitoring.watch.detect import open_alarms as wording
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.outbox import alarm_line
-from streaming.event_time import stamp
+from streaming.time_text import stamp
 
 SIZES = {"size": 1.5, "size_low": 1.3, "size_high": 1.8}
 WRITERS: dict[str, Callable[[int], str]] = {

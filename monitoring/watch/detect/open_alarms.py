@@ -28,7 +28,7 @@ from monitoring.watch.detect.state import (
     muted,
 )
 from monitoring.watch.slices import slice_name
-from streaming.event_time import time_text
+from streaming.time_text import time_text
 
 __all__ = ["OF_EVERYTHING", "Shift", "closed", "mark", "place_of", "raised", "start_anew", "unmark"]
 
