@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -17,17 +16,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from clicktide.child_processes import Spawned, locked, own_command
+from clicktide.child_processes import Spawned, own_command
 from clicktide.demo_story import Outcome, Story, outcome_of
 from clicktide.kernels import compile_once
 from clicktide.options import JsonOption, print_json
 from clicktide.publish import PATIENCE_S, Publication, publish_source
 from clicktide.show import number
 from clicktide.supervise import Child
+from clicktide.up_state import lock_folder
 from clicktide.valkey import free_port
 from features.errors import ClicktideError
 from features.spec_file import load_spec
 from monitoring.report import ReportData
+from streaming.file_lock import lock_file
 from streaming.log import EventLog, open_log
 from streaming.publish import Lockstep, Patience
 from streaming.signals import Stopped, stop_request
@@ -348,22 +349,14 @@ def demo_folder(folder: Path) -> Iterator[None]:
             raise ClicktideError(
                 f"{folder}: holds something that is no earlier demo. Fix: --dir of a new folder"
             )
-        with mark.open("a") as earlier:
-            _hold(earlier, folder)
-            with locked(folder):  # no stream runs in what goes now
-                shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with mark.open("a") as file:
-        _hold(file, folder)
+        with _lock(mark), lock_folder(folder):  # no stream runs in what goes now
+            shutil.rmtree(folder)
+    with _lock(mark) as file:
         file.write("made by clicktide demo, which may remove this folder\n")
         file.flush()
         yield
 
 
-def _hold(mark: IO[str], folder: Path) -> None:
-    try:
-        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise ClicktideError(
-            f"{folder}: another demo runs here. Fix: wait for it, or --dir of a new folder"
-        ) from None
+def _lock(mark: Path) -> IO[str]:
+    conflict = f"{mark.parent}: another demo runs here. Fix: wait for it, or --dir of a new folder"
+    return lock_file(mark, lambda: conflict)

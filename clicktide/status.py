@@ -15,9 +15,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from clicktide.child_processes import local_processes
 from clicktide.options import DirOption, JsonOption, LogOption
 from clicktide.stream_folder import log_file, open_existing, open_stream
+from clicktide.up_state import local_processes
 from streaming.freshness import ages, clock_note, freshness, stale
 from streaming.log import EventLog
 from streaming.signals import stop_request

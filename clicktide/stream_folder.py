@@ -7,10 +7,9 @@ told, and refuse what contradicts it.
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from features.errors import ClicktideError
 from features.spec import Spec
 from features.spec_file import load_spec
 from features.whole_file import whole_file
+from streaming.file_lock import lock_file
 from streaming.log import EventLog, open_log
 from streaming.log.opening import SqliteSettings, log_settings
 from streaming.settings import StreamSettings, load_stream_settings
@@ -249,7 +249,8 @@ def open_stream(
     path = folder or (given_file.parent if given_file else DEFAULT_FOLDER)
     told = {} if settings is None else read_tables(settings).get("stream", {})
     log, spec = log or _log_in(path, told.get("log")), spec or told.get("spec")
-    with _locked(path) if begin else nullcontext():
+    lock = path / f"{SETTINGS_FILE}.lock"  # processes of a stream start at one time
+    with lock_file(lock) if begin else nullcontext():
         file = path / SETTINGS_FILE
         begun = file.exists()
         kept = read_tables(file).get("stream", {}) if begun else {}
@@ -284,21 +285,6 @@ def _former_file(file: Path) -> ClicktideError:
         "stand before the first table under [stream], but those that end in _every_s under "
         "[train]; rename [register] to [registry]"
     )
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a folder while its file is read and perhaps written: processes start at one time."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        file = (path / f"{SETTINGS_FILE}.lock").open("a")
-    except OSError as error:
-        raise ClicktideError(
-            f"{path}: cannot be written ({error.strerror}). Fix: --dir FOLDER"
-        ) from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _log_of(path: Path, kept: Mapping[str, Any], given: str | None) -> str:

@@ -18,11 +18,12 @@ from typing import Annotated
 import typer
 
 from clicktide import options
-from clicktide.child_processes import Running, locked, own_command, show_on, spawn, write_running
+from clicktide.child_processes import own_command, show_on, spawn
 from clicktide.kernels import compile_once
 from clicktide.serve import listen, server_url
 from clicktide.stream_folder import DEFAULT_FOLDER, StreamFolder, open_stream
 from clicktide.supervise import Child, Supervisor
+from clicktide.up_state import Running, lock_folder, write_running
 from clicktide.valkey import valkey_command
 from features.public_url import public_url
 from serving.bodies import EXAMPLE
@@ -91,7 +92,7 @@ def up(
     compile_once(lambda line: show("", line))
     asked = {"port": port, "workers": workers}
     given = tuple(f"serve.{name}={value}" for name, value in asked.items() if value is not None)
-    with locked(folder):
+    with lock_folder(folder):
         opened = open_stream(
             folder, log=log, spec=spec, settings=settings, changes=changes, reads=tuple(SECTIONS)
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from features.errors import ClicktideError
+from streaming.file_lock import lock_file
 
 __all__ = ["free_port", "valkey_command"]
 
@@ -47,13 +47,8 @@ def valkey_command(
     """
     home = Path(folder).absolute() / "valkey"
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (home / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ClicktideError(
-                f"{home}: a Valkey server of another program holds it. Fix: end it, or --redis URL"
-            ) from error
+    conflict = f"{home}: a Valkey server of another program holds it. Fix: end it, or --redis URL"
+    with lock_file(home / "lock", lambda: conflict):
         url, place = _place(home, port)
         (home / "url").write_text(url, encoding="utf-8")
         command = [_binary(), *place, "--dir", str(home), "--save", "", "--appendonly", "yes"]

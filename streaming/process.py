@@ -1,20 +1,17 @@
-"""The skeleton of a stream's processes: hold a folder, step, retry with back-off, save, stop."""
+"""The skeleton of a stream's processes: step, retry with back-off, save, stop."""
 
 from __future__ import annotations
 
-import fcntl
 import time
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import TypeVar
 
-from features.errors import ClicktideError, SnapshotError
 from streaming.log import LogUnavailableError
 from streaming.log.base import Closing
 
-__all__ = ["Process", "hold_folder"]
+__all__ = ["Process"]
 
 _T = TypeVar("_T")
 
@@ -156,39 +153,3 @@ class Process(Closing):
     @abstractmethod
     def finish(self) -> None:
         """What is to be done at the end: save."""
-
-
-def hold_folder(folder: Path, who: str) -> IO[Any]:
-    """Lock a folder for one process, and make it if need be; closing the file gives it up.
-
-    The system gives it up with the process, however that ends.
-
-    Parameters
-    ----------
-    folder
-        Of the process's state.
-    who
-        What works there: names the lock.
-
-    Raises
-    ------
-    SnapshotError
-        It cannot be written.
-    ClicktideError
-        Another process of this kind works there.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / f"{who}.lock").open("a")
-    except OSError as error:
-        raise SnapshotError(
-            f"{folder}: cannot be written: {error.strerror}. Fix: name a writable folder"
-        ) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise ClicktideError(
-            f"{folder}: another {who} works here. Fix: stop it, or give another --dir"
-        ) from error
-    return file

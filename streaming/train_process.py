@@ -14,9 +14,10 @@ from features.spec import Spec
 from learning.click_learner import ClickLearner
 from learning.snapshot import Snapshot, load_snapshot, save_snapshot
 from learning.touched import occupancy
+from streaming.file_lock import hold_folder
 from streaming.live_file import LiveFile
 from streaming.log import EventLog, TopicPartition
-from streaming.process import Process, hold_folder
+from streaming.process import Process
 from streaming.replay import Replay
 from streaming.settings import StreamSettings
 from streaming.trainer_log import Chunk, ChunkReader, TrainReport

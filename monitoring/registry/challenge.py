@@ -31,9 +31,9 @@ from monitoring.watch.predictor import LearnerPredictor, Predictor
 from monitoring.watch.process import Monitor
 from monitoring.watch.settings import MonitorSettings, WindowSettings
 from streaming.examples import examples_source
+from streaming.file_lock import hold_folder
 from streaming.log import EventLog
 from streaming.prepare import Preparer, Ready
-from streaming.process import hold_folder
 from streaming.settings import EXAMPLES, StreamSettings
 
 __all__ = ["Challenge", "RiverPredictor", "river_classifier"]

@@ -23,7 +23,7 @@ from features.whole_file import whole_file, write_json
 from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.records import Now, window_files
-from streaming.process import hold_folder
+from streaming.file_lock import hold_folder
 
 __all__ = ["MonitorFolder", "load_state", "save_state"]
 

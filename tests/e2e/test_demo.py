@@ -15,9 +15,9 @@ from sample_report import sample_report
 from typer.testing import CliRunner
 
 from clicktide import demo as command
-from clicktide.child_processes import locked, read_running
 from clicktide.cli import app
 from clicktide.demo import demo_folder
+from clicktide.up_state import lock_folder, read_running
 from features.errors import ClicktideError
 from streaming.log import open_log
 from streaming.settings import StreamSettings
@@ -60,7 +60,7 @@ def test_a_demo_or_a_stream_that_runs_is_left_alone(tmp_path):
 
     with demo_folder(tmp_path):
         refused("another demo runs here")
-    with locked(tmp_path):
+    with lock_folder(tmp_path):
         refused("clicktide up runs here")
     (tmp_path / "report.html").write_text("of an earlier demo")
     with demo_folder(tmp_path):

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 SAY = (
-    "import os; from clicktide.process_resources import give_way; give_way(7); print(os.nice(0), {more})"
+    "import os; from clicktide.process_resources import give_way; "
+    "give_way(7); print(os.nice(0), {more})"
 )
 SESSION = Path("/proc/self/autogroup")
 
