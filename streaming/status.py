@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from features.events import EventError, Impression, decode_event
+from streaming.commit_metadata import peek_metadata
 from streaming.joiner.commit import TopicState
 from streaming.log import EventLog, OffsetError, Position, Record, TopicPartition
 from streaming.settings import CLICKS, DEAD_LETTERS, EARLY_EXAMPLES, EXAMPLES, IMPRESSIONS
@@ -288,7 +289,7 @@ def clock_of(log: EventLog) -> int | None:
     """Event time that the impressions have come to, by the joiner's commits."""
     at = [TopicPartition(IMPRESSIONS, p) for p in range(log.topics().get(IMPRESSIONS, 0))]
     committed = [position for place in at if (position := log.committed("join", place)) is not None]
-    states = [_topic_state(position.metadata) for position in committed]
+    states = [peek_metadata(position.metadata, TopicState) for position in committed]
     return _clock(state for state in states if state is not None)
 
 
@@ -336,7 +337,7 @@ def _of_newest_topic(
     """Those of the topic that the trainer reads now: it may have read another before."""
 
     def at(one: tuple[TopicPartition, Position]) -> float:
-        state = _state(one[1].metadata, TrainerState)
+        state = peek_metadata(one[1].metadata, TrainerState)
         return (state and state.at) or 0.0
 
     topic = max(committed, key=at)[0].topic
@@ -344,19 +345,14 @@ def _of_newest_topic(
 
 
 def _part(log: EventLog, at: TopicPartition, position: Position, end: int) -> GroupPart:
-    state = _topic_state(position.metadata) if at.topic in (IMPRESSIONS, CLICKS) else None
+    state = (
+        peek_metadata(position.metadata, TopicState) if at.topic in (IMPRESSIONS, CLICKS) else None
+    )
     read_to = position.offset if state is None else max(position.offset, state.read_to)
     lag = max(0, end - read_to)
     if 0 < lag <= _MARKERS and not _read(log, at, read_to, 1):
         lag = 0
     return GroupPart(at.topic, at.partition, end, read_to, position.offset, lag)
-
-
-def _topic_state(metadata: str) -> TopicState | None:
-    try:
-        return msgspec.json.decode(metadata, type=TopicState)
-    except msgspec.DecodeError:
-        return None
 
 
 def _joiner(
@@ -365,7 +361,7 @@ def _joiner(
     states = [
         (at, state)
         for at, position in committed
-        if (state := _topic_state(position.metadata)) is not None
+        if (state := peek_metadata(position.metadata, TopicState)) is not None
     ]
     if not states:
         return None
@@ -423,16 +419,11 @@ def _newest(
 ) -> _State | None:
     """The newest that a reader of examples wrote beside its position."""
     states = [
-        state for _, position in committed if (state := _state(position.metadata, kind)) is not None
+        state
+        for _, position in committed
+        if (state := peek_metadata(position.metadata, kind)) is not None
     ]
     return max(states, key=lambda state: state.at or 0, default=None)
-
-
-def _state(metadata: str, kind: type[_State]) -> _State | None:
-    try:
-        return msgspec.json.decode(metadata, type=kind)
-    except msgspec.DecodeError:
-        return None
 
 
 def _newest_impression(tail: Iterable[Record]) -> int | None:

@@ -21,7 +21,7 @@ from streaming.process import Process
 from streaming.replay import Replay
 from streaming.settings import StreamSettings
 from streaming.trainer_log import Chunk, ChunkReader, TrainReport
-from streaming.weights_topic import Reached, WeightsPublisher
+from streaming.weights_topic import TrainerPosition, WeightsPublisher
 
 __all__ = ["Trainer"]
 
@@ -225,7 +225,7 @@ class Trainer(Process):
 
     def _publish(self, *, at_once: bool = False) -> None:
         if self._weights_out is not None:
-            reached = Reached(self.events, self.event_time, self.offsets)
+            reached = TrainerPosition(self.events, self.event_time, self.offsets)
             self._weights_out.publish(reached, at_once=at_once)
 
     def save(self) -> bool:

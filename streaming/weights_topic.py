@@ -29,7 +29,7 @@ from streaming.weights_message import (
     read_part,
 )
 
-__all__ = ["WEIGHTS", "Reached", "WeightsFollower", "WeightsPublisher"]
+__all__ = ["WEIGHTS", "TrainerPosition", "WeightsFollower", "WeightsPublisher"]
 
 WEIGHTS = "weights"
 _AT_ONCE = 8
@@ -38,7 +38,7 @@ _LEAST_RETENTION_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class TrainerPosition:
     """How far a trainer is.
 
     Parameters
@@ -112,7 +112,7 @@ class WeightsPublisher:
         self._changed = self._changed_since_full = True
         self._updated_ms = int(self.now() * 1000)
 
-    def publish(self, reached: Reached, *, at_once: bool = False) -> None:
+    def publish(self, reached: TrainerPosition, *, at_once: bool = False) -> None:
         """Send what is due, between two stretches of learning.
 
         Parameters
@@ -144,7 +144,7 @@ class WeightsPublisher:
         if producer is not None:
             producer.close()
 
-    def _send(self, reached: Reached, now: float) -> None:
+    def _send(self, reached: TrainerPosition, now: float) -> None:
         if self._producer is None:
             retention_ms = int(self._retention_s * 1000)
             self.log.create_topics([TopicSettings(WEIGHTS, 1, retention_ms)])
@@ -168,7 +168,7 @@ class WeightsPublisher:
         wait = self.full_every_s if self._changed_since_full else self._retention_s / 3
         return now - self._full_sent_at >= wait
 
-    def _send_full(self, reached: Reached, now: float) -> None:
+    def _send_full(self, reached: TrainerPosition, now: float) -> None:
         if self._full_sent_at == -np.inf:
             self._number += 1  # what came before may be incomplete
         fields, crosses = np.flatnonzero(self._ever.fields), np.flatnonzero(self._ever.crosses)
@@ -180,7 +180,7 @@ class WeightsPublisher:
     def _weights(self) -> Any:
         return self.learner.weights
 
-    def _head(self, reached: Reached, *, full: bool) -> Head:
+    def _head(self, reached: TrainerPosition, *, full: bool) -> Head:
         assert self.learner.vectoriser is not None
         edges = self.learner.vectoriser.quantiles.state()
         text = msgspec.json.encode(edges)  # the lists within go on growing

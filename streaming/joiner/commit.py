@@ -5,13 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from features.errors import ClicktideError
+from streaming.commit_metadata import FORMAT, dump_metadata, load_metadata
 from streaming.joiner.pair import Pair
 from streaming.joiner.records import CLICKS, IMPRESSIONS, CommitUpTo, TopicKind
 from streaming.joiner.topic import BEGIN
 
 __all__ = ["TopicState", "commit_pair", "resume_pair"]
-
-FORMAT = 1
 
 
 class TopicState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -62,28 +61,18 @@ class TopicState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def dump(self) -> str:
         """Write it as text."""
-        return msgspec.json.encode(self).decode()
+        return dump_metadata(self)
 
     @classmethod
     def load(cls, text: str, windows: tuple[int, ...]) -> TopicState:
-        """Read it.
+        """Read it to go on from it.
 
         Raises
         ------
         ClicktideError
             It is damaged, of another format, or was committed under other windows.
         """
-        try:
-            state = msgspec.json.decode(text, type=cls)
-        except msgspec.DecodeError as error:
-            raise ClicktideError(
-                f"joiner commit metadata: {error}. Fix: is this consumer group another program's?"
-            ) from error
-        if state.format != FORMAT:
-            raise ClicktideError(
-                f"joiner commit metadata: format {state.format}, this program reads {FORMAT}. "
-                "Fix: use the program's version that wrote it, or newer"
-            )
+        state = load_metadata(text, cls, "joiner commit metadata")
         if state.windows != windows:
             raise ClicktideError(
                 f"joiner commit metadata: made with windows {state.windows} ms, settings have "

@@ -13,12 +13,13 @@ import numpy as np
 from features.batch import Batch, Position, Reject
 from features.errors import ClicktideError
 from features.events import Heartbeat, encode_event, time_of
+from streaming.commit_metadata import dump_metadata
 from streaming.joiner.settings import JoinerSettings
 from streaming.log import EventLog, NewRecord, TopicPartition
 from streaming.log import Position as LogPosition
 from streaming.publish.pace import Lockstep, Pacer
 from streaming.publish.rows import Part, RowReader
-from streaming.publish.timeline import Mark, Out, PublishState, Timeline, load_state
+from streaming.publish.timeline import Mark, Out, PublishState, Timeline
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 from streaming.time_order import TimeOrder
 from streaming.time_text import span
@@ -107,7 +108,7 @@ class Publisher:
                 f"{self._group}: this log already holds {committed.offset:,} rows of this source. "
                 "Fix: --resume goes on where that ended; --id-prefix NAME publishes it once more"
             )
-        self.state = load_state(committed.metadata, self._reader.recipe)
+        self.state = PublishState.load(committed.metadata, self._reader.recipe)
         self.resumed = True
         self._timeline = Timeline(self.state)
         self._reader.shift_ms = self.state.shift_ms
@@ -241,7 +242,7 @@ class Publisher:
                     tx.append(topic, records)
                 if beat_ms is not None:
                     tx.append(topic, self._heartbeats(topic, beat_ms))
-            tx.commit(self._group, {_PLACE: LogPosition(state.rows, state.dump())})
+            tx.commit(self._group, {_PLACE: LogPosition(state.rows, dump_metadata(state))})
         self.state = state
         self._sending.clear()
 

@@ -16,11 +16,10 @@ import msgspec
 from features.batch import Position
 from features.errors import ClicktideError
 from features.events import Click
+from streaming.commit_metadata import FORMAT, load_metadata
 from streaming.publish.rows import Part, Shown
 
-__all__ = ["Mark", "Out", "PublishState", "Timeline", "load_state"]
-
-FORMAT = 1
+__all__ = ["Mark", "Out", "PublishState", "Timeline"]
 
 
 class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -77,36 +76,22 @@ class PublishState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     ended: bool = False
     format: int = FORMAT
 
-    def dump(self) -> str:
-        """Write it as text."""
-        return msgspec.json.encode(self).decode()
+    @classmethod
+    def load(cls, text: str, recipe: str) -> PublishState:
+        """Read it to go on from it.
 
-
-def load_state(text: str, recipe: str) -> PublishState:
-    """Read what :meth:`PublishState.dump` wrote.
-
-    Raises
-    ------
-    ClicktideError
-        It is damaged, of another format, or was made by another recipe.
-    """
-    try:
-        state = msgspec.json.decode(text, type=PublishState)
-    except msgspec.DecodeError as error:
-        raise ClicktideError(
-            f"publisher's position: {error}. Fix: is this consumer group another program's?"
-        ) from error
-    if state.format != FORMAT:
-        raise ClicktideError(
-            f"publisher's position: format {state.format}, this program reads {FORMAT}. "
-            "Fix: use the program's version that wrote it, or newer"
-        )
-    if state.recipe != recipe:
-        raise ClicktideError(
-            "this source was published under another spec, click delay or join window: to go on "
-            "would lose or repeat clicks. Fix: give --resume with the options it began with"
-        )
-    return state
+        Raises
+        ------
+        ClicktideError
+            It is damaged, of another format, or was made by another recipe.
+        """
+        state = load_metadata(text, cls, "publisher's position")
+        if state.recipe != recipe:
+            raise ClicktideError(
+                "this source was published under another spec, click delay or join window: to go "
+                "on would lose or repeat clicks. Fix: give --resume with the options it began with"
+            )
+        return state
 
 
 _encode = msgspec.json.Encoder().encode

@@ -17,7 +17,7 @@ from streaming.log import LogUnavailableError, NewRecord, TopicPartition, open_l
 from streaming.settings import EARLY_EXAMPLES, StreamSettings, TrainSettings
 from streaming.train_process import Trainer
 from streaming.weights_message import read_head
-from streaming.weights_topic import WEIGHTS, Reached, WeightsFollower, WeightsPublisher
+from streaming.weights_topic import WEIGHTS, TrainerPosition, WeightsFollower, WeightsPublisher
 
 AT = TopicPartition(WEIGHTS, 0)
 
@@ -67,7 +67,7 @@ class Training:
 
     def publish(self, seconds=1.0):
         self.now += seconds
-        self.publisher.publish(Reached(self.events, 7, [self.events]))
+        self.publisher.publish(TrainerPosition(self.events, 7, [self.events]))
 
     def step(self, events=100):
         self.learn(events)

@@ -8,7 +8,7 @@ from features.spec import FieldSpec, HashSpec, SourceSpec, Spec
 from learning.click_learner import ClickLearner
 from serving.replica import ReplicaWeights
 from streaming.log import LogUnavailableError, TopicPartition, open_log
-from streaming.weights_topic import WEIGHTS, Reached, WeightsPublisher
+from streaming.weights_topic import WEIGHTS, TrainerPosition, WeightsPublisher
 
 SPEC = Spec(
     name="shop",
@@ -51,7 +51,7 @@ class Publishing:
         hashed = self.learner.vectoriser.hash_event({"ad": self.events})
         self.learner.learn_hashed(hashed, np.ones(1))
         self.publisher.learned(hashed)
-        self.publisher.publish(Reached(self.events, 0, [0]))
+        self.publisher.publish(TrainerPosition(self.events, 0, [0]))
 
 
 @pytest.fixture
