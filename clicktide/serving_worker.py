@@ -19,7 +19,7 @@ from features.spec import HashSpec, Spec
 from learning.click_learner import ClickLearner
 from monitoring.registry.follow import ChampionSource
 from serving.app import build_app
-from serving.event_batch import Events, shared_fields
+from serving.event_batch import EventBatch, shared_fields
 from serving.event_writer import EventWriter
 from serving.features import FeatureSource
 from serving.live_weights import LiveWeights
@@ -105,7 +105,7 @@ def _watching(stream: StreamFolder) -> Watching:
 
 
 _COUNTS = (1, 40)
-"""Events one by one, and as columns."""
+"""EventBatch one by one, and as columns."""
 
 
 class _Small:
@@ -146,9 +146,9 @@ def warm_up(spec: Spec, features: FeatureSource | None = None) -> None:
     for value in (None, 1, "1"):
         fields = {name: [value, "a"] if name in lists else value for name in names}
         for count in _COUNTS:
-            scorer.score(Events(shared_fields({}, [fields] * count), [0] * count))
+            scorer.score(EventBatch(shared_fields({}, [fields] * count), [0] * count))
             shared = shared_fields(fields, [{names[0]: value}] * count)
-            scorer.score(Events(shared, [0] * count))
+            scorer.score(EventBatch(shared, [0] * count))
     few, rng = np.ones(3), np.random.default_rng(0)
     for explore in (Explore("none"), Explore("epsilon"), Explore("thompson")):
         rank(few / 2, few, few, few, explore, rng, 2)

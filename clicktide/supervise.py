@@ -13,7 +13,7 @@ from typing import Protocol
 
 from features.errors import ClicktideError
 
-__all__ = ["Child", "Process", "Restarts", "Supervisor"]
+__all__ = ["Child", "ChildProcess", "Restarts", "Supervisor"]
 
 CONFIGURATION_ERROR = 2
 
@@ -80,7 +80,7 @@ class Child:
     fds: Sequence[int] = ()
 
 
-class Process(Protocol):
+class ChildProcess(Protocol):
     """A started child."""
 
     @property
@@ -105,7 +105,7 @@ class _Kept:
     """A child and how it fares."""
 
     child: Child
-    process: Process | None = None
+    process: ChildProcess | None = None
     started: float = 0.0
     due: float = 0.0
     failures: int = 0
@@ -141,7 +141,7 @@ class Supervisor:
         self,
         children: Sequence[Child],
         *,
-        spawn: Callable[[Child], Process],
+        spawn: Callable[[Child], ChildProcess],
         clock: Callable[[], float],
         wait: Callable[[float], None],
         say: Callable[[str, str], None],
@@ -183,7 +183,7 @@ class Supervisor:
         again = "" if kept.starts == 1 else f" again (start {kept.starts})"
         self._say(kept.child.name, f"started{again}, pid {kept.process.pid}")
 
-    def _ended(self, kept: _Kept, process: Process, code: int) -> None:
+    def _ended(self, kept: _Kept, process: ChildProcess, code: int) -> None:
         """Decide when it is started again."""
         policy, now = kept.child.restarts, self._clock()
         process.kill()  # with all that it had started
@@ -236,7 +236,7 @@ class Supervisor:
         for one in kept:
             one.process = None
 
-    def _stopped(self, name: str, process: Process, hurried: bool) -> None:
+    def _stopped(self, name: str, process: ChildProcess, hurried: bool) -> None:
         code = process.poll()
         process.kill()  # with all that it had started
         if code is None:

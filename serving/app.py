@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.middleware import BUG, FastPath, Limits
+from serving.middleware import BUG, FastPath, RequestLimits
 from serving.problem import Problem
 from serving.routes import dashboard, events, model, page, predict, rank
 from serving.state import ServingState
@@ -77,7 +77,7 @@ class _Application(FastAPI):
         inner: ASGIApp = super().__call__
         if not state.settings.cors_origins:  # those are for all routes alike
             inner = FastPath(inner, state.fast)
-        self._outer = Limits(inner, state)
+        self._outer = RequestLimits(inner, state)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""

@@ -16,7 +16,7 @@ import httpx
 
 from serving import client_calls as calls
 from serving.bodies import Contributions, EventsAccepted, Model, Prediction, Predictions
-from serving.client_calls import HEADERS, ApiError, Call, Json, NoAnswerError, Patience, error_of
+from serving.client_calls import HEADERS, ApiError, Call, Json, NoAnswerError, RetryWaits, error_of
 from serving.rank_bodies import Rankings
 
 __all__ = ["ApiError", "AsyncClient", "Client", "NoAnswerError"]
@@ -145,7 +145,7 @@ class Client:
         self.close()
 
     def _send(self, call: Call[T]) -> T:
-        patience = Patience(self.retries)
+        patience = RetryWaits(self.retries)
         while True:
             failed: httpx.Response | httpx.TransportError
             try:
@@ -259,7 +259,7 @@ class AsyncClient:
         await self.close()
 
     async def _send(self, call: Call[T]) -> T:
-        patience = Patience(self.retries)
+        patience = RetryWaits(self.retries)
         while True:
             failed: httpx.Response | httpx.TransportError
             try:

@@ -23,7 +23,7 @@ __all__ = [
     "Call",
     "Json",
     "NoAnswerError",
-    "Patience",
+    "RetryWaits",
     "clicks",
     "error_of",
     "explain",
@@ -103,7 +103,7 @@ def _id() -> str:
     return uuid.uuid4().hex
 
 
-class Patience:
+class RetryWaits:
     """How long to wait before a request is sent again."""
 
     def __init__(self, retries: int) -> None:

@@ -11,13 +11,13 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MANY", "Events", "Scored", "SharedFields", "shared_fields"]
+__all__ = ["MANY", "EventBatch", "ScoredEvents", "SharedFields", "shared_fields"]
 
 F64 = NDArray[np.float64]
 
 
 @dataclass(slots=True)
-class Events:
+class EventBatch:
     """Events to score.
 
     Parameters
@@ -37,7 +37,7 @@ class Events:
 
 
 @dataclass(slots=True)
-class Scored:
+class ScoredEvents:
     """What came out, one place an event.
 
     Parameters
@@ -71,10 +71,10 @@ class Scored:
     fallbacks: Sequence[tuple[str, ...]]
     lacked: tuple[str, ...]
 
-    def part(self, start: int, stop: int, counters_age_s: float | None) -> Scored:
+    def part(self, start: int, stop: int, counters_age_s: float | None) -> ScoredEvents:
         """Those of some events, whose counters are so old."""
         sd, counters = self.uncertainty, self.counters
-        return Scored(
+        return ScoredEvents(
             self.probability[start:stop],
             self.logit[start:stop],
             None if sd is None else sd[start:stop],

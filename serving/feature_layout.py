@@ -22,7 +22,7 @@ from serving.event_batch import SharedFields
 from serving.feature_kernels import PRIOR, event_keys, find_ends, read_values
 from serving.store_reader import States
 
-__all__ = ["EventKeys", "Layout", "Request"]
+__all__ = ["CounterLayout", "EventKeys", "Request"]
 
 _NO_VALUE = (*ARRAY_TYPES, dict)
 _JOIN = "\x1f"
@@ -151,7 +151,7 @@ Request = tuple[Sequence[Mapping[str, Any]], int]
 """Events, and when their counters are read."""
 
 
-class Layout:
+class CounterLayout:
     """Where the values of each key are, how long its half-lives are, and who stands in for it.
 
     Parameters

@@ -35,7 +35,7 @@ from features.public_url import public_url
 from features.spec import Spec
 from serving.event_batch import SharedFields
 from serving.feature_kernels import find_distinct
-from serving.feature_layout import EventKeys, Layout, Request
+from serving.feature_layout import CounterLayout, EventKeys, Request
 from serving.store_reader import Link, States, StoreReader, open_link
 
 __all__ = ["DEFAULT_PARENTS", "FeatureSource", "Fetched"]
@@ -125,7 +125,7 @@ class FeatureSource:
             return
         stored = StoredCounters(spec)
         self._keys = EventKeys(spec)
-        self._layout = Layout(spec, stored, self._keys.names, parents)
+        self._layout = CounterLayout(spec, stored, self._keys.names, parents)
         self.fetch([{}], 0)  # compiles the kernels now, not at the first request
         if url is not None and connect is None:
             connect = open_link(url, stored.name, stored.plan, budget_ms)

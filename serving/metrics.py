@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from serving.stream_snapshot import Snapshot
+from serving.stream_snapshot import StreamSnapshot
 
 __all__ = ["CONTENT_TYPE_LATEST", "WORKERS_FOLDER", "Metrics", "stream_metrics"]
 
@@ -97,7 +97,7 @@ class Metrics:
         return generate_latest(together)
 
 
-def stream_metrics(look: Snapshot | None) -> bytes:
+def stream_metrics(look: StreamSnapshot | None) -> bytes:
     """Prometheus's text form of one look.
 
     Parameters
@@ -116,7 +116,7 @@ def stream_metrics(look: Snapshot | None) -> bytes:
 
 
 class _Collector(Collector):
-    def __init__(self, look: Snapshot | None) -> None:
+    def __init__(self, look: StreamSnapshot | None) -> None:
         self._look = look
 
     def collect(self) -> Iterator[Metric]:
@@ -129,7 +129,7 @@ class _Collector(Collector):
             yield from _alarms(look)
 
 
-def _stream(look: Snapshot) -> Iterator[Metric]:
+def _stream(look: StreamSnapshot) -> Iterator[Metric]:
     records = CounterMetricFamily("clicktide_records", "Appended to the log", labels=["topic"])
     for topic, count in look.records.items():
         records.add_metric([topic], count)
@@ -156,7 +156,7 @@ def _stream(look: Snapshot) -> Iterator[Metric]:
     yield _gauge("clicktide_clicks_stalled", "Clicks seem to have stopped", float(look.stalled))
 
 
-def _calibration(look: Snapshot) -> Iterator[Metric]:
+def _calibration(look: StreamSnapshot) -> Iterator[Metric]:
     yield _gauges("clicktide_label_share", "Of the clicks", "of", look.labels)
     if look.monitor_at_ms is not None:
         said = "When the monitor saved last"
@@ -176,7 +176,7 @@ def _calibration(look: Snapshot) -> Iterator[Metric]:
             yield _gauge(name, "Of the newest windows with some hundred clicks", value)
 
 
-def _alarms(look: Snapshot) -> Iterator[Metric]:
+def _alarms(look: StreamSnapshot) -> Iterator[Metric]:
     of = [alarm for alarm in look.alarms if alarm.ended is None]
     if look.monitor_at_ms is not None:
         yield _gauge("clicktide_alarms_open", "Shifts that go on", len(of))

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.problem import Problem
 from serving.state import Handler, ServingState
 
-__all__ = ["BUG", "FastPath", "Limits", "endpoint"]
+__all__ = ["BUG", "FastPath", "RequestLimits", "endpoint"]
 
 BUG = Problem(500, "a bug; the log has it under this request id")
 """The answer when the program is at fault."""
@@ -27,7 +27,7 @@ _FREE = frozenset({"/healthz", "/readyz", "/metrics"})
 """Answered however many requests are under way: whoever watches must see that."""
 
 
-class Limits:
+class RequestLimits:
     """ASGI: refuses what is too large, too much or too slow; everything else goes through.
 
     Parameters

@@ -15,7 +15,7 @@ from features.counters.names import COLUMN_PREFIX
 from features.spec import Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import probabilities
-from serving.event_batch import MANY, Events, Scored, SharedFields
+from serving.event_batch import MANY, EventBatch, ScoredEvents, SharedFields
 from serving.features import FeatureSource, Fetched
 from serving.hasher import EventHasher
 from serving.problem import Problem
@@ -44,7 +44,7 @@ class Scorer:
     Attributes
     ----------
     value_names
-        Of the counters, in the order of :attr:`Scored.counters`.
+        Of the counters, in the order of :attr:`ScoredEvents.counters`.
     known
         Names of fields that mean something.
     hasher
@@ -59,7 +59,7 @@ class Scorer:
         now_ms: Callable[[], int],
     ) -> None:
         self.weights, self.features, self.spec, self.now_ms = weights, features, spec, now_ms
-        self._gather: Gatherer[Events, Scored] = Gatherer(self._score_all)
+        self._gather: Gatherer[EventBatch, ScoredEvents] = Gatherer(self._score_all)
         self.hasher = EventHasher(spec)
         vectoriser = Vectoriser(spec)
         self._counters = vectoriser.counters
@@ -72,7 +72,7 @@ class Scorer:
 
     # --- scoring -------------------------------------------------------------------------
 
-    def score(self, events: Events) -> Scored:
+    def score(self, events: EventBatch) -> ScoredEvents:
         """Score events; waits for the store.
 
         Raises
@@ -83,24 +83,24 @@ class Scorer:
         [counted] = self._count([events])
         return self._finish(events, counted)
 
-    async def score_soon(self, events: Events) -> Scored:
+    async def score_soon(self, events: EventBatch) -> ScoredEvents:
         """Score events, with those that others ask for at the same time."""
         return await self._gather.ask(events)
 
-    def _score_all(self, asked: list[Events]) -> Sequence[Scored | Exception]:
+    def _score_all(self, asked: list[EventBatch]) -> Sequence[ScoredEvents | Exception]:
         """Score several requests; what is wrong with one of them is no other one's affair."""
         if len(asked) > 1:
             with contextlib.suppress(Exception):
                 return self._score_together(asked)
         return [self._score_alone(events) for events in asked]
 
-    def _score_alone(self, events: Events) -> Scored | Exception:
+    def _score_alone(self, events: EventBatch) -> ScoredEvents | Exception:
         try:
             return self.score(events)
         except Exception as error:
             return error
 
-    def _score_together(self, asked: list[Events]) -> list[Scored]:
+    def _score_together(self, asked: list[EventBatch]) -> list[ScoredEvents]:
         """One round trip to the store, and one walk through the weights for all small ones."""
         parts = [*zip(asked, self._count(asked), strict=True)]
         few = iter(self._finish_few([one for one in parts if len(one[0].fields) < MANY]))
@@ -109,7 +109,7 @@ class Scorer:
             for events, counted in parts
         ]
 
-    def _finish_few(self, parts: Sequence[tuple[Events, _Counted]]) -> list[Scored]:
+    def _finish_few(self, parts: Sequence[tuple[EventBatch, _Counted]]) -> list[ScoredEvents]:
         """Score requests as if they were one."""
         if not parts:
             return []
@@ -126,17 +126,17 @@ class Scorer:
             at = end
         return out
 
-    def _finish(self, events: Events, counted: _Counted) -> Scored:
+    def _finish(self, events: EventBatch, counted: _Counted) -> ScoredEvents:
         return self._scored(self._timed(events), counted)
 
-    def _scored(self, rows: Sequence[Mapping[str, Any]], counted: _Counted) -> Scored:
+    def _scored(self, rows: Sequence[Mapping[str, Any]], counted: _Counted) -> ScoredEvents:
         weights = self.current_weights()
         learner = weights.learner
         assert learner.vectoriser is not None  # weights are made by a spec
         hashed = self.hasher.hash(learner.vectoriser, rows, counted.values)
         logit, sd = learner.weights_for(hashed).predict_with_deviation(hashed)
         age, problem = weights.age_ms(self.now_ms()), weights.problem
-        return Scored(
+        return ScoredEvents(
             probability=probabilities(logit),
             logit=logit,
             uncertainty=sd,
@@ -161,7 +161,7 @@ class Scorer:
             return fields
         return {**fields, self._time: self._scaled(at_ms)}
 
-    def _timed(self, events: Events) -> Sequence[Mapping[str, Any]]:
+    def _timed(self, events: EventBatch) -> Sequence[Mapping[str, Any]]:
         """As :meth:`timed`, of all events."""
         rows, times = events.fields, events.times
         if not self._time:
@@ -179,7 +179,7 @@ class Scorer:
 
     # --- counters ------------------------------------------------------------------------
 
-    def _count(self, requests: Sequence[Events]) -> list[_Counted]:
+    def _count(self, requests: Sequence[EventBatch]) -> list[_Counted]:
         """The counter values of all events of some requests."""
         brings = [self._brings(events) for events in requests]
         found: list[Fetched | None] = [None] * len(requests)
@@ -191,7 +191,7 @@ class Scorer:
         return [*map(self._counted, requests, brings, found)]
 
     def _asked(
-        self, events: Events, brings: list[bool] | None
+        self, events: EventBatch, brings: list[bool] | None
     ) -> tuple[Sequence[Mapping[str, Any]], int] | None:
         """What to ask the store for: events that bring no counter values, and when."""
         if brings is None:
@@ -200,7 +200,7 @@ class Scorer:
         asked = [(row, at) for row, at, own in columns if not own]
         return ([row for row, _ in asked], max(at for _, at in asked)) if asked else None
 
-    def _brings(self, events: Events) -> list[bool] | None:
+    def _brings(self, events: EventBatch) -> list[bool] | None:
         """Which events bring counter values; ``None``: none does."""
         rows = events.fields
         of_all = (rows.all_names,) if isinstance(rows, SharedFields) else rows
@@ -213,7 +213,7 @@ class Scorer:
         ]
 
     def _counted(
-        self, events: Events, brings: list[bool] | None, found: Fetched | None
+        self, events: EventBatch, brings: list[bool] | None, found: Fetched | None
     ) -> _Counted:
         """The counter values of all events, the store's and those that they bring."""
         count = len(events.fields)
@@ -239,7 +239,7 @@ class Scorer:
             at += 1
         return _Counted(values, age, fallbacks)
 
-    def _brought(self, events: Events, i: int) -> F64:
+    def _brought(self, events: EventBatch, i: int) -> F64:
         own = (events.counters[i] if events.counters is not None else None) or {}
         given = {COLUMN_PREFIX + name: value for name, value in own.items()}
         assert self._counters is not None

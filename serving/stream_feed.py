@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-__all__ = ["Feed", "Looker", "Watching"]
+__all__ = ["Looker", "StreamFeed", "Watching"]
 
 _EVERY_S, _LINGER_S, _WAIT_S = 1.0, 5.0, 15.0
 
@@ -51,7 +51,7 @@ class Looker(Protocol):
         ...
 
 
-class Feed:
+class StreamFeed:
     """Looks while anybody watches, in a thread of its own, once for all.
 
     Parameters

@@ -16,7 +16,7 @@ from streaming.freshness import Freshness, ages, clock_note, freshness, reader, 
 from streaming.log import EventLog
 from streaming.status import Look, look_at
 
-__all__ = ["AlarmView", "Snapshot", "StreamLooker", "WindowView"]
+__all__ = ["AlarmView", "StreamLooker", "StreamSnapshot", "WindowView"]
 
 _WINDOWS, _ALARMS = 90, 8
 _CALM_CLICKS = 300.0
@@ -49,7 +49,7 @@ class AlarmView(msgspec.Struct, frozen=True):
     action: str
 
 
-class Snapshot(msgspec.Struct, frozen=True):
+class StreamSnapshot(msgspec.Struct, frozen=True):
     """How the stream stands.
 
     Parameters
@@ -130,14 +130,14 @@ class StreamLooker:
         self._before: Look | None = None
         self._read: tuple[int, MonitorState] | None = None
 
-    def look(self) -> Snapshot:
+    def look(self) -> StreamSnapshot:
         """How it stands."""
         look = look_at(self._log, self._now_ms())
         before, self._before = self._before or look, look
         state, problem = self._state()
         fresh = _freshness(look, state)
         note = clock_note(fresh, look.at_ms)
-        return Snapshot(
+        return StreamSnapshot(
             at_ms=look.at_ms,
             rates=look.rates(before),
             records={name: topic.records for name, topic in look.topics.items()},

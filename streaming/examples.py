@@ -25,7 +25,7 @@ from streaming.log import EventLog, OffsetError, TopicPartition, open_log
 from streaming.prepare import CORRECTION, SERVED
 from streaming.settings import EARLY_EXAMPLES, EXAMPLES
 from streaming.sources.block import Block, Parsed
-from streaming.sources.cutting import Limits, from_row, read_blocks
+from streaming.sources.cutting import BlockLimits, from_row, read_blocks
 from streaming.sources.json_lines import JsonLines, json_lines_of
 from streaming.sources.streams import read_chunks, utf8_lines
 
@@ -246,7 +246,7 @@ def open_examples(
 
 def _file(path: str, reader: ExampleReader, row: int) -> Generator[Batch]:
     chunks = utf8_lines(read_chunks(path, 1 << 22))
-    for block in from_row(read_blocks(chunks, path, Limits(1 << 22), 0), row, path):
+    for block in from_row(read_blocks(chunks, path, BlockLimits(1 << 22), 0), row, path):
         first = block.first_row
         yield from reader.batches(
             block.data,

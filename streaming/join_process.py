@@ -25,8 +25,8 @@ from streaming.log import (
     LogUnavailableError,
     Producer,
     RebalancedError,
-    Run,
     TopicPartition,
+    ValueRun,
 )
 from streaming.process import Process
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
@@ -130,7 +130,7 @@ class JoinProcess(Process):
             self._held = 0
         return bool(runs) or came_out
 
-    def _poll(self, consumer: Consumer) -> list[Run]:
+    def _poll(self, consumer: Consumer) -> list[ValueRun]:
         runs = consumer.poll_runs(self.settings.batch, _LONGEST_HOLD_S if self._held else _NAP_S)
         missing = {at.partition for at in consumer.assignment()} - self._started
         if missing:  # a commit was refused, and yet they are still ours

@@ -22,8 +22,8 @@ from learning.compression import HALVES, compress_crosses, expand_crosses
 from learning.weights import Weights
 
 __all__ = [
-    "Head",
-    "Part",
+    "MessageHead",
+    "MessagePart",
     "Precision",
     "WeightsMessageError",
     "parts_of",
@@ -43,7 +43,7 @@ class WeightsMessageError(ClicktideError):
     """A record of the weights topic is damaged, or of another format."""
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True):
+class MessageHead(msgspec.Struct, frozen=True, kw_only=True):
     """What a record says of itself.
 
     Parameters
@@ -91,10 +91,10 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     quantiles: dict[str, Any] | None = None
 
 
-class Part(msgspec.Struct, frozen=True):
+class MessagePart(msgspec.Struct, frozen=True):
     """A record, read."""
 
-    head: Head
+    head: MessageHead
     slots: tuple[NDArray[np.uint32], NDArray[np.uint32]]
     values: tuple[NDArray[Any], NDArray[Any]]
     rest: dict[str, NDArray[Any]]
@@ -124,7 +124,7 @@ class Part(msgspec.Struct, frozen=True):
                 raise WeightsMessageError("weights record: its buckets do not fit the spec")
 
 
-def parts_of(head: Head, weights: Weights, fields: Slots, crosses: Slots) -> Iterator[bytes]:
+def parts_of(head: MessageHead, weights: Weights, fields: Slots, crosses: Slots) -> Iterator[bytes]:
     """Records of a message, one by one.
 
     Parameters
@@ -175,14 +175,14 @@ def _cuts(
         yield none, crosses[at : at + steps[1]]
 
 
-def _encoded(head: Head, arrays: list[NDArray[Any]]) -> bytes:
+def _encoded(head: MessageHead, arrays: list[NDArray[Any]]) -> bytes:
     text = msgspec.json.encode(head)
     body = [len(text).to_bytes(4, "little"), text, *(array.tobytes() for array in arrays)]
     rest = b"".join(body)
     return _MAGIC + zlib.crc32(rest).to_bytes(4, "little") + rest
 
 
-def read_head(record: bytes) -> Head:
+def read_head(record: bytes) -> MessageHead:
     """Read what a record says of itself.
 
     Raises
@@ -196,12 +196,12 @@ def read_head(record: bytes) -> Head:
         raise WeightsMessageError("weights record: it does not match its checksum")
     size = int.from_bytes(record[8:12], "little")
     try:
-        return msgspec.json.decode(record[_FRONT : _FRONT + size], type=Head)
+        return msgspec.json.decode(record[_FRONT : _FRONT + size], type=MessageHead)
     except msgspec.MsgspecError as error:
         raise WeightsMessageError(f"weights record: its head cannot be read: {error}") from error
 
 
-def read_part(record: bytes, weights: Weights) -> Part:
+def read_part(record: bytes, weights: Weights) -> MessagePart:
     """Read a record whose spec is that of some weights, and see that it fits them.
 
     Raises
@@ -234,6 +234,6 @@ def read_part(record: bytes, weights: Weights) -> Part:
         raise WeightsMessageError("weights record: it is longer than the spec's")
     of_rest = dict(zip(rest, arrays[4:], strict=True))
     crosses = expand_crosses(arrays[3].reshape(-1, HALVES)).reshape(-1) if half else arrays[3]
-    part = Part(head, (arrays[0], arrays[1]), (arrays[2], crosses), of_rest)
+    part = MessagePart(head, (arrays[0], arrays[1]), (arrays[2], crosses), of_rest)
     part.check(weights)
     return part

@@ -20,8 +20,8 @@ from learning.touched import Touched, used_buckets
 from learning.weights import StackWeights
 from streaming.log import EventLog, FencedError, LogError, NewRecord, Producer, TopicSettings
 from streaming.weights_message import (
-    Head,
-    Part,
+    MessageHead,
+    MessagePart,
     Precision,
     WeightsMessageError,
     parts_of,
@@ -180,12 +180,12 @@ class WeightsPublisher:
     def _weights(self) -> Any:
         return self.learner.weights
 
-    def _head(self, reached: TrainerPosition, *, full: bool) -> Head:
+    def _head(self, reached: TrainerPosition, *, full: bool) -> MessageHead:
         assert self.learner.vectoriser is not None
         edges = self.learner.vectoriser.quantiles.state()
         text = msgspec.json.encode(edges)  # the lists within go on growing
         changed, self._edges = text != self._edges, text
-        return Head(
+        return MessageHead(
             hash_version=HASH_VERSION,
             spec=self._spec,
             epoch=self._epoch,
@@ -238,10 +238,10 @@ class WeightsFollower:
     def __init__(self, spec: Spec) -> None:
         self.spec, self._identity = spec, spec_identity(spec)
         self.learner: ClickLearner | None = None
-        self.head: Head | None = None
+        self.head: MessageHead | None = None
         self.problem: str | None = None
         self._synced = False
-        self._parts: list[Part] = []
+        self._parts: list[MessagePart] = []
         self._edges: tuple[ClickLearner, dict[str, Any]] | None = None
         self._shape = ClickLearner(spec)  # what records must fit; zeros take no memory
 
@@ -264,7 +264,7 @@ class WeightsFollower:
             assert self.learner.vectoriser is not None
             self.learner.vectoriser.quantiles.restore(edges[1])
 
-    def _ours(self, head: Head) -> bool:
+    def _ours(self, head: MessageHead) -> bool:
         if head.hash_version != HASH_VERSION:
             self.problem = "weights topic: of another hash version; the old weights stay"
         elif head.spec != self._identity:
@@ -280,7 +280,7 @@ class WeightsFollower:
     def _lost(self, why: str) -> None:
         self.problem, self._synced, self._parts = why, False, []
 
-    def _placed(self, part: Part) -> bool:
+    def _placed(self, part: MessagePart) -> bool:
         """Put a record in its place in its message."""
         head = part.head
         if head.part == 0:
@@ -297,15 +297,15 @@ class WeightsFollower:
         parts, self._parts = self._parts, []
         return self._full(parts) if head.full else self._delta(parts)
 
-    def _wanted(self, head: Head) -> bool:
+    def _wanted(self, head: MessageHead) -> bool:
         """Whether the weights cannot go on without this message."""
         return not (self._synced and head.full and self._at(head))
 
-    def _at(self, head: Head) -> bool:
+    def _at(self, head: MessageHead) -> bool:
         own = self.head
         return own is not None and (own.epoch, own.number) == (head.epoch, head.number)
 
-    def _full(self, parts: list[Part]) -> bool:
+    def _full(self, parts: list[MessagePart]) -> bool:
         if self._synced and self._at(parts[-1].head):
             return False  # what it says is known
         learner = ClickLearner(self.spec)
@@ -317,7 +317,7 @@ class WeightsFollower:
         self._synced, self.problem = True, None
         return True
 
-    def _delta(self, parts: list[Part]) -> bool:
+    def _delta(self, parts: list[MessagePart]) -> bool:
         head, own = parts[-1].head, self.head
         known = own is not None and own.epoch == head.epoch
         if self._synced and known and own is not None and head.number <= own.number:
@@ -334,12 +334,12 @@ class WeightsFollower:
         return True
 
 
-def _follows(before: Head, head: Head) -> bool:
+def _follows(before: MessageHead, head: MessageHead) -> bool:
     same = (before.epoch, before.number, before.full) == (head.epoch, head.number, head.full)
     return same and before.part + 1 == head.part
 
 
-def _put(parts: list[Part], learner: ClickLearner) -> None:
+def _put(parts: list[MessagePart], learner: ClickLearner) -> None:
     assert learner.weights is not None
     for part in parts:
         part.apply(learner.weights)

@@ -5,7 +5,7 @@ Importing this package does not import MLflow, which takes seconds: it is when f
 
 from monitoring.registry.actions import pin, promote, roll_back, roll_back_on_alarm, unpin
 from monitoring.registry.client import Registry, open_registry
-from monitoring.registry.gate import Verdict, alarm_target, judge
+from monitoring.registry.gate import GateVerdict, alarm_target, judge
 from monitoring.registry.process import Register
 from monitoring.registry.settings import GateSettings, RegistrySettings
 from monitoring.registry.versions import (
@@ -23,12 +23,12 @@ __all__ = [
     "PREVIOUS",
     "SERVE",
     "GateSettings",
+    "GateVerdict",
     "NoVersionError",
     "Register",
     "Registry",
     "RegistryError",
     "RegistrySettings",
-    "Verdict",
     "Version",
     "alarm_target",
     "judge",

@@ -15,7 +15,7 @@ from learning.click_learner import ClickLearner
 from learning.metrics import Figures, Tally
 from monitoring.registry.actions import promote
 from monitoring.registry.client import Registry
-from monitoring.registry.gate import Verdict, judge
+from monitoring.registry.gate import GateVerdict, judge
 from monitoring.registry.settings import GateSettings
 from monitoring.registry.snapshots import SnapshotCache
 from monitoring.registry.versions import SERVE, Version, champion_of
@@ -176,7 +176,7 @@ def judge_newest(
     settings: GateSettings,
     now_ms: int,
     report: Callable[[str], None],
-) -> Verdict | None:
+) -> GateVerdict | None:
     """Judge the newest version that enough examples have come after; older ones are superseded.
 
     Parameters
@@ -221,7 +221,7 @@ def judge_newest(
 
 class _Judged(msgspec.Struct, frozen=True):
     candidate: Version
-    verdict: Verdict
+    verdict: GateVerdict
     mine: Figures
     other: Figures | None
 

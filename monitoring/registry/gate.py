@@ -15,11 +15,11 @@ from learning.metrics import Figures
 from monitoring.registry.settings import GateSettings
 from monitoring.registry.versions import Version, champion_of, rollback_target
 
-__all__ = ["Verdict", "alarm_target", "judge"]
+__all__ = ["GateVerdict", "alarm_target", "judge"]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GateVerdict:
     """What the gate says.
 
     Parameters
@@ -45,7 +45,7 @@ def judge(
     champion: Figures | None,
     settings: GateSettings,
     usual_rate: float | None = None,
-) -> Verdict:
+) -> GateVerdict:
     """Judge a candidate.
 
     Parameters
@@ -72,14 +72,14 @@ def judge(
     calibration ratio 5.0000 (4.5585 to 5.4895), allowed 0.9091 to 1.1000, champion 0.9975
     """
     if candidate.events < settings.min_examples or candidate.clicks < settings.min_clicks:
-        return Verdict("pending", (_too_few(candidate, settings),))
+        return GateVerdict("pending", (_too_few(candidate, settings),))
     if not _usual(candidate.base_rate or 0.0, usual_rate, settings.max_rate_change):
         text = f"click rate {candidate.base_rate:.4f}, of the champion {usual_rate:.4f}"
-        return Verdict("held", (f"{text}: are the labels right?",))
+        return GateVerdict("held", (f"{text}: are the labels right?",))
     wrong = [*_calibration(candidate, champion, settings), *_entropy(candidate, champion, settings)]
     if wrong:
-        return Verdict("refused", tuple(wrong))
-    return Verdict("passed", (_good(candidate, champion),))
+        return GateVerdict("refused", tuple(wrong))
+    return GateVerdict("passed", (_good(candidate, champion),))
 
 
 def _too_few(figures: Figures, settings: GateSettings) -> str:

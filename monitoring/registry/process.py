@@ -11,7 +11,7 @@ from features.errors import ClicktideError, SnapshotError
 from monitoring.registry.actions import AlarmWatch
 from monitoring.registry.client import Registry
 from monitoring.registry.evaluation import judge_newest, waiting
-from monitoring.registry.publisher import Publisher
+from monitoring.registry.publisher import VersionPublisher
 from monitoring.registry.settings import RegistrySettings
 from monitoring.registry.snapshots import Queue, SnapshotCache, SnapshotSummary, snapshot_summary
 from monitoring.registry.versions import RegistryError, beyond_retention, champion_of
@@ -69,7 +69,7 @@ class Register:
         self.open_log, self.now, self.report = open_log, now, report
         self.prepare = prepare
         self.queue = Queue(folder, settings.keep_queued, report)
-        self.publisher = Publisher(registry, folder, settings, attach)
+        self.publisher = VersionPublisher(registry, folder, settings, attach)
         self.snapshots = SnapshotCache(registry, folder / "versions")
         self.alarms = (
             None if alarms is None else AlarmWatch(alarms, folder, registry, settings.gate, report)

@@ -23,7 +23,7 @@ from monitoring.registry.settings import RegistrySettings
 from monitoring.registry.snapshots import SnapshotSummary, difference, snapshot_summary
 from monitoring.registry.versions import Version, description
 
-__all__ = ["Publisher"]
+__all__ = ["VersionPublisher"]
 
 _MOST_WAITING = 5_000
 _VERSIONS = "versions"
@@ -40,7 +40,7 @@ class _State(msgspec.Struct):
     code: str = ""
 
 
-class Publisher:
+class VersionPublisher:
     """One run for as long as the trainer goes on with one spec and program.
 
     Parameters

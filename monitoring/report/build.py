@@ -17,12 +17,12 @@ from monitoring.report.model import (
     FieldDrift,
     Grid,
     ReportData,
+    ReportWindow,
     Since,
     SliceRow,
     Total,
     VersionChange,
     VersionRow,
-    Window,
     with_figures,
 )
 from monitoring.report.slices import Period, SumsBySlice, added, shift_in, slices_of
@@ -110,7 +110,7 @@ def report_of(gathered: ReportCounts, made_at: int) -> ReportData:
         source=gathered.source,
         made_at=made_at,
         windows=tuple(
-            with_figures(Window, figures_of(w.sums), start=w.start, end=w.end)
+            with_figures(ReportWindow, figures_of(w.sums), start=w.start, end=w.end)
             for w in gathered.windows
         ),
         total=total,

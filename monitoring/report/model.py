@@ -17,8 +17,22 @@ from monitoring.watch.records import LabelHealth
 from monitoring.watch.skew import Skew
 
 __all__ = [
-    "FORMAT", "Bin", "FieldDrift", "Grid", "GridCell", "GridColumn", "GridRow", "ReportData",
-    "Share", "Since", "SliceRow", "Total", "Verdict", "VersionChange", "VersionRow", "Window",
+    "FORMAT",
+    "Bin",
+    "FieldDrift",
+    "Grid",
+    "GridCell",
+    "GridColumn",
+    "GridRow",
+    "ReportData",
+    "ReportWindow",
+    "Share",
+    "Since",
+    "SliceRow",
+    "Total",
+    "Verdict",
+    "VersionChange",
+    "VersionRow",
     "with_figures",
 ]  # fmt: skip
 
@@ -26,7 +40,7 @@ FORMAT = 2
 """Format number of the JSON; a reader refuses others."""
 
 
-class Window(SliceFigures, frozen=True, kw_only=True):
+class ReportWindow(SliceFigures, frozen=True, kw_only=True):
     """Figures of the events of ``start <= time < end``."""
 
     start: int
@@ -257,7 +271,7 @@ class ReportData(msgspec.Struct, frozen=True):
 
     source: str
     made_at: int
-    windows: tuple[Window, ...]
+    windows: tuple[ReportWindow, ...]
     total: Total
     verdict: Verdict
     axis: Literal["time", "row"] = "time"
@@ -285,7 +299,7 @@ def with_figures(kind: type[_Kind], figures: SliceFigures, **more: Any) -> _Kind
 
     Examples
     --------
-    >>> with_figures(Window, SliceFigures(7, 2), start=0, end=9).clicks
+    >>> with_figures(ReportWindow, SliceFigures(7, 2), start=0, end=9).clicks
     2
     """
     return kind(**msgspec.structs.asdict(figures), **more)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from monitoring.report import words
-from monitoring.report.model import VersionChange, Window
+from monitoring.report.model import ReportWindow, VersionChange
 from streaming.time_text import time_text
 
 __all__ = [
@@ -210,14 +210,14 @@ class Frame:
 
     @classmethod
     def over(
-        cls, windows: Sequence[Window], axis: str, width: float, top: float, bottom: float
+        cls, windows: Sequence[ReportWindow], axis: str, width: float, top: float, bottom: float
     ) -> Frame:
         """A frame for these windows."""
         left, right = 46.0, width - 10.0
         x = Scale(windows[0].start, windows[-1].end, left, right)
         return cls(left, right, top, bottom, x, axis)
 
-    def middle(self, window: Window) -> float:
+    def middle(self, window: ReportWindow) -> float:
         """Where a window's point stands."""
         return self.x((window.start + window.end) / 2)
 
@@ -258,7 +258,7 @@ def version_marks(frame: Frame, changes: Sequence[VersionChange]) -> Markup:
     return Markup("").join(parts)
 
 
-def window_tip(window: Window, axis: str) -> str:
+def window_tip(window: ReportWindow, axis: str) -> str:
     """Figures of a window, shown where one points at it."""
     first = words.when(window.start, axis)
     return (
@@ -270,7 +270,7 @@ def window_tip(window: Window, axis: str) -> str:
     )
 
 
-def hits(frame: Frame, windows: Sequence[Window]) -> Markup:
+def hits(frame: Frame, windows: Sequence[ReportWindow]) -> Markup:
     """Unseen areas, one a window, that tell its figures."""
     return Markup("").join(
         el(

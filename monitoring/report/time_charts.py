@@ -8,7 +8,7 @@ from itertools import groupby
 from markupsafe import Markup
 
 from monitoring.report import words
-from monitoring.report.model import ReportData, Window
+from monitoring.report.model import ReportData, ReportWindow
 from monitoring.report.svg import (
     Frame,
     Scale,
@@ -58,7 +58,7 @@ def calibration_chart(data: ReportData, width: float) -> Markup:
     return drawing(width, height, parts, label, "chart")
 
 
-def _scale(windows: Sequence[Window], frame: Frame) -> Scale:
+def _scale(windows: Sequence[ReportWindow], frame: Frame) -> Scale:
     """A log axis that holds every ratio but those of windows with next to no clicks."""
     sure = [w for w in windows if w.calibration_ratio]
     sure = [w for w in sure if w.clicks >= 5] or sure
@@ -81,14 +81,14 @@ def _ratio_axis(y: Scale, frame: Frame) -> Markup:
     return Markup("").join(parts)
 
 
-def _runs(windows: Sequence[Window]) -> Iterator[list[Window]]:
+def _runs(windows: Sequence[ReportWindow]) -> Iterator[list[ReportWindow]]:
     """Stretches in which every window has a ratio."""
     for known, run in groupby(windows, lambda w: w.calibration_ratio is not None):
         if known:
             yield list(run)
 
 
-def _band(windows: Sequence[Window], frame: Frame, y: Scale) -> Markup:
+def _band(windows: Sequence[ReportWindow], frame: Frame, y: Scale) -> Markup:
     parts = []
     for run in _runs(windows):
         edges = [frame.x(run[0].start), *map(frame.middle, run), frame.x(run[-1].end)]
@@ -99,7 +99,7 @@ def _band(windows: Sequence[Window], frame: Frame, y: Scale) -> Markup:
     return Markup("").join(parts)
 
 
-def _line(windows: Sequence[Window], frame: Frame, y: Scale) -> Markup:
+def _line(windows: Sequence[ReportWindow], frame: Frame, y: Scale) -> Markup:
     parts = []
     for run in _runs(windows):
         parts.append(path([(frame.middle(w), y(w.calibration_ratio or 1.0)) for w in run], "line"))
@@ -110,7 +110,7 @@ def _line(windows: Sequence[Window], frame: Frame, y: Scale) -> Markup:
     return Markup("").join(parts)
 
 
-def _point(window: Window, x: float, y: float, windows: int) -> Markup:
+def _point(window: ReportWindow, x: float, y: float, windows: int) -> Markup:
     """A triangle up or down where the interval leaves 1 out: shape says what colour says."""
     size = 5 if windows <= _DOTS else 3.5
     if (window.calibration_low or 0.0) > 1:
@@ -124,7 +124,7 @@ def _point(window: Window, x: float, y: float, windows: int) -> Markup:
     return el("circle", cx=x, cy=y, r=2.2 if windows <= _DOTS else 1.2, class_="dot")
 
 
-def _volume(windows: Sequence[Window], frame: Frame, base: float) -> Markup:
+def _volume(windows: Sequence[ReportWindow], frame: Frame, base: float) -> Markup:
     most = max(w.count for w in windows) or 1
     parts = [text(frame.left - 6, base - 4, "volume", "tick", "end")]
     for window in windows:
@@ -191,7 +191,7 @@ def _lane(alarm: Alarm, number: int, frame: Frame, y: float) -> Markup:
     return Markup("").join([bar, mark, label])
 
 
-Figure = Callable[[Window], float | None]
+Figure = Callable[[ReportWindow], float | None]
 
 
 def loss_charts(data: ReportData, width: float) -> Markup:

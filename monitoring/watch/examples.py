@@ -24,7 +24,7 @@ from streaming.log import Record
 from streaming.prepare import CORRECTION, SERVED
 from streaming.settings import EXAMPLES
 
-__all__ = ["ExamplesRead", "Feed", "ReadBatch", "ScoredReader"]
+__all__ = ["ExampleFeed", "ExamplesRead", "ReadBatch", "ScoredReader"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -185,7 +185,7 @@ def _bids(columns: pa.RecordBatch, name: str) -> F64:
     return np.asarray(values, np.float64)
 
 
-class Feed:
+class ExampleFeed:
     """Reads examples.
 
     Parameters

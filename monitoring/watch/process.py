@@ -17,7 +17,7 @@ from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
 from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.detect.detector import SequentialDetector
-from monitoring.watch.examples import Feed
+from monitoring.watch.examples import ExampleFeed
 from monitoring.watch.figures import figures_of
 from monitoring.watch.folder import MonitorFolder
 from monitoring.watch.outbox import GROUP, Outbox, post_to
@@ -88,7 +88,7 @@ class Monitor(Process):
     ) -> None:
         super().__init__(self.kind, report, pause=pause)
         self.log, self.stream, self.settings, self.now = log, stream, settings, now
-        self.feed = Feed(spec, settings, folder, predictor)
+        self.feed = ExampleFeed(spec, settings, folder, predictor)
         names = [field.name for field in self.feed.fields]
         self.folder = MonitorFolder(folder, settings.keep_windows)
         if predictor is None:

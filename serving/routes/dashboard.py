@@ -24,8 +24,8 @@ from serving.metrics import CONTENT_TYPE_LATEST, stream_metrics
 from serving.problem import Problem
 from serving.routes.page import PAGES, SAFE_HEADERS, static_file
 from serving.state import ServingState
-from serving.stream_feed import Feed, Watching
-from serving.stream_snapshot import Snapshot
+from serving.stream_feed import StreamFeed, Watching
+from serving.stream_snapshot import StreamSnapshot
 
 __all__ = ["LatestReport", "report_routes", "routes"]
 
@@ -44,7 +44,7 @@ def routes(state: ServingState) -> APIRouter:
     watching = state.reports
     if not isinstance(watching, Watching):
         return router
-    feed = Feed(watching.looker)
+    feed = StreamFeed(watching.looker)
     for path, (name, kind) in _FILES.items():
         router.add_api_route(path, static_file(name, kind), methods=["GET"])
 
@@ -65,7 +65,7 @@ def routes(state: ServingState) -> APIRouter:
         """Figures of the stream for Prometheus."""
         news = await feed.once()
         try:
-            look = msgspec.json.decode(news, type=Snapshot)
+            look = msgspec.json.decode(news, type=StreamSnapshot)
         except msgspec.DecodeError:  # it could not be looked at, and says why
             look = None
         return Response(stream_metrics(look), media_type=CONTENT_TYPE_LATEST)
@@ -73,7 +73,7 @@ def routes(state: ServingState) -> APIRouter:
     return router
 
 
-async def _sent(feed: Feed, seconds: float) -> AsyncIterator[bytes]:
+async def _sent(feed: StreamFeed, seconds: float) -> AsyncIterator[bytes]:
     """Looks as server-sent events; a comment keeps the line open where there is none."""
     yield b"retry: %d\n\n" % _RETRY_MS
     async for news in feed.watch(seconds):

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Response
 from msgspec import UNSET
 
 from serving.bodies import EXAMPLE, ImpressionBody, PredictBody, Prediction, Predictions
-from serving.event_batch import Events, Scored, SharedFields, shared_fields
+from serving.event_batch import EventBatch, ScoredEvents, SharedFields, shared_fields
 from serving.middleware import endpoint
 from serving.problem import Problem, check_count, decode
 from serving.state import ServingState
@@ -92,11 +92,11 @@ def _one(body: PredictBody) -> ImpressionBody:
     )
 
 
-def events_of(impressions: Sequence[ImpressionBody], now_ms: int) -> Events:
+def events_of(impressions: Sequence[ImpressionBody], now_ms: int) -> EventBatch:
     """What is scored; without a time of its own an impression is shown now."""
     times = [now_ms if one.timestamp is None else one.timestamp for one in impressions]
     counters = [one.counters for one in impressions]
-    return Events(
+    return EventBatch(
         shared_fields({}, [one.fields for one in impressions]),
         times,
         None if counters.count(None) == len(counters) else counters,
@@ -126,7 +126,10 @@ def ignored_in(state: ServingState, fields: Sequence[Mapping[str, Any]]) -> tupl
 
 
 def _reply(
-    state: ServingState, asked: Sequence[ImpressionBody], scored: Scored, ignored: tuple[str, ...]
+    state: ServingState,
+    asked: Sequence[ImpressionBody],
+    scored: ScoredEvents,
+    ignored: tuple[str, ...],
 ) -> Predictions:
     counters = _named(state.scorer.value_names, scored, len(asked))
     unsure = [None] * len(asked) if scored.uncertainty is None else scored.uncertainty.tolist()
@@ -142,7 +145,7 @@ def _reply(
     return Predictions(scored.version, scored.weights_age_s, scored.lacked, ignored, predictions)
 
 
-def _named(names: tuple[str, ...], scored: Scored, rows: int) -> list[Any]:
+def _named(names: tuple[str, ...], scored: ScoredEvents, rows: int) -> list[Any]:
     """Counter values by name, missing ones left out: of each event what becomes a JSON object."""
     if scored.counters is None:
         return [{}] * rows

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from features.events import Impression
 from features.values import as_text
 from serving.bodies import EXAMPLE
-from serving.event_batch import Events, Scored, shared_fields
+from serving.event_batch import EventBatch, ScoredEvents, shared_fields
 from serving.event_writer import EventsRefusedError, EventWriter
 from serving.middleware import endpoint
 from serving.problem import Problem, check_count, decode
@@ -100,7 +100,7 @@ async def _ranked(state: ServingState, body: RankBody) -> Rankings:
     if body.log is not False:
         check_time(state, now, "timestamp")
     counters = [one.counters for one in body.candidates]
-    events = Events(
+    events = EventBatch(
         shared_fields(body.context, [one.fields for one in body.candidates]),
         [now] * count,
         None if counters.count(None) == count else counters,
@@ -153,7 +153,7 @@ def _explore(state: ServingState, body: RankBody) -> Explore:
 
 
 def _candidates(
-    state: ServingState, body: RankBody, scored: Scored, ranked: Ranking
+    state: ServingState, body: RankBody, scored: ScoredEvents, ranked: Ranking
 ) -> list[Ranked]:
     order, unsure = ranked.order, scored.uncertainty
     indices = order.tolist()
@@ -189,8 +189,8 @@ def _counters(
 
 def _impressions(
     body: RankBody,
-    events: Events,
-    scored: Scored,
+    events: EventBatch,
+    scored: ScoredEvents,
     ranked: Ranking,
     candidates: Sequence[Ranked],
 ) -> list[Impression]:

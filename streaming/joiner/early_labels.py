@@ -22,7 +22,7 @@ from heapq import heappop, heappush
 
 from features.events import encode_example
 from streaming.joiner.records import EmitExample, Instruction, StoredClick, StoredImpression
-from streaming.joiner.settings import Windows
+from streaming.joiner.settings import JoinWindows
 from streaming.joiner.topic import BEGIN
 
 __all__ = ["EarlyLabels"]
@@ -48,7 +48,7 @@ class EarlyLabels:
         Heap: when due, whether a click, offset, the impression, the click's time.
     """
 
-    def __init__(self, partition: int, windows: Windows, counts: Counter[str]) -> None:
+    def __init__(self, partition: int, windows: JoinWindows, counts: Counter[str]) -> None:
         self._partition, self._counts = partition, counts
         self._after = windows.label
         self._bound = min(windows.label_out_of_order, windows.out_of_order)

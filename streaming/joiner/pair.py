@@ -38,7 +38,7 @@ from streaming.joiner.records import (
     TopicKind,
     Unpause,
 )
-from streaming.joiner.settings import JoinerSettings, Windows
+from streaming.joiner.settings import JoinerSettings, JoinWindows
 from streaming.joiner.topic import BEGIN, LIFTS_KEPT, Item, Topic
 
 __all__ = ["Pair"]
@@ -51,7 +51,7 @@ class Pair:
 
     def __init__(self, partition: int, settings: JoinerSettings) -> None:
         self.partition, self.settings = partition, settings
-        self.windows = w = Windows.of(settings)
+        self.windows = w = JoinWindows.of(settings)
         self._join, self._bound = w.join, w.out_of_order
         self._late = w.join + w.late
         self._click_life = w.join + w.late + w.out_of_order

@@ -9,7 +9,7 @@ import msgspec
 
 from features.errors import ClicktideError
 
-__all__ = ["JoinerSettings", "Windows"]
+__all__ = ["JoinWindows", "JoinerSettings"]
 
 
 class JoinerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,7 +94,7 @@ class JoinerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ClicktideError(f"joiner settings, {name}: {value}. Fix: give a number {what}")
 
 
-class Windows(NamedTuple):
+class JoinWindows(NamedTuple):
     """How long things last, in ms."""
 
     join: int
@@ -106,7 +106,7 @@ class Windows(NamedTuple):
     label_out_of_order: int
 
     @classmethod
-    def of(cls, settings: JoinerSettings) -> Windows:
+    def of(cls, settings: JoinerSettings) -> JoinWindows:
         """Convert."""
         s = settings
         seconds = s.join_window_s, s.late_window_s, s.out_of_order_s, s.max_ahead_s, s.far_future_s

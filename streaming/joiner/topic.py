@@ -35,7 +35,7 @@ import msgspec
 from features.events import Click, Heartbeat, Impression
 from streaming.joiner.records import Start
 
-__all__ = ["BEGIN", "Held", "Item", "Topic", "first_time"]
+__all__ = ["BEGIN", "HeldEvents", "Item", "Topic", "first_time"]
 
 BEGIN = -(1 << 62)
 """Time before any event."""
@@ -115,7 +115,7 @@ def _weight(events: Sequence[tuple[int, Hashable]], of: Sequence[int]) -> int:
     return weight
 
 
-class Held:
+class HeldEvents:
     """Events from one that is far ahead on, and what they say for it and against it.
 
     Parameters
@@ -223,7 +223,7 @@ class Topic:
         self.read_to = 0  # what lies before was read before a restart,
         self.done_to = 0  # and events before here were not held then, but decided
         self.time = BEGIN
-        self.evidence: Held | None = None
+        self.evidence: HeldEvents | None = None
         self.lifts: list[tuple[int, int]] = []  # (offset, time): time was lifted before offset
         self.replayed_lifts = 0
         self._lift_decided = False  # whether the last lift decided on events that were held
@@ -257,9 +257,9 @@ class Topic:
                 todo.extendleft(reversed(rest))
                 self.time = max(self.time, first)
 
-    def _hold(self, item: Item) -> Held:
+    def _hold(self, item: Item) -> HeldEvents:
         if self.evidence is None:
-            self.evidence = Held((item.offset, self.time), self.max_ahead, self._in_time)
+            self.evidence = HeldEvents((item.offset, self.time), self.max_ahead, self._in_time)
         self.evidence.add(item)
         return self.evidence
 

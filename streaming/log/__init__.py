@@ -26,7 +26,7 @@ from streaming.log.errors import (
     TopicError,
 )
 from streaming.log.opening import open_log
-from streaming.log.values import Run, Values
+from streaming.log.values import ValueRun, Values
 
 __all__ = [
     "AbortedError",
@@ -42,11 +42,11 @@ __all__ = [
     "Producer",
     "RebalancedError",
     "Record",
-    "Run",
     "TopicError",
     "TopicPartition",
     "TopicSettings",
     "Transaction",
+    "ValueRun",
     "Values",
     "open_log",
 ]

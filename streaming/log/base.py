@@ -19,7 +19,7 @@ from itertools import groupby
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
-from streaming.log.values import Run, Values
+from streaming.log.values import ValueRun, Values
 
 __all__ = [
     "Closing",
@@ -182,7 +182,7 @@ class Consumer(Closing):
             The log cannot be reached.
         """
 
-    def poll_runs(self, max_records: int = 1000, wait_s: float = 0.0) -> list[Run]:
+    def poll_runs(self, max_records: int = 1000, wait_s: float = 0.0) -> list[ValueRun]:
         """What ``poll`` gives, without keys, times and headers: faster for many."""
         records = self.poll(max_records, wait_s)
         return [_run(list(of)) for _, of in groupby(records, lambda record: record[:2])]
@@ -208,9 +208,9 @@ class Consumer(Closing):
         """Undo ``pause``."""
 
 
-def _run(records: list[Record]) -> Run:
+def _run(records: list[Record]) -> ValueRun:
     topic, partition, *_ = records[0]
-    return Run(topic, partition, [r.offset for r in records], [r.value for r in records])
+    return ValueRun(topic, partition, [r.offset for r in records], [r.value for r in records])
 
 
 class Transaction(Protocol):

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Run", "Values"]
+__all__ = ["ValueRun", "Values"]
 
 I64 = NDArray[np.int64]
 
 
-class Run(NamedTuple):
+class ValueRun(NamedTuple):
     """Values of records of one partition that follow each other, each as it stands.
 
     Parameters

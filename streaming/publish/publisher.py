@@ -18,7 +18,7 @@ from streaming.joiner.settings import JoinerSettings
 from streaming.log import EventLog, NewRecord, TopicPartition
 from streaming.log import Position as LogPosition
 from streaming.publish.pace import Lockstep, Pacer
-from streaming.publish.rows import Part, RowReader
+from streaming.publish.rows import PublishBatch, RowReader
 from streaming.publish.timeline import Mark, Out, PublishState, Timeline
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 from streaming.time_order import TimeOrder
@@ -161,7 +161,7 @@ class Publisher:
         """Publish a batch; False when enough impressions are out."""
         timeline = self._timeline
         first = timeline.first
-        part: Part = self._reader(batch, first)
+        part: PublishBatch = self._reader(batch, first)
         self._check_order(part)
         self._rejects += [(first + n, r) for n, r in part.rejects if first + n >= timeline.rows]
         going = self._send(timeline.events(part), last)
@@ -184,7 +184,7 @@ class Publisher:
             self._sending.append(out)
         return True
 
-    def _check_order(self, part: Part) -> None:
+    def _check_order(self, part: PublishBatch) -> None:
         """Refuse a log whose times go back, before the joiner rejects most of it."""
         late = self.time_order.add(np.array([shown.time for shown in part.shown], np.int64))
         if 2 * late <= len(part.shown):

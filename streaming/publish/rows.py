@@ -32,7 +32,7 @@ from features.values import text_column
 from features.vectoriser import Vectoriser
 from streaming.publish.columns import field_dicts
 
-__all__ = ["START_MS", "ClickDelay", "Part", "RowReader", "Shown"]
+__all__ = ["START_MS", "ClickDelay", "PublishBatch", "PublishedImpression", "RowReader"]
 
 START_MS = 1_736_121_600_000
 """2025-01-06 00:00 UTC: where a log without times begins; each row is a second."""
@@ -73,7 +73,7 @@ class ClickDelay(msgspec.Struct, frozen=True):
         return round(1000 * min(seconds, self.longest_s))
 
 
-class Shown(msgspec.Struct, gc=False):
+class PublishedImpression(msgspec.Struct, gc=False):
     """One impression to publish.
 
     Parameters
@@ -94,7 +94,7 @@ class Shown(msgspec.Struct, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PublishBatch:
     """A batch, ready to publish.
 
     Parameters
@@ -111,7 +111,7 @@ class Part:
         ``after(i)``: the position after ``shown[i]``.
     """
 
-    shown: list[Shown]
+    shown: list[PublishedImpression]
     rejects: list[tuple[int, Reject]]
     units: int
     position: Position
@@ -177,7 +177,7 @@ class RowReader:
         parts = [self.spec, self.fields, self.prefix, self.delay]
         return f"{zlib.crc32(msgspec.json.encode(parts)):08x}"
 
-    def __call__(self, batch: Batch, seconds: int = 0) -> Part:
+    def __call__(self, batch: Batch, seconds: int = 0) -> PublishBatch:
         """Read a batch; its first row is number ``seconds`` of the source."""
         return _Reading(self, batch, seconds).part()
 
@@ -200,7 +200,7 @@ class _Reading:
         self.first = first
         self.rejects = _unparsed(batch, self.units)
 
-    def part(self) -> Part:
+    def part(self) -> PublishBatch:
         clicked = self._clicked()
         times = self._times()
         ids = self._ids()
@@ -217,13 +217,13 @@ class _Reading:
                 continue
             click = times[row] + delays(row, ids[row]) if clicked[row] else None
             key = (self.reader.prefix + ids[row]).encode()
-            shown.append(Shown(number[row], times[row], click, key, value))
+            shown.append(PublishedImpression(number[row], times[row], click, key, value))
         return self._whole(shown)
 
-    def _whole(self, shown: list[Shown]) -> Part:
+    def _whole(self, shown: list[PublishedImpression]) -> PublishBatch:
         batch, units = self.batch, self.units
         self.rejects.sort(key=lambda pair: pair[0])
-        return Part(
+        return PublishBatch(
             shown=shown,
             rejects=self.rejects,
             units=len(units) + len(batch.rejects),

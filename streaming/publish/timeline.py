@@ -17,7 +17,7 @@ from features.batch import Position
 from features.errors import ClicktideError
 from features.events import Click
 from streaming.commit_metadata import FORMAT, load_metadata
-from streaming.publish.rows import Part, Shown
+from streaming.publish.rows import PublishBatch, PublishedImpression
 
 __all__ = ["Mark", "Out", "PublishState", "Timeline"]
 
@@ -125,7 +125,7 @@ class Timeline:
         self._silent_to, self._dropped_to = state.rows, state.clicks_to
         self._waiting: list[tuple[int, int, bytes]] = []
         self._marks: dict[int, Mark] = {}  # of the rows of waiting clicks; the oldest first
-        self._part: Part | None = None
+        self._part: PublishBatch | None = None
         self._done = 0  # impressions of the part
         self.rows, self.clicks_to = state.rows, state.clicks_to
 
@@ -148,7 +148,7 @@ class Timeline:
         row = self._first + self._part.shown[last].unit + 1
         return Mark(self._part.after(last), row, self._time)
 
-    def events(self, part: Part) -> Iterator[Out]:
+    def events(self, part: PublishBatch) -> Iterator[Out]:
         """Events of the next part, and the clicks that are due between them."""
         self._part, self._done = part, 0
         for shown in part.shown:
@@ -171,7 +171,7 @@ class Timeline:
         """Clicks that still wait, at the end of the source."""
         yield from self._loud(None)
 
-    def _take(self, shown: Shown, row: int, now: int) -> None:
+    def _take(self, shown: PublishedImpression, row: int, now: int) -> None:
         if shown.click is not None:
             heappush(self._waiting, (shown.click, row, shown.key))
             self._marks[row] = self._now()

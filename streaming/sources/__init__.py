@@ -5,13 +5,13 @@
 """
 
 from features.batch import Batch, Position, Reject
-from streaming.sources.formats import Head, describe_head
+from streaming.sources.formats import FileHead, describe_head
 from streaming.sources.reader import open_source
 from streaming.sources.sample import Sample, sample_log
 
 __all__ = [
     "Batch",
-    "Head",
+    "FileHead",
     "Position",
     "Reject",
     "Sample",

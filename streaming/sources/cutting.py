@@ -20,7 +20,7 @@ from features.jit import inlined, jit
 from streaming.sources.block import KEPT_OF_LONG_LINE, Block, index_block
 from streaming.sources.faults import Damage, check_rows
 
-__all__ = ["Limits", "from_row", "index_records", "read_blocks"]
+__all__ = ["BlockLimits", "from_row", "index_records", "read_blocks"]
 
 _QUOTE, _NEWLINE, _RETURN = ord('"'), ord("\n"), ord("\r")
 
@@ -140,7 +140,7 @@ def _ends_value(data: Any, at: int, separator: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Limits:
+class BlockLimits:
     """What bounds the memory of a read.
 
     Parameters
@@ -159,7 +159,7 @@ class Limits:
 
 
 def read_blocks(
-    chunks: Iterable[bytes], file: str, limits: Limits, first_row: int, quoted: str = ""
+    chunks: Iterable[bytes], file: str, limits: BlockLimits, first_row: int, quoted: str = ""
 ) -> Generator[Block]:
     """Cut ``chunks`` into blocks of whole rows.
 
@@ -199,7 +199,7 @@ def read_blocks(
 class _Cutter:
     """Rows of the whole lines of a file, with their numbers."""
 
-    def __init__(self, file: str, limits: Limits, first_row: int, quoted: str) -> None:
+    def __init__(self, file: str, limits: BlockLimits, first_row: int, quoted: str) -> None:
         self.line = 1
         self._file, self._limits, self._row, self._quoted = file, limits, first_row, quoted
         self._open = b""  # a record that goes on in the next lines
@@ -245,7 +245,7 @@ def from_row(blocks: Iterable[Block], row: int, file: str) -> Generator[Block]:
     check_rows(end, row, file)
 
 
-def _whole_lines(chunks: Iterable[bytes], limits: Limits) -> Generator[tuple[bytes, int]]:
+def _whole_lines(chunks: Iterable[bytes], limits: BlockLimits) -> Generator[tuple[bytes, int]]:
     """Yield (whole lines, 0), or (beginning of a line above the limit, its length)."""
     feed = iter(chunks)
     pending: list[bytes] = []

@@ -21,7 +21,14 @@ from features.errors import SourceError
 from streaming.sources.block import Block, Index, Parsed, one_batch
 from streaming.sources.faults import check_columns, empty
 
-__all__ = ["Delimited", "Layout", "check_separator", "header_names", "open_delimited", "split_line"]
+__all__ = [
+    "Delimited",
+    "DelimitedLayout",
+    "check_separator",
+    "header_names",
+    "open_delimited",
+    "split_line",
+]
 
 _FEW_ROWS = 16  # so few are read one by one, rather than halved again
 _RETURN = ord("\r")
@@ -29,7 +36,7 @@ _MAX_BLOCK = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class DelimitedLayout:
     """How the text of a CSV or TSV file is laid out.
 
     Parameters
@@ -60,7 +67,11 @@ def check_separator(separator: str, file: str) -> None:
 
 
 def open_delimited(
-    blocks: Iterator[Block], file: str, layout: Layout, wanted: Sequence[str], max_line_bytes: int
+    blocks: Iterator[Block],
+    file: str,
+    layout: DelimitedLayout,
+    wanted: Sequence[str],
+    max_line_bytes: int,
 ) -> tuple[Delimited, Iterator[Block]]:
     """Take the header off ``blocks`` and make the parser of the rest.
 

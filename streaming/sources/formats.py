@@ -19,7 +19,7 @@ from streaming.sources.streams import peek, read_chunks, utf8_lines, without_run
 
 __all__ = [
     "SEPARATORS",
-    "Head",
+    "FileHead",
     "describe_head",
     "excel_separator",
     "format_of",
@@ -163,7 +163,7 @@ _MOSTLY = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class FileHead:
     """What a log looks like.
 
     Parameters
@@ -193,7 +193,7 @@ class Head:
     skipped_lines: int = 0
 
 
-def describe_head(path: str, *, stdin: BinaryIO | None = None) -> Head:
+def describe_head(path: str, *, stdin: BinaryIO | None = None) -> FileHead:
     r"""Look at the beginning of a log; of a folder, of its first file.
 
     Raises
@@ -214,21 +214,21 @@ def describe_head(path: str, *, stdin: BinaryIO | None = None) -> Head:
     return head_of(b"".join(first), file)
 
 
-def head_of(begin: bytes, file: str) -> Head:
+def head_of(begin: bytes, file: str) -> FileHead:
     """Look at the beginning of a file's text."""
     format = format_of(begin, file)
     if format == "parquet":
-        return Head("parquet")
+        return FileHead("parquet")
     if not begin.strip():
         raise empty(file)
     whole = begin[: begin.rfind(b"\n") + 1] or begin
     row_bytes = len(whole) / max(whole.count(b"\n"), 1)
     if format not in ("csv", "tsv"):
-        return Head(format, row_bytes=row_bytes)
+        return FileHead(format, row_bytes=row_bytes)
     return _delimited_head(whole, file, format, row_bytes)
 
 
-def _delimited_head(text: bytes, file: str, format: str, row_bytes: float) -> Head:
+def _delimited_head(text: bytes, file: str, format: str, row_bytes: float) -> FileHead:
     excel = excel_separator(text)
     text = text.split(b"\n", 1)[1] if excel else text
     lines = [line.removesuffix(b"\r") for line in text.split(b"\n") if line.strip()]
@@ -250,7 +250,7 @@ def _delimited_head(text: bytes, file: str, format: str, row_bytes: float) -> He
     keys |= {} if header else {"header": False, "columns": columns}
     lines_of_header = int(block.lines[1] - block.lines[0]) if header and block.rows > 1 else 0
     before = bool(excel) + int(block.lines[0]) - 1
-    return Head(format, separator, header, columns, keys, row_bytes, before + lines_of_header)
+    return FileHead(format, separator, header, columns, keys, row_bytes, before + lines_of_header)
 
 
 def _cells(line: bytes, separator: str, format: str) -> list[str]:

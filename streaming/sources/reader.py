@@ -18,8 +18,8 @@ from features.batch import Batch, Position
 from features.errors import SourceError
 from features.spec import SourceSpec
 from streaming.sources.block import Block, Parsed, to_batch, with_partitions
-from streaming.sources.cutting import Limits, from_row, read_blocks
-from streaming.sources.delimited import Layout, check_separator, open_delimited
+from streaming.sources.cutting import BlockLimits, from_row, read_blocks
+from streaming.sources.delimited import DelimitedLayout, check_separator, open_delimited
 from streaming.sources.faults import EmptySource
 from streaming.sources.files import FilesRead, Listed, list_files
 from streaming.sources.formats import (
@@ -121,7 +121,7 @@ class _Job:
 
     source: SourceSpec
     columns: tuple[str, ...]
-    limits: Limits
+    limits: BlockLimits
     workers: int
     stdin: BinaryIO | None
 
@@ -151,9 +151,9 @@ def open_source(
     columns: Sequence[str],
     *,
     start: Position | None = None,
-    block_bytes: int = Limits.block_bytes,
-    batch_rows: int = Limits.batch_rows,
-    max_line_bytes: int = Limits.max_line_bytes,
+    block_bytes: int = BlockLimits.block_bytes,
+    batch_rows: int = BlockLimits.batch_rows,
+    max_line_bytes: int = BlockLimits.max_line_bytes,
     workers: int = _WORKERS,
     stdin: BinaryIO | None = None,
 ) -> Generator[Batch]:
@@ -202,7 +202,7 @@ def open_source(
     >>> batch.origin(1), batch.positions(0), batch.rejects[0].reason
     ((4, b'0,b'), Position(file='-', row=1), 'row_too_short')
     """
-    limits = Limits(block_bytes, batch_rows, max_line_bytes)
+    limits = BlockLimits(block_bytes, batch_rows, max_line_bytes)
     job = _Job(source, tuple(columns), limits, workers, stdin)
     yield from _read_all(FilesRead(path, list_files(path, source.format), start), job)
 
@@ -262,7 +262,7 @@ def _read_text(share: _Share, text: _Text, job: _Job) -> Generator[Batch]:
         parse = SparseText(text.format, text.columns, longest)
     else:
         blocks = from_row(blocks, first_row + 1, path) if excel else blocks
-        layout = Layout(separator, bool(quoted), source.header, source.columns)
+        layout = DelimitedLayout(separator, bool(quoted), source.header, source.columns)
         parse, blocks = open_delimited(blocks, path, layout, text.columns, longest)
     rows = from_row(blocks, share.row, path)
     yield from _parsed(rows, lambda block: _text_batches(block, parse, share, job), job)

@@ -18,7 +18,7 @@ from features.spec import SourceSpec
 from streaming.sources.compression import MAGIC_BYTES, compression_of
 from streaming.sources.faults import Damage, EmptySource, empty
 from streaming.sources.files import Listed, list_files
-from streaming.sources.formats import Head, head_of
+from streaming.sources.formats import FileHead, head_of
 from streaming.sources.json_columns import LISTS, NESTED, joined, json_columns
 from streaming.sources.parquet import open_parquet, value_type
 from streaming.sources.reader import open_source
@@ -52,7 +52,7 @@ class Sample:
         The other columns, and why.
     """
 
-    head: Head
+    head: FileHead
     rows: pa.Table
     unusable: Mapping[str, str]
 
@@ -74,7 +74,7 @@ def sample_log(path: str, rows: int = SAMPLE_ROWS, *, stdin: BinaryIO | None = N
     files = list_files(path, "auto")
     some = files[:: -(-len(files) // _MOST_FILES)]
     parts: list[pa.Table] = []
-    heads: list[Head] = []
+    heads: list[FileHead] = []
     unusable: dict[str, str] = {}
     error: EmptySource | None = None
     for file in some:
@@ -144,7 +144,7 @@ def _parquet_sample(path: str, rows: int) -> Sample:
         most = min(-(-rows // pieces), 65_536)
         with closing(open_source(path, source, names, start=start, batch_rows=most)) as read:
             batches += _first_rows(read, -(-rows // pieces))
-    return Sample(Head("parquet"), _table(batches, names), unusable)
+    return Sample(FileHead("parquet"), _table(batches, names), unusable)
 
 
 def _first_rows(batches: Iterator[Any], rows: int) -> Generator[pa.RecordBatch]:
@@ -246,7 +246,7 @@ def _thinned(pieces: Iterable[bytes]) -> list[bytes]:
     return some
 
 
-def _column_sample(pieces: Sequence[bytes], head: Head, file: str) -> Sample:
+def _column_sample(pieces: Sequence[bytes], head: FileHead, file: str) -> Sample:
     """Rows of CSV, TSV and the formats of sparse learners, by their own readers."""
     source = SourceSpec(label="", format=head.format)  # type: ignore[arg-type]
     unusable: dict[str, str] = {}

@@ -13,7 +13,7 @@ from waiting import until
 from serving.routes import dashboard, page
 from serving.settings import ServeSettings
 from serving.stream_feed import Watching
-from serving.stream_snapshot import AlarmView, Snapshot, WindowView
+from serving.stream_snapshot import AlarmView, StreamSnapshot, WindowView
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -41,7 +41,7 @@ class Looker:
         )
         ad = "<img src=x onerror=alert(1)>"
         said = f"it over-predicts by 50 % in ad {ad}"
-        return Snapshot(
+        return StreamSnapshot(
             at_ms=T0, rates={"impressions": 100.0 + self.looks, "learned": 90.0},
             records={"impressions": 1}, lags={"train": 12}, pending=34, stalled=False,
             freshness={"trainer behind the newest example": 61.0}, trainer={"learned": 1_234_567.0},

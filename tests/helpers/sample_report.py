@@ -16,12 +16,12 @@ from monitoring.report.model import (
     GridColumn,
     GridRow,
     ReportData,
+    ReportWindow,
     Share,
     SliceRow,
     Total,
     VersionChange,
     VersionRow,
-    Window,
 )
 from monitoring.report.verdict import verdict
 from monitoring.watch.detect.alarm import Alarm
@@ -83,14 +83,14 @@ def figures(kind: Any, count: int, clicks: float, expected: float, **more: Any) 
     )
 
 
-def window(rng: np.random.Generator, number: int) -> Window:
+def window(rng: np.random.Generator, number: int) -> ReportWindow:
     count = int(9000 + 6000 * math.sin(number / 24 * 2 * math.pi) + rng.integers(500))
     clicks = rng.binomial(count, RATE)
     expected = count * RATE * (1.0 if number < ALARM_AT else 1.25)
     loss = 0.0925 + 0.002 * rng.standard_normal() + (0.004 if number >= ALARM_AT else 0)
     start = START + number * HOUR
     return figures(
-        Window, count, clicks, expected, log_loss=loss, normalised_entropy=loss / 0.1055,
+        ReportWindow, count, clicks, expected, log_loss=loss, normalised_entropy=loss / 0.1055,
         start=start, end=start + HOUR,
     )  # fmt: skip
 

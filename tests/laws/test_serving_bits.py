@@ -18,7 +18,7 @@ from features.spec import CounterSpec, CrossSpec, FieldSpec, HashSpec, SourceSpe
 from learning import ClickLearner
 from learning.click_learner import probabilities
 from learning.uncertainty import uncertainty
-from serving.event_batch import Events, Scored, shared_fields
+from serving.event_batch import EventBatch, ScoredEvents, shared_fields
 from serving.features import Fetched
 from serving.hasher import EventHasher
 from serving.problem import Problem
@@ -106,10 +106,10 @@ def test_the_same_bits_for_one_and_for_many_and_as_river_gives(events, seed, gap
     if gaps:
         values[rng.random(values.shape) < 0.3] = np.nan
     scorer = Scorer(Fixed(LEARNER), Served(values), SPEC, lambda: NOW)
-    many = scorer.score(Events(events, [NOW] * len(events)))
+    many = scorer.score(EventBatch(events, [NOW] * len(events)))
     for i, event in enumerate(events):
         alone = Scorer(Fixed(LEARNER), Served(values[i : i + 1]), SPEC, lambda: NOW)
-        [one] = alone.score(Events([event], [NOW])).probability.tolist()
+        [one] = alone.score(EventBatch([event], [NOW])).probability.tolist()
         served = {COLUMN_PREFIX + n: v for n, v in zip(NAMES, values[i].tolist(), strict=True)}
         river = LEARNER.predict_proba_one({"timestamp": NOW} | event | served)[True]
         assert one == river
@@ -154,16 +154,16 @@ class Stored:
 @given(st.lists(st.lists(fields, min_size=1, max_size=4), min_size=2, max_size=6))
 def test_requests_scored_together_get_what_each_gets_alone(requests):
     scorer = Scorer(Fixed(LEARNER), Stored(), SPEC, lambda: NOW)
-    asked = [Events(events, [NOW + i for i in range(len(events))]) for events in requests]
-    bad = Events([{"ad": "a", "timestamp": "no time"}], [NOW])
-    worse = Events([None], [NOW])  # a bug
+    asked = [EventBatch(events, [NOW + i for i in range(len(events))]) for events in requests]
+    bad = EventBatch([{"ad": "a", "timestamp": "no time"}], [NOW])
+    worse = EventBatch([None], [NOW])  # a bug
 
     async def at_once(some):
         return await asyncio.gather(*map(scorer.score_soon, some), return_exceptions=True)
 
     for some in (asked, [*asked, bad], [*asked, worse]):
         found = asyncio.run(at_once(some))
-        assert isinstance(found[-1], Scored) == (some is asked)
+        assert isinstance(found[-1], ScoredEvents) == (some is asked)
         assert isinstance(found[-1], Problem) == (some[-1] is bad)
         for events, mine in zip(asked, found, strict=False):
             alone = scorer.score(events)
@@ -178,9 +178,9 @@ def test_what_candidates_share_gives_the_bits_that_it_gives_in_each_of_them(shar
     scorer = Scorer(Fixed(LEARNER), Stored(), SPEC, lambda: NOW)
     whole = [{**shared, **one} for one in own]
     times = [NOW] * len(own)
-    found = scorer.score(Events(shared_fields(shared, own), times))
+    found = scorer.score(EventBatch(shared_fields(shared, own), times))
     for i, event in enumerate(whole):
-        alone = scorer.score(Events([event], times[:1]))
+        alone = scorer.score(EventBatch([event], times[:1]))
         assert found.logit[i] == alone.logit[0]
         assert found.uncertainty[i] == alone.uncertainty[0]
 
@@ -199,17 +199,17 @@ def test_values_that_an_event_brings_are_used_in_place_of_the_stores():
     stored = np.full((1, len(NAMES)), 7.0)
     scorer = Scorer(Fixed(LEARNER), Served(stored), SPEC, lambda: NOW)
     brought = dict.fromkeys(NAMES, 3.0)
-    by_name = scorer.score(Events([{"ad": "a"}] * 2, [NOW] * 2, [brought, None]))
+    by_name = scorer.score(EventBatch([{"ad": "a"}] * 2, [NOW] * 2, [brought, None]))
     assert by_name.counters[0].tolist() == [3.0] * len(NAMES)
     assert by_name.counters[1].tolist() == [7.0] * len(NAMES)
     in_fields = {"ad": "a"} | {COLUMN_PREFIX + name: 3.0 for name in NAMES}
-    [same] = scorer.score(Events([in_fields], [NOW])).probability.tolist()
+    [same] = scorer.score(EventBatch([in_fields], [NOW])).probability.tolist()
     assert same == by_name.probability[0] != by_name.probability[1]
 
 
 def test_without_counters_in_the_spec_no_store_is_asked():
     plain = msgspec.structs.replace(SPEC, counters=())
     scorer = Scorer(Fixed(ClickLearner(plain)), None, plain, lambda: NOW)
-    scored = scorer.score(Events([{"ad": "a"}], [NOW]))
+    scored = scorer.score(EventBatch([{"ad": "a"}], [NOW]))
     assert scored.counters is None
     assert scored.fallbacks == [()]

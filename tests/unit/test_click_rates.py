@@ -12,7 +12,7 @@ from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.detect.change_point import locate_rate
 from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.detect.kernels import advance
-from monitoring.watch.detect.rates import Rates
+from monitoring.watch.detect.rates import ClickRates
 from monitoring.watch.detect.state import Rows, make_limits, make_state, make_tests
 from monitoring.watch.scored import Scored
 from monitoring.watch.settings import DetectSettings
@@ -73,7 +73,7 @@ def test_a_rate_that_comes_and_goes_with_the_time_of_day_is_not_told() -> None:
 
 
 def test_fields_that_go_with_time_are_told_from_others() -> None:
-    rng, rates = np.random.default_rng(4), Rates(SETTINGS, 3)
+    rng, rates = np.random.default_rng(4), ClickRates(SETTINGS, 3)
     hour = np.arange(4096) // 2000 * 3
     rates.tie(np.stack([hour, rng.integers(9, size=4096), np.zeros(4096)], 1).astype(np.int32))
     assert rates.tied.tolist() == [True, False, True]
@@ -89,7 +89,7 @@ def test_the_start_lies_in_its_interval_as_often_as_it_says() -> None:
 
 
 def test_panes_are_bounded_and_lose_no_click() -> None:
-    rng, rates = np.random.default_rng(6), Rates(SETTINGS, 1)
+    rng, rates = np.random.default_rng(6), ClickRates(SETTINGS, 1)
     state = make_state(SETTINGS, make_tests(SETTINGS), 1, 4)
     clicks = rng.poisson(5.0, 600)
     for n, count in enumerate(clicks.tolist()):
@@ -103,7 +103,7 @@ def test_panes_are_bounded_and_lose_no_click() -> None:
 
 
 def test_memory_grows_with_slices_that_have_clicks_only() -> None:
-    rates = Rates(SETTINGS, 1)
+    rates = ClickRates(SETTINGS, 1)
     state = make_state(SETTINGS, make_tests(SETTINGS), 1, 1_000)
     state.sums[:20, 1] = 5.0
     rates.tick(state, 0)

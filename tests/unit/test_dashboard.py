@@ -21,8 +21,8 @@ from monitoring.watch.windows import Windows
 from serving.problem import Problem
 from serving.routes import dashboard
 from serving.settings import ServeSettings
-from serving.stream_feed import Feed, Watching
-from serving.stream_snapshot import Snapshot, StreamLooker
+from serving.stream_feed import StreamFeed, Watching
+from serving.stream_snapshot import StreamLooker, StreamSnapshot
 from streaming.log import NewRecord, open_log
 from streaming.settings import StreamSettings
 
@@ -89,7 +89,7 @@ def test_all_who_watch_share_one_look():
         return made[-1]
 
     async def three():
-        feed = Feed(make, every_s=0.05, linger_s=0.05)
+        feed = StreamFeed(make, every_s=0.05, linger_s=0.05)
         news = await asyncio.gather(*(seen(feed) for _ in range(3)))
         while feed.looking:
             await asyncio.sleep(0.01)
@@ -104,7 +104,7 @@ def test_all_who_watch_share_one_look():
 
 def test_a_look_that_fails_is_told_and_tried_again():
     async def some():
-        feed = Feed(lambda: Looker(fail_at=(2,)), every_s=0.02, linger_s=0.0)
+        feed = StreamFeed(lambda: Looker(fail_at=(2,)), every_s=0.02, linger_s=0.0)
         return await seen(feed)
 
     news = asyncio.run(some())
@@ -213,7 +213,7 @@ def test_a_look_tells_rates_lags_windows_and_alarms(log, tmp_path):
     with log.producer("test").transaction() as tx:
         tx.append("impressions", [NewRecord(b"i1", event)])
     now = looker.look()
-    assert isinstance(now, Snapshot)
+    assert isinstance(now, StreamSnapshot)
     assert now.rates["impressions"] == 1.0
     assert len(now.windows) == 10 and sum(window.count for window in now.windows) == 3000
     assert now.recent is not None and 0.5 < now.recent.ratio < 2.0

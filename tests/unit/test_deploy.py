@@ -10,12 +10,12 @@ import yaml
 
 from clicktide.cli import app
 from serving.metrics import Metrics, stream_metrics
-from serving.stream_snapshot import AlarmView, Snapshot, WindowView
+from serving.stream_snapshot import AlarmView, StreamSnapshot, WindowView
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 TEXT = (ROOT / "docs" / "report.md").read_text()
-LOOK = Snapshot(
+LOOK = StreamSnapshot(
     at_ms=1, rates={}, records={"clicks": 5}, lags={"join": 3}, pending=7, stalled=False,
     freshness={"event to learned": 2.0}, trainer={"learned": 9.0},
     recent=WindowView(0, 10, 2.0, 1.5, 1.2, 1.9, 0.1, 0.9),

@@ -11,7 +11,7 @@ from monitoring.watch.categorical import MISSING, Categorical
 from monitoring.watch.detect.alarm import Alarm, ratio_interval
 from monitoring.watch.detect.change_point import locate
 from monitoring.watch.detect.detector import SequentialDetector
-from monitoring.watch.detect.slots import OTHER, Values
+from monitoring.watch.detect.slots import OTHER, SlotTable
 from monitoring.watch.scored import Scored
 from monitoring.watch.settings import DetectSettings
 
@@ -157,7 +157,7 @@ def test_the_interval_of_a_ratio_covers_it_as_often_as_it_says() -> None:
 
 
 def test_values_beyond_the_bound_are_watched_as_one() -> None:
-    values = Values(["ad"], most=12)
+    values = SlotTable(["ad"], most=12)
     coded = Categorical.of(pa.array([f"ad-{i}" for i in range(50)]))
     slots = values.slots(0, coded)
     assert values.room <= 12

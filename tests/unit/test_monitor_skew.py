@@ -7,7 +7,7 @@ import pytest
 
 from features.counters.counting import Counters
 from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
-from monitoring.watch.examples import Feed
+from monitoring.watch.examples import ExampleFeed
 from monitoring.watch.settings import MonitorSettings
 from streaming.log import Record
 
@@ -38,7 +38,7 @@ def views(i):
 
 
 def skew(served, count=60, tmp_path=None):
-    feed = Feed(SPEC, ALL, tmp_path)
+    feed = ExampleFeed(SPEC, ALL, tmp_path)
     for record in records(count, served):
         feed.read([record])
     return feed.skew.figures()
@@ -67,13 +67,13 @@ def test_in_mid_stream_nothing_is_compared_before_five_half_lives():
 
 def test_without_counters_nothing_is_compared_and_a_state_goes_on(tmp_path):
     assert skew(lambda i: None).compared == 0
-    whole, cut = (Feed(SPEC, ALL, tmp_path) for _ in range(2))
+    whole, cut = (ExampleFeed(SPEC, ALL, tmp_path) for _ in range(2))
     right = list(records(40, lambda i: {"ad_views_1h": views(i)}))
     for record in right:
         whole.read([record])
     for record in right[:20]:
         cut.read([record])
-    again = Feed(SPEC, ALL, tmp_path)
+    again = ExampleFeed(SPEC, ALL, tmp_path)
     again.restore(cut.state())
     for record in right[20:]:
         again.read([record])
@@ -85,7 +85,7 @@ def test_a_sample_says_what_all_say_whatever_the_batches(tmp_path):
     stands_still = list(records(1000, lambda i: {"ad_views_1h": 9.0, "ad_clicks_1h": 0.0}))
     found = []
     for one_in, size in ((1, 1000), (4, 1000), (4, 7)):
-        feed = Feed(SPEC, MonitorSettings(skew_one_in=one_in), tmp_path)
+        feed = ExampleFeed(SPEC, MonitorSettings(skew_one_in=one_in), tmp_path)
         for at in range(0, 1000, size):
             feed.read(stands_still[at : at + size])
         found.append(feed.skew.figures())

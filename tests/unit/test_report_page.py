@@ -11,7 +11,7 @@ from markupsafe import escape
 from sample_report import sample_report
 
 from monitoring.report import ReportData, render
-from monitoring.report.model import SliceRow, Total, Window
+from monitoring.report.model import ReportWindow, SliceRow, Total
 from monitoring.report.verdict import verdict
 
 
@@ -70,7 +70,10 @@ def test_the_json_reads_back_to_the_same_report() -> None:
 
 def test_a_report_of_windows_alone_is_drawn() -> None:
     """All parts but the windows may be absent; a window may have no click."""
-    windows = (Window(10, 0, 0.1, start=0, end=1000), Window(0, 0, start=1000, end=2000))
+    windows = (
+        ReportWindow(10, 0, 0.1, start=0, end=1000),
+        ReportWindow(0, 0, start=1000, end=2000),
+    )
     total = Total(10, 0)
     page = render(ReportData("x", 0, windows, total, verdict(total, (), (), "time")))
     assert "Too few clicks to say." in page

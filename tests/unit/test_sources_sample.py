@@ -15,12 +15,12 @@ import pytest
 from features.errors import SourceError
 from features.spec import SourceSpec
 from streaming.sources import open_source, sample_log
-from streaming.sources.formats import Head
+from streaming.sources.formats import FileHead
 
 ROWS = 100_000
 
 
-def described(text: bytes) -> tuple[Head, list[dict[str, Any]], dict[str, str]]:
+def described(text: bytes) -> tuple[FileHead, list[dict[str, Any]], dict[str, str]]:
     sample = sample_log("-", stdin=io.BytesIO(text))
     return sample.head, sample.rows.to_pylist(), dict(sample.unusable)
 

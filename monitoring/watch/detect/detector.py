@@ -13,7 +13,7 @@ from features.errors import ClicktideError
 from features.jit import read_only
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.detect.explanation import (
-    Explanation,
+    ShiftExplanation,
     View,
     explain_delay,
     explain_missing,
@@ -21,7 +21,7 @@ from monitoring.watch.detect.explanation import (
 )
 from monitoring.watch.detect.kernels import advance
 from monitoring.watch.detect.open_alarms import (
-    Shift,
+    AlarmSums,
     closed,
     mark,
     place_of,
@@ -29,8 +29,8 @@ from monitoring.watch.detect.open_alarms import (
     start_anew,
     unmark,
 )
-from monitoring.watch.detect.rates import TICK, Rates
-from monitoring.watch.detect.slots import History, Values
+from monitoring.watch.detect.rates import TICK, ClickRates
+from monitoring.watch.detect.slots import History, SlotTable
 from monitoring.watch.detect.state import (
     BEGUN,
     CLICKS,
@@ -40,9 +40,9 @@ from monitoring.watch.detect.state import (
     MISSING,
     MOVED,
     NONE,
-    Limits,
+    DetectorState,
     Rows,
-    State,
+    Thresholds,
     make_limits,
     make_state,
     make_tests,
@@ -80,7 +80,7 @@ class SequentialDetector:
     def __init__(self, settings: DetectSettings | None = None) -> None:
         self.settings = settings or DetectSettings()
         self._tests = make_tests(self.settings)
-        self._values: Values | None = None
+        self._values: SlotTable | None = None
         self._open: dict[str, Alarm] = {}
         self._places: dict[str, int] = {}  # by alarm: slot, -1 overall, -2 - f missing, -1001 - j
         self._looks: dict[str, int] = {}  # by kind of pending alarm: number of the row to look at
@@ -113,21 +113,21 @@ class SequentialDetector:
 
     # --- rows -----------------------------------------------------------------------------
 
-    def _begin(self, scored: Scored) -> Values:
+    def _begin(self, scored: Scored) -> SlotTable:
         if self._values is None:
             self._make(tuple(scored.slices))
         assert self._values is not None
         return self._values
 
     def _make(self, fields: tuple[str, ...]) -> None:
-        self._values = Values(fields, self.settings.max_values)
+        self._values = SlotTable(fields, self.settings.max_values)
         self._state = make_state(self.settings, self._tests, len(fields), 4 * len(fields) + 64)
         self._limits = make_limits(self.settings, max(1, len(fields)))
         self._history = History(self.settings.history_rows, len(fields))
-        self._rates = Rates(self.settings, len(fields))
+        self._rates = ClickRates(self.settings, len(fields))
         self._absent = np.arange(len(fields), dtype=np.int32)
 
-    def _rows(self, scored: Scored, values: Values, start: int, stop: int) -> Rows:
+    def _rows(self, scored: Scored, values: SlotTable, start: int, stop: int) -> Rows:
         part = scored.take(slice(start, stop)) if stop - start < len(scored) else scored
         slots = np.empty((len(part), len(values.fields)), np.int32)
         for f, name in enumerate(values.fields):
@@ -167,7 +167,7 @@ class SequentialDetector:
         if moved and warm and "shift" not in self._looks:
             self._crossed(MOVED, 0, alarms)
 
-    def _limits_now(self) -> Limits:
+    def _limits_now(self) -> Thresholds:
         limits = muted(self._limits) if "shift" in self._looks else self._limits
         return limits._replace(delay=1e300) if "delay" in self._looks else limits
 
@@ -191,13 +191,13 @@ class SequentialDetector:
             found = explain_shift(self._view())
             self._looks["shift"] = self._later(found, self._confirm(found))
 
-    def _confirm(self, found: Explanation | None) -> float:
+    def _confirm(self, found: ShiftExplanation | None) -> float:
         """Share of the time since the start to wait: of a few rows all, to date and name it."""
         if found is None or found.kind == MOVED:
             return 0.0
         return max(self.settings.confirm, 1.0 if len(found.rows) < _FEW else 0.0)
 
-    def _later(self, found: Explanation | None, share: float) -> int:
+    def _later(self, found: ShiftExplanation | None, share: float) -> int:
         """Number of the row at which a pending alarm is to be looked at."""
         elapsed = 0 if found is None else self._history.seen - found.first
         return self._history.seen + math.ceil(share * elapsed)
@@ -206,7 +206,7 @@ class SequentialDetector:
         for kind in [k for k, row in self._looks.items() if row <= self._history.seen]:
             del self._looks[kind]
             if kind == "delay":
-                found: Explanation | None = explain_delay(self._view(), self._pending_delay)
+                found: ShiftExplanation | None = explain_delay(self._view(), self._pending_delay)
             else:
                 found = explain_shift(self._view())
             if found is None:
@@ -235,7 +235,7 @@ class SequentialDetector:
 
     # --- alarms ---------------------------------------------------------------------------
 
-    def _raise(self, found: Explanation, alarms: list[Alarm]) -> None:
+    def _raise(self, found: ShiftExplanation, alarms: list[Alarm]) -> None:
         view = self._view()
         self._count += 1
         alarm = raised(found, view, self._count, next(iter(self._open), ""))
@@ -248,7 +248,7 @@ class SequentialDetector:
     def _close(self, which: int) -> Alarm:
         place = place_of(which, self._state)
         key = next(k for k, p in self._places.items() if p == place)
-        shift = Shift(*self._state.closing[max(which, 0)].tolist()) if which >= 0 else None
+        shift = AlarmSums(*self._state.closing[max(which, 0)].tolist()) if which >= 0 else None
         alarm = closed(self._open.pop(key), self._view(), shift)
         del self._places[key]
         unmark(which, place, self._state, self._rates, self._history)
@@ -256,7 +256,7 @@ class SequentialDetector:
 
     # --- bounded memory -------------------------------------------------------------------
 
-    def _sweep(self, values: Values) -> None:
+    def _sweep(self, values: SlotTable) -> None:
         """Forget the rarer values of fields that have very many."""
         state, crowded = self._state, values.crowded()
         names = np.arange(len(state.slices) if crowded else 0, dtype=np.int32)
@@ -303,7 +303,7 @@ class SequentialDetector:
         assert self._values is not None
         self._values.restore(state["values"])
         arrays = {name: np.array(array) for name, array in state["tests"].items()}
-        self._state = State(**arrays)
+        self._state = DetectorState(**arrays)
         self._rates.restore(state["rates"])
         self._history.restore(state["history"])
         alarms = [msgspec.convert(alarm, Alarm) for alarm in state["open"]]

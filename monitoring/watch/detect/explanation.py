@@ -11,11 +11,18 @@ from numpy.typing import NDArray
 from monitoring.watch.detect import state as kernels
 from monitoring.watch.detect.change_point import ChangePoint, locate, locate_rate
 from monitoring.watch.detect.kernels import market
-from monitoring.watch.detect.rates import Rates
-from monitoring.watch.detect.slots import Values
-from monitoring.watch.detect.state import Limits, Rows, State
+from monitoring.watch.detect.rates import ClickRates
+from monitoring.watch.detect.slots import SlotTable
+from monitoring.watch.detect.state import DetectorState, Rows, Thresholds
 
-__all__ = ["Explanation", "View", "cause_of", "explain_delay", "explain_missing", "explain_shift"]
+__all__ = [
+    "ShiftExplanation",
+    "View",
+    "cause_of",
+    "explain_delay",
+    "explain_missing",
+    "explain_shift",
+]
 
 F64 = NDArray[np.float64]
 _TIE = 2.0  # nats within which the smaller slice is the better explanation
@@ -39,10 +46,10 @@ class View:
 
     rows: Rows
     seen: int
-    state: State
-    limits: Limits
-    values: Values
-    rates: Rates
+    state: DetectorState
+    limits: Thresholds
+    values: SlotTable
+    rates: ClickRates
 
     def number(self, row: int) -> int:
         """A row's number in the stream."""
@@ -50,7 +57,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class ShiftExplanation:
     """A shift with its place and start.
 
     Parameters
@@ -106,7 +113,7 @@ class Explanation:
         return math.exp(math.copysign(away, math.log(self.odds)))
 
 
-def explain_shift(view: View) -> Explanation | None:
+def explain_shift(view: View) -> ShiftExplanation | None:
     """Best explanation of a shift of calibration or click rate; ``None`` if it has passed."""
     found = [named for named in map(lambda c: _candidate(view, *c), _candidates(view)) if named]
     if not found:
@@ -140,7 +147,7 @@ def _candidates(view: View) -> list[tuple[int, int]]:
     return [(kind, which) for _, kind, which in found[:_MOST]]
 
 
-def _candidate(view: View, kind: int, which: int) -> Explanation | None:
+def _candidate(view: View, kind: int, which: int) -> ShiftExplanation | None:
     rows = _free_rows(view)
     if kind != kernels.OVERALL:
         field = view.values.named(which)[0]
@@ -160,7 +167,7 @@ def _expected(view: View, rows: NDArray[np.int64]) -> F64:
     return np.asarray(odds * p / (1.0 - p + odds * p), np.float64)
 
 
-def _moved(view: View, which: int, rows: NDArray[np.int64]) -> Explanation | None:
+def _moved(view: View, which: int, rows: NDArray[np.int64]) -> ShiftExplanation | None:
     """A click rate that moved: what is expected is the usual one."""
     if view.rates.book[which] < 0:
         return None
@@ -182,10 +189,10 @@ def _moved(view: View, which: int, rows: NDArray[np.int64]) -> Explanation | Non
 
 def _named(
     view: View, kind: int, which: int, rows: NDArray[np.int64], expected: F64, at: ChangePoint
-) -> Explanation | None:
+) -> ShiftExplanation | None:
     if not len(rows) or at.evidence <= 0.0:
         return None
-    return Explanation(
+    return ShiftExplanation(
         kind,
         which,
         view.number(int(rows[at.start])),
@@ -208,7 +215,7 @@ def _free_rows(view: View) -> NDArray[np.int64]:
     return np.flatnonzero(~explained)
 
 
-def explain_missing(view: View, field: int) -> Explanation:
+def explain_missing(view: View, field: int) -> ShiftExplanation:
     """Since when a field is missing more often."""
     gone = (view.rows.slots[:, field] == view.rows.absent[field]).astype(np.float64)
     rows_before, gone_before, _ = view.state.gone[field]
@@ -217,13 +224,13 @@ def explain_missing(view: View, field: int) -> Explanation:
     expected = np.full(len(gone), usual)
     at = locate(gone, expected, band=0.7, only_more=True)
     found = _named(view, kernels.MISSING, field, everyone, expected, at)
-    return found or Explanation(
+    return found or ShiftExplanation(
         kernels.MISSING, field, view.seen - 1, view.seen - 1, view.seen - 1,
         everyone[-1:], expected[-1:], 2.0, 0.0,
     )  # fmt: skip
 
 
-def explain_delay(view: View, quantile: int) -> Explanation | None:
+def explain_delay(view: View, quantile: int) -> ShiftExplanation | None:
     """Since when clicks are sooner or later than before; ``None`` if it has passed."""
     if view.state.delay[quantile].sum() < math.sqrt(view.limits.delay):
         return None
@@ -238,7 +245,7 @@ I64 = NDArray[np.int64]
 _PLAIN = 0.03  # Jensen-Shannon divergence, in nats beyond chance, of a mix that plainly moved
 
 
-def cause_of(found: Explanation, view: View) -> tuple[str, str]:
+def cause_of(found: ShiftExplanation, view: View) -> tuple[str, str]:
     """What moved, in words, and the field whose mix of values moved most, if one plainly did."""
     if found.kind == kernels.MISSING:
         field = view.values.fields[found.which]
@@ -254,7 +261,7 @@ def cause_of(found: Explanation, view: View) -> tuple[str, str]:
     return _rates(found, view, before), ""
 
 
-def _before(found: Explanation, view: View) -> I64:
+def _before(found: ShiftExplanation, view: View) -> I64:
     """As many rows of the slice before the shift as since."""
     first = found.rows[0]
     rows = np.arange(first)
@@ -264,7 +271,7 @@ def _before(found: Explanation, view: View) -> I64:
     return rows[-len(found.rows) :]
 
 
-def _most_moved(found: Explanation, view: View, before: I64) -> tuple[float, str]:
+def _most_moved(found: ShiftExplanation, view: View, before: I64) -> tuple[float, str]:
     best, name = 0.0, ""
     rows = np.concatenate([before, found.rows])
     for f, field in enumerate(view.values.fields):
@@ -309,7 +316,7 @@ def _divergence(values: I64, part: NDArray[np.bool_]) -> float:
     return float(terms.sum() / 2.0)
 
 
-def _rates(found: Explanation, view: View, before: I64) -> str:
+def _rates(found: ShiftExplanation, view: View, before: I64) -> str:
     """Whether clicks or predictions moved, from their means before and since."""
     p, y = view.rows.p, view.rows.y
     clicks = _change(y[found.rows].mean(), y[before].mean())

@@ -50,10 +50,10 @@ from monitoring.watch.detect.state import (
     RECENT_P,
     RECENT_Y,
     SLICE,
-    Limits,
+    DetectorState,
     Rows,
-    State,
     Tests,
+    Thresholds,
 )  # fmt: skip
 
 __all__ = ["advance", "market"]
@@ -82,7 +82,9 @@ def _fetch(rows: Rows, i: int, slices: F32, sums: F32) -> None:
 
 
 @jit
-def advance(rows: Rows, start: int, tests: Tests, limits: Limits, state: State, out: I64) -> int:
+def advance(
+    rows: Rows, start: int, tests: Tests, limits: Thresholds, state: DetectorState, out: I64
+) -> int:
     """Go on from row ``start`` until something crosses; rows done.
 
     ``out`` gets what crossed and which slot, field, quantile or alarm it is.
@@ -161,7 +163,7 @@ def _made(tests: F64, wide: int) -> F32:
 
 @inlined
 def _hold(
-    slots: I32, i: int, hazard: float, market: Any, warm: bool, made: F32, limits: Limits,
+    slots: I32, i: int, hazard: float, market: Any, warm: bool, made: F32, limits: Thresholds,
     slices: F32, sums: F32, out: I64,
 ) -> None:  # fmt: skip
     """Take a row without a click; what crosses first by the most evidence is told."""
@@ -184,7 +186,7 @@ def _hold(
 @inlined
 def _clicked(
     slots: I32, i: int, hazard: float, y: float, market: Any, warm: bool, tests: F64, made: F32,
-    limits: Limits, slices: F32, sums: F32, out: I64,
+    limits: Thresholds, slices: F32, sums: F32, out: I64,
 ) -> None:  # fmt: skip
     """Take a row with a click, or of a high probability."""
     for k in range(tests.shape[1]):

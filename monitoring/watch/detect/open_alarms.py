@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from monitoring.watch.detect import state as kernels
 from monitoring.watch.detect.alarm import Alarm, What, ratio_interval
-from monitoring.watch.detect.explanation import Explanation, View, cause_of
+from monitoring.watch.detect.explanation import ShiftExplanation, View, cause_of
 from monitoring.watch.detect.kernels import advance
-from monitoring.watch.detect.rates import Rates
+from monitoring.watch.detect.rates import ClickRates
 from monitoring.watch.detect.slots import History
 from monitoring.watch.detect.state import (
     CLICKS,
@@ -23,21 +23,32 @@ from monitoring.watch.detect.state import (
     MOVED,
     OVERALL,
     SLICE,
-    State,
+    DetectorState,
     Tests,
     muted,
 )
 from monitoring.watch.slices import slice_name
 from streaming.time_text import time_text
 
-__all__ = ["OF_EVERYTHING", "Shift", "closed", "mark", "place_of", "raised", "start_anew", "unmark"]
+__all__ = [
+    "OF_EVERYTHING",
+    "AlarmSums",
+    "closed",
+    "mark",
+    "place_of",
+    "raised",
+    "start_anew",
+    "unmark",
+]
 
 OF_EVERYTHING = 0
 """Row of ``closing`` of an alarm about everything."""
 _SHARED = 0.1  # of a slice's rows: more, and an alarm moves its click rate too
 
 
-def mark(found: Explanation, alarm: Alarm, state: State, rates: Rates, history: History) -> State:
+def mark(
+    found: ShiftExplanation, alarm: Alarm, state: DetectorState, rates: ClickRates, history: History
+) -> DetectorState:
     """Tell the tests that an alarm is open."""
     if found.kind == MISSING:
         state.gone[found.which, 2] = found.odds
@@ -59,14 +70,14 @@ def mark(found: Explanation, alarm: Alarm, state: State, rates: Rates, history: 
     return state
 
 
-def start_anew(found: Explanation, view: View, state: State, tests: Tests) -> None:
+def start_anew(found: ShiftExplanation, view: View, state: DetectorState, tests: Tests) -> None:
     """Take the tests of calibration back to what they would be without the rows of an alarm.
 
     So that a shift of one slice is not told again for each slice that shares its rows.
     """
     if found.kind not in (OVERALL, SLICE, MOVED):
         return
-    scratch = State(**{name: array.copy() for name, array in state._asdict().items()})
+    scratch = DetectorState(**{name: array.copy() for name, array in state._asdict().items()})
     for array in (scratch.overall, scratch.slices, scratch.sums):
         array[:] = 0.0
     scratch.clock[CLICKS] = view.limits.warmup
@@ -77,7 +88,9 @@ def start_anew(found: Explanation, view: View, state: State, tests: Tests) -> No
     state.sums[:, HELD] = scratch.sums[:, HELD]
 
 
-def unmark(which: int, place: int, state: State, rates: Rates, history: History) -> None:
+def unmark(
+    which: int, place: int, state: DetectorState, rates: ClickRates, history: History
+) -> None:
     """Tell the tests that an alarm is closed."""
     if which == OF_EVERYTHING:
         state.tilt[:] = 0.0
@@ -94,7 +107,7 @@ def unmark(which: int, place: int, state: State, rates: Rates, history: History)
         state.delay[-1001 - which] = 0.0
 
 
-def place_of(which: int, state: State) -> int:
+def place_of(which: int, state: DetectorState) -> int:
     """Under which an alarm that closes is kept."""
     if which == OF_EVERYTHING:
         return -1
@@ -103,7 +116,7 @@ def place_of(which: int, state: State) -> int:
     return which - 1 if which > -1000 else which
 
 
-def _unsettle(slot: int, state: State, rates: Rates, history: History) -> None:
+def _unsettle(slot: int, state: DetectorState, rates: ClickRates, history: History) -> None:
     """Learn click rates anew where a good part of the rows come or go with a slice."""
     slots = history.slots[: history.seen]
     inside = slots[:, slot % slots.shape[1]] == slot
@@ -113,12 +126,12 @@ def _unsettle(slot: int, state: State, rates: Rates, history: History) -> None:
     rates.forget(state, np.flatnonzero(shared))
 
 
-def _free_number(state: State) -> int:
+def _free_number(state: DetectorState) -> int:
     used = set(state.open_of[state.open_of >= 0].tolist())
     return next(n for n in range(1, len(used) + 2) if n not in used)
 
 
-def _with_alarm(state: State, number: int) -> State:
+def _with_alarm(state: DetectorState, number: int) -> DetectorState:
     if number < len(state.closing):
         return state
     more = np.zeros((number + 1 - len(state.closing) + 64, state.closing.shape[1]))
@@ -136,7 +149,7 @@ _WHAT: dict[int, What] = {
 }
 
 
-class Shift(NamedTuple):
+class AlarmSums(NamedTuple):
     """Sums of an open alarm, in the order of the kernels' ``closing``."""
 
     odds: float
@@ -146,7 +159,7 @@ class Shift(NamedTuple):
     money: float
 
 
-def raised(found: Explanation, view: View, number: int, follows: str) -> Alarm:
+def raised(found: ShiftExplanation, view: View, number: int, follows: str) -> Alarm:
     """An alarm just raised."""
     rows, first = view.rows, len(view.rows.p) - view.seen
     what, (field, value) = _WHAT[found.kind], _slice(found, view)
@@ -182,7 +195,7 @@ def raised(found: Explanation, view: View, number: int, follows: str) -> Alarm:
     )
 
 
-def closed(alarm: Alarm, view: View, shift: Shift | None) -> Alarm:
+def closed(alarm: Alarm, view: View, shift: AlarmSums | None) -> Alarm:
     """The same alarm, told again at its end, with the cost of all of it."""
     ended = msgspec.structs.replace(
         alarm, status="closed", closed_ms=int(view.rows.time[-1]), action="none: it is over"
@@ -202,7 +215,7 @@ def _stamp(time_ms: int) -> str:
     return time_text(time_ms, "{0:%Y%m%dT%H%M%SZ}")
 
 
-def _slice(found: Explanation, view: View) -> tuple[str, str]:
+def _slice(found: ShiftExplanation, view: View) -> tuple[str, str]:
     if found.kind in (kernels.OVERALL, kernels.DELAY):
         return "", ""
     if found.kind == kernels.MISSING:
@@ -211,7 +224,7 @@ def _slice(found: Explanation, view: View) -> tuple[str, str]:
     return view.values.fields[field], value
 
 
-def _size(found: Explanation, view: View) -> tuple[float, float, float]:
+def _size(found: ShiftExplanation, view: View) -> tuple[float, float, float]:
     rows = view.rows
     if found.kind == kernels.MISSING:
         gone = rows.slots[found.rows, found.which] == rows.absent[found.which]
@@ -239,7 +252,7 @@ def _share_interval(share: float, n: int) -> tuple[float, float, float]:
     return share, max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _delay_ratio(found: Explanation, view: View) -> tuple[float, float, float]:
+def _delay_ratio(found: ShiftExplanation, view: View) -> tuple[float, float, float]:
     """Quantile of the delays since, over the usual one, with its order-statistic interval."""
     share, usual, _ = view.state.quantile[found.which]
     delays = np.sort(view.rows.delay[found.rows]) / np.exp(usual)
@@ -250,7 +263,7 @@ def _delay_ratio(found: Explanation, view: View) -> tuple[float, float, float]:
     return values[0], values[1], values[2]
 
 
-def _money(found: Explanation, view: View) -> float | None:
+def _money(found: ShiftExplanation, view: View) -> float | None:
     bid = view.rows.bid[found.rows]
     known = ~np.isnan(bid)
     if not known.any():

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.watch.detect import rate_kernels as k
-from monitoring.watch.detect.state import EXPECTED, LATELY, State
+from monitoring.watch.detect.state import EXPECTED, LATELY, DetectorState
 from monitoring.watch.settings import DetectSettings
 
-__all__ = ["TICK", "Rates"]
+__all__ = ["TICK", "ClickRates"]
 
 I32 = NDArray[np.int32]
 F64 = NDArray[np.float64]
@@ -32,7 +32,7 @@ _TIED = 0.1
 _NOTHING = (-np.inf, 1.0, 0.0, 1.0)
 
 
-class Rates:
+class ClickRates:
     """The panes of all slots.
 
     Parameters
@@ -64,7 +64,7 @@ class Rates:
 
     # --- rows
 
-    def tick(self, state: State, time_ms: int) -> bool:
+    def tick(self, state: DetectorState, time_ms: int) -> bool:
         """End the panes that are full; whether the click rate of a slot has moved."""
         if self.origin_ms < 0:
             self.origin_ms = time_ms // 86_400_000 * 86_400_000
@@ -130,7 +130,7 @@ class Rates:
 
     # --- changes
 
-    def forget(self, state: State, slots: NDArray[np.int64]) -> None:
+    def forget(self, state: DetectorState, slots: NDArray[np.int64]) -> None:
         """Learn the click rates of some slots anew."""
         state.sums[slots, EXPECTED:LATELY] = 0.0
         books = self.book[slots[slots < len(self.book)]]

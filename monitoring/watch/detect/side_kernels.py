@@ -15,10 +15,10 @@ from monitoring.watch.detect.state import (
     MISSING,
     NONE,
     OVERALL,
-    Limits,
+    DetectorState,
     Rows,
-    State,
     Tests,
+    Thresholds,
 )  # fmt: skip
 
 __all__ = [
@@ -63,7 +63,7 @@ def _cross(out: I64, kind: int, which: int) -> None:
 
 
 @inlined
-def overall_test(m: F64, tests: F64, y: float, p: float, limits: Limits, out: I64) -> None:
+def overall_test(m: F64, tests: F64, y: float, p: float, limits: Thresholds, out: I64) -> None:
     """Test whether clicks come as predicted everywhere."""
     if _advance_test(m, tests, y, p, p) >= limits.overall:
         _cross(out, OVERALL, 0)
@@ -78,7 +78,7 @@ def _usual(gone: F64, f: int) -> float:
 
 
 @jit
-def refresh_steady(tests: Tests, state: State) -> None:
+def refresh_steady(tests: Tests, state: DetectorState) -> None:
     """Work out what a value that is there says, from the usual share of missing ones."""
     for f in range(len(state.missing)):
         q = _usual(state.gone, f)
@@ -110,7 +110,14 @@ def nothing_missing(
 
 @jit
 def missing_values(
-    rows: Rows, i: int, p: float, warm: bool, tests: Tests, limits: Limits, state: State, out: I64
+    rows: Rows,
+    i: int,
+    p: float,
+    warm: bool,
+    tests: Tests,
+    limits: Thresholds,
+    state: DetectorState,
+    out: I64,
 ) -> bool:
     """Test each field's share of missing values; whether a field of an open alarm is missing."""
     hit = False
@@ -150,7 +157,9 @@ def _ends(m: F64, y: float, p: float, theta: float, unit: float) -> float:
 
 
 @jit
-def delays(delay: float, warm: bool, tests: Tests, limits: Limits, state: State, out: I64) -> None:
+def delays(
+    delay: float, warm: bool, tests: Tests, limits: Thresholds, state: DetectorState, out: I64
+) -> None:
     """Test how many delays are above each of their past quantiles, then learn these."""
     x = math.log(delay)
     state.clock[DELAYS] += 1.0
@@ -172,7 +181,7 @@ def delays(delay: float, warm: bool, tests: Tests, limits: Limits, state: State,
 
 @jit
 def without_tilt(
-    rows: Rows, i: int, p: float, y: float, limits: Limits, state: State, out: I64
+    rows: Rows, i: int, p: float, y: float, limits: Thresholds, state: DetectorState, out: I64
 ) -> float:
     """The probability without what an open alarm about everything explains."""
     _close(rows, i, p, y, 0, limits, state, out)
@@ -184,7 +193,7 @@ def without_tilt(
 
 @jit
 def explained(
-    rows: Rows, i: int, p: float, y: float, limits: Limits, state: State, out: I64
+    rows: Rows, i: int, p: float, y: float, limits: Thresholds, state: DetectorState, out: I64
 ) -> bool:
     """Whether the row is of a slice with an open alarm; then these learn of it."""
     inside = False
@@ -198,7 +207,14 @@ def explained(
 
 @inlined
 def _close(
-    rows: Rows, i: int, p: float, y: float, alarm: int, limits: Limits, state: State, out: I64
+    rows: Rows,
+    i: int,
+    p: float,
+    y: float,
+    alarm: int,
+    limits: Thresholds,
+    state: DetectorState,
+    out: I64,
 ) -> None:
     """Evidence that an open alarm's shift is over: odds nearer to 1 than to what they were."""
     at = state.closing[alarm]

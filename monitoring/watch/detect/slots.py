@@ -13,7 +13,7 @@ from features.jit import jit, read_only
 from monitoring.watch.categorical import MISSING, Categorical, HashTable, hashes_of
 from monitoring.watch.detect.state import Rows
 
-__all__ = ["OTHER", "History", "Values", "first_seen", "put_slots", "renamed"]
+__all__ = ["OTHER", "History", "SlotTable", "first_seen", "put_slots", "renamed"]
 
 I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
@@ -51,7 +51,7 @@ OTHER = "(other values)"
 """Stands for the values of a field that are too many to be watched one by one."""
 
 
-class Values:
+class SlotTable:
     """The slots of each field.
 
     The n-th value of field f of F fields has slot ``n F + f``, whatever the other fields have
@@ -67,7 +67,7 @@ class Values:
     Examples
     --------
     >>> import pyarrow as pa
-    >>> values = Values(["ad", "site"], most=100)
+    >>> values = SlotTable(["ad", "site"], most=100)
     >>> values.slots(1, Categorical.of(pa.array(["news", None, "blog"]))).tolist()
     [5, 1, 7]
     >>> values.named(7)

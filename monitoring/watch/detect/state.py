@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from monitoring.watch.settings import DetectSettings
 
 __all__ = [
-    "Limits", "Rows", "State", "Tests", "make_limits", "make_state", "make_tests", "muted",
+    "DetectorState",
+    "Rows",
+    "Tests",
+    "Thresholds",
+    "make_limits",
+    "make_state",
+    "make_tests",
+    "muted",
     "with_room",
 ]  # fmt: skip
 
@@ -44,7 +51,7 @@ class Tests(NamedTuple):
     delay: F64
 
 
-class Limits(NamedTuple):
+class Thresholds(NamedTuple):
     """Thresholds, and what the tests wait for."""
 
     overall: float
@@ -55,7 +62,7 @@ class Limits(NamedTuple):
     closing: float
 
 
-class State(NamedTuple):
+class DetectorState(NamedTuple):
     """What the tests remember; plain arrays, changed in place.
 
     What is kept by slot is small and side by side: most of the time goes to fetching it.
@@ -114,14 +121,14 @@ def _tests(ratios: Sequence[float], band: float) -> NDArray[np.float64]:
     return np.array([theta, edge, weight / max(weight.sum(), 1e-9), theta / edge])
 
 
-def make_limits(settings: DetectSettings, fields: int) -> Limits:
+def make_limits(settings: DetectSettings, fields: int) -> Thresholds:
     """Thresholds: budget of the kind of test, over the number of its tests a row takes part in."""
     clicks = settings.false_alarm_clicks
 
     def threshold(share: float, tests: int) -> float:
         return clicks * tests / share if share > 0.0 else NEVER
 
-    return Limits(
+    return Thresholds(
         overall=threshold(settings.overall_share, 1),
         slices=threshold(settings.slices_share, fields),
         missing=threshold(settings.missing_share, fields),
@@ -131,16 +138,16 @@ def make_limits(settings: DetectSettings, fields: int) -> Limits:
     )
 
 
-def muted(limits: Limits) -> Limits:
+def muted(limits: Thresholds) -> Thresholds:
     """The same without alarms of calibration: one is being looked at."""
     return limits._replace(overall=NEVER, slices=NEVER)
 
 
-def make_state(settings: DetectSettings, tests: Tests, fields: int, slots: int) -> State:
+def make_state(settings: DetectSettings, tests: Tests, fields: int, slots: int) -> DetectorState:
     """Nothing seen yet."""
     quantile = np.zeros((len(settings.delay_quantiles), 3))
     quantile[:, 0] = settings.delay_quantiles
-    return State(
+    return DetectorState(
         overall=np.zeros(tests.overall.shape[1]),
         slices=np.zeros((slots, -(-tests.slices.shape[1] // 4) * 4), np.float32),
         sums=np.zeros((slots, 4), np.float32),
@@ -156,7 +163,7 @@ def make_state(settings: DetectSettings, tests: Tests, fields: int, slots: int) 
     )
 
 
-def with_room(state: State, slots: int) -> State:
+def with_room(state: DetectorState, slots: int) -> DetectorState:
     """The same with room for so many slots."""
     have = len(state.slices)
     if slots <= have:
