@@ -14,16 +14,15 @@ import typer
 from clicktide import options
 from clicktide.process_log import begin_log
 from clicktide.process_resources import give_way
-from clicktide.register import MlflowOption
 from clicktide.settings import SPEC
-from clicktide.stream_folder import open_stream
+from clicktide.stream_folder import StreamFolder, open_stream
 from features.errors import ClicktideError
 from features.spec_file import load_spec
 from monitoring.registry import open_registry
 from monitoring.registry.challenge import Challenge, river_classifier
 from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.records import read_monitor
-from streaming.log import open_log
+from streaming.log import EventLog, open_log
 from streaming.settings import EXAMPLES
 from streaming.signals import stop_request
 
@@ -32,44 +31,53 @@ __all__ = ["challenge"]
 _SERIES = ("log_loss", "normalised_entropy", "calibration_ratio", "auc")
 
 
+NameArgument = Annotated[str, typer.Argument(help="What it is called: letters, digits, - and _")]
+SpecOption = Annotated[
+    str | None,
+    typer.Option("--spec", help="Its feature spec [default: the stream's, with --set]"),
+]
+RiverOption = Annotated[
+    str | None,
+    typer.Option(
+        "--river",
+        metavar="CLASS",
+        help="A classifier of River instead of ours, on the spec's fields, such as "
+        "linear_model.AdPredictor",
+    ),
+]
+ParamsOption = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="KEY=VALUE", help="A setting of River's classifier"),
+]
+ToMlflowOption = Annotated[
+    bool, typer.Option("--to-mlflow/--no-mlflow", help="Also keep its figures in MLflow")
+]
+WindowSOption = Annotated[
+    float,
+    typer.Option(
+        "--window",
+        min=0.0,
+        metavar="SECONDS",
+        help="Of event time; 0: a minute, doubled until it has 100 clicks, as the monitor's",
+    ),
+]
+FromEndOption = Annotated[
+    bool, typer.Option("--from-end", help="Begin with what comes now, not the oldest example")
+]
+
+
 def challenge(
-    name: Annotated[str, typer.Argument(help="What it is called: letters, digits, - and _")],
+    name: NameArgument,
     folder: options.DirOption = None,
     log: options.LogOption = None,
-    spec: Annotated[
-        str | None,
-        typer.Option("--spec", help="Its feature spec [default: the stream's, with --set]"),
-    ] = None,
+    spec: SpecOption = None,
     changes: options.SetOption = None,
-    river: Annotated[
-        str | None,
-        typer.Option(
-            "--river",
-            metavar="CLASS",
-            help="A classifier of River instead of ours, on the spec's fields, such as "
-            "linear_model.AdPredictor",
-        ),
-    ] = None,
-    params: Annotated[
-        list[str] | None,
-        typer.Option("--param", metavar="KEY=VALUE", help="A setting of River's classifier"),
-    ] = None,
-    mlflow: MlflowOption = None,
-    to_mlflow: Annotated[
-        bool, typer.Option("--to-mlflow/--no-mlflow", help="Also keep its figures in MLflow")
-    ] = True,
-    window_s: Annotated[
-        float,
-        typer.Option(
-            "--window",
-            min=0.0,
-            metavar="SECONDS",
-            help="Of event time; 0: a minute, doubled until it has 100 clicks, as the monitor's",
-        ),
-    ] = 0.0,
-    from_end: Annotated[
-        bool, typer.Option("--from-end", help="Begin with what comes now, not the oldest example")
-    ] = False,
+    river: RiverOption = None,
+    params: ParamsOption = None,
+    mlflow: options.MlflowOption = None,
+    to_mlflow: ToMlflowOption = True,
+    window_s: WindowSOption = 0.0,
+    from_end: FromEndOption = False,
     until_idle: options.UntilIdleOption = None,
     as_json: options.JsonOption = False,
     nice: options.NiceOption = 10,
@@ -87,16 +95,14 @@ def challenge(
     """
     say = begin_log("challenge")
     give_way(nice)
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
-        raise ClicktideError(f"{name!r}: no name for a challenger. Fix: letters, digits, - and _")
+    _check_name(name)
     reads = [SPEC, "join", "monitor"]
     stream = open_stream(folder, log=log, changes=changes, reads=reads, begin=False)
     own = stream.load_spec() if spec is None else load_spec(spec, stream.spec_changes)
     home = stream.path / "challengers" / name
     classifier = None if river is None else _classifier(river, params or [])
     with open_log(stream.log) as events, stop_request() as request:
-        if EXAMPLES not in events.topics():
-            events.create_topics(stream.stream_settings().topics())
+        _create_topics(events, stream)
         with Challenge(
             events, own, home,
             classifier=classifier, window_s=window_s, from_end=from_end,
@@ -108,12 +114,18 @@ def challenge(
             process.run(stopping=lambda: request.asked, until_idle_s=until_idle)
     say(f"challenge: {name} learned {process.watch.seen:,} examples")
     if as_json:
-        about = {
-            "challenger": name,
-            "learned": process.watch.seen,
-            "windows": read_monitor(home).windows,
-        }
-        options.print_json(about)
+        windows = read_monitor(home).windows
+        options.print_json({"challenger": name, "learned": process.watch.seen, "windows": windows})
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+        raise ClicktideError(f"{name!r}: no name for a challenger. Fix: letters, digits, - and _")
+
+
+def _create_topics(events: EventLog, stream: StreamFolder) -> None:
+    if EXAMPLES not in events.topics():
+        events.create_topics(stream.stream_settings().topics())
 
 
 def _classifier(name: str, params: Sequence[str]) -> Any:

@@ -17,7 +17,8 @@ from clicktide.kernels import warm_up
 from clicktide.logs import RejectSink, open_log, rereadable, spec_for
 from clicktide.options import JsonOption, PageOption, SlicesOption, print_json
 from clicktide.predict import figures_table, score_log
-from clicktide.report import fields_of, report_log, show_report
+from clicktide.report import fields_of, show_report
+from clicktide.report_log import report_columns
 from clicktide.report_stream import check_out, write_report
 from clicktide.score import PROBABILITY
 from clicktide.scored_file import STDOUT
@@ -173,7 +174,7 @@ class Evaluation:
             source.timestamp_format,
             fields_of(self.slices),
         )
-        return report_log(
+        return report_columns(
             str(scored), columns, window="", skip_bad=False, alarms=False,
             console=self.console, check=self.check, now_ms=now_ms(),
         )  # fmt: skip

@@ -25,38 +25,43 @@ _BATCH = 1_000
 _WAIT_S = 0.2
 
 
+TopicArgument = Annotated[
+    str,
+    typer.Argument(
+        help="impressions, clicks, early_examples, examples or dead_letters; without one, all "
+        "are listed"
+    ),
+]
+BeginOption = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        metavar="OFFSET|start|end",
+        help="Where to begin in every partition; end, with --follow, shows only what is new",
+    ),
+]
+FollowOption = Annotated[
+    bool, typer.Option("--follow", help="At the end, wait for more, until Ctrl-C")
+]
+MostOption = Annotated[int | None, typer.Option("--max", min=1, help="Stop after so many lines")]
+JsonLinesOption = Annotated[
+    bool,
+    typer.Option(
+        "--json-lines",
+        help="Exactly as it stands in the log, for programs: dead letters keep their base64, "
+        "the list of topics is one JSON object a line",
+    ),
+]
+
+
 def events(
-    topic: Annotated[
-        str,
-        typer.Argument(
-            help="impressions, clicks, early_examples, examples or dead_letters; without one, all "
-            "are listed"
-        ),
-    ] = "",
+    topic: TopicArgument = "",
     folder: DirOption = None,
     log: LogOption = None,
-    begin: Annotated[
-        str,
-        typer.Option(
-            "--from",
-            metavar="OFFSET|start|end",
-            help="Where to begin in every partition; end, with --follow, shows only what is new",
-        ),
-    ] = "start",
-    follow: Annotated[
-        bool, typer.Option("--follow", help="At the end, wait for more, until Ctrl-C")
-    ] = False,
-    most: Annotated[
-        int | None, typer.Option("--max", min=1, help="Stop after so many lines")
-    ] = None,
-    json_lines: Annotated[
-        bool,
-        typer.Option(
-            "--json-lines",
-            help="Exactly as it stands in the log, for programs: dead letters keep their base64, "
-            "the list of topics is one JSON object a line",
-        ),
-    ] = False,
+    begin: BeginOption = "start",
+    follow: FollowOption = False,
+    most: MostOption = None,
+    json_lines: JsonLinesOption = False,
 ) -> None:
     """Print a topic of the event log as JSON Lines, or list the topics.
 

@@ -11,9 +11,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from clicktide.options import DirOption, JsonOption, SetOption, SettingsOption, print_json
+from clicktide.options import (
+    DirOption,
+    JsonOption,
+    MlflowOption,
+    SetOption,
+    SettingsOption,
+    print_json,
+)
 from clicktide.process_log import begin_log
-from clicktide.register import MlflowOption
 from clicktide.stream_folder import open_stream
 from features.errors import ClicktideError
 from monitoring.registry import (

@@ -18,8 +18,10 @@ __all__ = [
     "LogFormatOption",
     "LogLevelOption",
     "LogOption",
+    "MlflowOption",
     "NiceOption",
     "PageOption",
+    "PortOption",
     "RedisOption",
     "RejectsOption",
     "SetOption",
@@ -28,6 +30,7 @@ __all__ = [
     "SpecOption",
     "StrictOption",
     "UntilIdleOption",
+    "WorkersOption",
     "print_json",
 ]
 
@@ -99,6 +102,25 @@ RedisOption = Annotated[
         "redis+sentinel:// (docs/connections.md) "
         "[default: the one that clicktide up keeps in DIR]",
     ),
+]
+MlflowOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mlflow",
+        envvar="MLFLOW_TRACKING_URI",
+        metavar="URL",
+        help="MLflow: http://HOST:PORT or sqlite:///FILE [default: DIR/mlflow.db]",
+    ),
+]
+PortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--port", envvar="CLICKTIDE_PORT", help="Serve predictions at this port [default: 8000]"
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Serving processes that share the port [default: 1]"),
 ]
 LogFormatOption = Annotated[
     LogFormat | None,

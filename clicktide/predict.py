@@ -35,32 +35,41 @@ from streaming.sources.streams import STDIN
 __all__ = ["figures_table", "learned_warning", "predict", "score_log"]
 
 
+LogArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A file or folder (CSV, TSV, JSON Lines, Parquet; plain, gzip or zstd), - for "
+        "standard input, or sim:NAME",
+    ),
+]
+ModelOption = Annotated[
+    Path, typer.Option("--model", help="Folder given to clicktide replay --save")
+]
+OutOption = Annotated[
+    Path,
+    typer.Option("--out", help="File to write: .csv, .jsonl or .parquet; - for CSV on stdout"),
+]
+SpecOption = Annotated[
+    str | None,
+    typer.Option("--spec", help="Where this log keeps its columns, if not as the model's log"),
+]
+KeepOption = Annotated[
+    str,
+    typer.Option(
+        "--keep",
+        metavar="COLUMNS",
+        help="Columns of the log to write too, such as campaign,site; all: every one",
+    ),
+]
+
+
 def predict(
-    log: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE",
-            help="A file or folder (CSV, TSV, JSON Lines, Parquet; plain, gzip or zstd), - for "
-            "standard input, or sim:NAME",
-        ),
-    ],
-    model: Annotated[Path, typer.Option("--model", help="Folder given to clicktide replay --save")],
-    out: Annotated[
-        Path,
-        typer.Option("--out", help="File to write: .csv, .jsonl or .parquet; - for CSV on stdout"),
-    ],
-    spec: Annotated[
-        str | None,
-        typer.Option("--spec", help="Where this log keeps its columns, if not as the model's log"),
-    ] = None,
-    keep: Annotated[
-        str,
-        typer.Option(
-            "--keep",
-            metavar="COLUMNS",
-            help="Columns of the log to write too, such as campaign,site; all: every one",
-        ),
-    ] = "",
+    log: LogArgument,
+    model: ModelOption,
+    out: OutOption,
+    spec: SpecOption = None,
+    keep: KeepOption = "",
     force: ForceOption = False,
     rejects: RejectsOption = None,
     strict: StrictOption = False,

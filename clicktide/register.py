@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from clicktide import options
 from clicktide.process_log import begin_log
 from clicktide.process_resources import give_way
 from clicktide.report_stream import report_stream, write_report
-from clicktide.stream_folder import open_stream
+from clicktide.stream_folder import StreamFolder, open_stream
 from features.errors import ClicktideError
 from monitoring.registry import Register, RegistrySettings, open_registry
 from monitoring.registry.follow import Follower
@@ -25,34 +25,27 @@ from streaming.log import open_log
 from streaming.signals import stop_request
 from streaming.time_text import now_ms
 
-__all__ = ["MlflowOption", "register"]
+__all__ = ["register"]
 
-MlflowOption = Annotated[
-    str | None,
+AttachOption = Annotated[
+    list[Path] | None,
     typer.Option(
-        "--mlflow",
-        envvar="MLFLOW_TRACKING_URI",
-        metavar="URL",
-        help="MLflow: http://HOST:PORT or sqlite:///FILE [default: DIR/mlflow.db]",
+        "--attach", help="Keep this file with every version, beside the monitor's drift report"
     ),
+]
+OnceOption = Annotated[
+    bool, typer.Option("--once", help="Register what is there now, judge, and stop")
 ]
 
 
 def register(
     folder: options.DirOption = None,
     log: options.LogOption = None,
-    mlflow: MlflowOption = None,
-    attach: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--attach", help="Keep this file with every version, beside the monitor's drift report"
-        ),
-    ] = None,
+    mlflow: options.MlflowOption = None,
+    attach: AttachOption = None,
     settings: options.SettingsOption = None,
     changes: options.SetOption = None,
-    once: Annotated[
-        bool, typer.Option("--once", help="Register what is there now, judge, and stop")
-    ] = False,
+    once: OnceOption = False,
     nice: options.NiceOption = 10,
     log_format: options.LogFormatOption = None,
     log_level: options.LogLevelOption = None,
@@ -75,25 +68,12 @@ def register(
     stream = open_stream(
         folder, log=log, settings=settings, changes=changes, reads=["registry"], needs_spec=False
     )
-    known, run = stream.registry_settings(), stream.path
+    known = stream.registry_settings()
     if once:
         known = _at_once(known)
-    registry = open_registry(mlflow, run, known.model)
-    drift = run / "registry" / "drift_report.html"
-    process = Register(
-        stream.model,
-        run / "registry",
-        registry,
-        lambda: open_log(stream.log),
-        known,
-        now=time.time,
-        report=say,
-        attach=(*(attach or ()), drift, drift.with_suffix(".json")),
-        prepare=partial(_write_drift, drift, run, registry.url, say),
-        alarms=stream.monitor / "alarms.jsonl",
-    )
-    others = open_registry(mlflow, run, known.model)  # of another thread
-    follower = Follower(others, stream.served, now=time.time, report=say)
+    process = _process(stream, known, mlflow, attach or (), say)
+    registry = open_registry(mlflow, stream.path, known.model)  # of another thread
+    follower = Follower(registry, stream.served, now=time.time, report=say)
     say(f"register: versions of {process.model} go to {registry.where}")
     with stop_request() as request:
         process.step()
@@ -105,6 +85,31 @@ def register(
                 time.sleep(known.poll_s)
                 process.step()
         process.finish()
+
+
+def _process(
+    stream: StreamFolder,
+    settings: RegistrySettings,
+    mlflow: str | None,
+    attach: Sequence[Path],
+    say: Callable[[str], None],
+) -> Register:
+    """The register process of a stream, with its drift report beside each version."""
+    run = stream.path
+    registry = open_registry(mlflow, run, settings.model)
+    drift = run / "registry" / "drift_report.html"
+    return Register(
+        stream.model,
+        run / "registry",
+        registry,
+        lambda: open_log(stream.log),
+        settings,
+        now=time.time,
+        report=say,
+        attach=(*attach, drift, drift.with_suffix(".json")),
+        prepare=partial(_write_drift, drift, run, registry.url, say),
+        alarms=stream.monitor / "alarms.jsonl",
+    )
 
 
 def _at_once(settings: RegistrySettings) -> RegistrySettings:

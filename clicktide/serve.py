@@ -15,7 +15,7 @@ import typer
 
 from clicktide import options
 from clicktide.process_log import begin_log
-from clicktide.settings import STREAM
+from clicktide.settings import STREAM, given_changes
 from clicktide.stream_folder import StreamFolder, open_stream
 from features.errors import ClicktideError
 from serving.settings import ServeSettings
@@ -30,56 +30,58 @@ _KEEP_ALIVE_S = 75
 cut off a request of the other."""
 
 
+LiveOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--live",
+        help="Weights as they are learned, of train --live [default: DIR/live.weights]",
+    ),
+]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option("--model", help="Serve this saved model instead, which learns no more"),
+]
+FollowOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--follow/--no-follow",
+        help="Follow the weights that a trainer elsewhere publishes in the log "
+        "(`clicktide train --publish-weights`)",
+    ),
+]
+PolicyOption = Annotated[
+    Policy | None,
+    typer.Option(
+        "--policy",
+        help="With nothing pinned, serve the live weights or the champion version [default: live]",
+    ),
+]
+HostOption = Annotated[
+    str | None, typer.Option("--host", help="Where to listen; default: only this machine")
+]
+FdOption = Annotated[
+    int | None,
+    typer.Option(
+        "--fd",
+        min=0,
+        help="Listen on this socket, opened by whoever starts this; not on --host, --port",
+    ),
+]
+
+
 def serve(
     folder: options.DirOption = None,
     log: options.LogOption = None,
     spec: options.SpecOption = None,
-    live: Annotated[
-        Path | None,
-        typer.Option(
-            "--live",
-            help="Weights as they are learned, of train --live [default: DIR/live.weights]",
-        ),
-    ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option("--model", help="Serve this saved model instead, which learns no more"),
-    ] = None,
-    follow: Annotated[
-        bool | None,
-        typer.Option(
-            "--follow/--no-follow",
-            help="Follow the weights that a trainer elsewhere publishes in the log "
-            "(`clicktide train --publish-weights`)",
-        ),
-    ] = None,
-    policy: Annotated[
-        Policy | None,
-        typer.Option(
-            "--policy",
-            help="With nothing pinned, serve the live weights or the champion version "
-            "[default: live]",
-        ),
-    ] = None,
+    live: LiveOption = None,
+    model: ModelOption = None,
+    follow: FollowOption = None,
+    policy: PolicyOption = None,
     redis: options.RedisOption = None,
-    host: Annotated[
-        str | None, typer.Option("--host", help="Where to listen; default: only this machine")
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option("--port", envvar="CLICKTIDE_PORT", help="The port [default: 8000]"),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", help="Processes that share the port [default: 1]")
-    ] = None,
-    fd: Annotated[
-        int | None,
-        typer.Option(
-            "--fd",
-            min=0,
-            help="Listen on this socket, opened by whoever starts this; not on --host, --port",
-        ),
-    ] = None,
+    host: HostOption = None,
+    port: options.PortOption = None,
+    workers: options.WorkersOption = None,
+    fd: FdOption = None,
     settings: options.SettingsOption = None,
     changes: options.SetOption = None,
     log_format: options.LogFormatOption = None,
@@ -94,13 +96,11 @@ def serve(
 
     curl localhost:8000/v1/predict -d '{"fields": {"ad": "a1", "site": "s1"}}'
     """
-    asked = {
-        "live": live, "model": model, "follow": follow, "policy": policy, "host": host,
-        "port": port, "workers": workers,
-    }  # fmt: skip
-    given = [f"serve.{name}={value}" for name, value in asked.items() if value is not None]
-    if redis is not None:
-        given.append(f"stream.redis={redis}")
+    given = given_changes(
+        "serve", live=live, model=model, follow=follow, policy=policy, host=host, port=port,
+        workers=workers,
+    )  # fmt: skip
+    given += given_changes("stream", redis=redis)
     stream = open_stream(
         folder,
         log=log,

@@ -20,6 +20,7 @@ __all__ = [
     "STREAM",
     "Effective",
     "check_sections",
+    "given_changes",
     "settings",
     "settings_toml",
     "split_changes",
@@ -90,6 +91,17 @@ def split_changes(changes: Sequence[str]) -> tuple[list[str], list[str]]:
     """
     of_settings = [one for one in changes if one.partition(".")[0] in SECTIONS]
     return of_settings, [one for one in changes if one not in of_settings]
+
+
+def given_changes(section: str, **values: object) -> list[str]:
+    """Options that were given, as changes of the settings that they stand for.
+
+    Examples
+    --------
+    >>> given_changes("serve", port=9000, workers=None)
+    ['serve.port=9000']
+    """
+    return [f"{section}.{key}={value}" for key, value in values.items() if value is not None]
 
 
 def check_sections(changes: Sequence[str], of_spec: Sequence[str], reads: Sequence[str]) -> None:

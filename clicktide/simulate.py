@@ -22,35 +22,43 @@ __all__ = ["simulate"]
 _DEFAULT_EVENTS = 1_000_000
 
 
+ScenarioArgument = Annotated[
+    str,
+    typer.Argument(help="A name of --list, with parameters if wanted: 'abrupt?change_at=5000'"),
+]
+EventsOption = Annotated[
+    int | None,
+    typer.Option("--events", min=1, help=f"Impressions to write [default: {_DEFAULT_EVENTS}]"),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, help="Another seed is another market [default: 0]"),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", help="Folder for impressions.jsonl, clicks.jsonl and truth.jsonl"),
+]
+ExamplesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--examples",
+        help="File for labelled rows: .jsonl or .csv (also .gz, .zst after it) or .parquet",
+    ),
+]
+ListScenariosOption = Annotated[
+    bool, typer.Option("--list", help="Show the scenarios and their parameters")
+]
+
+
 def simulate(
-    scenario: Annotated[
-        str,
-        typer.Argument(help="A name of --list, with parameters if wanted: 'abrupt?change_at=5000'"),
-    ] = "",
-    events: Annotated[
-        int | None,
-        typer.Option("--events", min=1, help=f"Impressions to write [default: {_DEFAULT_EVENTS}]"),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option("--seed", min=0, help="Another seed is another market [default: 0]"),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder for impressions.jsonl, clicks.jsonl and truth.jsonl"),
-    ] = None,
-    examples: Annotated[
-        Path | None,
-        typer.Option(
-            "--examples",
-            help="File for labelled rows: .jsonl or .csv (also .gz, .zst after it) or .parquet",
-        ),
-    ] = None,
+    scenario: ScenarioArgument = "",
+    events: EventsOption = None,
+    seed: SeedOption = None,
+    out: OutOption = None,
+    examples: ExamplesOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
-    list_scenarios: Annotated[
-        bool, typer.Option("--list", help="Show the scenarios and their parameters")
-    ] = False,
+    list_scenarios: ListScenariosOption = False,
 ) -> None:
     """Simulate an ad market and write its impressions, its clicks and the truth about them."""
     if list_scenarios:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -15,7 +15,7 @@ import typer
 from clicktide import options
 from clicktide.process_log import begin_log
 from clicktide.process_resources import give_way
-from clicktide.settings import SPEC, STREAM
+from clicktide.settings import SPEC, STREAM, given_changes
 from clicktide.stream_folder import StreamFolder, open_stream
 from features.errors import ClicktideError
 from features.spec import Spec
@@ -51,19 +51,22 @@ def _running(stream: StreamFolder) -> Iterator[_Running]:
         yield _Running(log, settings, lambda: request.asked)
 
 
+InstanceOption = Annotated[
+    str,
+    typer.Option(
+        "--instance",
+        help="This joiner's name: the same after a restart, another one for each joiner that "
+        "runs at once",
+    ),
+]
+
+
 def join(
     folder: options.DirOption = None,
     log: options.LogOption = None,
     settings: options.SettingsOption = None,
     changes: options.SetOption = None,
-    instance: Annotated[
-        str,
-        typer.Option(
-            "--instance",
-            help="This joiner's name: the same after a restart, another one for each joiner that "
-            "runs at once",
-        ),
-    ] = "join-0",
+    instance: InstanceOption = "join-0",
     until_idle: options.UntilIdleOption = None,
     as_json: options.JsonOption = False,
     log_format: options.LogFormatOption = None,
@@ -156,7 +159,8 @@ def count(
 
     say = begin_log("count")
     stream = open_stream(
-        folder, log=log, spec=spec, settings=settings, changes=with_store(changes, redis),
+        folder, log=log, spec=spec, settings=settings, 
+        changes=[*(changes or ()), *given_changes("stream", redis=redis)],
         reads=STREAM,
     )  # fmt: skip
     url = stream.store_url()
@@ -176,31 +180,30 @@ def count(
     say(f"{instance}: read {process.read:,} records, {process.counted:,} views and clicks")
 
 
-def with_store(changes: Sequence[str] | None, redis: str | None) -> list[str]:
-    """Changes of settings, with the feature store that an option names."""
-    return [*(changes or ()), *([] if redis is None else [f"stream.redis={redis}"])]
+LiveOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--live",
+        help="Keep the weights in this mapped file, where servers on this machine see every "
+        "event as soon as it is learned; quickest in /dev/shm [default: DIR/live.weights]",
+    ),
+]
+PublishWeightsOption = Annotated[
+    bool,
+    typer.Option(
+        "--publish-weights",
+        help="Also publish the weights to the log, for servers on other machines "
+        "(`clicktide serve --follow`); train.publish_every_s says how often",
+    ),
+]
 
 
 def train(
     folder: options.DirOption = None,
     log: options.LogOption = None,
     spec: options.SpecOption = None,
-    live: Annotated[
-        Path | None,
-        typer.Option(
-            "--live",
-            help="Keep the weights in this mapped file, where servers on this machine see every "
-            "event as soon as it is learned; quickest in /dev/shm [default: DIR/live.weights]",
-        ),
-    ] = None,
-    publish_weights: Annotated[
-        bool,
-        typer.Option(
-            "--publish-weights",
-            help="Also publish the weights to the log, for servers on other machines "
-            "(`clicktide serve --follow`); train.publish_every_s says how often",
-        ),
-    ] = False,
+    live: LiveOption = None,
+    publish_weights: PublishWeightsOption = False,
     until_idle: options.UntilIdleOption = None,
     as_json: options.JsonOption = False,
     settings: options.SettingsOption = None,
@@ -304,7 +307,7 @@ def monitor(
 
     say = begin_log("monitor")
     give_way(nice)
-    given = [*(changes or ()), *([f"monitor.slices={slices}"] if slices else [])]
+    given = [*(changes or ()), *given_changes("monitor", slices=slices or None)]
     stream = open_stream(
         folder, log=log, spec=spec, settings=settings, changes=given, reads=(*STREAM, "monitor")
     )

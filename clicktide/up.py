@@ -21,6 +21,7 @@ from clicktide import options
 from clicktide.child_processes import own_command, show_on, spawn
 from clicktide.kernels import compile_once
 from clicktide.serve import listen, server_url
+from clicktide.settings import given_changes
 from clicktide.stream_folder import DEFAULT_FOLDER, StreamFolder, open_stream
 from clicktide.supervise import Child, Supervisor
 from clicktide.up_state import Running, lock_folder, write_running
@@ -36,6 +37,15 @@ __all__ = ["Stream", "announce", "children_of", "run_children", "up"]
 _PORT_TAKEN = "another --port, or --no-serve"
 
 
+NoServeOption = Annotated[bool, typer.Option("--no-serve", help="Only learn, do not serve")]
+NoMonitorOption = Annotated[
+    bool, typer.Option("--no-monitor", help="Do not watch calibration and drift")
+]
+NoRegisterOption = Annotated[
+    bool, typer.Option("--no-register", help="Make no model versions in MLflow")
+]
+
+
 def up(
     folder: options.DirOption = None,
     spec: options.SpecOption = None,
@@ -43,32 +53,12 @@ def up(
     redis: options.RedisOption = None,
     settings: options.SettingsOption = None,
     changes: options.SetOption = None,
-    port: Annotated[
-        int | None,
-        typer.Option(
-            "--port", envvar="CLICKTIDE_PORT", help="Serve predictions at this port [default: 8000]"
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option("--workers", min=1, help="Serving processes that share the port [default: 1]"),
-    ] = None,
-    no_serve: Annotated[bool, typer.Option("--no-serve", help="Only learn, do not serve")] = False,
-    no_monitor: Annotated[
-        bool, typer.Option("--no-monitor", help="Do not watch calibration and drift")
-    ] = False,
-    no_register: Annotated[
-        bool, typer.Option("--no-register", help="Make no model versions in MLflow")
-    ] = False,
-    mlflow: Annotated[
-        str | None,
-        typer.Option(
-            "--mlflow",
-            metavar="URL",
-            envvar="MLFLOW_TRACKING_URI",
-            help="Model versions go to this MLflow, not to a file in --dir",
-        ),
-    ] = None,
+    port: options.PortOption = None,
+    workers: options.WorkersOption = None,
+    no_serve: NoServeOption = False,
+    no_monitor: NoMonitorOption = False,
+    no_register: NoRegisterOption = False,
+    mlflow: options.MlflowOption = None,
     log_format: options.LogFormatOption = None,
     log_level: options.LogLevelOption = None,
 ) -> None:
@@ -90,12 +80,11 @@ def up(
     folder = folder or DEFAULT_FOLDER
     show = show_on(sys.stderr)
     compile_once(lambda line: show("", line))
-    asked = {"port": port, "workers": workers}
-    given = tuple(f"serve.{name}={value}" for name, value in asked.items() if value is not None)
     with lock_folder(folder):
         opened = open_stream(
             folder, log=log, spec=spec, settings=settings, changes=changes, reads=tuple(SECTIONS)
         )
+        given = given_changes("serve", port=port, workers=workers)
         serving = replace(opened, changes=(*opened.changes, *given)).serve_settings()
         stream = Stream(
             opened,
@@ -108,9 +97,14 @@ def up(
             mlflow=mlflow,
         )
         _prepare(opened)
-        with _feature_store(stream) as (store, url):
-            announce(stream, url, show)
-            run_children([*store, *children_of(stream, url)], stream, url, show)
+        _run(stream, show)
+
+
+def _run(stream: Stream, show: Callable[[str, str], None]) -> None:
+    """Run the feature store and the processes until Ctrl-C."""
+    with _feature_store(stream) as (store, url):
+        announce(stream, url, show)
+        run_children([*store, *children_of(stream, url)], stream, url, show)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,167 @@
+"""A report of a log of predictions and clicks, by any model."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Generator
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+from rich.console import Console
+
+from clicktide.logs import rereadable
+from clicktide.show import progress_bar
+from features.errors import ClicktideError
+from features.spec_file import load_spec
+from monitoring.report.build import report_of
+from monitoring.report.log_columns import LogColumns
+from monitoring.report.log_counts import LogCounts
+from monitoring.report.log_reader import LogReader, read_log
+from monitoring.report.model import ReportData
+from monitoring.watch.scored import Scored
+from streaming.signals import stop_request
+from streaming.time_text import now_ms
+
+if TYPE_CHECKING:
+    from monitoring.report.log_alarms import LogDetector
+
+__all__ = ["report_columns", "report_log", "window_of"]
+
+_UNITS_MS = {"s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def report_log(
+    log: str,
+    named: LogColumns,
+    spec: str | None,
+    *,
+    window: str,
+    skip_bad: bool,
+    alarms: bool,
+    console: Console,
+) -> ReportData:
+    """Report on a log; its columns are those named, the others by the spec or its own names.
+
+    Raises
+    ------
+    Stopped
+        The user asked for it.
+    """
+    looked_at = not (named.label and named.prediction)
+    with stop_request() as request, rereadable(log, looked_at) as path:
+        return report_columns(
+            path, _columns(path, named, spec), window=window, skip_bad=skip_bad, alarms=alarms,
+            console=console, check=request.check, now_ms=now_ms(),
+        )  # fmt: skip
+
+
+def _columns(log: str, named: LogColumns, spec: str | None) -> LogColumns:
+    """The columns named, the others by the spec or the log's own names."""
+    if named.label and named.prediction and spec is None:
+        return named
+    from monitoring.report.log_columns import with_defaults  # looks at the log
+
+    return with_defaults(log, named, load_spec(spec).source if spec else None)
+
+
+def report_columns(
+    log: str,
+    columns: LogColumns,
+    *,
+    window: str,
+    skip_bad: bool,
+    alarms: bool,
+    console: Console,
+    check: Callable[[], None],
+    now_ms: int,
+) -> ReportData:
+    """Read a log once, in bounded memory, and report on it.
+
+    Parameters
+    ----------
+    log
+        Path, or ``-``.
+    columns
+        Which column is what.
+    window
+        Length of a window as written by the user; empty: chosen.
+    skip_bad
+        Leave bad rows out and count them.
+    alarms
+        Look for shifts row by row too.
+    console
+        Where progress is shown.
+    check
+        Called between batches; may raise to stop.
+    now_ms
+        When the report is made.
+    """
+    axis = "time" if columns.time else "row"
+    reader = LogReader(columns, skip_bad=skip_bad)
+    tally = LogCounts(
+        columns.slices, "time" if columns.time else "row", window=window_of(window, axis)
+    )
+    detector = _detector() if alarms else None
+    read = read_log(log, reader)
+    _count(read if detector is None else detector.beside(read), tally, console, check)
+    gathered = tally.gathered("standard input" if log == "-" else log)
+    notes = [f"{count:,} rows were left out: {what}." for what, count in reader.skipped.items()]
+    if reader.label_values:
+        meant = ", ".join(f"{word} as {value}" for word, value in reader.label_values.items())
+        notes.append(f"The label's values were read so: {meant}.")
+    if detector is not None:
+        notes.append(detector.note())
+        gathered = dataclasses.replace(gathered, alarms=detector.alarms())
+    data = report_of(gathered, now_ms)
+    return replace(data, notes=(*notes, *data.notes))
+
+
+def _count(
+    batches: Generator[tuple[Scored, int]],
+    tally: LogCounts,
+    console: Console,
+    check: Callable[[], None],
+) -> None:
+    """Count every batch, showing how far it is."""
+    done = 0
+    with progress_bar(console, None, "reading") as show, closing(batches):
+        for scored, rows in batches:
+            tally.update(scored)
+            done += rows
+            show(done, lambda: "rows")
+            check()
+
+
+def _detector() -> LogDetector:
+    from monitoring.report.log_alarms import LogDetector  # its kernels take a while to load
+
+    return LogDetector()
+
+
+def window_of(text: str, axis: str) -> int | None:
+    """Length of a window in ms, or in rows.
+
+    Raises
+    ------
+    ClicktideError
+        It is not a length of that kind.
+
+    Examples
+    --------
+    >>> window_of("15min", "time"), window_of("1000", "row"), window_of("", "time")
+    (900000, 1000, None)
+    """
+    if not text:
+        return None
+    read = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)?", text.strip())
+    number = float(read[1]) if read else 0.0
+    unit = read[2] if read else None
+    if number > 0 and axis == "row" and unit is None and number == int(number):
+        return int(number)
+    if number > 0 and axis == "time" and unit is not None:
+        return max(1, int(number * _UNITS_MS[unit]))
+    good = "a number of rows, such as 10000" if axis == "row" else "a time, such as 15min, 1h or 1d"
+    why = ": without --time, windows are of rows" if axis == "row" and unit else ""
+    raise ClicktideError(f"--window: {text!r} cannot be used{why}. Fix: give {good}")
