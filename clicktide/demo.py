@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Annotated
+from typing import Annotated
 
-import httpx
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from clicktide.child_processes import Spawned, own_command
+from clicktide.demo_progress import DemoProgress
 from clicktide.demo_story import Outcome, Story, outcome_of
+from clicktide.demo_stream import DemoStream, demo_folder, demo_stream
 from clicktide.kernels import compile_once
 from clicktide.options import JsonOption, print_json
 from clicktide.publish import PATIENCE_S, Publication, publish_source
-from clicktide.show import number
-from clicktide.supervise import Child
-from clicktide.up_state import lock_folder
-from clicktide.valkey import free_port
 from features.errors import ClicktideError
 from features.spec_file import load_spec
 from monitoring.report import ReportData
-from streaming.file_lock import lock_file
 from streaming.log import EventLog, open_log
 from streaming.publish import Lockstep, Patience
 from streaming.signals import Stopped, stop_request
 from streaming.status import Look, look_at
 from streaming.time_text import now_ms
 
-__all__ = ["DemoLine", "DemoStream", "demo", "demo_folder", "demo_stream"]
+__all__ = ["demo"]
 
 _INCOMPLETE = 1
 _START_PATIENCE_S = 1_800.0  # on a new machine kernels are compiled first, and nothing tells of it
@@ -101,7 +94,7 @@ def _run(folder: Path, story: Story, port: int, console: Console) -> Outcome:
     with (
         demo_folder(folder),
         stop_request() as request,
-        DemoLine(console, story.events) as line,
+        DemoProgress(console, story.events) as line,
     ):
         compile_once(line.stage)
         line.stage("starting the stream")
@@ -140,7 +133,7 @@ class _Run:
     story: Story
     stream: DemoStream
     log: EventLog
-    line: DemoLine
+    line: DemoProgress
     stop: Callable[[], None]
 
     def play(self) -> None:
@@ -194,169 +187,3 @@ def _show(done: Outcome, console: Console) -> None:
     for name, text in done.lines():
         table.add_row(f"[bold]{name}[/]", escape(text))
     console.print(table)
-
-
-_EVERY_S = 10.0
-
-
-class DemoLine:
-    """How far the demo is, on one line of a terminal; elsewhere a line now and then.
-
-    Parameters
-    ----------
-    console
-        Where to show it.
-    total
-        Impressions of the whole demo.
-    """
-
-    def __init__(self, console: Console, total: int) -> None:
-        self._console, self._total, self._status = console, total, console.status("")
-        self._stage, self._begun, self._done, self._done_before = "", time.monotonic(), 0, 0
-        self._shown_at = -_EVERY_S
-        self._look: Look | None = None
-
-    def stage(self, name: str) -> None:
-        """Begin a stage."""
-        self._stage, self._begun, self._done_before = name, time.monotonic(), self._done
-        self._shown_at = -_EVERY_S
-        self.update()
-
-    def update(self, done: int | None = None, look: Look | None = None) -> None:
-        """Take what is new: impressions published so far, and how the stream stands."""
-        self._done = self._done if done is None else done
-        self._look = look or self._look
-        if self._console.is_terminal:
-            self._status.update(escape(self.text()[: self._console.width - 4]))
-        elif time.monotonic() - self._shown_at >= _EVERY_S:
-            self._shown_at = time.monotonic()
-            self._console.print(self.text(), markup=False, highlight=False, soft_wrap=True)
-
-    def text(self) -> str:
-        """The line."""
-        parts = [self._stage]
-        if self._done:
-            seconds = time.monotonic() - self._begun
-            parts.append(f"{self._done:,} of {self._total:,}")
-            if self._done > self._done_before and seconds > 1:
-                parts.append(f"{(self._done - self._done_before) / seconds:,.0f}/s")
-        trainer = self._look.trainer if self._look else None
-        if trainer is not None and trainer.log_loss is not None:
-            parts.append(f"log loss {number(trainer.log_loss)}")
-            parts.append(f"calibration {number(trainer.calibration, 3)}")
-        return "  ".join(parts)
-
-    def __enter__(self) -> DemoLine:
-        if self._console.is_terminal:
-            self._status.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._status.stop()
-
-
-_MARK = "demo"  # a folder that has it was made here, and may be removed
-_STOP_S = 60.0
-_SPEC = "market"
-# A short stream of quick clicks: labels, and the monitor, must not wait as in a long one.
-_OPTIONS = (
-    *("--set", "join.join_window_s=90"),
-    "--no-register",  # MLflow takes as long to start as the rest
-    *("--set", "monitor.predict=served"),
-    *("--set", "monitor.save_every_s=2"),
-    *("--set", "monitor.detect.warmup_clicks=500"),
-    # One chance alarm in 300 demos: the fault is loud enough for that, and whoever sees only one
-    # demo should see no other.
-    *("--set", "monitor.detect.false_alarm_clicks=1000000"),
-)
-
-
-class DemoStream:
-    """A running ``clicktide up``.
-
-    Parameters
-    ----------
-    folder
-        Of the stream.
-    port
-        Where it serves; 0: any free port.
-    """
-
-    spec = _SPEC
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.folder = folder
-        self.log, self.settings = str(folder / "log.db"), folder / "clicktide.toml"
-        port = port or free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        command = own_command("up", "--dir", str(folder), "--spec", _SPEC, "--port", str(port))
-        command += _OPTIONS
-        logs = folder / "logs"
-        logs.mkdir()
-        child = Child("up", command, {"CLICKTIDE_NICE": "0"})  # the market waits for the trainer
-        self._up = Spawned(child, logs, lambda name, line: None)
-
-    def check_alive(self) -> None:
-        """Raise if it has ended."""
-        if self._up.poll() is not None:
-            self._up.kill()
-            raise ClicktideError(
-                f"clicktide up ended early: {self._up.last_line()}. "
-                f"Fix: see {self.folder / 'logs' / 'up.log'}"
-            )
-
-    def lacks(self) -> str | None:
-        """What is still waited for before it serves predictions; ``None``: nothing."""
-        try:
-            answer = httpx.get(f"{self.url}/readyz", timeout=5.0)
-        except httpx.HTTPError:
-            return f"serve does not answer at {self.url}"
-        return None if answer.is_success else f"serve has no weights yet ({answer.status_code})"
-
-    def stop(self) -> None:
-        """Stop all of its processes; none is left."""
-        self._up.terminate()
-        try:
-            end = time.monotonic() + _STOP_S
-            while self._up.poll() is None and time.monotonic() < end:
-                time.sleep(0.05)
-        finally:
-            self._up.kill()
-
-
-@contextmanager
-def demo_stream(folder: Path, port: int) -> Iterator[DemoStream]:
-    """Give a stream that is stopped at the end."""
-    stream = DemoStream(folder, port)
-    try:
-        yield stream
-    finally:
-        stream.stop()
-
-
-@contextmanager
-def demo_folder(folder: Path) -> Iterator[None]:
-    """Remove an earlier demo, and nothing else; hold the folder for this one.
-
-    Raises
-    ------
-    ClicktideError
-        The folder is somebody's, or a demo or a stream runs in it.
-    """
-    mark = folder / _MARK
-    if folder.exists() and any(folder.iterdir()):
-        if not mark.exists():
-            raise ClicktideError(
-                f"{folder}: holds something that is no earlier demo. Fix: --dir of a new folder"
-            )
-        with _lock(mark), lock_folder(folder):  # no stream runs in what goes now
-            shutil.rmtree(folder)
-    with _lock(mark) as file:
-        file.write("made by clicktide demo, which may remove this folder\n")
-        file.flush()
-        yield
-
-
-def _lock(mark: Path) -> IO[str]:
-    conflict = f"{mark.parent}: another demo runs here. Fix: wait for it, or --dir of a new folder"
-    return lock_file(mark, lambda: conflict)

@@ -26,7 +26,7 @@ from market import PREFIX, parse_sim, stream_uri
 from streaming.joiner import JoinerSettings
 from streaming.log import EventLog
 from streaming.log import open_log as open_event_log
-from streaming.log.opening import SqliteSettings, log_settings
+from streaming.log.settings import SqliteSettings, log_settings
 from streaming.publish import (
     ClickDelay,
     Lockstep,

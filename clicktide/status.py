@@ -19,9 +19,10 @@ from clicktide.options import DirOption, JsonOption, LogOption
 from clicktide.stream_folder import log_file, open_existing, open_stream
 from clicktide.up_state import local_processes
 from streaming.freshness import ages, clock_note, freshness, stale
+from streaming.joiner_state import JoinerState
 from streaming.log import EventLog
 from streaming.signals import stop_request
-from streaming.status import JoinerState, Look, TrainerState, look_at, too_full
+from streaming.status import Look, TrainerState, look_at, too_full
 from streaming.time_text import now_ms, span, stamp
 
 __all__ = ["status", "status_json", "status_view"]

@@ -23,7 +23,7 @@ from features.spec_file import load_spec
 from features.whole_file import whole_file
 from streaming.file_lock import lock_file
 from streaming.log import EventLog, open_log
-from streaming.log.opening import SqliteSettings, log_settings
+from streaming.log.settings import SqliteSettings, log_settings
 from streaming.settings import StreamSettings, load_stream_settings
 from streaming.settings_file import (
     SECTIONS,

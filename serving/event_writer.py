@@ -28,6 +28,7 @@ from serving.event_requests import (
 )
 from serving.heartbeats import Heartbeats, heartbeat
 from streaming.freshness import event_note
+from streaming.joiner_state import clock_of
 from streaming.log import (
     EventLog,
     LogError,
@@ -37,7 +38,6 @@ from streaming.log import (
 )
 from streaming.log.partition import key_partitions
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
-from streaming.status import clock_of
 from streaming.time_text import now_ms
 
 __all__ = [

@@ -7,10 +7,7 @@ what it holds is put behind the lines, so that all values stand in one text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import groupby
 
 import msgspec
 import numpy as np
@@ -26,7 +23,7 @@ from features.events import (
     Example,
     decode_event,
 )
-from streaming.log import Record, Values
+from streaming.example_places import Place
 from streaming.sources.block import Block, line_spans
 from streaming.sources.json_columns import texts_of
 from streaming.sources.json_scan import (
@@ -42,13 +39,10 @@ from streaming.sources.json_scan import (
     find_members,
 )
 
-__all__ = ["LINE_BITS", "ExampleLines", "Place", "lines_of", "lines_of_records", "served_matrix"]
+__all__ = ["ExampleLines"]
 
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
-Place = Callable[[int], tuple[str, int]]
-LINE_BITS = 20
-"""An example of the log has the row number ``offset << LINE_BITS | line`` in its partition."""
 
 _EXAMPLE = ("type", "v", "label", "impression", "click_timestamp", "correction")
 _IMPRESSION = (
@@ -101,7 +95,6 @@ class _Outcome(msgspec.Struct):
 
 
 _outcome = msgspec.json.Decoder(_Outcome)
-_counters = msgspec.json.Decoder(dict[str, float])
 
 
 @dataclass(slots=True)
@@ -304,89 +297,3 @@ def _strictly(line: bytes) -> _Outcome | EventError:
         return error
     except msgspec.DecodeError as error:
         return EventError("wrong_type", str(error))
-
-
-def served_matrix(served: pa.BinaryArray, names: Sequence[str]) -> NDArray[np.float64]:
-    """Counters by name, from the JSON that impressions carry.
-
-    Parameters
-    ----------
-    served
-        JSON objects of numbers, n rows, null where there is none: the column
-        :data:`streaming.prepare.SERVED`.
-    names
-        Which of them are wanted.
-
-    Returns
-    -------
-    ndarray
-        float64 (n, names), NaN where a row lacks it.
-
-    Raises
-    ------
-    msgspec.DecodeError
-        A row holds something else.
-
-    Examples
-    --------
-    >>> served_matrix(pa.array([b'{"a":1.5,"b":2}', None], pa.binary()), ["b", "c"])
-    array([[ 2., nan],
-           [nan, nan]])
-    """
-    rows = len(served)
-    offsets = np.frombuffer(served.buffers()[1], np.int32)[served.offset :][: rows + 1]
-    ends = offsets.astype(np.int64)
-    data = np.frombuffer(served.buffers()[2] or b"", np.uint8)
-    filled = served.is_valid().to_numpy(zero_copy_only=False)
-    plain, keys = filled.copy(), Keys.of((), names)
-    found = find_members(data, ends[:-1], ends[1:], plain, keys, NUMBERS)
-    assert found is not None
-    found.size[:, ~plain] = 0
-    texts = texts_of(data, found.begin.T.ravel(), found.size.T.ravel())
-    numbers = texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    out = np.array(numbers, np.float64).reshape(rows, len(names))
-    for i in np.flatnonzero(filled & ~plain).tolist():
-        values = _counters.decode(served[i].as_py())
-        out[i] = [values.get(name, np.nan) for name in names]
-    return out
-
-
-def lines_of_records(records: Sequence[Record]) -> tuple[bytes, Place]:
-    """The lines of some records, and where each line stands in the log."""
-    groups = groupby(records, lambda record: (record.topic, record.partition))
-    return lines_of([Values.of(*at, *_offsets_and_values(some)) for at, some in groups])
-
-
-def _offsets_and_values(records: Iterable[Record]) -> tuple[list[int], list[bytes]]:
-    offsets, values = zip(*((record.offset, record.value) for record in records), strict=True)
-    return list(offsets), list(values)
-
-
-def lines_of(parts: Sequence[Values]) -> tuple[bytes, Place]:
-    """The lines of the values of some records, and where each line stands in the log."""
-    data = parts[0].data if len(parts) == 1 else b"\n".join([part.data for part in parts])
-    return data, _Places(data, parts)
-
-
-class _Places:
-    """Where lines stand in the log; looked up when first asked, for few are."""
-
-    def __init__(self, data: bytes, parts: Sequence[Values]) -> None:
-        self._data, self._parts = data, parts
-        sizes = [0, *(len(part.data) + 1 for part in parts)]
-        self._begins = np.cumsum(sizes[:-1])
-
-    @cached_property
-    def _starts(self) -> I64:
-        """Where each line begins that is not blank."""
-        starts, ends = line_spans(self._data)
-        return starts[ends > starts]
-
-    def __call__(self, line: int) -> tuple[str, int]:
-        at = self._starts[line]
-        number = int(np.searchsorted(self._begins, at, side="right")) - 1
-        part, begin = self._parts[number], self._begins[number]
-        record = int(np.searchsorted(part.ends, at - begin, side="right"))
-        record_begin = begin + (part.ends[record - 1] + 1 if record else 0)
-        within = line - int(np.searchsorted(self._starts, record_begin))
-        return f"{part.topic}-{part.partition}", int(part.offsets[record]) << LINE_BITS | within

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from features.batch import Batch, Position, Reject
 from features.errors import SourceError
 from features.spec import SourceSpec, Spec
-from streaming.example_lines import LINE_BITS, ExampleLines, Place, lines_of, lines_of_records
+from streaming.example_lines import ExampleLines
+from streaming.example_places import LINE_BITS, Place, lines_of, lines_of_records
 from streaming.log import EventLog, OffsetError, TopicPartition, open_log
 from streaming.prepare import CORRECTION, SERVED
 from streaming.settings import EARLY_EXAMPLES, EXAMPLES

@@ -23,7 +23,7 @@ from features.transforms import CATEGORY
 from features.values import as_text, to_number
 from features.vectoriser import Vectoriser
 from streaming.batch_cuts import OUTCOMES, by_outcome
-from streaming.example_lines import served_matrix
+from streaming.served_counters import served_matrix
 from streaming.subsample import Subsample
 from streaming.time_order import TimeOrder
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,18 +10,17 @@ import msgspec
 from features.events import EventError, Impression, decode_event
 from streaming.commit_metadata import peek_metadata
 from streaming.joiner.commit import TopicState
+from streaming.joiner_state import JoinerState, joiner_state
 from streaming.log import EventLog, OffsetError, Position, Record, TopicPartition
 from streaming.settings import CLICKS, DEAD_LETTERS, EARLY_EXAMPLES, EXAMPLES, IMPRESSIONS
 
 __all__ = [
     "GROUPS",
     "GroupPart",
-    "JoinerState",
     "Look",
     "MonitorPosition",
     "TopicLook",
     "TrainerState",
-    "clock_of",
     "look_at",
     "too_full",
 ]
@@ -85,49 +83,6 @@ class GroupPart(msgspec.Struct, frozen=True):
     read_to: int
     committed: int
     lag: int
-
-
-class JoinerState(msgspec.Struct, frozen=True):
-    """What the joiner has done, from the metadata of its commits.
-
-    Parameters
-    ----------
-    impressions, clicks
-        Records read.
-    examples, examples_clicked, corrections
-        What came of them.
-    early_examples, early_corrections
-        What came of them for the trainer.
-    pending
-        Impressions that are not labelled yet: impressions - examples - rejected.
-    rejected
-        By topic, then by reason; each is a dead letter.
-    labelled_to_ms
-        Event time up to which join windows have closed, in the partition furthest behind.
-    stalled
-        All clicks are read, and yet labels are held back: clicks seem to have stopped coming.
-    newest_ms
-        Event time of the newest impression in each topic of examples, nearly.
-    clock_ms
-        Event time that impressions have come to, in the partition furthest ahead.
-    held
-        Records held behind one far ahead of its partition's time, until more bear it out.
-    """
-
-    impressions: int
-    clicks: int
-    examples: int
-    examples_clicked: int
-    corrections: int
-    pending: int
-    rejected: dict[str, dict[str, int]]
-    labelled_to_ms: int
-    stalled: bool
-    newest_ms: dict[str, int] = {}
-    early_examples: int = 0
-    early_corrections: int = 0
-    clock_ms: int | None = None
-    held: int = 0
 
 
 class TrainerState(msgspec.Struct, frozen=True):
@@ -278,19 +233,11 @@ def look_at(log: EventLog, now_ms: int, *, newest: bool = True) -> Look:
         at_ms=now_ms,
         topics={name: _topic(log, name, ends[name], tails[name]) for name in ours},
         groups=groups,
-        joiner=_joiner(committed.get("join", []), groups.get("join", [])),
+        joiner=joiner_state(committed.get("join", []), _clicks_read(groups.get("join", []))),
         trainer=_newest(committed.get("train", []), TrainerState),
         newest_impression_ms=_newest_impression(tails.get(IMPRESSIONS, [])),
         monitor=_newest(committed.get("monitor", []), MonitorPosition),
     )
-
-
-def clock_of(log: EventLog) -> int | None:
-    """Event time that the impressions have come to, by the joiner's commits."""
-    at = [TopicPartition(IMPRESSIONS, p) for p in range(log.topics().get(IMPRESSIONS, 0))]
-    committed = [position for place in at if (position := log.committed("join", place)) is not None]
-    states = [peek_metadata(position.metadata, TopicState) for position in committed]
-    return _clock(state for state in states if state is not None)
 
 
 def _topic(log: EventLog, name: str, ends: list[int], tail: list[Record]) -> TopicLook:
@@ -355,63 +302,9 @@ def _part(log: EventLog, at: TopicPartition, position: Position, end: int) -> Gr
     return GroupPart(at.topic, at.partition, end, read_to, position.offset, lag)
 
 
-def _joiner(
-    committed: Iterable[tuple[TopicPartition, Position]], parts: Iterable[GroupPart]
-) -> JoinerState | None:
-    states = [
-        (at, state)
-        for at, position in committed
-        if (state := peek_metadata(position.metadata, TopicState)) is not None
-    ]
-    if not states:
-        return None
-    counts: Counter[str] = Counter()
-    for _, state in states:
-        counts.update(state.counts)
-    rejected = {topic: _rejected(counts, topic) for topic in (IMPRESSIONS, CLICKS)}
-    read = {part.partition for part in parts if part.topic == CLICKS and not part.lag}
-    return JoinerState(
-        impressions=counts["impressions"],
-        clicks=counts["clicks"],
-        examples=counts["examples"],
-        examples_clicked=counts["examples_clicked"],
-        corrections=counts["corrections"],
-        pending=counts["impressions"] - counts["examples"] - sum(rejected[IMPRESSIONS].values()),
-        rejected=rejected,
-        labelled_to_ms=min(state.emitted_to for _, state in states),
-        stalled=any(at.partition in read and _held_back(state) for at, state in states),
-        newest_ms=_newest_examples([state for _, state in states]),
-        early_examples=counts["early_examples"],
-        early_corrections=counts["early_corrections"],
-        clock_ms=_clock([state for _, state in states]),
-        held=sum(state.read_to - state.done_to for _, state in states),
-    )
-
-
-def _newest_examples(states: Sequence[TopicState]) -> dict[str, int]:
-    """Which impressions have left for each topic, in the partition furthest behind."""
-    found = {EXAMPLES: min(state.emitted_to - state.windows[0] for state in states)}
-    if label := sum(states[0].windows[5:6]):  # a joiner of before has none
-        found[EARLY_EXAMPLES] = min(state.early_to for state in states) - label
-    return {topic: time for topic, time in found.items() if time > 0}
-
-
-def _clock(states: Iterable[TopicState]) -> int | None:
-    """The impressions' time, in the partition furthest ahead."""
-    times = [state.impressions_watermark + state.windows[2] for state in states]
-    return max((time for time in times if time > 0), default=None)
-
-
-def _rejected(counts: Mapping[str, int], topic: str) -> dict[str, int]:
-    start = f"{topic}_rejected_"
-    return {name.removeprefix(start): n for name, n in counts.items() if name.startswith(start)}
-
-
-def _held_back(state: TopicState) -> bool:
-    """Labels stay further behind the impressions than an idle topic's lifts explain."""
-    join, late, out_of_order, max_ahead = state.windows[:4]
-    usual = (join + late + out_of_order) / 40 + out_of_order + max_ahead
-    return state.emitted_to > 0 and state.impressions_watermark - state.emitted_to > usual
+def _clicks_read(parts: Iterable[GroupPart]) -> set[int]:
+    """Partitions of which the joiner has read all clicks."""
+    return {part.partition for part in parts if part.topic == CLICKS and not part.lag}
 
 
 def _newest(

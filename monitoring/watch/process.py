@@ -27,10 +27,11 @@ from monitoring.watch.settings import MonitorSettings, fixed_settings
 from monitoring.watch.state_machine import Detectors, Watch
 from monitoring.watch.topic_reader import TopicReader
 from streaming.freshness import Freshness, freshness, reader
+from streaming.joiner_state import JoinerState
 from streaming.log import EventLog, LogUnavailableError, Record
 from streaming.process import Process
 from streaming.settings import EXAMPLES, StreamSettings
-from streaming.status import JoinerState, Look, look_at
+from streaming.status import Look, look_at
 
 __all__ = ["GROUP", "Monitor"]
 

@@ -27,7 +27,7 @@ from monitoring.watch.figures import SliceFigures
 from monitoring.watch.skew import Skew
 from monitoring.watch.state_machine import StaleWeights
 from streaming.freshness import Freshness
-from streaming.status import JoinerState
+from streaming.joiner_state import JoinerState
 
 __all__ = [
     "LabelHealth", "MonitorState", "Now", "label_health", "read_alarms", "read_monitor",

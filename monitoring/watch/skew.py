@@ -15,7 +15,7 @@ from features.counters.counting import Counters, Occurrences
 from features.counters.names import half_life_ms
 from features.spec import Spec
 from monitoring.watch.scored import Scored
-from streaming.example_lines import served_matrix
+from streaming.served_counters import served_matrix
 
 __all__ = ["Skew", "SkewCheck"]
 

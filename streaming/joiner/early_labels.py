@@ -21,9 +21,9 @@ from collections import Counter
 from heapq import heappop, heappush
 
 from features.events import encode_example
+from streaming.joiner.held_events import BEGIN
 from streaming.joiner.records import EmitExample, Instruction, StoredClick, StoredImpression
 from streaming.joiner.settings import JoinWindows
-from streaming.joiner.topic import BEGIN
 
 __all__ = ["EarlyLabels"]
 

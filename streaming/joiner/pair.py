@@ -22,6 +22,7 @@ from features.events import (
 )
 from streaming.joiner.early_labels import EarlyLabels
 from streaming.joiner.guard import Bound, StallGuard
+from streaming.joiner.held_events import BEGIN, Item
 from streaming.joiner.records import (
     CLICKS,
     IMPRESSIONS,
@@ -39,7 +40,7 @@ from streaming.joiner.records import (
     Unpause,
 )
 from streaming.joiner.settings import JoinerSettings, JoinWindows
-from streaming.joiner.topic import BEGIN, LIFTS_KEPT, Item, Topic
+from streaming.joiner.topic import LIFTS_KEPT, Topic
 
 __all__ = ["Pair"]
 

@@ -25,8 +25,9 @@ from streaming.log.base import (
 )
 from streaming.log.errors import OffsetError
 from streaming.log.partition import check_differs, no_partition, no_topic
-from streaming.log.sqlite_clients import SqliteConsumer, SqliteProducer
+from streaming.log.sqlite_consumer import SqliteConsumer
 from streaming.log.sqlite_file import connect, written
+from streaming.log.sqlite_producer import SqliteProducer
 from streaming.log.values import Values
 from streaming.time_text import now_ms
 

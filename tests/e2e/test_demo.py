@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from clicktide import demo as command
 from clicktide.cli import app
-from clicktide.demo import demo_folder
+from clicktide.demo_stream import demo_folder
 from clicktide.up_state import lock_folder, read_running
 from features.errors import ClicktideError
 from streaming.log import open_log

@@ -3,7 +3,7 @@
 import pytest
 
 from streaming.log import LogSettingsError, open_log
-from streaming.log.opening import KafkaSettings, SqliteSettings, log_settings
+from streaming.log.settings import KafkaSettings, SqliteSettings, log_settings
 
 SECRETS = {"CLICKTIDE_KAFKA_USERNAME": "ann", "CLICKTIDE_KAFKA_PASSWORD": "s3cret"}
 

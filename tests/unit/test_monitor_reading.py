@@ -10,8 +10,9 @@ import pytest
 
 from monitoring.watch.examples import ScoredReader
 from monitoring.watch.slices import SliceField
-from streaming.example_lines import ExampleLines, served_matrix
+from streaming.example_lines import ExampleLines
 from streaming.log import Record
+from streaming.served_counters import served_matrix
 
 TIME = 1_736_121_600_000
 CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [

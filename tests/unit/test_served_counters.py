@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
 from features.vectoriser import Vectoriser
-from streaming.example_lines import served_matrix
 from streaming.examples import ExampleReader, examples_source
 from streaming.prepare import Preparer
+from streaming.served_counters import served_matrix
 from streaming.sources import Position
 
 START = 1_736_121_600_000
