@@ -14,17 +14,15 @@ import typer
 from clicktide import options
 from clicktide.process_log import begin_log
 from clicktide.process_resources import give_way
+from clicktide.running_stream import running_stream
 from clicktide.settings import SPEC
-from clicktide.stream_folder import StreamFolder, open_stream
+from clicktide.stream_opening import open_stream
 from features.errors import ClicktideError
 from features.spec_file import load_spec
 from monitoring.registry import open_registry
 from monitoring.registry.challenge import Challenge, river_classifier
 from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.records import read_monitor
-from streaming.log import EventLog, open_log
-from streaming.settings import EXAMPLES
-from streaming.signals import stop_request
 
 __all__ = ["challenge"]
 
@@ -101,17 +99,17 @@ def challenge(
     own = stream.load_spec() if spec is None else load_spec(spec, stream.spec_changes)
     home = stream.path / "challengers" / name
     classifier = None if river is None else _classifier(river, params or [])
-    with open_log(stream.log) as events, stop_request() as request:
-        _create_topics(events, stream)
-        with Challenge(
-            events, own, home,
-            classifier=classifier, window_s=window_s, from_end=from_end,
-            stream=stream.stream_settings(),
+    with (
+        running_stream(stream) as at,
+        Challenge(
+            at.log, own, home,
+            classifier=classifier, window_s=window_s, from_end=from_end, stream=at.settings,
             lateness_s=stream.monitor_settings().windows.lateness_s,
             publish=_publisher(name, stream.path, mlflow) if to_mlflow else None,
             now=time.time, report=say, pause=time.sleep,
-        ) as process:  # fmt: skip
-            process.run(stopping=lambda: request.asked, until_idle_s=until_idle)
+        ) as process,
+    ):  # fmt: skip
+        process.run(stopping=at.stopping, until_idle_s=until_idle)
     say(f"challenge: {name} learned {process.watch.seen:,} examples")
     if as_json:
         windows = read_monitor(home).windows
@@ -121,11 +119,6 @@ def challenge(
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
         raise ClicktideError(f"{name!r}: no name for a challenger. Fix: letters, digits, - and _")
-
-
-def _create_topics(events: EventLog, stream: StreamFolder) -> None:
-    if EXAMPLES not in events.topics():
-        events.create_topics(stream.stream_settings().topics())
 
 
 def _classifier(name: str, params: Sequence[str]) -> Any:

@@ -18,7 +18,7 @@ from clicktide.demo_story import Outcome, Story, outcome_of
 from clicktide.demo_stream import DemoStream, demo_folder, demo_stream
 from clicktide.kernels import compile_once
 from clicktide.options import JsonOption, print_json
-from clicktide.publish import PATIENCE_S, Publication, publish_source
+from clicktide.publication import PATIENCE_S, Publication, publish_source
 from features.errors import ClicktideError
 from features.spec_file import load_spec
 from monitoring.report import ReportData

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clicktide.options import DirOption, LogOption, print_json
-from clicktide.stream_folder import open_existing, open_stream
+from clicktide.stream_opening import open_existing, open_stream
 from features.errors import ClicktideError
 from streaming.log import EventLog, Record, TopicPartition
 from streaming.signals import Stopped, stop_request

@@ -20,7 +20,7 @@ from clicktide.options import (
     print_json,
 )
 from clicktide.process_log import begin_log
-from clicktide.stream_folder import open_stream
+from clicktide.stream_opening import open_stream
 from features.errors import ClicktideError
 from monitoring.registry import (
     Registry,

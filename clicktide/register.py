@@ -17,7 +17,8 @@ from clicktide import options
 from clicktide.process_log import begin_log
 from clicktide.process_resources import give_way
 from clicktide.report_stream import report_stream, write_report
-from clicktide.stream_folder import StreamFolder, open_stream
+from clicktide.stream_folder import StreamFolder
+from clicktide.stream_opening import open_stream
 from features.errors import ClicktideError
 from monitoring.registry import Register, RegistrySettings, open_registry
 from monitoring.registry.follow import Follower

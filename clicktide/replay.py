@@ -16,20 +16,20 @@ from rich.console import Console
 from clicktide.kernels import warm_up
 from clicktide.logs import RejectSink, estimated_rows, open_log, spec_for
 from clicktide.options import DirOption, JsonOption, RejectsOption, SettingsOption, StrictOption
-from clicktide.publish import (
+from clicktide.publication import Publication
+from clicktide.publish import publish
+from clicktide.publish_options import (
     ClickDelayOption,
     IdPrefixOption,
     NoEndOption,
-    Publication,
     ShiftOption,
     SpeedOption,
     ThroughOption,
     ToOption,
-    publish,
 )
 from clicktide.settings import SPEC, STREAM, check_sections, split_changes
 from clicktide.show import figures_table, learning_text, progress_bar, summary_json
-from clicktide.stream_folder import open_stream
+from clicktide.stream_opening import open_stream
 from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
 from features.vectoriser import Vectoriser

@@ -16,7 +16,8 @@ import typer
 from clicktide import options
 from clicktide.process_log import begin_log
 from clicktide.settings import STREAM, given_changes
-from clicktide.stream_folder import StreamFolder, open_stream
+from clicktide.stream_folder import StreamFolder
+from clicktide.stream_opening import open_stream
 from features.errors import ClicktideError
 from serving.settings import ServeSettings
 

@@ -14,7 +14,8 @@ from fastapi import FastAPI
 
 from clicktide.process_log import begin_log
 from clicktide.process_resources import collect_seldom
-from clicktide.stream_folder import StreamFolder, log_file, open_existing
+from clicktide.stream_folder import StreamFolder, log_file
+from clicktide.stream_opening import open_existing
 from features.spec import HashSpec, Spec
 from learning.click_learner import ClickLearner
 from monitoring.registry.follow import ChampionSource

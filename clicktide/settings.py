@@ -57,7 +57,7 @@ def settings(
 
     clicktide settings --dir ads --set serve.workers=4 --json
     """
-    from clicktide.stream_folder import open_stream  # which needs this module
+    from clicktide.stream_opening import open_stream  # which needs this module
 
     stream = open_stream(folder, settings=file, changes=changes, reads=tuple(SECTIONS), begin=False)
     rows = [_public(one) for one in stream.effective()]

@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from clicktide.options import DirOption, JsonOption, LogOption
-from clicktide.stream_folder import log_file, open_existing, open_stream
+from clicktide.stream_folder import log_file
+from clicktide.stream_opening import open_existing, open_stream
 from clicktide.up_state import local_processes
 from streaming.freshness import ages, clock_note, freshness, stale
 from streaming.joiner_state import JoinerState

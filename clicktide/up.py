@@ -22,7 +22,8 @@ from clicktide.child_processes import own_command, show_on, spawn
 from clicktide.kernels import compile_once
 from clicktide.serve import listen, server_url
 from clicktide.settings import given_changes
-from clicktide.stream_folder import DEFAULT_FOLDER, StreamFolder, open_stream
+from clicktide.stream_folder import StreamFolder
+from clicktide.stream_opening import DEFAULT_FOLDER, open_stream
 from clicktide.supervise import Child, Supervisor
 from clicktide.up_state import Running, lock_folder, write_running
 from clicktide.valkey import valkey_command

@@ -1,8 +1,8 @@
 """Heartbeats of the API, so that a lone event need not wait for the next one.
 
 A joiner does not believe the time of a single event that is far ahead of its partition: it holds
-it until another follows (:mod:`streaming.joiner.held_events`). Behind an API with little traffic the
-next may be an hour away. The API dates events by its own clock, so it may give its word: a
+it until another follows (:mod:`streaming.joiner.held_events`). Behind an API with little traffic
+the next may be an hour away. The API dates events by its own clock, so it may give its word: a
 heartbeat behind an event that is dated now, and others, while an impression waits for its label,
 every few seconds. Only impressions get those others: whether the silence of clicks means anything
 is for the joiner's stall guard to say.

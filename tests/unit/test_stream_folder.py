@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from clicktide.cli import app
 from clicktide.serve import listen
 from clicktide.settings import STREAM
-from clicktide.stream_folder import open_stream
+from clicktide.stream_opening import open_stream
 from clicktide.up import Stream
 from features.errors import ClicktideError
 from streaming.settings import StreamSettings
