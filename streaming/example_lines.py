@@ -26,18 +26,8 @@ from features.events import (
 from streaming.example_places import Place
 from streaming.sources.block import Block, line_spans
 from streaming.sources.json_columns import texts_of
-from streaming.sources.json_scan import (
-    ANY,
-    FLOAT,
-    INT,
-    NULL,
-    NUMBERS,
-    OBJECT,
-    TEXT,
-    Keys,
-    Members,
-    find_members,
-)
+from streaming.sources.json_scan import ANY, NUMBERS, Keys, Members, find_members
+from streaming.sources.json_values import FLOAT, INT, NULL, OBJECT, TEXT
 
 __all__ = ["ExampleLines"]
 

@@ -22,7 +22,8 @@ import pyarrow.compute as pc
 from features.jit import jit
 from features.values import text_column
 from streaming.sources.block import Block
-from streaming.sources.json_scan import BOOL, FLOAT, INT, LIST, TEXT, Keys, find_members
+from streaming.sources.json_scan import Keys, find_members
+from streaming.sources.json_values import BOOL, FLOAT, INT, LIST, TEXT
 from streaming.sources.text_columns import side_by_side
 
 __all__ = [
