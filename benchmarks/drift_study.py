@@ -28,7 +28,7 @@ from market.scenarios import Bots, CampaignShift
 from monitoring.watch.categorical import MISSING, Categorical
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.detect.detector import SequentialDetector
-from monitoring.watch.scored import Scored
+from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import DetectSettings
 
 EVENTS, CHANGE = 1_000_000, 500_000

@@ -9,8 +9,8 @@ from time import perf_counter
 from rich.console import Console
 
 from benchmarks.timing import Mark, Run
+from clicktide.click_log import open_log
 from clicktide.kernels import warm_up
-from clicktide.logs import open_log
 from features.batch import Reject
 from features.spec import Spec
 from features.vectoriser import Vectoriser

@@ -22,7 +22,7 @@ from features.spec_file import load_spec
 from monitoring.registry import open_registry
 from monitoring.registry.challenge import Challenge, river_classifier
 from monitoring.watch.closed_window import ClosedWindow
-from monitoring.watch.records import read_monitor
+from monitoring.watch.monitor_files import read_monitor
 
 __all__ = ["challenge"]
 

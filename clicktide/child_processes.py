@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from clicktide.process_log import FORMAT, LogFormat, as_record, message_of
-from clicktide.supervise import Child
+from clicktide.supervisor import Child
 
 __all__ = ["LogFile", "Spawned", "own_command", "show_on", "spawn"]
 

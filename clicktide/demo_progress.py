@@ -7,7 +7,7 @@ import time
 from rich.console import Console
 from rich.markup import escape
 
-from clicktide.show import number
+from clicktide.run_summary import number
 from streaming.status import Look
 
 __all__ = ["DemoProgress"]

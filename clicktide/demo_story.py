@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from market import parse_sim
-from monitoring.report import ReportData, words
-from monitoring.report.words import headline_of
+from monitoring.report import ReportData, formatting
+from monitoring.report.formatting import headline_of
 from monitoring.watch.detect.alarm import Alarm
 
 __all__ = ["Injected", "Outcome", "Story", "outcome_of"]
@@ -106,7 +106,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     alarm
         The alarm about the campaign, if it was raised.
     others
-        What else is said to be wrong, in words.
+        What else is said to be wrong, in formatting.
     seconds
         How long all of it took.
     problem
@@ -134,12 +134,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         found nothing in that campaign
         """
         fault, alarm = self.injected, self.alarm
-        odds = f"click odds x {fault.factor:g} from {words.stamp(fault.at_ms)} UTC"
+        odds = f"click odds x {fault.factor:g} from {formatting.stamp(fault.at_ms)} UTC"
         lines = [("injected", f"{fault.campaign}: {odds}")]
         if alarm is None:
             lines.append(("found", "nothing in that campaign"))
         else:
-            late = words.span((alarm.detected_ms - fault.at_ms) / 1000)
+            late = formatting.span((alarm.detected_ms - fault.at_ms) / 1000)
             lines += [("found", _size(alarm)), ("since", _since(alarm, fault.at_ms))]
             lines += [("seen", f"{late} after it began"), ("price", _price(alarm))]
         if self.others:
@@ -186,7 +186,7 @@ def _size(alarm: Alarm) -> str:
 def _since(alarm: Alarm, true_ms: int) -> str:
     since = alarm.since_ms
     low, high = alarm.since_low_ms or since, alarm.since_high_ms or since
-    at, first, last = (words.stamp(ms)[-8:] for ms in (since, low, high))
+    at, first, last = (formatting.stamp(ms)[-8:] for ms in (since, low, high))
     holds = "holds" if low <= true_ms <= high else "misses"
     return f"{at} ({first} to {last} {holds} the true start)"
 
@@ -196,4 +196,4 @@ def _price(alarm: Alarm) -> str:
     if cost is None:
         return "not known"
     what = "promised did not come" if cost >= 0 else "came unpromised"
-    return f"{words.clicks(abs(cost))} clicks {what}"
+    return f"{formatting.clicks(abs(cost))} clicks {what}"

@@ -12,7 +12,7 @@ from typing import IO
 import httpx
 
 from clicktide.child_processes import Spawned, own_command
-from clicktide.supervise import Child
+from clicktide.supervisor import Child
 from clicktide.up_state import lock_folder
 from clicktide.valkey import free_port
 from features.errors import ClicktideError

@@ -13,16 +13,16 @@ import msgspec
 import typer
 from rich.console import Console
 
+from clicktide.click_log import RejectSink, open_log, rereadable, spec_for
 from clicktide.kernels import warm_up
-from clicktide.logs import RejectSink, open_log, rereadable, spec_for
 from clicktide.options import JsonOption, PageOption, SlicesOption, print_json
 from clicktide.predict import figures_table, score_log
 from clicktide.report import fields_of, show_report
 from clicktide.report_log import report_columns
 from clicktide.report_stream import check_out, write_report
+from clicktide.run_summary import learning_text, progress_bar
 from clicktide.score import PROBABILITY
 from clicktide.scored_file import STDOUT
-from clicktide.show import learning_text, progress_bar
 from features.errors import ClicktideError
 from features.spec import Spec
 from features.vectoriser import Vectoriser

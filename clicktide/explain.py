@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clicktide.logs import open_log
+from clicktide.click_log import open_log
 from clicktide.options import print_json
 from features.errors import ClicktideError
 from features.spec import Spec

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clicktide.logs import RejectSink, estimated_rows, rereadable
+from clicktide.click_log import RejectSink, estimated_rows, rereadable
 from clicktide.options import ForceOption, JsonOption, RejectsOption, StrictOption, print_json
+from clicktide.run_summary import number, progress_bar
 from clicktide.score import Scoring, kept_columns, list_separators, open_to_score
 from clicktide.scored_file import STDOUT, check_out, written
-from clicktide.show import number, progress_bar
 from features.batch import FileMark, Position
 from features.counters.names import COLUMN_PREFIX
 from features.spec import Spec

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clicktide.logs import RejectSink, open_log
+from clicktide.click_log import RejectSink, open_log
 from clicktide.publish_options import parse_shift, parse_speed
 from features.errors import ClicktideError
 from features.public_url import public_text
@@ -37,7 +37,7 @@ from streaming.status import look_at
 from streaming.time_text import now_ms
 
 if TYPE_CHECKING:
-    from clicktide.through import Through
+    from clicktide.served_replay import Through
 
 __all__ = ["PATIENCE_S", "Publication", "Published", "publish_source"]
 
@@ -206,7 +206,7 @@ def _through(
         return
     import httpx  # a tenth of a second that other commands need not spend
 
-    from clicktide.through import Through
+    from clicktide.served_replay import Through
     from serving.client import Client
 
     try:

@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from clicktide.logs import estimated_rows
+from clicktide.click_log import estimated_rows
 from clicktide.options import print_json
 from clicktide.publication import Publication, Published, publish_source
-from clicktide.show import progress_bar
+from clicktide.run_summary import progress_bar
 from features.errors import ClicktideError
 from streaming.signals import Stopped, stop_request
 from streaming.time_text import stamp

@@ -13,8 +13,8 @@ import msgspec
 import typer
 from rich.console import Console
 
+from clicktide.click_log import RejectSink, estimated_rows, open_log, spec_for
 from clicktide.kernels import warm_up
-from clicktide.logs import RejectSink, estimated_rows, open_log, spec_for
 from clicktide.options import DirOption, JsonOption, RejectsOption, SettingsOption, StrictOption
 from clicktide.publication import Publication
 from clicktide.publish import publish
@@ -27,8 +27,8 @@ from clicktide.publish_options import (
     ThroughOption,
     ToOption,
 )
+from clicktide.run_summary import figures_table, learning_text, progress_bar, summary_json
 from clicktide.settings import SPEC, STREAM, check_sections, split_changes
-from clicktide.show import figures_table, learning_text, progress_bar, summary_json
 from clicktide.stream_opening import open_stream
 from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec

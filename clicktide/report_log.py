@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 from rich.console import Console
 
-from clicktide.logs import rereadable
-from clicktide.show import progress_bar
+from clicktide.click_log import rereadable
+from clicktide.run_summary import progress_bar
 from features.errors import ClicktideError
 from features.spec_file import load_spec
 from monitoring.report.build import report_of
@@ -20,7 +20,7 @@ from monitoring.report.log_columns import LogColumns
 from monitoring.report.log_counts import LogCounts
 from monitoring.report.log_reader import LogReader, read_log
 from monitoring.report.model import ReportData
-from monitoring.watch.scored import Scored
+from monitoring.watch.scored_batch import Scored
 from streaming.signals import stop_request
 from streaming.time_text import now_ms
 

@@ -12,9 +12,9 @@ from features.whole_file import whole_file
 from monitoring.registry import RegistryError, Version, open_registry
 from monitoring.report import ReportData, render
 from monitoring.report.build import report_of
-from monitoring.report.grid import read_challengers
+from monitoring.report.slice_grid import read_challengers
 from monitoring.report.stream import stream_counts
-from monitoring.watch.records import read_monitor
+from monitoring.watch.monitor_files import read_monitor
 
 __all__ = ["check_out", "report_stream", "write_report"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from clicktide.logs import open_log
+from clicktide.click_log import open_log
 from features.errors import ClicktideError, SourceError
 from features.spec import SourceSpec, Spec
 from features.values import text_column

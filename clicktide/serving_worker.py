@@ -22,18 +22,18 @@ from monitoring.registry.follow import ChampionSource
 from serving.app import build_app
 from serving.event_batch import EventBatch, shared_fields
 from serving.event_writer import EventWriter
-from serving.features import FeatureSource
 from serving.live_weights import LiveWeights
 from serving.metrics import Metrics
 from serving.rank_bodies import Explore
 from serving.ranking import rank
-from serving.replica import ReplicaWeights
+from serving.request_features import FeatureSource
 from serving.scorer import Scorer
+from serving.server_state import ServingState
 from serving.settings import ServeSettings
-from serving.state import ServingState
 from serving.stream_feed import Watching
 from serving.stream_snapshot import StreamLooker
 from serving.weights import FixedWeights, PinnedWeights, PolicyWeights, WeightsSource
+from serving.weights_replica import ReplicaWeights
 from streaming.log import EventLog, LogUnavailableError, open_log
 from streaming.settings import StreamSettings
 from streaming.time_text import now_ms

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clicktide.options import ForceOption, JsonOption, print_json
-from clicktide.show import progress_bar
+from clicktide.run_summary import progress_bar
 from features.errors import ClicktideError
 from market.effects import MarketSettings
 from market.files import SinkMaker, Written, example_sink, stream_sinks, write_simulation

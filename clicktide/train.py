@@ -101,7 +101,7 @@ def _check_reads_examples(spec: Spec) -> None:
 
 def _train_summary(trainer: Any, log: str, before: int, seconds: float) -> dict[str, Any]:
     """What ``--json`` prints: as replay's, and where the log stands."""
-    from clicktide.show import summary_json
+    from clicktide.run_summary import summary_json
 
     replay, learned = trainer.replay, trainer.events - before
     figures = summary_json(replay, log=log, spec=trainer.spec, learned=learned, seconds=seconds)

@@ -24,7 +24,7 @@ from clicktide.serve import listen, server_url
 from clicktide.settings import given_changes
 from clicktide.stream_folder import StreamFolder
 from clicktide.stream_opening import DEFAULT_FOLDER, open_stream
-from clicktide.supervise import Child, Supervisor
+from clicktide.supervisor import Child, Supervisor
 from clicktide.up_state import Running, lock_folder, write_running
 from clicktide.valkey import valkey_command
 from features.public_url import public_url

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serving.middleware import BUG, FastPath, RequestLimits
 from serving.problem import Problem
 from serving.routes import dashboard, events, model, page, predict, rank
-from serving.state import ServingState
+from serving.server_state import ServingState
 
 __all__ = ["build_app"]
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.problem import Problem
-from serving.state import Handler, ServingState
+from serving.server_state import Handler, ServingState
 
 __all__ = ["BUG", "FastPath", "RequestLimits", "endpoint"]
 

@@ -16,9 +16,9 @@ from features.spec import Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import probabilities
 from serving.event_batch import MANY, EventBatch, ScoredEvents, SharedFields
-from serving.features import FeatureSource, Fetched
 from serving.hasher import EventHasher
 from serving.problem import Problem
+from serving.request_features import FeatureSource, Fetched
 from serving.weights import CurrentWeights, WeightsSource
 
 __all__ = ["Gatherer", "Scorer"]

@@ -1,7 +1,7 @@
 """Where serving's weights come from.
 
 * :class:`~serving.live_weights.LiveWeights`: the trainer's mapped file, on its host.
-* :class:`~serving.replica.ReplicaWeights`: the ``weights`` topic, on other hosts.
+* :class:`~serving.weights_replica.ReplicaWeights`: the ``weights`` topic, on other hosts.
 * :class:`PinnedWeights`: a snapshot folder, such as a registered model version.
 * :class:`PolicyWeights`: what the model registry says, else one of the former.
 """

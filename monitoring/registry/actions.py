@@ -24,7 +24,7 @@ from monitoring.registry.versions import (
     rollback_target,
 )
 from monitoring.watch.detect.alarm import Alarm
-from monitoring.watch.records import read_alarms
+from monitoring.watch.monitor_files import read_alarms
 
 __all__ = [
     "AlarmWatch", "calls_for_rollback", "pin", "promote", "roll_back",

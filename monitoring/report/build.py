@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from learning.metrics import Tally
-from monitoring.report.grid import calibration_grid
 from monitoring.report.model import (
     Bin,
     FieldDrift,
@@ -25,11 +24,12 @@ from monitoring.report.model import (
     VersionRow,
     with_figures,
 )
+from monitoring.report.slice_grid import calibration_grid
 from monitoring.report.slices import Period, SumsBySlice, added, shift_in, slices_of
 from monitoring.report.verdict import stale_first, verdict
 from monitoring.watch.detect.alarm import Alarm, current_first
 from monitoring.watch.figures import figures_of, rankings
-from monitoring.watch.records import LabelHealth
+from monitoring.watch.monitor_files import LabelHealth
 from monitoring.watch.skew import Skew
 from monitoring.watch.state_machine import StaleWeights
 from streaming.freshness import Freshness, ages, stale

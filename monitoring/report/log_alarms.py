@@ -9,7 +9,7 @@ import numpy as np
 
 from monitoring.watch.detect.alarm import Alarm, newest_alarms
 from monitoring.watch.detect.detector import SequentialDetector
-from monitoring.watch.scored import Scored
+from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import DetectSettings
 from streaming.sources.reader import ordered_map
 

@@ -17,14 +17,9 @@ from monitoring.report.build import ReportCounts
 from monitoring.report.model import FieldDrift, Share, VersionChange, VersionRow, with_figures
 from monitoring.report.slices import OFF_NOTE, Period, periods_of
 from monitoring.watch.categorical import Categorical, cut_texts
-from monitoring.watch.closed_window import (
-    ClosedWindow,
-    Drift,
-    closed_window,
-    field_drift,
-    prediction_drift,
-)
-from monitoring.watch.scored import Scored
+from monitoring.watch.closed_window import ClosedWindow, closed_window
+from monitoring.watch.drift import Drift, field_drift, prediction_drift
+from monitoring.watch.scored_batch import Scored
 from monitoring.watch.slices import OTHER
 from monitoring.watch.window import Terms, Window
 from monitoring.watch.windows import WindowSeries

@@ -24,7 +24,7 @@ from monitoring.report.log_columns import (
     predictions,
 )
 from monitoring.watch.categorical import Categorical
-from monitoring.watch.scored import Scored
+from monitoring.watch.scored_batch import Scored
 from streaming.sources import Batch, Reject, describe_head, open_source
 
 __all__ = ["LogReader", "read_log"]

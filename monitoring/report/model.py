@@ -13,7 +13,7 @@ import msgspec
 
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.figures import SliceFigures
-from monitoring.watch.records import LabelHealth
+from monitoring.watch.monitor_files import LabelHealth
 from monitoring.watch.skew import Skew
 
 __all__ = [

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from monitoring.report import words
+from monitoring.report import formatting
 from monitoring.report.model import FieldDrift, Grid, ReportData
 from monitoring.report.share_charts import (
     grid_charts,
@@ -65,12 +65,14 @@ def _context(data: ReportData) -> dict[str, Any]:
     rows = slice_rows(data.slices, kept, data.axis, _MOST_ROWS)
     grid = data.grid
     return {
-        "w": words,
+        "w": formatting,
         "both": _both,
         "mark": _MARKS[data.verdict.state],
         "side": _SIDES.get(data.verdict.state, data.verdict.state),
         "period": _period(data),
-        "rate": words.percent(data.total.clicks / data.total.count) if data.total.count else "",
+        "rate": formatting.percent(data.total.clicks / data.total.count)
+        if data.total.count
+        else "",
         "figures": _figures(data),
         "sections": _sections(data),
         "window_text": _window_text(data),
@@ -124,14 +126,14 @@ def _period(data: ReportData) -> str:
     start, end = data.windows[0].start, data.windows[-1].end
     if data.axis == "row":
         return "no times: by row number"
-    return f"{words.day_and_time(start)} to {words.day_and_time(end)} UTC"
+    return f"{formatting.day_and_time(start)} to {formatting.day_and_time(end)} UTC"
 
 
 def _window_text(data: ReportData) -> str:
     size = data.windows[0].end - data.windows[0].start
     if data.axis == "row":
-        return f"window of {words.count(size)} rows"
-    return f"window of {words.span(size / 1000)}"
+        return f"window of {formatting.count(size)} rows"
+    return f"window of {formatting.span(size / 1000)}"
 
 
 def _figures(data: ReportData) -> list[tuple[str, str, str]]:
@@ -139,18 +141,18 @@ def _figures(data: ReportData) -> list[tuple[str, str, str]]:
     found = [
         (
             "calibration ratio",
-            words.ratio(total.calibration_ratio),
-            words.interval(total.calibration_low, total.calibration_high),
+            formatting.ratio(total.calibration_ratio),
+            formatting.interval(total.calibration_low, total.calibration_high),
         ),
-        ("mean prediction", words.percent(total.mean_prediction), ""),
-        ("log loss", words.decimals(total.log_loss, 4), ""),
-        ("normalised entropy", words.decimals(total.normalised_entropy, 4), ""),
+        ("mean prediction", formatting.percent(total.mean_prediction), ""),
+        ("log loss", formatting.decimals(total.log_loss, 4), ""),
+        ("normalised entropy", formatting.decimals(total.normalised_entropy, 4), ""),
     ]
     if total.auc is not None:
         error = total.auc_error or 0.0
         found.append(("AUC", f"{total.auc:.4f}", f"± {error:.4f}" if error >= 0.0001 else ""))
     if total.ece is not None:
-        found.append(("ECE", words.percent(total.ece), ""))
+        found.append(("ECE", formatting.percent(total.ece), ""))
     return found
 
 
@@ -196,8 +198,8 @@ def _reliability_text(data: ReportData) -> str:
     worst = max(off, key=lambda b: abs(b.predicted - b.observed) * b.count)
     return (
         f"{len(off)} of {len(data.reliability)} groups are off the diagonal. Most clicks are amiss "
-        f"where {words.percent(worst.predicted)} was predicted: {words.percent(worst.observed)} "
-        f"clicked."
+        f"where {formatting.percent(worst.predicted)} was predicted: "
+        f"{formatting.percent(worst.observed)} clicked."
     )
 
 
@@ -223,7 +225,7 @@ def _label_figures(data: ReportData) -> list[tuple[str, str]]:
     found = labels.click_shares()
     if skew is not None and skew.skew_rate is not None:
         found["served counters skewed"] = skew.skew_rate
-    return [(name, words.percent(share)) for name, share in found.items()]
+    return [(name, formatting.percent(share)) for name, share in found.items()]
 
 
 def _policy(css: str, js: str) -> str:

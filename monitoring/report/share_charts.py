@@ -8,9 +8,9 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from monitoring.report import words
-from monitoring.report.grid import OTHERS
+from monitoring.report import formatting
 from monitoring.report.model import Bin, FieldDrift, Grid, GridCell, GridColumn, GridRow, Share
+from monitoring.report.slice_grid import OTHERS
 from monitoring.report.svg import Scale, drawing, el, line, log_ticks, text
 from monitoring.watch.categorical import MISSING
 
@@ -72,9 +72,10 @@ def _bin(one: Bin, x: Scale, y: Scale) -> Markup:
     at, height = x(one.predicted), y(one.observed)
     off = off_diagonal(one)
     tip = (
-        f"predicted {words.percent(one.predicted)}, clicked {words.percent(one.observed)}\n"
-        f"95 % interval {words.percent(one.low)} to {words.percent(one.high)}\n"
-        f"{words.count(one.count)} impressions"
+        f"predicted {formatting.percent(one.predicted)}, "
+        f"clicked {formatting.percent(one.observed)}\n"
+        f"95 % interval {formatting.percent(one.low)} to {formatting.percent(one.high)}\n"
+        f"{formatting.count(one.count)} impressions"
     )
     shape = {
         "over": el("path", d=f"M{at:.1f} {height - 6:.1f}l6 11h-12Z", class_="over"),
@@ -111,10 +112,10 @@ def _share_row(share: Share, x: Scale, y: float, width: float) -> Markup:
     name = name if len(name) <= 14 else f"{name[:13]}…"
     middle = y + 9
     rose = share.after >= share.before
-    change = words.percent(abs(share.after - share.before)).replace(" %", "")
+    change = formatting.percent(abs(share.after - share.before)).replace(" %", "")
     tip = (
-        f"{share.value or '(empty)'}\nbefore {words.percent(share.before)}, "
-        f"after {words.percent(share.after)}"
+        f"{share.value or '(empty)'}\nbefore {formatting.percent(share.before)}, "
+        f"after {formatting.percent(share.after)}"
     )
     return Markup("").join(
         [
@@ -249,18 +250,18 @@ def _by_chance(cell: GridCell) -> bool:
 
 def _shade_text(shade: float, measure: str) -> str:
     if measure == "calibration":
-        return words.ratio(math.exp(shade))
+        return formatting.ratio(math.exp(shade))
     return f"{100 * shade:+.1f} %" if abs(shade) < 0.1 else f"{100 * shade:+.0f} %"
 
 
 def _tip(grid: Grid, row: GridRow, column: GridColumn, cell: GridCell | None) -> str:
-    first = f"{row.name}: {words.place(column.field, column.value)}"
+    first = f"{row.name}: {formatting.place(column.field, column.value)}"
     if cell is None:
         return f"{first}\nno impressions"
-    label = [first, f"{words.count(cell.count)} impressions"]
+    label = [first, f"{formatting.count(cell.count)} impressions"]
     if cell.calibration_ratio is not None:
-        bounds = words.interval(cell.calibration_low, cell.calibration_high)
-        label.append(f"calibration ratio {words.ratio(cell.calibration_ratio)} ({bounds})")
+        bounds = formatting.interval(cell.calibration_low, cell.calibration_high)
+        label.append(f"calibration ratio {formatting.ratio(cell.calibration_ratio)} ({bounds})")
     if cell.normalised_entropy is not None:
         label.append(f"NE {cell.normalised_entropy:.5f}")
     if grid.measure == "change" and cell.shade is not None:

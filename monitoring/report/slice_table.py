@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from monitoring.report import words
+from monitoring.report import formatting
 from monitoring.report.model import SliceRow
 
 __all__ = ["COLUMNS", "TableRow", "columns_of", "slice_rows", "slices_text"]
@@ -76,21 +76,21 @@ def _row(row: SliceRow, columns: Sequence[int], axis: str) -> TableRow:
 
 def _cells(row: SliceRow, sign: str, axis: str) -> tuple[Cell, ...]:
     start = None if row.since is None else row.since.start
-    since = "–" if start is None else words.when(start, axis).removesuffix(" UTC")
+    since = "–" if start is None else formatting.when(start, axis).removesuffix(" UTC")
     later = None if row.since is None else row.since.calibration_ratio
     return (
         (row.field, None),
         (row.value or "(empty)", None),
-        (f"{sign}{words.ratio(row.calibration_ratio)}", _key(row.calibration_ratio)),
-        (words.interval(row.calibration_low, row.calibration_high), _key(_distance(row))),
+        (f"{sign}{formatting.ratio(row.calibration_ratio)}", _key(row.calibration_ratio)),
+        (formatting.interval(row.calibration_low, row.calibration_high), _key(_distance(row))),
         (since, _key(start)),
-        (words.ratio(later), _key(later)),
-        (_signed(row.over_promised, words.clicks), _key(row.over_promised)),
-        (_signed(row.money, words.money), _key(row.money)),
-        (words.count(row.count), str(row.count)),
-        (words.count(row.clicks), _key(row.clicks)),
-        (words.decimals(row.log_loss, 4), _key(row.log_loss)),
-        (words.decimals(row.normalised_entropy, 4), _key(row.normalised_entropy)),
+        (formatting.ratio(later), _key(later)),
+        (_signed(row.over_promised, formatting.clicks), _key(row.over_promised)),
+        (_signed(row.money, formatting.money), _key(row.money)),
+        (formatting.count(row.count), str(row.count)),
+        (formatting.count(row.clicks), _key(row.clicks)),
+        (formatting.decimals(row.log_loss, 4), _key(row.log_loss)),
+        (formatting.decimals(row.normalised_entropy, 4), _key(row.normalised_entropy)),
     )
 
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from features.errors import ClicktideError
 from monitoring.registry.versions import Version
 from monitoring.report.build import ReportCounts
-from monitoring.report.grid import CLOCK, Challengers, challenger_grid, challenger_rows
 from monitoring.report.model import FieldDrift, Share, VersionChange, VersionRow
+from monitoring.report.slice_grid import CLOCK, Challengers, challenger_grid, challenger_rows
 from monitoring.report.slices import OFF_NOTE, periods_of
 from monitoring.watch.closed_window import COARSE, ClosedWindow
-from monitoring.watch.records import MonitorState
+from monitoring.watch.monitor_files import MonitorState
 from monitoring.watch.windows import PREDICTION
 
 __all__ = ["stream_counts", "version_changes", "version_rows"]
@@ -34,7 +34,7 @@ def stream_counts(
     Parameters
     ----------
     state
-        As read by :func:`monitoring.watch.records.read_monitor`.
+        As read by :func:`monitoring.watch.monitor_files.read_monitor`.
     source
         Name of the stream, for the title.
     versions

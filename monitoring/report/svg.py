@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from monitoring.report import words
+from monitoring.report import formatting
 from monitoring.report.model import ReportWindow, VersionChange
 from streaming.time_text import time_text
 
@@ -242,7 +242,7 @@ def version_marks(frame: Frame, changes: Sequence[VersionChange]) -> Markup:
     for change in changes:
         x = frame.x(change.at)
         parts.append(line(x, frame.top, x, frame.bottom, "version"))
-        tip = f"Model version {change.version} from {words.when(change.at, frame.axis)}"
+        tip = f"Model version {change.version} from {formatting.when(change.at, frame.axis)}"
         parts.append(
             el(
                 "path",
@@ -260,13 +260,14 @@ def version_marks(frame: Frame, changes: Sequence[VersionChange]) -> Markup:
 
 def window_tip(window: ReportWindow, axis: str) -> str:
     """Figures of a window, shown where one points at it."""
-    first = words.when(window.start, axis)
+    first = formatting.when(window.start, axis)
+    clicks = formatting.count(window.clicks)
     return (
-        f"{first}\n{words.count(window.count)} impressions, {words.count(window.clicks)} clicks\n"
-        f"calibration ratio {words.ratio(window.calibration_ratio)} "
-        f"({words.interval(window.calibration_low, window.calibration_high)})\n"
-        f"log loss {words.decimals(window.log_loss)}, "
-        f"NE {words.decimals(window.normalised_entropy)}"
+        f"{first}\n{formatting.count(window.count)} impressions, {clicks} clicks\n"
+        f"calibration ratio {formatting.ratio(window.calibration_ratio)} "
+        f"({formatting.interval(window.calibration_low, window.calibration_high)})\n"
+        f"log loss {formatting.decimals(window.log_loss)}, "
+        f"NE {formatting.decimals(window.normalised_entropy)}"
     )
 
 

@@ -7,7 +7,8 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from monitoring.report import words
+from monitoring.report import formatting
+from monitoring.report.formatting import side_of, sign_of, size_text
 from monitoring.report.model import ReportData, ReportWindow
 from monitoring.report.svg import (
     Frame,
@@ -23,7 +24,6 @@ from monitoring.report.svg import (
     time_axis,
     version_marks,
 )
-from monitoring.report.words import side_of, sign_of, size_text
 from monitoring.watch.detect.alarm import Alarm
 
 __all__ = [
@@ -172,8 +172,8 @@ def _lane(alarm: Alarm, number: int, frame: Frame, y: float) -> Markup:
         named += f"  {place if len(place) <= 36 else place[:35] + '…'}"
     tip = (
         f"Alarm {number}: {place}\n"
-        f"since {words.when(alarm.since_ms, frame.axis)}\n"
-        f"found {words.when(alarm.detected_ms, frame.axis)}\n"
+        f"since {formatting.when(alarm.since_ms, frame.axis)}\n"
+        f"found {formatting.when(alarm.detected_ms, frame.axis)}\n"
         f"{size_text(alarm)}"
     )
     found = frame.x(alarm.detected_ms)

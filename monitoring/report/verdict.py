@@ -7,9 +7,9 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from monitoring.report import words
+from monitoring.report import formatting
+from monitoring.report.formatting import by, headline_of, side_of, size_text
 from monitoring.report.model import SliceRow, Total, Verdict
-from monitoring.report.words import by, headline_of, side_of, size_text
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.figures import SliceFigures
 from monitoring.watch.state_machine import StaleWeights
@@ -113,12 +113,13 @@ def _explained(
     if not spells:
         return verdict
     old = max(spells, key=lambda spell: spell.age_s)
-    weights = f"weights up to {words.span(old.age_s)} old were served"
+    weights = f"weights up to {formatting.span(old.age_s)} old were served"
     return replace(
         verdict,
-        headline=f"Stale weights: {weights} since {words.when(old.start_ms, axis)}. "
+        headline=f"Stale weights: {weights} since {formatting.when(old.start_ms, axis)}. "
         f"{verdict.headline}",
-        where=f"Everywhere, as of stale weights: {weights} until {words.when(old.end_ms, axis)}.",
+        where=f"Everywhere, as of stale weights: {weights} "
+        f"until {formatting.when(old.end_ms, axis)}.",
         action="See why the trainer fell behind: clicktide status. Predictions are right again "
         "when fresh weights are served; scale or roll back nothing for this.",
     )
@@ -129,19 +130,19 @@ def _alarmed(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
     where = worst.where if worst.field else "everywhere, in all slices"
     more = f" and {len(alarms) - 1} more" if len(alarms) > 1 else ""
     late = (worst.detected_ms - worst.since_ms) / 1000
-    found = f"; found {words.span(late)} later" if axis == "time" and late > 0 else ""
-    now = f"over everything {words.ratio(total.calibration_ratio)}"
+    found = f"; found {formatting.span(late)} later" if axis == "time" and late > 0 else ""
+    now = f"over everything {formatting.ratio(total.calibration_ratio)}"
     if worst.what == "calibration":
         text = f"No: {_ratio_text(worst.size, worst.size_low, worst.size_high)} since then; {now}."
     else:
         text = f"Calibration ratio {now}; but {size_text(worst)}."
     start = "No: " if worst.what == "calibration" else ""
-    headline = f"{start}{headline_of(worst)}, since {words.when(worst.since_ms, axis)}."
+    headline = f"{start}{headline_of(worst)}, since {formatting.when(worst.since_ms, axis)}."
     return Verdict(
         side_of(worst),
         headline[0].upper() + headline[1:],
         text,
-        f"{words.when(worst.since_ms, axis)}{found}.",
+        f"{formatting.when(worst.since_ms, axis)}{found}.",
         f"{where[0].upper()}{where[1:]}{more}."
         + (f" {_sentence(worst.cause)}" if worst.cause else ""),
         _cost_text(worst.clicks_over_promised, worst.money_over_promised),
@@ -160,7 +161,7 @@ def _off(
     dated = total.since is not None
     ratio = _now(total).calibration_ratio or total.calibration_ratio or 1.0
     side: Direction = "under" if ratio < 1 else "over"
-    since = "" if total.since is None else f" since {words.when(total.since.start, axis)}"
+    since = "" if total.since is None else f" since {formatting.when(total.since.start, axis)}"
     return Verdict(
         side,
         f"No: it {side}-predicts{by(ratio)}{since or ' all along'}.",
@@ -192,8 +193,10 @@ def _mixed(total: Total, drifted: Sequence[SliceRow], axis: str) -> Verdict:
     now = _now(worst)
     ratio = now.calibration_ratio
     side = "under" if ratio is not None and ratio < 1 else "over"
-    place = words.place(worst.field, worst.value)
-    since = "" if worst.since is None else f" since about {words.when(worst.since.start, axis)}"
+    place = formatting.place(worst.field, worst.value)
+    since = (
+        "" if worst.since is None else f" since about {formatting.when(worst.since.start, axis)}"
+    )
     slices = "1 slice is" if len(drifted) == 1 else f"{len(drifted)} slices are"
     return Verdict(
         "mixed",
@@ -212,7 +215,7 @@ def _mixed(total: Total, drifted: Sequence[SliceRow], axis: str) -> Verdict:
 def _since_text(of: Total | SliceRow, axis: str) -> str:
     if of.since is None:
         return "All along: no one change stands out."
-    return f"About {words.when(of.since.start, axis)}, by the windows on either side."
+    return f"About {formatting.when(of.since.start, axis)}, by the windows on either side."
 
 
 def _ended(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
@@ -220,10 +223,10 @@ def _ended(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
     place = last.where
     return Verdict(
         "ended",
-        f"Yes, again: a shift ({place}) ended at {words.when(last.closed_ms or 0, axis)}.",
+        f"Yes, again: a shift ({place}) ended at {formatting.when(last.closed_ms or 0, axis)}.",
         f"Yes: {_of(total)} over everything.",
-        f"It was not from {words.when(last.since_ms, axis)} to "
-        f"{words.when(last.closed_ms or 0, axis)}.",
+        f"It was not from {formatting.when(last.since_ms, axis)} to "
+        f"{formatting.when(last.closed_ms or 0, axis)}.",
         f"{place[0].upper()}{place[1:]}.",
         _cost_text(last.clicks_over_promised, last.money_over_promised),
         "Nothing now. See whether what caused it can come back.",
@@ -246,7 +249,7 @@ def _no_click(total: Total) -> Verdict:
     promised = (total.mean_prediction or 0.0) * total.count
     return Verdict(
         "over",
-        f"No: {words.clicks(promised)} clicks were promised, and none came.",
+        f"No: {formatting.clicks(promised)} clicks were promised, and none came.",
         "No: not one click came.",
         "From the start.",
         "Everywhere.",
@@ -259,9 +262,9 @@ def _unknown(total: Total) -> Verdict:
     return Verdict(
         "unknown",
         "Too few clicks to say.",
-        f"Not known: {words.count(total.clicks)} clicks of {words.count(total.count)} impressions "
-        "say only that the ratio is "
-        f"{words.interval(total.calibration_low, total.calibration_high)}.",
+        f"Not known: {formatting.count(total.clicks)} clicks of "
+        f"{formatting.count(total.count)} impressions say only that the ratio is "
+        f"{formatting.interval(total.calibration_low, total.calibration_high)}.",
         "Not known.",
         "Not known.",
         "Not known.",
@@ -312,12 +315,12 @@ def _of(total: Total) -> str:
 def _ratio_text(ratio: float | None, low: float | None, high: float | None) -> str:
     if ratio is None:
         return "There are no clicks"
-    return f"{ratio:.2f} clicks predicted for each that came ({words.interval(low, high)})"
+    return f"{ratio:.2f} clicks predicted for each that came ({formatting.interval(low, high)})"
 
 
 def _places(rows: Sequence[SliceRow]) -> str:
     named = [
-        f"{words.place(r.field, r.value)} ({words.ratio(_now(r).calibration_ratio)})"
+        f"{formatting.place(r.field, r.value)} ({formatting.ratio(_now(r).calibration_ratio)})"
         for r in rows[:3]
     ]
     more = f" and {len(rows) - 3} more slices" if len(rows) > 3 else ""
@@ -328,8 +331,8 @@ def _cost_text(clicks: float | None, money: float | None, of: str = "") -> str:
     if clicks is None:
         return "Not known."
     what = "clicks were promised that did not come" if clicks >= 0 else "clicks came unpromised"
-    text = f"{words.clicks(abs(clicks))} {what}{f' ({of})' if of else ''}"
+    text = f"{formatting.clicks(abs(clicks))} {what}{f' ({of})' if of else ''}"
     if money is None:
         return f"{text}. In money: no bids are logged."
     worth = "was over-bid" if money >= 0 else "was under-bid"
-    return f"{text}: {words.money(abs(money))} {worth}."
+    return f"{text}: {formatting.money(abs(money))} {worth}."

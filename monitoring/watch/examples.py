@@ -15,7 +15,7 @@ from features.batch import Batch, Position
 from features.spec import SourceSpec, Spec
 from monitoring.watch.categorical import MISSING, Categorical
 from monitoring.watch.predictor import LearnerPredictor, Predictor
-from monitoring.watch.scored import Scored
+from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import MonitorSettings
 from monitoring.watch.skew import SkewCheck
 from monitoring.watch.slices import Newness, SliceField, slice_fields

@@ -15,14 +15,14 @@ import msgspec
 
 from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
+from monitoring.watch.alarm_delivery import GROUP, Outbox, post_to
 from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.examples import ExampleFeed
 from monitoring.watch.figures import figures_of
-from monitoring.watch.folder import MonitorFolder
-from monitoring.watch.outbox import GROUP, Outbox, post_to
+from monitoring.watch.monitor_files import Now, label_health
+from monitoring.watch.monitor_folder import MonitorFolder
 from monitoring.watch.predictor import Predictor
-from monitoring.watch.records import Now, label_health
 from monitoring.watch.settings import MonitorSettings, fixed_settings
 from monitoring.watch.state_machine import Detectors, Watch
 from monitoring.watch.topic_reader import TopicReader

@@ -14,7 +14,7 @@ from features.batch import Batch
 from features.counters.counting import Counters, Occurrences
 from features.counters.names import half_life_ms
 from features.spec import Spec
-from monitoring.watch.scored import Scored
+from monitoring.watch.scored_batch import Scored
 from streaming.served_counters import served_matrix
 
 __all__ = ["Skew", "SkewCheck"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.figures import SUMS
-from monitoring.watch.scored import Scored
+from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import WindowSettings
 from monitoring.watch.window import Terms
 from monitoring.watch.windows import Windows

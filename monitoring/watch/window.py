@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from monitoring.watch import figures as k
 from monitoring.watch.categorical import MISSING, Categorical, HashTable, hashes_of
 from monitoring.watch.figures import SliceFigures, SliceTable, figures_of, rankings
-from monitoring.watch.scored import Scored
+from monitoring.watch.scored_batch import Scored
 from monitoring.watch.slices import OTHER
 
 __all__ = ["BINS", "SLICE_BINS", "Terms", "Window"]

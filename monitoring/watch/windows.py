@@ -9,15 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.watch import figures as k
-from monitoring.watch.closed_window import (
-    ClosedWindow,
-    Drift,
-    closed_window,
-    field_drift,
-    prediction_drift,
-)
+from monitoring.watch.closed_window import ClosedWindow, closed_window
+from monitoring.watch.drift import Drift, field_drift, prediction_drift
 from monitoring.watch.frequent_values import HeavyHitters
-from monitoring.watch.scored import Scored
+from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import WindowSettings
 from monitoring.watch.window import Terms, Window
 
@@ -47,7 +42,7 @@ class WindowSeries:
 
     Examples
     --------
-    >>> from monitoring.watch.scored import Scored
+    >>> from monitoring.watch.scored_batch import Scored
     >>> rows = Scored.of([0, 1, 0], [0.1, 0.4, 0.2], time_ms=[0, 900, 1500])
     >>> series = WindowSeries(1000, lambda start, end: Window(start, end, (), room=1))
     >>> series.add(rows, Terms.of(rows))

@@ -17,13 +17,13 @@ from jinja2 import Environment, Template
 from features.errors import ClicktideError
 from monitoring.report import ReportData, render
 from monitoring.report.build import report_of
-from monitoring.report.grid import read_challengers
+from monitoring.report.slice_grid import read_challengers
 from monitoring.report.stream import stream_counts
-from monitoring.watch.records import read_monitor
+from monitoring.watch.monitor_files import read_monitor
 from serving.metrics import CONTENT_TYPE_LATEST, stream_metrics
 from serving.problem import Problem
 from serving.routes.page import PAGES, SAFE_HEADERS, static_file
-from serving.state import ServingState
+from serving.server_state import ServingState
 from serving.stream_feed import StreamFeed, Watching
 from serving.stream_snapshot import StreamSnapshot
 

@@ -14,7 +14,7 @@ from features.events import Click, EventError, Impression, decode_event
 from serving.bodies import EXAMPLE, ClickEvents, EventsAccepted, ImpressionEvents
 from serving.event_writer import EventsRefusedError, EventWriter, QueueFullError
 from serving.problem import Problem, check_count, decode
-from serving.state import ServingState
+from serving.server_state import ServingState
 from streaming.time_text import span
 
 __all__ = ["check_time", "refused", "routes"]

@@ -17,7 +17,7 @@ from serving.bodies import EXAMPLE, Contributions, ImpressionBody, Model
 from serving.metrics import CONTENT_TYPE_LATEST
 from serving.problem import Problem, decode
 from serving.routes.predict import JSON, events_of, ignored_in
-from serving.state import ServingState
+from serving.server_state import ServingState
 
 __all__ = ["Health", "explain_routes", "health_routes", "routes"]
 

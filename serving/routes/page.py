@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from serving.bodies import EXAMPLE
-from serving.state import ServingState
+from serving.server_state import ServingState
 from serving.stream_feed import Watching
 
 __all__ = ["PAGES", "SAFE_HEADERS", "routes", "static_file"]

@@ -16,7 +16,7 @@ from serving.bodies import EXAMPLE, ImpressionBody, PredictBody, Prediction, Pre
 from serving.event_batch import EventBatch, ScoredEvents, SharedFields, shared_fields
 from serving.middleware import endpoint
 from serving.problem import Problem, check_count, decode
-from serving.state import ServingState
+from serving.server_state import ServingState
 
 __all__ = ["events_of", "ignored_in", "routes"]
 

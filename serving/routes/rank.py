@@ -23,7 +23,7 @@ from serving.rank_bodies import Explore, Logging, RankBody, Ranked, Rankings
 from serving.ranking import Ranking, first_chances, rank
 from serving.routes.events import check_time
 from serving.routes.predict import ignored_in
-from serving.state import ServingState
+from serving.server_state import ServingState
 
 __all__ = ["routes"]
 

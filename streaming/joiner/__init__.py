@@ -32,9 +32,9 @@ the unbroken run given the same lifts, and equal any run if no click comes that 
 (:class:`features.events.Heartbeat`) per topic and partition end a finite stream.
 
 **Why a crash loses and repeats nothing.** The committed offset is that of the oldest record that
-can still matter, or if it was held (:mod:`.topic`), of the first held with it, with the topic's
-time before it: the replay repeats every w. Impressions matter until W > t + J + L (with clicks:
-+ J), clicks until W > c + J + L + O, which outlives their impressions. Committed too: W (an
+can still matter, or if it was held (:mod:`.held_events`), of the first held with it, with the
+topic's time before it: the replay repeats every w. Impressions matter until W > t + J + L (with
+clicks: + J), clicks until W > c + J + L + O, which outlives their impressions. Committed too: W (an
 example was out if t + J < W), the impressions' watermark (an orphan was out), each topic's read
 position (a rejection was out if before it; a correction, if its click is before it and its example
 was out), lifts, last click and counts. All of it is one transaction with the output, so "was out"
@@ -50,7 +50,7 @@ and ``Clicked`` when its first click (not dismissal) joins it: each once, over c
 functions of the two logs as the examples are, but where a ``Clicked`` stands among the rest
 follows the interleaving. A replay repeats none of events that were decided before the commit.
 
-**Stall guard** (:mod:`.guard`). An idle clicks topic is not lifted over a silence in which
+**Stall guard** (:mod:`.stall_guard`). An idle clicks topic is not lifted over a silence in which
 clicks should have come: no label leaves, ``Stalled`` is said, and real clicks move time again.
 A heartbeat in the clicks topic is its publisher's word and is trusted. Clicks that the outage
 swallowed for good leave negatives behind: no joiner can know them.

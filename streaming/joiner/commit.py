@@ -7,7 +7,7 @@ import msgspec
 from features.errors import ClicktideError
 from streaming.commit_metadata import FORMAT, dump_metadata, load_metadata
 from streaming.joiner.held_events import BEGIN
-from streaming.joiner.pair import Pair
+from streaming.joiner.partition_joiner import Pair
 from streaming.joiner.records import CLICKS, IMPRESSIONS, CommitUpTo, TopicKind
 
 __all__ = ["TopicState", "commit_pair", "resume_pair"]

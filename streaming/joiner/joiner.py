@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from features.events import Impression, decode_event
 from streaming.joiner.commit import commit_pair, resume_pair
-from streaming.joiner.pair import Pair
+from streaming.joiner.invariants import validate_pair
+from streaming.joiner.partition_joiner import Pair
 from streaming.joiner.records import (
     Clicked,
     CommitUpTo,
@@ -21,7 +22,6 @@ from streaming.joiner.records import (
     Viewed,
 )
 from streaming.joiner.settings import JoinerSettings
-from streaming.joiner.validate import validate_pair
 
 __all__ = ["CountingPair", "Joiner"]
 
@@ -203,6 +203,6 @@ class Joiner:
         return sum(pair.impressions_pending() for pair in self._pairs.values())
 
     def validate(self) -> None:
-        """Check every invariant; see :mod:`streaming.joiner.validate`."""
+        """Check every invariant; see :mod:`streaming.joiner.invariants`."""
         for pair in self._pairs.values():
             validate_pair(pair)

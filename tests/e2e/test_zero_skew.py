@@ -20,11 +20,11 @@ from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from serving.app import build_app
 from serving.event_writer import EventWriter
-from serving.features import FeatureSource, Fetched
 from serving.metrics import Metrics
+from serving.request_features import FeatureSource, Fetched
 from serving.scorer import Scorer
+from serving.server_state import ServingState
 from serving.settings import ServeSettings
-from serving.state import ServingState
 from streaming.join_process import JoinProcess
 from streaming.joiner import JoinerSettings
 from streaming.log import NewRecord, TopicPartition, open_log

@@ -25,7 +25,7 @@ from monitoring.report.model import (
 )
 from monitoring.report.verdict import verdict
 from monitoring.watch.detect.alarm import Alarm
-from monitoring.watch.records import LabelHealth
+from monitoring.watch.monitor_files import LabelHealth
 from monitoring.watch.skew import Skew
 
 HOUR = 3_600_000

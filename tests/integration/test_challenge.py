@@ -15,7 +15,7 @@ from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from learning.snapshot import load_snapshot
 from monitoring.registry.challenge import Challenge, river_classifier
 from monitoring.watch.figures import CLICKS, CORRECTED, COUNT, EXPECTED, LOSS
-from monitoring.watch.records import read_monitor
+from monitoring.watch.monitor_files import read_monitor
 from streaming.log import LogUnavailableError, NewRecord, open_log
 from streaming.settings import EARLY_EXAMPLES, EXAMPLES, StreamSettings
 from streaming.train_process import Trainer

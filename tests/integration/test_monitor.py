@@ -17,10 +17,10 @@ from waiting import until
 
 from features.errors import ClicktideError
 from features.spec import FieldSpec, SourceSpec, Spec
+from monitoring.watch.alarm_delivery import ALARMS, GROUP
 from monitoring.watch.detect.alarm import Alarm
-from monitoring.watch.outbox import ALARMS, GROUP
+from monitoring.watch.monitor_files import read_monitor
 from monitoring.watch.process import Monitor
-from monitoring.watch.records import read_monitor
 from monitoring.watch.settings import MonitorSettings, WindowSettings
 from streaming.log import LogUnavailableError, NewRecord, TopicPartition, open_log
 from streaming.settings import EXAMPLES, StreamSettings
@@ -357,7 +357,7 @@ def test_a_full_disk_stops_no_watching(log, tmp_path, monkeypatch):
     lines = []
     process = monitor(log, tmp_path / "m", report=lines.append)
     monkeypatch.setattr(
-        "monitoring.watch.folder.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28))
+        "monitoring.watch.monitor_folder.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28))
     )
     process.step()
     assert not process.save()

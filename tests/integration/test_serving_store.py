@@ -16,7 +16,7 @@ from features.counters.redis_format import Updates
 from features.counters.redis_store import open_counters
 from features.counters.stored import StoredCounters
 from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
-from serving.features import FeatureSource
+from serving.request_features import FeatureSource
 from serving.store_reader import open_link
 
 NOW = 1_736_121_600_000

@@ -11,7 +11,7 @@ from waiting import until
 
 from clicktide.child_processes import LogFile, own_command, spawn
 from clicktide.process_log import message_of
-from clicktide.supervise import Child, Supervisor
+from clicktide.supervisor import Child, Supervisor
 
 TALKER = "import sys; print('to stdout'); print('to stderr', file=sys.stderr)"
 SLEEPER = "import time; print('ready'); time.sleep(600)"
@@ -26,7 +26,7 @@ import sys, time
 from pathlib import Path
 from clicktide.process_log import message_of
 from clicktide.child_processes import spawn
-from clicktide.supervise import Child
+from clicktide.supervisor import Child
 child = spawn(Path(sys.argv[1]), lambda name, line: None)(
     Child("sleeper", [sys.executable, "-c", "import time; time.sleep(600)"]))
 print(child.pid, flush=True)

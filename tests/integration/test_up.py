@@ -28,7 +28,7 @@ FAKE = """
 import sys
 import clicktide.up
 from clicktide.cli import main
-from clicktide.supervise import Child
+from clicktide.supervisor import Child
 
 def child(name, code):
     return Child(name, [sys.executable, "-c", code])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from monitoring.watch.categorical import Categorical
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.detect.detector import SequentialDetector
-from monitoring.watch.scored import Scored
+from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import DetectSettings
 
 ROWS = 70_000  # one clearing of rare values lies within

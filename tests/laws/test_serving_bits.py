@@ -19,9 +19,9 @@ from learning import ClickLearner
 from learning.click_learner import probabilities
 from learning.uncertainty import uncertainty
 from serving.event_batch import EventBatch, ScoredEvents, shared_fields
-from serving.features import Fetched
 from serving.hasher import EventHasher
 from serving.problem import Problem
+from serving.request_features import Fetched
 from serving.scorer import Scorer
 from serving.weights import FixedWeights
 

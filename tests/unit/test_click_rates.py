@@ -14,7 +14,7 @@ from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.detect.kernels import advance
 from monitoring.watch.detect.rates import ClickRates
 from monitoring.watch.detect.state import Rows, make_limits, make_state, make_tests
-from monitoring.watch.scored import Scored
+from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import DetectSettings
 
 ROWS, AT, RATE = 200_000, 120_000, 0.05

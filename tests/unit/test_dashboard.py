@@ -13,9 +13,9 @@ from fastapi import FastAPI
 
 from features.events import Impression, encode_event
 from monitoring.watch.detect.alarm import Alarm
-from monitoring.watch.folder import MonitorFolder
-from monitoring.watch.records import Now
-from monitoring.watch.scored import Scored
+from monitoring.watch.monitor_files import Now
+from monitoring.watch.monitor_folder import MonitorFolder
+from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import WindowSettings
 from monitoring.watch.windows import Windows
 from serving.problem import Problem

@@ -12,7 +12,7 @@ from monitoring.watch.detect.alarm import Alarm, ratio_interval
 from monitoring.watch.detect.change_point import locate
 from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.detect.slots import OTHER, SlotTable
-from monitoring.watch.scored import Scored
+from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import DetectSettings
 
 ROWS, AT = 120_000, 60_000

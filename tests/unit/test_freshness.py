@@ -8,7 +8,7 @@ from monitoring.report.model import Since, Total
 from monitoring.report.verdict import stale_first, verdict
 from monitoring.watch.categorical import Categorical
 from monitoring.watch.detect.alarm import Alarm
-from monitoring.watch.scored import Scored
+from monitoring.watch.scored_batch import Scored
 from monitoring.watch.slices import slice_name
 from monitoring.watch.state_machine import StaleWeights, WeightsAge
 from streaming.freshness import Freshness, Reader, ages, clock_note, stale

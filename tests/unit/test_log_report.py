@@ -21,7 +21,7 @@ from monitoring.report.log_columns import LogColumns
 from monitoring.report.log_counts import LogCounts
 from monitoring.report.log_reader import LogReader, read_log
 from monitoring.report.model import ReportData
-from monitoring.watch.scored import Scored
+from monitoring.watch.scored_batch import Scored
 
 _START = 1_767_600_000_000
 _COLUMNS = LogColumns("click", "p", time="t", slices=("site",), bid="bid", version="v")

@@ -6,7 +6,7 @@ import json
 import httpx
 import pytest
 
-from clicktide.through import Through
+from clicktide.served_replay import Through
 from features.errors import ClicktideError
 from serving.client import Client
 from streaming.publish import Lockstep, Patience, StandstillError

@@ -13,11 +13,11 @@ from learning import ClickLearner
 from serving.app import build_app
 from serving.client import AsyncClient
 from serving.event_writer import EventWriter
-from serving.features import Fetched
 from serving.metrics import Metrics
+from serving.request_features import Fetched
 from serving.scorer import Scorer
+from serving.server_state import ServingState
 from serving.settings import ServeSettings
-from serving.state import ServingState
 from serving.stream_feed import Watching
 from serving.weights import FixedWeights
 from streaming.joiner.commit import TopicState

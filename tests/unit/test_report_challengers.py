@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from monitoring.report.grid import challenger_grid
+from monitoring.report.slice_grid import challenger_grid
 from monitoring.report.slices import periods_of
-from monitoring.watch.scored import Scored
+from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import WindowSettings
 from monitoring.watch.windows import Windows
 

@@ -12,11 +12,11 @@ from features.spec import CounterSpec, CrossSpec, FieldSpec, HashSpec, SourceSpe
 from features.spec_file import load_spec
 from learning import ClickLearner
 from serving.app import build_app
-from serving.features import Fetched
 from serving.metrics import Metrics
+from serving.request_features import Fetched
 from serving.scorer import Scorer
+from serving.server_state import ServingState
 from serving.settings import ServeSettings
-from serving.state import ServingState
 from serving.weights import FixedWeights
 
 NOW = 1_736_121_600_000

@@ -13,7 +13,7 @@ from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
 from serving.event_batch import SharedFields
 from serving.feature_kernels import event_keys, find_distinct, find_ends, read_values
 from serving.feature_layout import EventKeys
-from serving.features import FeatureSource
+from serving.request_features import FeatureSource
 
 NOW = 1_736_121_600_000
 HOUR = 3_600_000

@@ -2,7 +2,7 @@
 
 import pytest
 
-from clicktide.supervise import Child, Restarts, Supervisor
+from clicktide.supervisor import Child, Restarts, Supervisor
 from features.errors import ClicktideError
 
 

@@ -49,7 +49,7 @@ from monitoring.watch.detect.state import (
     muted,
     with_room,
 )  # fmt: skip
-from monitoring.watch.scored import Scored
+from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import DetectSettings
 
 __all__ = ["SequentialDetector"]

@@ -3,7 +3,7 @@
 ::
 
     run/monitor/
-    ├── state            all that a restart needs (monitoring.watch.folder)
+    ├── state            all that a restart needs (monitoring.watch.monitor_folder)
     ├── now.json         Now: figures, open windows, health, every few seconds
     ├── alarms.jsonl     the last alarms, one a line, oldest first
     └── windows/         ClosedWindow as JSON, a file each, named by start and end (ms)

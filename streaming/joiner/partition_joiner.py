@@ -21,7 +21,6 @@ from features.events import (
     encode_example,
 )
 from streaming.joiner.early_labels import EarlyLabels
-from streaming.joiner.guard import Bound, StallGuard
 from streaming.joiner.held_events import BEGIN, Item
 from streaming.joiner.records import (
     CLICKS,
@@ -40,6 +39,7 @@ from streaming.joiner.records import (
     Unpause,
 )
 from streaming.joiner.settings import JoinerSettings, JoinWindows
+from streaming.joiner.stall_guard import Bound, StallGuard
 from streaming.joiner.topic import LIFTS_KEPT, Topic
 
 __all__ = ["Pair"]

@@ -18,7 +18,7 @@ from monitoring.report.slices import Period, Sums, SumsBySlice, added, is_off
 from monitoring.watch import figures as k
 from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.figures import COUNT, figures_of
-from monitoring.watch.records import read_monitor
+from monitoring.watch.monitor_files import read_monitor
 from monitoring.watch.slices import OTHER
 
 __all__ = [

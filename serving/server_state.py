@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from features.spec import Spec
-from serving.features import FeatureSource
 from serving.metrics import Metrics
+from serving.request_features import FeatureSource
 from serving.schema import Operations
 from serving.scorer import Scorer
 from serving.settings import ServeSettings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from streaming.joiner.pair import Pair
+from streaming.joiner.partition_joiner import Pair
 from streaming.joiner.records import CLICKS, IMPRESSIONS
 
 __all__ = ["validate_pair"]
