@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clicktide.options import DirOption, JsonOption, LogOption
+from clicktide.run_summary import number
 from clicktide.stream_folder import log_file
 from clicktide.stream_opening import open_existing, open_stream
 from clicktide.up_state import local_processes
@@ -155,8 +156,8 @@ def _warnings(look: Look) -> list[str]:
 
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
+    for at, column in enumerate(columns):
+        table.add_column(column, justify="right" if at else "left")
     return table
 
 
@@ -234,8 +235,8 @@ def _trainer(look: Look, trainer: TrainerState, rates: dict[str, float]) -> Tabl
             ("learned", f"{trainer.learned:,} ({rates.get('learned', 0):,.0f} per s)"),
             ("corrections", f"{trainer.corrections:,}"),
             ("rejected", f"{trainer.rejected:,}"),
-            ("log loss", _number(trainer.log_loss)),
-            ("calibration", _number(trainer.calibration)),
+            ("log loss", number(trainer.log_loss, 4)),
+            ("calibration", number(trainer.calibration, 4)),
             ("tables in use", _tables(trainer.occupancy)),
             (
                 "last commit",
@@ -254,10 +255,6 @@ def _processes(processes: dict[str, Any]) -> Table:
     up = Text("runs", style="green") if processes["runs"] else Text("not running", style="red")
     table.add_row("up", str(processes["pid"]), "", up)
     return table
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
 
 
 def _when(ms: float | None) -> str:

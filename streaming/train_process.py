@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ from learning.touched import occupancy
 from streaming.file_lock import hold_folder
 from streaming.live_file import LiveFile
 from streaming.log import EventLog, TopicPartition
+from streaming.log.record_mark import is_there
 from streaming.process import Process
 from streaming.replay import Replay
 from streaming.settings import StreamSettings
@@ -151,20 +151,15 @@ class Trainer(Process):
         marks = [None if mark is None else (mark[0], mark[1]) for mark in extra["stream"]]
         ends = self.log.end_offsets(self.topic)
         same = len(offsets) == len(ends) and all(map(int.__le__, offsets, ends))
-        if not same or not all(self._is_there(p, mark) for p, mark in enumerate(marks)):
+        if not same or not all(
+            is_there(self.log, TopicPartition(self.topic, p), mark) for p, mark in enumerate(marks)
+        ):
             raise ClicktideError(
                 f"{self.folder}: its model was learned from another log than this one (offsets "
                 f"{offsets}, here up to {ends}). Fix: give the log it was learned from, or "
                 "another folder"
             )
         return offsets, marks
-
-    def _is_there(self, partition: int, mark: tuple[int, int] | None) -> bool:
-        """Whether the last record learned still stands where it stood, if it can be told."""
-        if mark is None or mark[0] < self.log.start_offsets(self.topic)[partition]:
-            return True
-        found = self.log.read(TopicPartition(self.topic, partition), mark[0], 1)
-        return bool(found) and (found[0].offset, zlib.crc32(found[0].value)) == mark
 
     # --- the loop --------------------------------------------------------------------------
 

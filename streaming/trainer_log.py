@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +21,7 @@ from streaming.log import (
     Values,
 )
 from streaming.log import Position as LogPosition
+from streaming.log.record_mark import RecordMark, mark_of
 from streaming.prepare import Preparer, Ready
 from streaming.settings import DEAD_LETTERS, StreamSettings
 
@@ -47,11 +47,11 @@ class Reached:
 
     partition: int
     offset: int
-    mark: tuple[int, int]
+    mark: RecordMark
 
     @classmethod
     def of(cls, values: Values) -> Reached:
-        mark = values.next_offset - 1, zlib.crc32(values.last)
+        mark = mark_of(values.next_offset - 1, values.last)
         return cls(values.partition, values.next_offset, mark)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from features.errors import ClicktideError
 from streaming.log import EventLog, OffsetError, Record, TopicPartition
+from streaming.log.record_mark import RecordMark, is_there, mark_of
 
 __all__ = ["TopicReader"]
 
@@ -36,7 +36,7 @@ class TopicReader:
         self.log, self.topic, self.most, self.report = log, topic, most, report
         self.offsets = log.start_offsets(topic)
         self.lost = 0
-        self._marks: list[list[int] | None] = [None] * len(self.offsets)
+        self._marks: list[RecordMark | None] = [None] * len(self.offsets)
         self._newest_ms = [0] * len(self.offsets)
 
     def read(self) -> list[Record]:
@@ -68,7 +68,7 @@ class TopicReader:
         """Note that records of one partition are counted; its newest event time so far."""
         last = records[-1]
         self.offsets[last.partition] = last.offset + 1
-        self._marks[last.partition] = [last.offset, zlib.crc32(last.value)]
+        self._marks[last.partition] = mark_of(last.offset, last.value)
         newest = max(self._newest_ms[last.partition], newest_ms)
         self._newest_ms[last.partition] = newest
         return newest
@@ -84,20 +84,12 @@ class TopicReader:
 
     def restore(self, state: Mapping[str, Any]) -> bool:
         """Go on from what :meth:`state` gave; whether it was made from this log."""
-        marks = state["marks"]
-        known = len(marks) == len(self.offsets)
-        if not known or not all(map(self._is_there, range(len(marks)), marks)):
+        marks = [None if mark is None else (mark[0], mark[1]) for mark in state["marks"]]
+        places = [TopicPartition(self.topic, partition) for partition in range(len(marks))]
+        if len(marks) != len(self.offsets) or not all(
+            is_there(self.log, at, mark) for at, mark in zip(places, marks, strict=True)
+        ):
             return False
-        self.offsets, self._marks = list(state["offsets"]), list(marks)
+        self.offsets, self._marks = list(state["offsets"]), marks
         self._newest_ms, self.lost = list(state["newest_ms"]), state["lost"]
         return True
-
-    def _is_there(self, partition: int, mark: list[int] | None) -> bool:
-        """Whether the last record counted still stands where it stood, if it can be told."""
-        if mark is None or mark[0] < self.log.start_offsets(self.topic)[partition]:
-            return True
-        try:
-            found = self.log.read(TopicPartition(self.topic, partition), mark[0], 1)
-        except OffsetError:
-            return False
-        return bool(found) and [found[0].offset, zlib.crc32(found[0].value)] == mark

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ __all__ = [
     "index_block",
     "line_spans",
     "one_batch",
+    "parse_each",
     "to_batch",
     "with_partitions",
 ]
@@ -26,6 +28,7 @@ __all__ = [
 KEPT_OF_LONG_LINE = 64 * 1024
 _NEWLINE, _RETURN = 10, 13
 
+T = TypeVar("T")
 Index = npt.NDArray[np.int64]
 _NO_ROWS: Index = np.empty(0, np.int64)
 
@@ -118,12 +121,31 @@ class Block:
         line, raw = self.origin(i)
         return Reject(reason, detail, self.file, line, raw)
 
-    def reject_long(self, i: int, limit: int) -> Reject:
-        """Row i, of more than ``limit`` bytes, as a reject that keeps its beginning."""
-        raw = self.row(i)[:KEPT_OF_LONG_LINE]
+    def long_reject(self, i: int, limit: int) -> Reject | None:
+        """Row i as a reject that keeps its beginning, if it has more than ``limit`` bytes."""
         length = self.long_line or int(self.ends[i] - self.starts[i])
+        if length <= limit:
+            return None
+        raw = self.row(i)[:KEPT_OF_LONG_LINE]
         detail = f"line of {length} bytes, above the limit of {limit}; raw has the first {len(raw)}"
         return Reject("line_too_long", detail, self.file, int(self.lines[i]), raw)
+
+
+def parse_each(
+    rows: Iterable[int], parse: Callable[[int], T | Reject]
+) -> tuple[list[T], list[int], dict[int, Reject]]:
+    """Parse rows one by one: what the good ones hold, their numbers; the bad ones by number."""
+    good: list[T] = []
+    numbers: list[int] = []
+    rejects: dict[int, Reject] = {}
+    for i in rows:
+        row = parse(i)
+        if isinstance(row, Reject):
+            rejects[i] = row
+        else:
+            good.append(row)
+            numbers.append(i)
+    return good, numbers, rejects
 
 
 def line_spans(data: bytes) -> tuple[Index, Index]:

@@ -18,7 +18,7 @@ import pyarrow.csv
 
 from features.batch import Reject
 from features.errors import SourceError
-from streaming.sources.block import Block, Index, Parsed, one_batch
+from streaming.sources.block import Block, Index, Parsed, one_batch, parse_each
 from streaming.sources.faults import check_columns, empty
 
 __all__ = [
@@ -227,24 +227,15 @@ class Delimited:
 
     def _parse_rows(self, block: Block, numbers: Index) -> Parsed:
         """Parse some rows one by one."""
-        good: list[list[str]] = []
-        rows: list[int] = []
-        rejects: list[Reject] = []
-        for i in numbers.tolist():
-            row = self._parse_line(block, i)
-            if isinstance(row, Reject):
-                rejects.append(row)
-            else:
-                good.append(row)
-                rows.append(i)
+        good, rows, rejects = parse_each(numbers.tolist(), lambda i: self._parse_line(block, i))
         columns = list(zip(*good, strict=True)) or [()] * len(self.wanted)
         arrays = [pa.array(column, pa.string()) for column in columns]
         batch = pa.RecordBatch.from_arrays(arrays, names=list(self.wanted))
-        return Parsed(batch, np.array(rows, np.int64), block.rows, rejects)
+        return Parsed(batch, np.array(rows, np.int64), block.rows, list(rejects.values()))
 
     def _parse_line(self, block: Block, i: int) -> list[str] | Reject:
-        if (block.long_line or block.ends[i] - block.starts[i]) > self.max_line_bytes:
-            return block.reject_long(i, self.max_line_bytes)
+        if (long := block.long_reject(i, self.max_line_bytes)) is not None:
+            return long
         values = self._split(block.row(i))
         if values is None:
             detail = 'a value opened with " is not closed, or not followed by a separator'

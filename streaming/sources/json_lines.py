@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from features.batch import Reject
-from streaming.sources.block import Block, Parsed, one_batch
+from streaming.sources.block import Block, Parsed, one_batch, parse_each
 from streaming.sources.faults import check_columns
 from streaming.sources.json_columns import EXACT, column_of, decode_line, kinds_of, scan_block
 from streaming.sources.json_scan import Keys
@@ -76,8 +76,8 @@ def _objects(blocks: list[Block], max_line_bytes: int) -> Iterator[dict[str, Any
 
 
 def _object(block: Block, i: int, max_line_bytes: int) -> dict[str, Any] | Reject:
-    if (block.long_line or block.ends[i] - block.starts[i]) > max_line_bytes:
-        return block.reject_long(i, max_line_bytes)
+    if (long := block.long_reject(i, max_line_bytes)) is not None:
+        return long
     try:
         row = decode_line(block.row(i))
     except UnicodeDecodeError as error:
@@ -196,16 +196,7 @@ class JsonLines:
         return pa.schema(fields)
 
     def _parse_lines(self, block: Block) -> list[Parsed]:
-        good: list[list[Any]] = []
-        rows: list[int] = []
-        rejects: list[tuple[int, Reject]] = []
-        for i in range(block.rows):
-            row = self.parse_line(block, i)
-            if isinstance(row, Reject):
-                rejects.append((i, row))
-            else:
-                good.append(row)
-                rows.append(i)
+        good, rows, rejects = parse_each(range(block.rows), lambda i: self.parse_line(block, i))
         starts = _run_starts(good)
         stops = [*starts[1:], len(good)]
         ends = [0, *(rows[start] for start in starts[1:]), block.rows]
@@ -214,7 +205,7 @@ class JsonLines:
                 self._columns(good[start:stop]),
                 np.array(rows[start:stop], np.int64),
                 ends[run + 1],
-                [reject for i, reject in rejects if ends[run] <= i < ends[run + 1]],
+                [reject for i, reject in rejects.items() if ends[run] <= i < ends[run + 1]],
             )
             for run, (start, stop) in enumerate(zip(starts, stops, strict=True))
         ]

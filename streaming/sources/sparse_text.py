@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from features.batch import Reject
 from features.values import as_text, to_number
-from streaming.sources.block import Block, Parsed
+from streaming.sources.block import Block, Parsed, parse_each
 
 __all__ = ["SPARSE", "SparseText", "parse_sparse", "sparse_columns", "sparse_format"]
 
@@ -196,25 +196,17 @@ class SparseText:
 
     def __call__(self, block: Block) -> list[Parsed]:
         """Parse a block, every bad row of it a reject."""
-        good: list[Row] = []
-        numbers: list[int] = []
-        rejects: list[Reject] = []
-        for i in range(block.rows):
-            row = self._parse_row(block, i)
-            if isinstance(row, Reject):
-                rejects.append(row)
-            else:
-                good.append(row)
-                numbers.append(i)
+        rows = range(block.rows)
+        good, numbers, rejects = parse_each(rows, lambda i: self._parse_row(block, i))
         arrays = [
             pa.array([row.get(name) for row in good], self._type(name)) for name in self.wanted
         ]
         columns = pa.RecordBatch.from_arrays(arrays, names=list(self.wanted))
-        return [Parsed(columns, np.array(numbers, np.int64), block.rows, rejects)]
+        return [Parsed(columns, np.array(numbers, np.int64), block.rows, list(rejects.values()))]
 
     def _parse_row(self, block: Block, i: int) -> Row | Reject:
-        if (block.long_line or block.ends[i] - block.starts[i]) > self.max_line_bytes:
-            return block.reject_long(i, self.max_line_bytes)
+        if (long := block.long_reject(i, self.max_line_bytes)) is not None:
+            return long
         try:
             return SPARSE[self.format](block.row(i).decode())
         except UnicodeDecodeError as error:
