@@ -15,7 +15,7 @@ from typing import IO
 from clicktide.process_log import FORMAT, LogFormat, as_record, message_of
 from clicktide.supervisor import Child
 
-__all__ = ["LogFile", "Spawned", "own_command", "show_on", "spawn"]
+__all__ = ["LogFile", "Spawned", "clicktide_command", "show_on", "spawn"]
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -86,10 +86,10 @@ class Spawned:
         self._thread.start()
 
     def _pass_on(self) -> None:
-        said = self._process.stdout
-        assert said is not None
-        with said:
-            while line := said.readline(1 << 16):
+        output = self._process.stdout
+        assert output is not None
+        with output:
+            while line := output.readline(1 << 16):
                 text = line.decode("utf-8", "replace").rstrip()
                 if not text:
                     continue
@@ -121,7 +121,7 @@ class Spawned:
         return self._last
 
 
-def own_command(*arguments: str, module: str = "clicktide") -> list[str]:
+def clicktide_command(*arguments: str, module: str = "clicktide") -> list[str]:
     """The command line of one of our commands, or of another module, for a child process.
 
     It starts with a safe path (``-P``): what lies in the folder where it runs, such as a package

@@ -11,7 +11,7 @@ from typing import IO
 
 import httpx
 
-from clicktide.child_processes import Spawned, own_command
+from clicktide.child_processes import Spawned, clicktide_command
 from clicktide.supervisor import Child
 from clicktide.up_state import lock_folder
 from clicktide.valkey import free_port
@@ -54,7 +54,9 @@ class DemoStream:
         self.log, self.settings = str(folder / "log.db"), folder / "clicktide.toml"
         port = port or free_port()
         self.url = f"http://127.0.0.1:{port}"
-        command = own_command("up", "--dir", str(folder), "--spec", _SPEC, "--port", str(port))
+        command = clicktide_command(
+            "up", "--dir", str(folder), "--spec", _SPEC, "--port", str(port)
+        )
         command += _OPTIONS
         logs = folder / "logs"
         logs.mkdir()

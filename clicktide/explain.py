@@ -142,8 +142,8 @@ def _row_in(batch: Batch, row: int) -> dict[str, Any] | None:
     if at < rows and batch.positions(at).row == row:
         event: dict[str, Any] = batch.columns.slice(at, 1).to_pylist()[0]
         return event
-    said = "; ".join(f"{reject.detail} ({reject.reason})" for reject in batch.rejects[:1])
-    raise ClicktideError(f"{batch.file}: row {row} cannot be read: {said}. Fix: mend it")
+    message = "; ".join(f"{reject.detail} ({reject.reason})" for reject in batch.rejects[:1])
+    raise ClicktideError(f"{batch.file}: row {row} cannot be read: {message}. Fix: mend it")
 
 
 # Showing

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from clicktide.child_processes import own_command
+from clicktide.child_processes import clicktide_command
 from features.kernel_folder import kernel_folder
 from features.spec import HashSpec, SourceSpec, Spec
 
@@ -62,7 +62,7 @@ def compile_once(say: Callable[[str], None]) -> None:
     if _mark().exists():
         return
     say("compiling kernels: once on this machine, a minute or two")
-    command = own_command(module=__name__)
+    command = clicktide_command(module=__name__)
     subprocess.run(command, check=False, stdout=subprocess.DEVNULL)  # else each compiles its own
 
 

@@ -99,7 +99,7 @@ def promote_(
     clicktide models promote 7 --why "checked by hand"
     """
     promote(_open(folder, mlflow, name), number, now_ms(), why)
-    _done(as_json, f"version {number} is champion", champion=number)
+    _print_outcome(as_json, f"version {number} is champion", champion=number)
 
 
 @app.command()
@@ -124,8 +124,8 @@ def rollback(
     clicktide models rollback --to 5 --why "bots since noon"
     """
     left, reached = roll_back(_open(folder, mlflow, name), to, now_ms(), why)
-    said = f"from version {left} back to {reached}; it is served until `clicktide models unpin`"
-    _done(as_json, said, left=left, champion=reached, serve=reached)
+    message = f"from version {left} back to {reached}; it is served until `clicktide models unpin`"
+    _print_outcome(as_json, message, left=left, champion=reached, serve=reached)
 
 
 @app.command("pin")
@@ -141,7 +141,9 @@ def pin_(
     clicktide models pin 5
     """
     pin(_open(folder, mlflow, name), number)
-    _done(as_json, f"version {number} is served until `clicktide models unpin`", serve=number)
+    _print_outcome(
+        as_json, f"version {number} is served until `clicktide models unpin`", serve=number
+    )
 
 
 @app.command("unpin")
@@ -156,7 +158,7 @@ def unpin_(
     clicktide models unpin
     """
     unpin(_open(folder, mlflow, name))
-    _done(as_json, "nothing is pinned; the gate promotes again", serve=None)
+    _print_outcome(as_json, "nothing is pinned; the gate promotes again", serve=None)
 
 
 @app.command()
@@ -246,8 +248,8 @@ def _number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.5f}"
 
 
-def _done(as_json: bool, said: str, **about: Any) -> None:
+def _print_outcome(as_json: bool, message: str, **about: Any) -> None:
     if as_json:
         print_json(about)
     else:
-        typer.echo(said)
+        typer.echo(message)

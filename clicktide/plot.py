@@ -290,21 +290,21 @@ def _write_figures(axis: Axes, overall: Figures) -> None:
         ("events", f"{overall.events:,}"),
         ("clicks", f"{overall.clicks:,.0f}"),
         ("base rate", "-" if overall.base_rate is None else _percent(overall.base_rate)),
-        ("log loss", _said(overall.log_loss)),
-        ("normalised entropy", _said(overall.normalised_entropy)),
-        ("AUC", _said(overall.auc)),
-        ("calibration ratio", _said(overall.calibration_ratio)),
-        ("ECE", _said(overall.ece)),
+        ("log loss", _figure_text(overall.log_loss)),
+        ("normalised entropy", _figure_text(overall.normalised_entropy)),
+        ("AUC", _figure_text(overall.auc)),
+        ("calibration ratio", _figure_text(overall.calibration_ratio)),
+        ("ECE", _figure_text(overall.ece)),
     ]
     if overall.excess_log_loss is not None:
-        rows.append(("excess log loss", _said(overall.excess_log_loss)))
+        rows.append(("excess log loss", _figure_text(overall.excess_log_loss)))
     for i, (name, value) in enumerate(rows):
         y = 0.95 - i / 9.0
         axis.text(0.1, y, name, transform=axis.transAxes, color=_GREY, fontsize=11)
         axis.text(0.9, y, value, transform=axis.transAxes, ha="right", fontsize=11)
 
 
-def _said(value: float | None) -> str:
+def _figure_text(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 

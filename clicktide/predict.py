@@ -16,8 +16,8 @@ from rich.text import Text
 from clicktide.click_log import RejectSink, estimated_rows, rereadable
 from clicktide.options import ForceOption, JsonOption, RejectsOption, StrictOption, print_json
 from clicktide.run_summary import number, progress_bar
-from clicktide.score import Scoring, kept_columns, list_separators, open_to_score
-from clicktide.scored_file import STDOUT, check_out, written
+from clicktide.score import Scoring, columns_to_keep, list_separators, open_to_score
+from clicktide.scored_file import STDOUT, check_out, scored_writer
 from features.batch import FileMark, Position
 from features.counters.names import COLUMN_PREFIX
 from features.spec import Spec
@@ -99,8 +99,8 @@ def predict(
                 readable, layout, snapshot.learner, sink, out, keep=keep, check=request.check
             )
     except (Stopped, KeyboardInterrupt):
-        said = f"Stopped; {out} is not complete and was not kept."
-        Console(stderr=True).print(said, markup=False)
+        message = f"Stopped; {out} is not complete and was not kept."
+        Console(stderr=True).print(message, markup=False)
         raise typer.Exit(130) from None
     _show(summary | {"source": log, "warning": warning}, out, as_json)
 
@@ -132,11 +132,11 @@ def score_log(
     assert learner.vectoriser is not None  # a learner without a spec cannot be saved
     model = learner.vectoriser
     own = layout or model.spec
-    kept = kept_columns(log, keep, own)
+    kept = columns_to_keep(log, keep, own)
     with sink:
         batches, source = open_to_score(log, own, (*model.columns, *kept), _served(model))
         scoring, start = Scoring(learner, source, kept), perf_counter()
-        file = written(out, scoring.columns.names, list_separators(model.spec))
+        file = scored_writer(out, scoring.columns.names, list_separators(model.spec))
         rows, console = estimated_rows(log), Console(stderr=True)
         with file as write, progress_bar(console, rows, "scoring") as show:
 

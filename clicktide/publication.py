@@ -212,8 +212,8 @@ def _through(
     try:
         client = Client(url, retries=0)
     except httpx.InvalidURL as error:
-        said = public_text(f"{url}: {error}")
-        raise ClicktideError(f"--through {said}. Fix: http://127.0.0.1:8000") from None
+        message = public_text(f"{url}: {error}")
+        raise ClicktideError(f"--through {message}. Fix: http://127.0.0.1:8000") from None
     with client:
         yield Through(client, say, lockstep)
 

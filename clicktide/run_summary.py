@@ -140,8 +140,8 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("ECE", number(summary["ece"]), "calibration error, 20 bins of equal mass"),
     ]
     if summary["excess_log_loss"] is not None:
-        said = "log loss above that of a perfect predictor"
-        rows.append(("excess log loss", number(summary["excess_log_loss"]), said))
+        meaning = "log loss above that of a perfect predictor"
+        rows.append(("excess log loss", number(summary["excess_log_loss"]), meaning))
     speed = f"{summary['events_per_second'] or 0:,.0f}"
     rows.append(("events/s", speed, f"{summary['seconds']:.2f} s from first read to last learned"))
     rows.append(_tables(summary["occupancy"], summary["bits"]))

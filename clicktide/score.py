@@ -28,7 +28,7 @@ __all__ = [
     "PROBABILITY",
     "ScoredColumns",
     "Scoring",
-    "kept_columns",
+    "columns_to_keep",
     "list_separators",
     "open_to_score",
 ]
@@ -54,7 +54,7 @@ class ScoredColumns(NamedTuple):
         return [self.event_id, PROBABILITY, *([self.label] if self.label else []), *self.kept]
 
 
-def kept_columns(log: str, keep: str, spec: Spec) -> list[str]:
+def columns_to_keep(log: str, keep: str, spec: Spec) -> list[str]:
     """Columns of a log that ``--keep`` names; ``all``: those that can be read."""
     names = [name.strip() for name in keep.split(",") if name.strip()]
     if names != ["all"]:
@@ -160,7 +160,7 @@ class Scoring:
         """Events ready to be scored, the id (text) or row number (int64) of each, what is kept."""
         ready = self._prepare(batch)
         rows = pa.array(ready.rows)
-        kept = [_plain(batch.columns.column(name).take(rows)) for name in self._keep]
+        kept = [_simple_column(batch.columns.column(name).take(rows)) for name in self._keep]
         if not self._source.event_id:
             return ready, pa.array(self._numbers(batch)[ready.rows]), kept
         ids = text_column(batch.columns.column(self._source.event_id)).cast(pa.string())
@@ -189,7 +189,7 @@ def _check_names(keep: Sequence[str], source: SourceSpec) -> None:
             )
 
 
-def _plain(column: pa.Array) -> pa.Array:
+def _simple_column(column: pa.Array) -> pa.Array:
     """A column in a type that every format of the scored file knows."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()

@@ -21,7 +21,7 @@ from features.errors import ClicktideError
 from features.values import as_text, text_column
 from features.whole_file import refuse_existing, whole_file
 
-__all__ = ["STDOUT", "Write", "check_out", "written"]
+__all__ = ["STDOUT", "Write", "check_out", "scored_writer"]
 
 STDOUT = "-"
 _FORMATS = (".csv", ".jsonl", ".parquet")
@@ -54,7 +54,7 @@ def check_out(out: Path, log: str, *, force: bool) -> None:
 
 
 @contextmanager
-def written(
+def scored_writer(
     out: Path, names: Sequence[str], separators: Mapping[str, str] | None = None
 ) -> Iterator[Write]:
     r"""Write batches; the file appears at the end, complete, or not at all.
@@ -80,7 +80,7 @@ def written(
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     out = Path(folder) / "scored.csv"
-    ...     with written(out, rows.schema.names) as write:
+    ...     with scored_writer(out, rows.schema.names) as write:
     ...         write(rows)
     ...     out.read_text()
     'row,probability,tags\n1,0.5,a|b\n2,0.1,\n'

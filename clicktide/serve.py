@@ -21,7 +21,7 @@ from clicktide.stream_opening import open_stream
 from features.errors import ClicktideError
 from serving.settings import ServeSettings
 
-__all__ = ["listen", "serve", "server_url", "taken_over"]
+__all__ = ["inherited_socket", "listen", "serve", "server_url"]
 
 Policy = Literal["live", "champion"]
 _BACKLOG = 2048
@@ -114,7 +114,7 @@ def serve(
     of = stream.serve_settings()
     _check_tls(of)
     fix = "another --port, or stop what listens there"
-    with listen(of.host, of.port, fix) if fd is None else taken_over(fd) as listening:
+    with listen(of.host, of.port, fix) if fd is None else inherited_socket(fd) as listening:
         _run(stream, of, listening)
 
 
@@ -226,7 +226,7 @@ def listen(host: str, port: int, fix: str) -> socket.socket:
         raise ClicktideError(f"{host} port {port} cannot be had ({error}). Fix: {fix}") from error
 
 
-def taken_over(number: int) -> socket.socket:
+def inherited_socket(number: int) -> socket.socket:
     """Take a listening socket that whoever started us has opened.
 
     Parameters

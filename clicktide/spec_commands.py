@@ -68,7 +68,7 @@ def check(
         if as_json:
             print_json(one)
         elif one.ok:
-            typer.echo(_said(one))
+            typer.echo(_check_text(one))
         else:
             errors.print(Text.assemble(("error: ", "bold red"), one.error), soft_wrap=True)
     if not all(one.ok for one in checked):
@@ -103,7 +103,7 @@ def _summary(file: str, spec: Spec) -> Checked:
     )
 
 
-def _said(one: Checked) -> str:
+def _check_text(one: Checked) -> str:
     tables = f"{one.field_buckets:,} buckets"
     if one.cross_buckets:
         tables += f" for fields, {one.cross_buckets:,} for crosses"

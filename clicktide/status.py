@@ -133,7 +133,7 @@ def status_view(
     if not look.topics:
         parts.append(Text("no topics yet. Fix: clicktide up, or clicktide replay SOURCE --to LOG"))
         return Group(*parts)
-    parts += [Text(f"! {said}", style="bold yellow") for said in _warnings(look)]
+    parts += [Text(f"! {message}", style="bold yellow") for message in _warnings(look)]
     parts += [_topics(look, rates), _groups(look)]
     if look.joiner is not None:
         parts.append(_joiner(look, look.joiner, rates))
@@ -151,7 +151,7 @@ def _warnings(look: Look) -> list[str]:
     held = 0 if look.joiner is None else look.joiner.held
     if held:
         found.append(f"{held:,} records are held behind one far ahead of its partition's time")
-    return [said for said in found if said]
+    return [message for message in found if message]
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -222,8 +222,8 @@ def _joiner(look: Look, joiner: JoinerState, rates: dict[str, float]) -> Table:
 
 def _tables(shares: dict[str, float]) -> str:
     full = too_full(shares)
-    said = {name: f" (one bit more is better: {key})" for name, key in full.items()}
-    return ", ".join(f"{name} {share:.0%}{said.get(name, '')}" for name, share in shares.items())
+    advice = {name: f" (one bit more is better: {key})" for name, key in full.items()}
+    return ", ".join(f"{name} {share:.0%}{advice.get(name, '')}" for name, share in shares.items())
 
 
 def _trainer(look: Look, trainer: TrainerState, rates: dict[str, float]) -> Table:

@@ -101,7 +101,7 @@ class ChildProcess(Protocol):
 
 
 @dataclass
-class _Kept:
+class _ChildState:
     """A child and how it fares."""
 
     child: Child
@@ -147,7 +147,7 @@ class Supervisor:
         say: Callable[[str, str], None],
         drain_s: float = 20.0,
     ) -> None:
-        self._kept = [_Kept(child, due=clock()) for child in children]
+        self._kept = [_ChildState(child, due=clock()) for child in children]
         self._spawn, self._clock, self._wait, self._say = spawn, clock, wait, say
         self.drain_s = drain_s
 
@@ -165,7 +165,7 @@ class Supervisor:
         """See to every child once; true if one was started or has ended."""
         return any([self._step(kept) for kept in self._kept])
 
-    def _step(self, kept: _Kept) -> bool:
+    def _step(self, kept: _ChildState) -> bool:
         if kept.process is None:
             if self._clock() < kept.due or not kept.child.needs():
                 return False
@@ -173,17 +173,17 @@ class Supervisor:
             return True
         code = kept.process.poll()
         if code is not None:
-            self._ended(kept, kept.process, code)
+            self._schedule_restart(kept, kept.process, code)
         return code is not None
 
-    def _start(self, kept: _Kept) -> None:
+    def _start(self, kept: _ChildState) -> None:
         kept.process = self._spawn(kept.child)
         kept.started = self._clock()
         kept.starts += 1
         again = "" if kept.starts == 1 else f" again (start {kept.starts})"
         self._say(kept.child.name, f"started{again}, pid {kept.process.pid}")
 
-    def _ended(self, kept: _Kept, process: ChildProcess, code: int) -> None:
+    def _schedule_restart(self, kept: _ChildState, process: ChildProcess, code: int) -> None:
         """Decide when it is started again."""
         policy, now = kept.child.restarts, self._clock()
         process.kill()  # with all that it had started
@@ -219,7 +219,7 @@ class Supervisor:
         self._stop([kept for kept in self._kept if kept.child.name not in last], hurry)
         self._stop([kept for kept in self._kept if kept.child.name in last], hurry)
 
-    def _stop(self, kept: Sequence[_Kept], hurry: Callable[[], bool]) -> None:
+    def _stop(self, kept: Sequence[_ChildState], hurry: Callable[[], bool]) -> None:
         running = [(one.child.name, one.process) for one in kept if one.process is not None]
         for _, process in running:
             process.terminate()
@@ -227,16 +227,16 @@ class Supervisor:
         while running and self._clock() < until and not hurry():
             ended = [(name, process) for name, process in running if process.poll() is not None]
             for name, process in ended:
-                self._stopped(name, process, hurry())
+                self._report_end(name, process, hurry())
             running = [it for it in running if it not in ended]
             if running:
                 self._wait(0.05)
         for name, process in running:
-            self._stopped(name, process, hurry())
+            self._report_end(name, process, hurry())
         for one in kept:
             one.process = None
 
-    def _stopped(self, name: str, process: ChildProcess, hurried: bool) -> None:
+    def _report_end(self, name: str, process: ChildProcess, hurried: bool) -> None:
         code = process.poll()
         process.kill()  # with all that it had started
         if code is None:

@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from clicktide import options
-from clicktide.child_processes import own_command, show_on, spawn
+from clicktide.child_processes import clicktide_command, show_on, spawn
 from clicktide.kernels import compile_once
 from clicktide.serve import listen, server_url
 from clicktide.settings import given_changes
@@ -204,7 +204,7 @@ def _answers(redis_url: str) -> bool:
 
 
 def _child(stream: Stream, name: str, *more: str, env: Mapping[str, str] | None = None) -> Child:
-    return Child(name, own_command(name, "--dir", str(stream.folder.path), *more), env or {})
+    return Child(name, clicktide_command(name, "--dir", str(stream.folder.path), *more), env or {})
 
 
 def run_children(

@@ -97,8 +97,11 @@ async def _bug(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     """Wrong path or method, as a problem."""
     assert isinstance(error, HTTPException)
-    said = {404: "no such path. Fix: /docs lists them", 405: "not by this method. Fix: see /docs"}
-    detail = said.get(error.status_code, str(error.detail))
+    details = {
+        404: "no such path. Fix: /docs lists them",
+        405: "not by this method. Fix: see /docs",
+    }
+    detail = details.get(error.status_code, str(error.detail))
     return Problem(error.status_code, detail, headers=error.headers).response(
         request.scope.get("request_id")
     )

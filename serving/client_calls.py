@@ -117,15 +117,15 @@ class RetryWaits:
             return None
         self.left -= 1
         wait, self.wait_s = self.wait_s * random.uniform(0.5, 1.0), 2 * self.wait_s
-        return min(max(wait, _asked(failed)), _LONGEST_WAIT_S)
+        return min(max(wait, _retry_after_s(failed)), _LONGEST_WAIT_S)
 
 
-def _asked(failed: httpx.Response | httpx.TransportError) -> float:
+def _retry_after_s(failed: httpx.Response | httpx.TransportError) -> float:
     """Seconds that a server asks to be left alone."""
     if not isinstance(failed, httpx.Response):
         return 0.0
-    said = failed.headers.get("Retry-After", "")
-    return float(said) if said.isdigit() else 0.0
+    seconds = failed.headers.get("Retry-After", "")
+    return float(seconds) if seconds.isdigit() else 0.0
 
 
 class ApiError(ClicktideError):
@@ -167,7 +167,9 @@ def error_of(failed: httpx.Response | httpx.TransportError) -> ClicktideError:
         what = f"{type(failed).__name__} {failed}".strip()
         return NoAnswerError(f"no answer: {what}. Fix: is `clicktide serve` running there?")
     try:
-        said = msgspec.json.decode(failed.content, type=ProblemBody)
+        problem = msgspec.json.decode(failed.content, type=ProblemBody)
     except msgspec.DecodeError:  # of something in between, such as a proxy
         return ApiError(failed.status_code, failed.reason_phrase)
-    return ApiError(said.status, said.title, said.detail, said.field, said.request_id)
+    return ApiError(
+        problem.status, problem.title, problem.detail, problem.field, problem.request_id
+    )

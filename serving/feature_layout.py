@@ -74,7 +74,7 @@ class EventKeys:
                 pairs.append([-1, -1])
         self._columns = [column for column, _ in parts]
         # two of them at least, so that it gives a tuple
-        self._parts_of = itemgetter(*self._columns) if len(parts) > 1 else self._one_part
+        self._parts_of = itemgetter(*self._columns) if len(parts) > 1 else self._key_values
         self._first, self._step = np.arange(len(parts)), np.full(len(parts), len(parts))
         self._seeds = np.array([field_seed(name, 0) for _, name in parts], np.uint64)
         self._pairs = np.array(pairs, np.int64)
@@ -82,7 +82,7 @@ class EventKeys:
         self._overall = _overall_key(spec)
         self._tokens = np.empty(len(parts), np.uint64)
 
-    def _one_part(self, event: Mapping[str, Any]) -> list[Any]:
+    def _key_values(self, event: Mapping[str, Any]) -> list[Any]:
         return [event.get(column) for column in self._columns]
 
     def __call__(self, events: Sequence[Mapping[str, Any]]) -> NDArray[np.uint64]:

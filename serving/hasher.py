@@ -79,7 +79,7 @@ class EventHasher:
         if hashed is not None:
             return hashed
         self._whole.quantiles = vectoriser.quantiles
-        return _joined([self._one(rows, i, values) for i in range(len(rows))], self._width)
+        return _joined([self._hash_event(rows, i, values) for i in range(len(rows))], self._width)
 
     def _counter_tokens(self, values: F64 | None, rows: int) -> U64:
         if self._counters is None:
@@ -88,7 +88,7 @@ class EventHasher:
             return np.tile(self._counters.missing, (rows, 1))
         return self._counters.tokens(values)
 
-    def _one(self, rows: Rows, row: int, values: F64 | None) -> Hashed:
+    def _hash_event(self, rows: Rows, row: int, values: F64 | None) -> Hashed:
         """Hash an event as a vectoriser does, its counter values among its fields."""
         event = {name: value for name, value in rows[row].items() if name not in self._names}
         if values is not None:

@@ -136,8 +136,8 @@ def _stream(look: StreamSnapshot) -> Iterator[Metric]:
     yield records
     if (learned := look.trainer.get("learned")) is not None:
         yield CounterMetricFamily("clicktide_learned", "Impressions learned", learned)
-    said = "Share of a table's buckets in use"
-    yield _gauges("clicktide_table_occupancy", said, "table", look.tables)
+    documentation = "Share of a table's buckets in use"
+    yield _gauges("clicktide_table_occupancy", documentation, "table", look.tables)
     yield _gauges("clicktide_lag_records", "Still to be read", "group", look.lags)
     yield _gauges("clicktide_freshness_seconds", "Age of the newest", "of", look.freshness)
     if look.pending is not None:
@@ -159,8 +159,10 @@ def _stream(look: StreamSnapshot) -> Iterator[Metric]:
 def _calibration(look: StreamSnapshot) -> Iterator[Metric]:
     yield _gauges("clicktide_label_share", "Of the clicks", "of", look.labels)
     if look.monitor_at_ms is not None:
-        said = "When the monitor saved last"
-        yield _gauge("clicktide_monitor_saved_timestamp_seconds", said, look.monitor_at_ms / 1000)
+        documentation = "When the monitor saved last"
+        yield _gauge(
+            "clicktide_monitor_saved_timestamp_seconds", documentation, look.monitor_at_ms / 1000
+        )
     recent = look.recent
     if recent is None:
         return
@@ -188,12 +190,12 @@ def _alarms(look: StreamSnapshot) -> Iterator[Metric]:
     yield each
 
 
-def _gauge(name: str, said: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, said, value)
+def _gauge(name: str, documentation: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, documentation, value)
 
 
-def _gauges(name: str, said: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(name, said, labels=[label])
+def _gauges(name: str, documentation: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, documentation, labels=[label])
     for of, value in values.items():
         family.add_metric([of.replace(" ", "_").replace(",", "")], value)
     return family

@@ -138,15 +138,15 @@ def decode(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
             raw.decode()  # what the decoder passes over must be UTF-8 too
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
-        said, _, place = str(error).partition(" - at `")
-        raise Problem(422, said, _named(raw, place.rstrip("`"), said)) from None
+        message, _, place = str(error).partition(" - at `")
+        raise Problem(422, message, _place_with_keys(raw, place.rstrip("`"), message)) from None
     except RecursionError:
         raise Problem(400, "JSON nested too deeply. Fix: fields are plain values") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(400, f"the body is not JSON: {error}", _no_number(raw)) from None
 
 
-def _named(raw: bytes, place: str, said: str) -> str | None:
+def _place_with_keys(raw: bytes, place: str, message: str) -> str | None:
     """The place at fault with the names of keys, which msgspec leaves out."""
     try:
         at: Any = _any.decode(raw)
@@ -159,7 +159,7 @@ def _named(raw: bytes, place: str, said: str) -> str | None:
             break
         out += f"[{key}]" if isinstance(key, int) else f".{key}"
         at, kind = _inside(at, key), name
-    unknown = _UNKNOWN.search(said)
+    unknown = _UNKNOWN.search(message)
     out += f".{unknown[1]}" if unknown else ""
     return out.lstrip(".") or None
 

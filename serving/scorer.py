@@ -65,7 +65,7 @@ class Scorer:
         self._counters = vectoriser.counters
         self.value_names = tuple(self._counters.value_names) if self._counters is not None else ()
         columns = [COLUMN_PREFIX + name for name in self.value_names]
-        self.known = frozenset((*_known(spec, vectoriser), *columns))
+        self.known = frozenset((*_known_columns(spec, vectoriser), *columns))
         self._carriers = frozenset(columns)
         self._scale = _PER_MS.get(spec.source.timestamp_format, 0.0)
         self._time = spec.source.timestamp if self._scale else ""
@@ -184,13 +184,13 @@ class Scorer:
         brings = [self._brings(events) for events in requests]
         found: list[Fetched | None] = [None] * len(requests)
         if self.value_names and self.features is not None:
-            asked = [*map(self._asked, requests, brings)]
+            asked = [*map(self._store_request, requests, brings)]
             some = [one for one in asked if one is not None]
             fetched = iter(self.features.fetch_all(some) if some else ())
             found = [None if one is None else next(fetched) for one in asked]
         return [*map(self._counted, requests, brings, found)]
 
-    def _asked(
+    def _store_request(
         self, events: EventBatch, brings: list[bool] | None
     ) -> tuple[Sequence[Mapping[str, Any]], int] | None:
         """What to ask the store for: events that bring no counter values, and when."""
@@ -256,7 +256,7 @@ class _Counted:
     fallbacks: Sequence[tuple[str, ...]]
 
 
-def _known(spec: Spec, vectoriser: Vectoriser) -> list[str]:
+def _known_columns(spec: Spec, vectoriser: Vectoriser) -> list[str]:
     source = spec.source
     meant = [source.label, source.timestamp, source.event_id, source.weight, source.truth]
     counted = vectoriser.counters.columns if vectoriser.counters is not None else ()

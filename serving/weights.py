@@ -77,9 +77,9 @@ class PinnedWeights:
 
     def __init__(self, folder: str | os.PathLike[str], spec: Spec) -> None:
         snapshot = load_snapshot(folder, spec)
-        said = snapshot.extra.get("version") or Path(folder).resolve().name
+        version = snapshot.extra.get("version") or Path(folder).resolve().name
         events = snapshot.progress.overall.events
-        self._current = FixedWeights(snapshot.learner, str(said), events)
+        self._current = FixedWeights(snapshot.learner, str(version), events)
 
     def current(self) -> CurrentWeights:
         """These weights."""

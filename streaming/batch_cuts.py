@@ -54,7 +54,7 @@ class LogSplit:
             for batch in batches:
                 places = _places(batch, self.source, rows)
                 rows += batch.columns.num_rows
-                yield _taken(batch, np.flatnonzero((places >= self.cut) == later), not later)
+                yield _take_rows(batch, np.flatnonzero((places >= self.cut) == later), not later)
 
 
 def split_log(batches: Iterable[Batch], source: SourceSpec, share: float) -> LogSplit:
@@ -108,7 +108,7 @@ def _places(batch: Batch, source: SourceSpec, before: int) -> NDArray[np.int64]:
     return np.where(bad, NO_TIME, times)
 
 
-def _taken(batch: Batch, rows: NDArray[np.int64], with_rejects: bool) -> Batch:
+def _take_rows(batch: Batch, rows: NDArray[np.int64], with_rejects: bool) -> Batch:
     return replace(
         batch,
         columns=batch.columns.take(pa.array(rows)),

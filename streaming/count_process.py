@@ -18,9 +18,11 @@ from features.counters.redis_store import RedisCounters
 from features.counters.store_errors import StoreError, StoreRewoundError
 from features.counters.stored import StoredCounters
 from features.errors import ClicktideError
+from streaming.commit_metadata import load_metadata
 from streaming.idle_partitions import IdlePartitions
 from streaming.joiner import Idle, Joiner, Overfull, Pause, Unpause
 from streaming.joiner import Record as JoinRecord
+from streaming.joiner.commit import TopicState
 from streaming.joiner.records import Clicked, CommitUpTo, Viewed
 from streaming.log import (
     AbortedError,
@@ -176,7 +178,7 @@ class CountProcess(Process):
         """Count what is decided; the joiner may hold events that are far ahead of their time."""
         partition = commits[IMPRESSIONS].partition
         if news := self._news[partition]:
-            self._store.apply(partition, _done(commits), self._updates(news))
+            self._store.apply(partition, _decided_to(commits), self._updates(news))
             self.counted += len(news)
             self._news[partition] = []
 
@@ -201,7 +203,7 @@ class CountProcess(Process):
             if self._news[partition]:
                 continue
             text = msgspec.json.encode({t: (c.offset, c.metadata) for t, c in commits.items()})
-            self._store.save_resume_point(partition, _done(commits), text.decode())
+            self._store.save_resume_point(partition, _decided_to(commits), text.decode())
             for topic in commits:
                 at = TopicPartition(topic, partition)
                 positions[at] = Position(self._consumer.position(at), "")
@@ -236,14 +238,10 @@ class CountProcess(Process):
         self._idle.clear()
 
 
-def _done(commits: dict[str, CommitUpTo]) -> tuple[int, int]:
+def _decided_to(commits: dict[str, CommitUpTo]) -> tuple[int, int]:
     """How far the events of the two topics are decided on."""
     impressions, clicks = (
-        msgspec.json.decode(commits[topic].metadata, type=_Done).done_to
+        load_metadata(commits[topic].metadata, TopicState, "joiner commit metadata").done_to
         for topic in (IMPRESSIONS, CLICKS)
     )
     return impressions, clicks
-
-
-class _Done(msgspec.Struct):
-    done_to: int

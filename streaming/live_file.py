@@ -39,7 +39,7 @@ class LiveFile:
     ) -> None:
         self.path, self._report = path, report
         self._look_at = 0
-        self._made(create_live(path, learner, now_ms))
+        self._opened(create_live(path, learner, now_ms))
 
     def update(
         self, events: int, event_time: int, offsets: Sequence[int], now_ms: int, *, new: bool
@@ -56,7 +56,7 @@ class LiveFile:
             self._look(now_ms)
         self._writer.update(events, event_time, offsets, now_ms, new=new)
 
-    def _made(self, writer: LiveWriter) -> None:
+    def _opened(self, writer: LiveWriter) -> None:
         self._writer = writer
         about = self.path.stat()
         self._is, self._size = (about.st_dev, about.st_ino), about.st_size
@@ -88,7 +88,7 @@ class LiveFile:
     def _renew(self, now_ms: int, what: str) -> None:
         try:
             self.path.unlink(missing_ok=True)
-            self._made(renew_live(self._writer, now_ms))
+            self._opened(renew_live(self._writer, now_ms))
         except (SnapshotError, OSError) as error:
             self._report(f"train: {error}")
             return

@@ -232,7 +232,7 @@ class _Count:
 
     def __call__(self, good: NDArray[np.bool_]) -> F64:
         """Values of the counters of every row; of no meaning where a row is not good."""
-        seen = self._seen(good)
+        seen = self._occurrences(good)
         if not self.learn:
             return self._with_served(self.counters.read(seen))
         self.counted = Counted(self.counters, seen)
@@ -241,7 +241,7 @@ class _Count:
     def _with_served(self, values: F64) -> F64:
         # What an impression's counters were when it was learned is gone, unless it carries them.
         # Other values would teach that these come with clicks, for a late click is always one.
-        values[self._late()] = LATE
+        values[self._amendments()] = LATE
         if SERVED not in self.rows.schema.names:
             return values
         served = self.rows.column(SERVED)
@@ -251,10 +251,10 @@ class _Count:
         values[carried] = counters[carried]
         return values
 
-    def _seen(self, good: NDArray[np.bool_]) -> Occurrences:
+    def _occurrences(self, good: NDArray[np.bool_]) -> Occurrences:
         targets = self.targets
         missing = np.full(self.rows.num_rows, NO_TIME)
-        good = good & ~self._late()  # its impression has been counted already
+        good = good & ~self._amendments()  # its impression has been counted already
         times = missing if targets.times is None else np.where(good, targets.times, NO_TIME)
         clicked = (
             np.zeros(len(times), np.bool_) if targets.labels is None else targets.labels == 1.0
@@ -263,7 +263,7 @@ class _Count:
         delays = _delays(self.rows.column(delay)) if delay in self.rows.schema.names else None
         return Occurrences(self.counters.keys_of_batch(self.rows), times, clicked, delays)
 
-    def _late(self) -> NDArray[np.bool_]:
+    def _amendments(self) -> NDArray[np.bool_]:
         """Which rows amend earlier ones."""
         if CORRECTION not in self.rows.schema.names:
             return np.zeros(self.rows.num_rows, np.bool_)

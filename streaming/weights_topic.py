@@ -248,7 +248,7 @@ class WeightsFollower:
     def take(self, record: bytes) -> bool:
         """Take a record of the topic; whether the weights are newer now."""
         try:
-            if not self._ours(read_head(record)):
+            if not self._is_readable(read_head(record)):
                 return False
             assert self._shape.weights is not None
             part = read_part(record, self._shape.weights)
@@ -264,7 +264,7 @@ class WeightsFollower:
             assert self.learner.vectoriser is not None
             self.learner.vectoriser.quantiles.restore(edges[1])
 
-    def _ours(self, head: MessageHead) -> bool:
+    def _is_readable(self, head: MessageHead) -> bool:
         if head.hash_version != HASH_VERSION:
             self.problem = "weights topic: of another hash version; the old weights stay"
         elif head.spec != self._identity:
@@ -288,7 +288,7 @@ class WeightsFollower:
         before = self._parts[-1].head if self._parts else None
         if head.part and (before is None or not _follows(before, head)):
             self._parts = []
-            if self._wanted(head):
+            if self._is_needed(head):
                 self._lost("weights topic: a record is missing; waiting for a full message")
             return False
         self._parts.append(part)
@@ -297,7 +297,7 @@ class WeightsFollower:
         parts, self._parts = self._parts, []
         return self._full(parts) if head.full else self._delta(parts)
 
-    def _wanted(self, head: MessageHead) -> bool:
+    def _is_needed(self, head: MessageHead) -> bool:
         """Whether the weights cannot go on without this message."""
         return not (self._synced and head.full and self._at(head))
 

@@ -219,7 +219,7 @@ def judge_newest(
     return None
 
 
-class _Judged(msgspec.Struct, frozen=True):
+class _Judgement(msgspec.Struct, frozen=True):
     candidate: Version
     verdict: GateVerdict
     mine: Figures
@@ -234,7 +234,7 @@ def _judge(
     champion: Version | None,
     settings: GateSettings,
     report: Callable[[str], None],
-) -> _Judged:
+) -> _Judgement:
     """Score both on the examples after the candidate's place."""
     if champion is not None and champion.identity != candidate.identity:
         report(f"register: champion {champion.number} is of another spec; it is not compared")
@@ -244,10 +244,10 @@ def _judge(
     mine = tallies[0].figures()
     other = None if champion is None else tallies[1].figures()
     usual = None if champion is None else champion.figures.get("base_rate")
-    return _Judged(candidate, judge(mine, other, settings, usual), mine, other)
+    return _Judgement(candidate, judge(mine, other, settings, usual), mine, other)
 
 
-def _write_down(registry: Registry, judged: _Judged, older: list[Version], now_ms: int) -> None:
+def _write_down(registry: Registry, judged: _Judgement, older: list[Version], now_ms: int) -> None:
     verdict = judged.verdict
     figures = {"candidate": msgspec.to_builtins(judged.mine)}
     if judged.other is not None:

@@ -122,7 +122,7 @@ class Follower:
         if self.now() - self._missing.get(number, -math.inf) < _TRY_AGAIN_S:
             return None
         try:
-            served = self._there(number)
+            served = self._version_folder(number)
         except (NoVersionError, OSError) as error:
             if number not in self._missing:
                 self.report(
@@ -133,7 +133,7 @@ class Follower:
         self._missing.pop(number, None)
         return served
 
-    def _there(self, number: int) -> Served:
+    def _version_folder(self, number: int) -> Served:
         """A version's folder, fetched if it is not there yet."""
         for known in self._known.versions.values():
             if known.number == number and (self.folder / known.folder).is_dir():

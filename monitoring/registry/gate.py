@@ -73,7 +73,7 @@ def judge(
     """
     if candidate.events < settings.min_examples or candidate.clicks < settings.min_clicks:
         return GateVerdict("pending", (_too_few(candidate, settings),))
-    if not _usual(candidate.base_rate or 0.0, usual_rate, settings.max_rate_change):
+    if not _is_near(candidate.base_rate or 0.0, usual_rate, settings.max_rate_change):
         text = f"click rate {candidate.base_rate:.4f}, of the champion {usual_rate:.4f}"
         return GateVerdict("held", (f"{text}: are the labels right?",))
     wrong = [*_calibration(candidate, champion, settings), *_entropy(candidate, champion, settings)]
@@ -89,7 +89,7 @@ def _too_few(figures: Figures, settings: GateSettings) -> str:
     )
 
 
-def _usual(rate: float, usual: float | None, most: float) -> bool:
+def _is_near(rate: float, usual: float | None, most: float) -> bool:
     return not usual or usual / most <= rate <= usual * most
 
 

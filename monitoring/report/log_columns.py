@@ -171,7 +171,7 @@ class TimeReader:
             The form of the first values cannot be told.
         """
         if not self._form and not pa.types.is_temporal(column.type):
-            self._form = self._told(text_column(column))
+            self._form = self._time_format_of(text_column(column))
         return times_ms(column, self._form or "iso")
 
     def fix(self, value: str) -> str:
@@ -180,7 +180,7 @@ class TimeReader:
             return "every row needs a time"
         return f"times are read as {self._form!r} here; {_HOW}"
 
-    def _told(self, words: pa.Array) -> str:
+    def _time_format_of(self, words: pa.Array) -> str:
         texts = [text for text in map(as_text, words.unique().to_pylist()) if text.strip()]
         texts = texts[:: len(texts) // _LOOKED_AT + 1]
         if not texts:

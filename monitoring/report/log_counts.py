@@ -118,14 +118,14 @@ class Places:
     def __call__(self, coded: Categorical) -> Categorical:
         """The same rows, by the values that have places."""
         words = cut_texts(coded.words, _LONGEST)
-        place = self._known(words)
+        place = self._places_of(words)
         if (place < 0).any():
             self._add(words, coded, place)
-            place = self._known(words)
+            place = self._places_of(words)
             self.full |= bool((place < 0).any())
         return Categorical(np.maximum(place, 0)[coded.codes], self._words)
 
-    def _known(self, words: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    def _places_of(self, words: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
         """Place of each word, or -1."""
         found = pc.fill_null(pc.index_in(words, value_set=self._words), -1)
         return np.array(found.to_numpy(zero_copy_only=False), np.int32)

@@ -87,7 +87,9 @@ def _context(data: ReportData) -> dict[str, Any]:
         "grid_legend": () if grid is None else _grid_legend(grid),
         "reliability_text": _reliability_text(data),
         "drift_text": _drift_text(data),
-        "drifts": [(d, _level(d), shares_chart(d, 300.0) if _moved(d) else "") for d in data.drift],
+        "drifts": [
+            (d, _level(d), shares_chart(d, 300.0) if _has_drifted(d) else "") for d in data.drift
+        ],
         "label_figures": _label_figures(data),
         "notes": (*data.notes, *_NOTES),
     }
@@ -213,7 +215,7 @@ def _drift_text(data: ReportData) -> str:
     return "the monitor's reference windows to the newest."
 
 
-def _moved(drift: FieldDrift) -> bool:
+def _has_drifted(drift: FieldDrift) -> bool:
     """Whether there is anything to see."""
     return any(abs(share.after - share.before) >= 0.01 for share in drift.shares)
 

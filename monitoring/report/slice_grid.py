@@ -59,7 +59,7 @@ def calibration_grid(
         slices = {field: values for field, values in slices.items() if field not in CLOCK}
     if len(rows) < 2 or not slices:
         return None
-    chosen = {field: _most(values) for field, values in slices.items()}
+    chosen = {field: _frequent_values(values) for field, values in slices.items()}
     columns = tuple(
         GridColumn(field, value, int(_sums(slices, field, value, chosen[field])[k.COUNT]))
         for field, values in chosen.items()
@@ -79,7 +79,7 @@ def calibration_grid(
     return Grid(rows_are, "calibration", columns, tuple(made))
 
 
-def _most(values: Mapping[str, Sums]) -> list[str]:
+def _frequent_values(values: Mapping[str, Sums]) -> list[str]:
     named = (item for item in values.items() if item[0] != OTHER)
     names = [value for value, _ in sorted(named, key=lambda item: -item[1][k.COUNT])[:_COLUMNS]]
     return [*names, OTHERS] if len(values) > len(names) else names

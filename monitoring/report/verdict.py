@@ -79,7 +79,7 @@ def verdict(
     if drifted:
         return _mixed(total, drifted, axis)
     if alarms:
-        return _ended(alarms, total, axis)
+        return _ended_shift(alarms, total, axis)
     return _calibrated(total) if high <= _WIDEST * low else _unknown(total)
 
 
@@ -218,7 +218,7 @@ def _since_text(of: Total | SliceRow, axis: str) -> str:
     return f"About {formatting.when(of.since.start, axis)}, by the windows on either side."
 
 
-def _ended(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
+def _ended_shift(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
     last = max(alarms, key=lambda alarm: alarm.closed_ms or 0)
     place = last.where
     return Verdict(

@@ -297,10 +297,10 @@ class Categorical:
         if len(distinct.dictionary) < len(words.dictionary):
             indices = distinct.indices.take(words.indices)
             words = pa.DictionaryArray.from_arrays(indices, distinct.dictionary)
-        return cls._named(words)
+        return cls._with_missing(words)
 
     @classmethod
-    def _named(cls, encoded: pa.DictionaryArray) -> Categorical:
+    def _with_missing(cls, encoded: pa.DictionaryArray) -> Categorical:
         """Give missing rows their own code."""
         words, indices = encoded.dictionary.cast(pa.string()), encoded.indices
         empty = pc.index(words, "").as_py()

@@ -111,12 +111,12 @@ class LatestReport:
             There is nothing to report on.
         """
         async with self._lock:
-            written = self._written(), self._now_ms() // _ANEW_MS
+            written = self._saved_ns(), self._now_ms() // _ANEW_MS
             if self._made is None or self._made[0] != written:
                 self._made = written, *await asyncio.to_thread(self._make)
         return self._made[1] if kind == "html" else self._made[2]
 
-    def _written(self) -> int:
+    def _saved_ns(self) -> int:
         try:
             return (self._watching.monitor / "now.json").stat().st_mtime_ns
         except OSError as error:

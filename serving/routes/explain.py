@@ -46,8 +46,8 @@ def routes(state: ServingState) -> APIRouter:
         """What each field, counter and cross adds to the logit of one impression."""
         given = request.query_params.get("impression")
         if given is None:
-            said = "missing. Fix: /v1/explain?impression={JSON as for POST}, URL-encoded"
-            raise Problem(422, said, "impression")
+            message = "missing. Fix: /v1/explain?impression={JSON as for POST}, URL-encoded"
+            raise Problem(422, message, "impression")
         return _answer(state, given.encode("utf-8", "replace"))
 
     @router.post("/v1/explain", summary="A prediction taken apart", openapi_extra=told_post)

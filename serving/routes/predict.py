@@ -73,7 +73,7 @@ def impressions_of(body: PredictBody, most: int) -> Sequence[ImpressionBody]:
     """
     many = body.impressions
     if many is UNSET:
-        return [_one(body)]
+        return [_impression(body)]
     alone = (body.impression_id, body.timestamp, body.counters)
     if body.fields is not UNSET or any(value is not None for value in alone):
         raise Problem(422, "give `impressions`, or `fields` of one, not both", "impressions")
@@ -81,7 +81,7 @@ def impressions_of(body: PredictBody, most: int) -> Sequence[ImpressionBody]:
     return many
 
 
-def _one(body: PredictBody) -> ImpressionBody:
+def _impression(body: PredictBody) -> ImpressionBody:
     if body.fields is UNSET:
         raise Problem(422, "missing. Fix: give `fields` of one, or `impressions`", "fields")
     return ImpressionBody(
@@ -131,7 +131,7 @@ def _reply(
     scored: ScoredEvents,
     ignored: tuple[str, ...],
 ) -> Predictions:
-    counters = _named(state.scorer.value_names, scored, len(asked))
+    counters = _counter_objects(state.scorer.value_names, scored, len(asked))
     unsure = [None] * len(asked) if scored.uncertainty is None else scored.uncertainty.tolist()
     columns = zip(
         asked, scored.probability.tolist(), scored.logit.tolist(), unsure, counters,
@@ -145,7 +145,7 @@ def _reply(
     return Predictions(scored.version, scored.weights_age_s, scored.lacked, ignored, predictions)
 
 
-def _named(names: tuple[str, ...], scored: ScoredEvents, rows: int) -> list[Any]:
+def _counter_objects(names: tuple[str, ...], scored: ScoredEvents, rows: int) -> list[Any]:
     """Counter values by name, missing ones left out: of each event what becomes a JSON object."""
     if scored.counters is None:
         return [{}] * rows

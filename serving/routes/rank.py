@@ -125,8 +125,8 @@ async def _ranked(state: ServingState, body: RankBody) -> Rankings:
     lacked, written = scored.lacked, False
     if body.log is not False:
         impressions = _impressions(body, events, scored, ranked, candidates)
-        written, said = await _log(state, impressions)
-        lacked = (*lacked, f"log: {said}") if said else lacked
+        written, message = await _log(state, impressions)
+        lacked = (*lacked, f"log: {message}") if message else lacked
     return Rankings(
         scored.version, scored.weights_age_s, scored.counters_age_s, explore, written, lacked,
         ignored, candidates,

@@ -127,11 +127,13 @@ def translated(what: str, error: Exception) -> LogError:
         return error
     for causes, kind, fix in _KINDS:
         if any(isinstance(e, causes) for e in (error, *error.args)):
-            return kind(f"{what}: {_said(error)}. Fix: {fix}")
-    return AbortedError(f"{what}: {_said(error)}. Fix: start again from the committed positions")
+            return kind(f"{what}: {_error_text(error)}. Fix: {fix}")
+    return AbortedError(
+        f"{what}: {_error_text(error)}. Fix: start again from the committed positions"
+    )
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return f"{type(error).__name__} {error}".strip()
 
 

@@ -177,9 +177,9 @@ class KafkaLogConsumer(Consumer):
         if self._group.changed.is_set():
             self._rebalanced()
             return []
-        return self._taken(max_records)
+        return self._next_records(max_records)
 
-    def _taken(self, most: int) -> list[Record]:
+    def _next_records(self, most: int) -> list[Record]:
         """So many of the fetched records of partitions that are not paused; each has its turn."""
         taken: list[Record] = []
         for at in [at for at in self._fetched if at not in self._kafka.paused()]:

@@ -22,7 +22,7 @@ from streaming.log.base import (
 )
 from streaming.log.errors import FencedError, RebalancedError
 from streaming.log.partition import assign_ranges
-from streaming.log.sqlite_file import written
+from streaming.log.sqlite_file import write_transaction
 
 __all__ = ["SqliteConsumer"]
 
@@ -63,7 +63,7 @@ class SqliteConsumer(Consumer):
         if self._generation == -2:
             return
         self._generation = -2
-        with written(self._log.db):
+        with write_transaction(self._log.db):
             left = self._log.db.execute(
                 "DELETE FROM members WHERE grp = ? AND member = ? AND incarnation = ?",
                 (self.group, self._member, self._incarnation),
@@ -162,7 +162,7 @@ class SqliteConsumer(Consumer):
 
     def _join(self) -> None:
         db = self._log.db
-        with written(db):
+        with write_transaction(db):
             db.execute("INSERT OR IGNORE INTO groups VALUES (?, 0)", (self.group,))
             known = self._state()[0] is not None
             db.execute(
@@ -191,7 +191,7 @@ class SqliteConsumer(Consumer):
         return now + self._log.lease_ms
 
     def _renew(self) -> None:
-        with written(self._log.db):
+        with write_transaction(self._log.db):
             self._log.db.execute(
                 "UPDATE members SET lease_ms = ? WHERE grp = ? AND member = ? AND incarnation = ?",
                 (self._lease(), self.group, self._member, self._incarnation),
@@ -210,7 +210,7 @@ class SqliteConsumer(Consumer):
 
     def _rebalance(self) -> None:
         """Take the share of the current generation, and say so."""
-        with written(self._log.db):  # members and generation of one moment
+        with write_transaction(self._log.db):  # members and generation of one moment
             generation = self._state()[1]
             members = self._log.db.execute(
                 "SELECT member FROM members WHERE grp = ?", (self.group,)

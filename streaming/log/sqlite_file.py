@@ -14,7 +14,7 @@ from typing import Any
 
 from streaming.log.errors import LogSettingsError, LogUnavailableError
 
-__all__ = ["connect", "written"]
+__all__ = ["connect", "write_transaction"]
 
 FORMAT = 1
 _BUSY_MS = 30_000
@@ -39,7 +39,7 @@ CREATE TABLE members (
 
 
 class _Cursor(sqlite3.Cursor):
-    """Says what fails at reading as the log's own error; ``written`` does so for writing."""
+    """Says as the log's own error what fails at reading; ``write_transaction`` does for writing."""
 
     def execute(self, sql: str, parameters: Any = ()) -> _Cursor:
         with _readable():
@@ -93,7 +93,7 @@ def connect(path: Path, sync: str) -> sqlite3.Connection:
 
 
 def _prepare(db: sqlite3.Connection) -> None:
-    with written(db):
+    with write_transaction(db):
         (found,) = db.execute("PRAGMA user_version").fetchone()
         if found == 0:
             for statement in _SCHEMA.split(";"):
@@ -105,7 +105,7 @@ def _prepare(db: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def written(db: sqlite3.Connection) -> Iterator[None]:
+def write_transaction(db: sqlite3.Connection) -> Iterator[None]:
     """One writing transaction of SQLite: all of the block or nothing, one process at a time.
 
     Raises

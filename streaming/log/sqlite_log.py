@@ -26,7 +26,7 @@ from streaming.log.base import (
 from streaming.log.errors import OffsetError
 from streaming.log.partition import check_differs, no_partition, no_topic
 from streaming.log.sqlite_consumer import SqliteConsumer
-from streaming.log.sqlite_file import connect, written
+from streaming.log.sqlite_file import connect, write_transaction
 from streaming.log.sqlite_producer import SqliteProducer
 from streaming.log.values import Values
 from streaming.time_text import now_ms
@@ -84,7 +84,7 @@ class SqliteLog(EventLog):
 
     def create_topics(self, topics: Sequence[TopicSettings]) -> None:
         """See ``EventLog``."""
-        with written(self.db):
+        with write_transaction(self.db):
             existing = self.topics()
             for topic in topics:
                 if topic.name in existing:

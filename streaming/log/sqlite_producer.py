@@ -18,7 +18,7 @@ from streaming.log.base import (
 from streaming.log.errors import FencedError
 from streaming.log.partition import key_partitions, routed
 from streaming.log.sqlite_consumer import SqliteConsumer
-from streaming.log.sqlite_file import written
+from streaming.log.sqlite_file import write_transaction
 
 if TYPE_CHECKING:
     from streaming.log.sqlite_log import SqliteLog
@@ -35,7 +35,7 @@ class SqliteProducer(Producer):
     def __init__(self, log: SqliteLog, transactional_id: str) -> None:
         self._log, self._id = log, transactional_id
         key_partitions([b"key"], 1)  # its kernel is loaded now, not in the first transaction
-        with written(log.db):
+        with write_transaction(log.db):
             (self._epoch,) = log.db.execute(
                 "INSERT INTO producers VALUES (?, 1)"
                 " ON CONFLICT DO UPDATE SET epoch = epoch + 1 RETURNING epoch",
@@ -50,7 +50,7 @@ class SqliteProducer(Producer):
         """See ``Producer``."""
         tx = _Transaction(self._log)
         yield tx
-        with written(self._log.db):
+        with write_transaction(self._log.db):
             self._check_epoch()
             tx.write()
 

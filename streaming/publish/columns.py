@@ -69,12 +69,12 @@ def column_values(column: pa.Array, time_format: str = "iso") -> list[Any]:
     if pa.types.is_floating(kind):
         return _float_values(column)
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return _plain(column)
+        return _python_values(column)
     words = text_column(column)
-    return _plain(words if pa.types.is_string(words.type) else words.cast(pa.string()))
+    return _python_values(words if pa.types.is_string(words.type) else words.cast(pa.string()))
 
 
-def _plain(column: pa.Array) -> list[Any]:
+def _python_values(column: pa.Array) -> list[Any]:
     if column.null_count and not pa.types.is_string(column.type):
         return column.to_pylist()  # type: ignore[no-any-return]
     return column.to_numpy(zero_copy_only=False).tolist()  # type: ignore[no-any-return]

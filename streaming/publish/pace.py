@@ -147,7 +147,7 @@ class Lockstep:
         StandstillError
             Nothing moved for a long time; the message names the process that others wait for.
         """
-        self.until(self._late)
+        self.until(self._laggard)
 
     def until(self, lacks: Callable[[Look], str | None]) -> None:
         """Wait until nothing lacks any more, however long that takes while anything moves.
@@ -179,7 +179,7 @@ class Lockstep:
         self.seen = self._look()
         return self.seen
 
-    def _late(self, look: Look) -> str | None:
+    def _laggard(self, look: Look) -> str | None:
         """The first process of the flow that has something to read, and how far it is."""
         groups = self._groups
         if groups is None:

@@ -154,7 +154,7 @@ class Delimited:
 
     def _parse_around_odd(self, block: Block) -> Parsed | None:
         """Parse a block by Arrow but for a few rows; None where these are not what is wrong."""
-        odd = self._odd_rows(block)
+        odd = self._suspect_rows(block)
         if not 0 < len(odd) <= block.rows // 4:
             return None
         columns = self._parse_whole(block.without(odd))
@@ -167,7 +167,7 @@ class Delimited:
         order = np.argsort(both.rows)
         return replace(both, columns=both.columns.take(pa.array(order)), rows=both.rows[order])
 
-    def _odd_rows(self, block: Block) -> Index:
+    def _suspect_rows(self, block: Block) -> Index:
         """Rows that look like trouble, found without parsing them."""
         view = np.frombuffer(block.data, np.uint8)
 

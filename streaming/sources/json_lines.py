@@ -160,7 +160,7 @@ class JsonLines:
         if not self._suits_arrow(block):
             return None
         columns = _read(block, self.schema)
-        if columns is None and (schema := self._own_schema(block)) != self.schema:
+        if columns is None and (schema := self._block_schema(block)) != self.schema:
             columns = _read(block, schema)
         if columns is None:
             return None
@@ -182,7 +182,7 @@ class JsonLines:
             and not _is_deep(block)
         )
 
-    def _own_schema(self, block: Block) -> pa.Schema:
+    def _block_schema(self, block: Block) -> pa.Schema:
         """Types that rows spread over the block have; the file's where they do not tell."""
         step = max(block.rows // 64, 1)
         objects = (_object(block, i, self.max_line_bytes) for i in range(0, block.rows, step))

@@ -9,7 +9,7 @@ import time
 import pytest
 from waiting import until
 
-from clicktide.child_processes import LogFile, own_command, spawn
+from clicktide.child_processes import LogFile, clicktide_command, spawn
 from clicktide.process_log import message_of
 from clicktide.supervisor import Child, Supervisor
 
@@ -154,7 +154,7 @@ def test_a_folder_of_a_stranger_with_our_names_does_no_harm(tmp_path, safe):
         if name != "clicktide" or safe:  # without -P, Python itself runs what lies there
             (tmp_path / name).mkdir()
             (tmp_path / name / "__init__.py").write_text("raise SystemExit('not ours')")
-    command = own_command("spec", "check", "market")
+    command = clicktide_command("spec", "check", "market")
     if not safe:
         command.remove("-P")
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

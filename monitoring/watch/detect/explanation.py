@@ -153,9 +153,9 @@ def _candidate(view: View, kind: int, which: int) -> ShiftExplanation | None:
         field = view.values.named(which)[0]
         rows = rows[view.rows.slots[rows, field] == which]
     if kind == kernels.MOVED:
-        return _moved(view, which, rows)
+        return _explain_click_rate(view, which, rows)
     p = _expected(view, rows)
-    return _named(view, kind, which, rows, p, locate(view.rows.y[rows], p, _BANDS[kind]))
+    return _explanation(view, kind, which, rows, p, locate(view.rows.y[rows], p, _BANDS[kind]))
 
 
 def _expected(view: View, rows: NDArray[np.int64]) -> F64:
@@ -167,7 +167,7 @@ def _expected(view: View, rows: NDArray[np.int64]) -> F64:
     return np.asarray(odds * p / (1.0 - p + odds * p), np.float64)
 
 
-def _moved(view: View, which: int, rows: NDArray[np.int64]) -> ShiftExplanation | None:
+def _explain_click_rate(view: View, which: int, rows: NDArray[np.int64]) -> ShiftExplanation | None:
     """A click rate that moved: what is expected is the usual one."""
     if view.rates.book[which] < 0:
         return None
@@ -179,7 +179,7 @@ def _moved(view: View, which: int, rows: NDArray[np.int64]) -> ShiftExplanation 
     at = locate_rate(y, by, older, view.rates.settings.moved_band)
     before = older[0] + float(y[: at.start].sum())
     level = before / max(older[1] + float(by[: at.start].sum()), 1e-9)
-    named = _named(view, kernels.MOVED, which, rows, np.clip(by * level, 1e-7, 0.5), at)
+    named = _explanation(view, kernels.MOVED, which, rows, np.clip(by * level, 1e-7, 0.5), at)
     if named is None:
         return None
     # Of short stretches there are many, and of small slices: they need more evidence.
@@ -187,7 +187,7 @@ def _moved(view: View, which: int, rows: NDArray[np.int64]) -> ShiftExplanation 
     return replace(named, rests_on=before, evidence=named.evidence - max(many, 0.0))
 
 
-def _named(
+def _explanation(
     view: View, kind: int, which: int, rows: NDArray[np.int64], expected: F64, at: ChangePoint
 ) -> ShiftExplanation | None:
     if not len(rows) or at.evidence <= 0.0:
@@ -223,7 +223,7 @@ def explain_missing(view: View, field: int) -> ShiftExplanation:
     everyone = np.arange(len(gone))
     expected = np.full(len(gone), usual)
     at = locate(gone, expected, band=0.7, only_more=True)
-    found = _named(view, kernels.MISSING, field, everyone, expected, at)
+    found = _explanation(view, kernels.MISSING, field, everyone, expected, at)
     return found or ShiftExplanation(
         kernels.MISSING, field, view.seen - 1, view.seen - 1, view.seen - 1,
         everyone[-1:], expected[-1:], 2.0, 0.0,
@@ -238,7 +238,7 @@ def explain_delay(view: View, quantile: int) -> ShiftExplanation | None:
     rows = np.flatnonzero((view.rows.delay > 0.0) & (view.rows.y > 0.0))
     above = (np.log(view.rows.delay[rows]) > usual).astype(np.float64)
     expected = np.full(len(rows), 1.0 - share)
-    return _named(view, kernels.DELAY, quantile, rows, expected, locate(above, expected))
+    return _explanation(view, kernels.DELAY, quantile, rows, expected, locate(above, expected))
 
 
 I64 = NDArray[np.int64]
@@ -255,7 +255,7 @@ def cause_of(found: ShiftExplanation, view: View) -> tuple[str, str]:
     before = _before(found, view)
     if len(before) < 100 or len(found.rows) < 100:
         return "clicks do not come as predicted", ""
-    moved, field = _most_moved(found, view, before)
+    moved, field = _largest_change(found, view, before)
     if moved > _PLAIN:
         return f"the mix of {field} changed", field
     return _rates(found, view, before), ""
@@ -271,7 +271,7 @@ def _before(found: ShiftExplanation, view: View) -> I64:
     return rows[-len(found.rows) :]
 
 
-def _most_moved(found: ShiftExplanation, view: View, before: I64) -> tuple[float, str]:
+def _largest_change(found: ShiftExplanation, view: View, before: I64) -> tuple[float, str]:
     best, name = 0.0, ""
     rows = np.concatenate([before, found.rows])
     for f, field in enumerate(view.values.fields):

@@ -94,7 +94,7 @@ def advance(
     clock, tilt, overall = state.clock, state.tilt, state.overall
     missing, steady, gone = state.missing, state.steady, state.gone
     of_slices, of_overall = tests.slices, tests.overall
-    made = _made(of_slices, slices.shape[1])
+    made = _test_constants(of_slices, slices.shape[1])
     weights = np.zeros_like(missing) + tests.missing[2]
     any_open = bool((state.open_of >= 0).any())
     any_gone = bool((gone[:, 2] > 0.0).any())
@@ -151,7 +151,7 @@ def _market(clock: F64, p: float, y: float) -> float:
 
 
 @inlined
-def _made(tests: F64, wide: int) -> F32:
+def _test_constants(tests: F64, wide: int) -> F32:
     """By test: how fast evidence falls; factor and gain of a chunk; factor and gain of a row."""
     made = np.zeros((5, wide), np.float32)
     for k in range(tests.shape[1]):

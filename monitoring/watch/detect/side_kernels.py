@@ -70,7 +70,7 @@ def overall_test(m: F64, tests: F64, y: float, p: float, limits: Thresholds, out
 
 
 @inlined
-def _usual(gone: F64, f: int) -> float:
+def _usual_share(gone: F64, f: int) -> float:
     """Usual share of missing values of a field."""
     share = (gone[f, 1] + 0.5) / (gone[f, 0] + 1.0)
     usual: float = min(max(share, 1e-3), 1.0 - 1e-3)
@@ -81,7 +81,7 @@ def _usual(gone: F64, f: int) -> float:
 def refresh_steady(tests: Tests, state: DetectorState) -> None:
     """Work out what a value that is there says, from the usual share of missing ones."""
     for f in range(len(state.missing)):
-        q = _usual(state.gone, f)
+        q = _usual_share(state.gone, f)
         for k in range(tests.missing.shape[1]):
             state.steady[f, k] = _ratio(0.0, q, tests.missing[0, k], tests.missing[1, k])
 
@@ -126,7 +126,7 @@ def missing_values(
         base, m = state.gone[f], state.missing[f]
         if base[2] > 0.0:
             hit = hit or gone > 0.0
-            if _ends(m, gone, _usual(state.gone, f), base[2], p) >= limits.closing:
+            if _ends(m, gone, _usual_share(state.gone, f), base[2], p) >= limits.closing:
                 _cross(out, CLOSED, -1 - f)
             continue
         if warm and _advance_missing(m, tests.missing, gone, state.steady[f], p) >= limits.missing:
