@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from clicktide.demo_progress import DemoProgress
-from clicktide.demo_story import Outcome, Story, outcome_of
+from clicktide.demo_story import DemoOutcome, Story, outcome_of
 from clicktide.demo_stream import DemoStream, demo_folder, demo_stream
 from clicktide.kernels import compile_once
 from clicktide.options import JsonOption, print_json
@@ -80,7 +80,7 @@ def demo(
         raise typer.Exit(_INCOMPLETE)
 
 
-def _run(folder: Path, story: Story, port: int, console: Console) -> Outcome:
+def _run(folder: Path, story: Story, port: int, console: Console) -> DemoOutcome:
     """Run the demo; give what was found.
 
     Raises
@@ -101,7 +101,7 @@ def _run(folder: Path, story: Story, port: int, console: Console) -> Outcome:
         injected = story.injected()
         with demo_stream(folder, port) as stream, open_log(stream.log) as log:
             try:
-                _Run(story, stream, log, line, request.check).play()
+                _DemoRun(story, stream, log, line, request.check).play()
             except ClicktideError as error:  # the report tells of what there is
                 problem = str(error)
             line.stage("stopping the stream")
@@ -127,7 +127,7 @@ def _report(folder: Path) -> tuple[str | None, ReportData | None]:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _DemoRun:
     """The story, played on a running stream."""
 
     story: Story
@@ -182,7 +182,7 @@ class _Run:
         self.stream.check_alive()
 
 
-def _show(done: Outcome, console: Console) -> None:
+def _show(done: DemoOutcome, console: Console) -> None:
     table = Table.grid(padding=(0, 2))
     for name, text in done.lines():
         table.add_row(f"[bold]{name}[/]", escape(text))

@@ -13,7 +13,7 @@ from monitoring.report import ReportData, formatting
 from monitoring.report.formatting import headline_of
 from monitoring.watch.detect.alarm import Alarm
 
-__all__ = ["Injected", "Outcome", "Story", "outcome_of"]
+__all__ = ["DemoOutcome", "Injected", "Story", "outcome_of"]
 
 # A busy market, all of it in one hour of the day: an hour that is new to the model is a change too.
 # Of few advertisers: where one has hardly any other campaign, the two cannot be told apart.
@@ -92,7 +92,7 @@ class Story:
         return Injected("no impression of the campaign", self.factor, 0)
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class DemoOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """How the demo ended: what ``--json`` prints.
 
     Parameters
@@ -128,7 +128,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         Examples
         --------
         >>> fault = Injected("campaign-001", 5.0, 1_736_121_600_000)
-        >>> for name, text in Outcome(folder="demo", injected=fault, seconds=48.2).lines()[:2]:
+        >>> for name, text in DemoOutcome(folder="demo", injected=fault, seconds=48.2).lines()[:2]:
         ...     print(name, text)
         injected campaign-001: click odds x 5 from 2025-01-06 00:00:00 UTC
         found nothing in that campaign
@@ -150,15 +150,17 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return [*lines, ("", "clicktide --help   (your own log)")]
 
 
-def outcome_of(data: ReportData | None, injected: Injected, folder: Path, **more: Any) -> Outcome:
+def outcome_of(
+    data: ReportData | None, injected: Injected, folder: Path, **more: Any
+) -> DemoOutcome:
     """Compare a report with what was injected."""
     if data is None:
-        return Outcome(folder=str(folder), injected=injected, **more)
+        return DemoOutcome(folder=str(folder), injected=injected, **more)
     slice_ = ("campaign", injected.campaign)
     of_it = [alarm for alarm in data.alarms if (alarm.field, alarm.value) == slice_]
     alarm = min(of_it, key=lambda alarm: alarm.detected_ms, default=None)
     others = [headline_of(other) for other in data.alarms if other is not alarm]
-    return Outcome(
+    return DemoOutcome(
         folder=str(folder), injected=injected, headline=data.verdict.headline, alarm=alarm,
         others=others, **more,
     )  # fmt: skip
