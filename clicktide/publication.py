@@ -19,7 +19,7 @@ from market import PREFIX, parse_sim, stream_uri
 from streaming.joiner import JoinerSettings
 from streaming.log import EventLog
 from streaming.log import open_log as open_event_log
-from streaming.log.settings import SqliteSettings, log_settings
+from streaming.log.log_url import SqliteSettings, log_settings
 from streaming.publish import (
     ClickDelay,
     Lockstep,

@@ -20,6 +20,7 @@ from features.spec import HashSpec, Spec
 from learning.click_learner import ClickLearner
 from monitoring.registry.follow import ChampionSource
 from serving.app import build_app
+from serving.dashboard_feed import Watching
 from serving.event_batch import EventBatch, shared_fields
 from serving.event_writer import EventWriter
 from serving.live_weights import LiveWeights
@@ -30,7 +31,6 @@ from serving.request_features import FeatureSource
 from serving.scorer import Scorer
 from serving.server_state import ServingState
 from serving.settings import ServeSettings
-from serving.stream_feed import Watching
 from serving.stream_snapshot import StreamLooker
 from serving.weights import FixedWeights, PinnedWeights, PolicyWeights, WeightsSource
 from serving.weights_replica import ReplicaWeights

@@ -18,7 +18,7 @@ from clicktide.settings import STREAM, Effective, settings_toml
 from features.spec import Spec
 from features.spec_file import load_spec
 from features.whole_file import whole_file
-from streaming.log.settings import SqliteSettings, log_settings
+from streaming.log.log_url import SqliteSettings, log_settings
 from streaming.settings import StreamSettings, load_stream_settings
 from streaming.settings_file import (
     SECTIONS,

@@ -45,7 +45,7 @@ class ServingState:
     writer
         Puts events into the log; ``None``: this process takes none.
     reports
-        A :class:`serving.stream_feed.Watching`: what ``/dashboard`` and ``/reports/`` show.
+        A :class:`serving.dashboard_feed.Watching`: what ``/dashboard`` and ``/reports/`` show.
     operations
         Describes what routes take and give.
     fast

@@ -20,11 +20,11 @@ from monitoring.report.build import report_of
 from monitoring.report.slice_grid import read_challengers
 from monitoring.report.stream import stream_counts
 from monitoring.watch.monitor_files import read_monitor
+from serving.dashboard_feed import StreamFeed, Watching
 from serving.metrics import CONTENT_TYPE_LATEST, stream_metrics
 from serving.problem import Problem
 from serving.routes.page import PAGES, SAFE_HEADERS, static_file
 from serving.server_state import ServingState
-from serving.stream_feed import StreamFeed, Watching
 from serving.stream_snapshot import StreamSnapshot
 
 __all__ = ["LatestReport", "report_routes", "routes"]

@@ -14,8 +14,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from serving.bodies import EXAMPLE
+from serving.dashboard_feed import Watching
 from serving.server_state import ServingState
-from serving.stream_feed import Watching
 
 __all__ = ["PAGES", "SAFE_HEADERS", "routes", "static_file"]
 

@@ -65,7 +65,7 @@ or lift that decides on held events, the next lift must move time by 1/80 of all
 (or wait for that), which keeps the recorded lifts within a commit's 4 KiB.
 """
 
-from streaming.joiner.joiner import Joiner
+from streaming.joiner.all_partitions import Joiner
 from streaming.joiner.records import (
     CLICKS,
     IMPRESSIONS,

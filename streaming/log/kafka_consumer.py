@@ -28,7 +28,7 @@ from streaming.log.kafka_client import (
     translated,
 )
 from streaming.log.kafka_faults import keep_join
-from streaming.log.settings import KafkaSettings
+from streaming.log.kafka_settings import KafkaSettings
 
 __all__ = ["KafkaLogConsumer", "reader_options"]
 

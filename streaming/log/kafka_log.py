@@ -29,8 +29,8 @@ from streaming.log.kafka_client import (
 )
 from streaming.log.kafka_consumer import KafkaLogConsumer, reader_options
 from streaming.log.kafka_producer import MAX_MESSAGE_BYTES, KafkaLogProducer
+from streaming.log.kafka_settings import KafkaSettings
 from streaming.log.partition import check_differs, no_partition, no_topic
-from streaming.log.settings import KafkaSettings
 from streaming.log.values import Values
 
 __all__ = ["KafkaLog", "PartitionReader"]

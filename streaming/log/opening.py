@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from streaming.log.base import EventLog
-from streaming.log.settings import SqliteSettings, log_settings
+from streaming.log.log_url import SqliteSettings, log_settings
 from streaming.log.sqlite_log import SqliteLog
 from streaming.time_text import now_ms
 

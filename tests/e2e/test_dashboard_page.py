@@ -10,9 +10,9 @@ import uvicorn
 from fastapi import FastAPI
 from waiting import until
 
+from serving.dashboard_feed import Watching
 from serving.routes import dashboard, page
 from serving.settings import ServeSettings
-from serving.stream_feed import Watching
 from serving.stream_snapshot import AlarmView, StreamSnapshot, WindowView
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

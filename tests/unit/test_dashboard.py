@@ -18,10 +18,10 @@ from monitoring.watch.monitor_folder import MonitorFolder
 from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import WindowSettings
 from monitoring.watch.windows import Windows
+from serving.dashboard_feed import StreamFeed, Watching
 from serving.problem import Problem
 from serving.routes import dashboard
 from serving.settings import ServeSettings
-from serving.stream_feed import StreamFeed, Watching
 from serving.stream_snapshot import StreamLooker, StreamSnapshot
 from streaming.log import NewRecord, open_log
 from streaming.settings import StreamSettings

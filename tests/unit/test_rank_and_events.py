@@ -12,13 +12,13 @@ from features.spec import CounterSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from learning import ClickLearner
 from serving.app import build_app
 from serving.client import AsyncClient
+from serving.dashboard_feed import Watching
 from serving.event_writer import EventWriter
 from serving.metrics import Metrics
 from serving.request_features import Fetched
 from serving.scorer import Scorer
 from serving.server_state import ServingState
 from serving.settings import ServeSettings
-from serving.stream_feed import Watching
 from serving.weights import FixedWeights
 from streaming.joiner.commit import TopicState
 from streaming.log import LogUnavailableError, Position, TopicPartition, open_log
