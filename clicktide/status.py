@@ -16,7 +16,6 @@ from rich.table import Table
 from rich.text import Text
 
 from clicktide.options import DirOption, JsonOption, LogOption
-from clicktide.run_summary import number
 from clicktide.stream_folder import log_file
 from clicktide.stream_opening import open_existing, open_stream
 from clicktide.up_state import local_processes
@@ -235,8 +234,8 @@ def _trainer(look: Look, trainer: TrainerState, rates: dict[str, float]) -> Tabl
             ("learned", f"{trainer.learned:,} ({rates.get('learned', 0):,.0f} per s)"),
             ("corrections", f"{trainer.corrections:,}"),
             ("rejected", f"{trainer.rejected:,}"),
-            ("log loss", number(trainer.log_loss, 4)),
-            ("calibration", number(trainer.calibration, 4)),
+            ("log loss", _number(trainer.log_loss)),
+            ("calibration", _number(trainer.calibration)),
             ("tables in use", _tables(trainer.occupancy)),
             (
                 "last commit",
@@ -255,6 +254,10 @@ def _processes(processes: dict[str, Any]) -> Table:
     up = Text("runs", style="green") if processes["runs"] else Text("not running", style="red")
     table.add_row("up", str(processes["pid"]), "", up)
     return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _when(ms: float | None) -> str:
