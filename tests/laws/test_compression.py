@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clicktide.logs import open_log, spec_for
+from clicktide.click_log import open_log, spec_for
 from features.vectoriser import Vectoriser
 from learning import ClickLearner
 from learning.click_learner import probabilities

@@ -20,7 +20,7 @@ except SystemExit:
 """
 WORKER = """
 from clicktide.serving_worker import state_of
-from clicktide.stream_folder import open_stream
+from clicktide.stream_opening import open_stream
 stream = open_stream()
 state = state_of(stream, stream.serve_settings(), stream.stream_settings())
 for close in state.closing:
