@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from monitoring.report.model import Fault
 from monitoring.watch.categorical import Categorical
-from monitoring.watch.scored import Scored
+from monitoring.watch.scored_batch import Scored
 
 __all__ = ["RowSample", "Rows", "faults_in"]
 

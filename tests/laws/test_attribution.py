@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from monitoring.report.attribution import Rows, RowSample, faults_in
-from monitoring.watch.scored import Scored
+from monitoring.watch.scored_batch import Scored
 
 NAMES = {"advertiser": 6, "campaign": 24, "site": 9, "device": 3}
 

@@ -13,7 +13,7 @@ from monitoring.registry import GateSettings, RegistrySettings
 from monitoring.watch.settings import DetectSettings, MonitorSettings, WindowSettings
 from serving.settings import ServeSettings
 from streaming.joiner.settings import JoinerSettings
-from streaming.log.opening import KafkaSettings
+from streaming.log.kafka_settings import KafkaSettings
 from streaming.settings import CountSettings, StreamSettings, TrainSettings, load_stream_settings
 
 DOCS = Path(__file__).parents[2] / "docs"
