@@ -43,7 +43,7 @@ class Reader(msgspec.Struct, frozen=True):
 
 
 class Freshness(msgspec.Struct, frozen=True):
-    """Facts about the age of things; ``None``: not known.
+    """Facts about the age of things, and the room for new ones; ``None``: not known.
 
     Parameters
     ----------
@@ -62,6 +62,8 @@ class Freshness(msgspec.Struct, frozen=True):
         Its arrival to when the monitor read it.
     served_version
         Model version of the newest impression that names one.
+    occupancy
+        How full the learner's tables are, by name, at its last save.
     """
 
     at_ms: int = 0
@@ -72,6 +74,7 @@ class Freshness(msgspec.Struct, frozen=True):
     joined_s: float | None = None
     watched_s: float | None = None
     served_version: str | None = None
+    occupancy: dict[str, float] = {}
 
 
 def freshness(look: Look) -> Freshness:
@@ -93,6 +96,7 @@ def freshness(look: Look) -> Freshness:
         if monitor is None
         else reader(look, "monitor", monitor.event_time, monitor.at),
         weights_s=None if monitor is None else monitor.weights_s,
+        occupancy={} if trainer is None else trainer.occupancy,
     )
 
 

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from features.jit import jit
 from monitoring.report.model import Fault
 from monitoring.watch.categorical import Categorical
 from monitoring.watch.scored_batch import Scored
@@ -92,7 +93,7 @@ class RowSample:
     >>> sample = RowSample((), np.random.default_rng(0), most=1000)
     >>> for _ in range(10):
     ...     sample.add(Scored.of([1] + [0] * 999, [0.1] * 1000), {})
-    >>> rows = sample.rows()
+    >>> rows = sample.rows(0, 1000)
     >>> len(rows.time) <= 1000, int(rows.click.sum())
     (True, 10)
     """
@@ -130,10 +131,11 @@ class RowSample:
         part[4] = np.where(clicked[stays], part[4], part[4] / share)
         return part
 
-    def rows(self) -> Rows:
-        """By rising time."""
+    def rows(self, start: int, end: int) -> Rows:
+        """Those of ``start <= time < end``, by rising time."""
         columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
         order = np.argsort(columns[0], kind="stable")
+        order = order[slice(*np.searchsorted(columns[0][order], (start, end)))]
         time, prediction, click, worth, weight, *codes = (column[order] for column in columns)
         return Rows(
             time, prediction, click, worth, weight,
@@ -174,8 +176,8 @@ def faults_in(rows: Rows) -> list[Fault]:
     """
     predicted = rows.weight * rows.prediction
     faults: list[Fault] = []
-    while len(faults) < _MOST_FAULTS and predicted.any():
-        best = _best(rows, predicted)
+    for _ in range(_MOST_FAULTS):
+        best = _best(rows, predicted) if predicted.any() else None
         if best is None:
             break
         inside = np.ones(len(predicted), np.bool_)
@@ -185,9 +187,8 @@ def faults_in(rows: Rows) -> list[Fault]:
         start = _start(predicted[places], rows.click[places])
         since = places if start is None else places[start.at :]
         ratio = rows.click[since].sum() / predicted[since].sum()
-        if abs(1.0 - ratio) <= _TOLERANCE * max(ratio, 1.0):
-            break
-        faults.append(_fault(rows, best, places, start))
+        if abs(1.0 - ratio) > _TOLERANCE * max(ratio, 1.0):
+            faults.append(_fault(rows, best, places, start))
         predicted = predicted.copy()
         predicted[since] *= ratio
     return faults
@@ -195,9 +196,13 @@ def faults_in(rows: Rows) -> list[Fault]:
 
 def _best(rows: Rows, predicted: F64) -> _Candidate | None:
     """The candidate with most evidence beyond chance, if it has enough."""
-    fields = [_slice(rows, predicted, field) for field in rows.codes]
-    pairs = [_pair(rows, predicted, a, b) for a, b in combinations(rows.codes, 2)]
-    kinds = ([_everything(predicted, rows.click)], 0.0), (fields, 0.0), (pairs, _SIMPLER)
+    sums = _Sums.of(rows, predicted)
+    fields = [_slice(rows, sums, field) for field in rows.codes]
+    frequent = {field: _frequent(rows, predicted, field) for field in rows.codes}
+    pairs = [
+        _pair(sums, (a, *frequent[a]), (b, *frequent[b])) for a, b in combinations(frequent, 2)
+    ]
+    kinds = ([_everything(sums)], 0.0), (fields, 0.0), (pairs, _SIMPLER)
     best, most = None, math.log(_STARTS / _FALSE_ALARMS)
     for found, extra in kinds:  # of two that explain as much the simpler one is told
         among = math.log(max(1, sum(c.among for c in found)))
@@ -207,32 +212,62 @@ def _best(rows: Rows, predicted: F64) -> _Candidate | None:
     return best
 
 
-def _everything(predicted: F64, click: F64) -> _Candidate:
-    one = np.zeros(len(predicted), np.int32)
-    gains = _gains(*(_since_each(x, one, 1, predicted, _STARTS) for x in (predicted, click)))
-    return _Candidate(float(gains.max()))
+class _Sums(NamedTuple):
+    """Predictions and clicks of each row, and in which stretch of the log it is.
+
+    Each stretch has the same sum of predictions; a fault begins with one.
+    """
+
+    predicted: F64
+    click: F64
+    stretch: Codes
+    nothing: Codes
+
+    @classmethod
+    def of(cls, rows: Rows, predicted: F64) -> _Sums:
+        before = np.cumsum(predicted)
+        stretch = np.minimum(before / before[-1] * _STARTS, _STARTS - 1).astype(np.int32)
+        return cls(predicted, rows.click, stretch, np.zeros(len(predicted), np.int32))
+
+    def gains(self, a: Codes, many_a: int, b: Codes, many_b: int, starts: int) -> F64:
+        """Of each pair of values (those below 0 are left out), from each start on."""
+        sums = np.zeros((2, max(1, many_a * many_b), starts))
+        one_in = _STARTS // starts
+        _add(a, b, many_b, self.stretch, one_in, self.predicted, self.click, sums)
+        since = sums[:, :, ::-1].cumsum(axis=2)[:, :, ::-1]
+        return _gains(since[0], since[1])
 
 
-def _slice(rows: Rows, predicted: F64, field: str) -> _Candidate:
-    codes, values = rows.codes[field], len(rows.words[field])
-    sums = (_since_each(x, codes, values, predicted, _STARTS) for x in (predicted, rows.click))
-    gains = _gains(*sums)
+@jit
+def _add(
+    a: Any, b: Any, many_b: int, stretch: Any, one_in: int, predicted: Any, click: Any, sums: Any
+) -> None:
+    """Predictions and clicks by pair of values and stretch."""
+    for i in range(len(a)):
+        if a[i] >= 0 and b[i] >= 0:
+            at, part = a[i] * many_b + b[i], stretch[i] // one_in
+            sums[0, at, part] += predicted[i]
+            sums[1, at, part] += click[i]
+
+
+def _everything(sums: _Sums) -> _Candidate:
+    return _Candidate(float(sums.gains(sums.nothing, 1, sums.nothing, 1, _STARTS).max()))
+
+
+def _slice(rows: Rows, sums: _Sums, field: str) -> _Candidate:
+    gains = sums.gains(rows.codes[field], len(rows.words[field]), sums.nothing, 1, _STARTS)
     at = int(gains.argmax()) // _STARTS
     return _Candidate(float(gains.max()), ((field, at),), _with_evidence(gains))
 
 
-def _pair(rows: Rows, predicted: F64, a: str, b: str) -> _Candidate:
+def _pair(sums: _Sums, a: tuple[str, Codes, I64], b: tuple[str, Codes, I64]) -> _Candidate:
     """Of the values with most traffic: those of others have no evidence to show."""
-    (code_a, top_a), (code_b, top_b) = (_frequent(rows, predicted, field) for field in (a, b))
-    both = np.flatnonzero((code_a >= 0) & (code_b >= 0))
-    if not len(both):
+    (field_a, codes_a, top_a), (field_b, codes_b, top_b) = a, b
+    if not (len(top_a) and len(top_b)):
         return _Candidate(0.0)
-    codes, cells = code_a[both] * len(top_b) + code_b[both], len(top_a) * len(top_b)
-    by = predicted[both]
-    sums = (_since_each(x, codes, cells, by, _PAIR_STARTS) for x in (by, rows.click[both]))
-    gains = _gains(*sums)
+    gains = sums.gains(codes_a, len(top_a), codes_b, len(top_b), _PAIR_STARTS)
     first, second = divmod(int(gains.argmax()) // _PAIR_STARTS, len(top_b))
-    values = (a, int(top_a[first])), (b, int(top_b[second]))
+    values = (field_a, int(top_a[first])), (field_b, int(top_b[second]))
     return _Candidate(float(gains.max()), values, _with_evidence(gains))
 
 
@@ -250,15 +285,6 @@ def _frequent(rows: Rows, predicted: F64, field: str) -> tuple[Codes, I64]:
     place = np.full(values, -1, np.int32)
     place[top] = np.arange(len(top))
     return place[codes], top
-
-
-def _since_each(values: F64, codes: NDArray[np.integer], count: int, by: F64, starts: int) -> F64:
-    """Sums by code from each of some starts on: (codes, starts), equally much of ``by`` between."""
-    stretch = np.cumsum(by)
-    window = np.minimum(stretch / stretch[-1] * starts, starts - 1).astype(np.int64)
-    cells = codes.astype(np.int64) * starts + window
-    sums = np.bincount(cells, values, max(1, count) * starts).reshape(-1, starts)
-    return np.asarray(sums[:, ::-1].cumsum(axis=1)[:, ::-1])
 
 
 def _gains(predicted: F64, clicks: F64) -> F64:

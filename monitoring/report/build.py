@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from learning.metrics import Tally
 from monitoring.report.model import (
     Bin,
+    Fault,
     FieldDrift,
     Grid,
     ReportData,
@@ -63,6 +64,9 @@ class ReportCounts:
         How far trainer and monitor of a stream were.
     stale
         Stretches whose predictions were made with old weights, oldest first.
+    faults
+        What explains the excess of clicks, the one with most evidence first; ``None``: rows were
+        not looked at one by one.
     """
 
     source: str
@@ -79,6 +83,7 @@ class ReportCounts:
     skew: Skew | None = None
     freshness: Freshness | None = None
     stale: Sequence[StaleWeights] = ()
+    faults: Sequence[Fault] | None = None
     notes: Sequence[str] = ()
     challengers: Grid | None = None
 
@@ -115,11 +120,12 @@ def report_of(gathered: ReportCounts, made_at: int) -> ReportData:
         ),
         total=total,
         verdict=stale_first(
-            verdict(total, alarms, rows, gathered.axis, gathered.stale),
+            verdict(total, alarms, rows, gathered.axis, gathered.stale, gathered.faults or ()),
             () if facts is None else stale(facts, made_at),
         ),
         axis=gathered.axis,
         alarms=alarms,
+        faults=None if gathered.faults is None else tuple(gathered.faults),
         version_changes=tuple(gathered.version_changes),
         reliability=_reliability(gathered.histogram),
         slices=tuple(rows[:_MOST_SLICES]),

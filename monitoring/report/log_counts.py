@@ -11,11 +11,15 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from features.errors import ClicktideError, SourceError
+from monitoring.report.attribution import RowSample, faults_in
 from monitoring.report.build import ReportCounts
+from monitoring.report.formatting import day_and_time
 from monitoring.report.model import FieldDrift, Share, VersionChange, VersionRow, with_figures
 from monitoring.report.slices import OFF_NOTE, Period, periods_of
+from monitoring.watch import figures as k
 from monitoring.watch.categorical import Categorical, cut_texts
 from monitoring.watch.closed_window import ClosedWindow, closed_window
 from monitoring.watch.drift import Drift, field_drift, prediction_drift
@@ -34,6 +38,8 @@ ROW_STEPS = tuple(int(f"{step}{'0' * zeros}") for zeros in range(2, 15) for step
 """Widths in rows; each divides the next."""
 _MOST_FIXED = 2_000
 _WINDOWS, _PERIODS, _SHARES = 130, 14, 6
+_LEAST_WINDOWS, _LEAST_CLICKS = 8, 50.0
+_FAR = 3.0
 
 
 class LogWindows:
@@ -55,6 +61,8 @@ class LogWindows:
     >>> rows = Scored.of([0, 1, 0], [0.1, 0.4, 0.2], time_ms=[0, 900, 60_000])
     >>> windows = LogWindows((), TIME_STEPS_MS, most=20, room=10)
     >>> windows.add(rows, Terms.of(rows))
+    >>> windows.settle(*windows.usual_times())
+    0
     >>> [(window.start_ms, window.end_ms, window.overall.count) for window in windows.closed()]
     [(0, 5000, 2), (60000, 65000, 1)]
     """
@@ -65,26 +73,68 @@ class LogWindows:
 
     def add(self, scored: Scored, terms: Terms) -> None:
         """Count a batch; its slices must be of the fields."""
-        self._fit(int(scored.time_ms.min()), int(scored.time_ms.max()))
+        self._fit(scored.time_ms)
         self.series.add(scored, terms)
 
     def closed(self) -> list[ClosedWindow]:
         """All of them, oldest first; stretches without rows have none."""
         return [closed_window(window) for window in self.series]
 
-    def _fit(self, low: int, high: int) -> None:
-        """Make the windows long enough for these times too."""
-        series, numbers = self.series, self.series.by_number
-        if numbers:
-            low = min(low, min(numbers) * series.width)
-            high = max(high, max(numbers) * series.width)
-        while high // series.width - low // series.width >= self.most and self._longer:
+    def _fit(self, times: NDArray[np.int64]) -> None:
+        """Make the windows long enough for these times too.
+
+        Only windows with rows count, so one time far from all others makes none longer.
+        """
+        series = self.series
+        while self._with(times) > self.most and self._longer:
             series.widen(self._longer.pop(0))
-        if high // series.width - low // series.width >= max(self.most, _MOST_FIXED):
+        if self._with(times) > max(self.most, _MOST_FIXED):
             raise ClicktideError(
                 f"the log has more than {_MOST_FIXED:,} windows of the length given. "
                 "Fix: give a longer --window, or leave it out"
             )
+
+    def _with(self, times: NDArray[np.int64]) -> int:
+        numbers = np.unique(times // self.series.width).tolist()
+        return len(self.series.by_number.keys() | set(numbers))
+
+    def usual_times(self) -> tuple[int, int]:
+        """Where the log is: what is further from its middle 98 % than three times as long as that.
+
+        Returns
+        -------
+        start, end
+            Of windows: the first that is usual, and the last.
+        """
+        windows = list(self.series)
+        rows = np.cumsum([window.sums[k.COUNT] for window in windows])
+        first, last = np.searchsorted(rows, (0.01 * rows[-1], 0.99 * rows[-1]))
+        low, high = windows[first].start_ms, windows[min(last, len(windows) - 1)].end_ms
+        room = _FAR * (high - low)
+        usual = [w for w in windows if w.end_ms >= low - room and w.start_ms <= high + room]
+        return usual[0].start_ms, usual[-1].end_ms
+
+    def settle(self, start: int, end: int, least_clicks: float = 0.0) -> int:
+        """Set aside the windows of other times, and have few enough, of clicks enough.
+
+        Returns
+        -------
+        aside
+            Rows set aside.
+        """
+        series, aside = self.series, 0
+        for at, window in list(series.by_number.items()):
+            if window.end_ms <= start or window.start_ms >= end:
+                aside += int(series.by_number.pop(at).sums[k.COUNT])
+        clicks = sum(float(window.sums[k.CLICKS]) for window in series)
+        while self._longer:
+            long = (end - 1) // series.width - start // series.width >= self.most
+            poor = clicks < least_clicks * len(series.by_number)
+            poor = poor and (end - start) // self._longer[0] >= _LEAST_WINDOWS
+            if not (long or poor):
+                break
+            series.widen(self._longer.pop(0))
+        return aside
 
 
 _LONGEST = 200
@@ -196,11 +246,11 @@ class Versions:
             Period.of([window], window.start_ms, window.end_ms, name) for name, window in windows
         ]
 
-    def changes(self) -> list[VersionChange]:
-        """When each but the first began."""
+    def changes(self, start: int) -> list[VersionChange]:
+        """When each but the first began; none before a time."""
         names = [name for name in self.names if name != _OTHERS]
         return [
-            VersionChange(self._windows[name].start_ms, name, before)
+            VersionChange(max(start, self._windows[name].start_ms), name, before)
             for before, name in pairwise(names)
         ]
 
@@ -253,6 +303,14 @@ def _shares(before: Counter[str], after: Counter[str]) -> tuple[Share, ...]:
     return tuple(share for share in shares[:_SHARES] if share.before or share.after)
 
 
+def _aside_note(rows: int, start: int, end: int) -> list[str]:
+    if not rows:
+        return []
+    of_rows = "1 row has a time" if rows == 1 else f"{rows:,} rows have times"
+    span = f"{day_and_time(start)} to {day_and_time(end)} UTC"
+    return [f"{of_rows} far from all others ({span}), and no part in any figure."]
+
+
 class LogCounts:
     """Counts batches in bounded memory; they may come in any order of time.
 
@@ -288,6 +346,7 @@ class LogCounts:
         self._windows = LogWindows((), (window,) if window else steps, _WINDOWS, 1)
         self._periods = LogWindows(self.fields, steps, _PERIODS, room)
         self._places = {field: Places(room) for field in self.fields}
+        self._sample = RowSample(self.fields, np.random.default_rng(0))
         self._versions = Versions(self.fields, room)
 
     def update(self, scored: Scored) -> None:
@@ -300,6 +359,7 @@ class LogCounts:
         self._windows.add(rows, terms)
         self._periods.add(rows, terms)
         self._versions.add(rows, terms)
+        self._sample.add(scored, placed)
 
     def gathered(self, source: str) -> ReportCounts:
         """Everything counted.
@@ -309,9 +369,12 @@ class LogCounts:
         SourceError
             There was no row.
         """
-        windows, periods = list(self._windows.series), list(self._periods.series)
-        if not windows:
+        if not self._windows.series.by_number:
             raise SourceError(f"{source}: no row can be used. Fix: give a log with at least one")
+        start, end = self._windows.usual_times()
+        aside = self._windows.settle(start, end, _LEAST_CLICKS)
+        self._periods.settle(start, end)
+        windows, periods = list(self._windows.series), list(self._periods.series)
         return ReportCounts(
             source=source,
             windows=periods_of(self._windows.closed(), _MOST_FIXED, self.axis),
@@ -319,10 +382,11 @@ class LogCounts:
             axis=self.axis,
             periods=periods_of(self._periods.closed(), _MOST_FIXED, self.axis),
             by_version=self._versions.periods(),
+            faults=faults_in(self._sample.rows(start, end)),
             drift=field_drifts(periods, self.fields),
-            version_changes=self._versions.changes(),
+            version_changes=self._versions.changes(start),
             versions=self._versions.rows(),
-            notes=self._notes(),
+            notes=[*self._notes(), *_aside_note(aside, start, end)],
         )
 
     def _notes(self) -> list[str]:

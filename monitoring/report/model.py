@@ -263,6 +263,8 @@ class ReportData(msgspec.Struct, frozen=True):
         What became of the clicks; whether served counters are those that are recomputed.
     freshness
         Seconds, by what they are of.
+    faults
+        What explains the excess of clicks of a log; ``None``: only a log's rows can tell.
     challengers
         Challengers against the champion, period by period.
     notes
@@ -277,6 +279,7 @@ class ReportData(msgspec.Struct, frozen=True):
     axis: Literal["time", "row"] = "time"
     format: int = FORMAT
     alarms: tuple[Alarm, ...] = ()
+    faults: tuple[Fault, ...] | None = None
     version_changes: tuple[VersionChange, ...] = ()
     reliability: tuple[Bin, ...] = ()
     slices: tuple[SliceRow, ...] = ()

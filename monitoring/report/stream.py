@@ -16,6 +16,7 @@ from monitoring.report.slices import OFF_NOTE, periods_of
 from monitoring.watch.closed_window import COARSE, ClosedWindow
 from monitoring.watch.monitor_files import MonitorState
 from monitoring.watch.windows import PREDICTION
+from streaming.status import too_full
 
 __all__ = ["stream_counts", "version_changes", "version_rows"]
 
@@ -109,6 +110,12 @@ def _notes(state: MonitorState) -> list[str]:
         "records were removed by retention before they were read": now.lost,
     }
     notes = [f"{count:,} {what}." for what, count in counts.items() if count]
+    shares = now.freshness.occupancy
+    notes += [
+        f"The learner's table of {name} is {shares[name]:.0%} full, and so probably is the bucket "
+        f"of one that is new: one bit more is better ({setting})."
+        for name, setting in too_full(shares).items()
+    ]
     return [*notes, OFF_NOTE]
 
 

@@ -5,13 +5,18 @@ import pyarrow as pa
 import pytest
 
 from monitoring.report.model import Since, Total
+from monitoring.report.stream import stream_counts
 from monitoring.report.verdict import stale_first, verdict
 from monitoring.watch.categorical import Categorical
 from monitoring.watch.detect.alarm import Alarm
+from monitoring.watch.monitor_files import MonitorState, Now
 from monitoring.watch.scored_batch import Scored
+from monitoring.watch.settings import WindowSettings
 from monitoring.watch.slices import slice_name
 from monitoring.watch.state_machine import StaleWeights, WeightsAge
-from streaming.freshness import Freshness, Reader, ages, clock_note, stale
+from monitoring.watch.windows import Windows
+from streaming.freshness import Freshness, Reader, ages, clock_note, freshness, stale
+from streaming.status import Look, TrainerState
 
 NOW = 1_736_121_600_000
 MIN = 60_000
@@ -134,3 +139,21 @@ def test_a_version_of_more_than_was_seen_tells_nothing():
 def test_a_slice_is_not_named_twice():
     assert slice_name("advertiser", "advertiser-12") == "advertiser-12"
     assert slice_name("hour", "12") == "hour 12"
+
+
+def test_a_report_of_a_stream_says_which_table_of_the_learner_is_too_full():
+    windows = []
+    series = Windows([], WindowSettings(window_s=1, lateness_s=5), windows.append)
+    series.update(Scored.of([0, 1, 0], [0.1, 0.4, 0.2], time_ms=[0, 500, 9000]))
+    for crosses, said in (0.9, ["table of crosses is 90% full"]), (0.3, []):
+        trainer = TrainerState(learned=5, event_time=NOW, at=NOW, occupancy={"crosses": crosses})
+        facts = freshness(Look(NOW, {}, {}, None, trainer, NOW))
+        now = Now(
+            at_ms=NOW, event_time_ms=NOW, seen=2, corrections=0, unscored=0, rejected=0,
+            after_close=0, lost=0, overall=windows[0].overall, fields=[], window_s=1.0,
+            freshness=facts,
+        )  # fmt: skip
+        notes = stream_counts(MonitorState(now, windows, []), "a stream").notes
+        found = [note for note in notes if "full" in note]
+        assert len(found) == len(said)
+        assert all(part in note for part, note in zip(said, found, strict=True))

@@ -116,6 +116,62 @@ def test_endless_values_share_one_slice_and_nothing_is_lost() -> None:
     assert any("(other)" in note for note in report.notes)
 
 
+def _planted(rows: int = 40_000) -> pa.Table:
+    """A log whose site s3 has twice the clicks on device d1 from the middle on."""
+    rng = np.random.default_rng(4)
+    table = _log(rows, seed=2)
+    device = rng.integers(0, 3, rows)
+    site, p = table["site"].to_numpy(), table["p"].to_numpy() / 3
+    off = (site == "s3") & (device == 1) & (np.arange(rows) >= rows // 2)
+    click = (rng.random(rows) < np.where(off, 2 * p, p)).astype(int)
+    table = table.set_column(2, "p", [p]).set_column(3, "click", [click])
+    return table.append_column("device", pa.array([f"d{i}" for i in device]))
+
+
+_BY_TWO = LogColumns("click", "p", time="t", slices=("site", "device"), bid="bid")
+
+
+def test_the_verdict_names_the_pair_of_slices_its_start_and_its_price(tmp_path: Path) -> None:
+    table = _planted()
+    pq.write_table(table, tmp_path / "log.parquet")
+    report = _report(str(tmp_path / "log.parquet"), _BY_TWO)
+    assert report.faults is not None
+    (fault,) = report.faults
+    assert fault.slices == (("site", "s3"), ("device", "d1"))
+    assert fault.start_low is not None and fault.start_high is not None
+    assert fault.start_low <= table["t"][20_000].as_py() <= fault.start_high
+    verdict = report.verdict
+    assert "site s3 with device d1 is under-predicted" in verdict.headline
+    assert verdict.where.startswith("site s3 with device d1 (0.")
+    assert "under-bid" in verdict.cost and "95 %" in verdict.since
+
+
+def test_times_far_from_all_others_are_set_aside_counted_and_told(tmp_path: Path) -> None:
+    table = _planted()
+    pq.write_table(table, tmp_path / "log.parquet")
+    whole = _report(str(tmp_path / "log.parquet"), _BY_TWO)
+    times = table["t"].to_numpy().copy()
+    times[[7, 11_000, 30_000]] = 0
+    times[5] = 4_102_444_800_000  # the year 2100
+    pq.write_table(table.set_column(0, "t", [times]), tmp_path / "far.parquet")
+    report = _report(str(tmp_path / "far.parquet"), _BY_TWO)
+    assert [(w.start, w.end) for w in report.windows] == [(w.start, w.end) for w in whole.windows]
+    assert report.total.count == 40_000 - 4
+    assert any(note.startswith("4 rows have times far from all others") for note in report.notes)
+    assert report.verdict.headline.split(" by ")[0] == whole.verdict.headline.split(" by ")[0]
+
+
+def test_windows_have_clicks_enough_to_say_something(tmp_path: Path) -> None:
+    table = _log(20_000)
+    rare = table.set_column(2, "p", [np.full(20_000, 0.05)])
+    rng = np.random.default_rng(0)
+    rare = rare.set_column(3, "click", [(rng.random(20_000) < 0.05).astype(int)])
+    pq.write_table(rare, tmp_path / "log.parquet")
+    report = _report(str(tmp_path / "log.parquet"))
+    assert len(report.windows) >= 8
+    assert np.mean([window.clicks for window in report.windows]) >= 50
+
+
 _BAD = {
     "a missing column": ("click,pr\n1,0.5\n", {}, r"no column 'p', near it: \['pr'\].*--predict"),
     "a prediction above 1": ("click,p\n0,0.2\n1,7.5\n", {}, r"line 3, column 'p': '7\.5'.*percent"),
