@@ -104,3 +104,17 @@ def redis_server():
     if path is None:
         pytest.skip(f"{LOUD} AGAINST REDIS: no redis-server on the PATH. Fix: install Redis")
     return path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium (``make chromium`` has it installed)."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip(f"{LOUD} IN CHROMIUM: there is none on the PATH. Fix: apt install chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        options = {"args": ["--no-sandbox"], "timeout": 60_000}
+        opened = started.chromium.launch(executable_path=path, **options)
+        yield opened
+        opened.close()

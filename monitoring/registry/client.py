@@ -126,8 +126,15 @@ class Registry:
 
     # --- reading ---------------------------------------------------------------------------
 
+    def _is_to_be_made(self) -> bool:
+        """Whether it is a file that is not there: to make one only to look takes MLflow seconds."""
+        file = self.url.removeprefix(_FILE)
+        return file != self.url and "?" not in file and not Path(file).exists()
+
     def aliases(self) -> dict[str, int]:
         """Version number by alias; none of a model that is not there yet."""
+        if self._is_to_be_made():
+            return {}
         try:
             with self._asking("aliases") as client:
                 return {

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from command import clicktide_process, run_clicktide
+from command import run_clicktide
+from shop_log import standard_input
 
 
 @pytest.fixture
@@ -11,9 +12,8 @@ def clicktide(tmp_path):
     """Run ``clicktide`` in an empty folder; expect an exit code; give what it printed."""
 
     def run(*args, code=0, stdin=b""):
-        if stdin:  # the file that a process is started with, which no patch replaces
-            done = clicktide_process(*args, cwd=tmp_path, input=stdin.decode())
-        else:
+        (tmp_path / ".stdin").write_bytes(stdin)
+        with standard_input(tmp_path / ".stdin"):
             done = run_clicktide(*args, cwd=tmp_path)
         assert done.returncode == code, (done.stdout, done.stderr)
         return done.stdout, done.stderr

@@ -1,7 +1,6 @@
 """The dashboard as a user opens it: live, over streams that end and begin again."""
 
 import asyncio
-import shutil
 import threading
 from types import SimpleNamespace
 
@@ -15,11 +14,7 @@ from serving.routes import dashboard, page
 from serving.settings import ServeSettings
 from serving.stream_snapshot import AlarmView, StreamSnapshot, WindowView
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.timeout(120),
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-]
+pytestmark = pytest.mark.timeout(120)
 T0 = 1_767_600_000_000
 
 
@@ -76,15 +71,6 @@ def server(tmp_path):
     yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
     running.should_exit = running.force_exit = True
     thread.join(20)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])

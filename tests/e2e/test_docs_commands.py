@@ -6,7 +6,7 @@ said something; one ``clicktide up`` serves all pages.
 
 A command in which a shell has nothing to do runs in this process: its imports, MLflow's above all,
 cost more than what it does. Those of the stream are one test and those of files another, which run
-at the same time.
+at the same time. That a stream goes on where it was is shown by `test_up.py`.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mlflow_warnings
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,12 +31,7 @@ from live_stream import REAL, Up, conserved, free_port, learned, told, until_lea
 from pyarrow.csv import write_csv
 from waiting import until
 
-pytestmark = [
-    # MLflow warns of its own type hints while it is imported, and of its own deprecations
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = mlflow_warnings.IGNORED
 
 EVENTS = 5_000
 RUNS_ON = re.compile(r"clicktide (serve|status --watch|monitor(?!.*--until-idle))\b")
@@ -43,7 +39,7 @@ OF_STREAM = re.compile(
     r"clicktide (up|status|models|challenge|monitor|serve|report(?! --from)|replay .*--shift)\b"
     r"|curl |rm -r run/"
 )
-SHELL = re.compile(r"[<>|&;()]+|.*[$`*?~].*")
+SHELL = re.compile(r"[<>|&;()]+|(?!').*[$`*?~].*")
 STANDS_FOR = {
     r"\bLOG\b": "clicks.csv",
     r"(?<=events=)\d+|(?<=--events )\d+": str(EVENTS),
@@ -88,7 +84,7 @@ def heeds_ctrl_c():
 
 def needs_shell(command):
     """Whether something in it may be a pipe, a redirection, a pattern or a variable."""
-    parts = shlex.shlex(command, posix=True, punctuation_chars=True)
+    parts = shlex.shlex(command, posix=False, punctuation_chars=True)  # which keeps the quotes
     return any(map(SHELL.fullmatch, parts))
 
 
@@ -154,17 +150,13 @@ class Reader:
         return subprocess.run(command, capture_output=True).returncode == 0
 
     def stop(self):
+        """Stop the stream by Ctrl-C when all is learned; `ended` is its status then."""
         if self.up is not None:
+            until_learned(self.up, self.published)
             up, self.up = self.up, None
             assert up.stop(signal.SIGINT) == 0, up.text()
-
-    def rest(self):
-        """Stop the stream, which goes on where it was when it is started, and stop it again."""
-        self.stop()
-        self.start(["--no-register"])  # it has registered; MLflow is the slowest to start
-        self.ended = told(self.up.log)
-        conserved(self.up, self.ended)
-        self.stop()
+            self.ended = told(up.log)
+            conserved(up, self.ended)
 
     def run_until_ctrl_c(self, command):
         """In a terminal, where some commands say more than to a file."""
@@ -209,8 +201,7 @@ def pasted(reader, wanted):
         commands = [command for command in block.commands() if wanted(command)]
         if block.mark:
             assert block.mark == "the stream is stopped", block
-            if reader.up is not None:
-                reader.rest()
+            reader.stop()
         if block.page == "report.md":
             write_scored_csv(reader.folder)
         for command in commands:
@@ -238,7 +229,7 @@ def test_commands_of_a_stream(reader):
     check_predictions_and_rankings(printed)
     shown = of(printed, "clicktide status")
     assert "impressions" in shown and "examples" in shown and "train" in shown
-    # no event is lost or counted twice over a stop
+    # no event is lost or counted twice
     assert learned(reader.ended) == reader.ended["joiner"]["examples"] >= EVENTS
 
 

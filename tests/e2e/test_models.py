@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import mlflow_warnings
 import pytest
 from waiting import until
 
@@ -16,13 +17,7 @@ from monitoring.registry.follow import ChampionSource
 from streaming.log import NewRecord, TopicPartition, open_log
 from streaming.settings import EARLY_EXAMPLES, EXAMPLES, StreamSettings
 
-pytestmark = [
-    pytest.mark.timeout(400),
-    # MLflow warns of its own type hints while it is imported, and of its own deprecations
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = [*mlflow_warnings.IGNORED, pytest.mark.timeout(400)]
 SMALL = ("--set", "hash.bits=12", "--set", "hash.cross_bits=12")
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mlflow_warnings
 import numpy as np
 import pandas as pd
 import pytest
@@ -33,14 +34,9 @@ from streaming.settings import EARLY_EXAMPLES, EXAMPLES, StreamSettings
 from streaming.train_process import Trainer
 
 pytestmark = [
-    # MLflow warns of its own type hints while it is imported, and of its own deprecations
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning"),
+    *mlflow_warnings.IGNORED,
+    pytest.mark.timeout(300 if "CLICKTIDE_TEST_VERSIONS" not in os.environ else 3600),
 ]
-
-pytestmark.append(pytest.mark.timeout(300 if "CLICKTIDE_TEST_VERSIONS" not in os.environ else 3600))
 VERSIONS = int(os.environ.get("CLICKTIDE_TEST_VERSIONS", "16"))  # 288: a day of five minutes each
 SPEC = Spec(
     name="shop",
@@ -60,7 +56,7 @@ START = 1_736_121_600_000
 def database(tmp_path_factory):
     """An MLflow database made once: that takes seconds."""
     folder = tmp_path_factory.mktemp("mlflow")
-    open_registry(None, folder, "other").aliases()
+    open_registry(None, folder, "other").versions()
     return folder / "mlflow.db"
 
 
@@ -310,6 +306,12 @@ def test_commands_say_what_is_missing(tmp_path):
     done = run_clicktide("models", "list", "--dir", tmp_path)
     assert done.returncode == 2 and "no registry here" in done.stderr
     assert not list(Path(tmp_path).iterdir())
+
+
+def test_a_look_at_a_registry_that_is_not_there_makes_none(tmp_path):
+    follower = Follower(open_registry(None, tmp_path), tmp_path, now=lambda: 1e9, report=print)
+    assert follower.step()
+    assert [file.name for file in tmp_path.iterdir()] == ["served.json"]
 
 
 def test_no_command_imports_mlflow_at_start():

@@ -2,13 +2,13 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
 import urllib.request
 from pathlib import Path
 
+import mlflow_warnings
 import pytest
 from waiting import until
 
@@ -24,13 +24,7 @@ from monitoring.registry.versions import NoVersionError
 from streaming.log import open_log
 from streaming.settings import StreamSettings
 
-pytestmark = [
-    pytest.mark.timeout(300),
-    # MLflow warns of its own type hints while it is imported, and of its own deprecations
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = [*mlflow_warnings.IGNORED, pytest.mark.timeout(300)]
 SPEC = Spec(
     name="shop",
     source=SourceSpec(label="click"),
@@ -165,43 +159,28 @@ def test_servers_follow_over_http(server, tmp_path):
         source.close()
 
 
-def chromium():
-    """A page of Chromium, or a skip that says why there is none."""
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("NOT TESTED IN CHROMIUM: there is none on the PATH. Fix: apt install chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
-    return path, playwright.sync_playwright
-
-
-def test_its_pages_show_versions_figures_and_report(server, tmp_path):
-    path, start = chromium()
+def test_its_pages_show_versions_figures_and_report(server, browser, tmp_path):
     learned = Learned(tmp_path, server.url, "shown")
     learned.version()
     learned.version()
     promote(learned.registry, 2, 1, "calibration ratio 1.01")
     run = json.loads((tmp_path / "registry" / "run.json").read_text())["run"]
     shots = Path(os.environ.get("CLICKTIDE_TEST_SCREENSHOTS", tmp_path))
-    with start() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--headless"], timeout=60_000
-        )
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(60_000)
-        page.goto(f"{server.url}/#/models/shown")
-        page.get_by_text("Version 2").first.wait_for()
-        page.get_by_text("champion").first.wait_for()
-        page.screenshot(path=shots / "mlflow_versions.png")
-        page.goto(f"{server.url}/#/models/shown/versions/2")
-        page.get_by_text("calibration ratio").first.wait_for()
-        page.screenshot(path=shots / "mlflow_version.png")
-        [experiment] = [p.name for p in server.folder.glob("artifacts/*") if (p / run).exists()]
-        page.goto(f"{server.url}/#/experiments/{experiment}/runs/{run}/model-metrics")
-        page.get_by_text("calibration_ratio").first.wait_for()
-        page.screenshot(path=shots / "mlflow_metrics.png")
-        page.goto(f"{server.url}/#/experiments/{experiment}/runs/{run}/artifacts")
-        page.get_by_text("versions").first.wait_for()
-        page.get_by_text("report.html").first.click()
-        page.frame_locator("iframe").get_by_text("Drift report").wait_for()
-        page.screenshot(path=shots / "mlflow_artifacts.png")
-        browser.close()
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(60_000)
+    page.goto(f"{server.url}/#/models/shown")
+    page.get_by_text("Version 2").first.wait_for()
+    page.get_by_text("champion").first.wait_for()
+    page.screenshot(path=shots / "mlflow_versions.png")
+    page.goto(f"{server.url}/#/models/shown/versions/2")
+    page.get_by_text("calibration ratio").first.wait_for()
+    page.screenshot(path=shots / "mlflow_version.png")
+    [experiment] = [p.name for p in server.folder.glob("artifacts/*") if (p / run).exists()]
+    page.goto(f"{server.url}/#/experiments/{experiment}/runs/{run}/model-metrics")
+    page.get_by_text("calibration_ratio").first.wait_for()
+    page.screenshot(path=shots / "mlflow_metrics.png")
+    page.goto(f"{server.url}/#/experiments/{experiment}/runs/{run}/artifacts")
+    page.get_by_text("versions").first.wait_for()
+    page.get_by_text("report.html").first.click()
+    page.frame_locator("iframe").get_by_text("Drift report").wait_for()
+    page.screenshot(path=shots / "mlflow_artifacts.png")
