@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 from command import clicktide_process, run_clicktide
+from shop_log import standard_input
 
 from learning.snapshot import load_snapshot
 
@@ -318,11 +319,9 @@ def test_what_cannot_be_written_is_told_before_anything_is_read(
 ) -> None:
     (tmp_path / "spec.toml").write_text(SPEC)
     (tmp_path / "log.csv").write_bytes(SHORT)
-    with (tmp_path / "log.csv").open("rb", buffering=0) as stdin:
-        done = clicktide_process(
-            "replay", "-", *SPEC_GIVEN, option, "log.csv/out.png", cwd=tmp_path, stdin=stdin
-        )
-        assert stdin.tell() == 0  # the child shares our place in the file
+    with standard_input(tmp_path / "log.csv"):
+        done = run_clicktide("replay", "-", *SPEC_GIVEN, option, "log.csv/out.png", cwd=tmp_path)
+        assert os.lseek(0, 0, os.SEEK_CUR) == 0
     assert done.returncode == 2
     assert "log.csv/out.png" in done.stderr and "Fix:" in done.stderr
 

@@ -34,8 +34,12 @@ def test_an_interrupted_run_leaves_no_process(tmp_path, number):
     path = os.pathsep.join(str(TESTS / part) for part in ("", "kafka", "helpers"))
     environment = {name: text for name, text in os.environ.items() if not name.startswith("PYTEST")}
     run = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-q", "-n", "1", "-p", "conftest", "test_it.py"],
-        cwd=tmp_path, env=environment | {"PYTHONPATH": path}, stdout=subprocess.PIPE,
+        [
+            sys.executable, "-m", "pytest", "-q", "-p", "xdist", "-n", "1", "-p", "conftest",
+            "test_it.py",
+        ],
+        cwd=tmp_path, env=environment | {"PYTHONPATH": path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        stdout=subprocess.PIPE,
     )  # fmt: skip
     named = tmp_path / "run"
     until(lambda: named.exists() and named.read_text(), progress=run.poll)

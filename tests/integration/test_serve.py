@@ -314,10 +314,7 @@ def test_wrong_options_are_told_before_it_starts(tmp_path):
         (["--set", "serve.port=99999"], "0 to 65535"),
         (["--model", "m", "--follow"], "one of them"),
     ]:
-        done = subprocess.run(
-            [sys.executable, "-m", "clicktide", "serve", *options],
-            capture_output=True, text=True, check=False, cwd=tmp_path,
-        )  # fmt: skip
+        done = run_clicktide("serve", *options, cwd=tmp_path)
         assert done.returncode == 2
         assert said in done.stderr
 

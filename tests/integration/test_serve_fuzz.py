@@ -1,13 +1,12 @@
 """Whatever is sent, the answer is one that the description has: no 5xx, no other status."""
 
 import asyncio
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from random_bodies import run
 
 from clicktide.serving_worker import state_of
 from clicktide.stream_folder import StreamFolder
@@ -15,9 +14,6 @@ from features.spec_file import load_spec
 from learning import ClickLearner
 from learning.live import create_live
 from serving.app import build_app
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "chaos"))
-from random_bodies import run
 
 TOO_STRICT = [
     # a value that the schema allows may not suit the feature spec: 422

@@ -229,7 +229,7 @@ import importlib.util
 module = importlib.util.spec_from_file_location("w", {file!r})
 w = importlib.util.module_from_spec(module); module.loader.exec_module(w)
 path = Path({path!r})
-trainers = [w.Trainer(path, w.spec()).learn(300)]
+trainers = [w.Trainer(path, w.spec()).learn(59)]
 good = {{trainers[0].probability}}
 live = w.LiveWeights(path, w.spec())
 going, wrong, scored, versions = [True], [], [0], set()
@@ -255,7 +255,7 @@ def faults():
             w.Trainer(path, w.spec("other"))
         else:
             draft = path.with_name("aside")
-            trainer = w.Trainer(draft, w.spec()).learn(300 + i)
+            trainer = w.Trainer(draft, w.spec()).learn(60 + i)
             good.add(trainer.probability)
             trainers.append(trainer)
             draft.replace(path)
