@@ -49,13 +49,6 @@ def written(url, topic):
         return out
 
 
-@pytest.fixture(params=["sqlite", "kafka"])
-def url(request, tmp_path):
-    if request.param == "kafka":
-        return request.getfixturevalue("kafka_url")
-    return f"sqlite:///{tmp_path / 'log.db'}"
-
-
 def test_many_threads_each_event_once_and_both_topics_alike(url):
     writer = open_writer(url, STREAM)
     names = [f"i{n}" for n in range(120)]

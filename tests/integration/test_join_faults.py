@@ -18,13 +18,11 @@ from faulty_stream import (
 from streaming.join_process import JoinProcess
 from streaming.log import open_log
 
-pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 
-@pytest.fixture(params=["sqlite", "kafka"])
-def log(request, tmp_path):
-    on_kafka = request.param == "kafka"
-    url = request.getfixturevalue("kafka_url") if on_kafka else str(tmp_path / "log.db")
+@pytest.fixture
+def log(url):
     with open_log(url) as log:
         log.create_topics(SETTINGS.topics())
         yield log

@@ -34,7 +34,7 @@ from streaming.log import (
 )
 from streaming.settings import StreamSettings
 
-pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 ROOT = Path(__file__).parents[2]
 JOIN, LATE, BOUND = 20_000, 30_000, 5_000
@@ -45,13 +45,6 @@ SETTINGS = StreamSettings(
 TOPICS = [topic.name for topic in SETTINGS.topics()]
 START = 1_736_121_600_000
 KILLS = 6 if os.environ.get("CLICKTIDE_FULL") else 3
-
-
-@pytest.fixture(params=["sqlite", "kafka"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'log.db'}"
-    return request.getfixturevalue("kafka_url")
 
 
 @pytest.fixture

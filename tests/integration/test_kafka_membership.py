@@ -19,7 +19,7 @@ from streaming.log import (
 )
 from streaming.log.kafka_client import KafkaAdminClient
 
-pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.timeout(120)
 
 TOPIC, GROUP = "in", "readers"
 

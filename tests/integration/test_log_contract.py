@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import uuid
+from types import SimpleNamespace
 
 import pytest
 from waiting import until
@@ -21,16 +22,8 @@ from streaming.log import (
     TopicPartition,
     TopicSettings,
     open_log,
+    sqlite_clients,
 )
-
-pytestmark = pytest.mark.xdist_group("kafka")
-
-
-@pytest.fixture(params=["sqlite", "kafka"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'log.db'}"
-    return request.getfixturevalue("kafka_url")
 
 
 @pytest.fixture
@@ -513,6 +506,24 @@ def test_a_silent_members_partitions_pass_on_when_its_lease_is_over(tmp_path, cl
             tx.commit(silent, {TopicPartition("t", 0): Position(1)})
         assert log.committed("g", TopicPartition("t", 0)) is None
         settle([silent, living], 2)
+
+
+def test_an_idle_reader_looks_seldom_whatever_positions_others_commit(tmp_path, monkeypatch):
+    now, sleeps = [0.0], []
+    with open_log(str(tmp_path / "log.db")) as log, open_log(str(tmp_path / "log.db")) as other:
+        log.create_topics([TopicSettings("t")])
+
+        def sleep(seconds):
+            now[0] += seconds
+            sleeps.append(seconds)
+            with other.producer("p").transaction() as tx:
+                tx.commit("others", {TopicPartition("t", 0): Position(len(sleeps))})
+
+        clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
+        monkeypatch.setattr(sqlite_clients, "time", clock)
+        with log.consumer("g", ["t"]) as consumer:
+            assert consumer.poll(1, 2.0) == []
+    assert sleeps[-1] > 2 * sleeps[0]
 
 
 def test_several_writers_wait_for_each_other(tmp_path):

@@ -4,7 +4,6 @@ import threading
 import time
 from contextlib import contextmanager
 
-import pytest
 from valkey_server import start_valkey
 from waiting import until
 
@@ -64,13 +63,6 @@ def running(url, process_of):
     finally:
         stop.set()
         thread.join(60)
-
-
-@pytest.fixture(params=["sqlite", "kafka"])
-def url(request, tmp_path):
-    if request.param == "kafka":
-        return request.getfixturevalue("kafka_url")
-    return f"sqlite:///{tmp_path / 'log.db'}"
 
 
 def shown(name, at):
