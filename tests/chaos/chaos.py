@@ -75,11 +75,10 @@ class Stream:
         of_stream = ["--dir", str(self.folder), "--log", self.log]
         return self.command(name, *of_stream, *where[name], *more)
 
-    def publish(self, speed: str, *more: str) -> subprocess.Popen:
+    def publication(self, speed: str, *more: str) -> list[str]:
         source = f"sim:stationary?events={self.events}&users=500&sites=50"
         command = self.command("replay", source, "--to", self.log, "--speed", speed)
-        command += ["--spec", str(self.spec), *more]
-        return self.start(command, "publish")
+        return [*command, "--spec", str(self.spec), *more]
 
     def start(self, command: list[str], name: str) -> subprocess.Popen:
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -92,16 +91,14 @@ class Stream:
         return ["join", "train", *(["count"] if self.redis else [])]
 
     def finish(self) -> None:
-        """Let everything that is in the log come through, in the order of the flow.
+        """Publish what is left, and let it all come through, in the order of the flow.
 
         In this process, which has imported all of it the second time; none is killed any more.
         """
+        run_here(self.publication("max", "--resume"))
         for name in ("join", *(n for n in self.workers if n != "join")):
             wait = "0" if name == "train" else "1"
-            _, _, _, *words = self.worker(name, "--until-idle", wait)
-            done = run_clicktide(*words)
-            if done.returncode:
-                raise SystemExit(f"{name} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+            run_here(self.worker(name, "--until-idle", wait))
 
     def outcome(self) -> dict[str, str]:
         """Digests of what must be the same."""
@@ -124,6 +121,14 @@ class Stream:
         if self.redis:
             out["counters"] = digest(sorted(redis_values(self.redis)))
         return out
+
+
+def run_here(command: list[str]) -> None:
+    """Run a command of ours in this process, to its good end."""
+    _, _, _, *words = command
+    done = run_clicktide(*words)
+    if done.returncode:
+        raise SystemExit(f"{words[0]} ended with {done.returncode}:\n{done.stderr[-2000:]}")
 
 
 def environment() -> dict[str, str]:
@@ -210,19 +215,15 @@ def compare(
         Makes a :class:`Stream` by its name, with a log and a store of its own.
     """
     calm: Stream = make("calm", events)
-    if calm.publish("max").wait(timeout=300):
-        raise SystemExit((calm.folder / "publish.log").read_text(errors="replace")[-2000:])
     calm.finish()
     wanted = calm.outcome()
     broken: Stream = make("broken", events)
     speed = str(round(event_span_s(calm) / (kills * seconds_a_kill), 3))
-    publisher = broken.publish(speed)
+    publisher = broken.start(broken.publication(speed), "publish")
     time.sleep(2.0)  # its topics are there
     break_it(broken, kills, random.Random(seed), kills * 10.0 + 60)
     publisher.kill()  # it too; what is left comes at once
     publisher.wait()
-    if broken.publish("max", "--resume").wait(timeout=300):
-        raise SystemExit((broken.folder / "publish.log").read_text(errors="replace")[-2000:])
     broken.finish()
     found = broken.outcome()
     return {

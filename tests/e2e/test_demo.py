@@ -24,7 +24,7 @@ from streaming.settings import StreamSettings
 
 pytestmark = pytest.mark.timeout(500)
 
-EVENTS = 80_000 if os.environ.get("CLICKTIDE_FULL") else 50_000
+EVENTS = 80_000 if os.environ.get("CLICKTIDE_FULL") else 40_000
 
 
 def test_the_campaign_is_found_and_nothing_else(tmp_path):

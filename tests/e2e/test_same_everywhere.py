@@ -14,9 +14,9 @@ from live_stream import REAL, Up, conserved, publish, small_tables, until_learne
 from learning.snapshot import load_snapshot
 from streaming.settings import load_stream_settings
 
-pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
-EVENTS = 200_000 if os.environ.get("CLICKTIDE_FULL") else 20_000
+EVENTS = 200_000 if os.environ.get("CLICKTIDE_FULL") else 8_000
 SOURCE = f"sim:stationary?events={EVENTS}&users=500&sites=50"
 
 

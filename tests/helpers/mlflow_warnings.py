@@ -8,3 +8,10 @@ IGNORED = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning"),
 ]
+
+
+def ignored(test):
+    """Decorate one test."""
+    for mark in IGNORED:
+        test = mark(test)
+    return test

@@ -6,9 +6,10 @@ import sqlite3
 import time
 from itertools import pairwise
 
+import mlflow_warnings
 import numpy as np
 import pytest
-from command import clicktide_process
+from command import run_clicktide
 
 from features.errors import ClicktideError
 from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
@@ -208,11 +209,12 @@ def test_a_log_that_is_away_is_waited_for(log, tmp_path):
     assert sums_of(windows)[COUNT] == 5880
 
 
+@mlflow_warnings.ignored
 def test_the_command(log, tmp_path):
     (tmp_path / "shop.toml").write_text(
         'name = "shop"\n[source]\nlabel = "click"\n[[fields]]\nnames = ["ad", "site"]\n'
     )
-    done = clicktide_process(  # MLflow keeps what it knows of databases as long as a process
+    done = run_clicktide(
         "challenge", "adp", "--until-idle", "0", "--json",
         "--river", "linear_model.AdPredictor", "--param", "beta=0.05", "--window", "5",
         "--spec", tmp_path / "shop.toml", "--log", tmp_path / "log.db", "--dir", tmp_path / "run",
