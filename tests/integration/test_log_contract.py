@@ -22,7 +22,7 @@ from streaming.log import (
     TopicPartition,
     TopicSettings,
     open_log,
-    sqlite_clients,
+    sqlite_consumer,
 )
 
 
@@ -520,7 +520,7 @@ def test_an_idle_reader_looks_seldom_whatever_positions_others_commit(tmp_path, 
                 tx.commit("others", {TopicPartition("t", 0): Position(len(sleeps))})
 
         clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
-        monkeypatch.setattr(sqlite_clients, "time", clock)
+        monkeypatch.setattr(sqlite_consumer, "time", clock)
         with log.consumer("g", ["t"]) as consumer:
             assert consumer.poll(1, 2.0) == []
     assert sleeps[-1] > 2 * sleeps[0]
