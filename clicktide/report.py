@@ -15,7 +15,9 @@ from rich.markup import escape
 from clicktide.options import DirOption, MlflowOption, PageOption, SlicesOption
 from clicktide.report_log import report_log
 from clicktide.report_stream import check_out, report_stream, write_report
+from features.errors import ClicktideError
 from features.labels import parse_label_values
+from monitoring.report.checks import Outcome, junit, outcome_of, parse_check
 from monitoring.report.log_columns import LogColumns
 from monitoring.report.model import ReportData
 from monitoring.report.verdict import DRIFTED
@@ -101,6 +103,20 @@ FailIfDriftOption = Annotated[
     bool,
     typer.Option("--fail-if-drift", help="Exit with 3 if it is not calibrated, for CI"),
 ]
+FailIfOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-if",
+        metavar="CHECK",
+        help="Exit with 3 if it is so: ratio>1.1 or log_loss>0.5, of each value of a field "
+        "ratio>1.1,slice=campaign, or of one ratio<0.9,slice=site=news; figures: ratio (surely "
+        "beyond), log_loss, ne, auc, ece, over_promised, money; may be repeated",
+    ),
+]
+JUnitOption = Annotated[
+    Path | None,
+    typer.Option("--junit", help="Write what became of the checks as a JUnit XML file, for CI"),
+]
 
 
 def report(
@@ -122,6 +138,8 @@ def report(
     out: PageOption = Path("report.html"),
     as_json: AsJsonOption = False,
     fail_if_drift: FailIfDriftOption = False,
+    fail_if: FailIfOption = None,
+    junit_file: JUnitOption = None,
 ) -> None:
     """Write a calibration report: one HTML page that needs no network, and JSON beside it.
 
@@ -134,8 +152,13 @@ def report(
     clicktide report --from scored.csv
 
     clicktide report --from log.parquet --label click --prediction p --time ts --slices site,ad
+
+    As a check of a build:
+
+    clicktide report --from scored.csv --slices site --fail-if 'ratio>1.1,slice=site' --junit ci.xml
     """
     check_out(out)
+    checks = [parse_check(text) for text in fail_if or ()]
     started = time.monotonic()
     console = Console(stderr=True, highlight=False)
     if log:
@@ -154,8 +177,28 @@ def report(
         data = report_stream(folder or Path("run"), now_ms(), mlflow)
     write_report(data, out)
     show_report(data, out, console, as_json=as_json, seconds=time.monotonic() - started)
-    if fail_if_drift and data.verdict.state in DRIFTED:
+    outcomes = [outcome_of(check, data) for check in checks]
+    if fail_if_drift:
+        drifted = data.verdict.state in DRIFTED
+        outcomes.append(Outcome("drift", (data.verdict.headline,) if drifted else ()))
+    for outcome in outcomes:
+        if outcome.faults and outcome.check != "drift":
+            faults = escape("; ".join(outcome.faults))
+            console.print(f"[bold red]{escape(outcome.check)}:[/] {faults}", soft_wrap=True)
+    if junit_file is not None:
+        _write_junit(junit_file, junit(outcomes, data.source))
+    if any(outcome.faults for outcome in outcomes):
         raise typer.Exit(_DRIFTED)
+
+
+def _write_junit(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ClicktideError(
+            f"{path}: cannot be written: {error.strerror}. Fix: name another file"
+        ) from error
 
 
 def fields_of(slices: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import runpy
 from io import BytesIO
 
 import numpy as np
+import pandas as pd
 from rich.console import Console
 
 from clicktide.kernels import main, warm_up
@@ -15,6 +16,7 @@ from features.spec import HashSpec, LearnerSpec, SourceSpec
 from features.spec_file import load_spec
 from learning import FTRLClassifier
 from learning.weights import weights_for
+from monitoring.report import calibration_report
 from streaming.log.murmur2 import murmur2_each
 from streaming.sources import open_source
 
@@ -39,10 +41,17 @@ def warm_up_files():
     murmur2_each([b"key"], 2)
 
 
+def warm_up_report():
+    """Of the windows and the attribution of a log."""
+    frame = pd.DataFrame({"y": [0, 1] * 50, "p": [0.2] * 100, "a": ["x"] * 100, "b": ["z"] * 100})
+    calibration_report(frame, label="y", prediction="p", slices=["a", "b"])
+
+
 if __name__ == "__main__":
     for name in ("market", "sim"):
         warm_up(load_spec(name), Console(quiet=True))
     warm_up_single()
     warm_up_files()
+    warm_up_report()
     runpy.run_module("clicktide.serving_preload")
     main()  # as `clicktide up` does

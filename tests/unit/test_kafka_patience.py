@@ -50,6 +50,6 @@ def test_each_partition_has_its_turn_however_much_is_left_of_another():
     consumer = object.__new__(KafkaLogConsumer)
     consumer._kafka = SimpleNamespace(paused=lambda: {"idle"})
     consumer._fetched = {"long": list(range(9)), "idle": [-1], "short": ["a", "b"]}
-    taken = [consumer._taken(3) for _ in range(5)]
+    taken = [consumer._next_records(3) for _ in range(5)]
     assert taken == [[0, 1, 2], ["a", "b", 3], [4, 5, 6], [7, 8], []]
     assert consumer._fetched == {"idle": [-1]}

@@ -25,6 +25,7 @@ def test_one_at_a_time_opens_a_file(tmp_path, monkeypatch):
         aliases: ClassVar[dict[str, int]] = {}
 
     monkeypatch.setattr(mlflow, "MlflowClient", Client)
+    (tmp_path / "mlflow.db").touch()  # one that is not there is not opened to be looked at
     registries = [Registry(f"sqlite:///{tmp_path}/mlflow.db", "m") for _ in range(4)]
     threads = [threading.Thread(target=registry.aliases) for registry in registries]
     for thread in threads:
