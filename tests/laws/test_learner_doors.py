@@ -12,7 +12,6 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from river import evaluate, metrics
 
 from features.errors import RowError
 from features.hashed import Hashed
@@ -133,6 +132,8 @@ def test_an_absent_cell_is_an_absent_feature():
 
 
 def test_labels_of_libsvm_are_refused_with_the_fix():
+    from river import evaluate, metrics  # takes seconds, of each worker that collects this file
+
     stream = [({"1": 1.0, "3": 1.0}, 1), ({"2": 1.0}, -1)]
     with pytest.raises(RowError, match=r"label -1 is neither.*Fix: .*y == 1"):
         evaluate.progressive_val_score(stream, ClickLearner(), metrics.LogLoss())

@@ -3,12 +3,12 @@
 import threading
 from typing import ClassVar
 
-import mlflow
-
 from monitoring.registry import Registry
 
 
 def test_one_at_a_time_opens_a_file(tmp_path, monkeypatch):
+    import mlflow  # takes seconds, of each worker that collects this file
+
     inside, most, never = 0, 0, threading.Event()
 
     class Client:
