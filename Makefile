@@ -29,7 +29,7 @@ run: $(RUNS) ## The whole loop on a simulated market: serve, learn, a drift, its
 	@$(VENV)/bin/python -m clicktide demo --dir "$(RUN)/demo"
 
 test: $(TESTS) kafka redis-server chromium ## Lint, types, import rooms, and all tests, against real servers
-	@echo "kernels, lint and types: a minute or two the first time; then the tests, some 11 minutes on two cores"
+	@echo "kernels, lint and types: a minute or two the first time; then the tests, some 10 minutes on two cores"
 	@$(MAKE) --no-print-directory -j 2 kernels lint type
 	@$(BIN)/python -m pytest -n 3 --dist worksteal && echo "the tests took $$((SECONDS / 60)) min $$((SECONDS % 60)) s"
 

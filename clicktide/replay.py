@@ -57,12 +57,12 @@ class Run:
     log: str
     spec: Spec
     events: int | None
-    save: Path | None
-    save_every: int
     resume: bool
-    window: int
     rejects: Path | None
     strict: bool
+    save: Path | None = None
+    save_every: int = 1_000_000
+    window: int = FIRST_WINDOW
     negative_share: float | None = None
     seconds: float = 0.0
     learned: int = 0
@@ -132,77 +132,87 @@ class Run:
         ) | {"error": str(self.error) if self.error else None, "stopped": self.stopped}
 
 
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A file or folder (CSV, TSV, JSON Lines, Parquet, VW, libsvm, libffm; plain or "
+        "compressed), - for standard input, sim:NAME for a simulated market (clicktide "
+        "simulate --list), or examples:LOG for the examples of an event log "
+        "(early_examples:LOG: those the trainer learns; examples:FILE.jsonl: of a file)",
+    ),
+]
+SpecOption = Annotated[
+    str | None,
+    typer.Option(
+        "--spec",
+        help="Feature spec: a TOML file, or the name of a shipped one. Not needed for sim:",
+    ),
+]
+ChangesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change the spec for this run, e.g. learner.kind=single, "
+        "learner.fields.alpha=0.05, crosses.all_pairs=false; with --to also the stream's "
+        "settings, e.g. stream.partitions=4; may be repeated",
+    ),
+]
+EventsOption = Annotated[
+    int | None, typer.Option("--events", min=1, help="Stop after so many events")
+]
+PlotOption = Annotated[
+    Path | None,
+    typer.Option("--plot", help="Draw learning and reliability curves: .png, .svg or .pdf"),
+]
+SaveOption = Annotated[Path | None, typer.Option("--save", help="Folder for the learned model")]
+SaveEveryOption = Annotated[
+    int | None,
+    typer.Option(
+        "--save-every", min=1, help="Events between saves, with --save [default: 1000000]"
+    ),
+]
+ResumeOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on from the model in --save, if there is one; with --to: from where "
+        "publishing this source ended",
+    ),
+]
+NegativeShareOption = Annotated[
+    float | None,
+    typer.Option(
+        "--negative-share",
+        help="Learn this share of the events that were not clicked, by their ids, each as "
+        "1 / share of them: so much faster, and nothing to correct",
+    ),
+]
+CurveWindowOption = Annotated[
+    int | None,
+    typer.Option(
+        "--window",
+        min=1,
+        help=f"Events in the first windows of the curves [default: {FIRST_WINDOW}]",
+    ),
+]
+
+
 def replay(
-    log: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE",
-            help="A file or folder (CSV, TSV, JSON Lines, Parquet, VW, libsvm, libffm; plain or "
-            "compressed), - for standard input, sim:NAME for a simulated market (clicktide "
-            "simulate --list), or examples:LOG for the examples of an event log "
-            "(early_examples:LOG: those the trainer learns; examples:FILE.jsonl: of a file)",
-        ),
-    ],
-    spec: Annotated[
-        str | None,
-        typer.Option(
-            "--spec",
-            help="Feature spec: a TOML file, or the name of a shipped one. Not needed for sim:",
-        ),
-    ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change the spec for this run, e.g. learner.kind=single, "
-            "learner.fields.alpha=0.05, crosses.all_pairs=false; with --to also the stream's "
-            "settings, e.g. stream.partitions=4; may be repeated",
-        ),
-    ] = None,
-    events: Annotated[
-        int | None, typer.Option("--events", min=1, help="Stop after so many events")
-    ] = None,
+    log: SourceArgument,
+    spec: SpecOption = None,
+    changes: ChangesOption = None,
+    events: EventsOption = None,
     as_json: JsonOption = False,
-    plot: Annotated[
-        Path | None,
-        typer.Option("--plot", help="Draw learning and reliability curves: .png, .svg or .pdf"),
-    ] = None,
-    save: Annotated[
-        Path | None, typer.Option("--save", help="Folder for the learned model")
-    ] = None,
-    save_every: Annotated[
-        int | None,
-        typer.Option(
-            "--save-every", min=1, help="Events between saves, with --save [default: 1000000]"
-        ),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Go on from the model in --save, if there is one; with --to: from where "
-            "publishing this source ended",
-        ),
-    ] = False,
+    plot: PlotOption = None,
+    save: SaveOption = None,
+    save_every: SaveEveryOption = None,
+    resume: ResumeOption = False,
     rejects: RejectsOption = None,
     strict: StrictOption = False,
-    negative_share: Annotated[
-        float | None,
-        typer.Option(
-            "--negative-share",
-            help="Learn this share of the events that were not clicked, by their ids, each as "
-            "1 / share of them: so much faster, and nothing to correct",
-        ),
-    ] = None,
-    window: Annotated[
-        int | None,
-        typer.Option(
-            "--window",
-            min=1,
-            help=f"Events in the first windows of the curves [default: {FIRST_WINDOW}]",
-        ),
-    ] = None,
+    negative_share: NegativeShareOption = None,
+    window: CurveWindowOption = None,
     to: ToOption = None,
     speed: SpeedOption = None,
     shift: ShiftOption = None,
@@ -225,50 +235,37 @@ def replay(
     """
     target = folder is not None or to is not None
     of_settings, of_spec = split_changes(changes or [])
-    stream = None
-    if target:
-        stream = open_stream(
-            folder, log=to, settings=settings, changes=of_settings, reads=STREAM,
-            needs_spec=False, begin=False,
-        )  # fmt: skip
-    publishing: dict[str, Any] = {
-        "speed": speed,
-        "shift": shift,
-        "id_prefix": id_prefix,
-        "click_delay_s": click_delay_s,
-        "no_end": no_end,
-        "through": through,
-        "settings": stream.file if stream else settings,
-    }
-    learning: dict[str, Any] = {"save": save, "save_every": save_every, "plot": plot}
-    learning |= {"window": window, "negative_share": negative_share}
-    _check_together(publishing if stream is None else learning, stream is not None)
-    check_sections(of_settings, of_spec, (*STREAM, SPEC) if target else (SPEC,))
-    if stream is not None and not log.startswith(PREFIX):
-        spec = spec or stream.spec or None
-    chosen = spec_for(log, spec, of_spec)
-    if stream is not None:
-        common: dict[str, Any] = {"events": events, "resume": resume, "rejects": rejects}
-        common |= {"strict": strict, "as_json": as_json, "set_stream": of_settings}
-        publish(Publication(log, chosen, stream.log, **publishing, **common))
+    publishing: dict[str, Any] = {"speed": speed, "shift": shift, "id_prefix": id_prefix}
+    publishing |= {"click_delay_s": click_delay_s, "no_end": no_end, "through": through}
+    learning: dict[str, Any] = {"save": save, "save_every": save_every, "window": window}
+    learning |= {"negative_share": negative_share}
+    common: dict[str, Any] = {"events": events, "resume": resume, "rejects": rejects}
+    common |= {"strict": strict}
+    if not target:
+        _check_together(publishing | {"settings": settings}, publishes=False)
+        check_sections(of_settings, of_spec, (SPEC,))
+        given = {name: value for name, value in learning.items() if value is not None}
+        run = Run(log, spec_for(log, spec, of_spec), **common, **given)
+        _learn(run, plot, as_json)
         return
-    run = Run(
-        log=log,
-        spec=chosen,
-        events=events,
-        save=save,
-        save_every=save_every or 1_000_000,
-        resume=resume,
-        window=window or FIRST_WINDOW,
-        rejects=rejects,
-        strict=strict,
-        negative_share=negative_share,
-    )
+    stream = open_stream(
+        folder, log=to, settings=settings, changes=of_settings, reads=STREAM,
+        needs_spec=False, begin=False,
+    )  # fmt: skip
+    _check_together(learning | {"plot": plot}, publishes=True)
+    check_sections(of_settings, of_spec, (*STREAM, SPEC))
+    if not log.startswith(PREFIX):
+        spec = spec or stream.spec or None
+    publishing |= {"settings": stream.file, "as_json": as_json, "set_stream": of_settings}
+    publish(Publication(log, spec_for(log, spec, of_spec), stream.log, **publishing, **common))
+
+
+def _learn(run: Run, plot: Path | None, as_json: bool) -> None:
     console = Console(stderr=True)
-    _check_writable(save, plot)
+    _check_writable(run.save, plot)
     state = run.begin()
     warm_up(run.spec, console)
-    with progress_bar(console, events or estimated_rows(log), "learning") as show:
+    with progress_bar(console, run.events or estimated_rows(run.log), "learning") as show:
         run.go(state, show)
     _finish(run, state, plot, as_json)
 

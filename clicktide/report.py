@@ -87,6 +87,16 @@ WindowOption = Annotated[
     str,
     typer.Option("--window", help="Length of a window: 15min, 1h, 1d, or rows; default: fits"),
 ]
+ReferenceOption = Annotated[
+    str,
+    typer.Option(
+        "--reference",
+        metavar="LOG|TIME",
+        help="What fields are compared with: another log of the same columns, or a time such as "
+        "2026-10-01, whose earlier rows are, and the report is of the later ones [default: the "
+        "first third with the last]",
+    ),
+]
 SkipBadOption = Annotated[
     bool, typer.Option("--skip-bad", help="Leave bad rows out, counted, rather than stop")
 ]
@@ -131,6 +141,7 @@ def report(
     bid: BidOption = "",
     version: VersionOption = "",
     window: WindowOption = "",
+    reference: ReferenceOption = "",
     skip_bad: SkipBadOption = False,
     alarms: AlarmsOption = False,
     folder: DirOption = None,
@@ -168,8 +179,9 @@ def report(
         )  # fmt: skip
         try:
             data = report_log(
-                log, named, spec, window=window, skip_bad=skip_bad, alarms=alarms, console=console
-            )
+                log, named, spec, window=window, reference=reference, skip_bad=skip_bad,
+                alarms=alarms, console=console,
+            )  # fmt: skip
         except Stopped:
             console.print("stopped: nothing was written")
             raise typer.Exit(130) from None

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Generator
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -15,6 +16,7 @@ from clicktide.click_log import rereadable
 from clicktide.run_summary import progress_bar
 from features.errors import ClicktideError
 from features.spec_file import load_spec
+from features.times import NO_TIME, time_ms
 from monitoring.report.build import report_of
 from monitoring.report.log_columns import LogColumns
 from monitoring.report.log_counts import LogCounts
@@ -38,6 +40,7 @@ def report_log(
     spec: str | None,
     *,
     window: str,
+    reference: str,
     skip_bad: bool,
     alarms: bool,
     console: Console,
@@ -52,8 +55,9 @@ def report_log(
     looked_at = not (named.label and named.prediction)
     with stop_request() as request, rereadable(log, looked_at) as path:
         return report_columns(
-            path, _columns(path, named, spec), window=window, skip_bad=skip_bad, alarms=alarms,
-            console=console, check=request.check, now_ms=now_ms(),
+            path, _columns(path, named, spec), window=window, reference=reference,
+            skip_bad=skip_bad, alarms=alarms, console=console, check=request.check,
+            now_ms=now_ms(),
         )  # fmt: skip
 
 
@@ -71,6 +75,7 @@ def report_columns(
     columns: LogColumns,
     *,
     window: str,
+    reference: str = "",
     skip_bad: bool,
     alarms: bool,
     console: Console,
@@ -87,6 +92,8 @@ def report_columns(
         Which column is what.
     window
         Length of a window as written by the user; empty: chosen.
+    reference
+        What fields are compared with: another log, or a time, whose earlier rows are.
     skip_bad
         Leave bad rows out and count them.
     alarms
@@ -105,8 +112,22 @@ def report_columns(
     )
     detector = _detector() if alarms else None
     read = read_log(log, reader)
-    _count(read if detector is None else detector.beside(read), tally, console, check)
-    gathered = tally.gathered("standard input" if log == "-" else log)
+    if detector is not None:
+        read = detector.beside(read)
+    before = LogCounts(columns.slices, tally.axis) if reference else None
+    if before is not None:
+        start = _time_of(reference, tally.axis)
+        if start is None:
+            other = LogReader(columns, skip_bad=skip_bad)
+            _count(read_log(reference, other), before, console, check)
+        else:
+            read = _from(read, start, before)
+    _count(read, tally, console, check)
+    if before is not None and before.is_empty:
+        raise ClicktideError(
+            f"--reference {reference}: no row of it can be used. Fix: a later time"
+        )
+    gathered = tally.gathered("standard input" if log == "-" else log, before)
     notes = [f"{count:,} rows were left out: {what}." for what, count in reader.skipped.items()]
     if reader.label_values:
         meant = ", ".join(f"{word} as {value}" for word, value in reader.label_values.items())
@@ -116,6 +137,34 @@ def report_columns(
         gathered = dataclasses.replace(gathered, alarms=detector.alarms())
     data = report_of(gathered, now_ms)
     return replace(data, notes=(*notes, *data.notes))
+
+
+def _time_of(reference: str, axis: str) -> int | None:
+    """The time that is meant, in ms; ``None``: it is a log."""
+    if Path(reference).exists():
+        return None
+    try:
+        time = time_ms(reference, "iso")
+    except ValueError:
+        time = NO_TIME
+    if time == NO_TIME or axis != "time":
+        raise ClicktideError(
+            f"--reference: {reference!r} is no log"
+            + (", and without --time rows have no times" if axis != "time" else " and no time")
+            + ". Fix: give the path of a log, or a time such as 2026-10-01 or 2026-10-01T12:00"
+        )
+    return time
+
+
+def _from(
+    batches: Generator[tuple[Scored, int]], start: int, before: LogCounts
+) -> Generator[tuple[Scored, int]]:
+    """The rows from a time on; those before it are counted apart."""
+    with closing(batches):
+        for scored, rows in batches:
+            earlier = scored.time_ms < start
+            before.update(scored.take(earlier))
+            yield scored.take(~earlier), rows
 
 
 def _count(

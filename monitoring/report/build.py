@@ -58,7 +58,7 @@ class ReportCounts:
         Slices over time, coarser than the windows, oldest first.
     by_version
         Likewise by model version; the slice grid's rows are these, if there are two.
-    drift, alarms, version_changes, versions, labels, skew, notes, challengers
+    drift, compared_with, alarms, version_changes, versions, labels, skew, notes, challengers
         As in :class:`ReportData`.
     freshness
         How far trainer and monitor of a stream were.
@@ -76,6 +76,7 @@ class ReportCounts:
     periods: Sequence[Period] = ()
     by_version: Sequence[Period] = ()
     drift: Sequence[FieldDrift] = ()
+    compared_with: str = ""
     alarms: Sequence[Alarm] = ()
     version_changes: Sequence[VersionChange] = ()
     versions: Sequence[VersionRow] = ()
@@ -132,6 +133,7 @@ def report_of(gathered: ReportCounts, made_at: int) -> ReportData:
         slices_left_out=max(0, len(rows) - _MOST_SLICES),
         grid=_grid(gathered, slices),
         drift=tuple(sorted(gathered.drift, key=lambda d: -d.psi)),
+        compared_with=gathered.compared_with,
         labels=gathered.labels,
         skew=gathered.skew,
         freshness={} if facts is None else ages(facts),

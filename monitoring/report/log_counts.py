@@ -14,15 +14,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.errors import ClicktideError, SourceError
+from monitoring.report import formatting
 from monitoring.report.attribution import RowSample, faults_in
 from monitoring.report.build import ReportCounts
-from monitoring.report.formatting import day_and_time
 from monitoring.report.model import FieldDrift, Share, VersionChange, VersionRow, with_figures
 from monitoring.report.slices import OFF_NOTE, Period, periods_of
 from monitoring.watch import figures as k
 from monitoring.watch.categorical import Categorical, cut_texts
 from monitoring.watch.closed_window import ClosedWindow, closed_window
 from monitoring.watch.drift import Drift, field_drift, prediction_drift
+from monitoring.watch.figures import figures_of
 from monitoring.watch.scored_batch import Scored
 from monitoring.watch.slices import OTHER
 from monitoring.watch.window import Terms, Window
@@ -260,20 +261,19 @@ class Versions:
         return [with_figures(VersionRow, self._windows[n].figures(), name=n) for n in names]
 
 
-def field_drifts(periods: Sequence[Window], fields: Sequence[str]) -> list[FieldDrift]:
-    """Drift of each field and of the predictions, from the first third of a log to the last.
+def field_drifts(
+    reference: Sequence[Window], current: Sequence[Window], fields: Sequence[str]
+) -> list[FieldDrift]:
+    """Drift of each field and of the predictions.
 
     Parameters
     ----------
-    periods
-        Windows of a log, oldest first; with fewer than two there is nothing to compare.
+    reference, current
+        Windows from which, and to which.
     fields
         Their slice fields.
     """
-    if len(periods) < 2:
-        return []
-    third = max(1, len(periods) // 3)
-    parts = periods[:third], periods[-third:]
+    parts = reference, current
     was, now = (np.sum([w.histogram[:, :2].sum(1) for w in part], axis=0) for part in parts)
     found: list[tuple[str, Drift | None, float, float, tuple[Share, ...]]] = []
     found.append(("predictions", prediction_drift(was, now), was.sum(), now.sum(), ()))
@@ -307,7 +307,7 @@ def _aside_note(rows: int, start: int, end: int) -> list[str]:
     if not rows:
         return []
     of_rows = "1 row has a time" if rows == 1 else f"{rows:,} rows have times"
-    span = f"{day_and_time(start)} to {day_and_time(end)} UTC"
+    span = f"{formatting.day_and_time(start)} to {formatting.day_and_time(end)} UTC"
     return [f"{of_rows} far from all others ({span}), and no part in any figure."]
 
 
@@ -361,15 +361,23 @@ class LogCounts:
         self._versions.add(rows, terms)
         self._sample.add(scored, placed)
 
-    def gathered(self, source: str) -> ReportCounts:
+    def gathered(self, source: str, reference: LogCounts | None = None) -> ReportCounts:
         """Everything counted.
+
+        Parameters
+        ----------
+        source
+            Name of the log.
+        reference
+            Counts of what fields are compared with; by default the first third of the log is
+            compared with the last.
 
         Raises
         ------
         SourceError
             There was no row.
         """
-        if not self._windows.series.by_number:
+        if self.is_empty:
             raise SourceError(f"{source}: no row can be used. Fix: give a log with at least one")
         start, end = self._windows.usual_times()
         aside = self._windows.settle(start, end, _LEAST_CLICKS)
@@ -383,11 +391,31 @@ class LogCounts:
             periods=periods_of(self._periods.closed(), _MOST_FIXED, self.axis),
             by_version=self._versions.periods(),
             faults=faults_in(self._sample.rows(start, end)),
-            drift=field_drifts(periods, self.fields),
+            drift=self._drift(periods, reference),
+            compared_with="" if reference is None else reference._described(),
             version_changes=self._versions.changes(start),
             versions=self._versions.rows(),
             notes=[*self._notes(), *_aside_note(aside, start, end)],
         )
+
+    def _drift(self, periods: list[Window], reference: LogCounts | None) -> list[FieldDrift]:
+        if reference is not None:
+            return field_drifts(list(reference._periods.series), periods, self.fields)
+        third = max(1, len(periods) // 3)
+        few = len(periods) < 2
+        return [] if few else field_drifts(periods[:third], periods[-third:], self.fields)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row was counted."""
+        return not self._windows.series.by_number
+
+    def _described(self) -> str:
+        """As a reference: how many rows it has, and how they were calibrated."""
+        figures = figures_of(np.sum([window.sums for window in self._windows.series], axis=0))
+        span = formatting.interval(figures.calibration_low, figures.calibration_high)
+        ratio = formatting.ratio(figures.calibration_ratio)
+        return f"{figures.count:,} rows of reference (calibration ratio {ratio}, {span})"
 
     def _notes(self) -> list[str]:
         notes = [

@@ -259,6 +259,8 @@ class ReportData(msgspec.Struct, frozen=True):
         ``time``, or ``row`` for a log without times.
     windows
         Oldest first.
+    compared_with
+        What the fields are compared with, where it is not the log's own first third.
     labels, skew
         What became of the clicks; whether served counters are those that are recomputed.
     freshness
@@ -286,6 +288,7 @@ class ReportData(msgspec.Struct, frozen=True):
     slices_left_out: int = 0
     grid: Grid | None = None
     drift: tuple[FieldDrift, ...] = ()
+    compared_with: str = ""
     labels: LabelHealth | None = None
     skew: Skew | None = None
     freshness: dict[str, float] = {}

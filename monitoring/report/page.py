@@ -210,6 +210,8 @@ def _level(drift: FieldDrift) -> str:
 
 
 def _drift_text(data: ReportData) -> str:
+    if data.compared_with:
+        return f"{data.compared_with} to the report's."
     if any(drift.before_count for drift in data.drift):
         return "the first third of the log to its last."
     return "the monitor's reference windows to the newest."

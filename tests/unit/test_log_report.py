@@ -172,6 +172,40 @@ def test_windows_have_clicks_enough_to_say_something(tmp_path: Path) -> None:
     assert np.mean([window.clicks for window in report.windows]) >= 50
 
 
+def test_fields_are_compared_with_a_reference(tmp_path: Path) -> None:
+    table = _log(20_000)
+    pq.write_table(table, tmp_path / "was.parquet")
+    moved = ["s0" if site == "s1" else site for site in table["site"].to_pylist()]
+    half = table.num_rows // 2
+    now = table.set_column(1, "site", [moved])
+    pq.write_table(now, tmp_path / "now.parquet")
+    both = pa.concat_tables([table.slice(0, half), now.slice(half)])
+    pq.write_table(both, tmp_path / "both.parquet")
+    words = ["--label", "click", "--prediction", "p", "--time", "t", "--slices", "site", "--json"]
+    words += ["--out", str(tmp_path / "r.html")]
+    at = np.datetime64(both["t"][half].as_py(), "ms")
+
+    def moved_by(log: str, *more: str) -> float:
+        result = CliRunner().invoke(app, ["report", "--from", str(tmp_path / log), *words, *more])
+        assert result.exit_code == 0, result.output
+        data = json.loads(result.stdout)
+        assert ("rows of reference" in data["compared_with"]) == bool(more)
+        [drift] = [drift for drift in data["drift"] if drift["field"] == "site"]
+        if more:
+            assert data["total"]["count"] == (half if log == "both.parquet" else 20_000)
+            assert "rows of reference" in (tmp_path / "r.html").read_text()
+        return float(drift["psi"])
+
+    assert moved_by("now.parquet") < 0.01
+    assert moved_by("now.parquet", "--reference", str(tmp_path / "was.parquet")) > 0.25
+    assert moved_by("both.parquet", "--reference", str(at)) > 0.25
+    for wrong in "yesterday", "1999-01-01":
+        options = ["report", "--from", str(tmp_path / "now.parquet"), *words, "--reference", wrong]
+        result = CliRunner().invoke(app, options)
+        assert isinstance(result.exception, ClicktideError)
+        assert "Fix: " in str(result.exception)
+
+
 _BAD = {
     "a missing column": ("click,pr\n1,0.5\n", {}, r"no column 'p', near it: \['pr'\].*--predict"),
     "a prediction above 1": ("click,p\n0,0.2\n1,7.5\n", {}, r"line 3, column 'p': '7\.5'.*percent"),
