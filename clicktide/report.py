@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -17,7 +18,7 @@ from clicktide.report_log import report_log
 from clicktide.report_stream import check_out, report_stream, write_report
 from features.errors import ClicktideError
 from features.labels import parse_label_values
-from monitoring.report.checks import Outcome, junit, outcome_of, parse_check
+from monitoring.report.checks import Check, Outcome, junit, outcome_of, parse_check
 from monitoring.report.log_columns import LogColumns
 from monitoring.report.model import ReportData
 from monitoring.report.verdict import DRIFTED
@@ -189,18 +190,26 @@ def report(
         data = report_stream(folder or Path("run"), now_ms(), mlflow)
     write_report(data, out)
     show_report(data, out, console, as_json=as_json, seconds=time.monotonic() - started)
-    outcomes = [outcome_of(check, data) for check in checks]
-    if fail_if_drift:
-        drifted = data.verdict.state in DRIFTED
-        outcomes.append(Outcome("drift", (data.verdict.headline,) if drifted else ()))
-    for outcome in outcomes:
-        if outcome.faults and outcome.check != "drift":
-            faults = escape("; ".join(outcome.faults))
-            console.print(f"[bold red]{escape(outcome.check)}:[/] {faults}", soft_wrap=True)
+    outcomes = _outcomes(checks, data, console, fail_if_drift=fail_if_drift)
     if junit_file is not None:
         _write_junit(junit_file, junit(outcomes, data.source))
     if any(outcome.faults for outcome in outcomes):
         raise typer.Exit(_DRIFTED)
+
+
+def _outcomes(
+    checks: Sequence[Check], data: ReportData, console: Console, *, fail_if_drift: bool
+) -> list[Outcome]:
+    """What becomes of each check; those that fail are told."""
+    outcomes = [outcome_of(check, data) for check in checks]
+    for outcome in outcomes:
+        if outcome.faults:
+            faults = escape("; ".join(outcome.faults))
+            console.print(f"[bold red]{escape(outcome.check)}:[/] {faults}", soft_wrap=True)
+    if fail_if_drift:  # which the verdict has told
+        drifted = data.verdict.state in DRIFTED
+        outcomes.append(Outcome("drift", (data.verdict.headline,) if drifted else ()))
+    return outcomes
 
 
 def _write_junit(path: Path, text: str) -> None:
