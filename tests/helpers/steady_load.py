@@ -183,8 +183,10 @@ def workers_of(pid):
 
 def _has_loop(pid):
     with contextlib.suppress(OSError):
-        files = [os.readlink(f"/proc/{pid}/fd/{one}") for one in os.listdir(f"/proc/{pid}/fd")]
-        return "anon_inode:[eventpoll]" in files
+        for one in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):  # a connection that was closed meanwhile
+                if os.readlink(f"/proc/{pid}/fd/{one}") == "anon_inode:[eventpoll]":
+                    return True
     return False
 
 
