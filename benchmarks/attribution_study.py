@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.report.attribution import Rows, faults_in
+from monitoring.report.attribution import faults_in
+from monitoring.report.row_sample import Rows
 
 ROWS, FIELDS = 60_000, {"advertiser": 10, "campaign": 40, "site": 15, "user": 900, "device": 3}
 

@@ -19,8 +19,8 @@ from clicktide.settings import SPEC
 from clicktide.stream_opening import open_stream
 from features.errors import ClicktideError
 from features.spec_file import load_spec
-from monitoring.registry import open_registry
 from monitoring.registry.challenge import Challenge, river_classifier
+from monitoring.registry.client import open_registry
 from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.monitor_files import read_monitor
 

@@ -115,7 +115,8 @@ def _run(folder: Path, story: Story, port: int, console: Console) -> DemoOutcome
 
 def _report(folder: Path) -> tuple[str | None, ReportData | None]:
     """Write the page; give its name, and what it says."""
-    from clicktide.report_stream import report_stream, write_report
+    from clicktide.report_stream import report_stream
+    from monitoring.report.page import write_report
 
     page = folder / "report.html"
     try:

@@ -19,7 +19,7 @@ from clicktide.options import JsonOption, PageOption, SlicesOption, print_json
 from clicktide.predict import figures_table, score_log
 from clicktide.report import fields_of, show_report
 from clicktide.report_log import report_columns
-from clicktide.report_stream import check_out, write_report
+from clicktide.report_stream import check_out
 from clicktide.run_summary import learning_text, progress_bar
 from clicktide.score import PROBABILITY
 from clicktide.scored_file import STDOUT
@@ -29,6 +29,7 @@ from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from monitoring.report.log_columns import LogColumns
 from monitoring.report.model import ReportData
+from monitoring.report.page import write_report
 from streaming.batch_cuts import LogSplit, split_log
 from streaming.prepare import Preparer
 from streaming.replay import Replay

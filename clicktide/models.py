@@ -22,16 +22,10 @@ from clicktide.options import (
 from clicktide.process_log import begin_log
 from clicktide.stream_opening import open_stream
 from features.errors import ClicktideError
-from monitoring.registry import (
-    Registry,
-    Version,
-    open_registry,
-    pin,
-    promote,
-    roll_back,
-    unpin,
-)
+from monitoring.registry.actions import pin, promote, roll_back, unpin
+from monitoring.registry.client import Registry, open_registry
 from monitoring.registry.follow import Follower
+from monitoring.registry.versions import Version
 from streaming.signals import stop_request
 from streaming.time_text import now_ms, stamp
 

@@ -16,12 +16,15 @@ import typer
 from clicktide import options
 from clicktide.process_log import begin_log
 from clicktide.process_resources import give_way
-from clicktide.report_stream import report_stream, write_report
+from clicktide.report_stream import report_stream
 from clicktide.stream_folder import StreamFolder
 from clicktide.stream_opening import open_stream
 from features.errors import ClicktideError
-from monitoring.registry import Register, RegistrySettings, open_registry
+from monitoring.registry.client import open_registry
 from monitoring.registry.follow import Follower
+from monitoring.registry.process import Register
+from monitoring.registry.settings import RegistrySettings
+from monitoring.report.page import write_report
 from streaming.log import open_log
 from streaming.signals import stop_request
 from streaming.time_text import now_ms

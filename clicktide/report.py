@@ -15,12 +15,13 @@ from rich.markup import escape
 
 from clicktide.options import DirOption, MlflowOption, PageOption, SlicesOption
 from clicktide.report_log import report_log
-from clicktide.report_stream import check_out, report_stream, write_report
-from features.errors import ClicktideError
+from clicktide.report_stream import check_out, report_stream
 from features.labels import parse_label_values
+from features.whole_file import whole_file
 from monitoring.report.checks import Check, Outcome, junit, outcome_of, parse_check
 from monitoring.report.log_columns import LogColumns
 from monitoring.report.model import ReportData
+from monitoring.report.page import write_report
 from monitoring.report.verdict import DRIFTED
 from streaming.signals import Stopped
 from streaming.time_text import now_ms
@@ -192,7 +193,8 @@ def report(
     show_report(data, out, console, as_json=as_json, seconds=time.monotonic() - started)
     outcomes = _outcomes(checks, data, console, fail_if_drift=fail_if_drift)
     if junit_file is not None:
-        _write_junit(junit_file, junit(outcomes, data.source))
+        with whole_file(junit_file) as file:
+            file.write(junit(outcomes, data.source).encode() + b"\n")
     if any(outcome.faults for outcome in outcomes):
         raise typer.Exit(_DRIFTED)
 
@@ -210,16 +212,6 @@ def _outcomes(
         drifted = data.verdict.state in DRIFTED
         outcomes.append(Outcome("drift", (data.verdict.headline,) if drifted else ()))
     return outcomes
-
-
-def _write_junit(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ClicktideError(
-            f"{path}: cannot be written: {error.strerror}. Fix: name another file"
-        ) from error
 
 
 def fields_of(slices: str) -> tuple[str, ...]:

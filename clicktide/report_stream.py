@@ -1,22 +1,20 @@
-"""A report of the running stream, from what its monitor has counted; and writing its files."""
+"""A report of the running stream, from what its monitor has counted."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-import msgspec
-
 from features.errors import ClicktideError
-from features.whole_file import whole_file
-from monitoring.registry import RegistryError, Version, open_registry
-from monitoring.report import ReportData, render
+from monitoring.registry.client import open_registry
+from monitoring.registry.versions import RegistryError, Version
+from monitoring.report import ReportData
 from monitoring.report.build import report_of
 from monitoring.report.slice_grid import read_challengers
 from monitoring.report.stream import stream_counts
 from monitoring.watch.monitor_files import read_monitor
 
-__all__ = ["check_out", "report_stream", "write_report"]
+__all__ = ["check_out", "report_stream"]
 
 
 def report_stream(folder: Path, now_ms: int, mlflow: str | None = None) -> ReportData:
@@ -75,17 +73,3 @@ def check_out(out: Path) -> None:
         raise ClicktideError(f"{out}: not a page. Fix: give a name that ends in .html")
     if out.is_dir():
         raise ClicktideError(f"{out}: it is a folder. Fix: name a file in it, {out}/report.html")
-
-
-def write_report(data: ReportData, out: Path) -> None:
-    """Write both files, each in one step.
-
-    Raises
-    ------
-    ClicktideError
-        They cannot be written.
-    """
-    page = render(data).encode()
-    with whole_file(out) as file, whole_file(out.with_suffix(".json")) as beside:
-        file.write(page)
-        beside.write(msgspec.json.format(msgspec.json.encode(data)))

@@ -96,8 +96,7 @@ class WeightsPublisher:
         self._spec, self._epoch = spec_identity(learner.spec), secrets.token_hex(8)
         self._touched = Touched(learner.weights)
         self._ever = Touched(learner.weights)
-        self._ever.fields[used_buckets(learner.weights.fields)] = True
-        self._ever.crosses[used_buckets(learner.weights.crosses)] = True
+        self._note_used()
         self._number, self._full_at, self._updated_ms, self._sweeps = 0, -1, 0, 0
         self._retention_s = max(10.0 * full_every_s, _LEAST_RETENTION_S)
         self._sent_at = self._full_sent_at = -np.inf
@@ -144,6 +143,11 @@ class WeightsPublisher:
         if producer is not None:
             producer.close()
 
+    def _note_used(self) -> None:
+        """A full message has the buckets that hold something."""
+        self._ever.fields[used_buckets(self._weights.fields)] = True
+        self._ever.crosses[used_buckets(self._weights.crosses)] = True
+
     def _send(self, reached: TrainerPosition, now: float) -> None:
         if self._producer is None:
             retention_ms = int(self._retention_s * 1000)
@@ -152,10 +156,11 @@ class WeightsPublisher:
         fields, crosses = self._touched.take()
         self._ever.fields[fields] = True
         self._ever.crosses[crosses] = True
-        eviction = self.learner.weights.eviction if self.learner.weights else None
+        eviction = self._weights.eviction
         if eviction is not None and eviction.sweeps != self._sweeps:
-            self._sweeps = eviction.sweeps  # buckets that were emptied are news too
-            fields, crosses = np.flatnonzero(self._ever.fields), np.flatnonzero(self._ever.crosses)
+            self._sweeps = eviction.sweeps  # buckets that were emptied are news too, once
+            fields, crosses = self._ever.take()
+            self._note_used()
         if self._full_sent_at > -np.inf and self._changed:
             self._number += 1
             self._write(parts_of(self._head(reached, full=False), self._weights, fields, crosses))

@@ -17,7 +17,6 @@ of 100 logs; its rows are corrected, and the next one is looked for in what is l
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -26,18 +25,15 @@ from numpy.typing import NDArray
 
 from features.jit import jit
 from monitoring.report.model import Fault
-from monitoring.watch.categorical import Categorical
-from monitoring.watch.scored_batch import Scored
+from monitoring.report.row_sample import Codes, Rows
+from monitoring.report.slices import FALSE_ALARMS, surprise
+from monitoring.report.verdict import TOLERANCE
 
-__all__ = ["RowSample", "Rows", "faults_in"]
+__all__ = ["faults_in"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
-Codes = NDArray[np.int32]
 
-_FALSE_ALARMS = 0.05
-_TOLERANCE = 0.05
-"""As :data:`monitoring.report.verdict.TOLERANCE`: a ratio so near 1 is no fault."""
 _STARTS, _PAIR_STARTS = 64, 16
 _LEAST_CLICKS = 5.0
 _MOST_IN_PAIRS = 200
@@ -48,99 +44,6 @@ _LATE = 20.0
 """A slice whose first row comes so many times its usual distance into the log began there."""
 _SURE = 3.0
 """Standard deviations of the clicks of a whole log beyond which it has an excess."""
-
-
-class Rows(NamedTuple):
-    """Rows of a log, by rising time.
-
-    Parameters
-    ----------
-    time
-        int64 (n,): ms, or row numbers.
-    prediction, click
-        float64 (n,): the predicted probability, and whether it was clicked.
-    worth
-        float64 (n,): what a click is worth; NaN: not known.
-    weight
-        float64 (n,): how many rows of the log one stands for.
-    codes, words
-        By field: int32 (n,) numbers of its values, and their names.
-    """
-
-    time: I64
-    prediction: F64
-    click: F64
-    worth: F64
-    weight: F64
-    codes: Mapping[str, Codes]
-    words: Mapping[str, Sequence[str]]
-
-
-class RowSample:
-    """Rows of a log in bounded memory: every click, and of the others a share.
-
-    Parameters
-    ----------
-    fields
-        Slice fields.
-    rng
-        Chooses.
-    most
-        Rows; when there are more, half of those not clicked go, and the others count double.
-
-    Examples
-    --------
-    >>> sample = RowSample((), np.random.default_rng(0), most=1000)
-    >>> for _ in range(10):
-    ...     sample.add(Scored.of([1] + [0] * 999, [0.1] * 1000), {})
-    >>> rows = sample.rows(0, 1000)
-    >>> len(rows.time) <= 1000, int(rows.click.sum())
-    (True, 10)
-    """
-
-    def __init__(
-        self, fields: Sequence[str], rng: np.random.Generator, most: int = 1_000_000
-    ) -> None:
-        self.fields, self.rng, self.most = fields, rng, most
-        self._share, self._count = 1.0, 0
-        self._parts: list[list[NDArray[Any]]] = []
-        self._words: dict[str, Sequence[str]] = {field: () for field in fields}
-
-    def add(self, scored: Scored, slices: Mapping[str, Categorical]) -> None:
-        """Take a batch; a value's code is the same in all batches (:class:`Places`)."""
-        for field in self.fields:
-            if len(slices[field].words) > len(self._words[field]):
-                self._words[field] = slices[field].values
-        part = [
-            scored.time_ms, scored.probability, scored.label, scored.bid,
-            np.full(len(scored), 1.0), *(slices[field].codes for field in self.fields),
-        ]  # fmt: skip
-        if self._share < 1.0:
-            part = self._thinned(part, self._share)
-        self._parts.append(part)
-        self._count += len(part[0])
-        while self._count > self.most and self._share > 1e-6:
-            self._share /= 2
-            self._parts = [self._thinned(part, 0.5) for part in self._parts]
-            self._count = sum(len(part[0]) for part in self._parts)
-
-    def _thinned(self, part: Sequence[NDArray[Any]], share: float) -> list[NDArray[Any]]:
-        clicked = part[2] == 1.0
-        stays = clicked | (self.rng.random(len(clicked)) < share)
-        part = [column[stays] for column in part]
-        part[4] = np.where(clicked[stays], part[4], part[4] / share)
-        return part
-
-    def rows(self, start: int, end: int) -> Rows:
-        """Those of ``start <= time < end``, by rising time."""
-        columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
-        order = np.argsort(columns[0], kind="stable")
-        order = order[slice(*np.searchsorted(columns[0][order], (start, end)))]
-        time, prediction, click, worth, weight, *codes = (column[order] for column in columns)
-        return Rows(
-            time, prediction, click, worth, weight,
-            dict(zip(self.fields, codes, strict=True)), self._words,
-        )  # fmt: skip
 
 
 class _Candidate(NamedTuple):
@@ -187,7 +90,7 @@ def faults_in(rows: Rows) -> list[Fault]:
         start = _start(predicted[places], rows.click[places])
         since = places if start is None else places[start.at :]
         ratio = rows.click[since].sum() / predicted[since].sum()
-        if abs(1.0 - ratio) > _TOLERANCE * max(ratio, 1.0):
+        if abs(1.0 - ratio) > TOLERANCE * max(ratio, 1.0):
             faults.append(_fault(rows, best, places, start))
         predicted = predicted.copy()
         predicted[since] *= ratio
@@ -203,7 +106,7 @@ def _best(rows: Rows, predicted: F64) -> _Candidate | None:
         _pair(sums, (a, *frequent[a]), (b, *frequent[b])) for a, b in combinations(frequent, 2)
     ]
     kinds = ([_everything(sums)], 0.0), (fields, 0.0), (pairs, _SIMPLER)
-    best, most = None, math.log(_STARTS / _FALSE_ALARMS)
+    best, most = None, math.log(_STARTS / FALSE_ALARMS)
     for found, extra in kinds:  # of two that explain as much the simpler one is told
         among = math.log(max(1, sum(c.among for c in found)))
         for candidate in found:
@@ -292,7 +195,7 @@ def _gains(predicted: F64, clicks: F64) -> F64:
     some = np.maximum(predicted, clicks) >= _LEAST_CLICKS
     some &= predicted > 0.0
     s, y = np.where(some, predicted, 1.0), np.where(some, clicks, 1.0)
-    return np.asarray(np.where(some, y * np.log(np.maximum(y, 1e-300) / s) - (y - s), 0.0))
+    return np.asarray(np.where(some, surprise(y, s), 0.0))
 
 
 class _Start(NamedTuple):
@@ -330,24 +233,18 @@ def _fault(rows: Rows, found: _Candidate, places: I64, start: _Start | None) -> 
     worth = rows.worth[since]
     known = ~np.isnan(worth)
     clicks = float(rows.click[since].sum())
-    first, low, high = _times(rows, places, start)
+    new = start is None and bool(places[0] > _LATE * len(rows.time) / len(places))
+    first, low, high = (0, 0, 0) if start is None else start
+    times = rows.time[places[[first, low, high]]].tolist() if new or start else [None] * 3
     return Fault(
         slices=tuple((field, rows.words[field][value]) for field, value in found.values),
-        start=first,
-        start_low=low,
-        start_high=high,
+        start=times[0],
+        start_low=times[1],
+        start_high=times[2],
+        is_new=new,
         ratio=(inside + clicks) / clicks if clicks else None,
-        clicks=clicks,
-        over_promised=inside,
-        money=float((worth * excess[since])[known].sum()) if known.any() else None,
+        clicks=rows.scale * clicks,
+        over_promised=rows.scale * inside,
+        money=rows.scale * float((worth * excess[since])[known].sum()) if known.any() else None,
         share=inside / whole if abs(whole) > _SURE * chance else None,
     )
-
-
-def _times(rows: Rows, places: I64, start: _Start | None) -> list[int] | list[None]:
-    """When it began, and the interval of that; none if it is as old as the log."""
-    if start is not None:
-        times: list[int] = rows.time[places[list(start)]].tolist()
-        return times
-    late = places[0] > _LATE * len(rows.time) / len(places)
-    return [int(rows.time[places[0]])] * 3 if late else [None] * 3

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from features.errors import ClicktideError
 from monitoring.report import formatting
 from monitoring.report.model import ReportData
+from monitoring.report.slices import FALSE_ALARMS, surprise
 from monitoring.watch.figures import SliceFigures
 
 __all__ = ["Check", "Outcome", "junit", "outcome_of", "parse_check"]
@@ -24,7 +25,6 @@ _FIGURES = {
     "over_promised": "over_promised",
     "money": "money",
 }
-_FALSE_ALARMS = 0.05
 _SHOWN = 5
 _FORM = re.compile(
     r"\s*(\w+)\s*([<>])\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*(?:,\s*slice\s*=\s*([^=]+?)\s*(?:=(.*))?)?",
@@ -151,15 +151,15 @@ def _is_beyond(check: Check, figures: SliceFigures, among: int) -> bool:
         return False
     if due <= 0.0:
         return True
-    surprise = due - clicks + (clicks * math.log(clicks / due) if clicks else 0.0)
-    return surprise > math.log(among / _FALSE_ALARMS)
+    return bool(surprise(clicks, due) > math.log(among / FALSE_ALARMS))
 
 
 def _value(check: Check, figures: SliceFigures) -> str:
     value = getattr(figures, check.figure)
-    shown = "no click" if value is None else f"{value:.5g}"
-    beyond = "above" if check.above else "below"
-    return f"{shown} is {beyond} {check.limit:g} ({formatting.count(figures.count)} impressions)"
+    rows = f"({formatting.count(figures.count)} impressions)"
+    if value is None:  # a ratio beyond all limits
+        return f"not one click came {rows}"
+    return f"{value:.5g} is {'above' if check.above else 'below'} {check.limit:g} {rows}"
 
 
 def junit(outcomes: Sequence[Outcome], source: str) -> str:

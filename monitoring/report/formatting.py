@@ -9,8 +9,9 @@ from monitoring.watch.slices import slice_name as place
 from streaming.time_text import span, stamp, time_text
 
 __all__ = [
-    "by", "clicks", "count", "day_and_time", "decimals", "headline_of", "interval", "money",
-    "percent", "place", "ratio", "side_of", "sign_of", "size_text", "span", "stamp", "when",
+    "by", "capital", "clicks", "count", "day_and_time", "decimals", "headline_of", "interval",
+    "money", "percent", "place", "ratio", "side_of", "sign_of", "size_text", "span", "stamp",
+    "when",
 ]  # fmt: skip
 
 
@@ -23,6 +24,17 @@ def count(value: float | None) -> str:
     ('1,234,567', '–')
     """
     return "–" if value is None else f"{value:,.0f}"
+
+
+def capital(text: str) -> str:
+    """A sentence's first letter; not of a name, which stays as it is written.
+
+    Examples
+    --------
+    >>> capital("about 6 Oct")
+    'About 6 Oct'
+    """
+    return f"{text[0].upper()}{text[1:]}"
 
 
 def ratio(value: float | None) -> str:

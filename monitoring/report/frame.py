@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import html
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-import msgspec
 
 from features.batch import Batch, Position
 from features.errors import ClicktideError
@@ -21,7 +18,8 @@ from monitoring.report.log_columns import LogColumns
 from monitoring.report.log_counts import LogCounts
 from monitoring.report.log_reader import LogReader
 from monitoring.report.model import ReportData
-from monitoring.report.page import render
+from monitoring.report.page import render, write_report
+from streaming.time_text import now_ms
 
 __all__ = ["CalibrationReport", "calibration_report"]
 
@@ -63,9 +61,7 @@ class CalibrationReport:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the page, and its data beside it, ending in ``.json``."""
-        target = Path(path)
-        target.write_text(render(self.data), encoding="utf-8")
-        target.with_suffix(".json").write_bytes(msgspec.json.encode(self.data))
+        write_report(self.data, Path(path))
 
 
 def calibration_report(
@@ -118,9 +114,7 @@ def calibration_report(
     from features.frames import frame_columns  # pandas, which a server does without
     from learning.inputs import as_frame
 
-    columns = LogColumns(
-        label, prediction, time_column, time_format, tuple(slices), bid, version
-    )  # fmt: skip
+    columns = LogColumns(label, prediction, time_column, time_format, tuple(slices), bid, version)
     given = as_frame(frame)
     for name in columns.wanted:
         if name not in given.columns:
@@ -132,4 +126,4 @@ def calibration_report(
     end = Position("", rows.num_rows)
     batch = Batch(rows, "the frame", lambda _: (0, b""), lambda i: Position("", i), end)
     counts.update(reader(batch))
-    return CalibrationReport(report_of(counts.gathered("the frame"), int(time.time() * 1000)))
+    return CalibrationReport(report_of(counts.gathered("the frame"), now_ms()))

@@ -86,6 +86,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         (field, value): none for everything, two for a pair of slices.
     start, start_low, start_high
         When it began, with a 95 % interval; ``None``: before the log does.
+    is_new
+        Its slice first came then.
     ratio
         Predicted over observed clicks since then; ``None``: there was no click.
     clicks, over_promised
@@ -101,6 +103,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     start: int | None
     start_low: int | None
     start_high: int | None
+    is_new: bool
     ratio: float | None
     clicks: float
     over_promised: float

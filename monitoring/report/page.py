@@ -7,11 +7,14 @@ import hashlib
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import jinja2
+import msgspec
 from markupsafe import Markup
 
+from features.whole_file import whole_file
 from monitoring.report import formatting
 from monitoring.report.model import FieldDrift, Grid, ReportData
 from monitoring.report.share_charts import (
@@ -23,7 +26,7 @@ from monitoring.report.share_charts import (
 from monitoring.report.slice_table import COLUMNS, columns_of, slice_rows, slices_text
 from monitoring.report.time_charts import calibration_chart, loss_charts
 
-__all__ = ["render"]
+__all__ = ["render", "write_report"]
 
 _WIDE, _NARROW = 1036.0, 340.0
 _MARKS = {"over": "▲", "under": "▼", "mixed": "◆", "calibrated": "✔", "ended": "✔", "unknown": "?",
@@ -58,6 +61,20 @@ def render(data: ReportData) -> str:
         policy=_policy(css, js),
         **_context(data),
     )
+
+
+def write_report(data: ReportData, out: Path) -> None:
+    """Write both files, each in one step.
+
+    Raises
+    ------
+    ClicktideError
+        They cannot be written.
+    """
+    page = render(data).encode()
+    with whole_file(out) as file, whole_file(out.with_suffix(".json")) as beside:
+        file.write(page)
+        beside.write(msgspec.json.format(msgspec.json.encode(data)))
 
 
 def _context(data: ReportData) -> dict[str, Any]:

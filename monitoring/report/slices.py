@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,12 @@ from monitoring.watch.figures import figures_of
 from streaming.time_text import time_text
 
 __all__ = [
-    "OFF_NOTE", "Period", "Shift", "Sums", "SumsBySlice", "added", "is_off", "period_name",
-    "periods_of", "shift_in", "slices_of",
+    "FALSE_ALARMS", "OFF_NOTE", "Period", "Shift", "Sums", "SumsBySlice", "added", "is_off",
+    "period_name", "periods_of", "shift_in", "slices_of", "surprise",
 ]  # fmt: skip
 
-_FALSE_ALARMS = 0.05
+FALSE_ALARMS = 0.05
+"""Of all reports of logs where nothing is wrong, how many may say that something is."""
 _DAY_MS = 86_400_000
 _NONE = np.zeros(k.SUMS)
 Sums = NDArray[np.float64]
@@ -138,7 +139,7 @@ def shift_in(parts: Sequence[Sums], looked_at: int = 1) -> Shift | None:
     gains = _fit(sums[:-1]) + _fit(whole - sums[:-1]) - _fit(whole)
     best = int(np.argmax(gains))
     # P(chi-square with 1 degree of freedom > 2 g) is below exp(-g).
-    if gains[best] < math.log(len(gains) * max(1, looked_at) / _FALSE_ALARMS):
+    if gains[best] < math.log(len(gains) * max(1, looked_at) / FALSE_ALARMS):
         return None
     return Shift(best + 1, whole - sums[best])
 
@@ -225,5 +226,22 @@ def is_off(sums: Sums, tests: int) -> bool:
     clicks, expected = float(sums[k.CLICKS]), float(sums[k.EXPECTED])
     if expected <= 0.0 or abs(expected - clicks) <= TOLERANCE * clicks:
         return False
-    surprise = expected - clicks + (clicks * math.log(clicks / expected) if clicks else 0.0)
-    return surprise > math.log(2.0 * max(1, tests) / _FALSE_ALARMS)
+    return bool(surprise(clicks, expected) > math.log(2.0 * max(1, tests) / FALSE_ALARMS))
+
+
+def surprise(clicks: Any, expected: Any) -> Any:
+    """Log likelihood of clicks at the rate they came over that expected, taken as Poisson.
+
+    By Chernoff's bound, the logarithm of how improbable so many, or so few, are at most.
+
+    Parameters
+    ----------
+    clicks, expected
+        Numbers, or float64 arrays of one shape; 0 or above, and above 0.
+
+    Examples
+    --------
+    >>> float(surprise(100.0, 100.0)), float(surprise(0.0, 3.0))
+    (0.0, 3.0)
+    """
+    return clicks * np.log(np.maximum(clicks, 1e-300) / expected) - (clicks - expected)

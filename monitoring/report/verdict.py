@@ -8,7 +8,8 @@ from typing import Literal
 from msgspec.structs import replace
 
 from monitoring.report import formatting
-from monitoring.report.formatting import by, headline_of, side_of, size_text
+from monitoring.report.fault_text import place_of, since_of, text_of
+from monitoring.report.formatting import by, capital, headline_of, side_of, size_text
 from monitoring.report.model import Fault, SliceRow, Total, Verdict
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.figures import SliceFigures
@@ -157,7 +158,7 @@ def _alarmed(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
 
 def _sentence(text: str) -> str:
     """With a capital and a full stop."""
-    return _capital(text).removesuffix(".") + "."
+    return capital(text).removesuffix(".") + "."
 
 
 def _off(
@@ -226,7 +227,7 @@ def _located(total: Total, faults: Sequence[Fault], axis: str) -> Verdict:
     size = "" if worst.ratio is None else by(worst.ratio)
     off = _is_off(total) or not worst.slices
     start = "No: " if off else "Overall yes, but "
-    is_off = f"{_fault_place(worst)} is {side}-predicted" if worst.slices else f"it {side}-predicts"
+    is_off = f"{place_of(worst)} is {side}-predicted" if worst.slices else f"it {side}-predicts"
     everywhere = "" if worst.slices else " everywhere"
     others = len(faults) - 1
     more = f"; {others} more {'is' if others == 1 else 'are'} off" if others else ""
@@ -234,41 +235,13 @@ def _located(total: Total, faults: Sequence[Fault], axis: str) -> Verdict:
         side if off else "mixed",
         f"{start}{is_off}{size}{everywhere}{since or ' all along'}{more}.",
         f"{'No' if off else 'Overall yes'}: {_of(total)}.",
-        " ".join(_fault_since(fault, axis, named=len(faults) > 1) for fault in dearest),
-        f"{'; '.join(map(_fault_text, dearest))}. The rest agrees.",
+        " ".join(since_of(fault, axis, named=len(faults) > 1) for fault in dearest),
+        f"{'; '.join(map(text_of, dearest))}. The rest agrees.",
         " ".join(
-            _cost_text(f.over_promised, f.money, _fault_place(f) if f.slices else "")
-            for f in dearest
+            _cost_text(f.over_promised, f.money, place_of(f) if f.slices else "") for f in dearest
         ),
         _fault_action(worst),
     )
-
-
-def _fault_place(fault: Fault) -> str:
-    return " with ".join(formatting.place(*one) for one in fault.slices) or "everywhere"
-
-
-def _fault_text(fault: Fault) -> str:
-    """Where, how far, and how much of the whole excess it explains, if there is one."""
-    text = f"{_fault_place(fault)} ({formatting.ratio(fault.ratio)})"
-    if not fault.slices:
-        return f"everywhere alike ({formatting.ratio(fault.ratio)}): no slice explains it"
-    if fault.share is None or fault.share <= 0:
-        return text
-    share = "all" if fault.share >= 1 else formatting.percent(fault.share)
-    return f"{text}: {share} of the excess"
-
-
-def _fault_since(fault: Fault, axis: str, *, named: bool) -> str:
-    place = f"{_fault_place(fault)}: " if named else ""
-    if fault.start is None:
-        text = "all along, since before the log begins."
-    elif fault.start_low == fault.start_high:
-        text = f"since it first came, {formatting.when(fault.start, axis)}."
-    else:
-        low, high = (formatting.when(at or 0, axis) for at in (fault.start_low, fault.start_high))
-        text = f"about {formatting.when(fault.start, axis)} ({low} to {high}, 95 %)."
-    return f"{place}{text}" if named else _capital(text)
 
 
 def _fault_action(fault: Fault) -> str:
@@ -276,17 +249,13 @@ def _fault_action(fault: Fault) -> str:
         return _scaled(fault.ratio) if fault.ratio else "See whether clicks are lost."
     if fault.start is not None:
         return (
-            f"Look at what changed for {_fault_place(fault)} then, and retrain or go back to a "
+            f"Look at what changed for {place_of(fault)} then, and retrain or go back to a "
             "version from before."
         )
     fields = " and ".join(repr(field) for field, _ in fault.slices)
     if len(fault.slices) == 1:
         return f"Give the model the field {fields}, or a cross with it: it was off from the start."
     return f"Give the model a cross of {fields}: it was off from the start."
-
-
-def _capital(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}"
 
 
 def _since_text(of: Total | SliceRow, axis: str) -> str:

@@ -12,7 +12,8 @@ import mlflow_warnings
 import pytest
 from waiting import until
 
-from monitoring.registry import open_registry, promote
+from monitoring.registry.actions import promote
+from monitoring.registry.client import open_registry
 from monitoring.registry.follow import ChampionSource
 from streaming.log import NewRecord, TopicPartition, open_log
 from streaming.settings import EARLY_EXAMPLES, EXAMPLES, StreamSettings

@@ -17,18 +17,11 @@ from typer.testing import CliRunner
 
 from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from learning.snapshot import load_snapshot
-from monitoring.registry import (
-    Register,
-    Registry,
-    RegistrySettings,
-    open_registry,
-    pin,
-    promote,
-    roll_back,
-    unpin,
-)
+from monitoring.registry.actions import pin, promote, roll_back, unpin
+from monitoring.registry.client import Registry, open_registry
 from monitoring.registry.follow import ChampionSource, Follower
-from monitoring.registry.settings import GateSettings
+from monitoring.registry.process import Register
+from monitoring.registry.settings import GateSettings, RegistrySettings
 from streaming.log import NewRecord, open_log
 from streaming.settings import EARLY_EXAMPLES, EXAMPLES, StreamSettings
 from streaming.train_process import Trainer

@@ -17,9 +17,11 @@ from features.spec import FieldSpec, HashSpec, SourceSpec, Spec
 from learning.click_learner import ClickLearner
 from learning.progress import Progress
 from learning.snapshot import Snapshot, save_snapshot
-from monitoring.registry import Register, Registry, RegistrySettings, promote, roll_back
+from monitoring.registry.actions import promote, roll_back
+from monitoring.registry.client import Registry
 from monitoring.registry.follow import ChampionSource, Follower
-from monitoring.registry.process import purge
+from monitoring.registry.process import Register, purge
+from monitoring.registry.settings import RegistrySettings
 from monitoring.registry.versions import NoVersionError
 from streaming.log import open_log
 from streaming.settings import StreamSettings

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from monitoring.report.attribution import Rows, RowSample, faults_in
+from monitoring.report.attribution import faults_in
+from monitoring.report.row_sample import Rows, RowSample
 from monitoring.watch.scored_batch import Scored
 
 NAMES = {"advertiser": 6, "campaign": 24, "site": 9, "device": 3}
@@ -64,6 +65,7 @@ def test_what_is_off_is_named_at_its_level_dated_and_priced(kind):
         (fault,) = faults
         named += 1
         assert (fault.ratio > 1) == (odds < 1)
+        assert not fault.is_new
         assert fault.money == pytest.approx(2 * fault.over_promised)
         covered += (
             fault.start is None if start == 0 else fault.start_low <= start <= fault.start_high
@@ -106,3 +108,20 @@ def test_a_sample_of_the_unclicked_tells_the_same():
     (due,) = faults_in(rows)
     assert fault.slices == due.slices
     assert fault.ratio == pytest.approx(due.ratio, rel=0.1)
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.9])
+def test_a_sample_is_bounded_and_tells_the_sums_of_the_log(rate):
+    """Also where most rows are clicked."""
+    rng = np.random.default_rng(2)
+    sample, clicks, predicted = RowSample((), np.random.default_rng(0), most=5_000), 0.0, 0.0
+    for _ in range(60):
+        p = rng.uniform(0.5 * rate, rate, 1_000)
+        click = (rng.random(1_000) < p).astype(float)
+        sample.add(Scored.of(click, p), {})
+        clicks, predicted = clicks + click.sum(), predicted + p.sum()
+    rows = sample.rows(0, 1_000)
+    assert len(rows.time) <= 5_000
+    assert rows.scale * rows.click.sum() == pytest.approx(clicks, rel=0.1)
+    told = rows.scale * (rows.weight * rows.prediction).sum()
+    assert told == pytest.approx(predicted, rel=0.1)

@@ -14,20 +14,11 @@ from learning import ClickLearner
 from learning.metrics import Tally
 from learning.progress import Progress
 from learning.snapshot import Snapshot, load_snapshot, save_snapshot
-from monitoring.registry import (
-    GateSettings,
-    NoVersionError,
-    RegistryError,
-    Version,
-    pin,
-    promote,
-    roll_back,
-    unpin,
-)
-from monitoring.registry.actions import AlarmWatch
+from monitoring.registry.actions import AlarmWatch, pin, promote, roll_back, unpin
 from monitoring.registry.follow import ChampionSource, Follower, read_followed
+from monitoring.registry.settings import GateSettings
 from monitoring.registry.snapshots import Queue, difference, snapshot_summary, stage
-from monitoring.registry.versions import tags_of, version_of
+from monitoring.registry.versions import NoVersionError, RegistryError, Version, tags_of, version_of
 from monitoring.watch.detect.alarm import Alarm
 
 SPEC = Spec(

@@ -6,15 +6,10 @@ import numpy as np
 import pytest
 
 from learning.metrics import Tally
-from monitoring.registry import (
-    GateSettings,
-    Version,
-    alarm_target,
-    judge,
-    rollback_target,
-)
 from monitoring.registry.evaluation import first_offsets_after
-from monitoring.registry.versions import beyond_retention
+from monitoring.registry.gate import alarm_target, judge
+from monitoring.registry.settings import GateSettings
+from monitoring.registry.versions import Version, beyond_retention, rollback_target
 from streaming.log import NewRecord, open_log
 from streaming.settings import EXAMPLES, StreamSettings
 

@@ -3,7 +3,7 @@
 import threading
 from typing import ClassVar
 
-from monitoring.registry import Registry
+from monitoring.registry.client import Registry
 
 
 def test_one_at_a_time_opens_a_file(tmp_path, monkeypatch):

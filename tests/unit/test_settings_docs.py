@@ -9,7 +9,7 @@ import pytest
 
 from clicktide.settings import settings_toml
 from features.counters.redis_clients import store_client
-from monitoring.registry import GateSettings, RegistrySettings
+from monitoring.registry.settings import GateSettings, RegistrySettings
 from monitoring.watch.settings import DetectSettings, MonitorSettings, WindowSettings
 from serving.settings import ServeSettings
 from streaming.joiner.settings import JoinerSettings

@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from clicktide.cli import app
 from features.errors import ClicktideError
-from monitoring.registry import GateSettings, RegistrySettings
+from monitoring.registry.settings import GateSettings, RegistrySettings
 from monitoring.watch.settings import MonitorSettings, WindowSettings
 from serving.settings import ServeSettings
 from streaming.settings import load_stream_settings
