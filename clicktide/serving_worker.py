@@ -27,6 +27,7 @@ from serving.live_weights import LiveWeights
 from serving.metrics import Metrics
 from serving.rank_bodies import Explore
 from serving.ranking import rank
+from serving.repair_source import RepairSource
 from serving.request_features import FeatureSource
 from serving.scorer import Scorer
 from serving.server_state import ServingState
@@ -65,12 +66,13 @@ def state_of(
     features = FeatureSource(spec, store, settings.store_budget_ms, parents=settings.parents)
     warm_up(spec, features)
     writer = open_writer(stream.log, shared)
-    return ServingState(
+    repairs = RepairSource(lambda: open_existing(stream.log), now_ms) if settings.repair else None
+    state = ServingState(
         settings=settings,
         spec=spec,
         weights=weights,
         features=features,
-        scorer=Scorer(weights, features, spec, now_ms),
+        scorer=Scorer(weights, features, spec, now_ms, repairs.current if repairs else None),
         metrics=Metrics(),
         now_ms=now_ms,
         say=say,
@@ -78,6 +80,9 @@ def state_of(
         writer=writer,
         closing=[weights.close, features.close, writer.close],
     )
+    if repairs is not None:
+        state.closing.append(repairs.close)
+    return state
 
 
 def _weights(stream: StreamFolder, settings: ServeSettings, spec: Spec) -> WeightsSource:

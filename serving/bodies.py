@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -14,10 +15,12 @@ from features.events import (
     Probability,
     Propensity,
 )
+from monitoring.watch.repair.table import Repair
 from serving.problem import Count, Value
 
 __all__ = [
     "EXAMPLE",
+    "CalibratedBy",
     "ClickEvent",
     "ClickEvents",
     "Contributions",
@@ -83,6 +86,29 @@ class PredictBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     counters: dict[str, Count] | None = None
 
 
+class CalibratedBy(msgspec.Struct):
+    """A repair that a prediction went through (docs/monitor.md).
+
+    Parameters
+    ----------
+    slice
+        Of which it is.
+    factor
+        By which the hazard of a click was multiplied: of a small probability, the probability.
+    since
+        Event time from which on, ms since 1970 UTC.
+    """
+
+    slice: str
+    factor: float
+    since: int
+
+    @classmethod
+    def of(cls, repairs: Sequence[Repair]) -> tuple[CalibratedBy, ...]:
+        """Those of one event."""
+        return tuple(cls(repair.name, repair.factor, repair.since_ms) for repair in repairs)
+
+
 class Prediction(msgspec.Struct, omit_defaults=True):
     """The prediction for one impression.
 
@@ -102,6 +128,9 @@ class Prediction(msgspec.Struct, omit_defaults=True):
         What this impression lacked.
     impression_id
         As sent.
+    model_probability, calibrated_by
+        Where the prediction is of a slice that is being repaired: what the model said, and the
+        repairs. Otherwise left out.
     """
 
     probability: float
@@ -111,6 +140,8 @@ class Prediction(msgspec.Struct, omit_defaults=True):
     counters_age_s: float | None
     fallbacks: tuple[str, ...]
     impression_id: str | UnsetType = UNSET
+    model_probability: float | UnsetType = UNSET
+    calibrated_by: tuple[CalibratedBy, ...] = ()
 
 
 class Predictions(msgspec.Struct):
@@ -137,7 +168,7 @@ class Predictions(msgspec.Struct):
     predictions: list[Prediction]
 
 
-class Contributions(msgspec.Struct):
+class Contributions(msgspec.Struct, omit_defaults=True):
     """A prediction taken apart: ``logit = bias + sum of the contributions``.
 
     Parameters
@@ -152,6 +183,9 @@ class Contributions(msgspec.Struct):
         As predicted.
     bias
         What every event starts from.
+    model_probability, calibrated_by
+        As :class:`Prediction` has them: ``logit`` is the model's own then, and ``probability``
+        what is served.
     contributions
         The largest first, whatever their sign: names and values of a field or of a cross, what
         it adds to the logit, and whether anything like it was ever learned.
@@ -164,6 +198,8 @@ class Contributions(msgspec.Struct):
     logit: float
     bias: float
     contributions: tuple[dict[str, Any], ...]
+    model_probability: float | UnsetType = UNSET
+    calibrated_by: tuple[CalibratedBy, ...] = ()
 
 
 class Model(msgspec.Struct, kw_only=True):

@@ -11,6 +11,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from monitoring.watch.repair.table import Repair
+
 __all__ = ["MANY", "EventBatch", "ScoredEvents", "SharedFields", "shared_fields"]
 
 F64 = NDArray[np.float64]
@@ -59,6 +61,10 @@ class ScoredEvents:
         What each event lacked.
     lacked
         What the whole request lacked.
+    model_probability
+        float64 (events,): before repairs; ``None``: nothing was repaired.
+    repairs
+        Of each event; as :attr:`model_probability`.
     """
 
     probability: F64
@@ -70,6 +76,8 @@ class ScoredEvents:
     counters_age_s: float | None
     fallbacks: Sequence[tuple[str, ...]]
     lacked: tuple[str, ...]
+    model_probability: F64 | None = None
+    repairs: Sequence[tuple[Repair, ...]] | None = None
 
     def part(self, start: int, stop: int, counters_age_s: float | None) -> ScoredEvents:
         """Those of some events, whose counters are so old."""
@@ -84,6 +92,8 @@ class ScoredEvents:
             counters_age_s,
             self.fallbacks[start:stop],
             self.lacked,
+            None if self.model_probability is None else self.model_probability[start:stop],
+            None if self.repairs is None else self.repairs[start:stop],
         )
 
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from features.events import MAX_ID_LENGTH
-from serving.bodies import Features, Id, Timestamp
+from serving.bodies import CalibratedBy, Features, Id, Timestamp
 from serving.problem import Count
 
 __all__ = ["Candidate", "Explore", "Logging", "RankBody", "Ranked", "Rankings"]
@@ -121,6 +121,8 @@ class Ranked(msgspec.Struct, omit_defaults=True):
         If it was shown and logging was asked for.
     counters
         Of those shown: the counter values it was predicted with.
+    calibrated_by
+        Repairs that its probability went through.
     """
 
     index: int
@@ -134,6 +136,7 @@ class Ranked(msgspec.Struct, omit_defaults=True):
     id: str | None = None
     impression_id: str | None = None
     counters: dict[str, float] | None = None
+    calibrated_by: tuple[CalibratedBy, ...] = ()
 
 
 class Rankings(msgspec.Struct):

@@ -15,6 +15,7 @@ from features.counters.names import COLUMN_PREFIX
 from features.spec import Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import probabilities
+from monitoring.watch.repair.table import Repair, RepairTable, repaired, with_repairs
 from serving.event_batch import MANY, EventBatch, ScoredEvents, SharedFields
 from serving.hasher import EventHasher
 from serving.problem import Problem
@@ -40,6 +41,8 @@ class Scorer:
         Of both.
     now_ms
         The clock.
+    repairs
+        Gives the slices that are repaired; ``None``: none are.
 
     Attributes
     ----------
@@ -57,7 +60,9 @@ class Scorer:
         features: FeatureSource | None,
         spec: Spec,
         now_ms: Callable[[], int],
+        repairs: Callable[[], RepairTable | None] | None = None,
     ) -> None:
+        self.repairs = repairs
         self.weights, self.features, self.spec, self.now_ms = weights, features, spec, now_ms
         self._gather: Gatherer[EventBatch, ScoredEvents] = Gatherer(self._score_all)
         self.hasher = EventHasher(spec)
@@ -136,16 +141,22 @@ class Scorer:
         hashed = self.hasher.hash(learner.vectoriser, rows, counted.values)
         logit, sd = learner.weights_for(hashed).predict_with_deviation(hashed)
         age, problem = weights.age_ms(self.now_ms()), weights.problem
+        table = None if self.repairs is None else self.repairs()
+        repair = _Repaired(probabilities(logit), logit)
+        if table is not None:
+            repair = _repair(repair, table, rows)
         return ScoredEvents(
-            probability=probabilities(logit),
-            logit=logit,
+            probability=repair.probability,
+            logit=repair.logit,
             uncertainty=sd,
-            version=weights.version,
+            version=weights.version if table is None else with_repairs(weights.version, table),
             weights_age_s=None if age is None else age / 1000,
             counters=counted.values,
             counters_age_s=counted.age_s,
             fallbacks=counted.fallbacks,
             lacked=() if problem is None else (f"weights: {problem}",),
+            model_probability=repair.model_probability,
+            repairs=repair.repairs,
         )
 
     def current_weights(self) -> CurrentWeights:
@@ -254,6 +265,29 @@ class _Counted:
     values: F64 | None
     age_s: float | None
     fallbacks: Sequence[tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class _Repaired:
+    """Predictions, and what they were before they were repaired."""
+
+    probability: F64
+    logit: F64
+    model_probability: F64 | None = None
+    repairs: Sequence[tuple[Repair, ...]] | None = None
+
+
+def _repair(of: _Repaired, table: RepairTable, rows: Sequence[Mapping[str, Any]]) -> _Repaired:
+    """Multiply what is in a slice that is repaired; the bits of all others stay as they are."""
+    found = table.factors(rows)
+    if found is None:
+        return of
+    factors, repairs = found
+    some = factors != 1.0
+    p, logit = of.probability.copy(), of.logit.copy()
+    p[some] = repaired(of.probability[some], factors[some])
+    logit[some] = np.log(p[some]) - np.log1p(-p[some])
+    return _Repaired(p, logit, of.probability, repairs)
 
 
 def _known_columns(spec: Spec, vectoriser: Vectoriser) -> list[str]:

@@ -64,6 +64,9 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Folder of a saved model to serve instead, which learns no more.
     follow
         Follow the weights that a trainer elsewhere publishes in the log.
+    repair
+        Whether predictions of slices that the monitor found to be off are multiplied by what it
+        found, until the model has learned it.
     """
 
     host: str = "127.0.0.1"
@@ -88,6 +91,7 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     live: str = ""
     model: str = ""
     follow: bool = False
+    repair: bool = True
 
     def __post_init__(self) -> None:
         for name in _ABOVE_ZERO:

@@ -31,6 +31,7 @@ from monitoring.report.verdict import stale_first, verdict
 from monitoring.watch.detect.alarm import Alarm, current_first
 from monitoring.watch.figures import figures_of, rankings
 from monitoring.watch.monitor_files import LabelHealth
+from monitoring.watch.repair.state_machine import RepairedSlice
 from monitoring.watch.skew import Skew
 from monitoring.watch.state_machine import StaleWeights
 from streaming.freshness import Freshness, ages, stale
@@ -58,7 +59,8 @@ class ReportCounts:
         Slices over time, coarser than the windows, oldest first.
     by_version
         Likewise by model version; the slice grid's rows are these, if there are two.
-    drift, compared_with, alarms, version_changes, versions, labels, skew, notes, challengers
+    drift, compared_with, alarms, version_changes, versions, labels, skew, notes, challengers,
+    repairs, repairs_on
         As in :class:`ReportData`.
     freshness
         How far trainer and monitor of a stream were.
@@ -87,6 +89,8 @@ class ReportCounts:
     faults: Sequence[Fault] | None = None
     notes: Sequence[str] = ()
     challengers: Grid | None = None
+    repairs: Sequence[RepairedSlice] = ()
+    repairs_on: bool = True
 
 
 def report_of(gathered: ReportCounts, made_at: int) -> ReportData:
@@ -137,6 +141,8 @@ def report_of(gathered: ReportCounts, made_at: int) -> ReportData:
         labels=gathered.labels,
         skew=gathered.skew,
         freshness={} if facts is None else ages(facts),
+        repairs=tuple(gathered.repairs),
+        repairs_on=gathered.repairs_on,
         versions=tuple(gathered.versions),
         challengers=gathered.challengers,
         notes=tuple(gathered.notes),

@@ -14,6 +14,7 @@ import msgspec
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.figures import SliceFigures
 from monitoring.watch.monitor_files import LabelHealth
+from monitoring.watch.repair.state_machine import RepairedSlice
 from monitoring.watch.skew import Skew
 
 __all__ = [
@@ -268,6 +269,8 @@ class ReportData(msgspec.Struct, frozen=True):
         What became of the clicks; whether served counters are those that are recomputed.
     freshness
         Seconds, by what they are of.
+    repairs, repairs_on
+        Slices of a stream that are repaired, and whether serving is told.
     faults
         What explains the excess of clicks of a log; ``None``: only a log's rows can tell.
     challengers
@@ -295,6 +298,8 @@ class ReportData(msgspec.Struct, frozen=True):
     labels: LabelHealth | None = None
     skew: Skew | None = None
     freshness: dict[str, float] = {}
+    repairs: tuple[RepairedSlice, ...] = ()
+    repairs_on: bool = True
     versions: tuple[VersionRow, ...] = ()
     challengers: Grid | None = None
     notes: tuple[str, ...] = ()

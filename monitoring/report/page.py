@@ -25,6 +25,7 @@ from monitoring.report.share_charts import (
 )
 from monitoring.report.slice_table import COLUMNS, columns_of, slice_rows, slices_text
 from monitoring.report.time_charts import calibration_chart, loss_charts
+from monitoring.watch.repair.state_machine import RepairedSlice
 
 __all__ = ["render", "write_report"]
 
@@ -108,6 +109,7 @@ def _context(data: ReportData) -> dict[str, Any]:
             (d, _level(d), shares_chart(d, 300.0) if _has_drifted(d) else "") for d in data.drift
         ],
         "label_figures": _label_figures(data),
+        "repairs": [_repair_cells(data, repair) for repair in data.repairs],
         "notes": (*data.notes, *_NOTES),
     }
 
@@ -179,6 +181,7 @@ def _sections(data: ReportData) -> list[tuple[str, str]]:
     there = (
         ("calibration", "Calibration", True),
         ("alarms", "Alarms", data.alarms),
+        ("repairs", "Repairs", data.repairs),
         ("slices", "Slices", data.slices),
         ("grid", "Slice grid", data.grid),
         ("loss", "Log loss, NE", True),
@@ -189,6 +192,21 @@ def _sections(data: ReportData) -> list[tuple[str, str]]:
         ("versions", "Versions", data.versions),
     )
     return [(anchor, name) for anchor, name, shown in there if shown]
+
+
+def _repair_cells(data: ReportData, repair: RepairedSlice) -> list[str]:
+    """A repaired slice: how far off it was, is, and what that gained on examples since."""
+    clicks = max(repair.clicks, 1e-9)
+    return [
+        formatting.place(repair.field, repair.value),
+        formatting.when(repair.since_ms, data.axis),
+        f"× {repair.factor:.2f}",
+        formatting.count(repair.rows),
+        formatting.ratio(repair.model_clicks / clicks) if repair.clicks else "∞",
+        formatting.ratio(repair.repaired_clicks / clicks) if repair.clicks else "∞",
+        formatting.clicks(abs(repair.model_clicks - repair.repaired_clicks)),
+        f"{repair.nats:+.1f}",
+    ]
 
 
 def _grid_text(grid: Grid) -> str:

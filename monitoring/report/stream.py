@@ -69,6 +69,8 @@ def stream_counts(
         skew=state.now.skew,
         freshness=state.now.freshness,
         stale=state.now.stale,
+        repairs=state.now.repairs,
+        repairs_on=state.now.repairs_on,
         notes=_notes(state),
     )
 

@@ -24,6 +24,7 @@ from features.whole_file import read_json
 from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.detect.alarm import Alarm, current_first, newest_alarms
 from monitoring.watch.figures import SliceFigures
+from monitoring.watch.repair.state_machine import RepairedSlice
 from monitoring.watch.skew import Skew
 from monitoring.watch.state_machine import StaleWeights
 from streaming.freshness import Freshness
@@ -189,6 +190,9 @@ class Now(msgspec.Struct, frozen=True):
         Alarms kept that have not been closed, as they were sent.
     predictions
         ``served``, or ``own``: predicted by the monitor's own learner.
+    repairs, repairs_on
+        Slices whose predictions are repaired, what gains the most first; and whether serving is
+        told.
     """
 
     at_ms: int
@@ -210,6 +214,8 @@ class Now(msgspec.Struct, frozen=True):
     skew: Skew | None = None
     alarms_open: list[Alarm] = []
     predictions: str = "served"
+    repairs: list[RepairedSlice] = []
+    repairs_on: bool = True
 
 
 class MonitorState(msgspec.Struct, frozen=True):

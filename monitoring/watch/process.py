@@ -23,6 +23,9 @@ from monitoring.watch.figures import figures_of
 from monitoring.watch.monitor_files import Now, label_health
 from monitoring.watch.monitor_folder import MonitorFolder
 from monitoring.watch.predictor import Predictor
+from monitoring.watch.repair.publication import RepairPublication
+from monitoring.watch.repair.state_machine import SliceRepair
+from monitoring.watch.repair.table import RepairTable
 from monitoring.watch.settings import MonitorSettings, fixed_settings
 from monitoring.watch.state_machine import Detectors, Watch
 from monitoring.watch.topic_reader import TopicReader
@@ -92,16 +95,20 @@ class Monitor(Process):
         self.feed = ExampleFeed(spec, settings, folder, predictor)
         names = [field.name for field in self.feed.fields]
         self.folder = MonitorFolder(folder, settings.keep_windows)
+        repair = None
         if predictor is None:
             detectors = detectors or SequentialDetector(settings.detect)
+            repair = SliceRepair(self.feed.fields, settings.repair)
         self.watch = Watch(
-            names, settings.windows, detectors, self._closed, stream.join.first_label_s
+            names, settings.windows, detectors, self._closed, stream.join.first_label_s, repair
         )
         self.outbox: Outbox | None = None
+        self.repairs: RepairPublication | None = None
         try:
             if predictor is None:
                 post = post_to(settings.webhook, pause) if settings.webhook else None
                 self.outbox = Outbox(log, settings.keep_alarms, report, post)
+                self.repairs = RepairPublication(log, report)
             self._begin(names)
         except BaseException:
             self.folder.close()
@@ -176,8 +183,10 @@ class Monitor(Process):
     # --- keeping ---------------------------------------------------------------------------
 
     def _keep(self) -> None:
-        """Save and tell when it is time."""
+        """Save, publish and tell when it is time."""
         now = self.now()
+        if self.repairs is not None and self.feed.predictions == "served":
+            self.repairs.send(self._table(), now)
         waited = now - self._saved_at
         urgent = bool(self.outbox and self.outbox.waiting) and waited >= _ALARM_EVERY_S
         due = waited >= self.settings.save_every_s and self.reader.offsets != self._saved_offsets
@@ -185,6 +194,12 @@ class Monitor(Process):
             self.save()
         elif now - self._told_at >= self.settings.tell_every_s:
             self._tell()
+
+    def _table(self) -> RepairTable:
+        """What serving is to repair."""
+        repair = self.watch.repair
+        on = repair is not None and self.settings.repair.on
+        return repair.table if repair is not None and on else RepairTable(0)
 
     def save(self) -> bool:
         """Save everything, then send the alarms that are new; whether it was saved."""
@@ -254,6 +269,8 @@ class Monitor(Process):
             skew=None if self.feed.skew is None else self.feed.skew.figures(),
             alarms_open=[] if self.outbox is None else self.outbox.open(),
             predictions=self.feed.predictions,
+            repairs=[] if watch.repair is None else watch.repair.figures(),
+            repairs_on=self.settings.repair.on,
         )
 
     def _joiner(self) -> JoinerState | None:
@@ -283,4 +300,6 @@ class Monitor(Process):
         """Let go of the producer and the folder."""
         if self.outbox is not None:
             self.outbox.close()
+        if self.repairs is not None:
+            self.repairs.close()
         self.folder.close()

@@ -10,7 +10,7 @@ import msgspec
 from features.errors import ClicktideError
 
 __all__ = [
-    "DetectSettings", "MonitorSettings", "WindowSettings", "fixed_settings",
+    "DetectSettings", "MonitorSettings", "RepairSettings", "WindowSettings", "fixed_settings",
 ]  # fmt: skip
 
 _MOST_OPEN = 100
@@ -137,6 +137,40 @@ class DetectSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_values: Annotated[int, msgspec.Meta(ge=64)] = 131_072
 
 
+class RepairSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How slices that are predicted wrongly are repaired.
+
+    Parameters
+    ----------
+    on
+        Whether repairs are published for serving. Off: they are followed and shown only.
+    change_clicks
+        Once in so many expected clicks of a slice it is thought to change. More: fewer slices are
+        repaired for nothing, and true changes later.
+    fade_clicks
+        Expected clicks in which an error is thought to shrink by a step as the model learns it.
+    warmup_clicks
+        Expected clicks of the stream before the first repair: the model is still learning.
+    values_per_field
+        A field with more values is not repaired.
+    """
+
+    on: bool = True
+    change_clicks: float = 5_000.0
+    fade_clicks: float = 100.0
+    warmup_clicks: float = 2_000.0
+    values_per_field: int = 512
+
+    def __post_init__(self) -> None:
+        for name in ("change_clicks", "fade_clicks"):
+            if not getattr(self, name) >= 1.0:
+                raise ClicktideError(f"monitor.repair.{name}: Fix: give a number of at least 1")
+        if not self.warmup_clicks >= 0.0:
+            raise ClicktideError("monitor.repair.warmup_clicks: Fix: give a number of at least 0")
+        if not 1 <= self.values_per_field <= 100_000:
+            raise ClicktideError("monitor.repair.values_per_field: Fix: give 1 to 100,000")
+
+
 class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a stream is watched.
 
@@ -171,6 +205,8 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         Length and bounds of the windows.
     detect
         How much evidence raises an alarm, and of what.
+    repair
+        When a slice that is predicted wrongly is repaired.
     """
 
     slices: tuple[str, ...] = ()
@@ -184,6 +220,7 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     webhook: str = ""
     windows: WindowSettings = WindowSettings()
     detect: DetectSettings = DetectSettings()
+    repair: RepairSettings = RepairSettings()
 
     def __post_init__(self) -> None:
         for name in ("keep_windows", "keep_alarms", "skew_one_in"):

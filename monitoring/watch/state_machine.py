@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.figures import SUMS
+from monitoring.watch.repair.state_machine import SliceRepair
 from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import WindowSettings
 from monitoring.watch.window import Terms
@@ -20,7 +21,7 @@ from monitoring.watch.windows import Windows
 
 __all__ = ["Detectors", "StaleWeights", "Watch", "WeightsAge"]
 
-_LIVE = re.compile(r"live-[0-9a-f]+-(\d+)")
+_LIVE = re.compile(r"live-[0-9a-f]+-(\d+)(?:\+r[0-9a-f]+)?")
 _STALE_S = 300.0
 _STEP = 500  # rows judged together, by their median
 _MOST_MARKS, _MOST_STRETCHES = 4096, 64
@@ -171,6 +172,8 @@ class Watch:
         Takes each window when it closes.
     label_s
         Event time from an impression to its label.
+    repair
+        Told of every batch; ``None``: nothing is repaired.
 
     Attributes
     ----------
@@ -187,9 +190,10 @@ class Watch:
         detectors: Detectors | None,
         on_close: Callable[[ClosedWindow], None],
         label_s: float = 0.0,
+        repair: SliceRepair | None = None,
     ) -> None:
         self.windows = Windows(fields, settings, on_close)
-        self.detectors = detectors
+        self.detectors, self.repair = detectors, repair
         self.weights = WeightsAge(label_s)
         self.sums = np.zeros(SUMS)
         self.seen = self.corrections = self.unscored = 0
@@ -211,6 +215,8 @@ class Watch:
         if scored.version is not None:
             self.version = scored.version.values[scored.version.codes[-1]]
         self.windows.update(scored, terms)
+        if self.repair is not None:
+            self.repair.update(scored)
         return () if self.detectors is None else self.detectors.update(scored)
 
     def state(self) -> dict[str, Any]:
@@ -218,6 +224,7 @@ class Watch:
         return {
             "windows": self.windows.state(),
             "detectors": None if self.detectors is None else self.detectors.state(),
+            "repair": None if self.repair is None else self.repair.state(),
             "sums": self.sums,
             "counts": [self.seen, self.corrections, self.unscored],
             "version": self.version,
@@ -229,6 +236,8 @@ class Watch:
         self.windows.restore(state["windows"])
         if self.detectors is not None:
             self.detectors.restore(state["detectors"])
+        if self.repair is not None and state.get("repair"):  # not of an older version's
+            self.repair.restore(state["repair"])
         self.sums = np.array(state["sums"])
         self.seen, self.corrections, self.unscored = state["counts"]
         self.version = state["version"]

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from features.counters.names import COLUMN_PREFIX
 from features.errors import RowError
 from learning.explain import explain
-from serving.bodies import EXAMPLE, Contributions, ImpressionBody
+from serving.bodies import EXAMPLE, CalibratedBy, Contributions, ImpressionBody
 from serving.problem import Problem, decode
 from serving.routes.predict import JSON, events_of, ignored_in
 from serving.server_state import ServingState
@@ -75,6 +75,10 @@ def _answer(state: ServingState, raw: bytes) -> Response:
     shares: tuple[dict[str, Any], ...] = msgspec.to_builtins(found.contributions)
     reply = Contributions(
         ignored, (*scored.lacked, *scored.fallbacks[0]),
-        weights.version, found.probability, found.logit, found.bias, shares,
+        scored.version, found.probability, found.logit, found.bias, shares,
     )  # fmt: skip
+    if scored.repairs is not None and scored.repairs[0]:
+        reply.model_probability = reply.probability
+        reply.probability = float(scored.probability[0])
+        reply.calibrated_by = CalibratedBy.of(scored.repairs[0])
     return Response(msgspec.json.encode(reply), media_type=JSON)

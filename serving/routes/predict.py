@@ -12,7 +12,14 @@ import msgspec
 from fastapi import APIRouter, Response
 from msgspec import UNSET
 
-from serving.bodies import EXAMPLE, ImpressionBody, PredictBody, Prediction, Predictions
+from serving.bodies import (
+    EXAMPLE,
+    CalibratedBy,
+    ImpressionBody,
+    PredictBody,
+    Prediction,
+    Predictions,
+)
 from serving.event_batch import EventBatch, ScoredEvents, SharedFields, shared_fields
 from serving.middleware import endpoint
 from serving.problem import Problem, check_count, decode
@@ -142,6 +149,12 @@ def _reply(
         Prediction(p, logit, sd, of, age, lacked, one.impression_id or UNSET)
         for one, p, logit, sd, of, lacked in columns
     ]
+    if scored.repairs is not None and scored.model_probability is not None:
+        before = zip(predictions, scored.model_probability.tolist(), scored.repairs, strict=True)
+        for prediction, p, repairs in before:
+            if repairs:
+                prediction.model_probability = p
+                prediction.calibrated_by = CalibratedBy.of(repairs)
     return Predictions(scored.version, scored.weights_age_s, scored.lacked, ignored, predictions)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from features.events import Impression
 from features.values import as_text
-from serving.bodies import EXAMPLE
+from serving.bodies import EXAMPLE, CalibratedBy
 from serving.event_batch import EventBatch, ScoredEvents, shared_fields
 from serving.event_writer import EventsRefusedError, EventWriter
 from serving.middleware import endpoint
@@ -168,6 +168,9 @@ def _candidates(
         Ranked(i, None, value, p, logit, sd, chance, lacked[i], asked[i].id)
         for i, value, p, logit, sd, chance in columns
     ]
+    if scored.repairs is not None:
+        for ranking in out:
+            ranking.calibrated_by = CalibratedBy.of(scored.repairs[ranking.index])
     for place, i in enumerate(indices[: len(ranked.propensity)]):
         out[place].slot = place + 1
         out[place].propensity = float(ranked.propensity[place, i])

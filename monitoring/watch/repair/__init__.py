@@ -1,0 +1,1 @@
+"""Repair of slices that are predicted wrongly, between the model and its answers."""
