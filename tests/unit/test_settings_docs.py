@@ -36,18 +36,7 @@ PAGES = {
     "stream.md": (StreamSettings(), JoinerSettings(), CountSettings(), TrainSettings()),
 }
 # Settings of settings have rows of their own; what the stream's options set is told beside those.
-ELSEWHERE = {
-    "gate",
-    "windows",
-    "detect",
-    "repair",
-    "join",
-    "count",
-    "train",
-    "log",
-    "spec",
-    "redis",
-}
+ELSEWHERE = {"gate", "windows", "detect", "join", "count", "train", "log", "spec", "redis"}
 
 
 def value_of(text):
