@@ -113,6 +113,7 @@ def _process(
         attach=(*attach, drift, drift.with_suffix(".json")),
         prepare=partial(_write_drift, drift, run, registry.url, say),
         alarms=stream.monitor / "alarms.jsonl",
+        learned=stream.stream_settings().learned_topic,
     )
 
 

@@ -176,6 +176,7 @@ def judge_newest(
     settings: GateSettings,
     now_ms: int,
     report: Callable[[str], None],
+    guarded: int = 0,
 ) -> GateVerdict | None:
     """Judge the newest version that enough examples have come after; older ones are superseded.
 
@@ -193,14 +194,16 @@ def judge_newest(
         Wall-clock time.
     report
         Takes lines for people.
+    guarded
+        The version that the guard has pinned: that does not hold the gate.
 
     Returns
     -------
     verdict
-        ``None``: there was nothing to judge, or serving is pinned, which holds the gate.
+        ``None``: there was nothing to judge, or serving is pinned by people, which holds the gate.
     """
     versions = registry.versions()
-    if any(SERVE in v.aliases for v in versions):
+    if any(SERVE in v.aliases and v.number != guarded for v in versions):
         return None
     candidates = waiting(versions)
     champion = champion_of(versions)

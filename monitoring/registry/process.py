@@ -11,11 +11,13 @@ from features.errors import ClicktideError, SnapshotError
 from monitoring.registry.actions import AlarmWatch
 from monitoring.registry.client import Registry
 from monitoring.registry.evaluation import judge_newest, waiting
+from monitoring.registry.guard import Guard
 from monitoring.registry.publisher import VersionPublisher
 from monitoring.registry.settings import RegistrySettings
 from monitoring.registry.snapshots import Queue, SnapshotCache, SnapshotSummary, snapshot_summary
 from monitoring.registry.versions import RegistryError, beyond_retention, champion_of
 from streaming.log import EventLog
+from streaming.settings import EARLY_EXAMPLES
 
 __all__ = ["Register", "purge"]
 
@@ -49,6 +51,8 @@ class Register:
         Called before each version is registered, such as to write what is attached.
     alarms
         The monitor's ``alarms.jsonl``: what it says may roll back, if the settings allow it.
+    learned
+        Topic that the trainer learns from: what the guard looks at.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Register:
         attach: tuple[Path, ...] = (),
         prepare: Callable[[], None] = lambda: None,
         alarms: Path | None = None,
+        learned: str = EARLY_EXAMPLES,
     ) -> None:
         self.model, self.registry, self.settings = model, registry, settings
         self.open_log, self.now, self.report = open_log, now, report
@@ -73,6 +78,9 @@ class Register:
         self.snapshots = SnapshotCache(registry, folder / "versions")
         self.alarms = (
             None if alarms is None else AlarmWatch(alarms, folder, registry, settings.gate, report)
+        )
+        self.guard = Guard(
+            registry, self.snapshots, open_log, learned, settings.gate, folder, report
         )
         self._points_at = self._try_at = 0.0
         self._wait = _FIRST_WAIT_S
@@ -94,6 +102,7 @@ class Register:
 
     def finish(self) -> None:
         """Send what waits, once; what cannot be sent waits on disk for the next time."""
+        self.guard.close()
         self._try_at = 0.0
         self._send(self.now())
 
@@ -145,8 +154,9 @@ class Register:
         self._down, self._wait = False, _FIRST_WAIT_S
 
     def _heed(self, now: float) -> None:
-        """Act on alarms."""
+        """Act on alarms, and on live weights that do harm."""
         try:
+            self.guard.step(now)
             if self.alarms is not None:
                 self.alarms.step(int(now * 1000))
         except RegistryError as error:
@@ -164,7 +174,7 @@ class Register:
             with self.open_log() as log:
                 judge_newest(
                     self.registry, log, self.snapshots, self.settings.gate, int(self.now() * 1000),
-                    self.report,
+                    self.report, self.guard.pinned,
                 )  # fmt: skip
         except RegistryError:
             raise

@@ -36,6 +36,10 @@ class GateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         was learned, nothing is judged: such labels are more likely wrong than the champion is.
     roll_back_on_alarm
         Whether a drift alarm rolls back to the newest version from before the drift began.
+    roll_back_on_harm
+        Whether the champion is served in place of live weights that predict the newest labels
+        worse than it does, or that learn from labels which are likely wrong, until a newer version
+        has passed the gate.
     """
 
     min_examples: int = 2_000
@@ -46,6 +50,7 @@ class GateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_first_ne: float = 1.05
     max_rate_change: float = 3.0
     roll_back_on_alarm: bool = False
+    roll_back_on_harm: bool = True
 
     def __post_init__(self) -> None:
         _above(self, "min_examples", "max_calibration_error", "max_first_ne", least=0)

@@ -77,21 +77,23 @@ class Stream:
     def open_log(self):
         return open_log(str(self.folder / "log.db"))
 
-    def show(self, count, flipped=False):
+    def show(self, count, flipped=False, served=None):
         """Put examples into the log: a click rate of .2 that hangs on ad and site."""
-        lines = [self.example(flipped) for _ in range(count)]
+        lines = [self.example(flipped, served) for _ in range(count)]
         with self.open_log() as log, log.producer("fill").transaction() as tx:
             values = [b"\n".join(lines[at : at + 100]) for at in range(0, count, 100)]
             for topic in (EARLY_EXAMPLES, EXAMPLES):  # learned, and judged on
                 tx.append(topic, [NewRecord(None, value, 0) for value in values])
 
-    def example(self, flipped):
+    def example(self, flipped, served=None):
         self.shown += 1
         fields = row(self.rng, self.shown)
         rate = 0.02 + 0.09 * (fields["ad"] % 5)
         label = int(self.rng.random() < rate) ^ flipped
         impression = {"v": 1, "type": "impression", "impression_id": f"i{self.shown}"}
         impression |= {"timestamp": fields.pop("time"), "fields": fields}
+        if served is not None:  # by live weights
+            impression |= {"probability": served(rate), "model_version": "live-0a1b2c3d-7"}
         outcome = {"v": 1, "type": "example", "label": label, "impression": impression}
         return json.dumps(outcome).encode()
 
@@ -150,6 +152,70 @@ def test_a_bad_candidate_is_refused_and_the_next_good_one_is_champion(stream):
         if (champion := stream.registry.aliases()["champion"]) > 6:
             break
     assert champion > 6
+
+
+def serve(stream, count, served, flipped=False):
+    """Some seconds in which live weights serve so; then what serving is told to serve."""
+    for _ in range(count // 250):
+        stream.show(250, flipped, served)
+        stream.now_s += 5
+        stream.register.step()
+    return stream.registry.aliases().get("serve")
+
+
+def guarded(stream):
+    """A champion, and a guard that has begun to look."""
+    stream.pass_by(6000)
+    stream.pass_by()
+    assert stream.registry.aliases() == {"champion": 1}
+    stream.now_s += 20
+    stream.register.step()
+
+
+HARMS = {
+    "noise": (lambda rate: random.Random(rate).random(), False, "better than what is served"),
+    "three times too high": (lambda rate: min(3 * rate, 0.99), False, "better than what is served"),
+    "flipped labels, learned": (lambda rate: 1 - rate, True, "such labels are more likely wrong"),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_live_weights_that_do_harm_are_not_served_until_a_version_is_good(stream, harm):
+    served, flipped, why = HARMS[harm]
+    guarded(stream)
+    assert serve(stream, 3000, lambda rate: rate) is None  # what is right is left
+    assert serve(stream, 2000, served, flipped) == 1
+    [line] = [line for line in stream.said if "ROLLED BACK to version 1" in line]
+    assert why in line
+    stream.register = stream.registering()  # it knows of it after a restart
+    for _ in range(6):
+        stream.pass_by(3000)
+        stream.now_s += 20
+        stream.register.step()
+        if "serve" not in stream.registry.aliases():
+            break
+    aliases = stream.registry.aliases()
+    assert "serve" not in aliases and aliases["champion"] > 1
+    assert any("live weights serve again" in line for line in stream.said)
+
+
+def test_the_guard_keeps_out_of_what_people_decide(stream):
+    guarded(stream)
+    noise = HARMS["noise"][0]
+    assert serve(stream, 1000, noise) == 1
+    unpin(stream.registry)
+    stream.now_s += 20
+    stream.register.step()
+    assert "serve" not in stream.registry.aliases()
+    assert serve(stream, 2000, lambda rate: rate) is None
+    pin(stream.registry, 1)
+    stream.pass_by(3000)
+    stream.pass_by(3000)
+    assert stream.registry.aliases() == {"champion": 1, "serve": 1}  # people hold the gate
+    unpin(stream.registry)
+    stream.settings = RegistrySettings(gate=GateSettings(roll_back_on_harm=False))
+    stream.register = stream.registering()
+    assert serve(stream, 2000, noise) is None
 
 
 def test_a_fresh_process_scores_to_the_same_bits(stream):
