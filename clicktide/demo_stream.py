@@ -29,7 +29,7 @@ _OPTIONS = (
     "--no-register",  # MLflow takes as long to start as the rest
     *("--set", "monitor.predict=served"),
     # Repairs follow the monitor as soon as it is: at another event in each run of the demo.
-    *("--set", "serve.repair=false"),
+    *("--set", "monitor.repair.on=false"),
     *("--set", "monitor.save_every_s=2"),
     *("--set", "monitor.detect.warmup_clicks=500"),
     # One chance alarm in 300 demos: the fault is loud enough for that, and whoever sees only one

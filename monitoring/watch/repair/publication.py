@@ -35,6 +35,7 @@ class RepairPublication:
         self.log, self.report = log, report
         self._producer: Producer | None = None
         self._told: str | None = None
+        self._names: list[str] = []
         self._at = -_AGAIN_S
         log.create_topics([TopicSettings(REPAIRS, 1, _RETENTION_MS, _RECORDS)])
 
@@ -55,9 +56,10 @@ class RepairPublication:
             self.report(f"monitor: the log takes no repairs now, again later: {error}")
             self.close()
         else:
-            if self._told is not None and table.id != self._told:
+            self._told, names = table.id, [repair.name for repair in table.repairs]
+            if names != self._names:  # factors move all the time
                 self.report(f"monitor: {_line(table)}")
-            self._told = table.id
+            self._names = names
 
     def close(self) -> None:
         """Let go."""
