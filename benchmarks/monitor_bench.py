@@ -20,6 +20,7 @@ from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.examples import ScoredReader
+from monitoring.watch.repair.state_machine import SliceRepair
 from monitoring.watch.settings import WindowSettings
 from monitoring.watch.slices import slice_fields
 from monitoring.watch.windows import Windows
@@ -35,6 +36,7 @@ STEPS = (
     "monitor: read",
     "monitor: count",
     "monitor: detect",
+    "monitor: repair",
     "trainer: read",
     "trainer: learn",
 )
@@ -88,7 +90,7 @@ def main() -> None:
     source = examples_source(spec)
     reader = ScoredReader(slice_fields(spec))
     windows = Windows([field.name for field in reader.fields], WindowSettings())
-    detectors = SequentialDetector()
+    detectors, repair = SequentialDetector(), SliceRepair(reader.fields)
     prepare = Preparer(Vectoriser(spec), source)
     trainer = ExampleReader(source, prepare.columns)
     replay = Replay(ClickLearner(spec))
@@ -103,24 +105,27 @@ def main() -> None:
         t2 = time.process_time()
         for it in read:
             detectors.update(it.scored)
-        t3 = t4 = t5 = time.process_time()
+        t3 = time.process_time()
+        for it in read:
+            repair.update(it.scored)
+        t4 = t5 = t6 = time.process_time()
         if not asked.monitor_only:
             data, _ = lines_of_records(some)
             batches = trainer.batches(data, lambda line: ("", line), Position())
             ready = [prepare(batch) for batch in batches]
-            t4 = time.process_time()
+            t5 = time.process_time()
             for part in ready:
                 replay.learn(part)
-            t5 = time.process_time()
+            t6 = time.process_time()
         if number > 1:  # the first two compile
             done += len(some) * RECORD
-            for name, seconds in zip(STEPS, np.diff([t0, t1, t2, t3, t4, t5]), strict=True):
+            for name, seconds in zip(STEPS, np.diff([t0, t1, t2, t3, t4, t5, t6]), strict=True):
                 spent[name] += seconds
     print(f"{done:,} examples of 20 fields, {asked.rate:g} a second of event time; CPU time")
     for name, seconds in spent.items():
         if seconds:
             print(f"{name:16} {done / seconds:12,.0f} examples/s")
-    monitor = sum(spent[name] for name in STEPS[:3])
+    monitor = sum(spent[name] for name in STEPS[:4])
     print(f"{'monitor':16} {done / monitor:12,.0f} examples/s")
     if not asked.monitor_only:
         both = spent["trainer: read"] + spent["trainer: learn"]

@@ -65,6 +65,11 @@ class RepairedSlice(msgspec.Struct, frozen=True):
     nats: float
 
 
+def _tables_of(scored: Scored) -> list[str]:
+    """Of each version: the table that its predictions went through."""
+    return [] if scored.version is None else [table_of(str(v)) for v in scored.version.values]
+
+
 class SliceRepair:
     """Learns from the examples which slices are off, and by how much.
 
@@ -101,10 +106,11 @@ class SliceRepair:
     ) -> None:
         self.settings = settings or RepairSettings()
         self._columns = {field.name: field.column for field in fields if field.kind == "value"}
-        # A field is given up when three quarters of its places are taken.
-        most = (4 * self.settings.values_per_field // 3 + 3) * max(1, len(self._columns))
-        self._values = SlotTable(tuple(self._columns), most)
-        self._dropped: set[int] = set()
+        self._most = self.settings.values_per_field + 2  # of a field: missing, others, and those
+        self._values = SlotTable(
+            tuple(self._columns), (self._most + 1) * max(1, len(self._columns))
+        )
+        self._dropped: dict[int, int] = {}  # by field: the row from which on it is not followed
         self._state = begin(64)
         self._rates = np.array(
             [1.0 / self.settings.change_clicks, 1.0 / self.settings.fade_clicks, 0.002]
@@ -119,61 +125,60 @@ class SliceRepair:
         """Learn from examples, in the order of the log; late clicks are left out."""
         if scored.correction.any():
             scored = scored.take(~scored.correction)
+        slots, served = self._slots(scored), _tables_of(scored)
         start = 0
         while start < len(scored):
             stop = min(len(scored), start + _LOOK - self._seen % _LOOK)
-            self._follow(scored.take(slice(start, stop)))
+            self._follow(scored, slots, served, slice(start, stop))
             self._seen += stop - start
             if self._seen % _LOOK == 0:
                 self._look(int(scored.time_ms[stop - 1]))
             start = stop
 
-    def _follow(self, part: Scored) -> None:
-        slots = self._slots(part)
-        p, known = self._model_probability(part, slots)
-        if not known.all():
+    def _follow(
+        self, scored: Scored, slots: NDArray[np.int32], served: Sequence[str], part: slice
+    ) -> None:
+        time, label = scored.time_ms[part], np.asarray(scored.label[part], np.float64)
+        slots, p = slots[part], scored.probability[part]
+        if any(served):
+            p, known = self._model_probability(scored.take(part), served)
             self.unknown += int((~known).sum())
-            part, slots, p = part.take(known), slots[known], p[known]
+            time, label, slots, p = time[known], label[known], slots[known], p[known]
         follow(
-            read_only(part.time_ms), p, np.asarray(part.label, np.float64), slots, RATIOS,
-            JUMPS, self._rates, self._warm, self._state,
-        )  # fmt: skip
+            read_only(time), p, label, slots, RATIOS, JUMPS, self._rates, self._warm, self._state
+        )
 
-    def _slots(self, part: Scored) -> NDArray[np.int32]:
-        slots = np.full((len(part), len(self._values.fields)), -1, np.int32)
-        for f, name in enumerate(self._values.fields):
-            if f not in self._dropped:
-                self._values.put(f, part.slices[name], slots)
-        for f in self._values.crowded():
-            self._drop(f, slots)
-        width = len(self._values.fields)
-        slots[slots < 2 * width] = -1  # missing values, and those without a place of their own
-        room = self._values.room
-        if room > len(self._state):
-            self._state = np.concatenate([self._state, begin(max(room, 2 * len(self._state)))])
+    def _slots(self, scored: Scored) -> NDArray[np.int32]:
+        """Slots of the values; below 0: missing, of a field with too many, of none."""
+        fields = self._values.fields
+        slots = np.full((len(scored), len(fields)), -1, np.int32)
+        for f, name in enumerate(fields):
+            if f in self._dropped:
+                continue
+            self._values.put(f, scored.slices[name], slots)
+            slots[slots[:, f] == len(fields) + f, f] = self._most * len(fields)  # too many by far
+            over = np.flatnonzero(slots[:, f] >= self._most * len(fields))
+            if len(over):
+                self._dropped[f] = self._seen + int(over[0])
+                slots[over[0] :, f] = -1
+        slots[slots < 2 * len(fields)] = -1
+        room = self._most * len(fields)
+        if self._values.room > len(self._state):
+            more = min(max(self._values.room, 2 * len(self._state)), room) - len(self._state)
+            self._state = np.concatenate([self._state, begin(max(more, 0))])
         return slots
 
-    def _drop(self, f: int, slots: NDArray[np.int32]) -> None:
-        """Give up a field that has too many values."""
-        self._dropped.add(f)
-        slots[:, f] = -1
-        width = len(self._values.fields)
-        self._state[f::width] = begin(len(self._state[f::width]))
-
     def _model_probability(
-        self, part: Scored, slots: NDArray[np.int32]
+        self, part: Scored, served: Sequence[str]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """What the model said before it was repaired, and of which rows that is known."""
-        known = np.ones(len(part), np.bool_)
-        if part.version is None:
-            return part.probability, known
-        p = part.probability
-        for code, version in enumerate(part.version.values):
-            name = table_of(str(version))
-            if not name:
+        assert part.version is not None
+        p, known = part.probability, np.ones(len(part), np.bool_)
+        for code in np.unique(part.version.codes).tolist():
+            if not served[code]:
                 continue
             rows = part.version.codes == code
-            table = self._tables.get(name)
+            table = self._tables.get(served[code])
             if table is None:
                 known &= ~rows
             else:
@@ -194,7 +199,7 @@ class SliceRepair:
         """Make a new table if the last one is not what is known now."""
         before = {(r.field, r.value): r for r in self.table.repairs}
         now = []
-        for slot in np.flatnonzero(self._state[:, FACTOR] != 1.0).tolist():
+        for slot in self._repaired():
             f, value = self._values.named(slot)
             field = self._values.fields[f]
             factor = round(float(self._state[slot, FACTOR]), 3)
@@ -211,10 +216,15 @@ class SliceRepair:
             for old_id in list(self._tables)[:-_TABLES]:
                 del self._tables[old_id]
 
+    def _repaired(self) -> list[int]:
+        slots: list[int] = np.flatnonzero(self._state[:, FACTOR] != 1.0).tolist()
+        gone = {f for f, row in self._dropped.items() if row <= self._seen}
+        return [slot for slot in slots if slot % len(self._values.fields) not in gone]
+
     def figures(self) -> list[RepairedSlice]:
         """What is repaired, what gains the most first."""
         out = []
-        for slot in np.flatnonzero(self._state[:, FACTOR] != 1.0).tolist():
+        for slot in self._repaired():
             f, value = self._values.named(slot)
             row = self._state[slot].tolist()
             told = RepairedSlice(
@@ -228,8 +238,8 @@ class SliceRepair:
         """JSON values and arrays."""
         return {
             "values": self._values.state(),
-            "dropped": sorted(self._dropped),
-            "slices": self._state[: max(1, self._values.room)],
+            "dropped": sorted(self._dropped.items()),
+            "slices": self._state,
             "warm": float(self._warm[0]),
             "seen": self._seen,
             "unknown": self.unknown,
@@ -239,7 +249,7 @@ class SliceRepair:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state` gave."""
         self._values.restore(state["values"])
-        self._dropped = set(state["dropped"])
+        self._dropped = dict(state["dropped"])
         self._state = np.array(state["slices"]).reshape(-1, COLUMNS)
         self._warm[0] = state["warm"]
         self._seen, self.unknown = state["seen"], state["unknown"]
