@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 
 from features.errors import ClicktideError
-from monitoring.report.formatting import headline_of, side_of
 from monitoring.watch.figures import CLICKS, SUMS, SliceFigures, figures_of
+from monitoring.watch.formatting import headline_of, side_of
 from monitoring.watch.monitor_files import MonitorState, read_monitor
 from streaming.freshness import Freshness, ages, clock_note, freshness, reader, stale
 from streaming.log import EventLog

@@ -15,7 +15,6 @@ import msgspec
 from markupsafe import Markup
 
 from features.whole_file import whole_file
-from monitoring.report import formatting
 from monitoring.report.model import FieldDrift, Grid, ReportData
 from monitoring.report.share_charts import (
     grid_charts,
@@ -25,6 +24,7 @@ from monitoring.report.share_charts import (
 )
 from monitoring.report.slice_table import COLUMNS, columns_of, slice_rows, slices_text
 from monitoring.report.time_charts import calibration_chart, loss_charts
+from monitoring.watch import formatting
 from monitoring.watch.repair.state_machine import RepairedSlice
 
 __all__ = ["render", "write_report"]

@@ -8,10 +8,10 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from monitoring.report import formatting
 from monitoring.report.model import Bin, FieldDrift, Grid, GridCell, GridColumn, GridRow, Share
 from monitoring.report.slice_grid import OTHERS
 from monitoring.report.svg import Scale, drawing, el, line, log_ticks, text
+from monitoring.watch import formatting
 from monitoring.watch.categorical import MISSING
 
 __all__ = ["grid_charts", "off_diagonal", "reliability_chart", "shade_class", "shares_chart"]

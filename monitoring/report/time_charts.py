@@ -7,8 +7,6 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from monitoring.report import formatting
-from monitoring.report.formatting import side_of, sign_of, size_text
 from monitoring.report.model import ReportData, ReportWindow
 from monitoring.report.svg import (
     Frame,
@@ -24,7 +22,9 @@ from monitoring.report.svg import (
     time_axis,
     version_marks,
 )
+from monitoring.watch import formatting
 from monitoring.watch.detect.alarm import Alarm
+from monitoring.watch.formatting import side_of, sign_of, size_text
 
 __all__ = [
     "calibration_chart", "loss_charts",

@@ -7,12 +7,12 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from monitoring.report import formatting
 from monitoring.report.fault_text import place_of, since_of, text_of
-from monitoring.report.formatting import by, capital, headline_of, side_of, size_text
 from monitoring.report.model import Fault, SliceRow, Total, Verdict
+from monitoring.watch import formatting
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.figures import SliceFigures
+from monitoring.watch.formatting import by, capital, headline_of, side_of, size_text
 from monitoring.watch.state_machine import StaleWeights
 
 __all__ = ["DRIFTED", "TOLERANCE", "stale_first", "verdict"]
