@@ -111,6 +111,7 @@ COMMANDS = {
         ("events", _STREAM, "events:events", "Show the events of a topic"),
         ("serve", _SERVE, "serve:serve", "Answer requests for click probabilities"),
         ("monitor", _WATCH, "monitor:monitor", "Watch calibration and raise alarms"),
+        ("alarms", _WATCH, "alarms:app", "List alarms, acknowledge or silence them"),
         ("report", _WATCH, "report:report", "Write the drift report of a stream or log"),
         ("register", _MODELS, "register:register", "Make model versions in MLflow"),
         ("models", _MODELS, "models:app", "List, promote, pin and roll back versions"),

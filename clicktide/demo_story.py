@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from market import parse_sim
-from monitoring.report import ReportData, formatting
-from monitoring.report.formatting import headline_of
+from monitoring.report import ReportData
+from monitoring.watch import formatting
 from monitoring.watch.detect.alarm import Alarm
+from monitoring.watch.formatting import headline_of
 
 __all__ = ["DemoOutcome", "Injected", "Story", "outcome_of"]
 

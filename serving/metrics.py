@@ -183,10 +183,12 @@ def _alarms(look: StreamSnapshot) -> Iterator[Metric]:
     if look.monitor_at_ms is not None:
         yield _gauge("clicktide_alarms_open", "Shifts that go on", len(of))
     each = GaugeMetricFamily(
-        "clicktide_alarm", "A shift that goes on", labels=["what", "field", "value", "side"]
-    )
-    for labels in sorted({(a.what, a.field, a.value, a.side) for a in of}):
-        each.add_metric(list(labels), 1.0)
+        "clicktide_alarm", "A shift that goes on; 0: it is silenced",
+        labels=["what", "field", "value", "side", "severity"],
+    )  # fmt: skip
+    shifts = {(a.what, a.field, a.value, a.side, a.severity): a.silenced for a in of}
+    for labels, silenced in sorted(shifts.items()):
+        each.add_metric(list(labels), 0.0 if silenced else 1.0)
     yield each
 
 

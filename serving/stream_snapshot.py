@@ -9,8 +9,10 @@ import msgspec
 import numpy as np
 
 from features.errors import ClicktideError
-from monitoring.report.formatting import headline_of, side_of
+from monitoring.watch.alarm_actions import silence_of, status_of
+from monitoring.watch.detect.alarm import Severity
 from monitoring.watch.figures import CLICKS, SUMS, SliceFigures, figures_of
+from monitoring.watch.formatting import headline_of, side_of
 from monitoring.watch.monitor_files import MonitorState, read_monitor
 from streaming.freshness import Freshness, ages, clock_note, freshness, reader, stale
 from streaming.log import EventLog
@@ -36,7 +38,7 @@ class WindowView(msgspec.Struct, frozen=True):
 
 
 class AlarmView(msgspec.Struct, frozen=True):
-    """An alarm in words."""
+    """An alarm in words; ``number`` is that of its anchor in the report."""
 
     said: str
     what: str
@@ -47,6 +49,10 @@ class AlarmView(msgspec.Struct, frozen=True):
     ended: int | None
     cause: str
     action: str
+    number: int = 0
+    severity: Severity = "warning"
+    status: str = "new"
+    silenced: bool = False
 
 
 class StreamSnapshot(msgspec.Struct, frozen=True):
@@ -149,7 +155,7 @@ class StreamLooker:
             tables={} if look.trainer is None else look.trainer.occupancy,
             recent=None if state is None else _recent(state),
             windows=() if state is None else _windows(state),
-            alarms=() if state is None else _alarms(state),
+            alarms=() if state is None else _alarms(state, look.at_ms),
             labels={} if state is None else _labels(state),
             served_version=fresh.served_version,
             monitor_problem=problem,
@@ -230,12 +236,14 @@ def _view(start_ms: int, f: SliceFigures) -> WindowView:
     )  # fmt: skip
 
 
-def _alarms(state: MonitorState) -> tuple[AlarmView, ...]:
+def _alarms(state: MonitorState, at_ms: int) -> tuple[AlarmView, ...]:
     """Those that go on, then the newest of the others."""
+    done = state.now.alarm_actions
     return tuple(
         AlarmView(
             headline_of(a), a.what, a.field, a.value, side_of(a), a.since_ms, a.closed_ms, a.cause,
-            a.action,
+            a.action, a.opening, a.severity, status_of(a, done, at_ms),
+            silence_of(a, done, at_ms) is not None,
         )
         for a in state.newest_alarms()[:_ALARMS]
     )  # fmt: skip

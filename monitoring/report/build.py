@@ -28,6 +28,7 @@ from monitoring.report.model import (
 from monitoring.report.slice_grid import calibration_grid
 from monitoring.report.slices import Period, SumsBySlice, added, shift_in, slices_of
 from monitoring.report.verdict import stale_first, verdict
+from monitoring.watch.alarm_actions import AlarmAction, handled
 from monitoring.watch.detect.alarm import Alarm, current_first
 from monitoring.watch.figures import figures_of, rankings
 from monitoring.watch.monitor_files import LabelHealth
@@ -59,8 +60,8 @@ class ReportCounts:
         Slices over time, coarser than the windows, oldest first.
     by_version
         Likewise by model version; the slice grid's rows are these, if there are two.
-    drift, compared_with, alarms, version_changes, versions, labels, skew, notes, challengers,
-    repairs, repairs_on
+    drift, compared_with, alarms, alarm_actions, version_changes, versions, labels, skew, notes,
+    challengers, repairs, repairs_on
         As in :class:`ReportData`.
     freshness
         How far trainer and monitor of a stream were.
@@ -80,6 +81,7 @@ class ReportCounts:
     drift: Sequence[FieldDrift] = ()
     compared_with: str = ""
     alarms: Sequence[Alarm] = ()
+    alarm_actions: Sequence[AlarmAction] = ()
     version_changes: Sequence[VersionChange] = ()
     versions: Sequence[VersionRow] = ()
     labels: LabelHealth | None = None
@@ -116,6 +118,7 @@ def report_of(gathered: ReportCounts, made_at: int) -> ReportData:
     rows = slices_of(slices, [(period.start, period.slices) for period in gathered.periods])
     alarms = tuple(_priced(alarm, total, rows) for alarm in current_first(gathered.alarms))
     facts = gathered.freshness
+    known = {alarm.id: handled(alarm, gathered.alarm_actions, made_at) for alarm in alarms}
     return ReportData(
         source=gathered.source,
         made_at=made_at,
@@ -125,11 +128,14 @@ def report_of(gathered: ReportCounts, made_at: int) -> ReportData:
         ),
         total=total,
         verdict=stale_first(
-            verdict(total, alarms, rows, gathered.axis, gathered.stale, gathered.faults or ()),
+            verdict(
+                total, alarms, rows, gathered.axis, gathered.stale, gathered.faults or (), known
+            ),
             () if facts is None else stale(facts, made_at),
         ),
         axis=gathered.axis,
         alarms=alarms,
+        alarm_actions=tuple(gathered.alarm_actions),
         faults=None if gathered.faults is None else tuple(gathered.faults),
         version_changes=tuple(gathered.version_changes),
         reliability=_reliability(gathered.histogram),

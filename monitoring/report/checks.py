@@ -9,9 +9,9 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from features.errors import ClicktideError
-from monitoring.report import formatting
 from monitoring.report.model import ReportData
 from monitoring.report.slices import FALSE_ALARMS, surprise
+from monitoring.watch import formatting
 from monitoring.watch.figures import SliceFigures
 
 __all__ = ["Check", "Outcome", "junit", "outcome_of", "parse_check"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from monitoring.report import formatting
-from monitoring.report.formatting import capital
 from monitoring.report.model import Fault
+from monitoring.watch import formatting
+from monitoring.watch.formatting import capital
 
 __all__ = ["place_of", "since_of", "text_of"]
 

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from contextlib import closing
 
 import numpy as np
+from msgspec.structs import replace
 
 from monitoring.watch.detect.alarm import Alarm, newest_alarms
 from monitoring.watch.detect.detector import SequentialDetector
@@ -53,7 +54,8 @@ class LogDetector:
 
     def alarms(self) -> list[Alarm]:
         """What was found; nothing where the log is not in order of time."""
-        return newest_alarms(self._found) if self.in_order else []
+        found = newest_alarms(self._found) if self.in_order else []
+        return [replace(alarm, number=n, opening=n) for n, alarm in enumerate(found)]
 
     def note(self) -> str:
         """What is to be said of it in the report."""

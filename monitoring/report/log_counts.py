@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.errors import SourceError
-from monitoring.report import formatting
 from monitoring.report.attribution import faults_in
 from monitoring.report.build import ReportCounts
 from monitoring.report.log_windows import MOST_FIXED, ROW_STEPS, TIME_STEPS_MS, LogWindows
 from monitoring.report.model import FieldDrift, Share, VersionChange, VersionRow, with_figures
 from monitoring.report.row_sample import RowSample
 from monitoring.report.slices import OFF_NOTE, Period, periods_of
+from monitoring.watch import formatting
 from monitoring.watch.categorical import Categorical, cut_texts
 from monitoring.watch.closed_window import closed_window
 from monitoring.watch.drift import Drift, field_drift, prediction_drift

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from monitoring.watch.alarm_actions import AlarmAction
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.figures import SliceFigures
 from monitoring.watch.monitor_files import LabelHealth
@@ -239,6 +240,8 @@ class Verdict(msgspec.Struct, frozen=True):
         The answer in one sentence.
     calibrated, since, where, cost, action
         The answers to the five questions.
+    handled
+        Who is on what the headline says, in words; empty: it is new.
     """
 
     state: Literal["calibrated", "over", "under", "mixed", "ended", "unknown", "stale"]
@@ -248,6 +251,7 @@ class Verdict(msgspec.Struct, frozen=True):
     where: str
     cost: str
     action: str
+    handled: str = ""
 
 
 class ReportData(msgspec.Struct, frozen=True):
@@ -263,6 +267,8 @@ class ReportData(msgspec.Struct, frozen=True):
         ``time``, or ``row`` for a log without times.
     windows
         Oldest first.
+    alarm_actions
+        What people have done about alarms, oldest first.
     compared_with
         What the fields are compared with, where it is not the log's own first third.
     labels, skew
@@ -287,6 +293,7 @@ class ReportData(msgspec.Struct, frozen=True):
     axis: Literal["time", "row"] = "time"
     format: int = FORMAT
     alarms: tuple[Alarm, ...] = ()
+    alarm_actions: tuple[AlarmAction, ...] = ()
     faults: tuple[Fault, ...] | None = None
     version_changes: tuple[VersionChange, ...] = ()
     reliability: tuple[Bin, ...] = ()

@@ -19,6 +19,13 @@
   document.addEventListener("scroll", () => { tip.hidden = true; }, true);
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
 
+  const unfold = () => {
+    const part = document.querySelector("li:target > details");
+    if (part) part.open = true;
+  };
+  addEventListener("hashchange", unfold);
+  unfold();
+
   const table = document.getElementById("slice-table");
   if (!table) return;
   const body = table.tBodies[0];

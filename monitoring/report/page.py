@@ -15,7 +15,6 @@ import msgspec
 from markupsafe import Markup
 
 from features.whole_file import whole_file
-from monitoring.report import formatting
 from monitoring.report.model import FieldDrift, Grid, ReportData
 from monitoring.report.share_charts import (
     grid_charts,
@@ -25,6 +24,8 @@ from monitoring.report.share_charts import (
 )
 from monitoring.report.slice_table import COLUMNS, columns_of, slice_rows, slices_text
 from monitoring.report.time_charts import calibration_chart, loss_charts
+from monitoring.watch import formatting
+from monitoring.watch.alarm_actions import active_silences, status_of
 from monitoring.watch.repair.state_machine import RepairedSlice
 
 __all__ = ["render", "write_report"]
@@ -85,6 +86,9 @@ def _context(data: ReportData) -> dict[str, Any]:
     return {
         "w": formatting,
         "both": _both,
+        "open": [alarm for alarm in data.alarms if alarm.closed_ms is None],
+        "silences": active_silences(data.alarm_actions, data.made_at),
+        "status": {a.id: status_of(a, data.alarm_actions, data.made_at) for a in data.alarms},
         "mark": _MARKS[data.verdict.state],
         "side": _SIDES.get(data.verdict.state, data.verdict.state),
         "period": _period(data),
@@ -157,30 +161,38 @@ def _window_text(data: ReportData) -> str:
     return f"window of {formatting.span(size / 1000)}"
 
 
-def _figures(data: ReportData) -> list[tuple[str, str, str]]:
+_MEANINGS = {
+    "calibration ratio": "Clicks promised for each that came: 1 is right, 1.10 is 10 % too many.",
+    "mean prediction": "The click rate that the model promises.",
+    "log loss": "How surprising the clicks were; lower is better, on the same impressions.",
+    "normalised entropy": "Log loss over that of always saying the click rate: below 1 is better.",
+    "AUC": "How often a click was rated above a view without one: 0.5 is chance, 1 always.",
+    "ECE": "How far predictions are from click rates, on average over 20 groups of impressions.",
+}
+
+
+def _figures(data: ReportData) -> list[tuple[str, str, str, str]]:
+    """Name, value, interval and meaning of each tile."""
     total = data.total
-    found = [
-        (
-            "calibration ratio",
-            formatting.ratio(total.calibration_ratio),
-            formatting.interval(total.calibration_low, total.calibration_high),
-        ),
-        ("mean prediction", formatting.percent(total.mean_prediction), ""),
-        ("log loss", formatting.decimals(total.log_loss, 4), ""),
-        ("normalised entropy", formatting.decimals(total.normalised_entropy, 4), ""),
-    ]
+    interval = formatting.interval(total.calibration_low, total.calibration_high)
+    found = {
+        "calibration ratio": (formatting.ratio(total.calibration_ratio), interval),
+        "mean prediction": (formatting.percent(total.mean_prediction), ""),
+        "log loss": (formatting.decimals(total.log_loss, 4), ""),
+        "normalised entropy": (formatting.decimals(total.normalised_entropy, 4), ""),
+    }
     if total.auc is not None:
         error = total.auc_error or 0.0
-        found.append(("AUC", f"{total.auc:.4f}", f"± {error:.4f}" if error >= 0.0001 else ""))
+        found["AUC"] = f"{total.auc:.4f}", f"± {error:.4f}" if error >= 0.0001 else ""
     if total.ece is not None:
-        found.append(("ECE", formatting.percent(total.ece), ""))
-    return found
+        found["ECE"] = formatting.percent(total.ece), ""
+    return [(name, *texts, _MEANINGS[name]) for name, texts in found.items()]
 
 
 def _sections(data: ReportData) -> list[tuple[str, str]]:
     there = (
         ("calibration", "Calibration", True),
-        ("alarms", "Alarms", data.alarms),
+        ("alarms", "Alarms", data.alarms or data.alarm_actions),
         ("repairs", "Repairs", data.repairs),
         ("slices", "Slices", data.slices),
         ("grid", "Slice grid", data.grid),
@@ -210,11 +222,13 @@ def _repair_cells(data: ReportData, repair: RepairedSlice) -> list[str]:
 
 
 def _grid_text(grid: Grid) -> str:
-    width = "Cells are as wide as a slice has impressions; ▲ ▼ mark what chance does not explain."
+    width = (
+        "Slices with most impressions come first, and are widest where there is room; ▲ ▼ mark "
+        "what chance does not explain."
+    )
     if grid.measure == "change":
         return f"Normalised entropy of each version and challenger against the champion's. {width}"
-    rows = "Each row is a period" if grid.rows_are == "periods" else "Each row is a version"
-    return f"{rows}, each number a calibration ratio. {width}"
+    return f"Calibration ratios of slices, by {grid.rows_are[:-1]}. {width}"
 
 
 def _grid_legend(grid: Grid) -> list[tuple[str, str]]:

@@ -8,10 +8,10 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from monitoring.report import formatting
 from monitoring.report.model import Bin, FieldDrift, Grid, GridCell, GridColumn, GridRow, Share
 from monitoring.report.slice_grid import OTHERS
 from monitoring.report.svg import Scale, drawing, el, line, log_ticks, text
+from monitoring.watch import formatting
 from monitoring.watch.categorical import MISSING
 
 __all__ = ["grid_charts", "off_diagonal", "reliability_chart", "shade_class", "shares_chart"]
@@ -131,6 +131,8 @@ def _share_row(share: Share, x: Scale, y: float, width: float) -> Markup:
 
 
 _ROW, _GAP = 22.0, 1.5
+_NAME_ROOM = 50.0
+_LETTER = 6.6
 _STEPS = {"calibration": (0.03, 0.1, 0.25), "change": (0.001, 0.01, 0.05)}
 
 
@@ -149,9 +151,32 @@ def shade_class(shade: float | None, measure: str) -> str:
 
 
 def grid_charts(grid: Grid, width: float) -> Markup:
-    """One picture a field: its slices fill the width."""
+    """One picture a field: its slices fill the width; on a phone they stand below each other."""
     fields = groupby(range(len(grid.columns)), lambda i: grid.columns[i].field)
-    return Markup("").join(_field(grid, name, list(at), width) for name, at in fields)
+    draw = _field if width > 500 else _narrow_field
+    return Markup("").join(draw(grid, name, list(at), width) for name, at in fields)
+
+
+def _narrow_field(grid: Grid, name: str, at: Sequence[int], width: float) -> Markup:
+    """A slice a row, with room for its name; times or versions from left to right."""
+    left, names = 118.0, [row.name for row in grid.rows]
+    step = (width - left) / len(names)
+    label = f"Slice grid of {name}: {len(at)} values by {len(names)} {grid.rows_are}"
+    parts = [text(0, 14, name, "name")]
+    if step >= _NAME_ROOM:
+        parts += [
+            text(left + n * step, 31, _fit(one, step - 8), "small") for n, one in enumerate(names)
+        ]
+    else:
+        parts.append(text(left, 31, _fit(names[0], (width - left) / 2), "small"))
+        parts.append(text(width, 31, _fit(names[-1], (width - left) / 2), "small", "end"))
+    for number, i in enumerate(at):
+        y, column = 36.0 + number * _ROW, grid.columns[i]
+        parts.append(text(0, y + 15, _fit(column.value or "(empty)", left - 4), "row"))
+        for n, row in enumerate(grid.rows):
+            x = left + n * step
+            parts.append(_cell(grid, row, column, row.cells[i], x, step - _GAP, y))
+    return drawing(width, 42.0 + _ROW * len(at), parts, label, "chart grid-chart")
 
 
 def _field(grid: Grid, name: str, at: Sequence[int], width: float) -> Markup:
@@ -228,10 +253,10 @@ def _cell(
             data_tip=_tip(grid, row, column, cell),
         )
     ]  # fmt: skip
-    if cell is not None and shade is not None and width >= 34:
-        label = _shade_text(shade, grid.measure)
+    label = "" if shade is None else _shade_text(shade, grid.measure)
+    if cell is not None and shade is not None and width >= _LETTER * len(label) + 4:
         sign = ("▲" if shade > 0 else "▼") if cell.sure else ""
-        shown = f"{sign}{label}" if width >= 46 else label
+        shown = f"{sign}{label}" if width >= _LETTER * (len(label) + 2) else label
         parts.append(text(x + width / 2, y + 15, shown, f"in {kind}", "middle"))
     elif cell is not None and shade is not None and cell.sure and width >= 9:
         parts.append(text(x + width / 2, y + 14, "▲" if shade > 0 else "▼", f"in {kind}", "middle"))
@@ -273,5 +298,5 @@ def _tip(grid: Grid, row: GridRow, column: GridColumn, cell: GridCell | None) ->
 
 def _fit(label: str, width: float) -> str:
     """As much of a text as has room."""
-    most = int(width / 6.6)
+    most = int(width / _LETTER)
     return label if len(label) <= most else f"{label[: max(0, most - 1)]}…" if most > 1 else ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from monitoring.report import formatting
 from monitoring.report.model import SliceRow
+from monitoring.watch import formatting
 
 __all__ = ["COLUMNS", "TableRow", "columns_of", "slice_rows", "slices_text"]
 

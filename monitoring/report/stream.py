@@ -62,6 +62,7 @@ def stream_counts(
         periods=periods,
         drift=_drift(windows),
         alarms=state.newest_alarms(),
+        alarm_actions=state.now.alarm_actions,
         version_changes=version_changes(versions),
         versions=[*version_rows(versions), *challenger_rows(rivals)],
         challengers=challenger_grid(periods, rivals),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from monitoring.report import formatting
 from monitoring.report.model import ReportWindow, VersionChange
+from monitoring.watch import formatting
 from streaming.time_text import time_text
 
 __all__ = [

@@ -7,8 +7,6 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from monitoring.report import formatting
-from monitoring.report.formatting import side_of, sign_of, size_text
 from monitoring.report.model import ReportData, ReportWindow
 from monitoring.report.svg import (
     Frame,
@@ -24,7 +22,9 @@ from monitoring.report.svg import (
     time_axis,
     version_marks,
 )
+from monitoring.watch import formatting
 from monitoring.watch.detect.alarm import Alarm
+from monitoring.watch.formatting import side_of, sign_of, size_text
 
 __all__ = [
     "calibration_chart", "loss_charts",
@@ -158,20 +158,19 @@ def _spans(alarms: Sequence[Alarm], frame: Frame) -> Markup:
 
 def _lanes(alarms: Sequence[Alarm], frame: Frame) -> Markup:
     return Markup("").join(
-        _lane(alarm, number, frame, 4 + (number - 1) * _LANE)
-        for number, alarm in enumerate(alarms, 1)
+        _lane(alarm, frame, 4 + number * _LANE) for number, alarm in enumerate(alarms)
     )
 
 
-def _lane(alarm: Alarm, number: int, frame: Frame, y: float) -> Markup:
+def _lane(alarm: Alarm, frame: Frame, y: float) -> Markup:
     start = frame.x(alarm.since_ms)
     end = frame.x(frame.x.high if alarm.closed_ms is None else alarm.closed_ms)
     side, place = side_of(alarm), alarm.where
-    named = f"{sign_of(alarm)} {number}"
+    named = f"{sign_of(alarm)} #{alarm.opening}"
     if frame.right > 500:
         named += f"  {place if len(place) <= 36 else place[:35] + '…'}"
     tip = (
-        f"Alarm {number}: {place}\n"
+        f"Alarm {alarm.opening}: {place}\n"
         f"since {formatting.when(alarm.since_ms, frame.axis)}\n"
         f"found {formatting.when(alarm.detected_ms, frame.axis)}\n"
         f"{size_text(alarm)}"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from msgspec.structs import replace
 
-from monitoring.report import formatting
 from monitoring.report.fault_text import place_of, since_of, text_of
-from monitoring.report.formatting import by, capital, headline_of, side_of, size_text
 from monitoring.report.model import Fault, SliceRow, Total, Verdict
+from monitoring.watch import formatting
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.figures import SliceFigures
+from monitoring.watch.formatting import by, capital, headline_of, side_of, size_text
 from monitoring.watch.state_machine import StaleWeights
 
 __all__ = ["DRIFTED", "TOLERANCE", "stale_first", "verdict"]
@@ -39,6 +39,7 @@ def verdict(
     axis: str,
     stale: Sequence[StaleWeights] = (),
     faults: Sequence[Fault] = (),
+    known: Mapping[str, str] | None = None,
 ) -> Verdict:
     """Say in words what the figures amount to.
 
@@ -57,6 +58,8 @@ def verdict(
         in one is called that.
     faults
         What explains the excess of clicks, if the rows were looked at.
+    known
+        By id of an alarm: who is on it, in words; one that nobody is on comes first.
 
     Examples
     --------
@@ -64,10 +67,12 @@ def verdict(
     >>> verdict(total, (), (), "time").headline
     'Yes: predictions and clicks agree.'
     """
-    open_alarms = sorted((a for a in alarms if a.closed_ms is None), key=_size, reverse=True)
+    known = known or {}
+    open_alarms = [alarm for alarm in alarms if alarm.closed_ms is None]
+    open_alarms.sort(key=lambda alarm: (not known.get(alarm.id), _size(alarm)), reverse=True)
     if open_alarms and not _is_larger(total, open_alarms):
         worst = open_alarms[0]
-        text = _alarmed(open_alarms, total, axis)
+        text = _known_first(_alarmed(open_alarms, total, axis), known.get(worst.id, ""))
         if worst.field or worst.what != "calibration":
             return text
         return _explained(text, worst.since_high_ms or worst.since_ms, stale, axis)
@@ -109,6 +114,14 @@ def stale_first(verdict: Verdict, warnings: Sequence[str]) -> Verdict:
         headline=f"{' '.join(warnings)} {headline}",
         action=f"First see what stands: clicktide status. {verdict.action}",
     )
+
+
+def _known_first(verdict: Verdict, handled: str) -> Verdict:
+    """The verdict with who is on it in front, if somebody is."""
+    if not handled:
+        return verdict
+    headline = f"{capital(handled)}. {verdict.headline}"
+    return replace(verdict, handled=handled, headline=headline)
 
 
 def _explained(

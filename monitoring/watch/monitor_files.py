@@ -21,6 +21,7 @@ import msgspec
 
 from features.errors import ClicktideError
 from features.whole_file import read_json
+from monitoring.watch.alarm_actions import AlarmAction
 from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.detect.alarm import Alarm, current_first, newest_alarms
 from monitoring.watch.figures import SliceFigures
@@ -188,6 +189,8 @@ class Now(msgspec.Struct, frozen=True):
         Of the counters that impressions carry; ``None``: the spec has none.
     alarms_open
         Alarms kept that have not been closed, as they were sent.
+    alarm_actions
+        What people have done about alarms, the last of it, oldest first.
     predictions
         ``served``, or ``own``: predicted by the monitor's own learner.
     repairs, repairs_on
@@ -213,6 +216,7 @@ class Now(msgspec.Struct, frozen=True):
     stale: list[StaleWeights] = []
     skew: Skew | None = None
     alarms_open: list[Alarm] = []
+    alarm_actions: list[AlarmAction] = []
     predictions: str = "served"
     repairs: list[RepairedSlice] = []
     repairs_on: bool = True

@@ -15,7 +15,8 @@ import msgspec
 
 from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
-from monitoring.watch.alarm_delivery import GROUP, Outbox, post_to
+from monitoring.watch.alarm_delivery import GROUP, Outbox
+from monitoring.watch.alarm_webhook import open_webhook
 from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.examples import ExampleFeed
@@ -106,8 +107,8 @@ class Monitor(Process):
         self.repairs: RepairPublication | None = None
         try:
             if predictor is None:
-                post = post_to(settings.webhook, pause) if settings.webhook else None
-                self.outbox = Outbox(log, settings.keep_alarms, report, post)
+                hook = open_webhook(settings, pause)
+                self.outbox = Outbox(log, settings.keep_alarms, report, hook, settings.public_url)
                 self.repairs = RepairPublication(log, report)
             self._begin(names)
         except BaseException:
@@ -228,6 +229,8 @@ class Monitor(Process):
         """See how the stream stands; while the log does not answer, as it stood before."""
         with suppress(LogUnavailableError):
             self._look = look_at(self.log, self._now_ms())
+        if self.outbox is not None:
+            self.outbox.follow(self._now_ms())
 
     def _tell(self) -> None:
         """Refresh what people look at; it ages while nothing comes, too."""
@@ -268,6 +271,7 @@ class Monitor(Process):
             stale=self.watch.weights.stretches,
             skew=None if self.feed.skew is None else self.feed.skew.figures(),
             alarms_open=[] if self.outbox is None else self.outbox.open(),
+            alarm_actions=[] if self.outbox is None else self.outbox.actions,
             predictions=self.feed.predictions,
             repairs=[] if watch.repair is None else watch.repair.figures(),
             repairs_on=self.settings.repair.on,

@@ -200,7 +200,13 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         One impression in so many, chosen by its time, has its served counters compared with the
         same ones recounted. 1: all; each is more work than counting it is.
     webhook
-        URL to which each alarm is sent as JSON. Empty: none.
+        URL to which each alarm is sent. Empty: none, or PagerDuty's own.
+    webhook_format
+        ``json``: the alarm's record; ``slack``: a message of an incoming web hook; ``pagerduty``:
+        an event of its Events API v2, whose routing key the environment has.
+    public_url
+        Of the server whose ``/reports/latest`` tells the alarms, for links to them. Empty: links
+        are anchors alone.
     windows
         Length and bounds of the windows.
     detect
@@ -218,6 +224,8 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     keep_alarms: int = 1000
     skew_one_in: int = 8
     webhook: str = ""
+    webhook_format: Literal["json", "slack", "pagerduty"] = "json"
+    public_url: str = ""
     windows: WindowSettings = WindowSettings()
     detect: DetectSettings = DetectSettings()
     repair: RepairSettings = RepairSettings()
@@ -229,8 +237,12 @@ class MonitorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         for name in ("save_every_s", "tell_every_s"):
             if not getattr(self, name) > 0:
                 raise ClicktideError(f"monitor.{name}: Fix: give a number above 0")
-        if self.webhook and not self.webhook.startswith(("http://", "https://")):
-            raise ClicktideError("monitor.webhook: Fix: give an http or https URL")
+        for name in ("webhook", "public_url"):
+            url = getattr(self, name)
+            if url and not url.startswith(("http://", "https://")):
+                raise ClicktideError(f"monitor.{name}: Fix: give an http or https URL")
+        if self.webhook_format == "slack" and not self.webhook:
+            raise ClicktideError("monitor.webhook: Fix: give the URL of Slack's incoming web hook")
 
 
 def fixed_settings(settings: MonitorSettings) -> dict[str, Any]:

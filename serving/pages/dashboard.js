@@ -64,10 +64,16 @@
   const alarms = (now) => {
     const made = now.alarms.map((alarm) => {
       const item = document.createElement("li");
-      item.className = alarm.ended === null ? alarm.side : "ended";
+      item.className = alarm.ended === null && alarm.status === "new" ? alarm.side : "ended";
+      const link = document.createElement("a");
+      link.href = "/reports/latest#alarm-" + alarm.number;
+      link.textContent = "#" + alarm.number;
+      const tags = document.createElement("i");
+      tags.textContent = alarm.ended === null ? alarm.severity + ", " + alarm.status : alarm.severity;
+      tags.className = alarm.severity;
       const said = document.createElement("b");
       said.textContent = ({ over: "▲ ", under: "▼ " }[alarm.side] || "◆ ") + alarm.said;
-      item.append(said, " since " + time(alarm.since) + (alarm.ended === null ? "" : ", ended " + time(alarm.ended)));
+      item.append(link, " ", said, " ", tags, " since " + time(alarm.since) + (alarm.ended === null ? "" : ", ended " + time(alarm.ended)));
       for (const more of [alarm.cause, alarm.action]) {
         if (!more) continue;
         const line = document.createElement("p");

@@ -41,7 +41,9 @@ class Looker:
             records={"impressions": 1}, lags={"train": 12}, pending=34, stalled=False,
             freshness={"trainer behind the newest example": 61.0}, trainer={"learned": 1_234_567.0},
             recent=WindowView(T0, 6000, 240.0, 1.5, 1.3, 1.8, 0.1, 0.9), windows=windows,
-            alarms=(AlarmView(said, "calibration", "ad", ad, "over", T0, None, "", ""),),
+            alarms=(
+                AlarmView(said, "calibration", "ad", ad, "over", T0, None, "", "", 17, "critical"),
+            ),
             labels={"clicks joined": 0.97}, served_version="live-1-2",
         )  # fmt: skip
 
@@ -87,6 +89,9 @@ def test_it_shows_the_stream_and_goes_on_when_a_stream_of_events_ends(
     assert shown.locator("#learned").inner_text() == "1,234,567"
     assert shown.locator("#behind").inner_text() == "61 s"
     assert "<img src=x" in shown.locator("#alarms").inner_text()
+    link = shown.locator("#alarms a", has_text="#17")
+    assert link.get_attribute("href") == "/reports/latest#alarm-17"
+    assert shown.locator("#alarms .critical").inner_text() == "critical, new"
     assert shown.locator("#chart .band").count() == 1
     assert shown.evaluate("document.documentElement.scrollWidth") == width
     before = Looker.looks

@@ -36,8 +36,8 @@ pytestmark = mlflow_warnings.IGNORED
 EVENTS = 5_000
 RUNS_ON = re.compile(r"clicktide (serve|status --watch|monitor(?!.*--until-idle))\b")
 OF_STREAM = re.compile(
-    r"clicktide (up|status|models|challenge|monitor|serve|report(?! --from)|replay .*--shift)\b"
-    r"|curl |rm -r run/"
+    r"clicktide (up|status|models|challenge|monitor|alarms|serve|report(?! --from))\b"
+    r"|clicktide replay .*--shift\b|curl |rm -r run/"
 )
 SHELL = re.compile(r"[<>|&;()]+|(?!').*[$`*?~].*")
 STANDS_FOR = {

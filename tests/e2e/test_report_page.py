@@ -52,6 +52,37 @@ def test_it_opens_quietly_and_nothing_sticks_out(browser, sample, width, scheme)
         assert drawn.count() == 1
 
 
+def test_the_link_of_an_alarm_shows_all_about_it_though_it_is_over(browser, sample):
+    with shown(browser, sample, viewport={"width": 390, "height": 800}) as page:
+        about = page.locator("#alarm-12 dl")
+        assert not about.is_visible()
+        page.evaluate("location.hash = '#alarm-12'")
+        about.wait_for()
+        page.wait_for_function(  # it scrolls there smoothly
+            """() => {
+              const top = document.querySelector("#alarm-12").getBoundingClientRect().top;
+              return top >= 0 && top < innerHeight;
+            }"""
+        )
+
+
+def test_the_slice_grid_of_a_phone_names_every_slice_and_no_number_leaves_its_cell(browser, sample):
+    with shown(browser, sample, viewport={"width": 390, "height": 800}) as page:
+        texts = page.locator("#grid .narrow svg text").all_text_contents()
+        slices = {column.value for column in sample_report().grid.columns}
+        assert slices <= set(texts)
+        outside = page.evaluate("""() => {
+          const cells = [...document.querySelectorAll("#grid .narrow rect.cell")]
+            .map((one) => one.getBoundingClientRect());
+          return [...document.querySelectorAll("#grid .narrow text.in")].filter((text) => {
+            const box = text.getBoundingClientRect();
+            return !cells.some((cell) => cell.left <= box.left + 1 && box.right - 1 <= cell.right
+              && cell.top <= box.top + 4 && box.bottom - 4 <= cell.bottom);
+          }).map((text) => text.textContent);
+        }""")
+        assert outside == [] and len(texts) > len(slices)
+
+
 def test_it_is_small_and_open_at_once(browser, sample):
     assert sample.stat().st_size < 3_000_000
     with shown(browser, sample) as page:

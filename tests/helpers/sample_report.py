@@ -99,12 +99,14 @@ def alarms() -> tuple[Alarm, ...]:
     since = START + ALARM_AT * HOUR
     return (
         Alarm(
+            id="c7", number=17, opening=17, share=0.043, severity="warning",
             since_ms=since, detected_ms=since + 3 * HOUR, field="campaign", value="c7",
             size=1.52, size_low=1.38, size_high=1.67, clicks_over_promised=1240.0,
             money_over_promised=812.4, cause="The site mix of c7 moved: site s12 from 4 % to 31 %",
             action="Pause c7's bids on s12, or roll back to v4: clicktide models rollback --to 4",
         ),
         Alarm(
+            id="s", number=14, opening=12, share=0.004, severity="info",
             since_ms=START + 9 * HOUR, detected_ms=START + 11 * HOUR, closed_ms=START + 20 * HOUR,
             status="closed", field="site", value="</text><script>alert(2)</script>",
             size=0.81, size_low=0.7, size_high=0.9, clicks_over_promised=-120.0,

@@ -1,22 +1,22 @@
 """The monitor on the embedded log: every example counted once, whatever is killed when."""
 
-import http.server
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import msgspec
 import pytest
+from hook_server import hook_server
 from waiting import until
 
 from features.errors import ClicktideError
 from features.spec import FieldSpec, SourceSpec, Spec
+from monitoring.watch.alarm_actions import AlarmAction, append_action
 from monitoring.watch.alarm_delivery import ALARMS, GROUP
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.monitor_files import read_monitor
@@ -215,35 +215,37 @@ def test_on_kafka_too_alarms_and_examples_count_once(kafka_url, tmp_path):
             process = monitor(log, tmp_path / "m", detectors=EveryHundred())
             process.step()
             process.folder.close()
+        action = AlarmAction(what="silence", at_ms=0, by="ann", field="ad", until_ms=9)
+        append_action(log, action)
         state = run(log, tmp_path / "m", detectors=EveryHundred())
         assert state.now.seen == 600
+        assert state.now.alarm_actions == [action]
         rows = state.now.seen + state.now.corrections
         assert alarms_in(log) == [f"{n}00" for n in range(1, rows // 100 + 1)]
 
 
 def test_alarms_go_to_a_webhook_and_a_broken_one_stops_nothing(log, tmp_path):
     write(log, examples(250))
-    got, lines = [], []
-
-    class Hook(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            got.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(500 if len(got) == 1 else 204)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/hook"
-        hooked = msgspec.structs.replace(SETTINGS, webhook=url)
+    lines = []
+    with hook_server(500, 204, 204) as server:
+        hooked = msgspec.structs.replace(SETTINGS, webhook=server.url)
         run(log, tmp_path / "m", hooked, detectors=EveryHundred())
-        server.shutdown()
-    assert [alarm["cause"] for alarm in got] == ["100", "100", "200"]
+    assert [alarm["cause"] for alarm in server.bodies] == ["100", "100", "200"]
     run(log, tmp_path / "n", hooked, detectors=EveryHundred(), report=lines.append)
     [refused, *_] = [line for line in lines if "webhook did not take" in line]
-    assert "/hook" not in refused
+    assert "secret" not in refused
+
+
+def test_a_silence_is_told_with_the_alarms_and_keeps_them_from_the_webhook(log, tmp_path):
+    write(log, examples(250))
+    done = AlarmAction(what="silence", at_ms=0, by="ann", until_ms=int(time.time() * 1000) + 60_000)
+    append_action(log, done)
+    with hook_server() as server:
+        hooked = msgspec.structs.replace(SETTINGS, webhook=server.url)
+        state = run(log, tmp_path / "m", hooked, detectors=EveryHundred())
+    assert server.bodies == []
+    assert alarms_in(log) == ["100", "200"]
+    assert state.now.alarm_actions == [done]
 
 
 def test_a_stream_without_predictions_is_watched_with_the_monitors_own(log, tmp_path):

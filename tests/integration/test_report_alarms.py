@@ -48,6 +48,11 @@ def test_a_shift_is_found_located_dated_and_priced(log, tmp_path):
     p, y, at = (log[name].to_numpy() for name in ("p", "y", "campaign"))
     rows = (at == "c5") & (log["t"].to_numpy() >= begin)
     assert alarm["clicks_over_promised"] == pytest.approx((p - y)[rows].sum(), rel=0.25)
+    t = log["t"].to_numpy()
+    promised = p[(t >= alarm["since_ms"]) & (t <= alarm["detected_ms"])].sum()
+    assert alarm["share"] == pytest.approx((alarm["expected_clicks"] - alarm["clicks"]) / promised)
+    assert alarm["severity"] == "warning"
+    assert 'id="alarm-0"' in (tmp_path / "r.html").read_text()
     assert found["verdict"]["state"] == "over" and "campaign c5" in found["verdict"]["headline"]
 
 

@@ -12,6 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from features.events import Impression, encode_event
+from monitoring.watch.alarm_actions import AlarmAction
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.monitor_files import Now
 from monitoring.watch.monitor_folder import MonitorFolder
@@ -19,6 +20,7 @@ from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import WindowSettings
 from monitoring.watch.windows import Windows
 from serving.dashboard_feed import StreamFeed, Watching
+from serving.metrics import stream_metrics
 from serving.problem import Problem
 from serving.routes import dashboard
 from serving.settings import ServeSettings
@@ -135,7 +137,7 @@ def test_without_a_stream_there_is_neither(tmp_path):
     assert [answer.status_code for answer in answers] == [404, 404]
 
 
-def monitored(folder, rows=3000, seed=1):
+def monitored(folder, rows=3000, seed=1, actions=()):
     """A monitor's folder, as it leaves it."""
     rng = np.random.default_rng(seed)
     p = rng.uniform(0.02, 0.2, rows)
@@ -147,13 +149,13 @@ def monitored(folder, rows=3000, seed=1):
     windows = Windows(["site"], WindowSettings(window_s=300, lateness_s=0), keeper.closed)
     windows.update(scored)
     alarm = Alarm(
-        id="a", field="site", value="<b>1", size=1.4, since_ms=NOW + 9000,
-        detected_ms=NOW + 10_000, clicks_over_promised=12.0,
+        id="a", opening=17, severity="critical", field="site", value="<b>1", size=1.4,
+        since_ms=NOW + 9000, detected_ms=NOW + 10_000, clicks_over_promised=12.0,
     )  # fmt: skip
     now = Now(
         at_ms=NOW, event_time_ms=windows.time_ms, seen=rows, corrections=0, unscored=0, rejected=0,
         after_close=0, lost=0, overall=windows.open_windows()[0].overall, fields=["site"],
-        window_s=300.0, open=windows.open_windows(),
+        window_s=300.0, open=windows.open_windows(), alarm_actions=list(actions),
     )  # fmt: skip
     keeper.save({"windows": {"closed_to_ms": windows.closed_to_ms}}, now, [alarm])
     keeper.close()
@@ -218,3 +220,25 @@ def test_a_look_tells_rates_lags_windows_and_alarms(log, tmp_path):
     assert len(now.windows) == 10 and sum(window.count for window in now.windows) == 3000
     assert now.recent is not None and 0.5 < now.recent.ratio < 2.0
     assert now.alarms[0].said == "it over-predicts by 40 % in site <b>1"
+    assert (now.alarms[0].number, now.alarms[0].severity) == (17, "critical")
+    assert (now.alarms[0].status, now.alarms[0].silenced) == ("new", False)
+
+
+def test_a_silenced_alarm_says_so_and_pages_nobody(log, tmp_path):
+    mute = AlarmAction(what="silence", at_ms=NOW, by="ann", field="site", until_ms=NOW + 1000)
+    monitored(tmp_path / "monitor", actions=[mute])
+    now = StreamLooker(log, tmp_path / "monitor", lambda: NOW).look()
+    assert now.alarms[0].silenced and now.alarms[0].status.startswith("silenced by ann until")
+    [metric] = [one for one in stream_metrics(now).decode().splitlines() if "alarm{" in one]
+    assert 'severity="critical"' in metric and metric.endswith(" 0.0")
+    later = StreamLooker(log, tmp_path / "monitor", lambda: NOW + 1000).look()
+    assert not later.alarms[0].silenced and later.alarms[0].status == "new"
+
+
+def test_the_latest_report_has_the_anchor_and_who_is_on_it(tmp_path):
+    seen = AlarmAction(what="acknowledge", at_ms=NOW, by="ann", alarm="a", number=17)
+    monitored(tmp_path / "monitor", actions=[seen])
+    page, data = get(app_of(watching(tmp_path)), "/reports/latest", "/reports/latest.json")
+    assert '<li id="alarm-17"' in page.text and "acknowledged by ann" in page.text
+    assert data.json()["verdict"]["handled"] == "acknowledged by ann"
+    assert [action["by"] for action in data.json()["alarm_actions"]] == ["ann"]

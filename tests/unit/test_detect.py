@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pyarrow as pa
@@ -87,12 +89,24 @@ def test_a_campaign_whose_clicks_halve_is_named_dated_and_priced() -> None:
     assert alarm.clicks_over_promised == pytest.approx(alarm.expected_clicks - alarm.clicks)
     assert alarm.money_over_promised == pytest.approx(2.0 * alarm.clicks_over_promised)
     assert "hold bids on campaign-3" in alarm.action
+    # A tenth of the stream, where half of what is promised does not come.
+    assert alarm.share == pytest.approx(0.05, rel=0.3) and alarm.severity == "warning"
+
+
+def test_the_share_of_an_alarm_is_of_money_where_that_is_more() -> None:
+    scored = stream(2, campaign_odds=0.5)
+    dear = np.where(scored.slices["campaign"].codes == 3, 20.0, 1.0)
+    (cheap,), (alarm,) = raised(scored), raised(replace(scored, bid=dear))
+    assert alarm.clicks_over_promised == cheap.clicks_over_promised
+    # 20 of 29 parts of the money are the campaign's.
+    assert alarm.share == pytest.approx(0.5 * 20 / 29, rel=0.3) and alarm.severity == "critical"
 
 
 def test_over_prediction_everywhere_is_one_alarm_and_not_one_a_slice() -> None:
     (alarm,) = raised(stream(3, over=1.25))
     assert (alarm.what, alarm.where) == ("calibration", "everywhere")
     assert alarm.size_low < 1.25 < alarm.size_high
+    assert alarm.share == pytest.approx(0.2, rel=0.3) and alarm.severity == "critical"
 
 
 def test_a_site_where_bots_click_everything_is_named_within_a_few_rows() -> None:

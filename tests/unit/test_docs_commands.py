@@ -18,7 +18,7 @@ FENCED = [
 @pytest.mark.parametrize("page, command", [*FENCED, *inline_commands()])
 def test_the_command_and_its_options_exist(page, command):
     at, arguments = typer.main.get_command(app), words(command)[1:]
-    while hasattr(at, "commands") and arguments and arguments[0].islower():
+    while hasattr(at, "commands") and arguments and arguments[0][0].islower():
         name = arguments.pop(0)
         found = at.get_command(None, name)
         assert found is not None, f"there is no command {name!r}"

@@ -13,6 +13,9 @@ from sample_report import sample_report
 from monitoring.report import ReportData, render
 from monitoring.report.model import ReportWindow, SliceRow, Total
 from monitoring.report.verdict import verdict
+from monitoring.watch.alarm_actions import AlarmAction
+from monitoring.watch.alarm_actions import handled as handling
+from monitoring.watch.formatting import cost_of, headline_of, size_text, when
 
 
 class _Page(HTMLParser):
@@ -61,6 +64,61 @@ def test_the_first_screen_says_all_five_answers(page: str) -> None:
     for answer in (said.calibrated, said.since, said.where, said.cost, said.action):
         assert escape(answer) in page
     assert page.index(escape(said.action)) < page.index('id="calibration"')
+
+
+def test_each_alarm_can_be_linked_to_and_read_alone(page: str) -> None:
+    links = [a.get("href") for tag, a in _Page(page).tags if tag == "a"]
+    for alarm in sample_report().alarms:
+        start = page.index(f'<li id="alarm-{alarm.opening}"')
+        part = page[start : page.index("</li>", start)]
+        words = [alarm.severity, headline_of(alarm)[1:], size_text(alarm), cost_of(alarm)]
+        for said in (*words, alarm.where, alarm.cause, alarm.action, when(alarm.since_ms, "time")):
+            assert escape(said) in part, said
+    assert links.count("#alarm-17") == 2 and links.count("#alarm-12") == 1  # it is over
+
+
+def test_an_alarm_that_somebody_is_on_is_no_news_and_who_did_what_is_told() -> None:
+    data = sample_report()
+    seen = AlarmAction(
+        what="acknowledge", at_ms=data.made_at, by="<b>ann", why="asked <i>", alarm="c7", number=17
+    )
+    handled = {alarm.id: handling(alarm, [seen], data.made_at) for alarm in data.alarms}
+    said = verdict(data.total, data.alarms, data.slices, "time", known=handled)
+    page = render(msgspec.structs.replace(data, alarm_actions=(seen,), verdict=said))
+    assert said.headline.startswith("Acknowledged by <b>ann. No: it over-predicts by 52 %")
+    assert said.state == data.verdict.state == "over"
+    assert 'class="verdict over handled"' in page and "verdict over handled" not in render(data)
+    assert "acknowledge alarm 17" in page and "asked &lt;i&gt;" in page and "<b>ann" not in page
+
+
+def test_what_is_silenced_now_is_said_before_the_alarms() -> None:
+    data = sample_report()
+    ends = {"now": data.made_at + 1, "past": data.made_at}
+    done = tuple(
+        AlarmAction(what="silence", at_ms=0, by="bob", why="a test", field=name, until_ms=end)
+        for name, end in ends.items()
+    )
+    page = render(msgspec.structs.replace(data, alarm_actions=done))
+    section = page[page.index('id="alarms"') :]
+    assert "Silenced: now until" in section.split('id="alarm-17"')[0]
+    assert "Silenced: past" not in section
+
+
+def test_what_nobody_is_on_makes_the_headline_before_what_costs_more() -> None:
+    data = sample_report()
+    known, new = data.alarms[0], msgspec.structs.replace(
+        data.alarms[0], id="new", value="c9", clicks_over_promised=800.0
+    )  # fmt: skip
+    said = verdict(data.total, [known, new], (), "time", known={known.id: "acknowledged by ann"})
+    assert "c9" in said.headline and not said.handled
+
+
+def test_every_tile_says_what_it_means_without_hover(page: str) -> None:
+    tiles = page[page.index('<ul class="figures"') :].split("</ul>")[0]
+    assert tiles.count("<li>") == tiles.count('class="meaning"') == 6
+    for name in ("calibration ratio", "normalised entropy", "ECE"):
+        part = tiles[tiles.index(f">{name}<") :].split("</li>")[0]
+        assert re.search(r'class="meaning">[A-Z][^<]{30,}\.<', part), name
 
 
 def test_the_json_reads_back_to_the_same_report() -> None:

@@ -10,12 +10,12 @@ import pytest
 
 from monitoring.registry.versions import Version
 from monitoring.report.build import ReportCounts, report_of
-from monitoring.report.formatting import side_of, size_text
 from monitoring.report.model import Since, Total
 from monitoring.report.slices import Period, is_off, shift_in, slices_of
 from monitoring.report.stream import version_rows
 from monitoring.report.verdict import verdict
 from monitoring.watch.detect.alarm import Alarm, newest_alarms
+from monitoring.watch.formatting import side_of, size_text
 
 _TOTAL = Total(100_000, 2000, 0.0202, 1.01, 0.97, 1.05, over_promised=20.0)
 

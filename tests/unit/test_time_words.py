@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from clicktide import models
-from monitoring.report.formatting import day_and_time
 from monitoring.report.slices import period_name
 from monitoring.report.svg import time_ticks
 from monitoring.watch.alarm_delivery import alarm_line
 from monitoring.watch.detect import open_alarms as wording
 from monitoring.watch.detect.alarm import Alarm
+from monitoring.watch.formatting import day_and_time
 from streaming.time_text import stamp
 
 SIZES = {"size": 1.5, "size_low": 1.3, "size_high": 1.8}

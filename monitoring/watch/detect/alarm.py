@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
 from monitoring.watch.slices import slice_name
 
-__all__ = ["Alarm", "What", "current_first", "newest_alarms", "ratio_interval"]
+__all__ = [
+    "Alarm", "Severity", "What", "alarm_link", "current_first", "newest_alarms", "ratio_interval",
+    "severity_of",
+]  # fmt: skip
 
 What = Literal["calibration", "click_rate", "missing", "click_delay"]
+Severity = Literal["critical", "warning", "info"]
+
+_LIMITS = (0.1, 0.01)
+_MISSING_LIMITS = (0.5, 0.05)  # of impressions: a field is one of many
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="alarm"):
@@ -21,6 +28,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="al
     ----------
     v, number
         Version of the record's form; which telling of a monitor it is, from 0.
+    opening
+        Number of its first telling: the alarm is called by it in links and commands.
     id
         The same in both tellings; names the kind, the slice and the start.
     status
@@ -49,6 +58,12 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="al
         Predicted clicks less those that came, since the start; below 0: under-promised.
     money_over_promised
         The same in units of the bids, if any are logged.
+    share
+        How much of the stream it is about since its start: clicks over-promised (or under), or
+        money if that is more, of all that were promised; for ``missing`` impressions without the
+        field. ``None``: not known.
+    severity
+        By the share, see :func:`severity_of`.
     cause, cause_field
         What moved, in words; and the field whose mix of values moved most, if one did.
     action
@@ -59,6 +74,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="al
 
     v: int = 1
     number: int = 0
+    opening: int = 0
     id: str = ""
     status: Literal["open", "closed"] = "open"
     what: What = "calibration"
@@ -78,6 +94,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="al
     expected_clicks: float = 0.0
     clicks_over_promised: float | None = None
     money_over_promised: float | None = None
+    share: float | None = None
+    severity: Severity = "warning"
     cause: str = ""
     cause_field: str = ""
     action: str = ""
@@ -87,6 +105,32 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="al
     def where(self) -> str:
         """The slice in words: ``campaign c7``, the field that is missing, or ``everywhere``."""
         return self.field if self.what == "missing" else slice_name(self.field, self.value)
+
+
+def severity_of(what: What, share: float | None) -> Severity:
+    """How urgent an alarm is, by its share of the stream; one of unknown cost is a warning.
+
+    Examples
+    --------
+    >>> severity_of("calibration", 0.12), severity_of("missing", 0.12)
+    ('critical', 'warning')
+    """
+    if share is None:
+        return "warning"
+    critical, warning = _MISSING_LIMITS if what == "missing" else _LIMITS
+    return "critical" if share >= critical else "warning" if share >= warning else "info"
+
+
+def alarm_link(alarm: Alarm, public_url: str = "") -> str:
+    """Where the report tells an alarm; without the server's URL, its anchor alone.
+
+    Examples
+    --------
+    >>> alarm_link(Alarm(opening=17, since_ms=5, detected_ms=9), "https://ads.example/")
+    'https://ads.example/reports/latest#alarm-17'
+    """
+    page = f"{public_url.rstrip('/')}/reports/latest" if public_url else ""
+    return f"{page}#alarm-{alarm.opening}"
 
 
 def newest_alarms(alarms: Iterable[Alarm]) -> list[Alarm]:
@@ -103,8 +147,13 @@ def newest_alarms(alarms: Iterable[Alarm]) -> list[Alarm]:
 
 
 def current_first(alarms: Iterable[Alarm]) -> list[Alarm]:
-    """Those that go on, then the others, each by their starts, the latest first."""
-    return sorted(alarms, key=lambda alarm: (alarm.closed_ms is not None, -alarm.since_ms))
+    """Those that go on, the most severe first, then the others; each the latest start first."""
+    return sorted(alarms, key=_rank)
+
+
+def _rank(alarm: Alarm) -> tuple[bool, int, int]:
+    over = alarm.closed_ms is not None
+    return over, 0 if over else get_args(Severity).index(alarm.severity), -alarm.since_ms
 
 
 def ratio_interval(expected: float, clicks: float) -> tuple[float, float, float]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.watch.detect import state as kernels
-from monitoring.watch.detect.alarm import Alarm, What, ratio_interval
+from monitoring.watch.detect.alarm import Alarm, What, ratio_interval, severity_of
 from monitoring.watch.detect.explanation import ShiftExplanation, View, cause_of
 from monitoring.watch.detect.kernels import advance
 from monitoring.watch.detect.rates import ClickRates
@@ -169,6 +169,8 @@ def raised(found: ShiftExplanation, view: View, number: int, follows: str) -> Al
     size, size_low, size_high = map(_finite, _size(found, view))
     since, low, high = (int(rows.time[n + first]) for n in (found.first, found.low, found.high))
     cause, cause_field = cause_of(found, view)
+    money = _money(found, view)
+    share = size if what == "missing" else _share(found, view, expected - clicks, money)
     return Alarm(
         id=f"{number:04d}-{what}-{field or 'everywhere'}-{_stamp(since)}",
         status="open",
@@ -187,7 +189,9 @@ def raised(found: ShiftExplanation, view: View, number: int, follows: str) -> Al
         clicks=clicks,
         expected_clicks=expected,
         clicks_over_promised=expected - clicks,
-        money_over_promised=_money(found, view),
+        money_over_promised=money,
+        share=share,
+        severity=severity_of(what, share),
         cause=cause,
         cause_field=cause_field,
         action=_action(what, field, value, expected - clicks),
@@ -270,6 +274,17 @@ def _money(found: ShiftExplanation, view: View) -> float | None:
         return None
     promised = view.rows.p[found.rows] - view.rows.y[found.rows]
     return float((bid * promised)[known].sum())
+
+
+def _share(found: ShiftExplanation, view: View, clicks: float, money: float | None) -> float | None:
+    """How much of what the whole stream promised since the start is amiss, in clicks or money."""
+    if found.kind == kernels.DELAY:
+        return None
+    since = slice(int(found.rows[0]), None)
+    p, bid = view.rows.p[since], view.rows.bid[since]
+    share = abs(clicks) / max(float(p.sum()), 1e-9)
+    worth = float(np.nansum(bid * p))
+    return share if money is None or worth <= 0.0 else max(share, abs(money) / worth)
 
 
 def _action(what: What, field: str, value: str, over: float) -> str:

@@ -9,9 +9,9 @@ from monitoring.watch.slices import slice_name as place
 from streaming.time_text import span, stamp, time_text
 
 __all__ = [
-    "by", "capital", "clicks", "count", "day_and_time", "decimals", "headline_of", "interval",
-    "money", "percent", "place", "ratio", "side_of", "sign_of", "size_text", "span", "stamp",
-    "when",
+    "by", "capital", "clicks", "cost_of", "count", "day_and_time", "decimals", "headline_of",
+    "interval", "money", "percent", "place", "ratio", "side_of", "sign_of", "size_text", "span",
+    "stamp", "when",
 ]  # fmt: skip
 
 
@@ -158,6 +158,26 @@ def size_text(alarm: Alarm) -> str:
         "click_delay": "median click delay over what it was",
     }.get(alarm.what, "calibration ratio")
     return f"{text} {ratio(alarm.size)} ({interval(alarm.size_low, alarm.size_high)})"
+
+
+def cost_of(alarm: Alarm) -> str:
+    """What an alarm has cost; empty: nothing that can be told.
+
+    Examples
+    --------
+    >>> cost_of(Alarm(since_ms=0, detected_ms=0, clicks_over_promised=1240.2, share=0.12))
+    '1,240 clicks promised that did not come (12 % of the stream when it was raised)'
+    """
+    clicks_off, money_off = alarm.clicks_over_promised, alarm.money_over_promised
+    if clicks_off is None or alarm.what in ("missing", "click_delay"):
+        return ""
+    kind = "promised that did not come" if clicks_off >= 0 else "came unpromised"
+    text = f"{clicks(abs(clicks_off))} clicks {kind}"
+    if money_off is not None:
+        text += f", {money(abs(money_off))} {'over' if money_off >= 0 else 'under'}-bid"
+    if alarm.share is None:
+        return text
+    return f"{text} ({percent(alarm.share)} of the stream when it was raised)"
 
 
 def headline_of(alarm: Alarm) -> str:
