@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from features.errors import ClicktideError
-from monitoring.watch.alarm_actions import silence_of, status_of
+from monitoring.watch.alarm_actions import rolled_back, silence_of, status_of
 from monitoring.watch.detect.alarm import Severity
 from monitoring.watch.figures import CLICKS, SUMS, SliceFigures, figures_of
 from monitoring.watch.formatting import headline_of, side_of
@@ -161,10 +161,13 @@ class StreamLooker:
             monitor_problem=problem,
             monitor_at_ms=None if state is None else state.now.at_ms,
             stale=stale(fresh, look.at_ms),
-            warnings=(note,) if note else (),
+            warnings=tuple(filter(None, (note, self._rolled_back(state)))),
             rejected=look.rejected(),
             clock_ahead_s=_ahead_s(fresh),
         )
+
+    def _rolled_back(self, state: MonitorState | None) -> str:
+        return "" if state is None else rolled_back(state.now.alarm_actions)
 
     def _state(self) -> tuple[MonitorState | None, str]:
         """The monitor's folder, read anew when it has been written."""

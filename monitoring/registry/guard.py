@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -28,6 +29,7 @@ from monitoring.registry.client import Registry
 from monitoring.registry.settings import GateSettings
 from monitoring.registry.snapshots import SnapshotCache
 from monitoring.registry.versions import SERVE, Version, champion_of
+from monitoring.watch.alarm_actions import AlarmAction, append_action
 from monitoring.watch.categorical import Categorical
 from streaming.examples import PREDICTION, PREDICTION_COLUMNS, ExampleReader, examples_source
 from streaming.log import EventLog, OffsetError, Record, TopicPartition
@@ -203,7 +205,7 @@ class Guard:
         self._looked = now
         if now - self._asked >= _ASK_S:
             self._asked = now
-            self._ask()
+            self._ask(int(now * 1000))
         if self._champion is None or self._state.number:
             return
         try:
@@ -215,13 +217,14 @@ class Guard:
         if why:
             self._roll_back(why, int(now * 1000))
 
-    def _ask(self) -> None:
+    def _ask(self, now_ms: int) -> None:
         """See who is champion, and whether what was rolled back can go on."""
         versions = self.registry.versions()
         champion = champion_of(versions)
         pinned = next((v.number for v in versions if SERVE in v.aliases), 0)
         if self._state.number and pinned != self._state.number:
-            self._keep(_RolledBack())  # somebody has decided otherwise
+            self._tell("serve_live", self._state.number, "somebody decided otherwise", now_ms)
+            self._keep(_RolledBack())
         if champion is None:
             self._champion = None
             return
@@ -230,6 +233,7 @@ class Guard:
             self.report(
                 f"register: version {champion.number} passed the gate: live weights serve again"
             )
+            self._tell("serve_live", champion.number, "it passed the gate", now_ms)
             self._keep(_RolledBack())
         elif pinned and not self._state.number:
             self._champion = None  # live weights are not served
@@ -264,11 +268,23 @@ class Guard:
         assert self._champion is not None
         pin(self.registry, self._champion.number)
         self._keep(_RolledBack(self._champion.number, now_ms, why))
+        self._tell("roll_back", self._champion.number, why, now_ms)
         self._harm, self._at = Harm(self.settings), []
         self.report(
             f"register: ROLLED BACK to version {self._champion.number}: {why}. Live weights are "
             "served again when a newer version has passed the gate, or by: clicktide models unpin"
         )
+
+    def _tell(
+        self, what: Literal["roll_back", "serve_live"], number: int, why: str, now_ms: int
+    ) -> None:
+        """Write down what was done, for reports and the dashboard."""
+        action = AlarmAction(what=what, at_ms=now_ms, by="guard", why=why, number=number)
+        try:
+            with self.open_log() as log:
+                append_action(log, action)
+        except ClicktideError as error:
+            self.report(f"register: {action.text} could not be written down: {error}")
 
     def _keep(self, state: _RolledBack) -> None:
         self._state = state

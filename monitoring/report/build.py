@@ -28,7 +28,7 @@ from monitoring.report.model import (
 from monitoring.report.slice_grid import calibration_grid
 from monitoring.report.slices import Period, SumsBySlice, added, shift_in, slices_of
 from monitoring.report.verdict import stale_first, verdict
-from monitoring.watch.alarm_actions import AlarmAction, handled
+from monitoring.watch.alarm_actions import AlarmAction, handled, rolled_back
 from monitoring.watch.detect.alarm import Alarm, current_first
 from monitoring.watch.figures import figures_of, rankings
 from monitoring.watch.monitor_files import LabelHealth
@@ -131,7 +131,7 @@ def report_of(gathered: ReportCounts, made_at: int) -> ReportData:
             verdict(
                 total, alarms, rows, gathered.axis, gathered.stale, gathered.faults or (), known
             ),
-            () if facts is None else stale(facts, made_at),
+            [*filter(None, (rolled_back(gathered.alarm_actions),)), *_stale(facts, made_at)],
         ),
         axis=gathered.axis,
         alarms=alarms,
@@ -153,6 +153,10 @@ def report_of(gathered: ReportCounts, made_at: int) -> ReportData:
         challengers=gathered.challengers,
         notes=tuple(gathered.notes),
     )
+
+
+def _stale(facts: Freshness | None, made_at: int) -> tuple[str, ...]:
+    return () if facts is None else stale(facts, made_at)
 
 
 def _priced(alarm: Alarm, total: Total, rows: Sequence[SliceRow]) -> Alarm:

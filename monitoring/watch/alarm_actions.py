@@ -1,4 +1,4 @@
-"""What people do about alarms: acknowledged and silenced, each a record of the topic."""
+"""What is done about alarms: by people, and by the guard of live weights; records of a topic."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streaming.time_text import stamp, time_text
 
 __all__ = [
     "ALARM_ACTIONS", "ActionReader", "AlarmAction", "acknowledgement", "active_silences",
-    "append_action", "handled", "silence_of", "status_of",
+    "append_action", "handled", "rolled_back", "silence_of", "status_of",
 ]  # fmt: skip
 
 ALARM_ACTIONS = "alarm_actions"
@@ -25,18 +25,19 @@ _KEPT = 500
 
 
 class AlarmAction(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="alarm_action"):
-    """Something that somebody did about an alarm or a slice.
+    """Something that was done about an alarm, a slice, or the weights that are served.
 
     Parameters
     ----------
     v
         Version of the record's form.
     what
-        ``acknowledge`` an alarm; ``silence`` a slice, or ``unsilence`` it.
+        ``acknowledge`` an alarm; ``silence`` a slice, or ``unsilence`` it; ``roll_back`` live
+        weights to a version, or ``serve_live`` ones again.
     at_ms, by, why
         Wall clock, who, and a note.
     alarm, number
-        Id of the alarm acknowledged, and the number that it is called by.
+        Id of the alarm acknowledged, and the number that it is called by; or the version's number.
     field, value
         The slice silenced; no ``value``: all of the field, and that it goes missing; an empty
         field: alarms about everything.
@@ -45,7 +46,7 @@ class AlarmAction(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", t
     """
 
     v: int = 1
-    what: Literal["acknowledge", "silence", "unsilence"]
+    what: Literal["acknowledge", "silence", "unsilence", "roll_back", "serve_live"]
     at_ms: int
     by: str
     why: str = ""
@@ -59,13 +60,15 @@ class AlarmAction(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", t
     def text(self) -> str:
         """What was done, in words."""
         until = "" if self.until_ms is None else f" until {stamp(self.until_ms)} UTC"
-        return f"{self.what} {self.about}{until}"
+        return f"{self.what.replace('_', ' ')} {self.about}{until}"
 
     @property
     def about(self) -> str:
         """The alarm, or the slice, in words."""
         if self.what == "acknowledge":
             return f"alarm {self.number}"
+        if self.what in ("roll_back", "serve_live"):
+            return f"{'to' if self.what == 'roll_back' else 'after'} version {self.number}"
         return (
             self.field
             if self.field and self.value is None
@@ -132,8 +135,30 @@ def active_silences(actions: Sequence[AlarmAction], at_ms: int) -> list[AlarmAct
     >>> [len(active_silences(done, 30_000)) for done in ([mute], [mute, end])]
     [1, 0]
     """
-    by_slice = {(one.field, one.value): one for one in actions if one.what != "acknowledge"}
+    about_slices = (one for one in actions if one.what in ("silence", "unsilence"))
+    by_slice = {(one.field, one.value): one for one in about_slices}
     return [one for one in by_slice.values() if (one.until_ms or 0) > at_ms]
+
+
+def rolled_back(actions: Sequence[AlarmAction]) -> str:
+    """Say that live weights are not served, and why; empty: they are.
+
+    Examples
+    --------
+    >>> back = AlarmAction(what="roll_back", at_ms=0, by="guard", number=3, why="noise")
+    >>> rolled_back([back])
+    'Rolled back: version 3 is served since 1970-01-01 00:00:00 UTC, for noise.'
+    >>> rolled_back([back, AlarmAction(what="serve_live", at_ms=9, by="guard", number=4)])
+    ''
+    """
+    served = [one for one in actions if one.what in ("roll_back", "serve_live")]
+    if not served or served[-1].what == "serve_live":
+        return ""
+    last = served[-1]
+    return (
+        f"Rolled back: version {last.number} is served since {stamp(last.at_ms)} UTC, "
+        f"for {last.why}."
+    )
 
 
 def silence_of(alarm: Alarm, actions: Sequence[AlarmAction], at_ms: int) -> AlarmAction | None:

@@ -22,6 +22,7 @@ from monitoring.registry.client import Registry, open_registry
 from monitoring.registry.follow import ChampionSource, Follower
 from monitoring.registry.process import Register
 from monitoring.registry.settings import GateSettings, RegistrySettings
+from monitoring.watch.alarm_actions import ActionReader, rolled_back
 from streaming.log import NewRecord, open_log
 from streaming.settings import EARLY_EXAMPLES, EXAMPLES, StreamSettings
 from streaming.train_process import Trainer
@@ -154,6 +155,14 @@ def test_a_bad_candidate_is_refused_and_the_next_good_one_is_champion(stream):
     assert champion > 6
 
 
+def actions_of(stream):
+    """What reports and the dashboard are told."""
+    with stream.open_log() as log:
+        reader = ActionReader(log)
+        reader.read()
+    return reader.actions
+
+
 def serve(stream, count, served, flipped=False):
     """Some seconds in which live weights serve so; then what serving is told to serve."""
     for _ in range(count // 250):
@@ -187,6 +196,7 @@ def test_live_weights_that_do_harm_are_not_served_until_a_version_is_good(stream
     assert serve(stream, 2000, served, flipped) == 1
     [line] = [line for line in stream.said if "ROLLED BACK to version 1" in line]
     assert why in line
+    assert rolled_back(actions_of(stream)).startswith("Rolled back: version 1 is served since ")
     stream.register = stream.registering()  # it knows of it after a restart
     for _ in range(6):
         stream.pass_by(3000)
@@ -197,6 +207,7 @@ def test_live_weights_that_do_harm_are_not_served_until_a_version_is_good(stream
     aliases = stream.registry.aliases()
     assert "serve" not in aliases and aliases["champion"] > 1
     assert any("live weights serve again" in line for line in stream.said)
+    assert not rolled_back(actions_of(stream))
 
 
 def test_the_guard_keeps_out_of_what_people_decide(stream):
