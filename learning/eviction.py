@@ -78,8 +78,7 @@ class Eviction:
         if since[0] < self.every:
             return
         for table, recent in (weights.fields, fields), (weights.crosses, crosses):
-            used = used_buckets(table)
-            table[used[~recent[used]]] = 0.0
+            table[used_buckets(table) & ~recent] = 0.0
             recent[:] = False
         since[0] = 0
         self.sweeps += 1

@@ -44,20 +44,20 @@ def _used(table: NDArray[Any], out: Marks) -> None:
                 break
 
 
-def used_buckets(table: NDArray[Any]) -> NDArray[np.int64]:
-    """Numbers of the buckets that are not all zero; without the GIL.
+def used_buckets(table: NDArray[Any]) -> Marks:
+    """Whether each bucket holds anything but zeros; without the GIL.
 
     Examples
     --------
     >>> table = np.zeros((4, 2))
     >>> table[2, 1] = 3.0
     >>> used_buckets(table).tolist()
-    [2]
+    [False, False, True, False]
     """
     out = np.zeros(len(table), np.bool_)
     if table.size:
         _used(table, out)
-    return np.flatnonzero(out)
+    return out
 
 
 def occupancy(weights: Weights) -> dict[str, float]:
@@ -77,7 +77,9 @@ def occupancy(weights: Weights) -> dict[str, float]:
     """
     tables = {"fields": weights.fields, "crosses": weights.crosses}
     return {
-        name: len(used_buckets(table)) / len(table) for name, table in tables.items() if len(table)
+        name: int(np.count_nonzero(used_buckets(table))) / len(table)
+        for name, table in tables.items()
+        if len(table)
     }
 
 

@@ -110,6 +110,7 @@ Ints = npt.NDArray[np.int64]
 
 _HOURS_PER_BAND = 6
 _NORMALS = 1 << 16
+_AT_ONCE = 1 << 12  # users; of all at once, two more tables would be made beside theirs
 # splitmix64 (Steele, Lea, Flood 2014)
 _GAMMA, _MIX1, _MIX2 = (
     np.uint64(c) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
@@ -246,8 +247,10 @@ def _user_logit(
     table = rng.normal(0.0, effects.segment_category, shape)[segment]
     table += (user + segments[segment])[:, None]
     affinity = rng.normal(0.0, effects.interest_category, (settings.interests, settings.categories))
-    for slot in range(MAX_INTERESTS):
-        table += affinity[interests[:, slot]] * (slot < count)[:, None]
+    for first in range(0, len(table), _AT_ONCE):
+        users = slice(first, first + _AT_ONCE)
+        for slot in range(MAX_INTERESTS):
+            table[users] += affinity[interests[users, slot]] * (slot < count[users])[:, None]
     return table
 
 

@@ -145,8 +145,8 @@ class WeightsPublisher:
 
     def _note_used(self) -> None:
         """A full message has the buckets that hold something."""
-        self._ever.fields[used_buckets(self._weights.fields)] = True
-        self._ever.crosses[used_buckets(self._weights.crosses)] = True
+        self._ever.fields |= used_buckets(self._weights.fields)
+        self._ever.crosses |= used_buckets(self._weights.crosses)
 
     def _send(self, reached: TrainerPosition, now: float) -> None:
         if self._producer is None:
