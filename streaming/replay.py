@@ -72,7 +72,7 @@ class Replay:
         on_batch
             Called after every batch; may raise.
         """
-        with closing(ordered_map(preparer, batches, workers=1, in_flight=4)) as ready:
+        with closing(ordered_map(preparer, batches, workers=1, in_flight=3)) as ready:
             for part in ready:
                 for reject in part.rejects:
                     on_reject(reject)
