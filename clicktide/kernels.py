@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["compile_once", "warm_up"]
 
 
-def warm_up(spec: Spec, console: Console) -> None:
-    """Make every kernel that learning by this spec needs; quick once they are on disk."""
+def warm_up(spec: Spec, console: Console, *, from_text: bool = True) -> None:
+    """Make every kernel that learning by this spec needs; quick once they are on disk.
+
+    Those that parse a log too, unless the rows do not come from one.
+    """
     import msgspec
     import numpy as np
     import pyarrow as pa
@@ -44,8 +47,9 @@ def warm_up(spec: Spec, console: Console) -> None:
         for column in (pa.array([1]), pa.array(["1"]), pa.nulls(1, pa.string())):
             batch = pa.RecordBatch.from_arrays([column] * len(names), names=names)
             hashed, _ = vectoriser.hash_batch(batch)
-        source = SourceSpec(label="a", format="jsonl")
-        list(open_source("-", source, ["a"], stdin=BytesIO(b'{"a":1}\n')))
+        if from_text:
+            source = SourceSpec(label="a", format="jsonl")
+            list(open_source("-", source, ["a"], stdin=BytesIO(b'{"a":1}\n')))
         learner, one = ClickLearner(small), np.ones(hashed.rows)
         logits = learner.learn_hashed(hashed, one)
         progress = Progress()

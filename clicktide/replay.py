@@ -264,7 +264,7 @@ def _learn(run: Run, plot: Path | None, as_json: bool) -> None:
     console = Console(stderr=True)
     _check_writable(run.save, plot)
     state = run.begin()
-    warm_up(run.spec, console)
+    warm_up(run.spec, console, from_text=not run.log.startswith(PREFIX))
     with progress_bar(console, run.events or estimated_rows(run.log), "learning") as show:
         run.go(state, show)
     _finish(run, state, plot, as_json)

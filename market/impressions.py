@@ -235,10 +235,10 @@ def calibrate(market: Market) -> Market:
     """Set ``base`` so that the market's mean click probability over a day is its click rate."""
     rng = stream_rng(market.seed, 2)
     day = market.settings.impressions_per_s * 86_400.0
-    shown = [
+    blocks = (
         _draw_shown(market, Dynamics(), np.sort(rng.random(BLOCK)) * day, 0, rng) for _ in range(4)
-    ]
-    logit = np.concatenate([_logit(market, block) for block in shown])
+    )
+    logit = np.concatenate([_logit(market, shown) for shown in blocks])
     low, high = -30.0, 30.0
     for _ in range(50):
         shift = (low + high) / 2.0

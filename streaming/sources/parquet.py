@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from features.batch import Reject
 from features.errors import SourceError
 from streaming.sources.block import Parsed
 from streaming.sources.faults import check_columns, check_rows, empty
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 __all__ = ["convert", "open_parquet", "row_as_json", "rows_from", "value_type"]
 
@@ -34,6 +36,8 @@ def open_parquet(path: str, wanted: Sequence[str]) -> pq.ParquetFile:
     SourceError
         It is damaged or not Parquet, lacks a column, or has one of a type that is no value.
     """
+    import pyarrow.parquet as pq  # and with it Arrow's file systems, and OpenSSL
+
     try:
         if not os.path.getsize(path):
             raise empty(path)

@@ -1,5 +1,6 @@
 """What a process imports when it starts: each import is paid at every start of every process."""
 
+import platform
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ try:
 except SystemExit:
     pass
 """
+REPLAY = COMMAND.format(["replay", "sim:stationary?events=100"])
 WORKER = """
 from clicktide.serving_worker import state_of
 from clicktide.stream_opening import open_stream
@@ -28,15 +30,18 @@ for close in state.closing:
 """
 
 
-def imported_by(code, folder):
-    """The top-level modules that a new process has imported after some code."""
-    code += (
-        "\nimport sys; print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
-    )
+def modules_after(code, folder):
+    """The modules that a new process has imported after some code."""
+    code += "\nimport sys; print(*sys.modules, file=sys.stderr)"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return set(done.stderr.splitlines()[-1].split())
+
+
+def imported_by(code, folder):
+    """The top-level modules of those."""
+    return {name.partition(".")[0] for name in modules_after(code, folder)}
 
 
 @pytest.mark.parametrize(
@@ -54,6 +59,9 @@ def imported_by(code, folder):
             id="train, count, monitor, replay",
         ),
         pytest.param(
+            REPLAY, HEAVY - {"numba", "pyarrow"} | {"ssl"}, id="a replay that has learned"
+        ),
+        pytest.param(
             WORKER, {"pandas", "river", "mlflow", "matplotlib"}, id="a worker that has scored"
         ),
     ],
@@ -61,6 +69,20 @@ def imported_by(code, folder):
 def test_a_process_imports_no_more_than_it_needs(code, without, tmp_path):
     (tmp_path / "run").mkdir()
     assert not imported_by(code, tmp_path) & without
+
+
+def test_a_process_whose_kernels_are_on_disk_does_not_get_ready_to_compile(tmp_path):
+    modules_after(REPLAY, tmp_path)  # compiles what is not there yet
+    loaded = modules_after(REPLAY, tmp_path)
+    assert "numba.core.compiler" in loaded and "numba.np.linalg" not in loaded
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others keep no freed memory")
+def test_arrow_takes_its_memory_where_freed_memory_is_kept(tmp_path):
+    code = (
+        f"{REPLAY}\nimport pyarrow; assert pyarrow.default_memory_pool().backend_name == 'system'"
+    )
+    modules_after(code, tmp_path)
 
 
 def test_every_command_stands_in_help_under_a_heading_with_one_line():
