@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -15,8 +15,10 @@ from features.events import (
     Probability,
     Propensity,
 )
-from monitoring.watch.repair.table import Repair
 from serving.problem import Count, Value
+
+if TYPE_CHECKING:
+    from monitoring.watch.repair.table import Repair
 
 __all__ = [
     "EXAMPLE",

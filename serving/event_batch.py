@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.watch.repair.table import Repair
+if TYPE_CHECKING:
+    from monitoring.watch.repair.table import Repair
 
 __all__ = ["MANY", "EventBatch", "ScoredEvents", "SharedFields", "shared_fields"]
 

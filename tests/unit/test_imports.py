@@ -71,12 +71,6 @@ def test_a_process_imports_no_more_than_it_needs(code, without, tmp_path):
     assert not imported_by(code, tmp_path) & without
 
 
-def test_a_process_whose_kernels_are_on_disk_does_not_get_ready_to_compile(tmp_path):
-    modules_after(REPLAY, tmp_path)  # compiles what is not there yet
-    loaded = modules_after(REPLAY, tmp_path)
-    assert "numba.core.compiler" in loaded and "numba.np.linalg" not in loaded
-
-
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others keep no freed memory")
 def test_arrow_takes_its_memory_where_freed_memory_is_kept(tmp_path):
     code = (
