@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from benchmarks.drift_scenarios import NEW_ADVERTISER
 from monitoring.watch.detect.alarm import Alarm
 
 __all__ = ["Verdict", "judge", "table"]
@@ -14,12 +15,28 @@ __all__ = ["Verdict", "judge", "table"]
 WANTED = {
     "down50": ("campaign", ("calibration", "click_rate"), 8_000),
     "up50": ("campaign", ("calibration", "click_rate"), 8_000),
+    "up100": ("campaign", ("calibration", "click_rate"), 8_000),
+    "newadv": ("advertiser", ("calibration", "click_rate"), None),
+    "version": ("", ("calibration",), None),
+    "stale": ("", ("calibration",), None),
     "down30": ("campaign", ("calibration", "click_rate"), 20_000),
     "over10": ("", ("calibration",), None),
     "missing": ("site", ("missing",), None),
     "delay3": ("", ("click_delay",), None),
     "bots": ("site", ("calibration",), None),
 }
+CAUSES = {
+    "newadv": "new",
+    "version": "model version",
+    "stale": "stale weights",
+    "missing": "is missing",
+    "delay3": "clicks come later",
+    "bots": "bots",
+}
+"""What the cause told must say. Of the others the clicks themselves changed, or the predictions
+in a way that is not logged: there no cause is the right one."""
+NO_CAUSE = "no cause found"
+OF_A_CAMPAIGN = ("down50", "down30", "up50", "up100")
 BOTS_SITE = 9
 REALLY_WRONG = 0.08  # a slice whose predictions are off by more than this is not alarmed wrongly
 
@@ -46,6 +63,12 @@ class Verdict:
         Whether that is soon enough, where a limit is set.
     dated
         Error of the start, as a share of ``waited``.
+    covered
+        Whether the interval of the start holds the change.
+    cause
+        Whether the wanted alarm tells the right cause: ``right``, ``none`` or ``wrong``.
+    unproved
+        Other alarms that tell a cause, though not that of the scenario.
     true, false
         Other alarms: about slices that really were miscalibrated by the simulator's truth, as a
         consequence or by themselves; and about such as were not.
@@ -57,6 +80,9 @@ class Verdict:
     waited: int
     in_time: bool
     dated: float
+    covered: bool
+    cause: str
+    unproved: int
     true: int
     false: int
     names: tuple[str, ...]
@@ -68,18 +94,38 @@ def judge(name: str, stream: Columns, alarms: list[Alarm], change: int) -> Verdi
     right = [a for a in alarms if wanted and _is_right(a, name, stream, change)][:1]
     others = [a for a in alarms if a not in right]
     true = sum(_really_wrong(a, name, stream, change) for a in others)
-    names = tuple(f"{a.what} {a.where}" for a in others)
+    names = tuple(f"{a.what} {a.where}: {a.cause}" for a in others)
+    unproved = sum(_cause(a, name) == "wrong" for a in others)
+    rest = unproved, true, len(others) - true, names
     if not right or wanted is None:
-        return Verdict(False, 0, False, np.inf, true, len(others) - true, names)
+        return Verdict(False, 0, False, np.inf, False, "", *rest)
     waited, error = _timing(right[0], name, stream, change)
+    covered = _covers(right[0], name, stream, change)
     in_time = wanted[2] is None or waited <= wanted[2]
-    return Verdict(True, waited, in_time, error / waited, true, len(others) - true, names)
+    cause = _cause(right[0], name)
+    return Verdict(True, waited, in_time, error / waited, covered, cause, *rest)
+
+
+def _cause(alarm: Alarm, name: str) -> str:
+    """What the cause told is worth; where none is the right one, that is ``right``."""
+    if name in CAUSES and CAUSES[name] in alarm.cause:
+        return "right"
+    if NO_CAUSE in alarm.cause:
+        return "none" if name in CAUSES else "right"
+    return "wrong"
+
+
+def _covers(alarm: Alarm, name: str, stream: Columns, change: int) -> bool:
+    """The change is between the last row before it and the first that it is about."""
+    first = change + int(np.argmax(_rows(name, stream)[change:]))
+    low, high = alarm.since_low_ms or alarm.since_ms, alarm.since_high_ms or alarm.since_ms
+    return low <= int(stream["time"][first]) and high >= int(stream["time"][change])
 
 
 def _is_right(alarm: Alarm, name: str, stream: Columns, change: int) -> bool:
     field, kinds, _ = WANTED[name]
     value = {"campaign": f"campaign-{stream.campaign}", "site": f"site-{BOTS_SITE}"}.get(field, "")
-    value = "" if name == "missing" else value
+    value = {"missing": "", "newadv": f"advertiser-{NEW_ADVERTISER}"}.get(name, value)
     if alarm.detected_event < change:
         return False
     return alarm.field == field and alarm.value == value and alarm.what in kinds
@@ -87,10 +133,12 @@ def _is_right(alarm: Alarm, name: str, stream: Columns, change: int) -> bool:
 
 def _rows(name: str, stream: Columns) -> np.ndarray:
     """Rows that the change is about."""
-    if name in ("down50", "down30", "up50"):
+    if name in OF_A_CAMPAIGN:
         return stream["campaign"] == stream.campaign
     if name == "bots":
         return stream["site"] == BOTS_SITE
+    if name == "newadv":
+        return stream["advertiser"] == NEW_ADVERTISER
     return stream["y"] > 0 if name == "delay3" else np.ones(len(stream["p"]), np.bool_)
 
 
@@ -111,7 +159,7 @@ def _really_wrong(alarm: Alarm, name: str, stream: Columns, change: int) -> bool
     rows = np.ones(part.stop - part.start, np.bool_)
     if alarm.field:
         rows = stream[alarm.field][part] == int(alarm.value.rpartition("-")[2])
-    if name in ("bots", "down50", "down30", "up50"):  # the truth kept is that without the change
+    if name in ("bots", "newadv", *OF_A_CAMPAIGN):  # the truth kept is that without the change
         rows &= ~_rows(name, stream)[part]
     if not rows.any():
         return False
@@ -122,10 +170,11 @@ def _really_wrong(alarm: Alarm, name: str, stream: Columns, change: int) -> bool
 def table(verdicts: dict[str, list[Verdict]]) -> str:
     """A line per scenario, for benchmarks/README.md."""
     head = (
-        "| scenario | streams | found and named | in time | dated within 20 % "
-        "| median wait | no false alarm | false | other true |"
+        "| scenario | streams | found and named | in time | dated within 20 % | interval holds it "
+        "| cause right | none | wrong | median wait | no false alarm | false | other true "
+        "| other causes |"
     )
-    lines = [head, "|---" * 9 + "|"]
+    lines = [head, "|---" * 14 + "|"]
     for name, each in verdicts.items():
         waits = [v.waited for v in each if v.found]
         cells = [
@@ -134,10 +183,13 @@ def table(verdicts: dict[str, list[Verdict]]) -> str:
             sum(v.found for v in each),
             sum(v.in_time for v in each),
             sum(v.dated <= 0.2 for v in each),
+            sum(v.covered for v in each),
+            *(sum(v.cause == kind for v in each) for kind in ("right", "none", "wrong")),
             int(np.median(waits)) if waits else "-",
             sum(v.false == 0 for v in each),
             sum(v.false for v in each),
             sum(v.true for v in each),
+            sum(v.unproved for v in each),
         ]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)

@@ -16,10 +16,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
 from benchmarks.drift_judge import Verdict, judge, table
+from benchmarks.drift_scenarios import NewAdvertiser, Shift, with_new_advertiser
 from features.spec_file import load_spec
 from learning.click_learner import ClickLearner, probabilities
 from market import MarketSettings, Scenario, simulate
@@ -33,8 +35,15 @@ from monitoring.watch.settings import DetectSettings
 
 EVENTS, CHANGE = 1_000_000, 500_000
 BRANCH = CHANGE // BLOCK * BLOCK
-LAST = {"down50": 300_000, "down30": 450_000, "up50": 300_000, "bots": 150_000}
+LAST = {
+    "down50": 300_000, "down30": 450_000, "up50": 300_000, "up100": 300_000, "bots": 150_000,
+    "newadv": 300_000, "stale": 120_000,
+}  # fmt: skip
 """Events after the change that are simulated, where it is not all."""
+PUBLISHED = 500
+"""Events between two versions of the live weights."""
+LIVE = "live-0a1b2c3d-{}"
+HOUR_MS = 3_600_000
 
 # Twenty campaigns with 5 % of the traffic each; the one nearest to 2 % changes. Days of 86,400
 # impressions: the change comes on the sixth.
@@ -45,9 +54,14 @@ MARKET = MarketSettings(
 FIELDS = (
     "segment", "ad", "campaign", "advertiser", "ad_category", "site", "placement", "device", "hour",
 )  # fmt: skip
+# An hour of it is some 75,000 impressions at the time of the change.
+FAST = msgspec.structs.replace(MARKET, impressions_per_s=48.0)
 LEARNED = (*FIELDS[:-1], "user", "interests", "timestamp", "click", "click_delay_ms", "p_true")
-SCENARIOS = ("none", "down50", "down30", "over10", "missing", "delay3", "bots")
-RATIOS = {"down50": 0.5, "down30": 0.7, "up50": 1.5}
+SCENARIOS = (
+    "none", "down50", "down30", "up50", "up100", "newadv", "over10", "version", "stale", "missing",
+    "delay3", "bots",
+)  # fmt: skip
+RATIOS = {"down50": 0.5, "down30": 0.7, "up50": 1.5, "up100": 2.0}
 
 
 @dataclass
@@ -72,11 +86,36 @@ def learn(learner: ClickLearner, batch: pa.RecordBatch) -> np.ndarray:
     return probabilities(learner.learn_hashed(hashed, batch["click"].to_numpy().astype(float)))
 
 
+def predict(learner: ClickLearner, batch: pa.RecordBatch) -> np.ndarray:
+    """Predict without learning."""
+    hashed, _ = learner.vectoriser.hash_batch(batch, learn=False)
+    return probabilities(learner.predict_hashed(hashed))
+
+
 def codes(column: pa.Array) -> np.ndarray:
     """Numbers at the ends of names."""
     if pa.types.is_dictionary(column.type):
         return column.indices.to_numpy(zero_copy_only=False)
     return np.array([int(name.lstrip("ad")) for name in column.to_pylist()], np.int32)
+
+
+def numbers(batch: pa.RecordBatch, p: np.ndarray) -> dict[str, np.ndarray]:
+    """What is kept of a batch."""
+    return {name: codes(batch[name]) for name in FIELDS[:-1]} | {
+        "p": p,
+        "y": batch["click"].to_numpy(),
+        "time": batch["timestamp"].to_numpy(),
+        "delay": batch["click_delay_ms"].to_numpy(),
+        "truth": batch["p_true"].to_numpy(),
+    }
+
+
+def stream_of(parts: list[dict[str, np.ndarray]]) -> Stream:
+    """The stream of all batches."""
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    columns["hour"] = columns["time"] // HOUR_MS % 24
+    rates = [columns["truth"][columns["campaign"] == c].mean() for c in range(MARKET.campaigns)]
+    return Stream(columns, int(np.abs(np.array(rates) - MARKET.click_rate).argmin()))
 
 
 def ordinary(seed: int) -> tuple[Stream, ClickLearner]:
@@ -85,18 +124,42 @@ def ordinary(seed: int) -> tuple[Stream, ClickLearner]:
     for batch in simulate("stationary", seed=seed, events=EVENTS, market=MARKET, columns=LEARNED):
         if len(parts) * BLOCK == BRANCH:
             before = copy.deepcopy(learner)
-        parts.append({name: codes(batch[name]) for name in FIELDS[:-1]})
-        parts[-1] |= {
-            "p": learn(learner, batch),
-            "y": batch["click"].to_numpy(),
-            "time": batch["timestamp"].to_numpy(),
-            "delay": batch["click_delay_ms"].to_numpy(),
-            "truth": batch["p_true"].to_numpy(),
-        }
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    columns["hour"] = columns["time"] // 3_600_000 % 24
-    rates = [columns["truth"][columns["campaign"] == c].mean() for c in range(MARKET.campaigns)]
-    return Stream(columns, int(np.abs(np.array(rates) - MARKET.click_rate).argmin())), before
+        parts.append(numbers(batch, learn(learner, batch)))
+    return stream_of(parts), before
+
+
+def before_change(seed: int) -> ClickLearner:
+    """The learner as it is before the change, where the rest of its stream is known."""
+    learner = ClickLearner(load_spec("sim"))
+    for batch in simulate("stationary", seed=seed, events=BRANCH, market=MARKET, columns=LEARNED):
+        learn(learner, batch)
+    return learner
+
+
+def stale(seed: int) -> Stream:
+    """All click rates rise by a third, and for an hour the trainer stands: old weights predict.
+
+    A fast market, so that an hour has clicks enough.
+    """
+    learner, parts, stopped = ClickLearner(load_spec("sim")), [], math.inf
+    shift = Shift(change_at=CHANGE, factor=1.35)
+    for batch in simulate(
+        shift, seed=seed, events=CHANGE + LAST["stale"], market=FAST, columns=LEARNED
+    ):
+        first, time = len(parts) * BLOCK, batch["timestamp"].to_numpy()
+        if first <= CHANGE < first + BLOCK:
+            stopped = time[CHANGE - first]
+        old = (time >= stopped) & (time < stopped + HOUR_MS)
+        p = np.empty(len(old))
+        for part, how in ((~old, learn), (old, predict)):
+            if part.any():
+                p[part] = how(learner, batch.filter(pa.array(part)))
+        parts.append(numbers(batch, p))
+    found = stream_of(parts)
+    learned = np.arange(len(found["p"])) // PUBLISHED * PUBLISHED
+    idle = (found["time"] >= stopped) & (found["time"] < stopped + HOUR_MS)
+    learned[idle] = CHANGE // PUBLISHED * PUBLISHED
+    return found.changed(learned=learned)
 
 
 def odds_for(ratio: float, truth: np.ndarray) -> float:
@@ -115,6 +178,8 @@ def scenario(name: str, stream: Stream) -> Scenario:
     """What the simulator is to do."""
     if name == "bots":
         return Bots(change_at=CHANGE)
+    if name == "newadv":
+        return NewAdvertiser(change_at=CHANGE, factor=6.0)
     truth = stream["truth"][CHANGE:][stream["campaign"][CHANGE:] == stream.campaign]
     factor = odds_for(RATIOS[name], truth)
     return CampaignShift(change_at=CHANGE, number=stream.campaign, factor=factor)
@@ -127,11 +192,17 @@ def branch(name: str, seed: int, stream: Stream, before: ClickLearner) -> Stream
         scenario(name, stream), seed=seed, events=CHANGE + LAST[name], start=BRANCH,
         market=MARKET, columns=LEARNED,
     ):  # fmt: skip
-        parts.append((learn(learner, batch), batch["click"].to_numpy()))
-    p, y = (np.concatenate(column) for column in zip(*parts, strict=True))
+        if name == "newadv":
+            batch = with_new_advertiser(batch, BRANCH + len(parts) * BLOCK, CHANGE)
+        parts.append(numbers(batch, learn(learner, batch)))
+    since = stream_of(parts)
     return stream.changed(
-        p=np.concatenate([stream["p"][:BRANCH], p]), y=np.concatenate([stream["y"][:BRANCH], y])
+        **{name: np.concatenate([stream[name][:BRANCH], since[name]]) for name in BRANCHED}
     )
+
+
+BRANCHED = ("p", "y", "ad", "campaign", "advertiser")
+"""Columns that are not those of the ordinary stream."""
 
 
 def altered(name: str, stream: Stream) -> Stream:
@@ -139,6 +210,9 @@ def altered(name: str, stream: Stream) -> Stream:
     late = np.arange(EVENTS) >= CHANGE
     if name == "over10":
         return stream.changed(p=np.where(late, np.minimum(1.1 * stream["p"], 1), stream["p"]))
+    if name == "version":
+        p = np.where(late, np.minimum(1.15 * stream["p"], 1), stream["p"])
+        return stream.changed(p=p, model=np.where(late, 8, 7))
     if name == "missing":
         return stream.changed(site=np.where(late, -1, stream["site"]))
     if name == "delay3":
@@ -150,7 +224,7 @@ def streams(seed: int, names: list[str], cache: Path) -> Iterator[tuple[str, Str
     """The stream of every scenario, from the cache if it is there."""
     files = {name: cache / f"{name}-{seed}.npz" for name in ["none", *names]}
     before = None
-    if files["none"].exists() and all(files[n].exists() for n in names if n in LAST):
+    if files["none"].exists():
         stream = load(files["none"])
     else:
         stream, before = ordinary(seed)
@@ -159,10 +233,13 @@ def streams(seed: int, names: list[str], cache: Path) -> Iterator[tuple[str, Str
         if name not in LAST:
             yield name, altered(name, stream)
             continue
-        if before is not None and not files[name].exists():
-            save(files[name], branch(name, seed, stream, before), ("p", "y"))
-        kept = np.load(files[name])
-        yield name, stream.changed(p=kept["p"], y=kept["y"])
+        if not files[name].exists() and name == "stale":
+            save(files[name], stale(seed))
+        elif not files[name].exists():
+            before = before or before_change(seed)
+            save(files[name], branch(name, seed, stream, before), BRANCHED)
+        kept = load(files[name])
+        yield name, kept if name == "stale" else stream.changed(**kept.columns)
 
 
 def save(file: Path, stream: Stream, names: tuple[str, ...] = ()) -> None:
@@ -186,10 +263,14 @@ def scored(stream: Stream) -> Scored:
         at = np.where(stream[name] < 0, len(words) - 1, stream[name]).astype(np.int32)
         slices[name] = Categorical(at, pa.array(words))
     rows, y = len(stream["p"]), stream["y"].astype(float)
+    number = stream.columns.get("learned", np.arange(rows) // PUBLISHED * PUBLISHED)
+    number, form = stream.columns.get("model", number), "{}" if "model" in stream.columns else LIVE
+    known, code = np.unique(number, return_inverse=True)
+    version = Categorical(code.astype(np.int32), pa.array([form.format(n) for n in known]))
     delay = np.where(y > 0, stream["delay"], np.nan).astype(float)
     return Scored(
-        stream["time"], stream["p"].astype(float), y, np.full(rows, np.nan), delay,
-        np.zeros(rows, np.bool_), slices,
+        stream["time"], stream["p"].astype(float), y, np.full(rows, 2.0), delay,
+        np.zeros(rows, np.bool_), slices, version,
     )  # fmt: skip
 
 

@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from features.jit import jit
 from monitoring.report.model import Fault
 from monitoring.report.row_sample import Codes, Rows
-from monitoring.report.slices import FALSE_ALARMS, surprise
+from monitoring.report.slices import FALSE_ALARMS
 from monitoring.report.verdict import TOLERANCE
+from monitoring.watch.figures import surprise
 
 __all__ = ["faults_in"]
 

@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 
 from features.errors import ClicktideError
 from monitoring.report.model import ReportData
-from monitoring.report.slices import FALSE_ALARMS, surprise
+from monitoring.report.slices import FALSE_ALARMS
 from monitoring.watch import formatting
-from monitoring.watch.figures import SliceFigures
+from monitoring.watch.figures import SliceFigures, surprise
 
 __all__ = ["Check", "Outcome", "junit", "outcome_of", "parse_check"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,12 @@ from monitoring.report.model import Since, SliceRow, with_figures
 from monitoring.report.verdict import TOLERANCE
 from monitoring.watch import figures as k
 from monitoring.watch.closed_window import ClosedWindow
-from monitoring.watch.figures import figures_of
+from monitoring.watch.figures import figures_of, surprise
 from streaming.time_text import time_text
 
 __all__ = [
     "FALSE_ALARMS", "OFF_NOTE", "Period", "Shift", "Sums", "SumsBySlice", "added", "is_off",
-    "period_name", "periods_of", "shift_in", "slices_of", "surprise",
+    "period_name", "periods_of", "shift_in", "slices_of",
 ]  # fmt: skip
 
 FALSE_ALARMS = 0.05
@@ -227,21 +227,3 @@ def is_off(sums: Sums, tests: int) -> bool:
     if expected <= 0.0 or abs(expected - clicks) <= TOLERANCE * clicks:
         return False
     return bool(surprise(clicks, expected) > math.log(2.0 * max(1, tests) / FALSE_ALARMS))
-
-
-def surprise(clicks: Any, expected: Any) -> Any:
-    """Log likelihood of clicks at the rate they came over that expected, taken as Poisson.
-
-    By Chernoff's bound, the logarithm of how improbable so many, or so few, are at most.
-
-    Parameters
-    ----------
-    clicks, expected
-        Numbers, or float64 arrays of one shape; 0 or above, and above 0.
-
-    Examples
-    --------
-    >>> float(surprise(100.0, 100.0)), float(surprise(0.0, 3.0))
-    (0.0, 3.0)
-    """
-    return clicks * np.log(np.maximum(clicks, 1e-300) / expected) - (clicks - expected)

@@ -19,7 +19,7 @@ from learning.metrics import calibration_interval
 __all__ = [
     "BID_CLICKED", "BID_EXPECTED", "CLICKS", "CORRECTED", "COUNT", "ECE_BINS", "EXPECTED",
     "EXPECTED_2", "LOSS", "SUMS", "Ranking", "SliceFigures", "SliceTable", "add_field",
-    "add_overall", "figures_of", "rankings", "row_terms",
+    "add_overall", "figures_of", "rankings", "row_terms", "surprise",
 ]  # fmt: skip
 
 COUNT, CLICKS, EXPECTED, EXPECTED_2, LOSS, BID_EXPECTED, BID_CLICKED, CORRECTED = range(8)
@@ -280,3 +280,21 @@ class SliceTable(msgspec.Struct, frozen=True):
             return SliceFigures(0, 0)
         at = self.values.index(value)
         return figures_of(np.array(self.sums[at]), self.rankings[at])
+
+
+def surprise(clicks: Any, expected: Any) -> Any:
+    """Log likelihood of clicks at the rate they came over that expected, taken as Poisson.
+
+    By Chernoff's bound, the logarithm of how improbable so many, or so few, are at most.
+
+    Parameters
+    ----------
+    clicks, expected
+        Numbers, or float64 arrays of one shape; 0 or above, and above 0.
+
+    Examples
+    --------
+    >>> float(surprise(100.0, 100.0)), float(surprise(0.0, 3.0))
+    (0.0, 3.0)
+    """
+    return clicks * np.log(np.maximum(clicks, 1e-300) / expected) - (clicks - expected)

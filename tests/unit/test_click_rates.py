@@ -122,8 +122,9 @@ def test_evidence_held_back_is_that_of_the_rows_one_by_one() -> None:
     y = (rng.random(n) < 0.7 * p).astype(float)
     zero = np.zeros(n)
     rows = Rows(
-        np.arange(n), p, y, zero, zero, np.full((n, 1), 2, np.int32), np.array([0], np.int32)
-    )
+        np.arange(n), p, y, zero, zero, np.zeros(n, np.int64), zero,
+        np.full((n, 1), 2, np.int32), np.array([0], np.int32),
+    )  # fmt: skip
     assert advance(rows, 0, tests, limits, state, np.zeros(2, np.int64)) == n
     theta, edge, weight = tests.slices[:3]
     literal, fall = np.zeros(len(theta)), tests.slices[0] - tests.slices[1]

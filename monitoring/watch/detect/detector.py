@@ -20,6 +20,7 @@ from monitoring.watch.detect.explanation import (
     explain_shift,
 )
 from monitoring.watch.detect.kernels import advance
+from monitoring.watch.detect.model_versions import ModelVersions
 from monitoring.watch.detect.open_alarms import (
     AlarmSums,
     closed,
@@ -125,6 +126,7 @@ class SequentialDetector:
         self._limits = make_limits(self.settings, max(1, len(fields)))
         self._history = History(self.settings.history_rows, len(fields))
         self._rates = ClickRates(self.settings, len(fields))
+        self._versions = ModelVersions()
         self._absent = np.arange(len(fields), dtype=np.int32)
 
     def _rows(self, scored: Scored, values: SlotTable, start: int, stop: int) -> Rows:
@@ -140,6 +142,7 @@ class SequentialDetector:
             np.asarray(part.label, np.float64),
             part.bid.astype(np.float32).astype(np.float64),
             delay.astype(np.float64),
+            *self._versions.of_rows(part.version, part.time_ms),
             slots,
             self._absent,
         )
@@ -231,6 +234,7 @@ class SequentialDetector:
             self._limits,
             self._values,
             self._rates,
+            self._versions,
         )
 
     # --- alarms ---------------------------------------------------------------------------
@@ -282,6 +286,7 @@ class SequentialDetector:
             "values": self._values.state(),
             "tests": {name: array.copy() for name, array in self._state._asdict().items()},
             "rates": self._rates.state(),
+            "versions": self._versions.state(),
             "history": self._history.state(),
             "open": msgspec.to_builtins(list(self._open.values())),
             "places": dict(self._places),
@@ -305,6 +310,8 @@ class SequentialDetector:
         arrays = {name: np.array(array) for name, array in state["tests"].items()}
         self._state = DetectorState(**arrays)
         self._rates.restore(state["rates"])
+        if "versions" in state:  # an older version kept none
+            self._versions.restore(state["versions"])
         self._history.restore(state["history"])
         alarms = [msgspec.convert(alarm, Alarm) for alarm in state["open"]]
         self._open = {alarm.id: alarm for alarm in alarms}

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from monitoring.watch.detect import state as kernels
 from monitoring.watch.detect.alarm import Alarm, What, ratio_interval, severity_of
-from monitoring.watch.detect.explanation import ShiftExplanation, View, cause_of
+from monitoring.watch.detect.causes import cause_of
+from monitoring.watch.detect.explanation import ShiftExplanation, View
 from monitoring.watch.detect.kernels import advance
 from monitoring.watch.detect.rates import ClickRates
 from monitoring.watch.detect.slots import History
@@ -168,7 +169,7 @@ def raised(found: ShiftExplanation, view: View, number: int, follows: str) -> Al
     expected = clicks if found.kind == kernels.DELAY else float(p.sum())  # rows are clicks there
     size, size_low, size_high = map(_finite, _size(found, view))
     since, low, high = (int(rows.time[n + first]) for n in (found.first, found.low, found.high))
-    cause, cause_field = cause_of(found, view)
+    cause = cause_of(found, view)
     money = _money(found, view)
     share = size if what == "missing" else _share(found, view, expected - clicks, money)
     return Alarm(
@@ -192,9 +193,9 @@ def raised(found: ShiftExplanation, view: View, number: int, follows: str) -> Al
         money_over_promised=money,
         share=share,
         severity=severity_of(what, share),
-        cause=cause,
-        cause_field=cause_field,
-        action=_action(what, field, value, expected - clicks),
+        cause=cause.text,
+        cause_field=cause.field,
+        action=cause.action or _action(what, field, value, expected - clicks),
         follows=follows,
     )
 

@@ -177,7 +177,7 @@ class SlotTable:
         self._slot_of = [self._index(f) for f in range(len(self.fields))]
 
 
-_COLUMNS = ("time", "p", "y", "bid", "delay", "slots")
+_COLUMNS = ("time", "p", "y", "bid", "delay", "model", "age", "slots")
 
 
 class History:
@@ -198,6 +198,8 @@ class History:
         self.y = np.zeros(rows, np.float32)
         self.bid = np.zeros(rows, np.float32)
         self.delay = np.zeros(rows, np.float32)
+        self.model = np.zeros(rows, np.int64)
+        self.age = np.zeros(rows, np.float32)
         self.slots = np.zeros((rows, fields), np.int32)
 
     def append(self, rows: Rows, start: int, stop: int) -> None:
@@ -221,6 +223,8 @@ class History:
             self.y[order].astype(np.float64),
             self.bid[order].astype(np.float64),
             self.delay[order].astype(np.float64),
+            self.model[order],
+            self.age[order].astype(np.float64),
             self.slots[order],
             absent,
         )
@@ -250,4 +254,5 @@ class History:
         self.seen = int(state["seen"])
         at = (np.arange(kept) + self.seen - kept) % self.size
         for name in _COLUMNS:
-            getattr(self, name)[at] = state[name]
+            if name in state:  # an older version kept no models
+                getattr(self, name)[at] = state[name]

@@ -90,6 +90,8 @@ class Rows(NamedTuple):
     y: F64
     bid: F64
     delay: F64
+    model: I64  # a number for each model: see :mod:`.model_versions`
+    age: F64  # seconds that the weights of the prediction had been in use
     slots: I32  # (n, fields); of a missing value: that field's own slot for it
     absent: I32  # (fields,): the slot of a missing value
 

@@ -1,0 +1,399 @@
+"""Why something shifted, as far as what is logged can show; nothing is named without evidence.
+
+Each cause is a test. Its evidence is in nats: by how much what came is likelier with the cause
+than by chance, less the logarithm of how many such causes are looked at. A field whose mix of
+values merely moved, as mixes do with the hour, is no cause: its values must tell *which* clicks
+are off.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitoring.watch.detect import state as kernels
+from monitoring.watch.detect.explanation import ShiftExplanation, View
+from monitoring.watch.detect.model_versions import UNKNOWN
+from monitoring.watch.figures import surprise
+from monitoring.watch.slices import slice_name
+from streaming.time_text import time_text
+
+__all__ = ["Cause", "cause_of"]
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+_SURE = math.log(1e4)
+"""Nats: of a thousand alarms that nothing logged explains, each test names a cause for one in ten
+times at most."""
+_COINCIDENCE = math.log(50.0)
+"""Nats that something which changes for all rows alike must have changed with the shift."""
+_MOST = 0.5
+"""Of a shift, on the scale of logarithms, that a cause must explain."""
+_OLD_S = 120.0
+_BOTS = 4.0
+_SHRINK = 10.0
+_STEP = 10_000  # rows on either side of a new model's first
+_JUMP = 6.0
+"""Nats that predictions must have jumped by, just when a new model came and a shift began."""
+_PATH = "check the path of the clicks; a longer join window may be due"
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A cause, or that none was found.
+
+    Parameters
+    ----------
+    text
+        In words.
+    nats
+        Its evidence.
+    field
+        The field that it is about.
+    action
+        What to do, if this is another thing than the shift alone asks for.
+    """
+
+    text: str
+    nats: float = 0.0
+    field: str = ""
+    action: str = ""
+
+
+class _Rows:
+    """Rows of a slice before or since the start of its shift.
+
+    Parameters
+    ----------
+    view, at, expected
+        All rows, the numbers of these, and the clicks expected of each without a shift.
+    """
+
+    def __init__(self, view: View, at: I64, expected: F64) -> None:
+        self.at, self.expected = at, expected
+        self.y, self.p = view.rows.y[at], view.rows.p[at]
+        self.clicks, self.due = float(self.y.sum()), float(expected.sum())
+
+    @property
+    def ratio(self) -> float:
+        """Clicks over expected ones; 1 where next to none are expected."""
+        return (self.clicks + 0.5) / (self.due + 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shift:
+    """A shift, its slice before and since, and what is known of all rows."""
+
+    found: ShiftExplanation
+    view: View
+    before: _Rows
+    since: _Rows
+
+    @property
+    def over(self) -> bool:
+        """Whether fewer clicks come than are expected."""
+        return self.since.clicks < self.since.due
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether the shift is of all rows, or of those of a time."""
+        if self.found.kind == kernels.OVERALL:
+            return True
+        return bool(self.view.rates.tied[self.view.values.named(self.found.which)[0]])
+
+    def explained(self, expected: float) -> bool:
+        """Whether that many expected clicks leave less than half of the shift."""
+        usual = self.before.ratio * self.since.due
+        whole = math.log((self.since.clicks + 0.5) / (usual + 0.5))
+        return abs(whole) > 0.0 and math.log((expected + 0.5) / (usual + 0.5)) / whole >= _MOST
+
+
+def cause_of(found: ShiftExplanation, view: View) -> Cause:
+    """The cause with most evidence, another beside it if there is one; or that none is found."""
+    if found.kind == kernels.MISSING:
+        field = view.values.fields[found.which]
+        return Cause(f"{field} is missing", found.evidence, field)
+    if found.kind == kernels.DELAY:
+        return Cause(_delay_text(found, view), found.evidence)
+    shift = _Shift(
+        found,
+        view,
+        _Rows(view, found.before, found.expected_before),
+        _Rows(view, found.rows, found.expected),
+    )
+    tests = _stale_weights, _new_model, _click_path, _silence, _bots, _new_slice, _fields
+    causes = sorted((c for test in tests for c in test(shift)), key=lambda c: -c.nats)
+    if not causes:
+        return Cause(_no_cause(shift))
+    text = "; also ".join(cause.text for cause in causes[:2])
+    return Cause(text, causes[0].nats, causes[0].field, causes[0].action)
+
+
+# --- weights and models -------------------------------------------------------------------
+
+
+def _stale_weights(shift: _Shift) -> Iterator[Cause]:
+    """Weights of an age that hardly a prediction before had, since the shift began or earlier."""
+    rows, before, since = shift.view.rows, shift.before.at, shift.since.at
+    if not shift.everywhere or not len(before):
+        return
+    oldest = float(rows.age[since].max())
+    begun = rows.time[since[int(rows.age[since].argmax())]] - 1000.0 * oldest
+    latest = rows.time[shift.found.high - shift.view.number(0)]
+    as_old = int((rows.age[before] >= 0.5 * oldest).sum())
+    nats = math.log((len(before) + 1) / (as_old + 1))
+    if oldest >= _OLD_S and begun <= latest and nats >= _COINCIDENCE:
+        text = f"stale weights: the predictions' weights were up to {_span(oldest)} old"
+        action = "see why the trainer fell behind: clicktide status; roll nothing back for this"
+        yield Cause(text, nats, action=action)
+
+
+def _new_model(shift: _Shift) -> Iterator[Cause]:
+    """A model that took over at the start, when predictions jumped in the shift's direction."""
+    model, p = shift.view.rows.model, shift.view.rows.p
+    all_rows = np.concatenate([shift.before.at, shift.since.at])
+    names = model[all_rows]
+    takes_over = np.flatnonzero(names[1:] != names[:-1]) + 1
+    low, high = (row - shift.view.number(0) for row in (shift.found.low, shift.found.high))
+    within = takes_over[(all_rows[takes_over] >= low) & (all_rows[takes_over] <= high)]
+    if len(within) != 1 or names[within[0]] == UNKNOWN:
+        return
+    at = int(within[0])
+    then, now = (np.log(np.clip(p[all_rows[part]], 1e-7, 1.0))
+                 for part in (slice(max(0, at - _STEP), at), slice(at, at + _STEP)))  # fmt: skip
+    if min(len(then), len(now)) < 30:
+        return
+    jump = float(now.mean() - then.mean())
+    nats = jump**2 / (2.0 * (then.var() / len(then) + now.var() / len(now)) + 1e-12)
+    by = math.log(shift.since.due / max(shift.since.clicks, 0.5))
+    width = (high - low + 1) / len(all_rows)
+    if nats - math.log(1 + len(takes_over) * width) >= _JUMP and jump / by >= _MOST:
+        name = shift.view.versions.name(int(names[at]))
+        text = f"a new model version{f' ({name})' if name else ''} took over, and predictions went"
+        text += f" {'up' if jump > 0 else 'down'} by {abs(math.expm1(jump)):.0%} with it"
+        yield Cause(text, nats, action="compare with the version before; roll back to it")
+
+
+# --- the way of the clicks ----------------------------------------------------------------
+
+
+def _click_path(shift: _Shift) -> Iterator[Cause]:
+    """Clicks that come later (and fewer), or sooner, by the ranks of their delays."""
+    delay = shift.view.rows.delay
+    then, now = (part.at[part.y > 0.0] for part in (shift.before, shift.since))
+    then, now = then[delay[then] > 0.0], now[delay[now] > 0.0]
+    if min(len(then), len(now)) < 20:
+        return
+    a, b = delay[then], delay[now]
+    later = float(np.median(b)) > float(np.median(a))
+    if later and not shift.over:
+        return
+    nats = _ranks(a, b)
+    far = abs(math.log(np.median(b) / np.median(a))) > math.log(1.5)
+    if far and nats >= _SURE:
+        yield Cause(_late_text(a, b), nats, action=_PATH)
+
+
+def _ranks(a: F64, b: F64) -> float:
+    """Half the square of the standardised rank sum of two samples (Mann and Whitney)."""
+    n, m = len(a), len(b)
+    ordered = np.sort(a)
+    below, until = (np.searchsorted(ordered, b, side=side) for side in ("left", "right"))
+    wins = float((below + until).sum()) / 2.0
+    return (wins - n * m / 2.0) ** 2 / (2.0 * n * m * (n + m + 1) / 12.0)
+
+
+def _silence(shift: _Shift) -> Iterator[Cause]:
+    """A stretch without any click, where many were due."""
+    if not shift.everywhere or not shift.over:
+        return
+    due = np.cumsum(shift.since.expected)
+    at = np.flatnonzero(shift.since.y > 0.0)
+    ends = np.concatenate([[0.0], due[at], due[-1:]])
+    gap = int(np.diff(ends).argmax())
+    length = float(ends[gap + 1] - ends[gap])
+    elsewhere = min(1.0, shift.since.clicks / max(shift.since.due - length, 1.0))
+    nats = max(elsewhere, 0.5) * length - math.log(len(ends))
+    if nats >= _SURE:
+        places = np.concatenate([[0], at, [len(due) - 1]])
+        first, last = (shift.view.rows.time[shift.since.at[places[gap + k]]] for k in (0, 1))
+        text = f"no click came from {_time(first)} to {_time(last)}, where {length:.0f} were due"
+        yield Cause(text, nats, action=_PATH)
+
+
+def _bots(shift: _Shift) -> Iterator[Cause]:
+    """Clicks of one slice, several times as many as it ever had."""
+    since, before = shift.since, shift.before
+    if shift.everywhere or before.due < 5.0 or before.ratio > 2.0:
+        return
+    due = _BOTS * since.due
+    nats = float(surprise(since.clicks, due)) if since.clicks > due else 0.0
+    if nats >= _SURE:
+        times = since.clicks / since.due
+        yield Cause(
+            f"{since.clicks:.0f} of {len(since.at):,} impressions were clicked, {times:.0f} times "
+            "as often as before: so click bots",
+            nats,
+        )
+
+
+# --- fields -------------------------------------------------------------------------------
+
+
+def _new_slice(shift: _Shift) -> Iterator[Cause]:
+    """A slice whose first row came with the shift, long after others."""
+    if shift.everywhere:
+        return
+    f, value = shift.view.values.named(shift.found.which)
+    rows = np.flatnonzero(shift.view.rows.slots[:, f] == shift.found.which)
+    first = int(rows[0])
+    nats = first * len(rows) / (len(shift.view.rows.p) - first)
+    if len(shift.before.at) <= len(shift.since.at) and nats >= _SURE + _many(f, shift):
+        field = shift.view.values.fields[f]
+        when = _time(shift.view.rows.time[first])
+        yield Cause(f"{slice_name(field, value)} is new: first seen {when}", nats, field)
+
+
+def _many(f: int, shift: _Shift) -> float:
+    """Logarithm of how many values all fields have together, about."""
+    values = len(np.unique(shift.view.rows.slots[:, f]))
+    return math.log(len(shift.view.values.fields) * max(1, values))
+
+
+def _fields(shift: _Shift) -> Iterator[Cause]:
+    """The field whose values tell best which clicks are off, if one does."""
+    values, best = shift.view.values, None
+    own = values.named(shift.found.which)[0] if shift.found.kind != kernels.OVERALL else -1
+    if len(shift.before.at) < 100:
+        return
+    for f in range(len(values.fields)):
+        if f == own or shift.view.rates.tied[f] or not values.is_whole(f):
+            continue
+        for cause in (_mix(f, shift), _arrivals(f, shift)):
+            if cause is not None and (best is None or cause.nats > best.nats):
+                best = cause
+    if best is not None:
+        yield best
+
+
+def _mix(f: int, shift: _Shift) -> Cause | None:
+    """Values that were clicked more, or less, than expected before already, and now are frequent.
+
+    With the rates of before, value by value, the clicks since must be as expected.
+    """
+    slots, before, since = shift.view.rows.slots, shift.before, shift.since
+    size = int(slots[:, f].max()) + 1
+    at, then = slots[since.at, f], slots[before.at, f]
+    due = np.bincount(then, before.expected, size)
+    rate = np.bincount(then, before.y, size) + _SHRINK * before.ratio
+    rate /= due + _SHRINK
+    usual, by_value = before.ratio * since.due, float((since.expected * rate[at]).sum())
+    gain = surprise(since.clicks, usual) - surprise(since.clicks, by_value)
+    nats = float(gain) - math.log(len(shift.view.values.fields))
+    if nats < _SURE or not shift.explained(by_value):
+        return None
+    share = np.bincount(at, since.expected, size) / since.due - due / before.due
+    value = int((share * (rate - before.ratio) * (-1.0 if shift.over else 1.0)).argmax())
+    return Cause(_share_text(f, value, shift), nats, shift.view.values.fields[f])
+
+
+def _arrivals(f: int, shift: _Shift) -> Cause | None:
+    """Rows without the field, or with values that nobody had seen, hold the whole shift."""
+    slots, since = shift.view.rows.slots[:, f], shift.since
+    known = np.zeros(int(slots.max()) + 1, np.bool_)
+    known[slots[: shift.since.at[0]]] = True
+    absent = int(shift.view.rows.absent[f])
+    best, field = None, shift.view.values.fields[f]
+    new = ~known[slots[since.at]]
+    values = np.unique(slots[since.at[new]]) if new.any() else np.zeros(1, np.int64)
+    name = f"new values of {field}"
+    if len(values) == 1:
+        name = f"{slice_name(field, shift.view.values.named(int(values[0]))[1])} is new"
+    for what, inside, value in (
+        (f"{field} is missing", slots[since.at] == absent, absent),
+        (name, new, None),
+    ):
+        usual = _usual_share(slots, shift, value)
+        share = float(inside.mean())
+        if share <= 2.0 * usual + 0.02:
+            continue
+        due, clicks = float(since.expected[inside].sum()), float(since.y[inside].sum())
+        gain = surprise(clicks, due + 1e-9) - surprise(since.clicks, since.due)
+        if share > 0.95 and usual < 0.02:  # all rows changed: when they did is the evidence
+            gain = share * len(since.at) * math.log(1.0 / (usual + 1.0 / len(since.at)))
+        many = 2 * len(shift.view.values.fields) * (len(values) if value is None else 1)
+        nats = float(gain) - math.log(many)
+        if nats >= _SURE and (best is None or nats > best.nats):
+            best = Cause(f"{what}: {share:.0%} of the rows, {usual:.0%} before", nats, field)
+    return best
+
+
+def _usual_share(slots: NDArray[np.int32], shift: _Shift, value: int | None) -> float:
+    """Of the slice's rows before, those with a value; ``None``: with one not seen until then."""
+    before = shift.before.at
+    if value is not None:
+        return float((slots[before] == value).mean())
+    half = before[-min(len(shift.since.at), len(before) // 2) :]
+    known = np.zeros(int(slots.max()) + 1, np.bool_)
+    known[slots[: half[0]]] = True
+    return float((~known[slots[half]]).mean())
+
+
+# --- words --------------------------------------------------------------------------------
+
+
+def _share_text(f: int, value: int, shift: _Shift) -> str:
+    slots = shift.view.rows.slots[:, f]
+    then, now = (float((slots[part.at] == value).mean()) for part in (shift.before, shift.since))
+    field, word = shift.view.values.fields[f], shift.view.values.named(value)[1]
+    return f"the mix of {field} changed: {slice_name(field, word)} from {then:.1%} to {now:.1%}"
+
+
+def _no_cause(shift: _Shift) -> str:
+    """That none was found, and whether clicks or predictions moved."""
+    rows = max(len(shift.since.at), 1000)
+    y, p = shift.before.y[-rows:], shift.before.p[-rows:]
+    if len(y) < 100:
+        return "no cause found in what is logged"
+    clicks, predictions = (
+        (float(then.mean()), float(now.mean()))
+        for then, now in ((y, shift.since.y), (p, shift.since.p))
+    )
+    moved = [abs(math.log((b + 1e-9) / (a + 1e-9))) for a, b in (clicks, predictions)]
+    which = "clicks" if moved[0] >= moved[1] else "predictions"
+    return (
+        f"no cause found in what is logged: the {which} themselves changed (click rate "
+        f"{_change(*clicks)}, mean prediction {_change(*predictions)})"
+    )
+
+
+def _change(then: float, now: float) -> str:
+    return f"from {then:.4f} to {now:.4f}"
+
+
+def _delay_text(found: ShiftExplanation, view: View) -> str:
+    return _late_text(view.rows.delay[found.before], view.rows.delay[found.rows])
+
+
+def _late_text(then: F64, now: F64) -> str:
+    a, b = (float(np.median(part)) / 1000.0 if len(part) else 0.0 for part in (then, now))
+    return f"clicks come {'later' if b > a else 'sooner'}: median delay {_change_s(a, b)}"
+
+
+def _change_s(then: float, now: float) -> str:
+    return f"from {_span(then)} to {_span(now)}"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90.0:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400.0 else f"{seconds / 3600:.1f} h"
+
+
+def _time(ms: float) -> str:
+    return time_text(int(ms), "{0:%Y-%m-%d %H:%M}")
