@@ -394,4 +394,4 @@ def _cost_text(clicks: float | None, money: float | None, of: str = "") -> str:
     if money is None:
         return f"{text}. In money: no bids are logged."
     worth = "was over-bid" if money >= 0 else "was under-bid"
-    return f"{text}: {formatting.money(abs(money))} {worth}."
+    return f"{text}: {formatting.money(abs(money))} {worth}, if a click is worth its bid."

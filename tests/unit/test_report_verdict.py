@@ -37,7 +37,10 @@ def test_an_open_alarm_makes_the_headline() -> None:
         "No: it over-predicts by 50 % in campaign c7, since 1 Jan 1970, 00:00 UTC."
     )
     assert "found 1 h later" in said.since
-    assert said.cost == "120 clicks were promised that did not come: 80.00 was over-bid."
+    assert said.cost == (
+        "120 clicks were promised that did not come: 80.00 was over-bid, if a click is worth its "
+        "bid."
+    )
 
 
 def _alarm(**changes: Any) -> Alarm:

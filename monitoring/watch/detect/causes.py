@@ -34,12 +34,15 @@ _COINCIDENCE = math.log(50.0)
 """Nats that something which changes for all rows alike must have changed with the shift."""
 _MOST = 0.5
 """Of a shift, on the scale of logarithms, that a cause must explain."""
+_ALL = 0.95
+"""Share of rows that is as good as all."""
 _OLD_S = 120.0
-_BOTS = 4.0
+_BOTS = 3.0
+"""Times as many clicks as were ever due: more than people's taste changes overnight."""
 _SHRINK = 10.0
 _STEP = 10_000  # rows on either side of a new model's first
-_JUMP = 6.0
-"""Nats that predictions must have jumped by, just when a new model came and a shift began."""
+_JUMP = 5.0
+"""Nats that a new model must come with the shift, and predictions jump with it, by."""
 _PATH = "check the path of the clicks; a longer join window may be due"
 
 
@@ -155,28 +158,50 @@ def _stale_weights(shift: _Shift) -> Iterator[Cause]:
 
 def _new_model(shift: _Shift) -> Iterator[Cause]:
     """A model that took over at the start, when predictions jumped in the shift's direction."""
-    model, p = shift.view.rows.model, shift.view.rows.p
-    all_rows = np.concatenate([shift.before.at, shift.since.at])
-    names = model[all_rows]
-    takes_over = np.flatnonzero(names[1:] != names[:-1]) + 1
-    low, high = (row - shift.view.number(0) for row in (shift.found.low, shift.found.high))
-    within = takes_over[(all_rows[takes_over] >= low) & (all_rows[takes_over] <= high)]
-    if len(within) != 1 or names[within[0]] == UNKNOWN:
+    at = np.concatenate([shift.before.at, shift.since.at])
+    model, row = shift.view.rows.model[at], at + shift.view.number(0)
+    takes_over = np.flatnonzero(model[1:] != model[:-1]) + 1
+    inside = (row[takes_over] >= shift.found.low) & (row[takes_over] <= shift.found.high)
+    if inside.sum() != 1 or model[takes_over[inside][0]] == UNKNOWN:
         return
-    at = int(within[0])
-    then, now = (np.log(np.clip(p[all_rows[part]], 1e-7, 1.0))
-                 for part in (slice(max(0, at - _STEP), at), slice(at, at + _STEP)))  # fmt: skip
-    if min(len(then), len(now)) < 30:
-        return
-    jump = float(now.mean() - then.mean())
-    nats = jump**2 / (2.0 * (then.var() / len(then) + now.var() / len(now)) + 1e-12)
-    by = math.log(shift.since.due / max(shift.since.clicks, 0.5))
-    width = (high - low + 1) / len(all_rows)
-    if nats - math.log(1 + len(takes_over) * width) >= _JUMP and jump / by >= _MOST:
-        name = shift.view.versions.name(int(names[at]))
+    first = int(takes_over[inside][0])
+    others = np.concatenate([[0], takes_over[~inside], [len(at)]])
+    size = int(min(_STEP, np.abs(others - first).min()))
+    by = math.log((shift.since.due + 0.5) / (shift.since.clicks + 0.5))
+    jump, nats = _jump(_as_predicted(shift.view, at, first), first, size)
+    # A model that comes in the interval of the start by chance, and seems to predict otherwise.
+    width = (shift.found.high - shift.found.low + 1) / len(shift.view.rows.p)
+    nats -= math.log(min(1.0, len(takes_over) * width))
+    if nats >= _JUMP and jump / by >= _MOST:
+        name = shift.view.versions.name(int(model[first]))
         text = f"a new model version{f' ({name})' if name else ''} took over, and predictions went"
         text += f" {'up' if jump > 0 else 'down'} by {abs(math.expm1(jump)):.0%} with it"
         yield Cause(text, nats, action="compare with the version before; roll back to it")
+
+
+def _as_predicted(view: View, at: I64, first: int) -> F64:
+    """Log predictions of some rows, less what is usual for their values before the first one."""
+    rest = np.log(np.clip(view.rows.p[at], 1e-7, 1.0))
+    rest -= rest[:first].mean()  # of values never seen before nothing else is known
+    for f in range(len(view.values.fields)):
+        slots = view.rows.slots[at, f]
+        size = int(slots.max()) + 1
+        rows = np.bincount(slots[:first], minlength=size)
+        rest -= (np.bincount(slots[:first], rest[:first], size) / (rows + _SHRINK))[slots]
+    return rest
+
+
+def _jump(values: F64, first: int, size: int) -> tuple[float, float]:
+    """Difference of the means of so many values from one on and before it, and its evidence.
+
+    Against the differences between stretches as long before (Student's likelihood).
+    """
+    means = values[first % size : first].reshape(-1, size).mean(axis=1)
+    jump = float(values[first : first + size].mean() - means[-1])
+    if len(means) < 5:
+        return jump, 0.0
+    usual = float((np.diff(means) ** 2).mean()) + 1e-12
+    return jump, (len(means) - 1) / 2.0 * math.log1p(jump**2 / usual / (len(means) - 1))
 
 
 # --- the way of the clicks ----------------------------------------------------------------
@@ -246,23 +271,29 @@ def _bots(shift: _Shift) -> Iterator[Cause]:
 
 
 def _new_slice(shift: _Shift) -> Iterator[Cause]:
-    """A slice whose first row came with the shift, long after others."""
+    """A slice whose first row came with the shift, where values are seldom new."""
     if shift.everywhere:
         return
     f, value = shift.view.values.named(shift.found.which)
-    rows = np.flatnonzero(shift.view.rows.slots[:, f] == shift.found.which)
-    first = int(rows[0])
-    nats = first * len(rows) / (len(shift.view.rows.p) - first)
-    if len(shift.before.at) <= len(shift.since.at) and nats >= _SURE + _many(f, shift):
-        field = shift.view.values.fields[f]
+    slots, fields = shift.view.rows.slots[:, f], shift.view.values.fields
+    first = int((slots == shift.found.which).argmax())
+    length = len(slots) - first
+    if len(shift.before.at) > len(shift.since.at) or first <= length:
+        return
+    usual = _share_of_new(slots, np.arange(length, first), length)
+    nats = -math.log(usual + length / (first * len(fields)))
+    if nats >= _COINCIDENCE:
         when = _time(shift.view.rows.time[first])
-        yield Cause(f"{slice_name(field, value)} is new: first seen {when}", nats, field)
+        text = f"{slice_name(fields[f], value)} is new: first seen {when}"
+        yield Cause(text, nats, fields[f])
 
 
-def _many(f: int, shift: _Shift) -> float:
-    """Logarithm of how many values all fields have together, about."""
-    values = len(np.unique(shift.view.rows.slots[:, f]))
-    return math.log(len(shift.view.values.fields) * max(1, values))
+def _share_of_new(slots: NDArray[np.int32], rows: I64, length: int) -> float:
+    """Of some rows, those whose value was first seen at most so many rows ago."""
+    first = np.zeros(int(slots.max()) + 1, np.int64)
+    first[slots[::-1]] = np.arange(len(slots))[::-1]
+    rows = rows[rows >= length]
+    return float((rows - first[slots[rows]] < length).mean()) if len(rows) else 1.0
 
 
 def _fields(shift: _Shift) -> Iterator[Cause]:
@@ -305,43 +336,41 @@ def _mix(f: int, shift: _Shift) -> Cause | None:
 def _arrivals(f: int, shift: _Shift) -> Cause | None:
     """Rows without the field, or with values that nobody had seen, hold the whole shift."""
     slots, since = shift.view.rows.slots[:, f], shift.since
+    field, start = shift.view.values.fields[f], shift.found.low - shift.view.number(0)
     known = np.zeros(int(slots.max()) + 1, np.bool_)
-    known[slots[: shift.since.at[0]]] = True
-    absent = int(shift.view.rows.absent[f])
-    best, field = None, shift.view.values.fields[f]
+    known[slots[:start]] = True
     new = ~known[slots[since.at]]
-    values = np.unique(slots[since.at[new]]) if new.any() else np.zeros(1, np.int64)
+    values = np.unique(slots[since.at[new]])
     name = f"new values of {field}"
     if len(values) == 1:
         name = f"{slice_name(field, shift.view.values.named(int(values[0]))[1])} is new"
-    for what, inside, value in (
-        (f"{field} is missing", slots[since.at] == absent, absent),
-        (name, new, None),
-    ):
-        usual = _usual_share(slots, shift, value)
-        share = float(inside.mean())
-        if share <= 2.0 * usual + 0.02:
-            continue
-        due, clicks = float(since.expected[inside].sum()), float(since.y[inside].sum())
-        gain = surprise(clicks, due + 1e-9) - surprise(since.clicks, since.due)
-        if share > 0.95 and usual < 0.02:  # all rows changed: when they did is the evidence
-            gain = share * len(since.at) * math.log(1.0 / (usual + 1.0 / len(since.at)))
-        many = 2 * len(shift.view.values.fields) * (len(values) if value is None else 1)
-        nats = float(gain) - math.log(many)
-        if nats >= _SURE and (best is None or nats > best.nats):
-            best = Cause(f"{what}: {share:.0%} of the rows, {usual:.0%} before", nats, field)
-    return best
+    absent = slots == shift.view.rows.absent[f]
+    found = (
+        (f"{field} is missing", absent[since.at], float(absent[shift.before.at].mean()), 1),
+        (name, new, _share_of_new(slots, shift.before.at, len(slots) - start), len(values)),
+    )
+    causes = [_arrival(shift, *one, field) for one in found]
+    return max((c for c in causes if c), key=lambda cause: cause.nats, default=None)
 
 
-def _usual_share(slots: NDArray[np.int32], shift: _Shift, value: int | None) -> float:
-    """Of the slice's rows before, those with a value; ``None``: with one not seen until then."""
-    before = shift.before.at
-    if value is not None:
-        return float((slots[before] == value).mean())
-    half = before[-min(len(shift.since.at), len(before) // 2) :]
-    known = np.zeros(int(slots.max()) + 1, np.bool_)
-    known[slots[: half[0]]] = True
-    return float((~known[slots[half]]).mean())
+def _arrival(
+    shift: _Shift, name: str, inside: NDArray[np.bool_], usual: float, values: int, field: str
+) -> Cause | None:
+    """The shift is of some of the rows only, or all its rows changed just when it began."""
+    since, fields, share = shift.since, len(shift.view.values.fields), float(inside.mean())
+    if share <= 2.0 * usual + 0.02:
+        return None
+    due, clicks = float(since.expected[inside].sum()), float(since.y[inside].sum())
+    gain = float(surprise(clicks, due + 1e-9) - surprise(since.clicks, since.due))
+    nats, need = gain - math.log(2 * fields * values), _SURE
+    if share > _ALL:
+        start, length = int(since.at[0]), len(shift.view.rows.p) - int(since.at[0])
+        width = shift.found.high - shift.found.low + 1
+        often = 1.0 + fields * usual * start / length  # it has been so before, or may have been
+        nats, need = -math.log(often * width / start), _COINCIDENCE
+    if nats < need:
+        return None
+    return Cause(f"{name}: {share:.0%} of the rows, {usual:.0%} before", nats, field)
 
 
 # --- words --------------------------------------------------------------------------------

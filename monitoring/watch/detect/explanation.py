@@ -28,6 +28,8 @@ __all__ = [
 F64 = NDArray[np.float64]
 _TIE = 2.0  # nats within which the smaller slice is the better explanation
 _MOST = 24  # candidates looked at
+# Of what is expected in the rows at hand: less is, as a difference of two sums, mostly their error.
+_LEAST_OLDER = 0.2
 _BANDS = {kernels.SLICE: 0.05, kernels.OVERALL: 0.02}
 
 
@@ -188,22 +190,36 @@ def _explain_click_rate(view: View, which: int, rows: NDArray[np.int64]) -> Shif
     """A click rate that moved: what is expected is the usual one."""
     if view.rates.book[which] < 0:
         return None
-    daily, (clicks, expected) = view.rates.usual(which)
-    steady, of_all, more = view.market
+    daily, past = view.rates.usual(which)
+    steady, of_all, _ = view.market
     factor = daily[view.rates.part(view.rows.time[rows])]
+    needed = view.rates.evidence(len(view.state.slices))[1][which]
+    # Where others have come or gone, so has what is known of the parts of the day, which is
+    # learned against all rows: then the rate must have moved by that and without.
+    for each in (factor,) if steady is of_all else (np.ones(len(rows)), factor):
+        named = _moved(view, which, rows, each, past)
+        if named is None or named.evidence < 0.5 * needed:
+            return None
+    # Of short stretches there are many, and of small slices: they need more evidence.
+    many = math.log(view.rates.settings.longest_clicks / max(named.expected.sum(), 1.0))
+    return replace(named, evidence=named.evidence - max(many, 0.0))
+
+
+def _moved(
+    view: View, which: int, rows: NDArray[np.int64], factor: F64, past: tuple[float, float]
+) -> ShiftExplanation | None:
+    """A slice's rows against the market, by what each part of the day is for it."""
+    steady, of_all, more = view.market
     y, by = view.rows.y[rows], steady[rows] * factor
     held = float((of_all[rows] * factor).sum())
-    older = max(clicks - float(y.sum()), 0.0), max(expected - held, 0.0) / more
+    older = max(past[0] - float(y.sum()), 0.0), max(past[1] - held, 0.0) / more
+    if older[1] < _LEAST_OLDER * held:
+        older = 0.0, 0.0
     at = locate_rate(y, by, older, view.rates.settings.moved_band)
     before = older[0] + float(y[: at.start].sum())
     level = before / max(older[1] + float(by[: at.start].sum()), 1e-9)
     named = _explanation(view, kernels.MOVED, which, rows, np.clip(by * level, 1e-7, 0.5), at)
-    needed = view.rates.evidence(len(view.state.slices))[1][which]
-    if named is None or named.evidence < 0.5 * needed:
-        return None
-    # Of short stretches there are many, and of small slices: they need more evidence.
-    many = math.log(view.rates.settings.longest_clicks / max(named.expected.sum(), 1.0))
-    return replace(named, rests_on=before, evidence=named.evidence - max(many, 0.0))
+    return None if named is None else replace(named, rests_on=before)
 
 
 def _explanation(

@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.watch.detect import state as kernels
-from monitoring.watch.detect.alarm import Alarm, What, ratio_interval, severity_of
+from monitoring.watch.detect.alarm import (
+    Alarm,
+    What,
+    cost_text,
+    ratio_interval,
+    severity_of,
+)
 from monitoring.watch.detect.causes import cause_of
 from monitoring.watch.detect.explanation import ShiftExplanation, View
 from monitoring.watch.detect.kernels import advance
@@ -169,8 +175,7 @@ def raised(found: ShiftExplanation, view: View, number: int, follows: str) -> Al
     expected = clicks if found.kind == kernels.DELAY else float(p.sum())  # rows are clicks there
     size, size_low, size_high = map(_finite, _size(found, view))
     since, low, high = (int(rows.time[n + first]) for n in (found.first, found.low, found.high))
-    cause = cause_of(found, view)
-    money = _money(found, view)
+    cause, money = cause_of(found, view), _money(found, view)
     share = size if what == "missing" else _share(found, view, expected - clicks, money)
     return Alarm(
         id=f"{number:04d}-{what}-{field or 'everywhere'}-{_stamp(since)}",
@@ -191,6 +196,7 @@ def raised(found: ShiftExplanation, view: View, number: int, follows: str) -> Al
         expected_clicks=expected,
         clicks_over_promised=expected - clicks,
         money_over_promised=money,
+        cost=cost_text(expected - clicks, money),
         share=share,
         severity=severity_of(what, share),
         cause=cause.text,
@@ -207,12 +213,14 @@ def closed(alarm: Alarm, view: View, shift: AlarmSums | None) -> Alarm:
     )
     if shift is None:
         return ended
+    over, money = shift.expected - shift.clicks, None if np.isnan(shift.money) else shift.money
     return msgspec.structs.replace(
         ended,
         clicks=shift.clicks,
         expected_clicks=shift.expected,
-        clicks_over_promised=shift.expected - shift.clicks,
-        money_over_promised=None if np.isnan(shift.money) else shift.money,
+        clicks_over_promised=over,
+        money_over_promised=money,
+        cost=cost_text(over, money),
     )
 
 
