@@ -174,7 +174,8 @@ def cost_of(alarm: Alarm) -> str:
     kind = "promised that did not come" if clicks_off >= 0 else "came unpromised"
     text = f"{clicks(abs(clicks_off))} clicks {kind}"
     if money_off is not None:
-        text += f", {money(abs(money_off))} {'over' if money_off >= 0 else 'under'}-bid"
+        side = "over" if money_off >= 0 else "under"
+        text += f", {money(abs(money_off))} {side}-bid if a click is worth its bid"
     if alarm.share is None:
         return text
     return f"{text} ({percent(alarm.share)} of the stream when it was raised)"

@@ -10,7 +10,7 @@ import msgspec
 from monitoring.watch.slices import slice_name
 
 __all__ = [
-    "Alarm", "Severity", "What", "alarm_link", "cost_text", "current_first", "newest_alarms",
+    "Alarm", "Severity", "What", "alarm_link", "current_first", "newest_alarms",
     "ratio_interval", "severity_of",
 ]  # fmt: skip
 
@@ -58,8 +58,6 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="al
         Predicted clicks less those that came, since the start; below 0: under-promised.
     money_over_promised
         The same in units of the bids, if any are logged: a click is taken to be worth its bid.
-    cost
-        Both in words, with that assumption.
     share
         How much of the stream it is about since its start: clicks over-promised (or under), or
         money if that is more, of all that were promised; for ``missing`` impressions without the
@@ -97,7 +95,6 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="al
     expected_clicks: float = 0.0
     clicks_over_promised: float | None = None
     money_over_promised: float | None = None
-    cost: str = ""
     share: float | None = None
     severity: Severity = "warning"
     cause: str = ""
@@ -148,22 +145,6 @@ def newest_alarms(alarms: Iterable[Alarm]) -> list[Alarm]:
     'closed'
     """
     return list({alarm.id: alarm for alarm in alarms}.values())
-
-
-def cost_text(clicks: float, money: float | None) -> str:
-    """Clicks over-promised, and what that is in money, under which assumption.
-
-    Examples
-    --------
-    >>> cost_text(120.0, 96.5)
-    '120 clicks were promised that did not come: 96.50 over-bid, if a click is worth its bid'
-    """
-    what = "were promised that did not come" if clicks >= 0 else "came unpromised"
-    text = f"{abs(clicks):,.{0 if abs(clicks) >= 10 else 1}f} clicks {what}"
-    if money is None:
-        return f"{text}; no bids are logged, so not in money"
-    side = "over-bid" if money >= 0 else "under-bid"
-    return f"{text}: {abs(money):,.2f} {side}, if a click is worth its bid"
 
 
 def current_first(alarms: Iterable[Alarm]) -> list[Alarm]:

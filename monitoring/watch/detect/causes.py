@@ -349,7 +349,9 @@ def _arrivals(f: int, shift: _Shift) -> Cause | None:
         (f"{field} is missing", absent[since.at], float(absent[shift.before.at].mean()), 1),
         (name, new, _share_of_new(slots, shift.before.at, len(slots) - start), len(values)),
     )
-    causes = [_arrival(shift, *one, field) for one in found]
+    causes = [
+        _arrival(shift, name, inside, usual, many, field) for name, inside, usual, many in found
+    ]
     return max((c for c in causes if c), key=lambda cause: cause.nats, default=None)
 
 

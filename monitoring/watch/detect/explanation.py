@@ -196,10 +196,11 @@ def _explain_click_rate(view: View, which: int, rows: NDArray[np.int64]) -> Shif
     needed = view.rates.evidence(len(view.state.slices))[1][which]
     # Where others have come or gone, so has what is known of the parts of the day, which is
     # learned against all rows: then the rate must have moved by that and without.
-    for each in (factor,) if steady is of_all else (np.ones(len(rows)), factor):
-        named = _moved(view, which, rows, each, past)
-        if named is None or named.evidence < 0.5 * needed:
-            return None
+    factors = [factor] if steady is of_all else [factor, np.ones(len(rows))]
+    moved = [_moved(view, which, rows, each, past) for each in factors]
+    named = moved[0]
+    if named is None or any(m is None or m.evidence < 0.5 * needed for m in moved):
+        return None
     # Of short stretches there are many, and of small slices: they need more evidence.
     many = math.log(view.rates.settings.longest_clicks / max(named.expected.sum(), 1.0))
     return replace(named, evidence=named.evidence - max(many, 0.0))

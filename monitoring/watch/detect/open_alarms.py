@@ -13,7 +13,6 @@ from monitoring.watch.detect import state as kernels
 from monitoring.watch.detect.alarm import (
     Alarm,
     What,
-    cost_text,
     ratio_interval,
     severity_of,
 )
@@ -196,7 +195,6 @@ def raised(found: ShiftExplanation, view: View, number: int, follows: str) -> Al
         expected_clicks=expected,
         clicks_over_promised=expected - clicks,
         money_over_promised=money,
-        cost=cost_text(expected - clicks, money),
         share=share,
         severity=severity_of(what, share),
         cause=cause.text,
@@ -220,7 +218,6 @@ def closed(alarm: Alarm, view: View, shift: AlarmSums | None) -> Alarm:
         expected_clicks=shift.expected,
         clicks_over_promised=over,
         money_over_promised=money,
-        cost=cost_text(over, money),
     )
 
 
