@@ -103,7 +103,7 @@ class DetectSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     closing_evidence
         How much evidence closes an alarm; higher: later, and seldom too early.
     history_rows
-        Rows kept to date alarms and find causes; about 100 bytes each at 20 fields.
+        Rows kept to date alarms and find causes; about 120 bytes each at 20 fields.
     max_values
         Values of all fields that are watched at a time, the most frequent; about 150 bytes each,
         and 1,300 more for each that clicks are expected of. The others of a field are watched as
