@@ -14,6 +14,7 @@ from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.figures import SUMS
 from monitoring.watch.repair.state_machine import SliceRepair
+from monitoring.watch.repair.table import without_repairs
 from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import WindowSettings
 from monitoring.watch.window import Terms
@@ -21,7 +22,7 @@ from monitoring.watch.windows import Windows
 
 __all__ = ["Detectors", "StaleWeights", "Watch", "WeightsAge"]
 
-_LIVE = re.compile(r"live-[0-9a-f]+-(\d+)(?:\+r[0-9a-f]+)?")
+_LIVE = re.compile(r"live-[0-9a-f]+-(\d+)")
 _STALE_S = 300.0
 _STEP = 500  # rows judged together, by their median
 _MOST_MARKS, _MOST_STRETCHES = 4096, 64
@@ -131,10 +132,10 @@ def _learned(versions: list[str]) -> NDArray[np.float64]:
 
     Examples
     --------
-    >>> _learned(["live-0a1b2c3d-1200", "7"]).tolist()
+    >>> _learned(["live-0a1b2c3d-1200+r00c0ffee", "7"]).tolist()
     [1200.0, 0.0]
     """
-    found = map(_LIVE.fullmatch, versions)
+    found = (_LIVE.fullmatch(without_repairs(version)) for version in versions)
     return np.array([float(match[1]) if match else 0.0 for match in found])
 
 

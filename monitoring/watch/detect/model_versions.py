@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from features.jit import jit, read_only
 from monitoring.watch.categorical import Categorical, hashes_of
+from monitoring.watch.repair.table import without_repairs
 
 __all__ = ["UNKNOWN", "ModelVersions", "RowVersions"]
 
@@ -42,7 +43,7 @@ class ModelVersions:
 
     Examples
     --------
-    >>> coded = Categorical.of(pa.array(["live-0a-500", "live-0a-500", "live-0a-900"]))
+    >>> coded = Categorical.of(pa.array(["live-0a-500", "live-0a-500+r00c0ffee", "live-0a-900"]))
     >>> ModelVersions().of_rows(coded, np.array([1000, 61_000, 62_000])).age_s.tolist()
     [0.0, 60.0, 0.0]
     """
@@ -67,7 +68,7 @@ class ModelVersions:
 
     def _read(self, version: Categorical) -> tuple[I64, I64]:
         """By code: the model, and how many events its weights had learned (0: not live)."""
-        words = [str(word) for word in version.values]
+        words = [without_repairs(str(word)) for word in version.values]
         found = [_LIVE.fullmatch(word) for word in words]
         names = [match[1] if match else word for match, word in zip(found, words, strict=True)]
         models = (hashes_of(pa.array(names, pa.string())) >> np.uint64(1)).astype(np.int64)

@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from features.values import as_text
 from monitoring.watch.slices import slice_name
 
-__all__ = ["MOST", "REPAIRS", "Repair", "RepairTable", "repaired", "table_of", "with_repairs"]
+__all__ = [
+    "MOST",
+    "REPAIRS",
+    "Repair",
+    "RepairTable",
+    "repaired",
+    "table_of",
+    "with_repairs",
+    "without_repairs",
+]
 
 F64 = NDArray[np.float64]
 
@@ -154,6 +163,17 @@ def with_repairs(version: str, table: RepairTable) -> str:
     'live-0a1b-7'
     """
     return f"{version}+r{table.id}" if table.repairs else version
+
+
+def without_repairs(version: str) -> str:
+    """The model version alone.
+
+    Examples
+    --------
+    >>> without_repairs("live-0a1b-7+r00c0ffee")
+    'live-0a1b-7'
+    """
+    return _VERSION.sub("", version)
 
 
 def table_of(version: str) -> str:
