@@ -202,6 +202,8 @@ class Guard:
         """
         if not self.settings.roll_back_on_harm or now - self._looked < _LOOK_S:
             return
+        if not self._state.number and not any(self.snapshots.folder.glob("*")):
+            return  # no version yet: MLflow, which takes seconds to import, need not be asked
         self._looked = now
         if now - self._asked >= _ASK_S:
             self._asked = now
