@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 import msgspec
 
-from features.errors import ClicktideError
 from monitoring.watch.repair.table import REPAIRS, RepairTable
+from serving.log_follower import LogFollower
 from streaming.log import EventLog, TopicPartition
 
 __all__ = ["RepairSource"]
@@ -17,7 +16,7 @@ _AT = TopicPartition(REPAIRS, 0)
 _SILENT_MS = 600_000
 
 
-class RepairSource:
+class RepairSource(LogFollower):
     """Follows the monitor's repairs. A monitor that is silent for ten minutes repairs nothing.
 
     Parameters
@@ -28,22 +27,15 @@ class RepairSource:
         The wall clock.
     poll_s
         How often to look for news.
-
-    Attributes
-    ----------
-    problem
-        Why there are no newer ones; ``None``: there are, or nobody publishes any.
     """
 
     def __init__(
         self, connect: Callable[[], EventLog], now_ms: Callable[[], int], poll_s: float = 0.5
     ) -> None:
-        self._connect, self._now_ms, self._poll_s = connect, now_ms, poll_s
-        self.problem: str | None = None
+        super().__init__(connect, "repairs", poll_s)
+        self._now_ms, self._poll_s = now_ms, poll_s
         self._newest: tuple[RepairTable, int] | None = None
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="repairs", daemon=True)
-        self._thread.start()
+        self.start()
 
     def current(self) -> RepairTable | None:
         """The newest table; ``None``: none, or it repairs nothing, or it is too old."""
@@ -52,25 +44,10 @@ class RepairSource:
             return None
         return newest[0]
 
-    def close(self) -> None:
-        """End the thread."""
-        self._closed.set()
-        self._thread.join(10.0)
-
-    # --- the thread ------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        while not self._closed.is_set():
-            try:
-                with self._connect() as log:
-                    self._follow(log)
-            except ClicktideError as error:
-                self.problem = str(error)
-            self._closed.wait(self._poll_s)
-
-    def _follow(self, log: EventLog) -> None:
+    def follow(self, log: EventLog) -> None:
+        """Take the newest table, again and again."""
         read_to = -1
-        while not self._closed.wait(self._poll_s):
+        while not self.closed.wait(self._poll_s):
             if REPAIRS not in log.topics():
                 continue
             end = log.end_offsets(REPAIRS)[0]

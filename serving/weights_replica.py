@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
-from features.errors import ClicktideError
 from features.spec import Spec
 from features.spec_file import spec_identity
+from serving.log_follower import LogFollower
 from serving.weights import CurrentWeights, FixedWeights
 from streaming.log import EventLog, OffsetError, Record, TopicPartition
 from streaming.weights_message import WeightsMessageError, read_head
@@ -21,7 +20,7 @@ _RECORDS = 32
 _FURTHEST_BACK = 4096
 
 
-class ReplicaWeights:
+class ReplicaWeights(LogFollower):
     """A trainer's published weights, followed in a thread: a source of weights.
 
     Parameters
@@ -49,14 +48,13 @@ class ReplicaWeights:
         poll_s: float = 0.05,
         retry_s: float = 1.0,
     ) -> None:
-        self._connect, self._poll_s, self._retry_s = connect, poll_s, retry_s
+        super().__init__(connect, "replica", retry_s)
+        self._poll_s = poll_s
         self._identity = spec_identity(spec)[:8]
         self.follower = WeightsFollower(spec)
-        self.problem: str | None = "weights topic: no full message read yet"
+        self.problem = "weights topic: no full message read yet"
         self._current: FixedWeights | None = None
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="replica", daemon=True)
-        self._thread.start()
+        self.start()
 
     def current(self) -> CurrentWeights | None:
         """The newest weights."""
@@ -70,32 +68,19 @@ class ReplicaWeights:
         """Wait for the first weights; whether they came."""
         until = time.monotonic() + timeout_s
         while self._current is None and time.monotonic() < until:
-            self._closed.wait(0.01)
+            self.closed.wait(0.01)
         return self._current is not None
-
-    def close(self) -> None:
-        """End the thread."""
-        self._closed.set()
-        self._thread.join(10.0)
 
     # --- the thread ------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while not self._closed.is_set():
-            try:
-                with self._connect() as log:
-                    self._follow(log)
-            except ClicktideError as error:
-                self.problem = str(error)
-                self._closed.wait(self._retry_s)
-
-    def _follow(self, log: EventLog) -> None:
+    def follow(self, log: EventLog) -> None:
+        """Take what the topic has, from its newest full message on."""
         while WEIGHTS not in log.topics():
             self.problem = "weights topic: there is none. Fix: `clicktide train --publish-weights`"
-            if self._closed.wait(self._retry_s):
+            if self.closed.wait(self._retry_s):
                 return
         at = _newest_full(log)
-        while not self._closed.is_set():
+        while not self.closed.is_set():
             try:
                 records = log.read(_AT, at, _RECORDS)
             except OffsetError:
@@ -112,7 +97,7 @@ class ReplicaWeights:
         self.problem = self.follower.problem
         if self._current is None and self.problem is None:
             self.problem = "weights topic: no full message read yet"
-        self._closed.wait(self._poll_s)
+        self.closed.wait(self._poll_s)
 
     def _take(self, record: bytes) -> None:
         follower = self.follower
