@@ -28,6 +28,11 @@ def test_that_is_interrupted():
 """
 
 
+def heed_ctrl_c():
+    """Also where these tests were begun in a shell's background, which is deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_run_leaves_no_process(tmp_path, number):
     (tmp_path / "test_it.py").write_text(STARTS)
@@ -39,7 +44,7 @@ def test_an_interrupted_run_leaves_no_process(tmp_path, number):
             "test_it.py",
         ],
         cwd=tmp_path, env=environment | {"PYTHONPATH": path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-        stdout=subprocess.PIPE,
+        stdout=subprocess.PIPE, preexec_fn=heed_ctrl_c,
     )  # fmt: skip
     named = tmp_path / "run"
     until(lambda: named.exists() and named.read_text(), progress=run.poll)
