@@ -230,7 +230,7 @@ class Guard:
         if champion is None:
             self._champion = None
             return
-        if self._state.number and champion.number > self._state.number:
+        if self._state.number and self._is_later(champion):
             unpin(self.registry)
             self.report(
                 f"register: version {champion.number} passed the gate: live weights serve again"
@@ -243,6 +243,11 @@ class Guard:
         if self._champion is None or self._champion.number != champion.number:
             self._champion = _Champion(champion, self.snapshots.learner(champion))
             self._harm, self._at = Harm(self.settings), []
+
+    def _is_later(self, champion: Version) -> bool:
+        """Whether it has passed the gate with what live weights became since; not with before."""
+        state = self._state
+        return champion.number > state.number and champion.created_ms > state.at_ms
 
     def _read(self) -> str:
         """Compare what came since the last look; of many records a few, that it keeps up."""
