@@ -52,7 +52,8 @@ def alarms(
     folder: DirOption = None,
     log: LogOption = None,
     history: Annotated[
-        bool, typer.Option("--history", help="What people did about alarms, and why")
+        bool,
+        typer.Option("--history", help="What was done about alarms, and why; rollbacks too"),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

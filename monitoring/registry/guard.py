@@ -121,6 +121,7 @@ class _Champion:
     def __init__(self, version: Version, learner: ClickLearner) -> None:
         assert learner.spec is not None and learner.vectoriser is not None
         self.number, self.learner = version.number, learner
+        self._live = f"live-{version.identity[:8]}-"  # those of another spec it cannot stand for
         vectoriser = Vectoriser(learner.spec)
         vectoriser.quantiles.restore(learner.vectoriser.quantiles.state())
         if vectoriser.counters is not None and learner.vectoriser.counters is not None:
@@ -138,7 +139,7 @@ class _Champion:
             _, _, served, version = map(batch.columns.column, PREDICTION_COLUMNS)
             p = served.to_numpy(zero_copy_only=False)[ready.rows]
             coded = Categorical.of(version)
-            of_live = np.array([name.startswith("live-") for name in coded.values])[coded.codes]
+            of_live = np.array([name.startswith(self._live) for name in coded.values])[coded.codes]
             some = of_live[ready.rows] & ~np.isnan(p)
             if ready.corrections is not None:
                 some &= ready.corrections == 0
@@ -273,13 +274,14 @@ class Guard:
 
     def _roll_back(self, why: str, now_ms: int) -> None:
         assert self._champion is not None
-        pin(self.registry, self._champion.number)
+        # Kept first: what is pinned without being kept would be taken for people's.
         self._keep(_RolledBack(self._champion.number, now_ms, why))
+        pin(self.registry, self._champion.number)
         self._tell("roll_back", self._champion.number, why, now_ms)
         self._harm, self._at = Harm(self.settings), []
         self.report(
             f"register: ROLLED BACK to version {self._champion.number}: {why}. Live weights are "
-            "served again when a newer version has passed the gate, or by: clicktide models unpin"
+            "served again when a later version has passed the gate, or by: clicktide models unpin"
         )
 
     def _tell(

@@ -16,6 +16,7 @@ from command import run_clicktide
 from typer.testing import CliRunner
 
 from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from features.spec_file import spec_identity
 from learning.snapshot import load_snapshot
 from monitoring.registry.actions import pin, promote, roll_back, unpin
 from monitoring.registry.client import Registry, open_registry
@@ -59,7 +60,7 @@ class Stream:
 
     def __init__(self, folder, registry, **settings):
         self.folder, self.registry, self.now_s, self.said = folder, registry, 1e9, []
-        self.rng, self.shown = random.Random(5), 0
+        self.rng, self.shown, self.spec = random.Random(5), 0, SPEC
         gate = GateSettings(min_examples=500, min_clicks=10)
         self.settings = RegistrySettings(gate=gate, **settings)
         with open_log(str(folder / "log.db")) as log:
@@ -94,7 +95,8 @@ class Stream:
         impression = {"v": 1, "type": "impression", "impression_id": f"i{self.shown}"}
         impression |= {"timestamp": fields.pop("time"), "fields": fields}
         if served is not None:  # by live weights
-            impression |= {"probability": served(rate), "model_version": "live-0a1b2c3d-7"}
+            live = f"live-{spec_identity(self.spec)[:8]}-"
+            impression |= {"probability": served(rate), "model_version": f"{live}7"}
         outcome = {"v": 1, "type": "example", "label": label, "impression": impression}
         return json.dumps(outcome).encode()
 
@@ -208,6 +210,21 @@ def test_live_weights_that_do_harm_are_not_served_until_a_version_is_good(stream
     assert "serve" not in aliases and aliases["champion"] > 1
     assert any("live weights serve again" in line for line in stream.said)
     assert not rolled_back(actions_of(stream))
+
+
+def test_a_version_of_before_ends_no_rollback_and_another_spec_begins_none(stream):
+    guarded(stream)
+    stream.spec = Spec(name="other", source=SPEC.source, fields=SPEC.fields)
+    assert serve(stream, 1000, HARMS["noise"][0]) is None
+    stream.spec, stream.now_s = SPEC, 4e9  # later than MLflow's clock will say of any version
+    assert serve(stream, 1000, HARMS["noise"][0]) == 1
+    for _ in range(4):
+        stream.pass_by(3000)
+    stream.now_s += 20
+    stream.register.step()
+    aliases = stream.registry.aliases()
+    assert aliases["champion"] > 1
+    assert aliases["serve"] == 1
 
 
 def test_the_guard_keeps_out_of_what_people_decide(stream):
