@@ -16,7 +16,7 @@ WANTED = {
     "down50": ("campaign", ("calibration", "click_rate"), 8_000),
     "up50": ("campaign", ("calibration", "click_rate"), 8_000),
     "up100": ("campaign", ("calibration", "click_rate"), 8_000),
-    "newadv": ("advertiser", ("calibration", "click_rate"), None),
+    "newadv": ("advertiser", ("new_value",), None),
     "version": ("", ("calibration",), None),
     "stale": ("", ("calibration",), None),
     "down30": ("campaign", ("calibration", "click_rate"), 20_000),

@@ -18,7 +18,7 @@ __all__ = ["LogDetector"]
 
 _SETTINGS = DetectSettings(
     overall_share=0.15, slices_share=0.75, moved_share=0.0, missing_share=0.1, delay_share=0.0,
-    warmup_clicks=1000.0,
+    new_share=0.0, warmup_clicks=1000.0,
 )  # fmt: skip
 """A model in a log need not learn on: what matters is whether it is calibrated."""
 

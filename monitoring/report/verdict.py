@@ -68,6 +68,7 @@ def verdict(
     'Yes: predictions and clicks agree.'
     """
     known = known or {}
+    alarms = [alarm for alarm in alarms if alarm.what != "new_value"]  # which is no fault
     open_alarms = [alarm for alarm in alarms if alarm.closed_ms is None]
     open_alarms.sort(key=lambda alarm: (not known.get(alarm.id), _size(alarm)), reverse=True)
     if open_alarms and not _is_larger(total, open_alarms):

@@ -153,6 +153,9 @@ def size_text(alarm: Alarm) -> str:
     if alarm.what == "missing":
         bounds = f"{percent(alarm.size_low)} to {percent(alarm.size_high)}"
         return f"missing in {percent(alarm.size)} of impressions ({bounds})"
+    if alarm.what == "new_value":
+        bounds = f"{percent(alarm.size_low)} to {percent(alarm.size_high)}"
+        return f"{percent(alarm.size)} of impressions ({bounds})"
     text = {
         "click_rate": "clicks over those predicted at first",
         "click_delay": "median click delay over what it was",
@@ -169,7 +172,7 @@ def cost_of(alarm: Alarm) -> str:
     '1,240 clicks promised that did not come (12 % of the stream when it was raised)'
     """
     clicks_off, money_off = alarm.clicks_over_promised, alarm.money_over_promised
-    if clicks_off is None or alarm.what in ("missing", "click_delay"):
+    if clicks_off is None or alarm.what in ("missing", "click_delay", "new_value"):
         return ""
     kind = "promised that did not come" if clicks_off >= 0 else "came unpromised"
     text = f"{clicks(abs(clicks_off))} clicks {kind}"
@@ -193,6 +196,8 @@ def headline_of(alarm: Alarm) -> str:
     size = alarm.size or 1.0
     if alarm.what == "missing":
         return f"the field {alarm.field} is missing in {percent(alarm.size)} of impressions"
+    if alarm.what == "new_value":
+        return f"{alarm.where} is new: {percent(alarm.size)} of impressions"
     if alarm.what == "click_delay":
         much = f"{size:.1f} times as late" if size > 1 else f"{1 / size:.1f} times as soon"
         return f"clicks come {much}{f' in {alarm.where}' if alarm.field else ''}"

@@ -96,6 +96,9 @@ class DetectSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Nats of evidence that the click rate of a slice needs beyond what the budget says, because
         its usual one is not known for sure. Higher: fewer false alarms, fewer true ones: see
         docs/detectors.md for how many.
+    new_share
+        A value that was never seen before is told if it has this share of the rows since; 0: none
+        is. In a field where such values keep coming, at most one in ``false_alarm_clicks``.
     confirm
         After evidence that a prediction is wrong is enough, this share of the time since the
         start is waited before the alarm is raised: it dates the start and names the slice better.
@@ -131,6 +134,7 @@ class DetectSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     least_clicks: _Positive = 30.0
     longest_clicks: _Positive = 500.0
     moved_margin: float = 3.0
+    new_share: _Share = 0.01
     confirm: Annotated[float, msgspec.Meta(ge=0)] = 0.2
     closing_evidence: _Positive = 10_000.0
     history_rows: _Rows = 524_288

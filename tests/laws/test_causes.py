@@ -124,9 +124,11 @@ def test_a_new_advertiser_is_named_and_not_its_five_campaigns():
         stream = nested_stream(seed, ADVERTISER, 0.1)
         was = stream.slices["advertiser"].codes == 2
         stays = ~was | (np.arange(ROWS) >= AT)
-        first = raised(stream.take(stays), SETTINGS)[0]
-        assert first.where == "advertiser-2"
-        assert first.cause.startswith("advertiser-2 is new: first seen 1970-01-01 1")
+        new, off = raised(stream.take(stays), SETTINGS)[:2]
+        assert (new.what, off.what) == ("new_value", "calibration")
+        assert new.where == off.where == "advertiser-2"
+        assert new.cause.startswith("advertiser-2 is new: first seen 1970-01-01 1")
+        assert off.cause.startswith("advertiser-2 is new: first seen 1970-01-01 1")
 
 
 def shifted(p_factor=1.0, odds=None, seed=1, **of):

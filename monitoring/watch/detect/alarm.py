@@ -14,7 +14,7 @@ __all__ = [
     "ratio_interval", "severity_of",
 ]  # fmt: skip
 
-What = Literal["calibration", "click_rate", "missing", "click_delay"]
+What = Literal["calibration", "click_rate", "missing", "click_delay", "new_value"]
 Severity = Literal["critical", "warning", "info"]
 
 _LIMITS = (0.1, 0.01)
@@ -37,7 +37,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="al
     what
         ``calibration``: clicks do not come as predicted; ``click_rate``: they do not come as the
         model predicted before it followed them; ``missing``: a field's values are missing more
-        often than before; ``click_delay``: clicks come sooner or later than before.
+        often than before; ``click_delay``: clicks come sooner or later than before;
+        ``new_value``: a value never seen before has a good share of the rows, which is no fault.
     field, value
         The slice; both empty: everywhere. For ``missing`` only the field.
     since_ms, since_low_ms, since_high_ms
@@ -49,7 +50,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="al
     size, size_low, size_high
         With its 95 % interval: for ``calibration`` the calibration ratio since the start (above
         1: over-predicts); for ``click_rate`` the clicks over those predicted at first (below 1:
-        fewer); for ``missing`` the share of rows without the field; for ``click_delay`` the
+        fewer); for ``missing`` the share of rows without the field, for ``new_value`` of those
+        with the value; for ``click_delay`` the
         median delay over what it was. It is of the data that raised the alarm, so it leans away
         from 1 a little. ``None``: not known, as a ratio without a single click is not.
     events, clicks, expected_clicks
@@ -61,7 +63,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="al
     share
         How much of the stream it is about since its start: clicks over-promised (or under), or
         money if that is more, of all that were promised; for ``missing`` impressions without the
-        field. ``None``: not known.
+        field, for ``new_value`` those with it. ``None``: not known.
     severity
         By the share, see :func:`severity_of`.
     cause, cause_field
@@ -111,11 +113,15 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="al
 def severity_of(what: What, share: float | None) -> Severity:
     """How urgent an alarm is, by its share of the stream; one of unknown cost is a warning.
 
+    A new value is for information: it is no fault.
+
     Examples
     --------
     >>> severity_of("calibration", 0.12), severity_of("missing", 0.12)
     ('critical', 'warning')
     """
+    if what == "new_value":
+        return "info"
     if share is None:
         return "warning"
     critical, warning = _MISSING_LIMITS if what == "missing" else _LIMITS

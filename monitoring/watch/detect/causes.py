@@ -121,6 +121,10 @@ def cause_of(found: ShiftExplanation, view: View) -> Cause:
     if found.kind == kernels.MISSING:
         field = view.values.fields[found.which]
         return Cause(f"{field} is missing", found.evidence, field)
+    if found.kind == kernels.NEW:
+        f, value = view.values.named(found.which)
+        name, first = slice_name(view.values.fields[f], value), view.rows.time[found.rows[0]]
+        return Cause(f"{name} is new: first seen {_time(first)}", field=view.values.fields[f])
     if found.kind == kernels.DELAY:
         return Cause(_delay_text(found, view), found.evidence)
     shift = _Shift(

@@ -13,14 +13,17 @@ from features.errors import ClicktideError
 from features.jit import read_only
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.detect.explanation import (
+    NEW_PLACE,
     ShiftExplanation,
     View,
     explain_delay,
     explain_missing,
+    explain_new,
     explain_shift,
 )
 from monitoring.watch.detect.kernels import advance
 from monitoring.watch.detect.model_versions import ModelVersions
+from monitoring.watch.detect.new_values import WINDOW, NewValues
 from monitoring.watch.detect.open_alarms import (
     AlarmSums,
     closed,
@@ -37,6 +40,7 @@ from monitoring.watch.detect.state import (
     CLICKS,
     CLOSED,
     DELAY,
+    EXPECTED,
     LATELY,
     MISSING,
     MOVED,
@@ -58,6 +62,7 @@ __all__ = ["SequentialDetector"]
 FORMAT = 2
 """Of what :meth:`SequentialDetector.state` gives."""
 _FEW = 50  # rows of a slice
+_KNOWN = 100.0  # expected clicks of a new value
 _SWEEP = 65_536  # rows between clearings of rare values
 
 
@@ -126,6 +131,7 @@ class SequentialDetector:
         self._limits = make_limits(self.settings, max(1, len(fields)))
         self._history = History(self.settings.history_rows, len(fields))
         self._rates = ClickRates(self.settings, len(fields))
+        self._new = NewValues(len(fields), self.settings.new_share)
         self._versions = ModelVersions()
         self._absent = np.arange(len(fields), dtype=np.int32)
 
@@ -163,12 +169,39 @@ class SequentialDetector:
             self._look(alarms)
 
     def _tick(self, time_ms: int, alarms: list[Alarm]) -> None:
-        if not self._rates.on or self._state.clock[CLICKS] < BEGUN * self._limits.warmup:
+        if self._state.clock[CLICKS] < BEGUN * self._limits.warmup:
+            return
+        self._new_values(alarms)
+        if not self._rates.on:
             return
         moved = self._rates.tick(self._state, time_ms)
         warm = self._state.clock[CLICKS] >= self._limits.warmup
         if moved and warm and "shift" not in self._looks:
             self._crossed(MOVED, 0, alarms)
+
+    def _new_values(self, alarms: list[Alarm]) -> None:
+        assert self._values is not None
+        clicks, seen = float(self._state.clock[CLICKS]), self._history.seen
+        for slot in self._new.tick(self._values, self._history.newest(WINDOW), seen):
+            self._state.new[slot] = 1
+            self._state.sums[:, EXPECTED:LATELY] = 0.0
+            # Where values come and go all the time, one more is no news.
+            before = self._new.arrivals[slot % len(self._values.fields)] - 1
+            news = clicks >= before * self.settings.false_alarm_clicks
+            if news and clicks >= self._limits.warmup:
+                self._raise(explain_new(self._view(), slot), alarms)
+        for slot in self._new.grown_up(seen, self.settings.history_rows):
+            self._state.new[slot] = 0
+            self._rates.forget(self._state, np.arange(len(self._state.slices)))
+        for key, slot in [(k, NEW_PLACE - place) for k, place in self._places.items()]:
+            if slot >= 0 and (slot not in self._new.first or self._is_known(slot)):
+                sums = AlarmSums(1.0, 0.0, *self._history.sums(slot))
+                alarms.append(closed(self._open.pop(key), self._view(), sums))
+                del self._places[key]
+
+    def _is_known(self, slot: int) -> bool:
+        """Whether enough clicks are expected of a new value to tell how well it is predicted."""
+        return self._history.sums(slot)[0] >= _KNOWN
 
     def _limits_now(self) -> Thresholds:
         limits = muted(self._limits) if "shift" in self._looks else self._limits
@@ -268,6 +301,8 @@ class SequentialDetector:
             slots = values.drop(f, state.sums[:, LATELY], state.open_of >= 0)
             names[slots] = len(values.fields) + f
             state.slices[slots] = state.sums[slots] = 0.0
+            state.new[slots] = 0
+            self._new.drop(slots)
             self._rates.drop(slots)
         self._history.rename(names, np.array(crowded, np.int64))
         state.sums[:, LATELY] *= 0.5
@@ -286,6 +321,7 @@ class SequentialDetector:
             "values": self._values.state(),
             "tests": {name: array.copy() for name, array in self._state._asdict().items()},
             "rates": self._rates.state(),
+            "new": self._new.state(),
             "versions": self._versions.state(),
             "history": self._history.state(),
             "open": msgspec.to_builtins(list(self._open.values())),
@@ -308,10 +344,12 @@ class SequentialDetector:
         assert self._values is not None
         self._values.restore(state["values"])
         arrays = {name: np.array(array) for name, array in state["tests"].items()}
+        arrays.setdefault("new", np.zeros(len(arrays["slices"]), np.int32))
         self._state = DetectorState(**arrays)
         self._rates.restore(state["rates"])
-        if "versions" in state:  # an older version kept none
-            self._versions.restore(state["versions"])
+        for part in ("versions", "new"):
+            if part in state:  # an older version kept none
+                getattr(self, f"_{part}").restore(state[part])
         self._history.restore(state["history"])
         alarms = [msgspec.convert(alarm, Alarm) for alarm in state["open"]]
         self._open = {alarm.id: alarm for alarm in alarms}

@@ -18,14 +18,18 @@ from monitoring.watch.detect.state import DetectorState, Rows, Thresholds
 from monitoring.watch.detect.steady_market import steady_market
 
 __all__ = [
+    "NEW_PLACE",
     "ShiftExplanation",
     "View",
     "explain_delay",
     "explain_missing",
+    "explain_new",
     "explain_shift",
 ]
 
 F64 = NDArray[np.float64]
+NEW_PLACE = -1_000_000
+"""Alarms of new values are kept under this less their slot."""
 _TIE = 2.0  # nats within which the smaller slice is the better explanation
 _MOST = 24  # candidates looked at
 # Of what is expected in the rows at hand: less is, as a difference of two sums, mostly their error.
@@ -60,7 +64,13 @@ class View:
     @cached_property
     def market(self) -> tuple[F64, F64, float]:
         """Click rate of the whole stream at each row: see :func:`steady_market`."""
-        return steady_market(self.rows, self.rates.tied)
+        return steady_market(self.rows, self.rates.tied, self.is_new)
+
+    @cached_property
+    def is_new(self) -> NDArray[np.bool_]:
+        """Rows with a new value: no part of the whole stream's click rate."""
+        new: NDArray[np.bool_] = (self.state.new[self.rows.slots] > 0).any(axis=1)
+        return new
 
     def number(self, row: int) -> int:
         """A row's number in the stream."""
@@ -115,6 +125,8 @@ class ShiftExplanation:
             return -1
         if self.kind == kernels.MISSING:
             return -2 - self.which
+        if self.kind == kernels.NEW:
+            return NEW_PLACE - self.which
         return -1001 - self.which if self.kind == kernels.DELAY else self.which
 
     @property
@@ -172,7 +184,7 @@ def _candidate(view: View, kind: int, which: int) -> ShiftExplanation | None:
         field = view.values.named(which)[0]
         rows = rows[view.rows.slots[rows, field] == which]
     if kind == kernels.MOVED:
-        return _explain_click_rate(view, which, rows)
+        return _explain_click_rate(view, which, rows[~view.is_new[rows]])
     p = _expected(view, rows)
     return _explanation(view, kind, which, rows, p, locate(view.rows.y[rows], p, _BANDS[kind]))
 
@@ -264,6 +276,16 @@ def explain_missing(view: View, field: int) -> ShiftExplanation:
     return found or ShiftExplanation(
         kernels.MISSING, field, view.seen - 1, view.seen - 1, view.seen - 1,
         everyone[-1:], expected[-1:], everyone[:-1], expected[:-1], 2.0, 0.0,
+    )  # fmt: skip
+
+
+def explain_new(view: View, slot: int) -> ShiftExplanation:
+    """A new value, since its first row."""
+    rows = np.flatnonzero(view.rows.slots[:, view.values.named(slot)[0]] == slot)
+    first, none = view.number(int(rows[0])), np.zeros(0)
+    return ShiftExplanation(
+        kernels.NEW, slot, first, first, first, rows, _expected(view, rows), none.astype(np.int64),
+        none, 1.0, 0.0,
     )  # fmt: skip
 
 

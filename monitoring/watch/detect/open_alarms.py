@@ -59,6 +59,8 @@ def mark(
         state.quantile[found.which, 2] = found.odds
         state.delay[found.which] = 0.0
         return state
+    if found.kind == kernels.NEW:
+        return state
     number = OF_EVERYTHING if found.kind == OVERALL else _free_number(state)
     state = _with_alarm(state, number)
     money = math.nan if alarm.money_over_promised is None else alarm.money_over_promised
@@ -147,6 +149,7 @@ _WHAT: dict[int, What] = {
     kernels.MOVED: "click_rate",
     kernels.MISSING: "missing",
     kernels.DELAY: "click_delay",
+    kernels.NEW: "new_value",
 }
 
 
@@ -170,7 +173,9 @@ def raised(found: ShiftExplanation, view: View, number: int, follows: str) -> Al
     size, size_low, size_high = map(_finite, _size(found, view))
     since, low, high = (int(rows.time[n + first]) for n in (found.first, found.low, found.high))
     cause, money = cause_of(found, view), _money(found, view)
-    share = size if what == "missing" else _share(found, view, expected - clicks, money)
+    share = (
+        size if what in ("missing", "new_value") else _share(found, view, expected - clicks, money)
+    )
     return Alarm(
         id=f"{number:04d}-{what}-{field or 'everywhere'}-{_stamp(since)}",
         status="open",
@@ -204,6 +209,8 @@ def closed(alarm: Alarm, view: View, shift: AlarmSums | None) -> Alarm:
     ended = msgspec.structs.replace(
         alarm, status="closed", closed_ms=int(view.rows.time[-1]), action="none: it is over"
     )
+    if alarm.what == "new_value":
+        ended = msgspec.structs.replace(ended, action="none: it is new no longer")
     if shift is None:
         return ended
     over, money = shift.expected - shift.clicks, None if np.isnan(shift.money) else shift.money
@@ -236,6 +243,9 @@ def _size(found: ShiftExplanation, view: View) -> tuple[float, float, float]:
         return _share_interval(float(gone.mean()), len(gone))
     if found.kind == kernels.DELAY:
         return _delay_ratio(found, view)
+    if found.kind == kernels.NEW:
+        since = len(rows.p) - int(found.rows[0])
+        return _share_interval(len(found.rows) / since, since)
     clicks = float(rows.y[found.rows].sum())
     if found.kind == kernels.MOVED:
         size = clicks / float(found.expected.sum())
@@ -292,6 +302,8 @@ def _action(what: What, field: str, value: str, over: float) -> str:
     where = slice_name(field, value, "=") if field else "the whole stream"
     if what == "missing":
         return f"ask the sender of the impressions for {field}; until then predictions lack it"
+    if what == "new_value":
+        return f"none if {where} was to begin; its calibration is told when this closes"
     if what == "click_delay":
         return "check the path of the clicks; a longer join window may be due"
     if what == "click_rate":

@@ -20,7 +20,7 @@ from monitoring.watch.detect import rate_kernels as k
 from monitoring.watch.detect.state import EXPECTED, LATELY, DetectorState
 from monitoring.watch.settings import DetectSettings
 
-__all__ = ["TICK", "ClickRates"]
+__all__ = ["TICK", "ClickRates", "goes_with_time"]
 
 I32 = NDArray[np.int32]
 F64 = NDArray[np.float64]
@@ -158,11 +158,7 @@ class ClickRates:
 
     def tie(self, slots: I32) -> None:
         """Tell fields that go with time, such as the hour: they come in long runs of one value."""
-        for f in range(slots.shape[1]):
-            here = slots[:, f]
-            changes = float(np.mean(here[1:] != here[:-1])) if len(here) > 1 else 0.0
-            shares = np.unique(here, return_counts=True)[1] / max(1, len(here))
-            self.tied[f] = changes <= _TIED * (1.0 - float((shares**2).sum()))
+        self.tied[:] = [goes_with_time(slots[:, f]) for f in range(slots.shape[1])]
 
     # --- state
 
@@ -183,3 +179,16 @@ class ClickRates:
             getattr(self, name)[: self._used] = state[name]
         self.book, self.tied = np.array(state["book"]), np.array(state["tied"])
         self.origin_ms = int(state["origin_ms"])
+
+
+def goes_with_time(values: I32) -> bool:
+    """Whether a field goes with time, as the hour does: it comes in long runs of one value.
+
+    Examples
+    --------
+    >>> goes_with_time(np.repeat([1, 2, 3], 100)), goes_with_time(np.tile([1, 2, 3], 100))
+    (True, False)
+    """
+    changes = float(np.mean(values[1:] != values[:-1])) if len(values) > 1 else 0.0
+    shares = np.unique(values, return_counts=True)[1] / max(1, len(values))
+    return changes <= _TIED * (1.0 - float((shares**2).sum()))

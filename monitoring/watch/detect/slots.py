@@ -137,9 +137,12 @@ class SlotTable:
         words += given[len(slots) :]
         return slots + [n * stride + f for n in range(first, len(words))]
 
-    def is_whole(self, f: int) -> bool:
-        """Whether no value of a field was ever forgotten: its slots mean now what they meant."""
-        return len(self._words[f]) <= 0.75 * self._share
+    def is_whole(self, f: int, values: int | None = None) -> bool:
+        """Whether no value of a field was ever forgotten: its slots mean now what they meant.
+
+        With so many values, or as many as it has.
+        """
+        return (len(self._words[f]) if values is None else values) <= 0.75 * self._share
 
     def crowded(self) -> list[int]:
         """Fields that have used up more than three quarters of their slots."""
@@ -228,6 +231,14 @@ class History:
             self.slots[order],
             absent,
         )
+
+    def sums(self, slot: int) -> tuple[float, float, float]:
+        """Of the rows of a slot: expected clicks, clicks, and worth x (prediction - click)."""
+        at = np.flatnonzero(self.slots[: self.seen, slot % self.slots.shape[1]] == slot)
+        p, y, bid = self.p[at], self.y[at], self.bid[at]
+        known = ~np.isnan(bid)
+        money = float((bid * (p - y))[known].sum()) if known.any() else np.nan
+        return float(p.sum()), float(y.sum()), money
 
     def newest(self, rows: int) -> NDArray[np.int32]:
         """Slots of the newest rows, oldest first."""

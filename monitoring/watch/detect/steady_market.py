@@ -23,7 +23,9 @@ _SURELY = 20.0  # rows that a value has of those, by its share
 F64 = NDArray[np.float64]
 
 
-def steady_market(rows: Rows, tied: NDArray[np.bool_]) -> tuple[F64, F64, float]:
+def steady_market(
+    rows: Rows, tied: NDArray[np.bool_], is_new: NDArray[np.bool_]
+) -> tuple[F64, F64, float]:
     """The rate at each row; that of all rows; and what that was, over this, in the first half.
 
     Parameters
@@ -32,16 +34,23 @@ def steady_market(rows: Rows, tied: NDArray[np.bool_]) -> tuple[F64, F64, float]
         The last rows, oldest first.
     tied
         Fields that go with time.
+    is_new
+        Rows that are no part of it.
     """
-    of_all = market(rows.p, rows.y)
-    steady = steady_rows(rows.slots, tied)
-    if steady.all():
+    of_all = _rate(rows, ~is_new)
+    steady = steady_rows(rows.slots, tied) & ~is_new
+    if (steady | is_new).all() or not steady.any():
         return of_all, of_all, 1.0
-    at = np.flatnonzero(steady)
-    latest = np.maximum(np.cumsum(steady) - 1, 0)
-    rate = market(rows.p[at], rows.y[at])[latest]
+    rate = _rate(rows, steady)
     half = len(rate) // 2
     return rate, of_all, float(of_all[:half].sum() / rate[:half].sum())
+
+
+def _rate(rows: Rows, of: NDArray[np.bool_]) -> F64:
+    """By some rows alone, at each of all."""
+    latest = np.maximum(np.cumsum(of) - 1, 0)
+    rate: F64 = market(rows.p[of], rows.y[of])[latest]
+    return rate
 
 
 def steady_rows(slots: NDArray[np.int32], tied: NDArray[np.bool_]) -> NDArray[np.bool_]:
