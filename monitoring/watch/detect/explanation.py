@@ -69,7 +69,7 @@ class View:
     @cached_property
     def is_new(self) -> NDArray[np.bool_]:
         """Rows with a new value: no part of the whole stream's click rate."""
-        new: NDArray[np.bool_] = (self.state.new[self.rows.slots] > 0).any(axis=1)
+        new: NDArray[np.bool_] = np.any(self.state.new[self.rows.slots] > 0, axis=1)
         return new
 
     def number(self, row: int) -> int:
