@@ -19,6 +19,7 @@ from clicktide.options import DirOption, JsonOption, LogOption
 from clicktide.stream_folder import log_file
 from clicktide.stream_opening import open_existing, open_stream
 from clicktide.up_state import local_processes
+from monitoring.watch.alarm_actions import ActionReader, rolled_back
 from streaming.freshness import ages, clock_note, freshness, stale
 from streaming.joiner_state import JoinerState
 from streaming.log import EventLog
@@ -77,9 +78,11 @@ class _View:
     def look(self) -> Look:
         return look_at(self.opened, now_ms())
 
-    def shown(self, look: Look, before: Look) -> tuple[Look, str, dict[str, float], Any]:
+    def shown(self, look: Look, before: Look) -> tuple[Look, str, dict[str, float], Any, str]:
         processes = None if self.folder is None else local_processes(self.folder)
-        return look, self.log, look.rates(before), processes
+        actions = ActionReader(self.opened)
+        actions.read()
+        return look, self.log, look.rates(before), processes, rolled_back(actions.actions)
 
     def once(self, as_json: bool) -> None:
         """Two looks, for the rates."""
@@ -108,13 +111,17 @@ class _View:
 
 
 def status_json(
-    look: Look, log: str, rates: dict[str, float], processes: dict[str, Any] | None
+    look: Look,
+    log: str,
+    rates: dict[str, float],
+    processes: dict[str, Any] | None,
+    rollback: str = "",
 ) -> dict[str, Any]:
     """Everything ``--json`` prints."""
     fresh = freshness(look)
     return {
         "log": log,
-        "warnings": _warnings(look),
+        "warnings": _warnings(look, rollback),
         **msgspec.to_builtins(look),
         "lag": {group: look.lag(group) for group in look.groups},
         "rates_per_s": rates,
@@ -125,14 +132,18 @@ def status_json(
 
 
 def status_view(
-    look: Look, log: str, rates: dict[str, float], processes: dict[str, Any] | None
+    look: Look,
+    log: str,
+    rates: dict[str, float],
+    processes: dict[str, Any] | None,
+    rollback: str = "",
 ) -> RenderableType:
     """Tables."""
     parts: list[RenderableType] = [Text(f"{log}  {_when(look.at_ms)}", style="bold")]
     if not look.topics:
         parts.append(Text("no topics yet. Fix: clicktide up, or clicktide replay SOURCE --to LOG"))
         return Group(*parts)
-    parts += [Text(f"! {message}", style="bold yellow") for message in _warnings(look)]
+    parts += [Text(f"! {message}", style="bold yellow") for message in _warnings(look, rollback)]
     parts += [_topics(look, rates), _groups(look)]
     if look.joiner is not None:
         parts.append(_joiner(look, look.joiner, rates))
@@ -143,10 +154,10 @@ def status_view(
     return Group(*parts)
 
 
-def _warnings(look: Look) -> list[str]:
+def _warnings(look: Look, rollback: str) -> list[str]:
     """What is not as it should be, the worst first."""
     fresh = freshness(look)
-    found = [*stale(fresh, look.at_ms), clock_note(fresh, look.at_ms)]
+    found = [rollback, *stale(fresh, look.at_ms), clock_note(fresh, look.at_ms)]
     held = 0 if look.joiner is None else look.joiner.held
     if held:
         found.append(f"{held:,} records are held behind one far ahead of its partition's time")

@@ -1,13 +1,17 @@
 """What one look at the log tells, with commits written by hand."""
 
 import io
+import json
 
 import msgspec
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from clicktide.cli import app
 from clicktide.status import status_json, status_view
 from features.events import Heartbeat, Impression, encode_event
+from monitoring.watch.alarm_actions import AlarmAction, append_action
 from streaming.freshness import Freshness, Reader, freshness
 from streaming.joiner.commit import TopicState
 from streaming.log import NewRecord, Position, TopicPartition, open_log
@@ -206,3 +210,22 @@ def test_tables_and_json_tell_the_same(log):
     assert told["joiner"]["pending"] == 1
     assert told["lag"] == {"join": 0, "train": 0}
     msgspec.json.encode(told)
+
+
+def test_a_rollback_is_told_first(tmp_path):
+    url = str(tmp_path / "log.db")
+
+    def told(what, number):
+        with open_log(url) as log:
+            log.create_topics(StreamSettings().topics())
+            append_action(log, AlarmAction(what=what, at_ms=NOW, by="guard", number=number))
+        command = ["status", "--log", url, "--every", "0.1"]
+        result = CliRunner().invoke(app, [*command, "--json"])
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)["warnings"], CliRunner().invoke(app, command).stdout
+
+    warnings, shown = told("roll_back", 3)
+    assert warnings[0].startswith("Rolled back: version 3 is served since")
+    assert "! Rolled back: version 3 is served since" in shown
+    warnings, shown = told("serve_live", 4)
+    assert not any("Rolled back" in warning for warning in [*warnings, shown])
