@@ -98,7 +98,7 @@ class Register:
                 self._keep(summary, now)
         if now >= self._try_at:
             self._send(now)
-            self._heed(now)
+            self._heed()
 
     def finish(self) -> None:
         """Send what waits, once; what cannot be sent waits on disk for the next time."""
@@ -138,9 +138,11 @@ class Register:
             for staged in self.queue.waiting():
                 self._judge()
                 self.prepare()
+                self._heed()
                 number = self.publisher.publish(staged, int(now * 1000))
                 self.snapshots.put(number, staged)
                 self.report(f"register: version {number} of {self.registry.model}")
+                self._heed()
                 self._tidy()
         except RegistryError as error:
             self._later(now, error)
@@ -153,8 +155,9 @@ class Register:
             self.report("register: MLflow answers again")
         self._down, self._wait = False, _FIRST_WAIT_S
 
-    def _heed(self, now: float) -> None:
-        """Act on alarms, and on live weights that do harm."""
+    def _heed(self) -> None:
+        """Act on alarms, and on live weights that do harm; also in the middle of longer work."""
+        now = self.now()
         try:
             self.guard.step(now)
             if self.alarms is not None:
@@ -174,7 +177,7 @@ class Register:
             with self.open_log() as log:
                 judge_newest(
                     self.registry, log, self.snapshots, self.settings.gate, int(self.now() * 1000),
-                    self.report, self.guard.pinned,
+                    self.report, self.guard.pinned, self._heed,
                 )  # fmt: skip
         except RegistryError:
             raise

@@ -60,6 +60,7 @@ class Stream:
 
     def __init__(self, folder, registry, **settings):
         self.folder, self.registry, self.now_s, self.said = folder, registry, 1e9, []
+        self.tick_s = 0.0  # by which each look at the clock moves it
         self.rng, self.shown, self.spec = random.Random(5), 0, SPEC
         gate = GateSettings(min_examples=500, min_clicks=10)
         self.settings = RegistrySettings(gate=gate, **settings)
@@ -74,6 +75,7 @@ class Stream:
         )  # fmt: skip
 
     def clock(self):
+        self.now_s += self.tick_s
         return self.now_s
 
     def open_log(self):
@@ -210,6 +212,17 @@ def test_live_weights_that_do_harm_are_not_served_until_a_version_is_good(stream
     assert "serve" not in aliases and aliases["champion"] > 1
     assert any("live weights serve again" in line for line in stream.said)
     assert not rolled_back(actions_of(stream))
+
+
+def test_the_guard_looks_also_while_a_version_is_judged_and_sent(stream, monkeypatch):
+    guarded(stream)
+    stream.show(3000)
+    stream.learn()
+    looks = []
+    monkeypatch.setattr(stream.register.guard, "_read", lambda: looks.append(stream.said[-1]))
+    stream.now_s, stream.tick_s = stream.now_s + 300, 1.0
+    stream.register.step()
+    assert len(looks) >= 4 and "version 3" not in looks[0] and "version 3" in looks[-1]
 
 
 def test_a_version_of_before_ends_no_rollback_and_another_spec_begins_none(stream):
