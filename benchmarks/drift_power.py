@@ -4,6 +4,8 @@
 :mod:`benchmarks.drift_study` with their clicks drawn anew from the simulator's truth, with one
 campaign's click rate changed from event 500,000 on, or not. Only the tests of click rates are on.
 ``--past``: instead, drawn clicks of one slice alone, by how many it had before its rate fell.
+``--limit``: instead, in how many of the study's streams (``--seeds 0-23``) who knew the slice, the
+start and the true click rates would have as much evidence in time as is asked for.
 """
 
 from __future__ import annotations
@@ -16,7 +18,16 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.drift_judge import Verdict, judge
-from benchmarks.drift_study import CHANGE, EVENTS, LAST, RATIOS, Stream, detect, streams
+from benchmarks.drift_study import (
+    CHANGE,
+    EVENTS,
+    FIELDS,
+    LAST,
+    RATIOS,
+    Stream,
+    detect,
+    streams,
+)
 from monitoring.watch.settings import DetectSettings
 
 PASTS = (250, 500, 1_000, 2_000, 5_000, 20_000)
@@ -81,6 +92,42 @@ def by_past() -> None:
         print(f"| {past:,} | {half:.0%} | {third:.0%} |")
 
 
+def most_evidence(stream: Stream, rows: int, settings: DetectSettings) -> tuple[float, float]:
+    """The most nats beyond the budget that the changed campaign's clicks ever hold, in some rows.
+
+    Two rates against one, by the true click rates, from the true start on: with its rate of before
+    known from its clicks, as by :mod:`monitoring.watch.detect.rates`; and with that known, too.
+    """
+    of = np.flatnonzero(stream["campaign"] == stream.campaign)
+    y, due = stream["y"][of].astype(float), stream["truth"][of].astype(float)
+    start = int(np.searchsorted(of, CHANGE))
+    known = int(np.searchsorted(np.cumsum(stream["truth"])[of[:start]], settings.warmup_clicks / 4))
+    n1, e1 = y[known:start].sum(), due[known:start].sum()
+    n2, e2 = (np.cumsum(column[start : start + rows]) for column in (y, due))
+    gain = n2 * np.log(np.maximum(n2, 1.0) / e2)
+    n, e = n1 + n2, e1 + e2
+    estimated = n1 * math.log(n1 / e1) + gain - n * np.log(n / e)
+    needed = np.log(settings.false_alarm_clicks * len(FIELDS) / settings.moved_share / e2)
+    seen = e2 >= settings.least_clicks
+    exact = gain - (n2 - e2)
+    most = [float((nats - needed)[seen].max()) for nats in (estimated, exact)]
+    return most[0], most[1]
+
+
+def limits(seeds: range, cache: Path) -> None:
+    """Print in how many streams there is evidence enough."""
+    settings = DetectSettings()
+    print("| | streams | its past estimated | its past known |\n|---|---|---|---|")
+    for name, rows in (("down50", 8_000), ("down30", 20_000), ("up50", 8_000), ("up100", 8_000)):
+        most = []
+        for seed in seeds:
+            (_, ordinary), (_, changed) = streams(seed, ["none", name], cache)
+            truth = ordinary["truth"][: len(changed["p"])]  # without the change
+            most.append(most_evidence(changed.changed(truth=truth), rows, settings))
+        estimated, exact = (np.array(most) >= settings.moved_margin).sum(axis=0)
+        print(f"| {name} | {len(seeds)} | {estimated} | {exact} |", flush=True)
+
+
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -89,11 +136,12 @@ def main() -> None:
     parser.add_argument("--margins", type=float, nargs="+", default=[1.0, 2.0, 3.0, 4.0])
     parser.add_argument("--cache", type=Path, default=Path("run/drift_study"))
     parser.add_argument("--past", action="store_true")
+    parser.add_argument("--limit", action="store_true")
     asked = parser.parse_args()
-    if asked.past:
-        by_past()
-        return
     first, _, last = asked.seeds.partition("-")
+    if asked.past or asked.limit:
+        by_past() if asked.past else limits(range(int(first), int(last) + 1), asked.cache)
+        return
     found: dict[tuple[float, str], list[Verdict]] = {}
     seeds = range(int(first), int(last or first) + 1)
     for margin, name, verdict in verdicts(seeds, asked.draws, asked.margins, asked.cache):

@@ -5,8 +5,7 @@ spec; a simulated log is served and published at so many impressions a second. F
 weights are overwritten with noise (and put back once it was seen); five times, for ten minutes of
 event time, who clicked and who did not is swapped; at last a field is gone. Printed for each:
 seconds from the fault until the champion is served, and the calibration (predicted over true
-probability, the simulator's) of what was served before, until then, and in the next 5,000
-impressions. Some 20 minutes.
+probability, the simulator's) of what was served before, until then, and since. Some 20 minutes.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +32,14 @@ import pyarrow.parquet as pq
 from clicktide.valkey import free_port
 from learning.live import open_live
 from market import MarketSettings, simulate
-from monitoring.watch.alarm_actions import ActionReader, AlarmAction
+from market.impressions import BLOCK
+from monitoring.watch.alarm_actions import ActionReader
 from streaming.log import EventLog, TopicPartition, open_log
 
 COMMAND = [sys.executable, "-m", "clicktide"]
 PER_S = 40.0
-FLIPPED = int(600 * PER_S)
-WARM, EACH, LAST = 130_000, 60_000, 40_000
-AFTER = 5_000
+SWAPPED = int(600 * PER_S)
+SETTLE, AFTER, MOST = 10_000, 5_000, 5_000_000
 SETTINGS = (
     "join.join_window_s=90", "registry.version_every_s=20", "registry.gate.min_examples=2000",
     "registry.metrics_every_s=60", "monitor.repair.on=false",
@@ -53,47 +52,56 @@ class _Served(msgspec.Struct):
     """What an impression says of its prediction."""
 
     probability: float = np.nan
-    model_version: str = ""
 
 
-@dataclass(frozen=True)
-class Fault:
-    """Something that goes wrong from an impression on."""
+class Publisher(threading.Thread):
+    """Publishes the simulated log in parts, each served by the API, as told with wrong labels.
 
-    kind: str
-    at: int
+    Attributes
+    ----------
+    swap
+        Whether who clicked and who did not is swapped.
+    gone
+        Whether a field is.
+    truth
+        Of all impressions published: the true probability.
+    """
 
+    def __init__(self, folder: Path, url: str, rate: float) -> None:
+        super().__init__(daemon=True)
+        self.folder, self.rate, self.over = folder, rate, threading.Event()
+        self.to = ["--to", str(folder / "run" / "log.db"), "--through", url, "--no-end"]
+        self.swap = self.gone = False
+        self.truth: list[float] = []
+        self.rng = np.random.default_rng(5)
 
-def faults(count: int) -> list[Fault]:
-    """Noise and swapped labels in turns, then the field that is gone."""
-    places = [WARM + EACH * n for n in range(2 * count)]
-    kinds = ("noise", "labels") * count
-    gone = Fault("field gone", places[-1] + EACH)
-    return [*(Fault(kind, at) for kind, at in zip(kinds, places, strict=True)), gone]
+    def run(self) -> None:
+        """Part after part."""
+        for number, batch in enumerate(simulate("stationary", seed=3, events=MOST, market=MARKET)):
+            if self.over.is_set():
+                return
+            file = self.folder / f"part-{number}.parquet"
+            pq.write_table(pa.Table.from_batches([self.part(batch)]), file)
+            command = [*COMMAND, "replay", str(file), "--spec", "market", *self.to]
+            with (self.folder / "replay.txt").open("wb") as out:
+                pace = ["--speed", str(self.rate / PER_S)]
+                subprocess.run([*command, *pace], stdout=out, stderr=out, check=True)
+            file.unlink()
 
-
-def write_log(file: Path, wrong: list[Fault]) -> np.ndarray:
-    """The log that is replayed, and the true probabilities of its impressions."""
-    rows = wrong[-1].at + LAST
-    parts = list(simulate("stationary", seed=3, events=rows, market=MARKET))
-    table = pa.Table.from_batches(parts)
-    at, click = np.arange(rows), table["click"].to_numpy()
-    truth = table["p_true"].to_numpy()
-    flip = np.zeros(rows, bool)
-    for fault in wrong:
-        flip |= (fault.kind == "labels") & (at >= fault.at) & (at < fault.at + FLIPPED)
-    delay = table["click_delay_ms"].to_numpy()
-    rng = np.random.default_rng(5)
-    some = rng.choice(delay[click > 0], rows)
-    site = pa.array(table["site"].to_pylist(), pa.string(), mask=at >= wrong[-1].at)
-    for name, column in (
-        ("click", np.where(flip, 1 - click, click)),
-        ("click_delay_ms", np.where(flip & (click == 0), some, delay)),
-        ("site", site),
-    ):
-        table = table.set_column(table.schema.get_field_index(name), name, pa.array(column))
-    pq.write_table(table, file)
-    return np.where(flip, 1 - truth, truth)
+    def part(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows as they are to be published."""
+        click, delay = batch["click"].to_numpy(), batch["click_delay_ms"].to_numpy()
+        truth = batch["p_true"].to_numpy()
+        columns = {name: batch[name] for name in batch.schema.names}
+        if self.swap:
+            some = self.rng.choice(delay[click > 0], len(click))
+            columns["click"] = pa.array(1 - click)
+            columns["click_delay_ms"] = pa.array(np.where(click > 0, delay, some))
+            truth = 1.0 - truth
+        if self.gone:
+            columns["site"] = pa.nulls(len(click), pa.string())
+        self.truth += truth.tolist()
+        return pa.RecordBatch.from_pydict(columns)
 
 
 @contextmanager
@@ -136,72 +144,73 @@ def noise(file: Path, rng: np.random.Generator) -> list[tuple[Any, np.ndarray]]:
     return old
 
 
-def served(log: EventLog, first: int, stop: int) -> tuple[np.ndarray, list[str]]:
-    """Probabilities and versions that were served of some impressions."""
-    decode, p, version = msgspec.json.Decoder(_Served).decode, [], []
-    while first < stop and (records := log.read(TOPIC, first, 2_000)):
-        for record in records:
-            of = decode(record.value)
-            p.append(of.probability)
-            version.append(of.model_version)
-        first = records[-1].offset + 1
-    return np.array(p[: stop - first + len(p)]), version
+def served(log: EventLog, first: int, stop: int) -> np.ndarray:
+    """Probabilities that were served of some impressions."""
+    decode, p = msgspec.json.Decoder(_Served).decode, []
+    while len(p) < stop - first and (records := log.read(TOPIC, first + len(p), 2_000)):
+        p += [decode(record.value).probability for record in records]
+    return np.array(p[: stop - first])
 
 
 class Study:
     """One run."""
 
-    def __init__(self, folder: Path, log: EventLog, url: str, truth: np.ndarray) -> None:
-        self.folder, self.log, self.url, self.truth = folder, log, url, truth
+    def __init__(self, folder: Path, log: EventLog, url: str, publisher: Publisher) -> None:
+        self.folder, self.log, self.url, self.publisher = folder, log, url, publisher
         self.actions = ActionReader(log)
+        self.rng = np.random.default_rng(0)
 
     def shown(self) -> int:
         """Impressions so far."""
         return self.log.end_offsets(TOPIC.topic)[0]
 
-    def version(self) -> str:
-        """What is served now."""
-        body = {"fields": {"ad": "a"}}
-        reply = httpx.post(f"{self.url}/v1/predict", json=body, timeout=20)
-        version: str = reply.json()["model_version"]
-        return version
+    def is_live(self) -> bool:
+        """Whether live weights are served."""
+        reply = httpx.post(f"{self.url}/v1/predict", json={"fields": {"ad": "a"}}, timeout=20)
+        return bool(reply.json()["model_version"].startswith("live"))
+
+    def has_champion(self) -> bool:
+        """Whether there is a version to go back to."""
+        told = msgspec.json.decode((self.folder / "run/served/served.json").read_bytes())
+        return "champion" in told["versions"]
 
     def ratio(self, first: int, stop: int) -> str:
         """Predicted over true probability of some impressions."""
-        p, _ = served(self.log, first, stop)
-        true = self.truth[first : first + len(p)]
-        some = ~np.isnan(p)
+        p = served(self.log, first, stop)
+        true, some = np.array(self.publisher.truth[first : first + len(p)]), ~np.isnan(p)
         return f"{p[some].sum() / true[some].sum():.2f}" if some.any() else "-"
 
-    def last_action(self) -> AlarmAction | None:
-        """What the guard did last."""
-        self.actions.read()
-        return self.actions.actions[-1] if self.actions.actions else None
+    def pass_by(self, rows: int) -> int:
+        """Wait for so many more impressions; how many there are then."""
+        until = self.shown() + rows
+        wait(lambda: self.shown() >= until, "impressions")
+        return until
 
-    def is_live(self) -> bool:
-        """Whether live weights are served."""
-        return self.version().startswith("live")
-
-    def run(self, fault: Fault, rng: np.random.Generator) -> str:
-        """Wait for a fault, and say what became of it."""
-        wait(lambda: self.shown() >= fault.at, "impressions", 900)
-        if not self.is_live():
-            wait(self.is_live, "live weights served before the next fault", 60)
-        began, first = time.monotonic(), self.shown()
-        old = noise(self.folder / "run" / "live.weights", rng) if fault.kind == "noise" else []
-        took = "not rolled back"
+    def fault(self, kind: str) -> str:
+        """Do harm, and say what became of it."""
+        wait(lambda: self.has_champion() and self.is_live(), "live weights, beside a champion", 900)
+        first = self.pass_by(SETTLE)
+        self.publisher.swap, self.publisher.gone = kind == "labels", kind == "field gone"
+        weights = self.folder / "run" / "live.weights"
+        old = noise(weights, self.rng) if kind == "noise" else []
+        if kind != "noise":  # from the next part on
+            first = self.pass_by(BLOCK - first % BLOCK)
+        began, took = time.monotonic(), "not rolled back"
         with suppress(TimeoutError):
-            wait(lambda: not self.is_live(), "the champion", 60 if fault.kind != "labels" else 120)
+            wait(lambda: not self.is_live(), "the champion", 60.0)
             took = f"{time.monotonic() - began:.1f} s"
         end = self.shown()
-        wait(lambda: self.shown() >= end + AFTER, "more impressions")
+        if kind == "labels":
+            wait(lambda: self.shown() >= first + SWAPPED, "ten minutes")
+        after = self.pass_by(AFTER)
+        self.publisher.swap = False
         for live, was in old:
             live[:] = was
-        action = self.last_action()
-        why = action.why if action and action.what == "roll_back" else ""
-        ratios = (self.ratio(first - AFTER, first), self.ratio(first, end),
-                  self.ratio(end + 500, end + AFTER))  # fmt: skip
-        return f"| {fault.kind} | {took} | {' | '.join(ratios)} | {why} |"
+        self.actions.read()
+        back = [one for one in self.actions.actions if one.what == "roll_back"]
+        why = back[-1].why if back and took != "not rolled back" else ""
+        ratios = self.ratio(first - AFTER, first), self.ratio(first, end)
+        return f"| {kind} | {took} | {' | '.join(ratios)} | {self.ratio(end, after)} | {why} |"
 
 
 def main() -> None:
@@ -210,32 +219,25 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=5, help="of each kind")
     parser.add_argument("--rate", type=float, default=600.0, help="impressions a second")
     options = parser.parse_args()
-    wrong, rng, port = faults(options.faults), np.random.default_rng(0), free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory() as name:
         folder, url = Path(name), f"http://127.0.0.1:{port}"
-        truth = write_log(folder / "log.parquet", wrong)
         with running(folder, port):
             wait(lambda: httpx.get(f"{url}/readyz").status_code == 200, "an answer")
-            replay = [*COMMAND, "replay", str(folder / "log.parquet"), "--spec", "market"]
-            to = ["--to", str(folder / "run" / "log.db"), "--through", url]
-            pace = ["--speed", str(options.rate / PER_S)]
-            with (folder / "replay.txt").open("wb") as out:
-                publisher = subprocess.Popen([*replay, *to, *pace], stdout=out, stderr=out)
+            publisher = Publisher(folder, url, options.rate)
+            publisher.start()
             try:
                 with open_log(str(folder / "run" / "log.db")) as log:
-                    study = Study(folder, log, url, truth)
-                    print(
-                        "| fault | champion served after | before | until then | next 5,000 | why |"
-                    )
-                    print("|---|---|---|---|---|---|")
-                    for fault in wrong:
-                        print(study.run(fault, rng), flush=True)
+                    study = Study(folder, log, url, publisher)
+                    print("| fault | champion served after | before | until then | since | why |")
+                    print("|---|---|---|---|---|---|", flush=True)
+                    for kind in [*("noise", "labels") * options.faults, "field gone"]:
+                        print(study.fault(kind), flush=True)
             finally:
-                publisher.send_signal(signal.SIGINT)
-                publisher.wait()
-                keep = os.environ.get("CLICKTIDE_KEEP")
-                for text in ("up.txt", "replay.txt"):
-                    if keep:
+                publisher.over.set()
+                publisher.join()
+                if keep := os.environ.get("CLICKTIDE_KEEP"):
+                    for text in ("up.txt", "replay.txt"):
                         (Path(keep) / text).write_bytes((folder / text).read_bytes())
 
 
