@@ -22,8 +22,10 @@ from clicktide.stream_opening import open_stream
 from features.errors import ClicktideError
 from monitoring.registry.client import open_registry
 from monitoring.registry.follow import Follower
+from monitoring.registry.guard import Guard
 from monitoring.registry.process import Register
 from monitoring.registry.settings import RegistrySettings
+from monitoring.registry.snapshots import SnapshotCache
 from monitoring.report.page import write_report
 from streaming.log import open_log
 from streaming.signals import stop_request
@@ -75,7 +77,8 @@ def register(
     known = stream.registry_settings()
     if once:
         known = _at_once(known)
-    process = _process(stream, known, mlflow, attach or (), say)
+    guard = _guard(stream, known, mlflow, say)
+    process = _process(stream, known, mlflow, attach or (), say, guard)
     registry = open_registry(mlflow, stream.path, known.model)  # of another thread
     follower = Follower(registry, stream.served, now=time.time, report=say)
     say(f"register: versions of {process.model} go to {registry.where}")
@@ -84,7 +87,8 @@ def register(
         if once:
             follower.step()
             return
-        with _following(follower, known.poll_s):
+        following = partial(follower.run, every_s=known.poll_s)
+        with _beside("follow", following), _beside("guard", partial(guard.run, now=time.time)):
             while not request.asked:
                 time.sleep(known.poll_s)
                 process.step()
@@ -97,6 +101,7 @@ def _process(
     mlflow: str | None,
     attach: Sequence[Path],
     say: Callable[[str], None],
+    guard: Guard,
 ) -> Register:
     """The register process of a stream, with its drift report beside each version."""
     run = stream.path
@@ -113,7 +118,24 @@ def _process(
         attach=(*attach, drift, drift.with_suffix(".json")),
         prepare=partial(_write_drift, drift, run, registry.url, say),
         alarms=stream.monitor / "alarms.jsonl",
-        learned=stream.stream_settings().learned_topic,
+        guard=guard,
+    )
+
+
+def _guard(
+    stream: StreamFolder, settings: RegistrySettings, mlflow: str | None, say: Callable[[str], None]
+) -> Guard:
+    """The guard of a stream's live weights, with a registry of its own."""
+    registry = open_registry(mlflow, stream.path, settings.model)
+    folder = stream.path / "registry"
+    return Guard(
+        registry,
+        SnapshotCache(registry, folder / "versions"),
+        lambda: open_log(stream.log),
+        stream.stream_settings().learned_topic,
+        settings.gate,
+        folder,
+        say,
     )
 
 
@@ -132,14 +154,14 @@ def _write_drift(out: Path, run: Path, mlflow: str, say: Callable[[str], None]) 
 
 
 @contextmanager
-def _following(follower: Follower, every_s: float) -> Iterator[None]:
-    """Follow the aliases in a thread: a large version must not hold up a rollback."""
+def _beside(name: str, run: Callable[..., None]) -> Iterator[None]:
+    """Run something in a thread: a large version, or a report, must not hold up a rollback."""
     over = threading.Event()
 
-    def run() -> None:
-        follower.run(stopping=over.is_set, every_s=every_s, pause=over.wait)
+    def until_over() -> None:
+        run(stopping=over.is_set, pause=over.wait)
 
-    thread = threading.Thread(target=run, name="follow", daemon=True)
+    thread = threading.Thread(target=until_over, name=name, daemon=True)
     thread.start()
     try:
         yield

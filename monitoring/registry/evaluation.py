@@ -74,11 +74,7 @@ def _time_of_example(line: bytes) -> int | None:
 
 
 def score_after(
-    log: EventLog,
-    offsets: Sequence[int],
-    learners: Sequence[ClickLearner],
-    most: int,
-    meanwhile: Callable[[], None] = lambda: None,
+    log: EventLog, offsets: Sequence[int], learners: Sequence[ClickLearner], most: int
 ) -> list[Tally]:
     """Tally each learner on the examples from some offsets on, corrections left out.
 
@@ -93,15 +89,12 @@ def score_after(
         date with every example and shared by all.
     most
         Stop at so many examples.
-    meanwhile
-        Called again and again: this may take a minute.
     """
     tallies = [Tally() for _ in learners]
     scorers = [_Scorer(learner, learners[0]) for learner in learners]
     for records in _records(log, offsets):
         for scorer, tally in zip(scorers, tallies, strict=True):
             scorer.score(records, tally)
-        meanwhile()
         if tallies[0].events >= most:
             break
     return tallies
@@ -184,7 +177,6 @@ def judge_newest(
     now_ms: int,
     report: Callable[[str], None],
     guarded: int = 0,
-    meanwhile: Callable[[], None] = lambda: None,
 ) -> GateVerdict | None:
     """Judge the newest version that enough examples have come after; older ones are superseded.
 
@@ -204,8 +196,6 @@ def judge_newest(
         Takes lines for people.
     guarded
         The version that the guard has pinned: that does not hold the gate.
-    meanwhile
-        Called again and again: this may take a minute.
 
     Returns
     -------
@@ -222,7 +212,7 @@ def judge_newest(
         offsets = first_offsets_after(log, candidate.event_time)
         if not has_after(log, offsets, settings.min_examples):
             continue
-        verdict = _judge(log, offsets, snapshots, candidate, champion, settings, report, meanwhile)
+        verdict = _judge(log, offsets, snapshots, candidate, champion, settings, report)
         if verdict.verdict.state == "pending":
             continue  # too few clicks so far: an older one has seen more
         _write_down(registry, verdict, candidates[:at], now_ms)
@@ -247,14 +237,13 @@ def _judge(
     champion: Version | None,
     settings: GateSettings,
     report: Callable[[str], None],
-    meanwhile: Callable[[], None],
 ) -> _Judgement:
     """Score both on the examples after the candidate's place."""
     if champion is not None and champion.identity != candidate.identity:
         report(f"register: champion {champion.number} is of another spec; it is not compared")
         champion = None
     learners = [snapshots.learner(v) for v in (candidate, champion) if v is not None]
-    tallies = score_after(log, offsets, learners, settings.max_examples, meanwhile)
+    tallies = score_after(log, offsets, learners, settings.max_examples)
     mine = tallies[0].figures()
     other = None if champion is None else tallies[1].figures()
     usual = None if champion is None else champion.figures.get("base_rate")

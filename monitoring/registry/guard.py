@@ -154,7 +154,7 @@ class Guard:
     Parameters
     ----------
     registry, snapshots
-        Of the versions; where a champion's weights come from.
+        Of the versions; where a champion's weights come from. Used by the thread that runs it.
     open_log
         The event log.
     topic
@@ -192,6 +192,26 @@ class Guard:
     def pinned(self) -> int:
         """The version that the guard has pinned; 0: none."""
         return self._state.number
+
+    def run(
+        self,
+        *,
+        stopping: Callable[[], bool],
+        now: Callable[[], float],
+        pause: Callable[[float], object],
+    ) -> None:
+        """Look again and again until asked to stop; all in one thread."""
+        down = False
+        while not stopping():
+            try:
+                self.step(now())
+                down = False
+            except ClicktideError as error:  # the registry, or a version that cannot be read
+                if not down:
+                    self.report(f"register: the guard cannot act: {error}")
+                down = True
+            pause(_LOOK_S)
+        self.close()
 
     def step(self, now: float) -> None:
         """Look at what is new, if it is time.

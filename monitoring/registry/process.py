@@ -17,7 +17,6 @@ from monitoring.registry.settings import RegistrySettings
 from monitoring.registry.snapshots import Queue, SnapshotCache, SnapshotSummary, snapshot_summary
 from monitoring.registry.versions import RegistryError, beyond_retention, champion_of
 from streaming.log import EventLog
-from streaming.settings import EARLY_EXAMPLES
 
 __all__ = ["Register", "purge"]
 
@@ -51,8 +50,9 @@ class Register:
         Called before each version is registered, such as to write what is attached.
     alarms
         The monitor's ``alarms.jsonl``: what it says may roll back, if the settings allow it.
-    learned
-        Topic that the trainer learns from: what the guard looks at.
+    guard
+        That rolls back by itself, in a thread of its own: what it has pinned does not hold the
+        gate.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Register:
         attach: tuple[Path, ...] = (),
         prepare: Callable[[], None] = lambda: None,
         alarms: Path | None = None,
-        learned: str = EARLY_EXAMPLES,
+        guard: Guard | None = None,
     ) -> None:
         self.model, self.registry, self.settings = model, registry, settings
         self.open_log, self.now, self.report = open_log, now, report
@@ -79,9 +79,7 @@ class Register:
         self.alarms = (
             None if alarms is None else AlarmWatch(alarms, folder, registry, settings.gate, report)
         )
-        self.guard = Guard(
-            registry, self.snapshots, open_log, learned, settings.gate, folder, report
-        )
+        self.guard = guard
         self._points_at = self._try_at = 0.0
         self._wait = _FIRST_WAIT_S
         self._down = False
@@ -98,11 +96,10 @@ class Register:
                 self._keep(summary, now)
         if now >= self._try_at:
             self._send(now)
-            self._heed()
+            self._heed(now)
 
     def finish(self) -> None:
         """Send what waits, once; what cannot be sent waits on disk for the next time."""
-        self.guard.close()
         self._try_at = 0.0
         self._send(self.now())
 
@@ -138,11 +135,9 @@ class Register:
             for staged in self.queue.waiting():
                 self._judge()
                 self.prepare()
-                self._heed()
                 number = self.publisher.publish(staged, int(now * 1000))
                 self.snapshots.put(number, staged)
                 self.report(f"register: version {number} of {self.registry.model}")
-                self._heed()
                 self._tidy()
         except RegistryError as error:
             self._later(now, error)
@@ -155,11 +150,9 @@ class Register:
             self.report("register: MLflow answers again")
         self._down, self._wait = False, _FIRST_WAIT_S
 
-    def _heed(self) -> None:
-        """Act on alarms, and on live weights that do harm; also in the middle of longer work."""
-        now = self.now()
+    def _heed(self, now: float) -> None:
+        """Act on alarms."""
         try:
-            self.guard.step(now)
             if self.alarms is not None:
                 self.alarms.step(int(now * 1000))
         except RegistryError as error:
@@ -177,7 +170,7 @@ class Register:
             with self.open_log() as log:
                 judge_newest(
                     self.registry, log, self.snapshots, self.settings.gate, int(self.now() * 1000),
-                    self.report, self.guard.pinned, self._heed,
+                    self.report, 0 if self.guard is None else self.guard.pinned,
                 )  # fmt: skip
         except RegistryError:
             raise

@@ -21,8 +21,11 @@ from learning.snapshot import load_snapshot
 from monitoring.registry.actions import pin, promote, roll_back, unpin
 from monitoring.registry.client import Registry, open_registry
 from monitoring.registry.follow import ChampionSource, Follower
+from monitoring.registry.guard import Guard
 from monitoring.registry.process import Register
 from monitoring.registry.settings import GateSettings, RegistrySettings
+from monitoring.registry.snapshots import SnapshotCache
+from monitoring.registry.versions import RegistryError
 from monitoring.watch.alarm_actions import ActionReader, rolled_back
 from streaming.log import NewRecord, open_log
 from streaming.settings import EARLY_EXAMPLES, EXAMPLES, StreamSettings
@@ -60,22 +63,32 @@ class Stream:
 
     def __init__(self, folder, registry, **settings):
         self.folder, self.registry, self.now_s, self.said = folder, registry, 1e9, []
-        self.tick_s = 0.0  # by which each look at the clock moves it
         self.rng, self.shown, self.spec = random.Random(5), 0, SPEC
         gate = GateSettings(min_examples=500, min_clicks=10)
         self.settings = RegistrySettings(gate=gate, **settings)
         with open_log(str(folder / "log.db")) as log:
             log.create_topics(StreamSettings().topics())
-        self.register = self.registering()
+        self.start()
 
-    def registering(self):
-        return Register(
-            self.folder / "model", self.folder / "registry", self.registry, self.open_log,
-            self.settings, now=self.clock, report=self.said.append,
+    def start(self):
+        """Start the register process, and its guard."""
+        folder = self.folder / "registry"
+        snapshots = SnapshotCache(self.registry, folder / "versions")
+        self.guard = Guard(
+            self.registry, snapshots, self.open_log, EARLY_EXAMPLES, self.settings.gate, folder,
+            self.said.append,
+        )  # fmt: skip
+        self.register = Register(
+            self.folder / "model", folder, self.registry, self.open_log,
+            self.settings, now=self.clock, report=self.said.append, guard=self.guard,
         )  # fmt: skip
 
+    def step(self):
+        """What the process and the guard's thread do at a time."""
+        self.register.step()
+        self.guard.step(self.clock())
+
     def clock(self):
-        self.now_s += self.tick_s
         return self.now_s
 
     def open_log(self):
@@ -118,7 +131,7 @@ class Stream:
         self.show(count, flipped)
         self.learn()
         self.now_s += seconds
-        self.register.step()
+        self.step()
 
 
 def row(rng, number):
@@ -172,7 +185,7 @@ def serve(stream, count, served, flipped=False):
     for _ in range(count // 250):
         stream.show(250, flipped, served)
         stream.now_s += 5
-        stream.register.step()
+        stream.step()
     return stream.registry.aliases().get("serve")
 
 
@@ -182,7 +195,7 @@ def guarded(stream):
     stream.pass_by()
     assert stream.registry.aliases() == {"champion": 1}
     stream.now_s += 20
-    stream.register.step()
+    stream.step()
 
 
 HARMS = {
@@ -201,28 +214,17 @@ def test_live_weights_that_do_harm_are_not_served_until_a_version_is_good(stream
     [line] = [line for line in stream.said if "ROLLED BACK to version 1" in line]
     assert why in line
     assert rolled_back(actions_of(stream)).startswith("Rolled back: version 1 is served since ")
-    stream.register = stream.registering()  # it knows of it after a restart
+    stream.start()  # it knows of it after a restart
     for _ in range(6):
         stream.pass_by(3000)
         stream.now_s += 20
-        stream.register.step()
+        stream.step()
         if "serve" not in stream.registry.aliases():
             break
     aliases = stream.registry.aliases()
     assert "serve" not in aliases and aliases["champion"] > 1
     assert any("live weights serve again" in line for line in stream.said)
     assert not rolled_back(actions_of(stream))
-
-
-def test_the_guard_looks_also_while_a_version_is_judged_and_sent(stream, monkeypatch):
-    guarded(stream)
-    stream.show(3000)
-    stream.learn()
-    looks = []
-    monkeypatch.setattr(stream.register.guard, "_read", lambda: looks.append(stream.said[-1]))
-    stream.now_s, stream.tick_s = stream.now_s + 300, 1.0
-    stream.register.step()
-    assert len(looks) >= 4 and "version 3" not in looks[0] and "version 3" in looks[-1]
 
 
 def test_a_version_of_before_ends_no_rollback_and_another_spec_begins_none(stream):
@@ -234,7 +236,7 @@ def test_a_version_of_before_ends_no_rollback_and_another_spec_begins_none(strea
     for _ in range(4):
         stream.pass_by(3000)
     stream.now_s += 20
-    stream.register.step()
+    stream.step()
     aliases = stream.registry.aliases()
     assert aliases["champion"] > 1
     assert aliases["serve"] == 1
@@ -246,7 +248,7 @@ def test_the_guard_keeps_out_of_what_people_decide(stream):
     assert serve(stream, 1000, noise) == 1
     unpin(stream.registry)
     stream.now_s += 20
-    stream.register.step()
+    stream.step()
     assert "serve" not in stream.registry.aliases()
     assert serve(stream, 2000, lambda rate: rate) is None
     pin(stream.registry, 1)
@@ -255,7 +257,7 @@ def test_the_guard_keeps_out_of_what_people_decide(stream):
     assert stream.registry.aliases() == {"champion": 1, "serve": 1}  # people hold the gate
     unpin(stream.registry)
     stream.settings = RegistrySettings(gate=GateSettings(roll_back_on_harm=False))
-    stream.register = stream.registering()
+    stream.start()
     assert serve(stream, 2000, noise) is None
 
 
@@ -288,7 +290,7 @@ def test_versions_and_disk_stay_within_the_bound(stream):
     stream.settings = RegistrySettings(
         keep_versions=3, keep_champions=2, keep_points=20, gate=stream.settings.gate
     )
-    stream.register = stream.registering()
+    stream.start()
     sizes = []
     for number in range(VERSIONS):
         stream.pass_by(600)
@@ -359,14 +361,14 @@ def look(follower, *sources):
 
 def test_with_mlflow_away_versions_wait_and_catch_up(stream):
     there, stream.registry = stream.registry, Registry("http://127.0.0.1:9", "clicktide")
-    stream.register = stream.registering()
+    stream.start()
     for _ in range(5):
         stream.pass_by(600)
     assert len([line for line in stream.said if "wait on disk" in line]) == 1
     stream.registry = there
-    stream.register = stream.registering()  # restarted meanwhile: what waits is on disk
+    stream.start()  # restarted meanwhile: what waits is on disk
     stream.now_s += 100
-    stream.register.step()
+    stream.step()
     versions = there.versions()
     assert [v.events for v in versions] == [1800, 2400, 3000]
     assert not list((stream.folder / "registry" / "waiting").iterdir())
@@ -418,3 +420,17 @@ def test_no_command_imports_mlflow_at_start():
     code = "import sys, clicktide.cli; print([m for m in sys.modules if m.startswith('mlflow')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_guard_that_cannot_act_says_so_once_and_goes_on(stream, monkeypatch):
+    looks, failures = [], iter([True, True, False, True])
+
+    def step(now):
+        looks.append(now)
+        if next(failures):
+            raise RegistryError("MLflow is away")
+
+    monkeypatch.setattr(stream.guard, "step", step)
+    stream.guard.run(stopping=lambda: len(looks) == 4, now=stream.clock, pause=lambda _: None)
+    said = [line for line in stream.said if "MLflow is away" in line]
+    assert len(looks) == 4 and len(said) == 2  # once before it answered, and once after
