@@ -64,7 +64,7 @@ class Publisher(threading.Thread):
     gone
         Whether a field is.
     truth
-        Of all impressions published: the true probability.
+        Of all impressions published: the true probability, of clicks as they were.
     """
 
     def __init__(self, folder: Path, url: str, rate: float) -> None:
@@ -97,7 +97,6 @@ class Publisher(threading.Thread):
             some = self.rng.choice(delay[click > 0], len(click))
             columns["click"] = pa.array(1 - click)
             columns["click_delay_ms"] = pa.array(np.where(click > 0, delay, some))
-            truth = 1.0 - truth
         if self.gone:
             columns["site"] = pa.nulls(len(click), pa.string())
         self.truth += truth.tolist()

@@ -183,18 +183,18 @@ class SequentialDetector:
         assert self._values is not None
         clicks, seen = float(self._state.clock[CLICKS]), self._history.seen
         for slot in self._new.tick(self._values, self._history.newest(WINDOW), seen):
-            self._state.new[slot] = 1
+            self._state.apart[slot] = 1
             self._state.sums[:, EXPECTED:LATELY] = 0.0
             # Where values come and go all the time, one more is no news.
             before = self._new.arrivals[slot % len(self._values.fields)] - 1
             news = clicks >= before * self.settings.false_alarm_clicks
             if news and clicks >= self._limits.warmup:
                 self._raise(explain_new(self._view(), slot), alarms)
-        for slot in self._new.grown_up(seen, self.settings.history_rows):
-            self._state.new[slot] = 0
+        for slot in self._new.usual_now(seen, self.settings.history_rows):
+            self._state.apart[slot] = 0
             self._rates.forget(self._state, np.arange(len(self._state.slices)))
         for key, slot in [(k, NEW_PLACE - place) for k, place in self._places.items()]:
-            if slot >= 0 and (slot not in self._new.first or self._is_known(slot)):
+            if slot >= 0 and (slot not in self._new.apart or self._is_known(slot)):
                 sums = AlarmSums(1.0, 0.0, *self._history.sums(slot))
                 alarms.append(closed(self._open.pop(key), self._view(), sums))
                 del self._places[key]
@@ -288,6 +288,9 @@ class SequentialDetector:
         shift = AlarmSums(*self._state.closing[max(which, 0)].tolist()) if which >= 0 else None
         alarm = closed(self._open.pop(key), self._view(), shift)
         del self._places[key]
+        if place >= 0:
+            self._state.apart[place] = 1
+            self._new.apart[place] = self._history.seen
         unmark(which, place, self._state, self._rates, self._history)
         return alarm
 
@@ -301,7 +304,7 @@ class SequentialDetector:
             slots = values.drop(f, state.sums[:, LATELY], state.open_of >= 0)
             names[slots] = len(values.fields) + f
             state.slices[slots] = state.sums[slots] = 0.0
-            state.new[slots] = 0
+            state.apart[slots] = 0
             self._new.drop(slots)
             self._rates.drop(slots)
         self._history.rename(names, np.array(crowded, np.int64))
@@ -344,7 +347,7 @@ class SequentialDetector:
         assert self._values is not None
         self._values.restore(state["values"])
         arrays = {name: np.array(array) for name, array in state["tests"].items()}
-        arrays.setdefault("new", np.zeros(len(arrays["slices"]), np.int32))
+        arrays.setdefault("apart", np.zeros(len(arrays["slices"]), np.int32))
         self._state = DetectorState(**arrays)
         self._rates.restore(state["rates"])
         for part in ("versions", "new"):

@@ -64,13 +64,22 @@ class View:
     @cached_property
     def market(self) -> tuple[F64, F64, float]:
         """Click rate of the whole stream at each row: see :func:`steady_market`."""
-        return steady_market(self.rows, self.rates.tied, self.is_new)
+        return steady_market(self.rows, self.rates.tied, self.is_apart | self.is_explained)
 
     @cached_property
-    def is_new(self) -> NDArray[np.bool_]:
-        """Rows with a new value: no part of the whole stream's click rate."""
-        new: NDArray[np.bool_] = np.any(self.state.new[self.rows.slots] > 0, axis=1)
-        return new
+    def is_apart(self) -> NDArray[np.bool_]:
+        """Rows of a slot that stands apart: no part of the whole stream's click rate."""
+        apart: NDArray[np.bool_] = np.any(self.state.apart[self.rows.slots] > 0, axis=1)
+        return apart
+
+    @cached_property
+    def is_explained(self) -> NDArray[np.bool_]:
+        """Rows that an open alarm explains: the tests leave them out."""
+        rows = self.rows
+        explained: NDArray[np.bool_] = np.any(self.state.open_of[rows.slots] >= 0, axis=1)
+        for f in np.flatnonzero(self.state.gone[:, 2] > 0.0):
+            explained |= rows.slots[:, f] == rows.absent[f]
+        return explained
 
     def number(self, row: int) -> int:
         """A row's number in the stream."""
@@ -184,7 +193,7 @@ def _candidate(view: View, kind: int, which: int) -> ShiftExplanation | None:
         field = view.values.named(which)[0]
         rows = rows[view.rows.slots[rows, field] == which]
     if kind == kernels.MOVED:
-        return _explain_click_rate(view, which, rows[~view.is_new[rows]])
+        return _explain_click_rate(view, which, rows[~view.is_apart[rows]])
     p = _expected(view, rows)
     return _explanation(view, kind, which, rows, p, locate(view.rows.y[rows], p, _BANDS[kind]))
 
@@ -257,9 +266,7 @@ def _explanation(
 
 def _free_rows(view: View) -> NDArray[np.int64]:
     """Rows that were tested and that no open alarm explains."""
-    explained: NDArray[np.bool_] = np.any(view.state.open_of[view.rows.slots] >= 0, axis=1)
-    for f in np.flatnonzero(view.state.gone[:, 2] > 0.0):
-        explained |= view.rows.slots[:, f] == view.rows.absent[f]
+    explained = view.is_explained.copy()
     explained[: max(0, int(view.state.clock[kernels.COLD]) - view.number(0))] = True
     return np.flatnonzero(~explained)
 

@@ -97,7 +97,7 @@ def advance(
     made = _test_constants(of_slices, slices.shape[1])
     weights = np.zeros_like(missing) + tests.missing[2]
     any_open = bool((state.open_of >= 0).any())
-    any_new = bool((state.new > 0).any())
+    any_apart = bool((state.apart > 0).any())
     any_gone = bool((gone[:, 2] > 0.0).any())
     n, out[0] = len(rows.p), NONE
     for i in range(start, n):
@@ -126,15 +126,15 @@ def advance(
             if not (any_open and explained(rows, i, p, y, limits, state, out)):
                 if warm and tilt[0] == 0.0:
                     overall_test(overall, of_overall, y, p, limits, out)
-                is_new = any_new and _is_new(slots, i, state.new)
-                market = np.float32(0.0 if is_new else _market(clock, p, y))
+                is_apart = any_apart and _is_apart(slots, i, state.apart)
+                market = np.float32(0.0 if is_apart else _market(clock, p, y))
                 hazard = -math.log1p(-p)
                 if y == 0.0 and hazard <= _AT_ONCE:
                     _hold(slots, i, hazard, market, warm, made, limits, slices, sums, out)
                 else:
                     _clicked(
-                        slots, i, hazard, y, market, is_new, warm, of_slices, made, limits, slices,
-                        sums, out,
+                        slots, i, hazard, y, market, is_apart, warm, of_slices, made, limits,
+                        slices, sums, out,
                     )  # fmt: skip
         if out[0] != NONE:
             return i + 1
@@ -142,11 +142,11 @@ def advance(
 
 
 @inlined
-def _is_new(slots: I32, i: int, new: I32) -> bool:
-    """Whether any value of a row is new; if so it is no part of the whole stream's click rate."""
+def _is_apart(slots: I32, i: int, apart: I32) -> bool:
+    """Whether any slot of a row stands apart from the click rate of the whole stream."""
     count = 0
     for f in range(slots.shape[1]):
-        count += new[slots[i, f]]
+        count += apart[slots[i, f]]
     return count > 0
 
 
@@ -196,15 +196,15 @@ def _hold(
 
 @inlined
 def _clicked(
-    slots: I32, i: int, hazard: float, y: float, market: Any, is_new: bool, warm: bool, tests: F64,
-    made: F32, limits: Thresholds, slices: F32, sums: F32, out: I64,
+    slots: I32, i: int, hazard: float, y: float, market: Any, is_apart: bool, warm: bool,
+    tests: F64, made: F32, limits: Thresholds, slices: F32, sums: F32, out: I64,
 ) -> None:  # fmt: skip
     """Take a row with a click, or of a high probability."""
     for k in range(tests.shape[1]):
         theta, edge = tests[0, k] * hazard, tests[1, k] * hazard
         likely = math.expm1(-theta) / math.expm1(-edge) if y > 0.0 else math.exp(edge - theta)
         made[3, k], made[4, k] = likely, tests[2, k] * hazard * likely
-    best, rated = 0.0, np.float32(0.0 if is_new else y)
+    best, rated = 0.0, np.float32(0.0 if is_apart else y)
     for f in range(slots.shape[1]):
         slot = np.uint64(slots[i, f])
         sums[slot, EXPECTED] += market

@@ -1,8 +1,9 @@
-"""Values that begin to come: a new advertiser, a new site.
+"""Values that begin to come, such as a new advertiser; and what stands apart from all others.
 
-Such a value is no fault, but whoever watches wants to know of it; and while it is new, its rows are
+A new value is no fault, but whoever watches wants to know of it; and for some time its rows are
 left out of the click rate of the whole stream, by which those of slices are judged: where ads begin
-that are clicked often, every other slice would seem to fall.
+that are clicked often, every other slice would seem to fall. So are those of a slice whose clicks
+had changed and whose alarm has closed, for they go on as they are.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class NewValues:
         self.share = share
         self._counts = np.zeros((_TICKS + 1, fields), np.int64)  # of values, at the last ticks
         self.arrivals = np.zeros(fields, np.int64)
-        self.first: dict[int, int] = {}  # by slot, while it is new: number of its first row
+        self.apart: dict[int, int] = {}  # by slot, while it stands apart: row since which it does
 
     def tick(self, values: SlotTable, rows: I32, seen: int) -> list[int]:
         """Slots that are new, of the newest rows, those with most rows first.
@@ -64,13 +65,13 @@ class NewValues:
                 found += self._candidates(here, f, fields, int(known[f]))
         found.sort(key=lambda slot: (-int((rows[:, slot % fields] == slot).sum()),
                                      self._counts[-1, slot % fields]))  # fmt: skip
-        told = np.isin(rows, list(self.first)).any(axis=1)
+        told = np.isin(rows, list(self.apart)).any(axis=1)
         chosen = []
         for slot in found:
             mine = rows[:, slot % fields] == slot
             if (mine & ~told).sum() >= _OWN * mine.sum():
                 chosen.append(slot)
-                self.first[slot] = seen - len(rows) + int(mine.argmax())
+                self.apart[slot] = seen - len(rows) + int(mine.argmax())
                 self.arrivals[slot % fields] += 1
                 told |= mine
         return chosen
@@ -79,32 +80,32 @@ class NewValues:
         counts = np.bincount(here // fields, minlength=known)
         frequent = known + np.flatnonzero(counts[known:] >= _LEAST)
         slots = [int(n) * fields + f for n in frequent]
-        return [s for s in slots if s not in self.first and self._has_share(here == s)]
+        return [s for s in slots if s not in self.apart and self._has_share(here == s)]
 
     def _has_share(self, mine: NDArray[np.bool_]) -> bool:
         return float(mine[int(mine.argmax()) :].mean()) >= self.share
 
-    def grown_up(self, seen: int, rows: int) -> list[int]:
-        """Slots that have been there for so many rows; they are new no longer."""
-        old = [slot for slot, first in self.first.items() if seen - first >= rows]
+    def usual_now(self, seen: int, rows: int) -> list[int]:
+        """Slots that have stood apart for so many rows; they do no longer."""
+        old = [slot for slot, first in self.apart.items() if seen - first >= rows]
         for slot in old:
-            del self.first[slot]
+            del self.apart[slot]
         return old
 
     def drop(self, slots: I32) -> None:
         """Let go of slots whose values are forgotten."""
         for slot in slots.tolist():
-            self.first.pop(slot, None)
+            self.apart.pop(slot, None)
 
     def state(self) -> dict[str, Any]:
         """All that a restart needs."""
         return {
             "counts": self._counts.copy(),
             "arrivals": self.arrivals.copy(),
-            "first": [[slot, first] for slot, first in self.first.items()],
+            "apart": [[slot, first] for slot, first in self.apart.items()],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up what :meth:`state` gave."""
         self._counts, self.arrivals = np.array(state["counts"]), np.array(state["arrivals"])
-        self.first = {int(slot): int(first) for slot, first in state["first"]}
+        self.apart = {int(slot): int(first) for slot, first in state["apart"]}

@@ -72,7 +72,7 @@ class DetectorState(NamedTuple):
     slices: F32  # (slots, K and zeros up to a multiple of 4)
     sums: F32  # (slots, 4): HELD, ... above
     open_of: I32  # (slots,): number of the open alarm of this slot, or -1
-    new: I32  # (slots,): 1 while its value is new
+    apart: I32  # (slots,): 1 while its rows are no part of the click rate of the whole stream
     missing: F64  # (fields, K)
     steady: F64  # (fields, K): by what evidence of missing values falls with a value that is there
     gone: F64  # (fields, 3): rows, missing rows, whether an alarm is open
@@ -155,7 +155,7 @@ def make_state(settings: DetectSettings, tests: Tests, fields: int, slots: int) 
         slices=np.zeros((slots, -(-tests.slices.shape[1] // 4) * 4), np.float32),
         sums=np.zeros((slots, 4), np.float32),
         open_of=np.full(slots, -1, np.int32),
-        new=np.zeros(slots, np.int32),
+        apart=np.zeros(slots, np.int32),
         missing=np.zeros((fields, tests.missing.shape[1])),
         steady=np.ones((fields, tests.missing.shape[1])),
         gone=np.zeros((fields, 3)),
@@ -175,7 +175,7 @@ def with_room(state: DetectorState, slots: int) -> DetectorState:
     room = max(slots, 2 * have) - have
     grown = {
         name: np.concatenate([array, np.zeros((room, *array.shape[1:]), array.dtype)])
-        for name in ("slices", "sums", "new")
+        for name in ("slices", "sums", "apart")
         for array in [getattr(state, name)]
     }
     open_of = np.concatenate([state.open_of, np.full(room, -1, np.int32)])

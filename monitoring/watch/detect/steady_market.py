@@ -24,7 +24,7 @@ F64 = NDArray[np.float64]
 
 
 def steady_market(
-    rows: Rows, tied: NDArray[np.bool_], is_new: NDArray[np.bool_]
+    rows: Rows, tied: NDArray[np.bool_], apart: NDArray[np.bool_]
 ) -> tuple[F64, F64, float]:
     """The rate at each row; that of all rows; and what that was, over this, in the first half.
 
@@ -34,12 +34,12 @@ def steady_market(
         The last rows, oldest first.
     tied
         Fields that go with time.
-    is_new
-        Rows that are no part of it.
+    apart
+        Rows that are no part of it: with a new value, or of an open alarm.
     """
-    of_all = _rate(rows, ~is_new)
-    steady = steady_rows(rows.slots, tied) & ~is_new
-    if (steady | is_new).all() or not steady.any():
+    of_all = _rate(rows, ~apart)
+    steady = steady_rows(rows.slots, tied) & ~apart
+    if (steady | apart).all() or not steady.any():
         return of_all, of_all, 1.0
     rate = _rate(rows, steady)
     half = len(rate) // 2
