@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from clicktide.options import DirOption, MlflowOption, PageOption, SlicesOption
-from clicktide.report_log import report_log
+from clicktide.report_log import report_log, window_of
 from clicktide.report_stream import check_out, report_stream
 from features.labels import parse_label_values
 from features.whole_file import whole_file
@@ -57,6 +57,23 @@ PredictionOption = Annotated[
         "--prediction",
         help="Column of the predicted probability, 0 to 1 [default: by its name, such as "
         "probability, as clicktide predict writes it]",
+    ),
+]
+ConversionsOption = Annotated[
+    str,
+    typer.Option(
+        "--conversions",
+        metavar="COLUMN",
+        help="Report on conversions: whether a row converted, or when (empty: it did not). With "
+        "--label too, only rows that were clicked are judged",
+    ),
+]
+ConversionWindowOption = Annotated[
+    str,
+    typer.Option(
+        "--conversion-window",
+        help="How long after its time a row's conversion counts: 24h, 7d; rows for which that is "
+        "not over when the log ends are left out, counted",
     ),
 ]
 SpecOption = Annotated[
@@ -135,6 +152,8 @@ def report(
     log: LogOption = "",
     label: LabelOption = "",
     label_values: LabelValuesOption = "",
+    conversions: ConversionsOption = "",
+    conversion_window: ConversionWindowOption = "",
     prediction: PredictionOption = "",
     spec: SpecOption = None,
     time_column: TimeColumnOption = "",
@@ -178,6 +197,7 @@ def report(
         named = LogColumns(
             label, prediction, time_column, time_format, fields_of(slices), bid, version,
             cast(Any, parse_label_values(label_values)) if label_values else {},
+            conversions, window_of(conversion_window, "time", "--conversion-window") or 0,
         )  # fmt: skip
         try:
             data = report_log(
@@ -229,9 +249,10 @@ def show_report(
     console.print(f"[bold]{escape(verdict.headline)}[/]", soft_wrap=True)
     for name in ("calibrated", "since", "where", "cost", "action"):
         console.print(f"  [dim]{name:<11}[/]{escape(getattr(verdict, name))}", soft_wrap=True)
+    rows = "rows" if data.outcome == "conversion" else "impressions"
     rate = data.total.count / max(seconds, 1e-9)
     console.print(
-        f"{data.total.count:,} impressions in {seconds:.1f} s ({rate:,.0f}/s). "
+        f"{data.total.count:,} {rows} in {seconds:.1f} s ({rate:,.0f}/s). "
         f"Report: {escape(str(out))}, {escape(str(out.with_suffix('.json')))}",
         soft_wrap=True,
     )

@@ -18,6 +18,7 @@ from features.errors import ClicktideError
 from features.spec_file import load_spec
 from features.times import NO_TIME, time_ms
 from monitoring.report.build import report_of
+from monitoring.report.conversions import closed_until, of_conversions
 from monitoring.report.log_columns import LogColumns
 from monitoring.report.log_counts import LogCounts
 from monitoring.report.log_reader import LogReader, read_log
@@ -52,7 +53,7 @@ def report_log(
     Stopped
         The user asked for it.
     """
-    looked_at = not (named.label and named.prediction)
+    looked_at = bool(named.conversions) or not (named.label and named.prediction)
     with stop_request() as request, rereadable(log, looked_at) as path:
         return report_columns(
             path, _columns(path, named, spec), window=window, reference=reference,
@@ -63,7 +64,7 @@ def report_log(
 
 def _columns(log: str, named: LogColumns, spec: str | None) -> LogColumns:
     """The columns named, the others by the spec or the log's own names."""
-    if named.label and named.prediction and spec is None:
+    if named.label and named.prediction and spec is None and not named.conversions:
         return named
     from monitoring.report.log_columns import with_defaults  # looks at the log
 
@@ -106,7 +107,8 @@ def report_columns(
         When the report is made.
     """
     axis = "time" if columns.time else "row"
-    reader = LogReader(columns, skip_bad=skip_bad)
+    closed = _closed_until(log, columns, skip_bad, check)
+    reader = LogReader(columns, skip_bad=skip_bad, closed_until=closed)
     tally = LogCounts(
         columns.slices, "time" if columns.time else "row", window=window_of(window, axis)
     )
@@ -118,7 +120,8 @@ def report_columns(
     if before is not None:
         start = _time_of(reference, tally.axis)
         if start is None:
-            other = LogReader(columns, skip_bad=skip_bad)
+            closed = _closed_until(reference, columns, skip_bad, check)
+            other = LogReader(columns, skip_bad=skip_bad, closed_until=closed)
             _count(read_log(reference, other), before, console, check)
         else:
             read = _from(read, start, before)
@@ -127,8 +130,12 @@ def report_columns(
         raise ClicktideError(
             f"--reference {reference}: no row of it can be used. Fix: a later time"
         )
+    notes = [
+        f"{count:,} rows were left out: {what}." for what, count in reader.skipped.items() if count
+    ]
+    if tally.is_empty and notes:
+        raise ClicktideError(f"{log}: no row is left. Fix: look at why. {' '.join(notes)}")
     gathered = tally.gathered("standard input" if log == "-" else log, before)
-    notes = [f"{count:,} rows were left out: {what}." for what, count in reader.skipped.items()]
     if reader.label_values:
         meant = ", ".join(f"{word} as {value}" for word, value in reader.label_values.items())
         notes.append(f"The label's values were read so: {meant}.")
@@ -136,7 +143,23 @@ def report_columns(
         notes.append(detector.note())
         gathered = dataclasses.replace(gathered, alarms=detector.alarms())
     data = report_of(gathered, now_ms)
-    return replace(data, notes=(*notes, *data.notes))
+    data = replace(data, notes=(*notes, *data.notes))
+    if not columns.conversions:
+        return data
+    return of_conversions(data, are_complete=closed is not None)
+
+
+def _closed_until(
+    log: str, columns: LogColumns, skip_bad: bool, check: Callable[[], None]
+) -> int | None:
+    """From when on rows may still convert: the log is read once more to tell."""
+    if not columns.conversion_window_ms:
+        return None
+    if not columns.time:
+        raise ClicktideError("--conversion-window: rows have no times. Fix: --time COLUMN")
+    return closed_until(
+        read_log(log, LogReader(columns, skip_bad=skip_bad)), columns.conversion_window_ms, check
+    )
 
 
 def _time_of(reference: str, axis: str) -> int | None:
@@ -189,7 +212,7 @@ def _detector() -> LogDetector:
     return LogDetector()
 
 
-def window_of(text: str, axis: str) -> int | None:
+def window_of(text: str, axis: str, option: str = "--window") -> int | None:
     """Length of a window in ms, or in rows.
 
     Raises
@@ -213,4 +236,4 @@ def window_of(text: str, axis: str) -> int | None:
         return max(1, int(number * _UNITS_MS[unit]))
     good = "a number of rows, such as 10000" if axis == "row" else "a time, such as 15min, 1h or 1d"
     why = ": without --time, windows are of rows" if axis == "row" and unit else ""
-    raise ClicktideError(f"--window: {text!r} cannot be used{why}. Fix: give {good}")
+    raise ClicktideError(f"{option}: {text!r} cannot be used{why}. Fix: give {good}")

@@ -217,6 +217,11 @@ class LogColumns(msgspec.Struct, frozen=True):
         Which model version predicted.
     label_values
         What each value of the label means, as in a spec; empty: told from the first values.
+    conversions
+        Whether it converted, or when (empty: it did not): predictions are of that. With a label
+        too, they are of a click's conversion, and rows that were not clicked are left out.
+    conversion_window_ms
+        How long after its time a row's conversion counts; 0: always.
 
     Examples
     --------
@@ -232,11 +237,16 @@ class LogColumns(msgspec.Struct, frozen=True):
     bid: str = ""
     version: str = ""
     label_values: dict[str, int] = msgspec.field(default_factory=dict)
+    conversions: str = ""
+    conversion_window_ms: int = 0
 
     @property
     def wanted(self) -> tuple[str, ...]:
         """Every column named, once."""
-        names = (self.label, self.prediction, self.time, self.bid, self.version, *self.slices)
+        names = (
+            self.label, self.conversions, self.prediction, self.time, self.bid, self.version,
+            *self.slices,
+        )  # fmt: skip
         return tuple(dict.fromkeys(name for name in names if name))
 
 
@@ -271,7 +281,11 @@ def with_defaults(log: str, named: LogColumns, source: SourceSpec | None) -> Log
     columns = msgspec.structs.replace(named, prediction=prediction)
     if source is not None:
         columns = _of_source(columns, source, rows.column_names)
-    own = [look for look in looks if look.name not in (columns.prediction, columns.bid)]
+    apart = columns.prediction, columns.bid, columns.conversions
+    own = [look for look in looks if look.name not in apart]
+    if columns.conversions:
+        time = columns.time or _time_of(own, named.label)
+        return msgspec.structs.replace(columns, label=named.label, time=time)
     label = columns.label or _scored_label(prediction, looks)
     try:
         roles = find_roles(own, label)
@@ -281,6 +295,15 @@ def with_defaults(log: str, named: LogColumns, source: SourceSpec | None) -> Log
         return msgspec.structs.replace(columns, label=label)
     time = columns.time or (roles.timestamp.name if roles.timestamp and not named.label else "")
     return msgspec.structs.replace(columns, label=roles.label.column.name, time=time)
+
+
+def _time_of(looks: Sequence[Column], label: str) -> str:
+    """The column of the time, by its name; empty: there is none, or the label cannot be told."""
+    try:
+        found = find_roles(looks, label).timestamp
+    except SpecError:
+        return ""
+    return found.name if found else ""
 
 
 def _prediction(log: str, looks: Sequence[Column]) -> str:

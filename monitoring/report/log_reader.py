@@ -16,6 +16,7 @@ from features.labels import guess_label_values, labels, labels_due
 from features.spec import SourceSpec
 from features.spec_guess_column import Column
 from features.times import NO_TIME
+from monitoring.report.conversions import ConversionReader
 from monitoring.report.log_columns import (
     LogColumns,
     TimeReader,
@@ -41,6 +42,8 @@ class LogReader:
         Which column is what.
     skip_bad
         Leave bad rows out and count them, rather than raise.
+    closed_until
+        Rows of this time (ms) and later are left out: they may still convert.
 
     Attributes
     ----------
@@ -50,10 +53,17 @@ class LogReader:
         What the label's values mean; ``None`` before anything is read.
     """
 
-    def __init__(self, columns: LogColumns, *, skip_bad: bool = False) -> None:
-        self.columns, self.skip_bad = columns, skip_bad
+    def __init__(
+        self, columns: LogColumns, *, skip_bad: bool = False, closed_until: int | None = None
+    ) -> None:
+        self.columns, self.skip_bad, self.closed_until = columns, skip_bad, closed_until
         self.skipped: Counter[str] = Counter()
         self.label_values: Mapping[str, int] | None = columns.label_values or None
+        self._conversions = ConversionReader(
+            columns.conversions,
+            None if columns.label else columns.label_values,  # else they are the clicks'
+            window_ms=columns.conversion_window_ms,
+        )
         self._times = TimeReader(columns.time_format, columns.time)
         self._rows = 0
 
@@ -70,8 +80,14 @@ class LogReader:
         rows, columns = batch.columns, self.columns
         count = rows.num_rows
         p, p_bad = predictions(rows.column(columns.prediction))
-        label = labels(rows.column(columns.label), self._label_values(rows))
         time, time_bad = self._time(batch)
+        label, label_bad = self._label(rows)
+        judged = np.ones(count, np.bool_)
+        converted_bad = np.zeros(count, np.bool_)
+        if columns.conversions:
+            judged = self._judged(label, time)
+            label = self._conversions(rows.column(columns.conversions), time)
+            converted_bad = np.isnan(label)
         bid, bid_bad = _optional(rows, columns.bid)
         scored = Scored(
             time_ms=time,
@@ -86,13 +102,39 @@ class LogReader:
         return self._good(
             batch,
             scored,
+            judged,
             (
                 (columns.prediction, p_bad, lambda value: prediction_fix(value, p)),
-                (columns.label, np.isnan(label), self._label_fix),
+                (columns.label, label_bad, self._label_fix),
+                (columns.conversions, converted_bad, self._conversion_fix),
                 (columns.time, time_bad, self._times.fix),
                 (columns.bid, bid_bad, lambda value: "give numbers, or leave --bid out"),
             ),
         )
+
+    def _label(self, rows: pa.RecordBatch) -> tuple[F64, NDArray[np.bool_]]:
+        """Whether each row was clicked, and where that is not to be told."""
+        if not self.columns.label:
+            return np.ones(rows.num_rows), np.zeros(rows.num_rows, np.bool_)
+        label = labels(rows.column(self.columns.label), self._label_values(rows))
+        return label, np.isnan(label)
+
+    def _judged(self, label: F64, time: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Rows that may have converted, and can no more; the others are counted."""
+        clicked: NDArray[np.bool_] = label != 0.0
+        self.skipped["not clicked"] += int((~clicked).sum())
+        if self.closed_until is None:
+            return clicked
+        closed: NDArray[np.bool_] = time < self.closed_until
+        young = int((clicked & ~closed).sum())
+        self.skipped["their conversion window is still open when the log ends"] += young
+        return clicked & closed
+
+    def _conversion_fix(self, value: str) -> str:
+        times = self._conversions.times
+        if times is not None:
+            return times.fix(value)
+        return f"a conversion is {labels_due(self._conversions.values)}, a time, or nothing"
 
     def _label_values(self, rows: pa.RecordBatch) -> Mapping[str, int]:
         """What the label's values mean, told from the first rows for all."""
@@ -120,16 +162,16 @@ class LogReader:
         self,
         batch: Batch,
         scored: Scored,
+        good: NDArray[np.bool_],
         faults: tuple[tuple[str, NDArray[np.bool_], Callable[[str], str]], ...],
     ) -> Scored:
-        good = np.ones(len(scored), np.bool_)
         for name, bad, fix in faults:
             wrong = bad & good
             if wrong.any():
                 if not self.skip_bad:
                     raise _bad_value(batch, name, int(np.flatnonzero(wrong)[0]), fix)
                 self.skipped[f"bad {name}"] += int(wrong.sum())
-                good &= ~wrong
+                good = good & ~wrong
         return scored if good.all() else scored.take(good)
 
     def _reject(self, rejects: list[Reject]) -> None:
@@ -204,8 +246,8 @@ def _in_option_words(error: SourceError) -> SourceError:
         str(error)
         .replace(
             "Fix: use the file's names in the spec",
-            "Fix: name the right column with --label, --prediction, --time, --slices, --bid "
-            "or --version",
+            "Fix: name the right column with --label, --prediction, --time, --slices, --bid, "
+            "--conversions or --version",
         )
         .replace(", with header = false and columns if need be", "")
     )

@@ -310,6 +310,7 @@ class ReportData(msgspec.Struct, frozen=True):
     versions: tuple[VersionRow, ...] = ()
     challengers: Grid | None = None
     notes: tuple[str, ...] = ()
+    outcome: Literal["click", "conversion"] = "click"
 
 
 _Kind = TypeVar("_Kind", bound=SliceFigures)

@@ -15,6 +15,7 @@ import msgspec
 from markupsafe import Markup
 
 from features.whole_file import whole_file
+from monitoring.report.conversions import page_of_conversions
 from monitoring.report.model import FieldDrift, Grid, ReportData
 from monitoring.report.share_charts import (
     grid_charts,
@@ -56,13 +57,14 @@ def render(data: ReportData) -> str:
     (True, False)
     """
     css, js = _part("page.css"), _part("page.js")
-    return _template().render(
+    page = _template().render(
         data=data,
         css=Markup(css),
         js=Markup(js),
         policy=_policy(css, js),
         **_context(data),
     )
+    return page_of_conversions(page, data) if data.outcome == "conversion" else page
 
 
 def write_report(data: ReportData, out: Path) -> None:
