@@ -2,8 +2,8 @@
 
 What is predicted beyond the clicks (or short of them) in one slice shows in every slice that has
 rows in common with it. So explanations are taken one after the other. A *fault* is everything, a
-slice, or a pair of slices, from a row on: there, predictions are multiplied by one ratio. With
-clicks Y and predictions S in it, clicks taken as Poisson, it gains over no fault
+slice, or a pair of slices, from a row on, or between two: there, predictions are multiplied by
+one ratio. With clicks Y and predictions S in it, clicks taken as Poisson, it gains over no fault
 
     G = Y log(Y / S) - (Y - S)
 
@@ -40,6 +40,8 @@ _LEAST_CLICKS = 5.0
 _MOST_IN_PAIRS = 200
 _SIMPLER = 3.0
 """Nats that a pair must gain over a slice, and a start over none, to be told."""
+_OVER = _SIMPLER + math.log(_STARTS)
+"""Nats that an end must gain to be told: it was chosen among so many."""
 _MOST_FAULTS = 8
 _LATE = 20.0
 """A slice whose first row comes so many times its usual distance into the log began there."""
@@ -78,31 +80,47 @@ def faults_in(rows: Rows) -> list[Fault]:
     >>> fault.slices, round(fault.ratio, 1), fault.start_low <= 20_000 <= fault.start_high
     ((('site', 's3'),), 0.5, True)
     """
-    predicted = rows.weight * rows.prediction
+    noise = _noise(rows)
+    predicted, click = rows.weight * rows.prediction / noise, rows.click / noise
     faults: list[Fault] = []
     for _ in range(_MOST_FAULTS):
-        best = _best(rows, predicted) if predicted.any() else None
+        best = _best(rows, predicted, click) if predicted.any() else None
         if best is None:
             break
         inside = np.ones(len(predicted), np.bool_)
         for field, value in best.values:
             inside &= rows.codes[field] == value
         places = np.flatnonzero(inside)
-        start = _start(predicted[places], rows.click[places])
-        since = places if start is None else places[start.at :]
-        ratio = rows.click[since].sum() / predicted[since].sum()
+        end = _end(predicted[places], click[places])
+        places_till = places[:end]
+        start = _start(predicted[places_till], click[places_till])
+        since = places_till if start is None else places_till[start.at :]
+        ratio = click[since].sum() / predicted[since].sum()
         if abs(1.0 - ratio) > TOLERANCE * max(ratio, 1.0):
-            faults.append(_fault(rows, best, places, start))
+            faults.append(_fault(rows, best, since, start, places, end))
         predicted = predicted.copy()
         predicted[since] *= ratio
     return faults
 
 
-def _best(rows: Rows, predicted: F64) -> _Candidate | None:
+def _noise(rows: Rows) -> float:
+    """Variance of a sum of predictions less clicks over that of all the log's rows.
+
+    A row that stands for w was chosen with probability 1 / w: that adds (w - 1) w p² to the
+    variance w p of those it stands for. Gains of sums that are divided by it are such as chance
+    gives in a whole log.
+    """
+    due = rows.weight * rows.prediction
+    if not due.any():
+        return 1.0
+    return 1.0 + float((due * (rows.weight - 1.0) * rows.prediction).sum() / due.sum())
+
+
+def _best(rows: Rows, predicted: F64, click: F64) -> _Candidate | None:
     """The candidate with most evidence beyond chance, if it has enough."""
-    sums = _Sums.of(rows, predicted)
+    sums = _Sums.of(predicted, click)
     fields = [_slice(rows, sums, field) for field in rows.codes]
-    frequent = {field: _frequent(rows, predicted, field) for field in rows.codes}
+    frequent = {field: _frequent(rows, sums, field) for field in rows.codes}
     pairs = [
         _pair(sums, (a, *frequent[a]), (b, *frequent[b])) for a, b in combinations(frequent, 2)
     ]
@@ -128,18 +146,24 @@ class _Sums(NamedTuple):
     nothing: Codes
 
     @classmethod
-    def of(cls, rows: Rows, predicted: F64) -> _Sums:
+    def of(cls, predicted: F64, click: F64) -> _Sums:
         before = np.cumsum(predicted)
         stretch = np.minimum(before / before[-1] * _STARTS, _STARTS - 1).astype(np.int32)
-        return cls(predicted, rows.click, stretch, np.zeros(len(predicted), np.int32))
+        return cls(predicted, click, stretch, np.zeros(len(predicted), np.int32))
 
-    def gains(self, a: Codes, many_a: int, b: Codes, many_b: int, starts: int) -> F64:
-        """Of each pair of values (those below 0 are left out), from each start on."""
-        sums = np.zeros((2, max(1, many_a * many_b), starts))
-        one_in = _STARTS // starts
+    def by_stretch(self, a: Codes, many_a: int, b: Codes, many_b: int, stretches: int) -> F64:
+        """Predictions and clicks of each pair of values (those below 0 are left out)."""
+        sums = np.zeros((2, max(1, many_a * many_b), stretches))
+        one_in = _STARTS // stretches
         _add(a, b, many_b, self.stretch, one_in, self.predicted, self.click, sums)
-        since = sums[:, :, ::-1].cumsum(axis=2)[:, :, ::-1]
-        return _gains(since[0], since[1])
+        return sums
+
+    def best(self, codes: Codes, values: int) -> tuple[int, float, int]:
+        """The value with most to gain, from a start on or between two; of how many."""
+        sums = self.by_stretch(codes, values, self.nothing, 1, _STARTS)
+        gains = _best_spans(sums, _OVER)[0]
+        at = int(gains.argmax())
+        return at, float(gains[at]), max(1, int((gains != 0.0).sum()))
 
 
 @jit
@@ -154,14 +178,40 @@ def _add(
             sums[1, at, part] += click[i]
 
 
+@jit
+def _best_spans(sums: Any, over: float) -> tuple[Any, Any, Any]:
+    """Of each slice what its best span of stretches gains, and where that begins and ends.
+
+    A span that ends before the log does must gain so much more. Slices of fewer clicks than
+    :data:`_LEAST_CLICKS`, predicted and observed, gain 0.
+    """
+    slices, stretches = sums.shape[1:]
+    gains, first = np.zeros(slices), np.zeros(slices, np.int64)
+    last = np.full(slices, stretches)
+    for at in range(slices):
+        if max(sums[0, at].sum(), sums[1, at].sum()) < _LEAST_CLICKS:
+            continue
+        for i in range(stretches):
+            s = y = 0.0
+            for j in range(i, stretches):
+                s += sums[0, at, j]
+                y += sums[1, at, j]
+                if s <= 0.0 or max(s, y) < _LEAST_CLICKS:
+                    continue
+                gain = s - y + (y * np.log(y / s) if y > 0.0 else 0.0)
+                gain -= over if j + 1 < stretches else 0.0
+                if gain > gains[at]:
+                    gains[at], first[at], last[at] = gain, i, j + 1
+    return gains, first, last
+
+
 def _everything(sums: _Sums) -> _Candidate:
-    return _Candidate(float(sums.gains(sums.nothing, 1, sums.nothing, 1, _STARTS).max()))
+    return _Candidate(sums.best(sums.nothing, 1)[1])
 
 
 def _slice(rows: Rows, sums: _Sums, field: str) -> _Candidate:
-    gains = sums.gains(rows.codes[field], len(rows.words[field]), sums.nothing, 1, _STARTS)
-    at = int(gains.argmax()) // _STARTS
-    return _Candidate(float(gains.max()), ((field, at),), _with_evidence(gains))
+    at, gain, among = sums.best(rows.codes[field], len(rows.words[field]))
+    return _Candidate(gain, ((field, at),), among)
 
 
 def _pair(sums: _Sums, a: tuple[str, Codes, I64], b: tuple[str, Codes, I64]) -> _Candidate:
@@ -169,21 +219,18 @@ def _pair(sums: _Sums, a: tuple[str, Codes, I64], b: tuple[str, Codes, I64]) -> 
     (field_a, codes_a, top_a), (field_b, codes_b, top_b) = a, b
     if not (len(top_a) and len(top_b)):
         return _Candidate(0.0)
-    gains = sums.gains(codes_a, len(top_a), codes_b, len(top_b), _PAIR_STARTS)
+    parts = sums.by_stretch(codes_a, len(top_a), codes_b, len(top_b), _PAIR_STARTS)
+    since = parts[:, :, ::-1].cumsum(axis=2)[:, :, ::-1]
+    gains = _gains(since[0], since[1])
     first, second = divmod(int(gains.argmax()) // _PAIR_STARTS, len(top_b))
     values = (field_a, int(top_a[first])), (field_b, int(top_b[second]))
-    return _Candidate(float(gains.max()), values, _with_evidence(gains))
+    return _Candidate(float(gains.max()), values, max(1, int((gains[:, 0] != 0.0).sum())))
 
 
-def _with_evidence(gains: F64) -> int:
-    """How many slices have clicks enough to be looked at."""
-    return max(1, int((gains[:, 0] != 0.0).sum()))
-
-
-def _frequent(rows: Rows, predicted: F64, field: str) -> tuple[Codes, I64]:
+def _frequent(rows: Rows, sums: _Sums, field: str) -> tuple[Codes, I64]:
     """Codes of a field among its values with most predicted clicks, else -1, and those values."""
     codes, values = rows.codes[field], len(rows.words[field])
-    traffic = np.bincount(codes, predicted + rows.click, values)
+    traffic = np.bincount(codes, sums.predicted + sums.click, values)
     top = np.argsort(-traffic, kind="stable")[:_MOST_IN_PAIRS]
     top = top[traffic[top] >= _LEAST_CLICKS]
     place = np.full(values, -1, np.int32)
@@ -224,13 +271,29 @@ def _start(predicted: F64, click: F64) -> _Start | None:
     return _Start(best, min(int(low), best), max(min(int(high), len(s) - 1), best))
 
 
-def _fault(rows: Rows, found: _Candidate, places: I64, start: _Start | None) -> Fault:
+def _end(predicted: F64, click: F64) -> int | None:
+    """Number of a slice's row before which the fault ended; ``None``: it goes on."""
+    before = np.concatenate([[[0.0], [0.0]], np.cumsum([predicted, click], axis=1)], axis=1)
+    goes_on = _gains(*(before[:, -1:] - before[:, :-1])).max()
+    edges = np.searchsorted(before[0], np.linspace(0.0, before[0, -1], _STARTS + 1))
+    edges[0], edges[-1] = 0, len(predicted)
+    _, first, last = _best_spans(np.diff(before[:, edges])[:, np.newaxis], 0.0)
+    start, end = int(edges[first[0]]), int(edges[last[0]])
+    for _ in range(2):  # from stretches to rows
+        end = start + 1 + int(_gains(*(before[:, start + 1 :] - before[:, [start]])).argmax())
+        gains = _gains(*(before[:, [end]] - before[:, :end]))
+        start = int(gains.argmax())
+    return end if end < len(predicted) and gains[start] - goes_on > _OVER else None
+
+
+def _fault(
+    rows: Rows, found: _Candidate, since: I64, start: _Start | None, places: I64, end: int | None
+) -> Fault:
     """What is said of it: by the predictions as they were, not as corrected for other faults."""
-    since = places if start is None else places[start.at :]
-    begin = int(since[0])
+    span = slice(int(since[0]), None if end is None else int(places[end]))
     weight, excess = rows.weight, rows.weight * rows.prediction - rows.click
-    whole, inside = float(excess[begin:].sum()), float(excess[since].sum())
-    chance = math.sqrt(float((weight * rows.prediction)[begin:].sum()))
+    whole, inside = float(excess[span].sum()), float(excess[since].sum())
+    chance = math.sqrt(float((weight * rows.prediction)[span].sum()))
     worth = rows.worth[since]
     known = ~np.isnan(worth)
     clicks = float(rows.click[since].sum())
@@ -242,6 +305,7 @@ def _fault(rows: Rows, found: _Candidate, places: I64, start: _Start | None) -> 
         start=times[0],
         start_low=times[1],
         start_high=times[2],
+        end=None if end is None else int(rows.time[places[end]]),
         is_new=new,
         ratio=(inside + clicks) / clicks if clicks else None,
         clicks=rows.scale * clicks,

@@ -29,10 +29,11 @@ def since_of(fault: Fault, axis: str, *, named: bool) -> str:
     """When it began, with the interval; ``named``: after its place, where there are several."""
     place = f"{place_of(fault)}: " if named else ""
     if fault.start is None:
-        text = "all along, since before the log begins."
+        text = "all along, since before the log begins"
     elif fault.is_new:
-        text = f"since it first came, {formatting.when(fault.start, axis)}."
+        text = f"since it first came, {formatting.when(fault.start, axis)}"
     else:
         low, high = (formatting.when(at or 0, axis) for at in (fault.start_low, fault.start_high))
-        text = f"about {formatting.when(fault.start, axis)} ({low} to {high}, 95 %)."
+        text = f"about {formatting.when(fault.start, axis)} ({low} to {high}, 95 %)"
+    text += "." if fault.end is None else f", until about {formatting.when(fault.end, axis)}."
     return f"{place}{text}" if named else capital(text)

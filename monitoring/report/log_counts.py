@@ -32,11 +32,15 @@ __all__ = ["LogCounts", "Places", "Versions"]
 
 _WINDOWS, _PERIODS, _SHARES = 130, 14, 6
 _LEAST_CLICKS = 50.0
+_FREQUENT = 100
 _LONGEST = 200
 
 
 class Places:
     """Gives each value of a field a place for good, while there are any; the rest share one.
+
+    A value that comes when all are taken gets one of as many more if it is frequent: it has a
+    share of a batch's rows of which so many places would hold all.
 
     Parameters
     ----------
@@ -70,6 +74,11 @@ class Places:
             self.full |= bool((place < 0).any())
         return Categorical(np.maximum(place, 0)[coded.codes], self._words)
 
+    @property
+    def count(self) -> int:
+        """Values that have a place."""
+        return len(self._words) - 1
+
     def _places_of(self, words: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
         """Place of each word, or -1."""
         found = pc.fill_null(pc.index_in(words, value_set=self._words), -1)
@@ -78,11 +87,12 @@ class Places:
     def _add(
         self, words: pa.Array, coded: Categorical, place: np.ndarray[tuple[int], np.dtype[np.int32]]
     ) -> None:
-        free = self.room + 1 - len(self._words)
-        if free <= 0:
-            return
+        free = max(0, self.room + 1 - len(self._words))
         counts = np.where(place < 0, coded.counts(), 0)
-        order = np.argsort(-counts, kind="stable")[:free]
+        order = np.argsort(-counts, kind="stable")[: 2 * self.room + 1 - len(self._words)]
+        frequent = max(_FREQUENT, len(coded.codes) / self.room)
+        order = np.append(order[:free], [at for at in order[free:] if counts[at] >= frequent])
+        order = order.astype(np.int64)
         new = words.take(pa.array(order[counts[order] > 0])).to_pylist()
         fresh = pa.array(list(dict.fromkeys(new)), pa.string())
         self._words = pa.concat_arrays([self._words, fresh])
@@ -320,7 +330,7 @@ class LogCounts:
 
     def _notes(self) -> list[str]:
         notes = [
-            f"{field}: {places.room:,} values are counted by themselves; the others are (other)."
+            f"{field}: {places.count:,} values are counted by themselves; the others are (other)."
             for field, places in self._places.items()
             if places.full
         ]

@@ -88,6 +88,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         (field, value): none for everything, two for a pair of slices.
     start, start_low, start_high
         When it began, with a 95 % interval; ``None``: before the log does.
+    end
+        When it ended; ``None``: it goes on.
     is_new
         Its slice first came then.
     ratio
@@ -105,6 +107,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     start: int | None
     start_low: int | None
     start_high: int | None
+    end: int | None = None
     is_new: bool
     ratio: float | None
     clicks: float

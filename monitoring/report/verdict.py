@@ -30,6 +30,7 @@ _SOON_MS = 3_600_000  # a shift is dated by windows: it may seem to begin before
 
 _ROLL_BACK = "Look at what changed then, and go back to a version from before: clicktide models"
 Direction = Literal["over", "under"]
+State = Literal["ended", "mixed", Direction]
 
 
 def verdict(
@@ -234,21 +235,17 @@ def _mixed(total: Total, drifted: Sequence[SliceRow], axis: str) -> Verdict:
 
 def _located(total: Total, faults: Sequence[Fault], axis: str) -> Verdict:
     """What is off is known by slice, or pair of slices, or as everything alike."""
-    dearest = sorted(faults, key=lambda fault: -abs(fault.over_promised))
+    dearest = sorted(faults, key=lambda fault: (fault.end is not None, -abs(fault.over_promised)))
     worst = dearest[0]
     side: Direction = "over" if worst.over_promised > 0 else "under"
-    since = "" if worst.start is None else f" since about {formatting.when(worst.start, axis)}"
-    size = "" if worst.ratio is None else by(worst.ratio)
-    off = _is_off(total) or not worst.slices
-    start = "No: " if off else "Overall yes, but "
-    is_off = f"{place_of(worst)} is {side}-predicted" if worst.slices else f"it {side}-predicts"
-    everywhere = "" if worst.slices else " everywhere"
-    others = len(faults) - 1
-    more = f"; {others} more {'is' if others == 1 else 'are'} off" if others else ""
+    off, ended = _is_off(total) or not worst.slices, worst.end is not None
+    state: State = "ended" if ended else side if off else "mixed"
+    answer = "Yes, again" if ended else "No" if off else "Overall yes"
     return Verdict(
-        side if off else "mixed",
-        f"{start}{is_off}{size}{everywhere}{since or ' all along'}{more}.",
-        f"{'No' if off else 'Overall yes'}: {_of(total)}.",
+        state,
+        f"{answer}{', but' if state == 'mixed' else ':'} {_fault_sentence(worst, side, axis)}"
+        f"{_others(dearest[1:])}.",
+        f"{answer}: {_of(total)}{' over everything' if ended else ''}.",
         " ".join(since_of(fault, axis, named=len(faults) > 1) for fault in dearest),
         f"{'; '.join(map(text_of, dearest))}. The rest agrees.",
         " ".join(
@@ -258,7 +255,33 @@ def _located(total: Total, faults: Sequence[Fault], axis: str) -> Verdict:
     )
 
 
+def _fault_sentence(fault: Fault, side: Direction, axis: str) -> str:
+    """What is, or was, off, how far, and since when."""
+    ended = fault.end is not None
+    if fault.slices:
+        text = f"{place_of(fault)} {'was' if ended else 'is'} {side}-predicted"
+    else:
+        text = f"it {side}-{'predicted' if ended else 'predicts'}"
+    since = "all along"
+    if fault.start is not None:
+        word = "from" if ended else "since"
+        since = f"{word} about {formatting.when(fault.start, axis)}"
+    until = "" if fault.end is None else f" until about {formatting.when(fault.end, axis)}"
+    size = "" if fault.ratio is None else by(fault.ratio)
+    return f"{text}{size}{'' if fault.slices else ' everywhere'} {since}{until}"
+
+
+def _others(faults: Sequence[Fault]) -> str:
+    """How many more there are, and were."""
+    going_on = sum(fault.end is None for fault in faults)
+    ended = len(faults) - going_on
+    text = f"; {going_on} more {'is' if going_on == 1 else 'are'} off" if going_on else ""
+    return text + (f"; {ended} more {'was' if ended == 1 else 'were'}" if ended else "")
+
+
 def _fault_action(fault: Fault) -> str:
+    if fault.end is not None:
+        return "Nothing now. See whether what caused it can come back."
     if not fault.slices:
         return _scaled(fault.ratio) if fault.ratio else "See whether clicks are lost."
     if fault.start is not None:

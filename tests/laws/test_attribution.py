@@ -82,6 +82,21 @@ def test_of_two_faults_each_is_told_by_its_own_rows():
     assert {fault.slices for fault in faults} == {(("campaign", "ca1"),), (("site", "si3"),)}
 
 
+def test_a_fault_that_ended_is_told_once_with_its_end():
+    """Of eight seeds, one may be told otherwise."""
+    right = 0
+    for seed in range(8):
+        codes, true, rng = market(seed)
+        off = planted(codes, true, {"site": 4}, 2.5, 15_000)
+        off[27_000:] = true[27_000:]
+        faults = faults_in(log_of(codes, true, off, rng))
+        if [fault.slices for fault in faults] == [(("site", "si4"),)]:
+            (fault,) = faults
+            ended = fault.end is not None and abs(fault.end - 27_000) < 2_000
+            right += ended and fault.start_low <= 15_000 <= fault.start_high
+    assert right >= 7
+
+
 def test_where_nothing_is_off_nothing_is_named():
     """At most 5 of 100 logs; of 30, that four are has a probability of 6 %, five 2 %."""
     wrong = 0
@@ -108,6 +123,22 @@ def test_a_sample_of_the_unclicked_tells_the_same():
     (due,) = faults_in(rows)
     assert fault.slices == due.slices
     assert fault.ratio == pytest.approx(due.ratio, rel=0.1)
+
+
+def test_a_sample_of_a_log_where_nothing_is_off_names_nothing():
+    """Rows left out add chance of their own; at most 5 of 100 logs, as above."""
+    wrong = 0
+    for seed in range(30):
+        codes, true, rng = market(200 + seed, 20_000)
+        rows = log_of(codes, true, true, rng)
+        stays = np.flatnonzero((rows.click == 1) | (rng.random(20_000) < 0.1))
+        rows = rows._replace(
+            time=rows.time[stays], prediction=rows.prediction[stays], click=rows.click[stays],
+            worth=rows.worth[stays], weight=np.where(rows.click[stays] == 1, 1.0, 10.0),
+            codes={name: column[stays] for name, column in codes.items()},
+        )  # fmt: skip
+        wrong += bool(faults_in(rows))
+    assert wrong <= 4
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.9])

@@ -116,6 +116,19 @@ def test_endless_values_share_one_slice_and_nothing_is_lost() -> None:
     assert any("(other)" in note for note in report.notes)
 
 
+def test_a_frequent_value_that_comes_late_has_figures_of_its_own() -> None:
+    rows = 4000
+    users = [f"u{i}" if i % 10 or i < 2000 else "new" for i in range(rows)]
+    whole = Scored.of(np.zeros(rows), np.full(rows, 0.1), slices={"user": users})
+    tally = LogCounts(("user",), "row", room=50)
+    for start in range(0, rows, 2000):
+        tally.update(whole.take(slice(start, start + 2000)))
+    report = report_of(tally.gathered("x"), 0)
+    assert {row.value: row.count for row in report.slices}["new"] == 200
+    assert len(report.slices) == 52
+    assert sum(row.count for row in report.slices) == rows
+
+
 def _planted(rows: int = 40_000) -> pa.Table:
     """A log whose site s3 has twice the clicks on device d1 from the middle on."""
     rng = np.random.default_rng(4)
