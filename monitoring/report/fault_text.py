@@ -16,9 +16,10 @@ def place_of(fault: Fault) -> str:
 
 def text_of(fault: Fault) -> str:
     """Where, how far, and how much of the whole excess it explains, if there is one."""
-    text = f"{place_of(fault)} ({formatting.ratio(fault.ratio)})"
+    ratio = "no click" if fault.ratio is None else formatting.ratio(fault.ratio)
+    text = f"{place_of(fault)} ({ratio})"
     if not fault.slices:
-        return f"everywhere alike ({formatting.ratio(fault.ratio)}): no slice explains it"
+        return f"everywhere alike ({ratio}): no slice explains it"
     if fault.share is None or fault.share <= 0:
         return text
     share = "all" if fault.share >= 1 else formatting.percent(fault.share)

@@ -107,7 +107,7 @@ def calibration_report(
     >>> frame = pd.DataFrame({"click": [0, 1] * 500, "p": [0.25] * 1000, "site": ["a", "b"] * 500})
     >>> report = calibration_report(frame, label="click", prediction="p", slices=["site"])
     >>> print(report.data.verdict.where)
-    site b (0.25): all of the excess; site a (–). The rest agrees.
+    site b (0.25): all of the excess; site a (no click). The rest agrees.
     >>> report.check("ratio<0.9,slice=site=b")[0].faults
     ('site b: 0.25 is below 0.9 (500 impressions)',)
     """

@@ -25,6 +25,7 @@ from monitoring.report.share_charts import (
 )
 from monitoring.report.slice_table import COLUMNS, columns_of, slice_rows, slices_text
 from monitoring.report.time_charts import calibration_chart, loss_charts
+from monitoring.report.verdict import open_first
 from monitoring.watch import formatting
 from monitoring.watch.alarm_actions import active_silences, status_of
 from monitoring.watch.repair.state_machine import RepairedSlice
@@ -85,12 +86,14 @@ def _context(data: ReportData) -> dict[str, Any]:
     kept = columns_of(data.slices)
     rows = slice_rows(data.slices, kept, data.axis, _MOST_ROWS)
     grid = data.grid
+    status = {a.id: status_of(a, data.alarm_actions, data.made_at) for a in data.alarms}
+    known = {alarm: text for alarm, text in status.items() if text != "new"}
     return {
         "w": formatting,
         "both": _both,
-        "open": [alarm for alarm in data.alarms if alarm.closed_ms is None],
+        "open": open_first(data.alarms, known),
         "silences": active_silences(data.alarm_actions, data.made_at),
-        "status": {a.id: status_of(a, data.alarm_actions, data.made_at) for a in data.alarms},
+        "status": status,
         "mark": _MARKS[data.verdict.state],
         "side": _SIDES.get(data.verdict.state, data.verdict.state),
         "period": _period(data),

@@ -15,7 +15,7 @@ from monitoring.watch.figures import SliceFigures
 from monitoring.watch.formatting import by, capital, headline_of, side_of, size_text
 from monitoring.watch.state_machine import StaleWeights
 
-__all__ = ["DRIFTED", "TOLERANCE", "stale_first", "verdict"]
+__all__ = ["DRIFTED", "TOLERANCE", "open_first", "stale_first", "verdict"]
 
 TOLERANCE = 0.05
 """A ratio this near 1 is called calibrated, however surely it is not 1 exactly."""
@@ -25,6 +25,9 @@ DRIFTED = frozenset({"over", "under", "mixed"})
 
 _WIDEST = 2.0
 """An interval whose ends are further apart than this says nothing."""
+
+_TOLD = 4
+"""Faults that are told one by one; more cannot be read at a glance."""
 
 _SOON_MS = 3_600_000  # a shift is dated by windows: it may seem to begin before its cause
 
@@ -70,8 +73,7 @@ def verdict(
     """
     known = known or {}
     alarms = [alarm for alarm in alarms if alarm.what != "new_value"]  # which is no fault
-    open_alarms = [alarm for alarm in alarms if alarm.closed_ms is None]
-    open_alarms.sort(key=lambda alarm: (not known.get(alarm.id), _size(alarm)), reverse=True)
+    open_alarms = open_first(alarms, known)
     if open_alarms and not _is_larger(total, open_alarms):
         worst = open_alarms[0]
         text = _known_first(_alarmed(open_alarms, total, axis), known.get(worst.id, ""))
@@ -94,6 +96,13 @@ def verdict(
     if alarms:
         return _ended_shift(alarms, total, axis)
     return _calibrated(total) if high <= _WIDEST * low else _unknown(total)
+
+
+def open_first(alarms: Sequence[Alarm], known: Mapping[str, str]) -> list[Alarm]:
+    """Alarms that go on: those that nobody is on before others, the dearest of each first."""
+    going_on = [alarm for alarm in alarms if alarm.closed_ms is None]
+    going_on.sort(key=lambda alarm: (not known.get(alarm.id), _size(alarm)), reverse=True)
+    return going_on
 
 
 def stale_first(verdict: Verdict, warnings: Sequence[str]) -> Verdict:
@@ -158,7 +167,9 @@ def _alarmed(alarms: Sequence[Alarm], total: Total, axis: str) -> Verdict:
     else:
         text = f"Calibration ratio {now}; but {size_text(worst)}."
     start = "No: " if worst.what == "calibration" else ""
-    headline = f"{start}{headline_of(worst)}, since {formatting.when(worst.since_ms, axis)}."
+    others = f"; {len(alarms) - 1} more going on" if more else ""
+    since = formatting.when(worst.since_ms, axis)
+    headline = f"{start}{headline_of(worst)}, since {since}{others}."
     return Verdict(
         side_of(worst),
         headline[0].upper() + headline[1:],
@@ -236,7 +247,7 @@ def _mixed(total: Total, drifted: Sequence[SliceRow], axis: str) -> Verdict:
 def _located(total: Total, faults: Sequence[Fault], axis: str) -> Verdict:
     """What is off is known by slice, or pair of slices, or as everything alike."""
     dearest = sorted(faults, key=lambda fault: (fault.end is not None, -abs(fault.over_promised)))
-    worst = dearest[0]
+    worst, shown = dearest[0], dearest[:_TOLD]
     side: Direction = "over" if worst.over_promised > 0 else "under"
     off, ended = _is_off(total) or not worst.slices, worst.end is not None
     state: State = "ended" if ended else side if off else "mixed"
@@ -245,11 +256,11 @@ def _located(total: Total, faults: Sequence[Fault], axis: str) -> Verdict:
         state,
         f"{answer}{', but' if state == 'mixed' else ':'} {_fault_sentence(worst, side, axis)}"
         f"{_others(dearest[1:])}.",
-        f"{answer}: {_of(total)}{' over everything' if ended else ''}.",
-        " ".join(since_of(fault, axis, named=len(faults) > 1) for fault in dearest),
-        f"{'; '.join(map(text_of, dearest))}. The rest agrees.",
+        f"{answer}: {_of(total)} over everything.",
+        " ".join(since_of(fault, axis, named=len(faults) > 1) for fault in shown),
+        f"{'; '.join(map(text_of, shown))}{_others(dearest[_TOLD:])}. The rest agrees.",
         " ".join(
-            _cost_text(f.over_promised, f.money, place_of(f) if f.slices else "") for f in dearest
+            _cost_text(f.over_promised, f.money, place_of(f) if f.slices else "") for f in shown
         ),
         _fault_action(worst),
     )
@@ -268,7 +279,8 @@ def _fault_sentence(fault: Fault, side: Direction, axis: str) -> str:
         since = f"{word} about {formatting.when(fault.start, axis)}"
     until = "" if fault.end is None else f" until about {formatting.when(fault.end, axis)}"
     size = "" if fault.ratio is None else by(fault.ratio)
-    return f"{text}{size}{'' if fault.slices else ' everywhere'} {since}{until}"
+    clicks = "" if fault.ratio is not None else ": not one click came"
+    return f"{text}{size}{'' if fault.slices else ' everywhere'} {since}{until}{clicks}"
 
 
 def _others(faults: Sequence[Fault]) -> str:
@@ -282,8 +294,10 @@ def _others(faults: Sequence[Fault]) -> str:
 def _fault_action(fault: Fault) -> str:
     if fault.end is not None:
         return "Nothing now. See whether what caused it can come back."
+    if fault.ratio is None:
+        return f"See whether clicks of {place_of(fault)} reach the log at all: not one came."
     if not fault.slices:
-        return _scaled(fault.ratio) if fault.ratio else "See whether clicks are lost."
+        return _scaled(fault.ratio)
     if fault.start is not None:
         return (
             f"Look at what changed for {place_of(fault)} then, and retrain or go back to a "

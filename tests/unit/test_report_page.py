@@ -113,6 +113,21 @@ def test_what_nobody_is_on_makes_the_headline_before_what_costs_more() -> None:
     assert "c9" in said.headline and not said.handled
 
 
+def test_of_many_alarms_the_headline_tells_how_many_and_the_first_tag_is_its_own() -> None:
+    data = sample_report()
+    alarms = tuple(
+        msgspec.structs.replace(
+            data.alarms[0], id=str(at), opening=at, value=f"c{at}", clicks_over_promised=100.0 * at
+        )
+        for at in range(1, 13)
+    )
+    said = verdict(data.total, alarms, (), "time")
+    assert "campaign c12" in said.headline and said.headline.endswith("; 11 more going on.")
+    page = render(msgspec.structs.replace(data, alarms=alarms, verdict=said))
+    tags = page[page.index('<p class="open">') :].split("</p>")[0]
+    assert tags.index("campaign c12") < tags.index("campaign c11") and "and 4 more" in tags
+
+
 def test_every_tile_says_what_it_means_without_hover(page: str) -> None:
     tiles = page[page.index('<ul class="figures"') :].split("</ul>")[0]
     assert tiles.count("<li>") == tiles.count('class="meaning"') == 6

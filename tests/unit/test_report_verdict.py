@@ -10,7 +10,7 @@ import pytest
 
 from monitoring.registry.versions import Version
 from monitoring.report.build import ReportCounts, report_of
-from monitoring.report.model import Since, Total
+from monitoring.report.model import Fault, Since, Total
 from monitoring.report.slices import Period, is_off, shift_in, slices_of
 from monitoring.report.stream import version_rows
 from monitoring.report.verdict import verdict
@@ -41,6 +41,43 @@ def test_an_open_alarm_makes_the_headline() -> None:
         "120 clicks were promised that did not come: 80.00 was over-bid, if a click is worth its "
         "bid."
     )
+
+
+def _fault(value: str, **changes: Any) -> Fault:
+    fault = Fault(
+        slices=(("site", value),), start=1000, start_low=500, start_high=2000, is_new=False,
+        ratio=1.5, clicks=100.0, over_promised=50.0, money=None, share=None,
+    )  # fmt: skip
+    return msgspec.structs.replace(fault, **changes)
+
+
+def test_where_no_click_comes_any_more_that_is_said_and_what_to_do() -> None:
+    said = verdict(_TOTAL, (), (), "row", faults=[_fault("a", ratio=None, clicks=0.0)])
+    assert said.headline.endswith(
+        "site a is over-predicted since about row 1,000: not one click came."
+    )
+    assert said.where.startswith("site a (no click)")
+    assert said.action == "See whether clicks of site a reach the log at all: not one came."
+
+
+def test_faults_that_ended_come_last_and_alone_they_are_history() -> None:
+    ended = _fault("a", end=9000, over_promised=500.0)
+    both = verdict(_TOTAL, (), (), "row", faults=[ended, _fault("b")])
+    assert both.state == "mixed" and "site b is over-predicted" in both.headline
+    assert both.headline.endswith("; 1 more was.")
+    alone = verdict(_TOTAL, (), (), "row", faults=[ended])
+    assert alone.state == "ended"
+    assert alone.headline == (
+        "Yes, again: site a was over-predicted by 50 % from about row 1,000 until about row 9,000."
+    )
+    assert alone.since.endswith("95 %), until about row 9,000.")
+
+
+def test_of_many_faults_as_many_are_told_as_can_be_read() -> None:
+    said = verdict(_TOTAL, (), (), "row", faults=[_fault(f"s{at}") for at in range(9)])
+    assert said.headline.endswith("; 8 more are off.")
+    assert said.where.count("(1.50)") == said.since.count("95 %") == 4
+    assert said.where.endswith("; 5 more are off. The rest agrees.")
 
 
 def _alarm(**changes: Any) -> Alarm:
