@@ -22,7 +22,7 @@ from clicktide.report_log import report_columns
 from clicktide.report_stream import check_out
 from clicktide.run_summary import learning_text, progress_bar
 from clicktide.score import PROBABILITY
-from clicktide.scored_file import STDOUT
+from clicktide.table_file import STDOUT
 from features.errors import ClicktideError
 from features.spec import Spec
 from features.vectoriser import Vectoriser

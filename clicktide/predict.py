@@ -17,7 +17,7 @@ from clicktide.click_log import RejectSink, estimated_rows, rereadable
 from clicktide.options import ForceOption, JsonOption, RejectsOption, StrictOption, print_json
 from clicktide.run_summary import number, progress_bar
 from clicktide.score import Scoring, columns_to_keep, list_separators, open_to_score
-from clicktide.scored_file import STDOUT, check_out, scored_writer
+from clicktide.table_file import STDOUT, check_out, table_writer
 from features.batch import FileMark, Position
 from features.counters.names import COLUMN_PREFIX
 from features.spec import Spec
@@ -136,7 +136,7 @@ def score_log(
     with sink:
         batches, source = open_to_score(log, own, (*model.columns, *kept), _served(model))
         scoring, start = Scoring(learner, source, kept), perf_counter()
-        file = scored_writer(out, scoring.columns.names, list_separators(model.spec))
+        file = table_writer(out, scoring.columns.names, list_separators(model.spec))
         rows, console = estimated_rows(log), Console(stderr=True)
         with file as write, progress_bar(console, rows, "scoring") as show:
 

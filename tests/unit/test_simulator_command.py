@@ -20,7 +20,6 @@ import typer
 import zstandard
 from typer.testing import CliRunner, Result
 
-import market.files as files
 from clicktide.simulate import simulate
 from features.errors import ClicktideError
 from market import COLUMNS, SCENARIOS, MarketSettings
@@ -209,19 +208,11 @@ def test_ctrl_c_leaves_no_file_and_exits_130(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("market.files.ClickSink.write", interrupted)
+    monkeypatch.setattr("clicktide.simulate._ClickOrder.add", interrupted)
     result = invoke("churn", "--events", 100, "--out", tmp_path)
     assert result.exit_code == 130
     assert "Stopped; no file was written." in result.output
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_simulation_without_end_is_not_written(tmp_path: Path) -> None:
-    from market import parse_sim
-    from market.files import stream_sinks
-
-    with pytest.raises(ClicktideError, match="without end"):
-        files.write_simulation(parse_sim("sim:churn"), stream_sinks(tmp_path))
 
 
 def test_list_shows_every_scenario_on_a_line_of_its_own() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from clicktide.scored_file import scored_writer
+from clicktide.table_file import table_writer
 from features.errors import SourceError
 from features.spec import SourceSpec
 from streaming.sources import Batch, open_source
@@ -106,7 +106,7 @@ def test_a_record_of_many_lines_is_read_up_to_the_limit_of_a_line() -> None:
 def test_what_predict_writes_is_read_back(tmp_path: Path) -> None:
     ids = ["plain", "with, comma", 'with "quotes"', "two\nlines", "crlf\r\n", "", " blank "]
     rows = pa.record_batch({"a": ids, "b": [0.1 * i for i in range(len(ids))]})
-    with scored_writer(tmp_path / "scored.csv", rows.schema.names) as write:
+    with table_writer(tmp_path / "scored.csv", rows.schema.names) as write:
         write(rows)
     batches = list(open_source(str(tmp_path / "scored.csv"), SPEC, ["a", "b"]))
     assert [a for a, _ in rows_of(batches)] == ids

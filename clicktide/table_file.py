@@ -1,13 +1,14 @@
-"""The file of scored events: CSV, JSON Lines or Parquet, there whole at the end or not at all."""
+"""Rows written to a file: CSV, JSON Lines or Parquet, there whole at the end or not at all."""
 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,10 +22,14 @@ from features.errors import ClicktideError
 from features.values import as_text, text_column
 from features.whole_file import refuse_existing, whole_file
 
-__all__ = ["STDOUT", "Write", "check_out", "scored_writer"]
+__all__ = ["COMPRESSED", "FORMATS", "STDOUT", "Write", "check_out", "json_rows", "table_writer"]
 
 STDOUT = "-"
-_FORMATS = (".csv", ".jsonl", ".parquet")
+FORMATS = (".csv", ".jsonl", ".parquet")
+"""What the name of a file of rows may end in."""
+COMPRESSED = (".gz", ".zst")
+"""What may follow the name of a text file, to compress it."""
+_GZIP_LEVEL = 1  # the default of 9 takes seven times as long for files a third smaller
 Write = Callable[[pa.RecordBatch], None]
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -40,10 +45,10 @@ def check_out(out: Path, log: str, *, force: bool) -> None:
     """
     if str(out) == STDOUT:
         return
-    if out.suffix not in _FORMATS:
+    if out.suffix not in FORMATS:
         raise ClicktideError(
-            f"{out}: what format is this? Fix: end the name in {', '.join(_FORMATS[:-1])} or "
-            f"{_FORMATS[-1]}"
+            f"{out}: what format is this? Fix: end the name in {', '.join(FORMATS[:-1])} or "
+            f"{FORMATS[-1]}"
         )
     if out.is_dir():
         raise ClicktideError(f"{out}: this is a folder. Fix: name a file in it")
@@ -53,21 +58,31 @@ def check_out(out: Path, log: str, *, force: bool) -> None:
         refuse_existing(out)
 
 
+def json_rows(rows: pa.RecordBatch) -> bytes:
+    """Write each row as a JSON object; a missing value, or a number that is none, is null."""
+    return b"".join(_encode(row) + b"\n" for row in rows.to_pylist())
+
+
 @contextmanager
-def scored_writer(
-    out: Path, names: Sequence[str], separators: Mapping[str, str] | None = None
+def table_writer(
+    out: Path,
+    names: Sequence[str],
+    separators: Mapping[str, str] | None = None,
+    encode: Callable[[pa.RecordBatch], bytes] = json_rows,
 ) -> Iterator[Write]:
     r"""Write batches; the file appears at the end, complete, or not at all.
 
     Parameters
     ----------
     out
-        A file whose name ends in ``.csv``, ``.jsonl`` or ``.parquet``, or ``-`` for CSV on standard
-        output.
+        A file whose name ends in ``.csv``, ``.jsonl`` (also with ``.gz`` or ``.zst`` after it) or
+        ``.parquet``, or ``-`` for CSV on standard output.
     names
         Columns of every batch.
     separators
         In CSV, what stands between the members of a list, by column; ``|`` by default.
+    encode
+        Writes rows as JSON Lines.
 
     Raises
     ------
@@ -80,7 +95,7 @@ def scored_writer(
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     out = Path(folder) / "scored.csv"
-    ...     with scored_writer(out, rows.schema.names) as write:
+    ...     with table_writer(out, rows.schema.names) as write:
     ...         write(rows)
     ...     out.read_text()
     'row,probability,tags\n1,0.5,a|b\n2,0.1,\n'
@@ -89,14 +104,24 @@ def scored_writer(
         yield _csv(sys.stdout.buffer, names, separators or {})
         sys.stdout.buffer.flush()
         return
-    with whole_file(out) as file:
-        if out.suffix == ".csv":
+    kind = Path(out.stem).suffix if out.suffix in COMPRESSED else out.suffix
+    with whole_file(out) as raw, _compressed(raw, out.suffix) as file:
+        if kind == ".csv":
             yield _csv(file, names, separators or {})
-        elif out.suffix == ".jsonl":
-            yield lambda rows: _write_json(file, rows)
+        elif kind == ".jsonl":
+            yield _json(file, encode)
         else:
             with closing(_Parquet(file, names)) as parquet:
                 yield parquet.write
+
+
+def _compressed(raw: BinaryIO, suffix: str) -> AbstractContextManager[Any]:
+    if suffix == ".gz":
+        # No time and no name inside: the same rows give the same bytes.
+        return gzip.GzipFile("", "wb", _GZIP_LEVEL, raw, mtime=0)
+    if suffix == ".zst":
+        return pa.CompressedOutputStream(raw, "zstd")  # type: ignore[no-any-return]
+    return nullcontext(raw)
 
 
 class _Parquet:
@@ -131,9 +156,12 @@ class _Parquet:
         self._writer.close()
 
 
-def _write_json(file: BinaryIO, rows: pa.RecordBatch) -> None:
-    """A missing value, or a number that is none, is null."""
-    file.write(b"".join(_encode(row) + b"\n" for row in rows.to_pylist()))
+def _json(file: BinaryIO, encode: Callable[[pa.RecordBatch], bytes]) -> Write:
+    def write(rows: pa.RecordBatch) -> None:
+        file.write(encode(rows))
+        file.flush()  # a disk that is full is known before the file takes its place
+
+    return write
 
 
 def _csv(file: BinaryIO, names: Sequence[str], separators: Mapping[str, str]) -> Write:
