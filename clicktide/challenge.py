@@ -14,9 +14,8 @@ import typer
 from clicktide import options
 from clicktide.process_log import begin_log
 from clicktide.process_resources import give_way
-from clicktide.running_stream import running_stream
 from clicktide.settings import SPEC
-from clicktide.stream_opening import open_stream
+from clicktide.stream_opening import open_stream, running_stream
 from features.errors import ClicktideError
 from features.spec_file import load_spec
 from monitoring.registry.challenge import Challenge, river_classifier

@@ -1,58 +1,43 @@
-"""The child processes of ``clicktide up``: how they start, what they print, their log files."""
+"""The child processes of ``clicktide up``: how they start, what they print, and which ones run."""
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import msgspec
 
 from clicktide.process_log import FORMAT, LogFormat, as_record, message_of
 from clicktide.supervisor import Child
+from features.whole_file import read_json, write_json
+from streaming.file_lock import is_locked, lock_file
 
-__all__ = ["LogFile", "Spawned", "clicktide_command", "show_on", "spawn"]
+__all__ = [
+    "Running",
+    "Spawned",
+    "clicktide_command",
+    "local_processes",
+    "lock_folder",
+    "read_running",
+    "show_on",
+    "spawn",
+    "write_running",
+]
 
 _PR_SET_PDEATHSIG = 1
+_LOG_BYTES = 4 << 20  # of a log file; when it is full it becomes NAME.log.1
+_LOOK_S = 0.5
+"""A look of ``clicktide status`` holds the lock for a moment: so long it is waited for."""
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
-
-class LogFile:
-    """A text file of bounded size: when it is full it becomes ``NAME.1`` and a new one begins.
-
-    Parameters
-    ----------
-    path
-        The file; lines are added to what is there.
-    most_bytes
-        Its size at most, about; with ``NAME.1`` twice that is kept.
-    """
-
-    def __init__(self, path: Path, most_bytes: int = 4 << 20) -> None:
-        self.path, self.most_bytes = path, most_bytes
-        self._file = path.open("ab", buffering=0)
-
-    def write(self, line: bytes) -> None:
-        """Add a line; a full disk is no reason to stop the stream."""
-        try:
-            if self._file.tell() + len(line) > self.most_bytes:
-                self._turn_over()
-            self._file.write(line)
-        except OSError as error:
-            print(f"{self.path}: cannot be written: {error.strerror}", file=sys.stderr)
-
-    def _turn_over(self) -> None:
-        self._file.close()
-        os.replace(self.path, self.path.with_name(self.path.name + ".1"))
-        self._file = self.path.open("ab", buffering=0)
-
-    def close(self) -> None:
-        """Close it."""
-        self._file.close()
 
 
 class Spawned:
@@ -70,7 +55,8 @@ class Spawned:
 
     def __init__(self, child: Child, folder: Path, show: Callable[[str, str], None]) -> None:
         self._name, self._show, self._last = child.name, show, ""
-        self._log = LogFile(folder / f"{child.name}.log")
+        path = folder / f"{child.name}.log"
+        self._log = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8")
         self._process = subprocess.Popen(
             list(child.command),
             env={**os.environ, "PYTHONUNBUFFERED": "1", **child.env},
@@ -93,7 +79,8 @@ class Spawned:
                 text = line.decode("utf-8", "replace").rstrip()
                 if not text:
                     continue
-                self._log.write((as_record(self._name, text) + "\n").encode())
+                # what cannot be written, as on a full disk, is told on standard error, and no more
+                self._log.emit(logging.makeLogRecord({"msg": as_record(self._name, text)}))
                 if any(map(str.isalnum, text)):  # not the frame around a message
                     self._last = message_of(text)
                 self._show(self._name, text)
@@ -169,3 +156,76 @@ def show_on(stream: IO[str]) -> Callable[[str, str], None]:
             pass
 
     return show
+
+
+class Running(msgspec.Struct):
+    """The contents of ``up.json``.
+
+    Parameters
+    ----------
+    pid
+        Of the supervisor.
+    log, spec, redis
+        What it runs on.
+    children
+        Process number and starts, by name.
+    """
+
+    pid: int
+    log: str
+    spec: str
+    redis: str | None = None
+    children: dict[str, dict[str, int | None]] = {}
+
+
+def write_running(folder: Path, running: Running) -> None:
+    """Write ``up.json``, whole or not at all."""
+    write_json(folder / "up.json", running)
+
+
+def read_running(folder: Path) -> Running | None:
+    """Read ``up.json``; None if there is none to be used."""
+    return read_json(folder / "up.json", Running)
+
+
+def lock_folder(folder: Path) -> IO[str]:
+    """Lock a folder for one supervisor, until the file is closed or the process ends.
+
+    Raises
+    ------
+    ClicktideError
+        Another one has it, or it cannot be written.
+    """
+
+    def conflict() -> str:
+        running = read_running(folder)
+        who = f"pid {running.pid}" if running else "another process"
+        return (
+            f"{folder}: clicktide up runs here already ({who}). "
+            "Fix: stop that one, or give another folder with --dir"
+        )
+
+    return lock_file(folder / "up.lock", conflict, patience_s=_LOOK_S)
+
+
+def local_processes(folder: Path) -> dict[str, Any] | None:
+    """The processes that ``clicktide up`` runs, or last ran, in a folder."""
+    running = read_running(folder)
+    if running is None:
+        return None
+    up = is_locked(folder / "up.lock")
+    children = {
+        name: {**at, "runs": up and at["pid"] is not None and _exists(at["pid"])}
+        for name, at in running.children.items()
+    }
+    return {"pid": running.pid, "runs": up, "children": children}
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

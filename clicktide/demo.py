@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from clicktide.demo_progress import DemoProgress
 from clicktide.demo_story import DemoOutcome, Story, outcome_of
 from clicktide.demo_stream import DemoStream, demo_folder, demo_stream
 from clicktide.kernels import compile_once
 from clicktide.options import JsonOption, print_json
 from clicktide.publication import PATIENCE_S, Publication, publish_source
+from clicktide.run_summary import number
 from features.errors import ClicktideError
 from features.spec_file import load_spec
 from monitoring.report import ReportData
@@ -32,6 +32,7 @@ __all__ = ["demo"]
 
 _INCOMPLETE = 1
 _START_PATIENCE_S = 1_800.0  # on a new machine kernels are compiled first, and nothing tells of it
+_EVERY_S = 10.0  # between two lines where there is no terminal
 _SLICE_S = 24.0  # of event time: a label is half a minute old when it can be learned
 
 
@@ -94,7 +95,7 @@ def _run(folder: Path, story: Story, port: int, console: Console) -> DemoOutcome
     with (
         demo_folder(folder),
         stop_request() as request,
-        DemoProgress(console, story.events) as line,
+        _Progress(console, story.events) as line,
     ):
         compile_once(line.stage)
         line.stage("starting the stream")
@@ -115,7 +116,7 @@ def _run(folder: Path, story: Story, port: int, console: Console) -> DemoOutcome
 
 def _report(folder: Path) -> tuple[str | None, ReportData | None]:
     """Write the page; give its name, and what it says."""
-    from clicktide.report_stream import report_stream
+    from clicktide.report import report_stream
     from monitoring.report.page import write_report
 
     page = folder / "report.html"
@@ -134,7 +135,7 @@ class _DemoRun:
     story: Story
     stream: DemoStream
     log: EventLog
-    line: DemoProgress
+    line: _Progress
     stop: Callable[[], None]
 
     def play(self) -> None:
@@ -181,6 +182,62 @@ class _DemoRun:
     def _check(self) -> None:
         self.stop()
         self.stream.check_alive()
+
+
+class _Progress:
+    """How far the demo is, on one line of a terminal; elsewhere a line now and then.
+
+    Parameters
+    ----------
+    console
+        Where to show it.
+    total
+        Impressions of the whole demo.
+    """
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._console, self._total, self._status = console, total, console.status("")
+        self._stage, self._begun, self._done, self._done_before = "", time.monotonic(), 0, 0
+        self._shown_at = -_EVERY_S
+        self._look: Look | None = None
+
+    def stage(self, name: str) -> None:
+        """Begin a stage."""
+        self._stage, self._begun, self._done_before = name, time.monotonic(), self._done
+        self._shown_at = -_EVERY_S
+        self.update()
+
+    def update(self, done: int | None = None, look: Look | None = None) -> None:
+        """Take what is new: impressions published so far, and how the stream stands."""
+        self._done = self._done if done is None else done
+        self._look = look or self._look
+        if self._console.is_terminal:
+            self._status.update(escape(self.text()[: self._console.width - 4]))
+        elif time.monotonic() - self._shown_at >= _EVERY_S:
+            self._shown_at = time.monotonic()
+            self._console.print(self.text(), markup=False, highlight=False, soft_wrap=True)
+
+    def text(self) -> str:
+        """The line."""
+        parts = [self._stage]
+        if self._done:
+            seconds = time.monotonic() - self._begun
+            parts.append(f"{self._done:,} of {self._total:,}")
+            if self._done > self._done_before and seconds > 1:
+                parts.append(f"{(self._done - self._done_before) / seconds:,.0f}/s")
+        trainer = self._look.trainer if self._look else None
+        if trainer is not None and trainer.log_loss is not None:
+            parts.append(f"log loss {number(trainer.log_loss)}")
+            parts.append(f"calibration {number(trainer.calibration, 3)}")
+        return "  ".join(parts)
+
+    def __enter__(self) -> _Progress:
+        if self._console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._status.stop()
 
 
 def _show(done: DemoOutcome, console: Console) -> None:

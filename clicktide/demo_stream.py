@@ -11,9 +11,8 @@ from typing import IO
 
 import httpx
 
-from clicktide.child_processes import Spawned, clicktide_command
+from clicktide.child_processes import Spawned, clicktide_command, lock_folder
 from clicktide.supervisor import Child
-from clicktide.up_state import lock_folder
 from clicktide.valkey import free_port
 from features.errors import ClicktideError
 from streaming.file_lock import lock_file

@@ -17,9 +17,8 @@ from clicktide.click_log import RejectSink, open_log, rereadable, spec_for
 from clicktide.kernels import warm_up
 from clicktide.options import JsonOption, PageOption, SlicesOption, print_json
 from clicktide.predict import figures_table, score_log
-from clicktide.report import fields_of, show_report
+from clicktide.report import check_out, fields_of, show_report
 from clicktide.report_log import report_columns
-from clicktide.report_stream import check_out
 from clicktide.run_summary import learning_text, progress_bar
 from clicktide.score import PROBABILITY
 from clicktide.table_file import STDOUT

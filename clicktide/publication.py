@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clicktide.click_log import RejectSink, open_log
-from clicktide.publish_options import parse_shift, parse_speed
 from features.errors import ClicktideError
 from features.public_url import public_text
 from features.spec import Spec
@@ -44,6 +44,8 @@ __all__ = ["PATIENCE_S", "Publication", "Published", "publish_source"]
 PATIENCE_S = 300.0
 """A stream's processes are given up when none of them has made any progress for so long."""
 _SLICES_A_WINDOW = 5  # counters and labels of a join window change little in a fifth of it
+_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_AGO = re.compile(r"(?P<ends>ends-)?now(-(?P<number>\d+(\.\d+)?)(?P<unit>[smhd]))?")
 
 
 @dataclass
@@ -71,7 +73,7 @@ class Publication:
     def reader(self, stream: StreamSettings) -> RowReader:
         """What makes events of rows."""
         mean_s = 20.0 if self.click_delay_s is None else self.click_delay_s
-        shift, ago_ms, _ = parse_shift(self.shift)
+        shift, ago_ms, _ = _shift(self.shift)
         return RowReader(
             self.spec,
             self.source,
@@ -90,9 +92,54 @@ class Publication:
         return publish_group(name, self.id_prefix or "")
 
 
+def _speed(text: str | None) -> float | None:
+    """Read ``--speed``; None: as fast as possible.
+
+    Examples
+    --------
+    >>> _speed("60"), _speed("max")
+    (60.0, None)
+    """
+    if text is None or text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise ClicktideError(
+            f"--speed {text}: neither a speed nor max. Fix: 1 is as it happened, 60 a minute in "
+            "a second, max as fast as possible"
+        )
+    return speed
+
+
+def _shift(text: str | None) -> tuple[int | None, int, bool]:
+    """Read ``--shift`` as ms to add; None: so that the stream begins, or ends, so many ms ago.
+
+    Examples
+    --------
+    >>> _shift("-3600000"), _shift(None), _shift("now-15h")
+    ((-3600000, 0, False), (0, 0, False), (None, 54000000, False))
+    >>> _shift("ends-now")
+    (None, 0, True)
+    """
+    ago = _AGO.fullmatch(text or "")
+    if ago is not None:
+        number, unit = ago["number"], ago["unit"]
+        return None, int(float(number) * _MS[unit]) if number else 0, bool(ago["ends"])
+    try:
+        return int(text or 0), 0, False
+    except ValueError:
+        raise ClicktideError(
+            f"--shift {text}: neither now, nor now-15h, nor ends-now, nor whole ms. Fix: ends-now; "
+            "a time ago such as now-30m, now-15h or now-2d; or such as 86400000 for a day later"
+        ) from None
+
+
 def _settle_end(asked: Publication, reader: RowReader, join: JoinerSettings) -> None:
     """Have the stream end as asked: all of it is read once before, for its last time."""
-    shift, ago_ms, ends = parse_shift(asked.shift)
+    shift, ago_ms, ends = _shift(asked.shift)
     if shift is not None or not ends:
         return
     if asked.source == "-":
@@ -160,7 +207,7 @@ def publish_source(
     say
         Takes lines for people.
     """
-    pacer = Pacer(parse_speed(asked.speed), clock=time.monotonic, sleep=time.sleep)
+    pacer = Pacer(_speed(asked.speed), clock=time.monotonic, sleep=time.sleep)
     stream = load_stream_settings(asked.settings, asked.set_stream or [])
     reader = asked.reader(stream)
     with _event_log(asked.to, stream) as log:

@@ -1,10 +1,10 @@
-"""``clicktide replay SOURCE --to LOG``: a log published as impressions and clicks."""
+"""``clicktide replay SOURCE --to LOG``: a log published as impressions and clicks; its options."""
 
 from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,7 +18,84 @@ from features.errors import ClicktideError
 from streaming.signals import Stopped, stop_request
 from streaming.time_text import stamp
 
-__all__ = ["publish"]
+__all__ = [
+    "ClickDelayOption",
+    "IdPrefixOption",
+    "NoEndOption",
+    "ShiftOption",
+    "SpeedOption",
+    "ThroughOption",
+    "ToOption",
+    "publish",
+]
+
+_PANEL = "Publishing (--to)"
+ToOption = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="LOG",
+        help="Learn nothing; publish the rows as impressions and clicks into this event log: "
+        "run/log.db or kafka://host:port (its stream's settings are read from --dir, or from the "
+        "folder that it is in)",
+        rich_help_panel=_PANEL,
+    ),
+]
+SpeedOption = Annotated[
+    str | None,
+    typer.Option(
+        "--speed",
+        metavar="X|max",
+        help="Event time to wall time: 1 as it happened, 60 a minute in a second [default: max]",
+        rich_help_panel=_PANEL,
+    ),
+]
+ShiftOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shift",
+        metavar="[ends-]now[-15h]|MS",
+        help="Move event times so that the stream begins (or ends, read twice) now, or so long ago "
+        "(s, m, h, d), or by so many ms; the fields stay as the log has them",
+        rich_help_panel=_PANEL,
+    ),
+]
+IdPrefixOption = Annotated[
+    str | None,
+    typer.Option(
+        "--id-prefix",
+        metavar="NAME",
+        help="Put before every id: publishes a source once more, as other impressions",
+        rich_help_panel=_PANEL,
+    ),
+]
+ClickDelayOption = Annotated[
+    float | None,
+    typer.Option(
+        "--click-delay-s",
+        min=0.0,
+        help="Mean time to the click, where the log does not say [default: 20]",
+        rich_help_panel=_PANEL,
+    ),
+]
+ThroughOption = Annotated[
+    str | None,
+    typer.Option(
+        "--through",
+        metavar="URL",
+        help="Ask this API (clicktide serve) for every impression's probability, and publish "
+        "what it served: http://127.0.0.1:8000. Without --speed, as fast as the stream can follow",
+        rich_help_panel=_PANEL,
+    ),
+]
+NoEndOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-end",
+        help="Send no closing heartbeats: more will follow (examples whose windows are open wait)",
+        rich_help_panel=_PANEL,
+    ),
+]
 
 
 def publish(asked: Publication) -> None:

@@ -16,7 +16,7 @@ import typer
 from clicktide import options
 from clicktide.process_log import begin_log
 from clicktide.process_resources import give_way
-from clicktide.report_stream import report_stream
+from clicktide.report import report_stream
 from clicktide.stream_folder import StreamFolder
 from clicktide.stream_opening import open_stream
 from features.errors import ClicktideError

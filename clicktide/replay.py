@@ -17,8 +17,7 @@ from clicktide.click_log import RejectSink, estimated_rows, open_log, spec_for
 from clicktide.kernels import warm_up
 from clicktide.options import DirOption, JsonOption, RejectsOption, SettingsOption, StrictOption
 from clicktide.publication import Publication
-from clicktide.publish import publish
-from clicktide.publish_options import (
+from clicktide.publish import (
     ClickDelayOption,
     IdPrefixOption,
     NoEndOption,
@@ -26,6 +25,7 @@ from clicktide.publish_options import (
     SpeedOption,
     ThroughOption,
     ToOption,
+    publish,
 )
 from clicktide.run_summary import figures_table, learning_text, progress_bar, summary_json
 from clicktide.settings import SPEC, STREAM, check_sections, split_changes

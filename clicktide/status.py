@@ -15,10 +15,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from clicktide.child_processes import local_processes
 from clicktide.options import DirOption, JsonOption, LogOption
 from clicktide.stream_folder import log_file
 from clicktide.stream_opening import open_existing, open_stream
-from clicktide.up_state import local_processes
 from monitoring.watch.alarm_actions import ActionReader, rolled_back
 from streaming.freshness import ages, clock_note, freshness, stale
 from streaming.joiner_state import JoinerState

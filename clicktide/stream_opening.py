@@ -1,12 +1,12 @@
-"""Finding out what stream a command is about: its folder's settings against what it is told."""
+"""Opening a stream: which one a command is about, by its folder and by what it is told; its log."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from clicktide.settings import STREAM, check_sections, split_changes
 from clicktide.stream_folder import FIXED, StreamFolder, log_file, spec_key
@@ -14,14 +14,10 @@ from features.errors import ClicktideError
 from streaming.file_lock import lock_file
 from streaming.log import EventLog, open_log
 from streaming.settings import StreamSettings, load_stream_settings
-from streaming.settings_file import (
-    SETTINGS_FILE,
-    Setting,
-    given_settings,
-    read_tables,
-)
+from streaming.settings_file import SETTINGS_FILE, Setting, given_settings, read_tables
+from streaming.signals import stop_request
 
-__all__ = ["DEFAULT_FOLDER", "DEFAULT_SPEC", "open_existing", "open_stream"]
+__all__ = ["DEFAULT_FOLDER", "DEFAULT_SPEC", "open_existing", "open_stream", "running_stream"]
 
 DEFAULT_FOLDER, DEFAULT_SPEC = Path("run"), "market"
 _FORMER_FILE = "stream.toml"
@@ -153,6 +149,25 @@ def open_existing(url: str) -> EventLog:
             "or name another with --dir or --log"
         )
     return open_log(url)
+
+
+class RunningStream(NamedTuple):
+    """What a process of a stream works with."""
+
+    log: EventLog
+    settings: StreamSettings
+    stopping: Callable[[], bool]
+
+
+@contextmanager
+def running_stream(stream: StreamFolder) -> Iterator[RunningStream]:
+    """Open a stream's log, with all topics, until the process is asked to stop."""
+    settings = stream.stream_settings()
+    with open_log(stream.log) as log, stop_request() as request:
+        topics = settings.topics()
+        if {topic.name for topic in topics} - log.topics().keys():
+            log.create_topics(topics)
+        yield RunningStream(log, settings, lambda: request.asked)
 
 
 def _spec_of(path: Path, kept: Mapping[str, Any], given: str | None) -> str:

@@ -18,14 +18,20 @@ from typing import Annotated
 import typer
 
 from clicktide import options
-from clicktide.child_processes import clicktide_command, show_on, spawn
+from clicktide.child_processes import (
+    Running,
+    clicktide_command,
+    lock_folder,
+    show_on,
+    spawn,
+    write_running,
+)
 from clicktide.kernels import compile_once
 from clicktide.serve import listen, server_url
 from clicktide.settings import given_changes
 from clicktide.stream_folder import StreamFolder
 from clicktide.stream_opening import DEFAULT_FOLDER, open_stream
 from clicktide.supervisor import Child, Supervisor
-from clicktide.up_state import Running, lock_folder, write_running
 from clicktide.valkey import valkey_command
 from features.public_url import public_url
 from serving.bodies import EXAMPLE

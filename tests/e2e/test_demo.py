@@ -15,9 +15,9 @@ from sample_report import sample_report
 from typer.testing import CliRunner
 
 from clicktide import demo as command
+from clicktide.child_processes import lock_folder, read_running
 from clicktide.cli import app
 from clicktide.demo_stream import demo_folder
-from clicktide.up_state import lock_folder, read_running
 from features.errors import ClicktideError
 from streaming.log import open_log
 from streaming.settings import StreamSettings
@@ -95,7 +95,7 @@ def test_a_process_that_hangs_is_named_and_the_report_is_written(tmp_path, monke
     data = sample_report()
     monkeypatch.setattr(command, "demo_stream", _Hung)
     monkeypatch.setattr(command, "PATIENCE_S", 0.05)
-    monkeypatch.setattr("clicktide.report_stream.report_stream", lambda *_: data)
+    monkeypatch.setattr("clicktide.report.report_stream", lambda *_: data)
     folder = tmp_path / "demo"
     done = CliRunner().invoke(app, ["demo", "--dir", str(folder), "--events", "40000"])
     assert done.exit_code == 1

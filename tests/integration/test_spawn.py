@@ -9,7 +9,7 @@ import time
 import pytest
 from waiting import until
 
-from clicktide.child_processes import LogFile, clicktide_command, spawn
+from clicktide.child_processes import clicktide_command, spawn
 from clicktide.process_log import message_of
 from clicktide.supervisor import Child, Supervisor
 
@@ -127,15 +127,16 @@ def test_a_killed_child_comes_back_and_a_stubborn_one_is_killed(start, said):
     ) in shown
 
 
-def test_a_log_file_keeps_a_bounded_end_of_what_was_said(tmp_path):
-    log = LogFile(tmp_path / "a.log", most_bytes=1000)
-    for number in range(1000):
-        log.write(b"line %04d\n" % number)
-    log.close()
+def test_a_log_file_keeps_a_bounded_end_of_what_was_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("clicktide.child_processes._LOG_BYTES", 10_000)
+    child = python("for number in range(1000): print(f'line {number:04d}')", "a")
+    process = spawn(tmp_path, lambda *line: None)(child)
+    until(lambda: process.poll() is not None)
+    process.kill()
     newest, older = tmp_path / "a.log", tmp_path / "a.log.1"
     assert newest.read_bytes().endswith(b"line 0999\n")
-    assert newest.stat().st_size <= 1000
-    assert older.stat().st_size <= 1000
+    assert newest.stat().st_size <= 10_000
+    assert older.stat().st_size <= 10_000
     assert len(list(tmp_path.iterdir())) == 2
 
 

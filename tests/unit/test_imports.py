@@ -51,7 +51,7 @@ def imported_by(code, folder):
         pytest.param(COMMAND.format(["spec", "check", "market"]), HEAVY, id="spec check"),
         pytest.param("import clicktide.status, clicktide.events", HEAVY, id="status, events"),
         pytest.param("import clicktide.up, clicktide.serve", HEAVY, id="up, serve"),
-        pytest.param("import clicktide.join, streaming.join_process", HEAVY, id="join"),
+        pytest.param("import clicktide.stream_processes, streaming.join_process", HEAVY, id="join"),
         pytest.param(
             "import streaming.train_process, streaming.count_process, monitoring.watch.process, "
             "clicktide.replay",
