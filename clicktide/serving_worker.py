@@ -23,18 +23,16 @@ from serving.app import build_app
 from serving.dashboard_feed import Watching
 from serving.event_batch import EventBatch, shared_fields
 from serving.event_writer import EventWriter
-from serving.live_weights import LiveWeights
+from serving.log_followers import RepairSource, ReplicaWeights
 from serving.metrics import Metrics
 from serving.rank_bodies import Explore
 from serving.ranking import rank
-from serving.repair_source import RepairSource
 from serving.request_features import FeatureSource
 from serving.scorer import Scorer
 from serving.server_state import ServingState
 from serving.settings import ServeSettings
 from serving.stream_snapshot import StreamLooker
-from serving.weights import FixedWeights, PinnedWeights, PolicyWeights, WeightsSource
-from serving.weights_replica import ReplicaWeights
+from serving.weights import FixedWeights, LiveWeights, PinnedWeights, PolicyWeights, WeightsSource
 from streaming.log import EventLog, LogUnavailableError, open_log
 from streaming.settings import StreamSettings
 from streaming.time_text import now_ms

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.middleware import BUG, FastPath, RequestLimits
 from serving.problem import Problem
-from serving.routes import dashboard, events, explain, health, model, page, predict, rank
+from serving.routes import dashboard, events, health, model, page, predict, rank
 from serving.server_state import ServingState
 
 __all__ = ["build_app"]
@@ -25,7 +25,7 @@ Every refusal is `application/problem+json` and names the field at fault. Every 
 `X-Request-ID`, which the log has too.
 """
 _ROUTES = (
-    predict.routes, rank.routes, events.routes, explain.routes, model.routes,
+    predict.routes, rank.routes, events.routes, model.routes,
     health.routes, page.routes, dashboard.routes, dashboard.report_routes,
 )  # fmt: skip
 

@@ -21,7 +21,7 @@ from monitoring.watch.repair.table import REPAIRS, RepairTable, repaired
 from monitoring.watch.settings import MonitorSettings, RepairSettings
 from serving.app import build_app
 from serving.bodies import EXAMPLE
-from serving.repair_source import RepairSource
+from serving.log_followers import RepairSource
 from streaming.log import LogUnavailableError, NewRecord, TopicPartition, open_log
 from streaming.settings import EXAMPLES, StreamSettings
 

@@ -13,8 +13,7 @@ from learning.click_learner import ClickLearner
 from learning.live import create_live, renew_live
 from learning.progress import Progress
 from learning.snapshot import Snapshot, save_snapshot
-from serving.live_weights import LiveWeights
-from serving.weights import PinnedWeights
+from serving.weights import LiveWeights, PinnedWeights
 
 EVENT = {"ad": "a", "site": "s"}
 

@@ -12,7 +12,7 @@ from learning.click_learner import ClickLearner
 from learning.compression import compress_crosses, expand_crosses
 from learning.snapshot import load_snapshot
 from learning.weights import StackWeights
-from serving.weights_replica import ReplicaWeights
+from serving.log_followers import ReplicaWeights
 from streaming.log import LogUnavailableError, NewRecord, TopicPartition, open_log
 from streaming.settings import EARLY_EXAMPLES, StreamSettings, TrainSettings
 from streaming.train_process import Trainer

@@ -6,7 +6,7 @@ from waiting import until
 
 from features.spec import FieldSpec, HashSpec, SourceSpec, Spec
 from learning.click_learner import ClickLearner
-from serving.weights_replica import ReplicaWeights
+from serving.log_followers import ReplicaWeights
 from streaming.log import LogUnavailableError, TopicPartition, open_log
 from streaming.weights_topic import WEIGHTS, TrainerPosition, WeightsPublisher
 

@@ -1,23 +1,128 @@
-"""Weights on hosts other than the trainer's: a replica that follows the ``weights`` topic."""
+"""Threads that follow the event log for a server: a trainer's weights, a monitor's repairs.
+
+Each opens the log again after every failure. Weights are followed on hosts other than the
+trainer's, where its file cannot be mapped.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+import msgspec
+
+from features.errors import ClicktideError
 from features.spec import Spec
 from features.spec_file import spec_identity
-from serving.log_follower import LogFollower
+from monitoring.watch.repair.table import REPAIRS, RepairTable
 from serving.weights import CurrentWeights, FixedWeights
 from streaming.log import EventLog, OffsetError, Record, TopicPartition
 from streaming.weights_message import WeightsMessageError, read_head
 from streaming.weights_topic import WEIGHTS, WeightsFollower
 
-__all__ = ["ReplicaWeights"]
+__all__ = ["LogFollower", "RepairSource", "ReplicaWeights"]
 
-_AT = TopicPartition(WEIGHTS, 0)
+_REPAIRS_AT, _WEIGHTS_AT = TopicPartition(REPAIRS, 0), TopicPartition(WEIGHTS, 0)
+_SILENT_MS = 600_000
 _RECORDS = 32
 _FURTHEST_BACK = 4096
+
+
+class LogFollower(ABC):
+    """Runs :meth:`follow` in a thread until it is closed.
+
+    Parameters
+    ----------
+    connect
+        Opens the log; called in the thread, again after every failure.
+    name
+        Of the thread.
+    retry_s
+        How long to wait after a failure.
+
+    Attributes
+    ----------
+    problem
+        Why there is nothing newer, as the last failure says; ``None``: there is.
+    """
+
+    problem: str | None = None
+
+    def __init__(self, connect: Callable[[], EventLog], name: str, retry_s: float = 1.0) -> None:
+        self._connect, self._retry_s = connect, retry_s
+        self.closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin; what :meth:`follow` needs is there."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self.closed.set()
+        self._thread.join(10.0)
+
+    def _run(self) -> None:
+        while not self.closed.is_set():
+            try:
+                with self._connect() as log:
+                    self.follow(log)
+            except ClicktideError as error:
+                self.problem = str(error)
+                self.closed.wait(self._retry_s)
+
+    @abstractmethod
+    def follow(self, log: EventLog) -> None:
+        """Read until ``closed`` is set; raises what the log raises."""
+
+
+class RepairSource(LogFollower):
+    """Follows the monitor's repairs. A monitor that is silent for ten minutes repairs nothing.
+
+    Parameters
+    ----------
+    connect
+        Opens the log; called in the thread, again after every failure.
+    now_ms
+        The wall clock.
+    poll_s
+        How often to look for news.
+    """
+
+    def __init__(
+        self, connect: Callable[[], EventLog], now_ms: Callable[[], int], poll_s: float = 0.5
+    ) -> None:
+        super().__init__(connect, "repairs", poll_s)
+        self._now_ms, self._poll_s = now_ms, poll_s
+        self._newest: tuple[RepairTable, int] | None = None
+        self.start()
+
+    def current(self) -> RepairTable | None:
+        """The newest table; ``None``: none, or it repairs nothing, or it is too old."""
+        newest = self._newest
+        if newest is None or not newest[0].repairs or self._now_ms() - newest[1] > _SILENT_MS:
+            return None
+        return newest[0]
+
+    def follow(self, log: EventLog) -> None:
+        """Take the newest table, again and again."""
+        read_to = -1
+        while not self.closed.wait(self._poll_s):
+            if REPAIRS not in log.topics():
+                continue
+            end = log.end_offsets(REPAIRS)[0]
+            if end == read_to:
+                continue
+            first = max(log.start_offsets(REPAIRS)[0], end - 8)  # some may be a log's own markers
+            for record in log.read(_REPAIRS_AT, first, 8):
+                try:
+                    table = msgspec.json.decode(record.value, type=RepairTable)
+                except msgspec.DecodeError:
+                    continue  # of another version of Clicktide
+                self._newest = table, record.timestamp_ms
+            self.problem, read_to = None, end
 
 
 class ReplicaWeights(LogFollower):
@@ -82,7 +187,7 @@ class ReplicaWeights(LogFollower):
         at = _newest_full(log)
         while not self.closed.is_set():
             try:
-                records = log.read(_AT, at, _RECORDS)
+                records = log.read(_WEIGHTS_AT, at, _RECORDS)
             except OffsetError:
                 at = _newest_full(log)
                 continue
@@ -116,7 +221,7 @@ def _newest_full(log: EventLog) -> int:
     start, end = log.start_offsets(WEIGHTS)[0], log.end_offsets(WEIGHTS)[0]
     back = 1
     while back <= _FURTHEST_BACK and start < end:
-        records = log.read(_AT, max(start, end - back), _RECORDS)
+        records = log.read(_WEIGHTS_AT, max(start, end - back), _RECORDS)
         for record in reversed(records):
             at = _full_offset(record)
             if at is not None:
