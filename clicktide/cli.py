@@ -16,7 +16,7 @@ from clicktide.process_resources import collect_seldom, do_without_probed, keep_
 from features.errors import ClicktideError
 from features.public_url import public_text
 
-__all__ = ["COMMANDS", "LazyCommand", "app", "lazy_group", "main"]
+__all__ = ["COMMANDS", "LazyCommand", "app", "main"]
 
 
 class LazyCommand(NamedTuple):
@@ -49,47 +49,6 @@ class LazyCommand(NamedTuple):
         return typer.main.get_command(app)
 
 
-class _LazyCommands(Mapping[str, Any]):
-    def __init__(self, commands: Mapping[str, LazyCommand]) -> None:
-        self._commands = commands
-
-    def __getitem__(self, name: str) -> Any:
-        return self._commands[name].load(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._commands)
-
-    def __len__(self) -> int:
-        return len(self._commands)
-
-
-def lazy_group(commands: Mapping[str, LazyCommand]) -> type[TyperGroup]:
-    """Make the class of a group that has these commands, for ``typer.Typer(cls=...)``."""
-
-    class LazyGroup(TyperGroup):
-        def __init__(self, **attributes: Any) -> None:
-            super().__init__(**attributes)
-            self.commands = cast(Any, _LazyCommands(commands))
-
-        def format_help(self, ctx: Any, formatter: Any) -> None:
-            """Write plain text: drawing it with rich takes longer than all the rest."""
-            self.format_usage(ctx, formatter)
-            self.format_help_text(ctx, formatter)
-            self.format_options(ctx, formatter)
-            self.format_epilog(ctx, formatter)
-
-        def format_commands(self, ctx: Any, formatter: Any) -> None:
-            panels: dict[str, list[tuple[str, str]]] = {}
-            for name, command in commands.items():
-                panels.setdefault(command.panel, []).append((name, command.purpose))
-            widest = max(map(len, commands))
-            for panel, rows in panels.items():
-                with formatter.section(panel):
-                    formatter.write_dl([(name.ljust(widest), purpose) for name, purpose in rows])
-
-    return LazyGroup
-
-
 _LEARN, _STREAM, _SERVE, _WATCH = "Learn", "Stream", "Serve", "Watch"
 _MODELS, _TOOLS = "Models", "Tools"
 
@@ -120,12 +79,49 @@ COMMANDS = {
     )
 }
 
+
+class _LazyCommands(Mapping[str, Any]):
+    """All commands by name; each is imported when it is asked for."""
+
+    def __getitem__(self, name: str) -> Any:
+        return COMMANDS[name].load(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class _LazyGroup(TyperGroup):
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = cast(Any, _LazyCommands())
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write plain text: drawing it with rich takes longer than all the rest."""
+        self.format_usage(ctx, formatter)
+        self.format_help_text(ctx, formatter)
+        self.format_options(ctx, formatter)
+        self.format_epilog(ctx, formatter)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write each panel's commands."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        widest = max(map(len, COMMANDS))
+        for name, command in COMMANDS.items():
+            panels.setdefault(command.panel, []).append((name.ljust(widest), command.purpose))
+        for panel, rows in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(rows)
+
+
 # MLflow, which these may need, needs pandas and SciPy.
 _MLFLOW_COMMANDS = {"register", "models", "challenge", "report", "evaluate"}
 
 app = typer.Typer(
     name="clicktide",
-    cls=lazy_group(COMMANDS),
+    cls=_LazyGroup,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",

@@ -9,46 +9,37 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from features.errors import ClicktideError
 
-__all__ = ["Child", "ChildProcess", "Restarts", "Supervisor"]
+if TYPE_CHECKING:
+    from clicktide.child_processes import Spawned
+
+__all__ = ["Child", "Supervisor", "wait_s"]
 
 CONFIGURATION_ERROR = 2
 
 
-@dataclass(frozen=True)
-class Restarts:
-    """When to start a process again that has ended.
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 10.0
+"""Wait before the first start again; each further one waits twice as long, up to the longest.
+Shorter: back sooner; longer: less work in vain while the cause lasts."""
+HEALTHY_S = 30.0
+"""After running this long a process counts as healthy, and its waits begin anew."""
+REFUSALS = 3
+"""So many exits in a row with code 2 (wrong settings or input), none of them after a healthy time:
+starting it again will not help, everything stops."""
 
-    Parameters
-    ----------
-    first_s
-        Wait before the first start again; each further one waits twice as long. Shorter: back
-        sooner; longer: less work in vain while the cause lasts.
-    most_s
-        No wait is longer.
-    healthy_s
-        After running this long a process counts as healthy, and its waits begin anew.
-    refusals
-        So many exits in a row with code 2 (wrong settings or input), none of them after a
-        healthy time: starting it again will not help, everything stops.
+
+def wait_s(failures: int) -> float:
+    """Wait before the start that follows so many failures in a row.
 
     Examples
     --------
-    >>> [Restarts().wait_s(failures) for failures in (1, 2, 3, 20)]
+    >>> [wait_s(failures) for failures in (1, 2, 3, 20)]
     [0.2, 0.4, 0.8, 10.0]
     """
-
-    first_s: float = 0.2
-    most_s: float = 10.0
-    healthy_s: float = 30.0
-    refusals: int = 3
-
-    def wait_s(self, failures: int) -> float:
-        """Wait before the start that follows so many failures in a row."""
-        return float(min(self.most_s, self.first_s * 2 ** min(failures - 1, 30)))
+    return float(min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(failures - 1, 30)))
 
 
 @dataclass(frozen=True)
@@ -63,8 +54,6 @@ class Child:
         Program and arguments.
     env
         Added to the environment.
-    restarts
-        When it is started again.
     needs
         Whether what it cannot do without is there; it is not started before, and not to blame
         for ending without it.
@@ -75,29 +64,8 @@ class Child:
     name: str
     command: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
-    restarts: Restarts = Restarts()
     needs: Callable[[], bool] = lambda: True
     fds: Sequence[int] = ()
-
-
-class ChildProcess(Protocol):
-    """A started child."""
-
-    @property
-    def pid(self) -> int:
-        """Its number."""
-
-    def poll(self) -> int | None:
-        """Its exit code (negative: the signal that ended it), None while it runs."""
-
-    def terminate(self) -> None:
-        """Ask it to stop (SIGTERM)."""
-
-    def kill(self) -> None:
-        """End it and all that it started (SIGKILL)."""
-
-    def last_line(self) -> str:
-        """The last that it said."""
 
 
 @dataclass
@@ -105,7 +73,7 @@ class _ChildState:
     """A child and how it fares."""
 
     child: Child
-    process: ChildProcess | None = None
+    process: Spawned | None = None
     started: float = 0.0
     due: float = 0.0
     failures: int = 0
@@ -141,7 +109,7 @@ class Supervisor:
         self,
         children: Sequence[Child],
         *,
-        spawn: Callable[[Child], ChildProcess],
+        spawn: Callable[[Child], Spawned],
         clock: Callable[[], float],
         wait: Callable[[float], None],
         say: Callable[[str, str], None],
@@ -183,25 +151,25 @@ class Supervisor:
         again = "" if kept.starts == 1 else f" again (start {kept.starts})"
         self._say(kept.child.name, f"started{again}, pid {kept.process.pid}")
 
-    def _schedule_restart(self, kept: _ChildState, process: ChildProcess, code: int) -> None:
+    def _schedule_restart(self, kept: _ChildState, process: Spawned, code: int) -> None:
         """Decide when it is started again."""
-        policy, now = kept.child.restarts, self._clock()
+        now = self._clock()
         process.kill()  # with all that it had started
-        if now - kept.started >= policy.healthy_s:
+        if now - kept.started >= HEALTHY_S:
             kept.failures = kept.refusals = 0
         kept.failures += 1
         refused = code == CONFIGURATION_ERROR and kept.child.needs()
         kept.refusals = kept.refusals + 1 if refused else 0
         kept.process = None
-        if kept.refusals >= policy.refusals:
+        if kept.refusals >= REFUSALS:
             raise ClicktideError(
                 f"{kept.child.name} refused to run {kept.refusals} times: "
                 f"{process.last_line() or 'it did not say why'}. "
                 "Fix: mend what it names, then start again; nothing is lost"
             )
-        wait_s = policy.wait_s(kept.failures)
-        kept.due = now + wait_s
-        self._say(kept.child.name, f"{_how(code)}; starts again in {wait_s:g} s")
+        pause_s = wait_s(kept.failures)
+        kept.due = now + pause_s
+        self._say(kept.child.name, f"{_how(code)}; starts again in {pause_s:g} s")
 
     def run(self, stop: Callable[[], bool], changed: Callable[[], None] = lambda: None) -> None:
         """Keep all running until ``stop()``; ``changed()`` is called after starts and ends."""
@@ -236,7 +204,7 @@ class Supervisor:
         for one in kept:
             one.process = None
 
-    def _report_end(self, name: str, process: ChildProcess, hurried: bool) -> None:
+    def _report_end(self, name: str, process: Spawned, hurried: bool) -> None:
         code = process.poll()
         process.kill()  # with all that it had started
         if code is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from serving.stream_snapshot import StreamSnapshot
+from serving.stream_snapshot import AlarmView, StreamSnapshot
 
 __all__ = ["CONTENT_TYPE_LATEST", "WORKERS_FOLDER", "Metrics", "stream_metrics"]
 
@@ -122,82 +122,75 @@ class _Collector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every figure that is known."""
         look = self._look
-        yield _gauge("clicktide_stream_up", "The event log answers", float(look is not None))
+        up = "clicktide_stream_up"
+        yield GaugeMetricFamily(up, "The event log answers", float(look is not None))
         if look is not None:
-            yield from _stream(look)
-            yield from _calibration(look)
-            yield from _alarms(look)
+            yield from _counters(look)
+            yield from _gauges(look)
+            yield _alarms(look)
 
 
-def _stream(look: StreamSnapshot) -> Iterator[Metric]:
+def _counters(look: StreamSnapshot) -> Iterator[Metric]:
     records = CounterMetricFamily("clicktide_records", "Appended to the log", labels=["topic"])
     for topic, count in look.records.items():
         records.add_metric([topic], count)
     yield records
     if (learned := look.trainer.get("learned")) is not None:
         yield CounterMetricFamily("clicktide_learned", "Impressions learned", learned)
-    documentation = "Share of a table's buckets in use"
-    yield _gauges("clicktide_table_occupancy", documentation, "table", look.tables)
-    yield _gauges("clicktide_lag_records", "Still to be read", "group", look.lags)
-    yield _gauges("clicktide_freshness_seconds", "Age of the newest", "of", look.freshness)
-    if look.pending is not None:
-        yield _gauge("clicktide_pending_impressions", "Wait for their label", look.pending)
     rejected = CounterMetricFamily(
         "clicktide_rejected", "Accepted into the log, then rejected", labels=["topic", "reason"]
     )
     for what, count in look.rejected.items():
         rejected.add_metric(what.split(" ", 1), count)
     yield rejected
-    if look.clock_ahead_s is not None:
-        yield _gauge(
-            "clicktide_clock_ahead_seconds", "Stream's over wall clock", look.clock_ahead_s
-        )
-    yield _gauge("clicktide_stale", "Not watched, or weights old", float(bool(look.stale)))
-    yield _gauge("clicktide_clicks_stalled", "Clicks seem to have stopped", float(look.stalled))
 
 
-def _calibration(look: StreamSnapshot) -> Iterator[Metric]:
-    yield _gauges("clicktide_label_share", "Of the clicks", "of", look.labels)
-    if look.monitor_at_ms is not None:
-        documentation = "When the monitor saved last"
-        yield _gauge(
-            "clicktide_monitor_saved_timestamp_seconds", documentation, look.monitor_at_ms / 1000
-        )
-    recent = look.recent
-    if recent is None:
-        return
-    known = {
-        "clicktide_calibration_ratio": recent.ratio,
-        "clicktide_calibration_low": recent.low,
-        "clicktide_calibration_high": recent.high,
-        "clicktide_log_loss": recent.log_loss,
-        "clicktide_normalised_entropy": recent.ne,
-    }
-    for name, value in known.items():
+def _gauges(look: StreamSnapshot) -> Iterator[Metric]:
+    for name, documentation, value in _figures(look):
         if value is not None:
-            yield _gauge(name, "Of the newest windows with some hundred clicks", value)
+            yield GaugeMetricFamily(f"clicktide_{name}", documentation, value)
+    for name, documentation, label, values in (
+        ("table_occupancy", "Share of a table's buckets in use", "table", look.tables),
+        ("lag_records", "Still to be read", "group", look.lags),
+        ("freshness_seconds", "Age of the newest", "of", look.freshness),
+        ("label_share", "Of the clicks", "of", look.labels),
+    ):
+        family = GaugeMetricFamily(f"clicktide_{name}", documentation, labels=[label])
+        for of, value in values.items():
+            family.add_metric([of.replace(" ", "_").replace(",", "")], value)
+        yield family
 
 
-def _alarms(look: StreamSnapshot) -> Iterator[Metric]:
-    of = [alarm for alarm in look.alarms if alarm.ended is None]
-    if look.monitor_at_ms is not None:
-        yield _gauge("clicktide_alarms_open", "Shifts that go on", len(of))
+def _figures(look: StreamSnapshot) -> Iterator[tuple[str, str, float | None]]:
+    """Figures without a label; ``None``: not known."""
+    yield "pending_impressions", "Wait for their label", look.pending
+    yield "clock_ahead_seconds", "Stream's over wall clock", look.clock_ahead_s
+    yield "stale", "Not watched, or weights old", float(bool(look.stale))
+    yield "clicks_stalled", "Clicks seem to have stopped", float(look.stalled)
+    if (saved := look.monitor_at_ms) is not None:
+        yield "monitor_saved_timestamp_seconds", "When the monitor saved last", saved / 1000
+        yield "alarms_open", "Shifts that go on", len(_open_alarms(look))
+    if (recent := look.recent) is not None:
+        newest = "Of the newest windows with some hundred clicks"
+        yield "calibration_ratio", newest, recent.ratio
+        yield "calibration_low", newest, recent.low
+        yield "calibration_high", newest, recent.high
+        yield "log_loss", newest, recent.log_loss
+        yield "normalised_entropy", newest, recent.ne
+
+
+def _open_alarms(look: StreamSnapshot) -> list[AlarmView]:
+    return [alarm for alarm in look.alarms if alarm.ended is None]
+
+
+def _alarms(look: StreamSnapshot) -> Metric:
     each = GaugeMetricFamily(
         "clicktide_alarm", "A shift that goes on; 0: it is silenced",
         labels=["what", "field", "value", "side", "severity"],
     )  # fmt: skip
-    shifts = {(a.what, a.field, a.value, a.side, a.severity): a.silenced for a in of}
+    shifts = {
+        (a.what, a.field, a.value, a.side, a.severity): a.silenced for a in _open_alarms(look)
+    }
     for labels, silenced in sorted(shifts.items()):
         each.add_metric(list(labels), 0.0 if silenced else 1.0)
-    yield each
-
-
-def _gauge(name: str, documentation: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, documentation, value)
-
-
-def _gauges(name: str, documentation: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(name, documentation, labels=[label])
-    for of, value in values.items():
-        family.add_metric([of.replace(" ", "_").replace(",", "")], value)
-    return family
+    return each

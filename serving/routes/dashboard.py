@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
-from jinja2 import Environment, Template
 
 from features.errors import ClicktideError
 from monitoring.report import ReportData, render
@@ -23,7 +22,7 @@ from monitoring.watch.monitor_files import read_monitor
 from serving.dashboard_feed import StreamFeed, Watching
 from serving.metrics import CONTENT_TYPE_LATEST, stream_metrics
 from serving.problem import Problem
-from serving.routes.page import PAGES, SAFE_HEADERS, static_file
+from serving.routes.page import SAFE_HEADERS, TEMPLATES, static_file
 from serving.server_state import ServingState
 from serving.stream_snapshot import StreamSnapshot
 
@@ -144,7 +143,7 @@ def report_routes(state: ServingState) -> APIRouter:
     if not isinstance(watching, Watching):
         return router
     latest = LatestReport(watching, state.now_ms)
-    page, nothing = map(_template, ("reports.html", "no_report.html"))
+    page, nothing = map(TEMPLATES.get_template, ("reports.html", "no_report.html"))
 
     @router.get("/reports/")
     async def listing(request: Request) -> Response:
@@ -172,11 +171,6 @@ def report_routes(state: ServingState) -> APIRouter:
         )
 
     return router
-
-
-def _template(name: str) -> Template:
-    text = (PAGES / name).read_text(encoding="utf-8")
-    return Environment(autoescape=True).from_string(text)
 
 
 def _saved(folder: Path) -> list[tuple[str, str]]:

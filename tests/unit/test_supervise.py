@@ -2,7 +2,7 @@
 
 import pytest
 
-from clicktide.supervisor import Child, Restarts, Supervisor
+from clicktide.supervisor import Child, Supervisor, wait_s
 from features.errors import ClicktideError
 
 
@@ -195,7 +195,7 @@ def test_run_ends_when_asked_and_tells_of_changes():
 
 
 def test_a_long_row_of_failures_does_not_overflow():
-    assert Restarts().wait_s(10_000) == 10
+    assert wait_s(10_000) == 10
 
 
 def test_a_child_waits_for_what_it_needs_and_is_not_blamed_for_ending_without_it():
