@@ -30,7 +30,7 @@ def open_log(
 ) -> Generator[Batch]:
     """Batches of a log from a position on."""
     if log.startswith(PREFIX):
-        return _as_generator(open_simulation(log, columns, start))
+        return open_simulation(log, columns, start)
     if log.startswith(EXAMPLES_PREFIXES):
         return open_examples(log, spec.source, columns, start)
     return open_source(log, spec.source, columns, start=start)
@@ -48,10 +48,6 @@ def rereadable(log: str, wanted: bool = True) -> Iterator[str]:
         with open(0, "rb", buffering=0, closefd=False) as stdin, path.open("wb") as file:
             shutil.copyfileobj(stdin, file)
         yield str(path)
-
-
-def _as_generator(batches: Iterator[Batch]) -> Generator[Batch]:
-    yield from batches
 
 
 def spec_for(log: str, spec: str | None, overrides: Sequence[str]) -> Spec:

@@ -136,7 +136,7 @@ def score_log(
     with sink:
         batches, source = open_to_score(log, own, (*model.columns, *kept), _served(model))
         scoring, start = Scoring(learner, source, kept), perf_counter()
-        file = table_writer(out, scoring.columns.names, list_separators(model.spec))
+        file = table_writer(out, scoring.names, list_separators(model.spec))
         rows, console = estimated_rows(log), Console(stderr=True)
         with file as write, progress_bar(console, rows, "scoring") as show:
 

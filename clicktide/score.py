@@ -6,7 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, cast
 
 import msgspec
 import numpy as np
@@ -26,7 +26,6 @@ from streaming.sources.reader import ordered_map
 
 __all__ = [
     "PROBABILITY",
-    "ScoredColumns",
     "Scoring",
     "columns_to_keep",
     "list_separators",
@@ -38,20 +37,6 @@ PROBABILITY, ROW = "probability", "row"
 _STDIN = "-"
 _LOOKED_AT = 10_000
 _OPTIONAL = ("label", "event_id", "timestamp", "weight", "truth")
-
-
-class ScoredColumns(NamedTuple):
-    """Names of the columns of a scored file; empty: there is no such column."""
-
-    event_id: str
-    label: str
-    time: str
-    kept: Sequence[str]
-
-    @property
-    def names(self) -> list[str]:
-        """In order; the time is among those kept."""
-        return [self.event_id, PROBABILITY, *([self.label] if self.label else []), *self.kept]
 
 
 def columns_to_keep(log: str, keep: str, spec: Spec) -> list[str]:
@@ -108,13 +93,14 @@ class Scoring:
         self._expected = 0.0
 
     @property
-    def columns(self) -> ScoredColumns:
-        """Names of what :meth:`run` writes: id or row number, probability, label, time, the kept.
+    def names(self) -> list[str]:
+        """Columns that :meth:`run` writes: id or row number, probability, label, time, the kept.
 
         The label, 0 or 1, and the time are there if the log has them.
         """
         source = self._source
-        return ScoredColumns(source.event_id or ROW, source.label, source.timestamp, self._keep)
+        label = [source.label] if source.label else []
+        return [source.event_id or ROW, PROBABILITY, *label, *self._keep]
 
     def run(
         self,
@@ -175,7 +161,7 @@ class Scoring:
         if self._source.label:
             self._tally.add(logits, ready.labels, ready.importance, ready.truth)
             columns.append(pa.array(ready.labels.astype(np.int8)))
-        return pa.RecordBatch.from_arrays([*columns, *kept], names=self.columns.names)
+        return pa.RecordBatch.from_arrays([*columns, *kept], names=self.names)
 
 
 def _check_names(keep: Sequence[str], source: SourceSpec) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
@@ -127,17 +127,19 @@ def simulate(
     >>> batch["impression_id"][999].as_py()
     'imp-000000000999'
     """
-    chosen = scenario if isinstance(scenario, Scenario) else _scenario_type(scenario)()
+    if isinstance(scenario, str):
+        scenario = _scenario_type(f"{PREFIX}{scenario}", scenario)()
     simulation = Simulation(
-        scenario=chosen, market=market or MarketSettings(), seed=seed, events=events
+        scenario=scenario, market=market or MarketSettings(), seed=seed, events=events
     )
     return simulation.batches(start=start, batch_rows=batch_rows, columns=columns)
 
 
-def _scenario_type(name: str) -> type[Scenario]:
+def _scenario_type(uri: str, name: str) -> type[Scenario]:
     if name not in SCENARIOS:
-        known = ", ".join(SCENARIOS)
-        raise SourceError(f"sim:{name}: no scenario of this name. Fix: one of {known}")
+        raise SourceError(
+            f"{uri}: no scenario {name!r}. Fix: sim:NAME with NAME one of {', '.join(SCENARIOS)}"
+        )
     return SCENARIOS[name]
 
 
@@ -186,15 +188,9 @@ def parse_sim(uri: str) -> Simulation:
     500
     """
     name, _, query = uri.removeprefix(PREFIX).partition("?")
-    if name not in SCENARIOS:
-        raise SourceError(
-            f"{uri}: no scenario {name!r}. Fix: sim:NAME with NAME one of {', '.join(SCENARIOS)}"
-        )
-    values = _query_values(uri, query)
-    kinds: tuple[type[msgspec.Struct], ...] = (_Run, SCENARIOS[name], MarketSettings)
-    _check_keys(uri, values, kinds)
-    run = _record(uri, _Run, values)
-    scenario = _record(uri, SCENARIOS[name], values)
+    kind, values = _scenario_type(uri, name), _query_values(uri, query)
+    _check_keys(uri, values, (_Run, kind, MarketSettings))
+    run, scenario = _record(uri, _Run, values), _record(uri, kind, values)
     return Simulation(
         scenario=scenario.settle(run.events),
         market=_record(uri, MarketSettings, values),
@@ -220,7 +216,7 @@ def stream_uri(simulation: Simulation) -> str:
 
 def open_simulation(
     uri: str, columns: Sequence[str], start: Position | None = None, batch_rows: int = _BATCH
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Read a simulation as replay reads a file.
 
     Parameters
@@ -261,7 +257,7 @@ def open_simulation(
     return _as_batches(rows, file, row)
 
 
-def _as_batches(rows: Iterator[pa.RecordBatch], file: str, row: int) -> Iterator[Batch]:
+def _as_batches(rows: Iterator[pa.RecordBatch], file: str, row: int) -> Generator[Batch]:
     for batch in rows:
         yield _as_batch(batch, file, row)
         row += batch.num_rows

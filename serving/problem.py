@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 from starlette.responses import Response
 
-__all__ = ["Count", "Problem", "ProblemBody", "Value", "check_count", "decode", "problem_response"]
+__all__ = ["Count", "Problem", "ProblemBody", "Value", "check_count", "decode"]
 
 MEDIA_TYPE = "application/problem+json"
 Scalar = str | int | float | bool | None
@@ -86,7 +86,9 @@ class Problem(Exception):
     def response(self, request_id: str | None = None) -> Response:
         """What to answer."""
         body = ProblemBody(self.title, self.status, self.detail, self.field, request_id)
-        return problem_response(body, self.headers)
+        return Response(
+            msgspec.json.encode(body), self.status, headers=self.headers, media_type=MEDIA_TYPE
+        )
 
 
 def check_count(count: int, most: int, field: str) -> None:
@@ -100,16 +102,6 @@ def check_count(count: int, most: int, field: str) -> None:
     if not 1 <= count <= most:
         detail = f"{count} {field}. Fix: give 1 to {most} at a time"
         raise Problem(422, detail, field, title="Too many" if count else "")
-
-
-def problem_response(body: ProblemBody, headers: Mapping[str, str] | None = None) -> Response:
-    """Write a problem as a response."""
-    return Response(
-        msgspec.json.encode(body),
-        status_code=body.status,
-        headers=None if headers is None else dict(headers),
-        media_type=MEDIA_TYPE,
-    )
 
 
 T = TypeVar("T")

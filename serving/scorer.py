@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,14 @@ from features.counters.names import COLUMN_PREFIX
 from features.spec import Spec
 from features.vectoriser import Vectoriser
 from learning.click_learner import probabilities
-from monitoring.watch.repair.table import Repair, RepairTable, repaired, with_repairs
+from monitoring.watch.repair.table import RepairTable, repaired, with_repairs
 from serving.event_batch import MANY, EventBatch, ScoredEvents, SharedFields
 from serving.hasher import EventHasher
 from serving.problem import Problem
 from serving.request_features import FeatureSource, Fetched
 from serving.weights import CurrentWeights, WeightsSource
 
-__all__ = ["Gatherer", "Scorer"]
+__all__ = ["Scorer"]
 
 F64 = NDArray[np.float64]
 _PER_MS = {"ms": 1.0, "us": 1000.0, "s": 0.001}
@@ -64,7 +64,7 @@ class Scorer:
     ) -> None:
         self.repairs = repairs
         self.weights, self.features, self.spec, self.now_ms = weights, features, spec, now_ms
-        self._gather: Gatherer[EventBatch, ScoredEvents] = Gatherer(self._score_all)
+        self._waiting: list[tuple[EventBatch, asyncio.Future[ScoredEvents]]] = []
         self.hasher = EventHasher(spec)
         vectoriser = Vectoriser(spec)
         self._counters = vectoriser.counters
@@ -89,8 +89,28 @@ class Scorer:
         return self._finish(events, counted)
 
     async def score_soon(self, events: EventBatch) -> ScoredEvents:
-        """Score events, with those that others ask for at the same time."""
-        return await self._gather.ask(events)
+        """Score events, with those that others ask for in the same turn of the event loop.
+
+        A round trip to the store and a walk through the weights cost little more for ten events
+        than for one; nobody waits for it, for only those are gathered that are there already.
+        """
+        loop = asyncio.get_running_loop()
+        scored: asyncio.Future[ScoredEvents] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._flush)
+        self._waiting.append((events, scored))
+        return await scored
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        answers = self._score_all([events for events, _ in waiting])
+        for (_, future), answer in zip(waiting, answers, strict=True):
+            if future.done():  # its client may have gone
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
 
     def _score_all(self, asked: list[EventBatch]) -> Sequence[ScoredEvents | Exception]:
         """Score several requests; what is wrong with one of them is no other one's affair."""
@@ -142,12 +162,9 @@ class Scorer:
         logit, sd = learner.weights_for(hashed).predict_with_deviation(hashed)
         age, problem = weights.age_ms(self.now_ms()), weights.problem
         table = None if self.repairs is None else self.repairs()
-        repair = _Repaired(probabilities(logit), logit)
-        if table is not None:
-            repair = _repair(repair, table, rows)
-        return ScoredEvents(
-            probability=repair.probability,
-            logit=repair.logit,
+        scored = ScoredEvents(
+            probability=probabilities(logit),
+            logit=logit,
             uncertainty=sd,
             version=weights.version if table is None else with_repairs(weights.version, table),
             weights_age_s=None if age is None else age / 1000,
@@ -155,9 +172,10 @@ class Scorer:
             counters_age_s=counted.age_s,
             fallbacks=counted.fallbacks,
             lacked=() if problem is None else (f"weights: {problem}",),
-            model_probability=repair.model_probability,
-            repairs=repair.repairs,
         )
+        if table is not None:
+            _repair(scored, table, rows)
+        return scored
 
     def current_weights(self) -> CurrentWeights:
         """Give the newest weights; a Problem if there are none."""
@@ -267,27 +285,17 @@ class _Counted:
     fallbacks: Sequence[tuple[str, ...]]
 
 
-@dataclass(slots=True)
-class _Repaired:
-    """Predictions, and what they were before they were repaired."""
-
-    probability: F64
-    logit: F64
-    model_probability: F64 | None = None
-    repairs: Sequence[tuple[Repair, ...]] | None = None
-
-
-def _repair(of: _Repaired, table: RepairTable, rows: Sequence[Mapping[str, Any]]) -> _Repaired:
+def _repair(scored: ScoredEvents, table: RepairTable, rows: Sequence[Mapping[str, Any]]) -> None:
     """Multiply what is in a slice that is repaired; the bits of all others stay as they are."""
     found = table.factors(rows)
     if found is None:
-        return of
-    factors, repairs = found
+        return
+    factors, scored.repairs = found
     some = factors != 1.0
-    p, logit = of.probability.copy(), of.logit.copy()
-    p[some] = repaired(of.probability[some], factors[some])
+    p, logit = scored.probability.copy(), scored.logit.copy()
+    p[some] = repaired(p[some], factors[some])
     logit[some] = np.log(p[some]) - np.log1p(-p[some])
-    return _Repaired(p, logit, of.probability, repairs)
+    scored.probability, scored.logit, scored.model_probability = p, logit, scored.probability
 
 
 def _known_columns(spec: Spec, vectoriser: Vectoriser) -> list[str]:
@@ -295,56 +303,3 @@ def _known_columns(spec: Spec, vectoriser: Vectoriser) -> list[str]:
     meant = [source.label, source.timestamp, source.event_id, source.weight, source.truth]
     counted = vectoriser.counters.columns if vectoriser.counters is not None else ()
     return [*vectoriser.columns, *counted, *filter(None, (*meant, source.click_delay))]
-
-
-A = TypeVar("A")
-R = TypeVar("R")
-
-
-class Gatherer(Generic[A, R]):
-    """Gathers what is asked in one turn of the event loop, and asks for it at once.
-
-    A round trip to the store and a walk through the weights cost little more for ten events than
-    for one; nobody waits for it, for only those are gathered that are there already.
-
-    Parameters
-    ----------
-    answer_all
-        Gives an answer to each, in order; an exception is the answer of that one.
-
-    Examples
-    --------
-    >>> async def two():
-    ...     double = Gatherer(lambda asked: [2 * one for one in asked])
-    ...     return await asyncio.gather(double.ask(1), double.ask(2))
-    >>> asyncio.run(two())
-    [2, 4]
-    """
-
-    def __init__(self, answer_all: Callable[[list[A]], Sequence[R | Exception]]) -> None:
-        self._answer_all = answer_all
-        self._waiting: list[tuple[A, asyncio.Future[R]]] = []
-
-    async def ask(self, asked: A) -> R:
-        """Ask, and get the answer."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[R] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._flush)
-        self._waiting.append((asked, future))
-        return await future
-
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        answers: Sequence[R | Exception]
-        try:
-            answers = self._answer_all([asked for asked, _ in waiting])
-        except Exception as error:
-            answers = [error] * len(waiting)
-        for (_, future), answer in zip(waiting, answers, strict=True):
-            if future.done():  # its client may have gone
-                continue
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from features.errors import ClicktideError
+from features.whole_file import file_stamp
 from monitoring.watch.alarm_actions import rolled_back, silence_of, status_of
 from monitoring.watch.detect.alarm import Severity
 from monitoring.watch.figures import CLICKS, SUMS, SliceFigures, figures_of
@@ -134,7 +135,7 @@ class StreamLooker:
     def __init__(self, log: EventLog, monitor: Path, now_ms: Callable[[], int]) -> None:
         self._log, self._monitor, self._now_ms = log, monitor, now_ms
         self._before: Look | None = None
-        self._read: tuple[int, MonitorState] | None = None
+        self._read: tuple[tuple[int, int], MonitorState] | None = None
 
     def look(self) -> StreamSnapshot:
         """How it stands."""
@@ -171,9 +172,8 @@ class StreamLooker:
 
     def _state(self) -> tuple[MonitorState | None, str]:
         """The monitor's folder, read anew when it has been written."""
-        try:
-            written = (self._monitor / "now.json").stat().st_mtime_ns
-        except OSError:
+        written = file_stamp(self._monitor / "now.json")
+        if written is None:
             return None, "no monitor has saved yet: clicktide monitor"
         if self._read is None or self._read[0] != written:
             try:

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from features.errors import ClicktideError
+from features.whole_file import file_stamp
 from monitoring.report import ReportData, render
 from monitoring.report.build import report_of
 from monitoring.report.slice_grid import read_challengers
@@ -98,7 +99,7 @@ class LatestReport:
 
     def __init__(self, watching: Watching, now_ms: Any) -> None:
         self._watching, self._now_ms = watching, now_ms
-        self._made: tuple[tuple[int, int], bytes, bytes] | None = None
+        self._made: tuple[tuple[tuple[int, int], int], bytes, bytes] | None = None
         self._lock = asyncio.Lock()
 
     async def get(self, kind: str) -> bytes:
@@ -110,17 +111,14 @@ class LatestReport:
             There is nothing to report on.
         """
         async with self._lock:
-            written = self._saved_ns(), self._now_ms() // _ANEW_MS
+            saved = file_stamp(self._watching.monitor / "now.json")
+            if saved is None:
+                detail = "no monitor has saved yet. Fix: run clicktide monitor beside the stream"
+                raise Problem(404, detail, title="No report")
+            written = saved, self._now_ms() // _ANEW_MS
             if self._made is None or self._made[0] != written:
                 self._made = written, *await asyncio.to_thread(self._make)
         return self._made[1] if kind == "html" else self._made[2]
-
-    def _saved_ns(self) -> int:
-        try:
-            return (self._watching.monitor / "now.json").stat().st_mtime_ns
-        except OSError as error:
-            detail = "no monitor has saved yet. Fix: run clicktide monitor beside the stream"
-            raise Problem(404, detail, title="No report") from error
 
     def _make(self) -> tuple[bytes, bytes]:
         try:
