@@ -26,7 +26,7 @@ Every refusal is `application/problem+json` and names the field at fault. Every 
 """
 _ROUTES = (
     predict.routes, rank.routes, events.routes, model.routes,
-    health.routes, page.routes, dashboard.routes, dashboard.report_routes,
+    health.routes, page.routes, dashboard.routes,
 )  # fmt: skip
 
 

@@ -70,7 +70,7 @@ class ImpressionBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     counters: dict[str, Count] | None = None
 
 
-class PredictBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class PredictBody(ImpressionBody, kw_only=True):
     """One impression, or many.
 
     Parameters
@@ -82,10 +82,7 @@ class PredictBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """
 
     impressions: list[ImpressionBody] | UnsetType = UNSET
-    fields: Features | UnsetType = UNSET
-    impression_id: Id | None = None
-    timestamp: Timestamp | None = None
-    counters: dict[str, Count] | None = None
+    fields: Features | UnsetType = UNSET  # type: ignore[assignment]  # many bring their own
 
 
 class CalibratedBy(msgspec.Struct):

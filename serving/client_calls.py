@@ -56,8 +56,6 @@ class Call(msgspec.Struct, Generic[T]):
 
     def reply(self, response: httpx.Response) -> T:
         """Read the reply."""
-        if response.status_code != 200:
-            raise error_of(response)
         try:
             return msgspec.json.decode(response.content, type=self.kind, strict=False)
         except msgspec.DecodeError as error:

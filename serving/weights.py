@@ -279,7 +279,8 @@ class LiveWeights:
             self._tell(str(error))
             return
         former, self._current = self._current, _LiveFileWeights(reader, self)
-        _release_aside(former)
+        if former is not None:
+            _release_aside(former)
         self._opened, self._refused, self.problem = (stands[0], stands[1]), None, None
 
     def _let_go(self) -> None:
@@ -307,14 +308,9 @@ def _release_aside(mapped: object) -> None:
     Whoever lets go last of a file that was replaced waits until the system has deleted it, with
     all that was not on disk yet: seconds, which no request may wait.
     """
-    if mapped is not None:
-        threading.Thread(target=_release, args=([mapped],), daemon=True).start()
-    del mapped
-
-
-def _release(box: list[object]) -> None:
-    time.sleep(_UNUSED_S)
-    box.clear()
+    release = threading.Timer(_UNUSED_S, [mapped].clear)
+    release.daemon = True
+    release.start()
 
 
 def _stat(path: Path) -> os.stat_result | None:

@@ -27,7 +27,7 @@ from serving.routes.page import SAFE_HEADERS, TEMPLATES, static_file
 from serving.server_state import ServingState
 from serving.stream_snapshot import StreamSnapshot
 
-__all__ = ["LatestReport", "report_routes", "routes"]
+__all__ = ["LatestReport", "routes"]
 
 _FILES = {
     "/dashboard": ("dashboard.html", "text/html"),
@@ -70,6 +70,7 @@ def routes(state: ServingState) -> APIRouter:
             look = None
         return Response(stream_metrics(look), media_type=CONTENT_TYPE_LATEST)
 
+    _add_reports(router, state, watching)
     return router
 
 
@@ -134,12 +135,7 @@ class LatestReport:
         return render(data).encode(), msgspec.json.encode(data)
 
 
-def report_routes(state: ServingState) -> APIRouter:
-    """Give the routes; none where the process does not know of a stream."""
-    router = APIRouter(include_in_schema=False, default_response_class=Response)
-    watching = state.reports
-    if not isinstance(watching, Watching):
-        return router
+def _add_reports(router: APIRouter, state: ServingState, watching: Watching) -> None:
     latest = LatestReport(watching, state.now_ms)
     page, nothing = map(TEMPLATES.get_template, ("reports.html", "no_report.html"))
 
@@ -167,8 +163,6 @@ def report_routes(state: ServingState) -> APIRouter:
         return Response(
             body, media_type=_KINDS[kind], headers={**_REPORT_HEADERS, "Cache-Control": "no-cache"}
         )
-
-    return router
 
 
 def _saved(folder: Path) -> list[tuple[str, str]]:

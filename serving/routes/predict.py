@@ -80,23 +80,14 @@ def impressions_of(body: PredictBody, most: int) -> Sequence[ImpressionBody]:
     """
     many = body.impressions
     if many is UNSET:
-        return [_impression(body)]
+        if body.fields is UNSET:
+            raise Problem(422, "missing. Fix: give `fields` of one, or `impressions`", "fields")
+        return [body]
     alone = (body.impression_id, body.timestamp, body.counters)
     if body.fields is not UNSET or any(value is not None for value in alone):
         raise Problem(422, "give `impressions`, or `fields` of one, not both", "impressions")
     check_count(len(many), most, "impressions")
     return many
-
-
-def _impression(body: PredictBody) -> ImpressionBody:
-    if body.fields is UNSET:
-        raise Problem(422, "missing. Fix: give `fields` of one, or `impressions`", "fields")
-    return ImpressionBody(
-        fields=body.fields,
-        impression_id=body.impression_id,
-        timestamp=body.timestamp,
-        counters=body.counters,
-    )
 
 
 def events_of(impressions: Sequence[ImpressionBody], now_ms: int) -> EventBatch:

@@ -62,7 +62,6 @@ def server(tmp_path):
     )
     app = FastAPI()
     app.include_router(dashboard.routes(state))
-    app.include_router(dashboard.report_routes(state))
     icon = page.static_file("icon.svg", "image/svg+xml")
     app.add_api_route("/icon.svg", icon)
     config = uvicorn.Config(app, port=0, log_level="error", ws="none", lifespan="off")

@@ -60,8 +60,7 @@ def app_of(watching, **settings):
         reports=watching, settings=ServeSettings(**settings), now_ms=lambda: NOW
     )
     app = FastAPI(exception_handlers={Problem: lambda request, error: error.response(None)})
-    for routes in (dashboard.routes, dashboard.report_routes):
-        app.include_router(routes(state))
+    app.include_router(dashboard.routes(state))
     return app
 
 
