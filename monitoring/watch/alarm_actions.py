@@ -8,8 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from monitoring.watch.detect.alarm import Alarm
-from monitoring.watch.slices import slice_name
+from monitoring.watch.detect.alarm import Alarm, slice_name
 from streaming.log import EventLog, NewRecord, TopicPartition, TopicSettings
 from streaming.time_text import stamp, time_text
 

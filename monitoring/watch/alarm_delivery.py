@@ -18,8 +18,7 @@ from monitoring.watch.alarm_actions import (
     active_silences,
 )
 from monitoring.watch.alarm_webhook import Webhook
-from monitoring.watch.detect.alarm import Alarm, alarm_link, newest_alarms
-from monitoring.watch.slices import slice_name
+from monitoring.watch.detect.alarm import Alarm, alarm_link, newest_alarms, slice_name
 from streaming.log import (
     EventLog,
     FencedError,

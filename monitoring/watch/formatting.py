@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from monitoring.watch.detect.alarm import Alarm
-from monitoring.watch.slices import slice_name as place
+from monitoring.watch.detect.alarm import slice_name as place
 from streaming.time_text import span, stamp, time_text
 
 __all__ = [

@@ -8,11 +8,10 @@ from monitoring.report.model import Since, Total
 from monitoring.report.stream import stream_counts
 from monitoring.report.verdict import stale_first, verdict
 from monitoring.watch.categorical import Categorical
-from monitoring.watch.detect.alarm import Alarm
+from monitoring.watch.detect.alarm import Alarm, slice_name
 from monitoring.watch.monitor_files import MonitorState, Now
 from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import WindowSettings
-from monitoring.watch.slices import slice_name
 from monitoring.watch.state_machine import StaleWeights, WeightsAge
 from monitoring.watch.windows import Windows
 from streaming.freshness import Freshness, Reader, ages, clock_note, freshness, stale

@@ -7,11 +7,9 @@ from typing import Literal, get_args
 
 import msgspec
 
-from monitoring.watch.slices import slice_name
-
 __all__ = [
     "Alarm", "Severity", "What", "alarm_link", "current_first", "newest_alarms",
-    "ratio_interval", "severity_of",
+    "ratio_interval", "severity_of", "slice_name",
 ]  # fmt: skip
 
 What = Literal["calibration", "click_rate", "missing", "click_delay", "new_value"]
@@ -19,6 +17,24 @@ Severity = Literal["critical", "warning", "info"]
 
 _LIMITS = (0.1, 0.01)
 _MISSING_LIMITS = (0.5, 0.05)  # of impressions: a field is one of many
+
+
+def slice_name(field: str, value: str, between: str = " ") -> str:
+    """Field and value; a value that begins with its field's name says both.
+
+    Examples
+    --------
+    >>> slice_name("campaign", "c7"), slice_name("campaign", "campaign-001")
+    ('campaign c7', 'campaign-001')
+    >>> slice_name("site", ""), slice_name("ad", "adidas", "="), slice_name("", "")
+    ('site (empty)', 'ad=adidas', 'everywhere')
+    """
+    if not field:
+        return "everywhere"
+    rest = value[len(field) :]
+    if value[: len(field)].casefold() == field.casefold() and rest and not rest[0].isalpha():
+        return value
+    return f"{field}{between}{value or '(empty)'}"
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="alarm"):

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.watch.detect import state as kernels
+from monitoring.watch.detect.alarm import slice_name
 from monitoring.watch.detect.explanation import ShiftExplanation, View
 from monitoring.watch.detect.model_versions import UNKNOWN
 from monitoring.watch.figures import surprise
-from monitoring.watch.slices import slice_name
 from streaming.time_text import time_text
 
 __all__ = ["Cause", "cause_of"]

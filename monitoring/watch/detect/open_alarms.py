@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.watch.detect import state as kernels
-from monitoring.watch.detect.alarm import Alarm, What, ratio_interval, severity_of
+from monitoring.watch.detect.alarm import Alarm, What, ratio_interval, severity_of, slice_name
 from monitoring.watch.detect.causes import cause_of
 from monitoring.watch.detect.explanation import ShiftExplanation, View
 from monitoring.watch.detect.kernels import advance
@@ -28,7 +28,6 @@ from monitoring.watch.detect.state import (
     Tests,
     muted,
 )
-from monitoring.watch.slices import slice_name
 from streaming.time_text import time_text
 
 __all__ = [

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.values import as_text
-from monitoring.watch.slices import slice_name
+from monitoring.watch.detect.alarm import slice_name
 
 __all__ = [
     "MOST",
