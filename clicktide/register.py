@@ -70,7 +70,6 @@ def register(
     python -c 'import mlflow; print(mlflow.pyfunc.load_model("models:/clicktide@champion"))'
     """
     say = begin_log("register")
-    give_way(nice)
     stream = open_stream(
         folder, log=log, settings=settings, changes=changes, reads=["registry"], needs_spec=False
     )
@@ -83,12 +82,14 @@ def register(
     follower = Follower(registry, stream.served, now=time.time, report=say)
     say(f"register: versions of {process.model} go to {registry.where}")
     with stop_request() as request:
-        process.step()
         if once:
+            process.step()
             follower.step()
             return
         following = partial(follower.run, every_s=known.poll_s)
         with _beside("follow", following), _beside("guard", partial(guard.run, now=time.time)):
+            give_way(nice)  # this thread alone: a rollback goes before versions and reports
+            process.step()
             while not request.asked:
                 time.sleep(known.poll_s)
                 process.step()
