@@ -69,6 +69,14 @@ def write_logs(folder):
         "click": (rng.random(4_000) < probability).astype(int),
     }
     pq.write_table(pa.table(scored), folder / "scored.parquet")
+    clicked = rng.random(4_000) < 0.5
+    conversions = {
+        "ts": 1_767_225_600 + 900 * np.arange(4_000),  # 41 days
+        "clicked": clicked.astype(int),
+        "pcvr": probability,
+        "sold": (clicked & (rng.random(4_000) < probability)).astype(int),
+    }
+    pq.write_table(pa.table(conversions), folder / "clicks.parquet")
 
 
 def write_scored_csv(folder):
