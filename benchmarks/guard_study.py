@@ -1,17 +1,18 @@
 """Whether live weights that do harm are rolled back by themselves, on the whole running system.
 
-``python -m benchmarks.guard_study [--faults 5] [--rate 600]``: ``clicktide up`` with the market's
-spec; a simulated log is served and published at so many impressions a second. Five times,
-weights are overwritten with noise (and put back once it was seen); five times, for ten minutes of
-event time, who clicked and who did not is swapped; at last a field is gone. Printed for each:
-seconds from the fault until the champion is served, and the calibration (predicted over true
-probability, the simulator's) of what was served before, until then, and since. Some 20 minutes.
+``python -m benchmarks.guard_study [--faults 5] [--rate 400]``: ``clicktide up`` with the market's
+spec runs until it has a champion, and is stopped. From there on it is started anew for each fault,
+with a simulated log that is served and published at so many impressions a second. Five times, live
+weights are overwritten with noise; five times, for ten minutes of event time, who clicked and who
+did not is swapped; at last a field is gone. Printed for each: seconds from the fault until the
+champion is served, and the calibration (predicted over true probability, the simulator's) of what
+was served before, until then, and in the next 5,000 impressions. Some 20 minutes.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,7 +39,6 @@ from streaming.log import EventLog, TopicPartition, open_log
 
 COMMAND = [sys.executable, "-m", "clicktide"]
 PER_S = 40.0
-SWAPPED = int(600 * PER_S)
 SETTLE, AFTER, MOST = 10_000, 5_000, 5_000_000
 SETTINGS = (
     "join.join_window_s=90", "registry.version_every_s=20", "registry.gate.min_examples=2000",
@@ -67,8 +67,9 @@ class Publisher(threading.Thread):
         Of all impressions published: the true probability, of clicks as they were.
     """
 
-    def __init__(self, folder: Path, url: str, rate: float) -> None:
+    def __init__(self, folder: Path, url: str, rate: float, first: int) -> None:
         super().__init__(daemon=True)
+        self.first = first
         self.folder, self.rate, self.over = folder, rate, threading.Event()
         self.to = ["--to", str(folder / "run" / "log.db"), "--through", url, "--no-end"]
         self.swap = self.gone = False
@@ -76,8 +77,9 @@ class Publisher(threading.Thread):
         self.rng = np.random.default_rng(5)
 
     def run(self) -> None:
-        """Part after part."""
-        for number, batch in enumerate(simulate("stationary", seed=3, events=MOST, market=MARKET)):
+        """Part after part, from the first on."""
+        parts = simulate("stationary", seed=3, events=MOST, start=self.first * BLOCK, market=MARKET)
+        for number, batch in enumerate(parts, self.first):
             if self.over.is_set():
                 return
             file = self.folder / f"part-{number}.parquet"
@@ -129,18 +131,15 @@ def wait(holds: Callable[[], Any], what: str, seconds: float = 240.0) -> Any:
         time.sleep(0.1)
 
 
-def noise(file: Path, rng: np.random.Generator) -> list[tuple[Any, np.ndarray]]:
-    """Overwrite the live weights; what they were, to put back."""
-    weights, old = open_live(file), []
+def noise(file: Path, rng: np.random.Generator) -> None:
+    """Overwrite the live weights."""
+    weights = open_live(file)
     base = weights.header.ctypes.data
     for table in (weights.learner.weights.fields, weights.learner.weights.crosses):
-        live = np.memmap(
-            file, table.dtype, "r+", offset=table.ctypes.data - base, shape=table.shape
-        )
-        old.append((live, live.copy()))
+        offset = table.ctypes.data - base
+        live = np.memmap(file, table.dtype, "r+", offset=offset, shape=table.shape)
         for column in (0, table.shape[1] - 1):
             live[:, column] = rng.normal(rng.choice([-2.0, 2.0]), 3.0, len(table))
-    return old
 
 
 def served(log: EventLog, first: int, stop: int) -> np.ndarray:
@@ -154,10 +153,12 @@ def served(log: EventLog, first: int, stop: int) -> np.ndarray:
 class Study:
     """One run."""
 
-    def __init__(self, folder: Path, log: EventLog, url: str, publisher: Publisher) -> None:
+    def __init__(
+        self, folder: Path, log: EventLog, url: str, publisher: Publisher, seed: int
+    ) -> None:
         self.folder, self.log, self.url, self.publisher = folder, log, url, publisher
         self.actions = ActionReader(log)
-        self.rng = np.random.default_rng(0)
+        self.rng = np.random.default_rng(seed)
 
     def shown(self) -> int:
         """Impressions so far."""
@@ -176,7 +177,8 @@ class Study:
     def ratio(self, first: int, stop: int) -> str:
         """Predicted over true probability of some impressions."""
         p = served(self.log, first, stop)
-        true, some = np.array(self.publisher.truth[first : first + len(p)]), ~np.isnan(p)
+        at = first - self.publisher.first * BLOCK
+        true, some = np.array(self.publisher.truth[at : at + len(p)]), ~np.isnan(p)
         return f"{p[some].sum() / true[some].sum():.2f}" if some.any() else "-"
 
     def pass_by(self, rows: int) -> int:
@@ -187,57 +189,64 @@ class Study:
 
     def fault(self, kind: str) -> str:
         """Do harm, and say what became of it."""
-        wait(lambda: self.has_champion() and self.is_live(), "live weights, beside a champion", 900)
+        wait(lambda: self.has_champion() and self.is_live(), "live weights, beside a champion")
         first = self.pass_by(SETTLE)
         self.publisher.swap, self.publisher.gone = kind == "labels", kind == "field gone"
-        weights = self.folder / "run" / "live.weights"
-        old = noise(weights, self.rng) if kind == "noise" else []
-        if kind != "noise":  # from the next part on
+        if kind == "noise":
+            noise(self.folder / "run" / "live.weights", self.rng)
+        else:  # from the next part on
             first = self.pass_by(BLOCK - first % BLOCK)
         began, took = time.monotonic(), "not rolled back"
         with suppress(TimeoutError):
             wait(lambda: not self.is_live(), "the champion", 60.0)
             took = f"{time.monotonic() - began:.1f} s"
         end = self.shown()
-        if kind == "labels":
-            wait(lambda: self.shown() >= first + SWAPPED, "ten minutes")
         after = self.pass_by(AFTER)
-        self.publisher.swap = False
-        for live, was in old:
-            live[:] = was
         self.actions.read()
         back = [one for one in self.actions.actions if one.what == "roll_back"]
-        why = back[-1].why if back and took != "not rolled back" else ""
+        why = back[-1].why if back else ""
         ratios = self.ratio(first - AFTER, first), self.ratio(first, end)
         return f"| {kind} | {took} | {' | '.join(ratios)} | {self.ratio(end, after)} | {why} |"
+
+
+@contextmanager
+def study(folder: Path, rate: float, seed: int = 0) -> Iterator[Study]:
+    """The system in a folder, with its publisher, from where it was on."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with running(folder, port):
+        wait(lambda: httpx.get(f"{url}/readyz").status_code == 200, "an answer")
+        with open_log(str(folder / "run" / "log.db")) as log:
+            shown = log.end_offsets(TOPIC.topic)[0] if TOPIC.topic in log.topics() else 0
+            publisher = Publisher(folder, url, rate, shown // BLOCK)
+            publisher.start()
+            try:
+                yield Study(folder, log, url, publisher, seed)
+            finally:
+                publisher.over.set()
+                publisher.join()
 
 
 def main() -> None:
     """Print a row per fault."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--faults", type=int, default=5, help="of each kind")
-    parser.add_argument("--rate", type=float, default=600.0, help="impressions a second")
+    parser.add_argument("--rate", type=float, default=400.0, help="impressions a second")
     options = parser.parse_args()
-    port = free_port()
     with tempfile.TemporaryDirectory() as name:
-        folder, url = Path(name), f"http://127.0.0.1:{port}"
-        with running(folder, port):
-            wait(lambda: httpx.get(f"{url}/readyz").status_code == 200, "an answer")
-            publisher = Publisher(folder, url, options.rate)
-            publisher.start()
-            try:
-                with open_log(str(folder / "run" / "log.db")) as log:
-                    study = Study(folder, log, url, publisher)
-                    print("| fault | champion served after | before | until then | since | why |")
-                    print("|---|---|---|---|---|---|", flush=True)
-                    for kind in [*("noise", "labels") * options.faults, "field gone"]:
-                        print(study.fault(kind), flush=True)
-            finally:
-                publisher.over.set()
-                publisher.join()
-                if keep := os.environ.get("CLICKTIDE_KEEP"):
-                    for text in ("up.txt", "replay.txt"):
-                        (Path(keep) / text).write_bytes((folder / text).read_bytes())
+        folder, begun = Path(name) / "now", Path(name) / "begun"
+        folder.mkdir()
+        with study(folder, options.rate) as first:
+            wait(first.has_champion, "a champion", 900)
+        folder.rename(begun)
+        print("| fault | champion served after | before | until then | since | why |")
+        print("|---|---|---|---|---|---|", flush=True)
+        kinds = [*("noise", "labels") * options.faults, "field gone"]
+        for number, kind in enumerate(kinds):
+            shutil.copytree(begun, folder)
+            with study(folder, options.rate, number) as one:
+                print(one.fault(kind), flush=True)
+            shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

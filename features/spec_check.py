@@ -16,9 +16,6 @@ from features.spec_problem import Problem, suggest
 
 __all__ = ["first_problem"]
 
-MAX_EXPERTS = 16
-MIN_MEMORY, MAX_MEMORY = 100, 10**9
-
 
 def first_problem(spec: Spec) -> Problem | None:
     """Return the first thing that makes a spec unusable, or None.
