@@ -257,7 +257,7 @@ def _through(
     from serving.client import Client
 
     try:
-        client = Client(url, retries=0)
+        client = Client(url, retries=0, token=os.environ.get("CLICKTIDE_TOKEN", ""))
     except httpx.InvalidURL as error:
         message = public_text(f"{url}: {error}")
         raise ClicktideError(f"--through {message}. Fix: http://127.0.0.1:8000") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import ssl
@@ -19,9 +20,10 @@ from clicktide.settings import STREAM, given_changes
 from clicktide.stream_folder import StreamFolder
 from clicktide.stream_opening import open_stream
 from features.errors import ClicktideError
+from serving.access import ENVIRONMENT, Access
 from serving.settings import ServeSettings
 
-__all__ = ["inherited_socket", "listen", "serve", "server_url"]
+__all__ = ["check_access", "inherited_socket", "listen", "serve", "server_url"]
 
 Policy = Literal["live", "champion"]
 _BACKLOG = 2048
@@ -60,6 +62,13 @@ PolicyOption = Annotated[
 HostOption = Annotated[
     str | None, typer.Option("--host", help="Where to listen; default: only this machine")
 ]
+InsecureOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--insecure",
+        help="Listen to other machines although requests need neither token nor certificate",
+    ),
+]
 FdOption = Annotated[
     int | None,
     typer.Option(
@@ -82,6 +91,7 @@ def serve(
     host: HostOption = None,
     port: options.PortOption = None,
     workers: options.WorkersOption = None,
+    insecure: InsecureOption = None,
     fd: FdOption = None,
     settings: options.SettingsOption = None,
     changes: options.SetOption = None,
@@ -91,7 +101,9 @@ def serve(
     """Serve click probabilities over HTTP, with weights that are learned meanwhile.
 
     Needs a trainer that keeps live weights on this machine; `clicktide
-    up` runs both. http://HOST:PORT/ says what there is.
+    up` runs both. http://HOST:PORT/ says what there is. Listens to
+    this machine only; to others with --host, and then asks for tokens:
+    see docs/access.md.
 
     clicktide serve --port 9000 --set serve.max_concurrent=64
 
@@ -99,7 +111,7 @@ def serve(
     """
     given = given_changes(
         "serve", live=live, model=model, follow=follow, policy=policy, host=host, port=port,
-        workers=workers,
+        workers=workers, insecure=insecure,
     )  # fmt: skip
     given += given_changes("stream", redis=redis)
     stream = open_stream(
@@ -115,6 +127,7 @@ def serve(
     _check_tls(of)
     fix = "another --port, or stop what listens there"
     with listen(of.host, of.port, fix) if fd is None else inherited_socket(fd) as listening:
+        check_access(of, listening)
         _run(stream, of, listening)
 
 
@@ -133,6 +146,8 @@ def _run(stream: StreamFolder, settings: ServeSettings, listening: socket.socket
         "date_header": False,
         "ssl_certfile": settings.tls_cert,
         "ssl_keyfile": settings.tls_key,
+        "ssl_ca_certs": settings.tls_client_ca,
+        "ssl_cert_reqs": ssl.CERT_REQUIRED if settings.tls_client_ca else ssl.CERT_NONE,
         "timeout_graceful_shutdown": 10,
         "timeout_keep_alive": _KEEP_ALIVE_S,
     }
@@ -178,10 +193,48 @@ def _check_tls(settings: ServeSettings) -> None:
         return
     files = f"tls_cert {settings.tls_cert}, tls_key {settings.tls_key}"
     try:
-        ssl.create_default_context().load_cert_chain(settings.tls_cert, settings.tls_key)
+        context = ssl.create_default_context()
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+        if settings.tls_client_ca is not None:
+            files = f"tls_client_ca {settings.tls_client_ca}"
+            context.load_verify_locations(settings.tls_client_ca)
     except OSError as error:  # those of ssl are such, too
-        fix = "PEM files, readable, of a certificate and of its key without a password"
+        fix = "PEM files, readable, of certificates and of the key without a password"
         raise ClicktideError(f"serve: {files}: {error}. Fix: {fix}") from error
+
+
+def check_access(settings: ServeSettings, listening: socket.socket) -> None:
+    """Refuse to listen to other machines where anybody could call.
+
+    Parameters
+    ----------
+    settings
+        Its tokens and certificates.
+    listening
+        The server's socket.
+
+    Raises
+    ------
+    ClicktideError
+        It is open to everybody; or its tokens cannot be read.
+
+    Examples
+    --------
+    >>> with listen("0.0.0.0", 0, "another --port") as one:
+    ...     check_access(ServeSettings(), one)
+    Traceback (most recent call last):
+    features.errors.ClicktideError: 0.0.0.0: other machines could call without a token. Fix: ...
+    """
+    closed = Access(os.environ.get(ENVIRONMENT, ""), settings.tokens).closed
+    if closed or settings.tls_client_ca or settings.insecure or listening.family == socket.AF_UNIX:
+        return
+    host = listening.getsockname()[0]
+    if not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+        raise ClicktideError(
+            f"{host}: other machines could call without a token. Fix: give tokens in "
+            f"{ENVIRONMENT} or serve.tokens (docs/access.md), clients' certificates by "
+            "serve.tls_client_ca; or --insecure, where the network is closed"
+        )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from clicktide.stream_opening import open_existing
 from features.spec import HashSpec, Spec
 from learning.click_learner import ClickLearner
 from monitoring.registry.follow import ChampionSource
+from serving.access import ENVIRONMENT, Access
 from serving.app import build_app
 from serving.dashboard_feed import Watching
 from serving.event_batch import EventBatch, shared_fields
@@ -76,6 +78,7 @@ def state_of(
         say=say,
         reports=_watching(stream),
         writer=writer,
+        access=Access(os.environ.get(ENVIRONMENT, ""), settings.tokens, 1 / settings.workers, say),
         closing=[weights.close, features.close, writer.close],
     )
     if repairs is not None:

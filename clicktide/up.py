@@ -27,7 +27,7 @@ from clicktide.child_processes import (
     write_running,
 )
 from clicktide.kernels import compile_once
-from clicktide.serve import listen, server_url
+from clicktide.serve import check_access, listen, server_url
 from clicktide.settings import given_changes
 from clicktide.stream_folder import StreamFolder
 from clicktide.stream_opening import DEFAULT_FOLDER, open_stream
@@ -93,11 +93,14 @@ def up(
         )
         given = given_changes("serve", port=port, workers=workers)
         serving = replace(opened, changes=(*opened.changes, *given)).serve_settings()
+        listening = None if no_serve else listen(serving.host, serving.port, _PORT_TAKEN)
+        if listening is not None:
+            check_access(serving, listening)
         stream = Stream(
             opened,
             redis=redis or opened.stream_settings().redis or None,
             counters=bool(opened.load_spec().counters),
-            listening=None if no_serve else listen(serving.host, serving.port, _PORT_TAKEN),
+            listening=listening,
             workers=serving.workers,
             monitor=not no_monitor,
             register=not no_register,

@@ -12,9 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.access import FREE, scope_of
 from serving.middleware import BUG, FastPath, RequestLimits
 from serving.problem import Problem
 from serving.routes import dashboard, events, health, model, page, predict, rank
+from serving.schema import Operations
 from serving.server_state import ServingState
 
 __all__ = ["build_app"]
@@ -110,10 +112,24 @@ async def _http_error(request: Request, error: Exception) -> Response:
 def _openapi(app: FastAPI, state: ServingState) -> dict[str, Any]:
     """The description, made once."""
     if app.openapi_schema is None:
-        described = get_openapi(
+        described: dict[str, Any] = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
         parts = described.setdefault("components", {}).setdefault("schemas", {})
         parts |= state.operations.components()
+        if state.access.closed:
+            _describe_access(described)
         app.openapi_schema = described
     return app.openapi_schema
+
+
+def _describe_access(described: dict[str, Any]) -> None:
+    """Say of each operation which token it needs, and how it is refused without."""
+    bearer = {"type": "http", "scheme": "bearer"}
+    described["components"]["securitySchemes"] = {"token": bearer}
+    refusals = Operations().describe(refusals=(401, 403, 429))["responses"]
+    for path, operations in described["paths"].items():
+        scope = scope_of(path)
+        for operation in operations.values() if path not in FREE else ():
+            operation["security"] = [{"token": [scope] if scope else []}]
+            operation["responses"] |= refusals

@@ -16,7 +16,7 @@ import httpx
 
 from serving import client_calls as calls
 from serving.bodies import Contributions, EventsAccepted, Model, Prediction, Predictions
-from serving.client_calls import HEADERS, ApiError, Call, Json, NoAnswerError, RetryWaits, error_of
+from serving.client_calls import ApiError, Call, Json, NoAnswerError, RetryWaits, error_of
 from serving.rank_bodies import Rankings
 
 __all__ = ["ApiError", "AsyncClient", "Client", "NoAnswerError"]
@@ -35,6 +35,8 @@ class Client:
         For each try.
     retries
         How often a request is sent again. 0: never.
+    token
+        Bearer token, where the server asks for one.
     transport
         Instead of the network, such as ``httpx.MockTransport``.
 
@@ -52,11 +54,12 @@ class Client:
         timeout_s: float = 10.0,
         retries: int = 3,
         *,
+        token: str = "",
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.url, self.retries = url, retries
         self._http = httpx.Client(
-            base_url=url, timeout=timeout_s, transport=transport, headers=HEADERS
+            base_url=url, timeout=timeout_s, transport=transport, headers=calls.headers(token)
         )
 
     def predict(self, fields: Json, **more: Any) -> Prediction:
@@ -165,7 +168,7 @@ class AsyncClient:
 
     Parameters
     ----------
-    url, timeout_s, retries, transport
+    url, timeout_s, retries, token, transport
         As for :class:`Client`.
 
     Examples
@@ -186,11 +189,12 @@ class AsyncClient:
         timeout_s: float = 10.0,
         retries: int = 3,
         *,
+        token: str = "",
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.retries = retries
         self._http = httpx.AsyncClient(
-            base_url=url, timeout=timeout_s, transport=transport, headers=HEADERS
+            base_url=url, timeout=timeout_s, transport=transport, headers=calls.headers(token)
         )
 
     async def predict(self, fields: Json, **more: Any) -> Prediction:

@@ -17,7 +17,6 @@ from serving.rank_bodies import Rankings
 from streaming.time_text import now_ms
 
 __all__ = [
-    "HEADERS",
     "READY",
     "ApiError",
     "Call",
@@ -27,6 +26,7 @@ __all__ = [
     "clicks",
     "error_of",
     "explain",
+    "headers",
     "impressions",
     "model",
     "predict",
@@ -36,10 +36,21 @@ __all__ = [
 T = TypeVar("T")
 Json = Mapping[str, Any]
 READY = "/readyz"
-HEADERS = {"Content-Type": "application/json"}
 _AGAIN = (429, 503)
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 10.0
 _encode = msgspec.json.Encoder().encode
+
+
+def headers(token: str) -> dict[str, str]:
+    """Headers of every request.
+
+    Examples
+    --------
+    >>> headers("secret")["Authorization"]
+    'Bearer secret'
+    """
+    json = {"Content-Type": "application/json"}
+    return {**json, "Authorization": f"Bearer {token}"} if token else json
 
 
 class Call(msgspec.Struct, Generic[T]):

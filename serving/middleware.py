@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.access import ANYBODY, CALLER, FREE, scope_of
 from serving.problem import Problem
 from serving.server_state import Handler, ServingState
 
@@ -23,7 +24,7 @@ BUG = Problem(500, "a bug; the log has it under this request id")
 """The answer when the program is at fault."""
 
 _ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
-_FREE = frozenset({"/healthz", "/readyz", "/metrics"})
+_WATCHED = FREE | {"/metrics"}
 """Answered however many requests are under way: whoever watches must see that."""
 
 
@@ -50,7 +51,7 @@ class RequestLimits:
             await self.app(scope, receive, send)
             return
         call = _Call(self.state, scope, send, f"{self._prefix}-{next(self._numbers):x}")
-        problem = self._too_much(scope, call)
+        problem = self._not_allowed(scope, call) or self._too_much(scope, call)
         if problem is not None:
             await self._refuse(problem, call, scope, receive)
             return
@@ -65,11 +66,21 @@ class RequestLimits:
         await problem.response(call.id)(scope, receive, call.send)
         call.done()
 
+    def _not_allowed(self, scope: Scope, call: _Call) -> Problem | None:
+        if scope["method"] == "OPTIONS" and self.state.settings.cors_origins:
+            return None  # browsers ask without a token whether they may send one
+        try:
+            call.caller = self.state.access.admit(scope["path"], call.authorization)
+        except Problem as problem:
+            return problem
+        CALLER.set(call.caller)
+        return None
+
     def _too_much(self, scope: Scope, call: _Call) -> Problem | None:
         settings = self.state.settings
         if call.length is not None and call.length > settings.max_body_bytes:
             return _too_large(settings.max_body_bytes)
-        if self.under_way < settings.max_concurrent or scope["path"] in _FREE:
+        if self.under_way < settings.max_concurrent or scope["path"] in _WATCHED:
             return None
         self.state.metrics.refused()
         detail = f"{self.under_way} requests are under way. Fix: ask again in a moment"
@@ -108,6 +119,8 @@ class _Call:
         self.begun, self.status, self.started, self.read = time.perf_counter(), 0, False, False
         self.expired = False
         self.length: int | None = None
+        self.authorization: bytes | None = None
+        self.caller = ANYBODY
         self.id = own
         self._look(scope["headers"])
         self._header = (b"x-request-id", self.id.encode())
@@ -116,6 +129,8 @@ class _Call:
         for name, value in headers:
             if name == b"content-length" and value.isdigit():
                 self.length = int(value)
+            elif name == b"authorization":
+                self.authorization = value
             elif name == b"x-request-id" and _ID.fullmatch(value):
                 self.id = value.decode()
         self.scope["request_id"] = self.id
@@ -148,6 +163,9 @@ class _Call:
             method = self.scope["method"]
             line = f"{method} {self.route} {self.status} {1000 * seconds:.1f} ms"
             self.state.say(f"{self.id}: {line}")
+        if self.caller.name and scope_of(self.scope["path"]) == "admin":
+            line = f"{self.caller.name} {self.scope['method']} {self.route} {self.status}"
+            self.state.say(f"{self.id}: audit: {line}")
 
 
 def _bounded(call: _Call, receive: Receive, state: ServingState) -> Receive:

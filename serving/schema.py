@@ -18,6 +18,7 @@ _REF = "#/components/schemas/{name}"
 MEANINGS = {
     400: "The body is not JSON, or nests too deeply",
     401: "No bearer token, or a wrong one",
+    403: "The token does not allow this",
     404: "There is nothing here",
     405: "Not by this method",
     408: "The body did not come in time",

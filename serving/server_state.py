@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from features.spec import Spec
+from serving.access import Access
 from serving.metrics import Metrics
 from serving.request_features import FeatureSource
 from serving.schema import Operations
@@ -46,6 +47,8 @@ class ServingState:
         Puts events into the log; ``None``: this process takes none.
     reports
         A :class:`serving.dashboard_feed.Watching`: what ``/dashboard`` and ``/reports/`` show.
+    access
+        Knows who may call; everybody, unless it has tokens.
     operations
         Describes what routes take and give.
     fast
@@ -65,6 +68,7 @@ class ServingState:
     rng: Callable[[int | None], np.random.Generator] = np.random.default_rng
     writer: Any = None
     reports: Any = None
+    access: Access = field(default_factory=Access)
     operations: Operations = field(default_factory=Operations)
     fast: dict[str, Handler] = field(default_factory=dict)
     closing: list[Callable[[], None]] = field(default_factory=list)

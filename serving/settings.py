@@ -47,6 +47,12 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Web pages of these origins may call; none by default.
     tls_cert, tls_key
         PEM files; with both, it speaks HTTPS.
+    tls_client_ca
+        PEM file of an authority: only clients with a certificate of its may connect.
+    tokens
+        TOML file of the tokens that requests need, and of what each allows.
+    insecure
+        Listen to other machines although requests need neither token nor certificate.
     explore
         Exploration of a ranking that does not ask for one.
     epsilon
@@ -83,6 +89,9 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     cors_origins: tuple[str, ...] = ()
     tls_cert: str | None = None
     tls_key: str | None = None
+    tls_client_ca: str | None = None
+    tokens: str = ""
+    insecure: bool = False
     explore: Literal["none", "epsilon", "thompson"] = "none"
     epsilon: float = 0.05
     access_log: Literal["errors", "all", "none"] = "errors"
@@ -103,6 +112,8 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ClicktideError(f"serve.epsilon: {self.epsilon}. Fix: 0 to 1")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ClicktideError("serve.tls_cert: Fix: give tls_cert and tls_key, or neither")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ClicktideError("serve.tls_client_ca: Fix: give tls_cert and tls_key, too")
         if self.model and self.follow:
             raise ClicktideError(
                 "serve.follow: another model than serve.model. Fix: give one of them"

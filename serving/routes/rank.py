@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from features.events import Impression
 from features.values import as_text
+from serving.access import CALLER
 from serving.bodies import EXAMPLE, CalibratedBy
 from serving.event_batch import EventBatch, ScoredEvents, shared_fields
 from serving.event_writer import EventsRefusedError, EventWriter
@@ -76,6 +77,8 @@ def routes(state: ServingState) -> APIRouter:
         same reply.
         """
         body = decode(_body, asked_for)
+        if body.log is not False:
+            CALLER.get().must_have("events", "log")
         asked = body.log.impression_id if isinstance(body.log, Logging) else None
         if asked is not None and asked in logged:
             return logged[asked]

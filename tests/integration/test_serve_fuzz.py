@@ -13,6 +13,7 @@ from clicktide.stream_folder import StreamFolder
 from features.spec_file import load_spec
 from learning import ClickLearner
 from learning.live import create_live
+from serving.access import Access
 from serving.app import build_app
 
 TOO_STRICT = [
@@ -23,18 +24,24 @@ TOO_STRICT = [
 ]
 
 
+TOKEN = {"Authorization": "Bearer 0123456789abcdef"}
+TOKENS = '[all]\nscopes = ["predict", "events", "admin"]\ntoken = "0123456789abcdef"'
+
+
 @pytest.fixture(scope="module")
-def described(tmp_path_factory):
+def described(tmp_path_factory, request):
     folder = tmp_path_factory.mktemp("fuzz")
     spec = load_spec("market")
     create_live(folder / "live.weights", ClickLearner(spec), time.time_ns() // 1_000_000)
     changes = ("serve.access_log=none", "serve.request_timeout_s=100")
     stream = StreamFolder(folder, str(folder / "log.db"), "market", changes=changes)
     state = state_of(stream, stream.serve_settings(), stream.stream_settings())
-    yield schemathesis.openapi.from_asgi("/openapi.json", build_app(state))
+    state.access = Access(TOKENS if request.param == "tokens" else "")
+    yield schemathesis.openapi.from_asgi("/openapi.json", build_app(state), headers=TOKEN)
     state.close()
 
 
+@pytest.mark.parametrize("described", ["open", "tokens"], indirect=True)
 def test_every_operation_answers_as_described(described):
     operations = [found.ok() for found in described.get_all_operations()]
     assert len(operations) >= 9
@@ -43,7 +50,7 @@ def test_every_operation_answers_as_described(described):
         @settings(max_examples=25, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy())
         def check(case):
-            case.call_and_validate(excluded_checks=TOO_STRICT)
+            case.call_and_validate(excluded_checks=TOO_STRICT, headers=TOKEN)
 
         check()
 
