@@ -78,6 +78,9 @@ class RequestLimits:
 
     def _too_much(self, scope: Scope, call: _Call) -> Problem | None:
         settings = self.state.settings
+        if call.encoding not in (b"", b"identity"):
+            detail = "a body with a Content-Encoding. Fix: send the JSON as it is"
+            return Problem(415, detail, headers={"Connection": "close"})
         if call.length is not None and call.length > settings.max_body_bytes:
             return _too_large(settings.max_body_bytes)
         if self.under_way < settings.max_concurrent or scope["path"] in _WATCHED:
@@ -120,7 +123,7 @@ class _Call:
         self.expired = False
         self.length: int | None = None
         self.authorization: bytes | None = None
-        self.caller = ANYBODY
+        self.caller, self.encoding = ANYBODY, b""
         self.id = own
         self._look(scope["headers"])
         self._header = (b"x-request-id", self.id.encode())
@@ -131,6 +134,8 @@ class _Call:
                 self.length = int(value)
             elif name == b"authorization":
                 self.authorization = value
+            elif name == b"content-encoding":
+                self.encoding = value.lower()
             elif name == b"x-request-id" and _ID.fullmatch(value):
                 self.id = value.decode()
         self.scope["request_id"] = self.id

@@ -24,6 +24,7 @@ MEANINGS = {
     408: "The body did not come in time",
     409: "It contradicts what is there",
     413: "The body is too large",
+    415: "The body is compressed",
     422: "JSON, but not what is due here: `field` names the place",
     429: "Too many requests: come back after `Retry-After` seconds",
     500: "A bug",

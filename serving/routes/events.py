@@ -46,7 +46,7 @@ _CLICKED = {
         "clicks": [{"impression_id": "imp-2"}, {"impression_id": "imp-3", "kind": "dismiss"}]
     },
 }
-_REFUSALS = (400, 408, 413, 422, 429, 500, 503)
+_REFUSALS = (400, 408, 413, 415, 422, 429, 500, 503)
 
 
 def routes(state: ServingState) -> APIRouter:

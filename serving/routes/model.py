@@ -20,7 +20,7 @@ from serving.server_state import ServingState
 
 __all__ = ["routes"]
 
-_REFUSALS = (400, 408, 413, 422, 500, 503)
+_REFUSALS = (400, 408, 413, 415, 422, 500, 503)
 _body = msgspec.json.Decoder(ImpressionBody)
 _PARAMETER = {
     "name": "impression",

@@ -48,7 +48,7 @@ def routes(state: ServingState) -> APIRouter:
         body=PredictBody,
         reply=Predictions,
         examples=_EXAMPLES,
-        refusals=(400, 408, 413, 422, 500, 503),
+        refusals=(400, 408, 413, 415, 422, 500, 503),
     )
 
     async def predict(raw: bytes) -> bytes:

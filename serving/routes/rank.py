@@ -64,7 +64,7 @@ def routes(state: ServingState) -> APIRouter:
         body=RankBody,
         reply=Rankings,
         examples=_EXAMPLES,
-        refusals=(400, 408, 413, 422, 500, 503),
+        refusals=(400, 408, 413, 415, 422, 500, 503),
     )
     logged: OrderedDict[str, bytes] = OrderedDict()  # replies, by the impression id asked for
 

@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -390,3 +392,52 @@ def test_a_worker_stays_where_its_successor_cannot_begin(tmp_path):
             assert answer.status_code == 200
         finally:
             manager.terminate()
+
+
+@pytest.fixture
+def certificates(tmp_path):
+    """Certificates of an authority, and of a server and a client that it vouches for."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("CLIENTS' CERTIFICATES ARE NOT TESTED: no openssl")
+
+    def made(name, *signed_by):
+        key = ["-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.pem"]
+        about = ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
+        command = [openssl, "req", "-x509", *key, *about, *signed_by]
+        subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+
+    made("ca")
+    for name in ("server", "client"):
+        made(name, "-CA", "ca.pem", "-CAkey", "ca.key")
+    return tmp_path
+
+
+TOKENS = '[a]\nscopes = ["admin"]\ntoken = "0123456789abcdef"'
+
+
+def test_others_need_a_certificate_of_the_authority_and_a_token(certificates, tmp_path):
+    files = {"tls_cert": "server.pem", "tls_key": "server.key", "tls_client_ca": "ca.pem"}
+    changes = [part for key, name in files.items() for part in ("--set", f"serve.{key}={name}")]
+    port = free_port()
+    with (tmp_path / "said.txt").open("wb") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "clicktide", "serve", "--host", "0.0.0.0", "--port", str(port),
+             *changes],
+            stdout=said, stderr=said, cwd=tmp_path,
+            env=os.environ | {"CLICKTIDE_TOKENS": TOKENS},
+        )  # fmt: skip
+    try:
+        until(lambda: "serving at" in (tmp_path / "said.txt").read_text())
+        trusted = ssl.create_default_context(cafile=certificates / "ca.pem")
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"https://127.0.0.1:{port}/healthz", verify=trusted)
+        trusted.load_cert_chain(certificates / "client.pem", certificates / "client.key")
+        with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=trusted) as client:
+            assert client.get("/healthz").status_code == 200
+            assert client.get("/metrics").status_code == 401
+            token = {"Authorization": "Bearer 0123456789abcdef"}
+            assert client.get("/metrics", headers=token).status_code == 200
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0

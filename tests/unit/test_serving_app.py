@@ -1,6 +1,7 @@
 """The application with weights and counters of its own: what it answers, and what it refuses."""
 
 import asyncio
+import gzip
 import json
 
 import pytest
@@ -125,6 +126,13 @@ def test_too_many_and_too_large_are_refused():
     dripped = client("POST", "/v1/predict", content=drip())
     assert dripped.status_code == 413
     assert dripped.headers["connection"] == "close"
+
+
+def test_a_compressed_body_is_refused_unread():
+    bomb = gzip.compress(bytes(10_000_000))
+    answer = Client()("POST", "/v1/predict", content=bomb, headers={"Content-Encoding": "gzip"})
+    assert answer.status_code == 415
+    assert "as it is" in answer.json()["detail"]
 
 
 def test_wrong_paths_and_methods():
