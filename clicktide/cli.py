@@ -67,6 +67,8 @@ COMMANDS = {
         ("train", _STREAM, "stream_processes:train", "Learn labelled examples as they come"),
         ("settings", _STREAM, "settings:settings", "Show what is in effect, and its origin"),
         ("status", _STREAM, "status:status", "Show how far each process is"),
+        ("backup", _STREAM, "backup:backup", "Write a whole stream into one file"),
+        ("restore", _STREAM, "backup:restore", "Make a stream's folder of such a file"),
         ("events", _STREAM, "events:events", "Show the events of a topic"),
         ("serve", _SERVE, "serve:serve", "Answer requests for click probabilities"),
         ("monitor", _WATCH, "stream_processes:monitor", "Watch calibration and raise alarms"),
