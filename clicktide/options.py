@@ -14,6 +14,7 @@ from clicktide.process_log import FORMAT, LEVEL, LogFormat, LogLevel
 __all__ = [
     "DirOption",
     "ForceOption",
+    "HealthOption",
     "JsonOption",
     "LogFormatOption",
     "LogLevelOption",
@@ -48,6 +49,14 @@ DirOption = Annotated[
         "--dir",
         help="The stream's folder, the same for all its commands: log, settings, model, weights, "
         "monitor, versions [default: run]",
+    ),
+]
+HealthOption = Annotated[
+    str | None,
+    typer.Option(
+        "--health",
+        metavar="[HOST:]PORT",
+        help="Tell here over HTTP, at /healthz, whether it works and how far behind it is",
     ),
 ]
 LogOption = Annotated[

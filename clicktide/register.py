@@ -14,6 +14,7 @@ import msgspec
 import typer
 
 from clicktide import options
+from clicktide.health_server import Steps, health_server
 from clicktide.process_log import begin_log
 from clicktide.process_resources import give_way
 from clicktide.report import report_stream
@@ -39,6 +40,7 @@ AttachOption = Annotated[
         "--attach", help="Keep this file with every version, beside the monitor's drift report"
     ),
 ]
+_LONGEST_STEP_S = 3_600.0  # of a large version, a report and a slow MLflow together
 OnceOption = Annotated[
     bool, typer.Option("--once", help="Register what is there now, judge, and stop")
 ]
@@ -53,6 +55,7 @@ def register(
     changes: options.SetOption = None,
     once: OnceOption = False,
     nice: options.NiceOption = 10,
+    health: options.HealthOption = None,
     log_format: options.LogFormatOption = None,
     log_level: options.LogLevelOption = None,
 ) -> None:
@@ -82,15 +85,20 @@ def register(
     follower = Follower(registry, stream.served, now=time.time, report=say)
     say(f"register: versions of {process.model} go to {registry.where}")
     with stop_request() as request:
+        steps = Steps(lambda: request.asked)
         if once:
             process.step()
             follower.step()
             return
         following = partial(follower.run, every_s=known.poll_s)
-        with _beside("follow", following), _beside("guard", partial(guard.run, now=time.time)):
+        with (
+            health_server(health, "register", steps, still_s=_LONGEST_STEP_S),
+            _beside("follow", following),
+            _beside("guard", partial(guard.run, now=time.time)),
+        ):
             give_way(nice)  # this thread alone: a rollback goes before versions and reports
             process.step()
-            while not request.asked:
+            while not steps.stopping():
                 time.sleep(known.poll_s)
                 process.step()
         process.finish()

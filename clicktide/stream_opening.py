@@ -160,14 +160,38 @@ class RunningStream(NamedTuple):
 
 
 @contextmanager
-def running_stream(stream: StreamFolder) -> Iterator[RunningStream]:
-    """Open a stream's log, with all topics, until the process is asked to stop."""
+def running_stream(
+    stream: StreamFolder, group: str = "", health: str | None = None
+) -> Iterator[RunningStream]:
+    """Open a stream's log, with all topics, until the process is asked to stop.
+
+    Parameters
+    ----------
+    stream
+        Which.
+    group
+        As which the process reads the log.
+    health
+        Where its health is told, if anywhere.
+    """
+    from clicktide.health_server import Steps, health_server  # of commands that stay
+
     settings = stream.stream_settings()
     with open_log(stream.log) as log, stop_request() as request:
         topics = settings.topics()
         if {topic.name for topic in topics} - log.topics().keys():
             log.create_topics(topics)
-        yield RunningStream(log, settings, lambda: request.asked)
+        steps = Steps(lambda: request.asked)
+        with health_server(health, group, steps, lag=lambda: _lag(stream.log, group)):
+            yield RunningStream(log, settings, steps.stopping)
+
+
+def _lag(url: str, group: str) -> int:
+    from streaming.status import look_at
+    from streaming.time_text import now_ms
+
+    with open_existing(url) as log:
+        return look_at(log, now_ms(), newest=False).lag(group)
 
 
 def _spec_of(path: Path, kept: Mapping[str, Any], given: str | None) -> str:

@@ -46,6 +46,7 @@ def join(
     instance: InstanceOption = "join-0",
     until_idle: options.UntilIdleOption = None,
     as_json: options.JsonOption = False,
+    health: options.HealthOption = None,
     log_format: options.LogFormatOption = None,
     log_level: options.LogLevelOption = None,
 ) -> None:
@@ -70,7 +71,7 @@ def join(
     stream = open_stream(
         folder, log=log, settings=settings, changes=changes, reads=STREAM, needs_spec=False
     )
-    with running_stream(stream) as at:
+    with running_stream(stream, "join", health) as at:
         process = JoinProcess(at.log, at.settings, instance, say)
         windows = at.settings.join
         early = f", early labels after {windows.label_after_s:g} s" * windows.has_early_labels
@@ -117,6 +118,7 @@ def count(
     ] = "count-0",
     until_idle: options.UntilIdleOption = None,
     as_json: options.JsonOption = False,
+    health: options.HealthOption = None,
     log_format: options.LogFormatOption = None,
     log_level: options.LogLevelOption = None,
 ) -> None:
@@ -146,7 +148,7 @@ def count(
     counters = StoredCounters(stream.load_spec())
     patience_s = stream.stream_settings().count.store_timeout_s
     store = open_counters(url, counters.plan, counters.name, timeout_s=patience_s)
-    with running_stream(stream) as at:
+    with running_stream(stream, "count", health) as at:
         process = CountProcess(at.log, at.settings, store, counters, instance, say)
         try:
             process.run(at.stopping, until_idle)
@@ -175,24 +177,36 @@ PublishWeightsOption = Annotated[
 ]
 
 
+StandbyOption = Annotated[
+    bool,
+    typer.Option(
+        "--standby",
+        help="Where another trainer works on DIR: wait, ready, and take over when it ends",
+    ),
+]
+
+
 def train(
     folder: options.DirOption = None,
     log: options.LogOption = None,
     spec: options.SpecOption = None,
     live: LiveOption = None,
     publish_weights: PublishWeightsOption = False,
+    standby: StandbyOption = False,
     until_idle: options.UntilIdleOption = None,
     as_json: options.JsonOption = False,
     settings: options.SettingsOption = None,
     changes: options.SetOption = None,
     nice: options.NiceOption = 10,
+    health: options.HealthOption = None,
     log_format: options.LogFormatOption = None,
     log_level: options.LogLevelOption = None,
 ) -> None:
     """Learn the early examples of an event log, each scored before it is learned.
 
     The model in DIR/model carries its place in the log: kill the trainer at any moment and start it
-    again, and it goes on to the same model. Ctrl-C saves and stops; one trainer to a folder.
+    again, and it goes on to the same model. Ctrl-C saves and stops; one trainer to a folder, others
+    with --standby, also on another machine that shares the folder.
 
     clicktide train
 
@@ -213,10 +227,11 @@ def train(
     _check_reads_examples(known)
     warm_up(known, Console(stderr=True))
     with (
-        running_stream(stream) as at,
+        running_stream(stream, "train", health) as at,
         Trainer(
             at.log, known, at.settings, stream.model, now=time.time, report=say,
             pause=time.sleep, live=live or stream.live, publish_weights=publish_weights,
+            standby=_standing_by(stream.model, at.stopping, say) if standby else None,
         ) as trainer,
     ):  # fmt: skip
         before, start = trainer.events, time.perf_counter()
@@ -228,6 +243,22 @@ def train(
         seconds = time.perf_counter() - start
     if as_json:
         options.print_json(_train_summary(trainer, stream.log, before, seconds))
+
+
+def _standing_by(folder: Path, stopping: Callable[[], bool], say: Say) -> Callable[[], None]:
+    """What a trainer does while another one works: say so once, and end when it is asked to."""
+    told = False
+
+    def wait() -> None:
+        nonlocal told
+        if not told:
+            say(f"train: standing by: another trainer works on {folder}")
+        told = True
+        if stopping():
+            say("train: stopped")
+            raise typer.Exit(0)
+
+    return wait
 
 
 def _check_reads_examples(spec: Spec) -> None:
@@ -269,6 +300,7 @@ def monitor(
     settings: options.SettingsOption = None,
     changes: options.SetOption = None,
     nice: options.NiceOption = 10,
+    health: options.HealthOption = None,
     log_format: options.LogFormatOption = None,
     log_level: options.LogLevelOption = None,
 ) -> None:
@@ -290,7 +322,7 @@ def monitor(
     )
     watched, known = stream.monitor_settings(), stream.load_spec()
     with (
-        running_stream(stream) as at,
+        running_stream(stream, "monitor", health) as at,
         Monitor(
             at.log, known, at.settings, watched, stream.monitor, now=time.time, report=say,
             pause=time.sleep,

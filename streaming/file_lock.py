@@ -16,7 +16,11 @@ _RETRY_S = 0.1
 
 
 def lock_file(
-    path: Path, conflict: Callable[[], str] | None = None, *, patience_s: float = 0.0
+    path: Path,
+    conflict: Callable[[], str] | None = None,
+    *,
+    patience_s: float = 0.0,
+    standby: Callable[[], object] | None = None,
 ) -> IO[str]:
     """Lock a file, made with its folder if need be; closing it gives the lock up.
 
@@ -28,6 +32,8 @@ def lock_file(
         Says what is wrong if another process has it; by default that one is waited for.
     patience_s
         How long to wait before that is said.
+    standby
+        Called again and again while another process has it, until that ends; it may raise.
 
     Raises
     ------
@@ -47,7 +53,9 @@ def lock_file(
         return file
     end = time.monotonic() + patience_s
     while not _try_lock(file, fcntl.LOCK_EX):
-        if time.monotonic() >= end:
+        if standby is not None:
+            standby()
+        elif time.monotonic() >= end:
             file.close()
             raise ClicktideError(conflict())
         time.sleep(_RETRY_S)
@@ -71,7 +79,7 @@ def _try_lock(file: IO[str], kind: int) -> bool:
     return True
 
 
-def hold_folder(folder: Path, who: str) -> IO[str]:
+def hold_folder(folder: Path, who: str, standby: Callable[[], object] | None = None) -> IO[str]:
     """Lock a folder for one process of a kind.
 
     Parameters
@@ -80,6 +88,8 @@ def hold_folder(folder: Path, who: str) -> IO[str]:
         Of the process's state.
     who
         What works there: names the lock.
+    standby
+        As for :func:`lock_file`; ``None``: another one there is an error.
 
     Raises
     ------
@@ -89,4 +99,5 @@ def hold_folder(folder: Path, who: str) -> IO[str]:
     return lock_file(
         folder / f"{who}.lock",
         lambda: f"{folder}: another {who} works here. Fix: stop it, or give another --dir",
+        standby=standby,
     )

@@ -54,6 +54,9 @@ class Trainer(Process):
         Whether to publish them to the log too, for readers on other machines.
     pause
         Waits so many seconds.
+    standby
+        Called again and again while another trainer works on the folder, and may raise; then this
+        one takes over. ``None``: another one is an error.
 
     Raises
     ------
@@ -73,12 +76,13 @@ class Trainer(Process):
         pause: Callable[[float], None],
         live: Path | None = None,
         publish_weights: bool = False,
+        standby: Callable[[], object] | None = None,
     ) -> None:
         super().__init__("train", report, pause=pause)
         self.topic = settings.learned_topic
         self.log, self.spec, self.settings, self.folder = log, spec, settings, folder
         self.now, self.saved = now, True
-        self._lock = hold_folder(folder, "trainer")
+        self._lock = hold_folder(folder, "trainer", standby)
         try:
             self._begin(live)
             self._weights_out = self._publisher() if publish_weights else None

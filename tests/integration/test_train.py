@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import until
 
 from features.errors import ClicktideError, SnapshotError
 from features.events import decode_event
@@ -196,6 +197,34 @@ def test_a_trainer_killed_five_times_makes_the_model_of_an_unbroken_run(tmp_path
         assert 0 < load_snapshot(tmp_path / "model").progress.overall.events < len(lines)
         at_once = ["--set", "train.snapshot_every_s=30", "--set", "stream.batch=500"]  # else: kept
         assert clicktide(*command[3:], *at_once, cwd=tmp_path)[0] == 0
+        assert_same(learn(log, tmp_path / "whole", batch=500), load_snapshot(tmp_path / "model"))
+
+
+def test_a_standby_takes_over_from_a_killed_trainer_to_the_same_bits(tmp_path):
+    lines = [example(row, i) for i, row in enumerate(rows(16_000))]
+    (tmp_path / "shop.toml").write_text(TOML)
+    command = [sys.executable, "-m", "clicktide", "train", "--log", "log.db", "--spec", "shop.toml"]
+    slowly = ["--set", "train.snapshot_every_s=0.01", "--set", "stream.batch=2"]
+    said = tmp_path / "said.txt"
+    with open_log(str(tmp_path / "log.db")) as log, said.open("wb") as to:
+        fill(log, lines)
+        first = subprocess.Popen([*command, *slowly], cwd=tmp_path, stderr=to)
+        until((tmp_path / "model" / "snapshot.json").exists, why=said.read_text)
+        second = subprocess.Popen(
+            [*command, "--standby", "--until-idle", "0", "--set", "stream.batch=500"],
+            cwd=tmp_path, stderr=to,
+        )  # fmt: skip
+        third = subprocess.Popen([*command, "--standby"], cwd=tmp_path, stderr=to)
+        try:
+            until(lambda: said.read_text().count("standing by") == 2, why=said.read_text)
+            third.terminate()
+            assert third.wait(60) == 0
+            first.kill()
+            assert second.wait(100) == 0, said.read_text()
+        finally:
+            for process in (first, second, third):
+                process.kill()
+                process.wait(10)
         assert_same(learn(log, tmp_path / "whole", batch=500), load_snapshot(tmp_path / "model"))
 
 

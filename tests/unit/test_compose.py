@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -10,6 +12,7 @@ import typer
 import yaml
 
 from clicktide.cli import app
+from clicktide.health_server import HealthServer, Steps
 
 ROOT = Path(__file__).parents[2]
 TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
@@ -142,10 +145,20 @@ def test_commands_are_understood(compose, service, monkeypatch):
 
 
 @pytest.mark.parametrize("service", PROCESSES)
-def test_health_checks_are_understood(compose, service):
-    kind, program, *arguments = ours(compose)[service]["healthcheck"]["test"]
-    assert (kind, program) == ("CMD", "clicktide")
-    assert parsed(arguments)["as_json"]
+def test_health_checks_ask_the_process_and_tell_a_stuck_one(compose, service):
+    of = ours(compose)[service]
+    kind, program, *arguments = of["healthcheck"]["test"]
+    assert (kind, program) == ("CMD", "python")
+    [port] = re.findall(r"localhost:(\d+)/", arguments[-1])
+    given = parsed(of["command"])
+    assert port == (given["health"] if service != "serve" else of["ports"][0].rpartition(":")[2])
+    now = [0.0]
+    with HealthServer("0", service, Steps(lambda: False, lambda: now[0])) as server:
+        probe = arguments[-1].replace(port, str(server.port)).replace("/readyz", "/healthz")
+        for seconds, code in ((0.0, 0), (10_000.0, 1)):
+            now[0] = seconds
+            done = subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False)
+            assert done.returncode == code, done.stderr
 
 
 def test_environment_variables_are_those_of_the_options(compose):
