@@ -69,6 +69,7 @@ COMMANDS = {
         ("status", _STREAM, "status:status", "Show how far each process is"),
         ("backup", _STREAM, "backup:backup", "Write a whole stream into one file"),
         ("restore", _STREAM, "backup:restore", "Make a stream's folder of such a file"),
+        ("doctor", _STREAM, "doctor:doctor", "Look for what is wrong with host, log and store"),
         ("events", _STREAM, "events:events", "Show the events of a topic"),
         ("serve", _SERVE, "serve:serve", "Answer requests for click probabilities"),
         ("monitor", _WATCH, "stream_processes:monitor", "Watch calibration and raise alarms"),
