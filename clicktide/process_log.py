@@ -85,6 +85,9 @@ def begin_log(process: str) -> Callable[[str], None]:
         library = logging.getLogger(name)
         library.handlers, library.propagate = [], True
         library.setLevel(logging.NOTSET)
+    # it warns of each step of its own above 0.1 s, which a busy machine has by the hundred
+    if level > logging.DEBUG:
+        logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
     sys.excepthook = _log_exception
     threading.excepthook = lambda of: _log_exception(of.exc_type, of.exc_value, of.exc_traceback)
     return lambda line: own.info("%s", line.removeprefix(f"{process}: "))

@@ -12,6 +12,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+import typer
 
 from clicktide import cli
 
@@ -53,3 +54,12 @@ def clicktide_process(*arguments, cwd=None, **options):
         capture_output=True, text=True, cwd=cwd, check=False,
         env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}, **options,
     )  # fmt: skip
+
+
+def parsed(arguments):
+    """The parameters that the real command line makes of these arguments."""
+    group = typer.main.get_command(cli.app)
+    name, *rest = arguments
+    command = group.commands[name]
+    with command.make_context(name, list(rest)) as context:
+        return context.params

@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 import typer
 import yaml
+from command import parsed
 
 from clicktide.cli import app
 from clicktide.health_server import HealthServer, Steps
@@ -126,15 +127,6 @@ def test_listeners_of_kafka_agree(compose):
     listeners = {at.split("://")[0] for at in environment["KAFKA_LISTENERS"].split(",")}
     assert listeners == set(mapped)
     assert set(offered) < listeners
-
-
-def parsed(arguments):
-    """The parameters that the real command line makes of these arguments."""
-    group = typer.main.get_command(app)
-    name, *rest = arguments
-    command = group.commands[name]
-    with command.make_context(name, list(rest)) as context:
-        return context.params
 
 
 @pytest.mark.parametrize("service", PROCESSES)
