@@ -250,7 +250,9 @@ def _trainer(look: Look, trainer: TrainerState, rates: dict[str, float]) -> Tabl
             ("tables in use", _tables(trainer.occupancy)),
             (
                 "last commit",
-                "-" if fresh.at_ms is None else f"{span((look.at_ms - fresh.at_ms) / 1000)} ago",
+                "-"
+                if fresh.at_ms is None
+                else f"{span(max(0.0, look.at_ms - fresh.at_ms) / 1000)} ago",
             ),
             ("behind newest example", f"{span(fresh.behind_s)} of event time"),
         ],

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import redis
 from redis.crc import key_slot
+from redis_cluster import RedisCluster
 from valkey_server import start_valkey
 from waiting import until
 
@@ -513,6 +514,36 @@ def test_the_primary_that_a_sentinel_names_is_used(sentinel):
     wrong = sentinel.replace("s3cret2", "other")
     with pytest.raises(StoreError, match=r"Sentinels that refuse the login.*sentinel_password"):
         open_counters(wrong, PLAN, "test").ping()
+
+
+def test_a_cluster_whose_primaries_die_is_counted_on(tmp_path):
+    """One after the other, the one that is asked first among them: its replica takes over."""
+    rng = random.Random(17)
+    names, updates, ends = traffic(rng, 90)
+    parts = list(batches(rng, updates, ends))
+    nodes = RedisCluster(tmp_path)
+    try:
+        store = open_counters(nodes.url, PLAN, "test")
+        dying = nodes.ports[: min(3, len(parts) - 1)]
+        for i, (read, batch) in enumerate(parts):
+            until(lambda r=read, b=batch: counted(store, r, b))
+            if i < len(dying):
+                until(lambda port=dying[i]: nodes.node(port).wait(1, 1_000))  # its replica has all
+                nodes.kill(dying[i])
+        assert len(dying) == 3
+        assert_exact(store, names, updates)
+        store.close()
+    finally:
+        nodes.stop()
+
+
+def counted(store, read, batch):
+    """Whether the store takes them now."""
+    try:
+        store.apply(0, read, batch)
+    except StoreError:
+        return False
+    return True
 
 
 def test_a_url_of_another_kind_of_server_is_told(cluster):
