@@ -10,12 +10,22 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
+from numba.cpython.unsafe.numbers import trailing_zeros
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from features.kernel_folder import module_folder
 
-__all__ = ["inlined", "jit", "load64", "pointers", "prefetch", "read_only"]
+__all__ = [
+    "byte_marks",
+    "inlined",
+    "jit",
+    "load64",
+    "pointers",
+    "prefetch",
+    "read_only",
+    "zeros_below",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 N = TypeVar("N", bound=np.generic)
@@ -128,3 +138,13 @@ def _pointers(typingctx: Any, arrays: Any) -> Any:
 pointers: Callable[[T], T] = cast(Any, _pointers)
 load64: Callable[[Any, Any], np.uint64] = cast(Any, _load64)
 prefetch: Callable[[Any, Any], None] = cast(Any, _prefetch)
+# how many zero bits stand below the lowest one
+zeros_below: Callable[[Any], int] = cast(Any, trailing_zeros)
+_ONES, _TOPS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
+
+
+@inlined
+def byte_marks(word: Any, byte: int) -> Any:
+    """The top bit of each of 8 bytes that is ``byte``; right up to the first one."""
+    odd = word ^ (_ONES * np.uint64(byte))
+    return (odd - _ONES) & ~odd & _TOPS

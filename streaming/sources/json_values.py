@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from numba.cpython.unsafe.numbers import trailing_zeros
 
-from features.jit import inlined, load64
+from features.jit import byte_marks, inlined, load64, zeros_below
 
 __all__ = [
     "BOOL", "CLOSE", "COLON", "COMMA", "FLOAT", "INT", "LIST", "NULL", "OBJECT", "OPEN", "QUOTE",
@@ -26,8 +24,6 @@ _MOST_DEPTH = 60
 _MOST_DIGITS = 15
 _ONES, _TOPS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)  # of 8 bytes
 _WORDS = np.frombuffer(b"null\0true\0false\0NaN", np.uint8)
-# mypy takes an intrinsic's typing context for an argument of the caller
-_zeros_below = cast(Callable[[Any], int], trailing_zeros)
 
 
 @inlined
@@ -112,7 +108,7 @@ def _digits(data: Any, at: int, stop: int) -> int:
         odd = load64(data, at) ^ (_ONES * np.uint64(_ZERO))
         marks = (odd | (odd + _ONES * np.uint64(0x7F - 9))) & _TOPS
         if marks != 0:
-            return at + (_zeros_below(marks) >> 3)
+            return at + (zeros_below(marks) >> 3)
         at += 8
     while at < stop and _ZERO <= data[at] <= _NINE:
         at += 1
@@ -154,13 +150,6 @@ def skip_blanks(data: Any, at: int, stop: int) -> int:
 
 
 @inlined
-def _marks(word: Any, byte: int) -> Any:
-    """The top bit of each of 8 bytes that is ``byte``; right up to the first one."""
-    odd = word ^ (_ONES * np.uint64(byte))
-    return (odd - _ONES) & ~odd
-
-
-@inlined
 def string_end(data: Any, at: int, stop: int, escapes: bool) -> int:
     """Where the closing quote stands, 8 bytes at a time; -1: nowhere.
 
@@ -169,12 +158,12 @@ def string_end(data: Any, at: int, stop: int, escapes: bool) -> int:
     while at < stop:
         if at + 8 <= stop:
             word = load64(data, at)
-            controls = (word - _ONES * np.uint64(32)) & ~word
-            marks = (_marks(word, QUOTE) | _marks(word, _BACKSLASH) | controls) & _TOPS
+            controls = (word - _ONES * np.uint64(32)) & ~word & _TOPS
+            marks = byte_marks(word, QUOTE) | byte_marks(word, _BACKSLASH) | controls
             if marks == 0:
                 at += 8
                 continue
-            at += _zeros_below(marks) >> 3
+            at += zeros_below(marks) >> 3
         if data[at] == QUOTE:
             return at
         if not escapes and (data[at] == _BACKSLASH or data[at] < 32):
