@@ -10,15 +10,26 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
+from numba.cpython.unsafe.numbers import trailing_zeros
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from features.kernel_folder import module_folder
 
-__all__ = ["inlined", "jit", "load64", "prefetch", "read_only"]
+__all__ = [
+    "byte_marks",
+    "inlined",
+    "jit",
+    "load64",
+    "pointers",
+    "prefetch",
+    "read_only",
+    "zeros_below",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
-T = TypeVar("T", bound=np.generic)
+N = TypeVar("N", bound=np.generic)
+T = TypeVar("T", bound=tuple[Any, ...])
 
 
 def jit(function: F) -> F:
@@ -34,7 +45,7 @@ def inlined(function: F) -> F:
     return _compiled(function, forceinline=True)
 
 
-def read_only(array: NDArray[T]) -> NDArray[T]:
+def read_only(array: NDArray[N]) -> NDArray[N]:
     """A view that cannot be written: for a kernel whose callers have both kinds.
 
     A kernel is compiled for each kind of each of its arrays, in seconds, and Arrow's buffers, or
@@ -56,9 +67,14 @@ def _compiled(function: F, **options: Any) -> F:
         config.CACHE_DIR = before
 
 
+def _data_pointer(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+    """Where the elements begin of an array, or of a pointer of :data:`pointers`."""
+    is_array = isinstance(array_type, types.Array)
+    return context.make_array(array_type)(context, builder, array).data if is_array else array
+
+
 def _element_pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [index])
+    return builder.gep(_data_pointer(context, builder, array_type, array), [index])
 
 
 @intrinsic
@@ -93,6 +109,42 @@ def _load64(typingctx: Any, array: Any, index: Any) -> Any:
     return signature, codegen
 
 
+@intrinsic
+def _pointers(typingctx: Any, arrays: Any) -> Any:
+    """A named tuple with pointers to the elements in place of its arrays, contiguous ones.
+
+    They are indexed as arrays of one dimension are. Nobody counts references to them, which costs
+    more than all else where a kernel hands its arrays to many small parts with several ends.
+    """
+    if any(isinstance(it, types.Array) and it.layout != "C" for it in arrays):
+        return None
+    pointer: Any = types.CPointer
+    named: Any = types.NamedTuple
+    kinds = [pointer(it.dtype) if isinstance(it, types.Array) else it for it in arrays]
+    signature = named(kinds, arrays.instance_class)(arrays)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        parts = cgutils.unpack_tuple(builder, args[0])  # type: ignore[no-untyped-call]
+        found = [
+            _data_pointer(context, builder, kind, part)
+            for kind, part in zip(sig.args[0], parts, strict=True)
+        ]
+        return context.make_tuple(builder, sig.return_type, found)
+
+    return signature, codegen
+
+
 # mypy takes an intrinsic's typing context for an argument of the caller
+pointers: Callable[[T], T] = cast(Any, _pointers)
 load64: Callable[[Any, Any], np.uint64] = cast(Any, _load64)
 prefetch: Callable[[Any, Any], None] = cast(Any, _prefetch)
+# how many zero bits stand below the lowest one
+zeros_below: Callable[[Any], int] = cast(Any, trailing_zeros)
+_ONES, _TOPS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
+
+
+@inlined
+def byte_marks(word: Any, byte: int) -> Any:
+    """The top bit of each of 8 bytes that is ``byte``; right up to the first one."""
+    odd = word ^ (_ONES * np.uint64(byte))
+    return (odd - _ONES) & ~odd & _TOPS

@@ -8,6 +8,7 @@ what it holds is put behind the lines, so that all values stand in one text.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 import numpy as np
@@ -26,7 +27,8 @@ from features.events import (
 from streaming.example_places import Place
 from streaming.sources.block import Block, line_spans
 from streaming.sources.json_columns import texts_of
-from streaming.sources.json_scan import ANY, NUMBERS, Keys, Members, find_members
+from streaming.sources.json_keys import ANY, NUMBERS, Keys
+from streaming.sources.json_scan import Members, find_members
 from streaming.sources.json_values import FLOAT, INT, NULL, OBJECT, TEXT
 
 __all__ = ["ExampleLines"]
@@ -38,12 +40,18 @@ _EXAMPLE = ("type", "v", "label", "impression", "click_timestamp", "correction")
 _IMPRESSION = (
     "type", "v", "impression_id", "timestamp", "fields", "probability", "model_version", "counters",
 )  # fmt: skip
-_EXAMPLE_KEYS = Keys.of(_EXAMPLE, _EXAMPLE, {"type": '"example"', "v": "1", "correction": "false"})
-_IMPRESSION_KEYS = Keys.of(
-    (*_IMPRESSION[:-1], "propensity", "counters"), _IMPRESSION, {"type": '"impression"', "v": "1"}
-)
 _FIELDS, _PROBABILITY, _VERSION, _COUNTERS = range(4)
 _NOTHING = msgspec.Raw(b"")
+
+
+@lru_cache(maxsize=8)
+def _example_keys(fields: Keys | None) -> Keys:
+    """The keys of an example, of its impression, and of the fields, if those are known."""
+    names = (*_IMPRESSION[:-1], "propensity", "counters")
+    inside = {"counters": Keys.of((), (), expect=NUMBERS)} | ({"fields": fields} if fields else {})
+    impression = Keys.of(names, _IMPRESSION, {"type": '"impression"', "v": "1"}, ANY, inside)
+    values = {"type": '"example"', "v": "1", "correction": "false"}
+    return Keys.of(_EXAMPLE, _EXAMPLE, values, ANY, {"impression": impression})
 
 
 class _Impression(msgspec.Struct):
@@ -127,19 +135,25 @@ class ExampleLines:
     rejects: list[Reject]
     _begin: I32
     _size: I32
+    _keys: Keys | None
+    _members: Members | None
 
     @classmethod
-    def of(cls, data: bytes, place: Place) -> ExampleLines:
-        """Look into every line; those that the scan leaves out are read strictly."""
+    def of(cls, data: bytes, place: Place, keys: Keys | None = None) -> ExampleLines:
+        """Look into every line; those that the scan leaves out are read strictly.
+
+        The members of the fields are found in the same walk if their keys are known.
+        """
         starts, ends = line_spans(data)
         filled = ends > starts
         starts, ends = starts[filled], ends[filled]
-        found = _scan(np.frombuffer(data, np.uint8), starts, ends)
-        scanned, label, timestamp, clicked, begin, size = found
+        found = _scan(np.frombuffer(data, np.uint8), starts, ends, keys)
+        scanned, label, timestamp, clicked, begin, size, members = found
         order, kind = np.empty(0, np.int64), np.zeros(len(starts), np.int8)
         lines = cls(
-            data, starts, ends, order, label, timestamp, clicked, kind, place, [], begin, size
-        )
+            data, starts, ends, order, label, timestamp, clicked, kind, place, [], begin, size,
+            keys, members,
+        )  # fmt: skip
         lines._read_strictly(~scanned)
         return lines
 
@@ -163,6 +177,17 @@ class ExampleLines:
         self.order = np.flatnonzero(good)
         if len(extra) > 1:
             self.data = b"".join(extra)
+            self._find_members(np.flatnonzero(odd & good))
+
+    def _find_members(self, rows: I64) -> None:
+        """Those of the fields of lines that were read strictly."""
+        if self._members is None or self._keys is None:
+            return
+        begin = self._begin[_FIELDS, rows].astype(np.int64)
+        data, end = np.frombuffer(self.data, np.uint8), begin + self._size[_FIELDS, rows]
+        found = find_members(data, begin, end, np.ones(len(rows), np.bool_), self._keys)
+        assert found is not None
+        self._members.put(rows, found)
 
     def sort(self) -> None:
         """By event time; those of the same millisecond stay in order."""
@@ -188,6 +213,10 @@ class ExampleLines:
             stops = np.cumsum(end - begin + 1)
             begin, end = stops - (end - begin + 1), stops - 1
         return Block(data, "examples", begin, end, self.order, 0)
+
+    def members(self) -> Members | None:
+        """The members of the fields of all good lines, in order, if their keys are known."""
+        return None if self._members is None else self._members.of(self.order)
 
     def predictions(self, rows: I64) -> tuple[pa.Array, ...]:
         """The columns of :data:`streaming.examples.PREDICTION_COLUMNS`."""
@@ -226,55 +255,36 @@ def _json_text(word: bytes) -> str:
 
 
 def _scan(
-    data: NDArray[np.uint8], starts: I64, ends: I64
-) -> tuple[NDArray[np.bool_], I64, I64, I64, I32, I32]:
+    data: NDArray[np.uint8], starts: I64, ends: I64, fields_keys: Keys | None
+) -> tuple[NDArray[np.bool_], I64, I64, I64, I32, I32, Members | None]:
     """Which lines are understood; their label, time, time of click; where the rest stands."""
-    good = np.ones(len(starts), np.bool_)
-    outer = _members(data, starts, ends, good, _EXAMPLE_KEYS)
+    plain = np.ones(len(starts), np.bool_)
+    outer = find_members(data, starts, ends, plain, _example_keys(fields_keys))
+    assert outer is not None
+    inner, good = outer.inside["impression"], outer.plain
     type, version, label, impression, click, _ = range(len(_EXAMPLE))
     good &= (outer.kind[type] > 0) & (outer.kind[version] > 0)
     good &= (outer.kind[label] == INT) & (outer.number[label] >= 0) & (outer.number[label] <= 1)
     good &= (outer.kind[click] <= NULL) | _is_time(outer.number[click])
-    good &= outer.kind[impression] == OBJECT
-    begin = outer.begin[impression].astype(np.int64)
-    inner = _members(data, begin, begin + outer.size[impression], good, _IMPRESSION_KEYS)
+    good &= (outer.kind[impression] == OBJECT) & inner.plain
     type, version, id, time, fields, probability, model, counters = range(len(_IMPRESSION))
     good &= (inner.kind[type] > 0) & (inner.kind[version] > 0)
     good &= _is_time(inner.number[time]) & (inner.kind[fields] == OBJECT)
     good &= (inner.kind[id] == TEXT) & (inner.size[id] > 0) & (inner.size[id] <= MAX_ID_LENGTH)
     good &= np.isin(inner.kind[probability], (0, NULL, INT, FLOAT))
     good &= np.isin(inner.kind[model], (0, NULL, TEXT))
-    good &= _are_numbers(data, inner, counters)
+    good &= (inner.kind[counters] <= NULL) | inner.inside["counters"].plain
     inner.begin[model] -= inner.kind[model] == TEXT  # with its quotes
     inner.size[model] += 2 * (inner.kind[model] == TEXT)
     order = [fields, probability, model, counters]
     spans = inner.begin[order], inner.size[order]
-    return good, outer.number[label], inner.number[time], outer.number[click], *spans
-
-
-def _members(
-    data: NDArray[np.uint8], starts: I64, ends: I64, good: NDArray[np.bool_], keys: Keys
-) -> Members:
-    found = find_members(data, starts, ends, good, keys, ANY)
-    assert found is not None
-    return found
+    numbers = outer.number[label], inner.number[time], outer.number[click]
+    return good, *numbers, *spans, inner.inside.get("fields")
 
 
 def _is_time(ms: I64) -> NDArray[np.bool_]:
     within: NDArray[np.bool_] = (ms >= MIN_TIMESTAMP_MS) & (ms <= MAX_TIMESTAMP_MS)
     return within
-
-
-def _are_numbers(data: NDArray[np.uint8], found: Members, member: int) -> NDArray[np.bool_]:
-    """Whether a member is absent, null, or an object of numbers."""
-    there = found.kind[member] == OBJECT
-    absent: NDArray[np.bool_] = found.kind[member] <= NULL
-    if not there.any():
-        return absent
-    begin = found.begin[member].astype(np.int64)
-    find_members(data, begin, begin + found.size[member], there, Keys.of((), ()), NUMBERS)
-    either: NDArray[np.bool_] = absent | there
-    return either
 
 
 def _strictly(line: bytes) -> _Outcome | EventError:

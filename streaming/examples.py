@@ -115,7 +115,7 @@ class ExampleReader:
         position
             After all of it.
         """
-        lines = ExampleLines.of(data, place)
+        lines = ExampleLines.of(data, place, self.parser.keys if self.parser else None)
         if self.by_time:
             lines.sort()
         times = lines.timestamp[lines.order]
@@ -123,7 +123,7 @@ class ExampleReader:
         parser = self._parser(lines)
         parts: list[Parsed] = []
         if len(lines.order):
-            scanned = parser.scanned(lines.fields())
+            scanned = parser.scanned(lines.fields(), lines.members())
             parts = [scanned] if scanned else parser(lines.fields(apart=True))
         out = [self._batch(lines, part, position) for part in parts]
         if lines.rejects:

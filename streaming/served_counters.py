@@ -10,11 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streaming.sources.json_columns import texts_of
-from streaming.sources.json_scan import (
-    NUMBERS,
-    Keys,
-    find_members,
-)
+from streaming.sources.json_keys import NUMBERS, Keys
+from streaming.sources.json_scan import find_members
 
 __all__ = ["served_matrix"]
 
@@ -53,14 +50,14 @@ def served_matrix(served: pa.BinaryArray, names: Sequence[str]) -> NDArray[np.fl
     ends = offsets.astype(np.int64)
     data = np.frombuffer(served.buffers()[2] or b"", np.uint8)
     filled = served.is_valid().to_numpy(zero_copy_only=False)
-    plain, keys = filled.copy(), Keys.of((), names)
-    found = find_members(data, ends[:-1], ends[1:], plain, keys, NUMBERS)
+    keys = Keys.of((), names, expect=NUMBERS)
+    found = find_members(data, ends[:-1], ends[1:], filled, keys)
     assert found is not None
-    found.size[:, ~plain] = 0
+    found.size[:, ~found.plain] = 0
     texts = texts_of(data, found.begin.T.ravel(), found.size.T.ravel())
     numbers = texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
     out = np.array(numbers, np.float64).reshape(rows, len(names))
-    for i in np.flatnonzero(filled & ~plain).tolist():
+    for i in np.flatnonzero(filled & ~found.plain).tolist():
         values = _counters.decode(served[i].as_py())
         out[i] = [values.get(name, np.nan) for name in names]
     return out

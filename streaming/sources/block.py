@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from features.batch import Batch, Position, Reject
+from features.jit import byte_marks, jit, load64, zeros_below
 
 __all__ = [
     "KEPT_OF_LONG_LINE",
@@ -27,6 +28,7 @@ __all__ = [
 
 KEPT_OF_LONG_LINE = 64 * 1024
 _NEWLINE, _RETURN = 10, 13
+_LINE_BYTES = 128  # or more, else lines are found twice
 
 T = TypeVar("T")
 Index = npt.NDArray[np.int64]
@@ -150,15 +152,33 @@ def parse_each(
 
 def line_spans(data: bytes) -> tuple[Index, Index]:
     r"""Begin and end of every line; ``\n`` or ``\r\n`` ends one and is not part of it."""
-    view = np.frombuffer(data, np.uint8)
-    ends = np.flatnonzero(view == _NEWLINE)
-    if len(data) and view[-1] != _NEWLINE:
-        ends = np.append(ends, len(data))
-    starts = np.zeros_like(ends)
-    starts[1:] = ends[:-1] + 1
-    if b"\r" in data:
-        ends = ends - ((ends > starts) & (view[np.maximum(ends, 1) - 1] == _RETURN))
-    return starts, ends
+    view, room, lines = np.frombuffer(data, np.uint8), 0, len(data) // _LINE_BYTES + 1
+    while room < lines:
+        room = lines
+        spans = np.empty((2, room), np.int64)
+        lines = _find_lines(view, spans[0], spans[1])
+    return spans[0, :lines], spans[1, :lines]
+
+
+@jit
+def _find_lines(data: Any, starts: Any, ends: Any) -> int:
+    """Note begin and end of each line while there is room; how many there are."""
+    line, start, at, stop = 0, 0, 0, len(data)
+    while at < stop or start < stop:
+        if at + 8 <= stop:
+            marks = byte_marks(load64(data, at), _NEWLINE)
+            if marks == 0:
+                at += 8
+                continue
+            at += zeros_below(marks) >> 3
+        if at == stop or data[at] == _NEWLINE:
+            if line < len(ends):
+                starts[line] = start
+                ends[line] = at - (at > start and data[at - 1] == _RETURN)
+            line += 1
+            start = at + 1
+        at += 1
+    return line
 
 
 def index_block(data: bytes, file: str, line: int, first_row: int) -> tuple[Block, int]:

@@ -22,7 +22,8 @@ import pyarrow.compute as pc
 from features.jit import jit
 from features.values import text_column
 from streaming.sources.block import Block
-from streaming.sources.json_scan import Keys, find_members
+from streaming.sources.json_keys import Keys
+from streaming.sources.json_scan import Members, find_members
 from streaming.sources.json_values import BOOL, FLOAT, INT, LIST, TEXT
 from streaming.sources.text_columns import side_by_side
 
@@ -111,8 +112,9 @@ def _as(kind: pa.DataType, values: Sequence[Any]) -> Sequence[Any]:
 
 
 def scan_block(
-    block: Block, plain: npt.NDArray[np.bool_], keys: Keys, wanted: Sequence[str]
-) -> pa.RecordBatch | None:
+    block: Block, plain: npt.NDArray[np.bool_], keys: Keys, wanted: Sequence[str],
+    found: Members | None = None,
+) -> pa.RecordBatch | None:  # fmt: skip
     """Read the plain rows of a block.
 
     Parameters
@@ -126,6 +128,8 @@ def scan_block(
         All keys to expect.
     wanted
         Names of the columns to return.
+    found
+        Where they stand, if that is known.
 
     Returns
     -------
@@ -136,10 +140,13 @@ def scan_block(
     """
     data = np.frombuffer(block.data, np.uint8)
     most_odd = block.rows // _FEW
-    found = find_members(data, block.starts, block.ends, plain, keys, most_odd=most_odd)
+    found = found or find_members(data, block.starts, block.ends, plain, keys, most_odd)
     if found is None:
         return None
-    found = found.of(plain)
+    plain &= found.plain
+    if len(plain) - plain.sum() > most_odd:
+        return None
+    found = found.of(np.flatnonzero(plain))
     texts, offsets = side_by_side(data, found.begin, found.size)
     arrays = list(map(typed_column, texts, offsets, found.kind))
     if any(array is None for array in arrays):

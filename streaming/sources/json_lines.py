@@ -17,7 +17,8 @@ from features.batch import Reject
 from streaming.sources.block import Block, Parsed, one_batch, parse_each
 from streaming.sources.faults import check_columns
 from streaming.sources.json_columns import EXACT, column_of, decode_line, kinds_of, scan_block
-from streaming.sources.json_scan import Keys
+from streaming.sources.json_keys import Keys
+from streaming.sources.json_scan import Members
 from streaming.sources.streams import peek
 
 __all__ = ["JsonLines", "json_lines_of", "open_json_lines"]
@@ -137,17 +138,20 @@ class JsonLines:
             parsed = self._parse_by_arrow(block)
         return self._parse_lines(block) if parsed is None else [parsed]
 
-    def scanned(self, block: Block) -> Parsed | None:
+    def scanned(self, block: Block, found: Members | None = None) -> Parsed | None:
         """Parse a block of plain rows, between which may stand anything; ``None``: it has others.
 
-        It is for rows that stand in something larger, and spares to copy them out of it.
+        It is for rows that stand in something larger, and spares to copy them out of it; their
+        members may be ``found`` already.
         """
         plain = block.ends - block.starts <= self.max_line_bytes
-        return self._parse_by_scan(block, plain) if _is_utf8(block.data) else None
+        return self._parse_by_scan(block, plain, found) if _is_utf8(block.data) else None
 
-    def _parse_by_scan(self, block: Block, plain: npt.NDArray[np.bool_]) -> Parsed | None:
+    def _parse_by_scan(
+        self, block: Block, plain: npt.NDArray[np.bool_], found: Members | None = None
+    ) -> Parsed | None:
         """Parse a block whose rows are plain or, a few of them, rejects."""
-        columns = scan_block(block, plain, self.keys, self.wanted)
+        columns = scan_block(block, plain, self.keys, self.wanted, found)
         if columns is None:
             return None
         odd = [self.parse_line(block, i) for i in np.flatnonzero(~plain).tolist()]

@@ -1,29 +1,27 @@
 """The one compiled scanner of JSON: finds the members of many objects, without decoding them.
 
-Rows of a click log, examples, their impressions and the counters in these are all objects whose
-keys come in much the same order, row after row. It knows which key to expect next, so a row costs
-about a nanosecond a byte, a tenth of a general parser. It leaves out an object with anything else
-in it than it is told to expect, or anything invalid, and never reads one otherwise than a general
-parser would.
+Rows of a click log, examples, their impressions and the fields and counters in these are all
+objects whose keys come in much the same order, row after row. One walk over a row finds the
+members of all its levels; it knows which key to expect next, and takes 8 bytes at a time. It
+leaves out an object with anything else in it than it is told to expect, or anything invalid, and
+never reads one otherwise than a general parser would.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from features.jit import inlined, jit, read_only
+from features.jit import inlined, jit, pointers, read_only
+from streaming.sources.json_keys import ANY, NUMBERS, PLAIN, Keys
 from streaming.sources.json_values import (
-    BOOL,
     CLOSE,
     COLON,
     COMMA,
-    FLOAT,
     INT,
     LIST,
     NULL,
@@ -31,7 +29,8 @@ from streaming.sources.json_values import (
     OPEN,
     QUOTE,
     TEXT,
-    is_text,
+    balanced_end,
+    begins_with,
     nested_end,
     scan_value,
     skip_blanks,
@@ -41,70 +40,9 @@ from streaming.sources.json_values import (
 
 __all__ = ["ANY", "NUMBERS", "PLAIN", "Keys", "Members", "find_members"]
 
-NUMBERS = 1 << INT | 1 << FLOAT
-"""Kinds to expect: numbers alone."""
-PLAIN = NUMBERS | 1 << NULL | 1 << TEXT | 1 << BOOL | 1 << LIST
-"""Scalars and lists of strings; no escape in any string; NaN is null."""
-ANY = PLAIN | 1 << OBJECT
-"""Anything. Strings may have escapes; a wanted list or object is left to a scan of its own."""
-
-
 Bytes = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
 I64 = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """The keys to expect, in order.
-
-    Parameters
-    ----------
-    text
-        uint8, the bytes of all keys.
-    at
-        int64, where each begins, and the end of the last.
-    column
-        int64, which wanted column each is; -1: none.
-    value, value_at
-        The one value that a wanted column may have, as it is written, likewise; empty: any.
-    """
-
-    text: Bytes
-    at: I64
-    column: I64
-    value: Bytes
-    value_at: I64
-
-    @classmethod
-    def of(
-        cls,
-        expected: Sequence[str],
-        wanted: Sequence[str],
-        values: Mapping[str, str] = MappingProxyType({}),
-    ) -> Keys:
-        """Keys of objects that look like ``expected``; the wanted ones are added.
-
-        What a wanted column must be, according to ``values``, is seen to where anything is
-        expected (:data:`ANY`).
-        """
-        names = list(dict.fromkeys([*expected, *wanted]))
-        columns = {name: i for i, name in enumerate(wanted)}
-        numbers = np.array([columns.get(name, -1) for name in names], np.int64)
-        must_be = [values.get(name, "") for name in wanted]
-        return cls(*_joined(names), numbers, *_joined(must_be))
-
-    @property
-    def wanted(self) -> int:
-        """How many columns there are."""
-        return len(self.value_at) - 1
-
-
-def _joined(names: Sequence[str]) -> tuple[Bytes, I64]:
-    """All texts, and where each begins."""
-    texts = [name.encode() for name in names]
-    at = np.cumsum([0, *map(len, texts)], dtype=np.int64)
-    return np.frombuffer(b"".join(texts), np.uint8), at
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,27 +58,36 @@ class Members:
         uint8 (wanted, n): what it is; 0: absent.
     number
         int64 (wanted, n): an integer of up to 15 digits; -1: another value; 0 where it is absent or
-        null. Of no length where :data:`ANY` was not expected.
+        null. Where :data:`ANY` was not expected it means nothing.
+    plain
+        bool (n,): which objects are as expected; the others' members mean nothing.
+    inside
+        Members of objects in these, by name, where there were keys for them.
     """
 
     begin: npt.NDArray[np.int32]
     size: npt.NDArray[np.int32]
     kind: Bytes
     number: I64
+    plain: Flags
+    inside: dict[str, Members]
 
-    def of(self, rows: Flags) -> Members:
-        """Those of some objects, without their numbers."""
-        if rows.all():
+    def of(self, rows: I64) -> Members:
+        """Those of some objects, without their numbers and what is inside them."""
+        if len(rows) == len(self.plain) and (rows == np.arange(len(rows))).all():
             return self
-        begin = np.ascontiguousarray(self.begin[:, rows])
-        size = np.ascontiguousarray(self.size[:, rows])
-        return Members(begin, size, np.ascontiguousarray(self.kind[:, rows]), self.number)
+        begin, size, kind = self.begin[:, rows], self.size[:, rows], self.kind[:, rows]
+        return Members(begin, size, kind, self.number, self.plain[rows], {})
+
+    def put(self, rows: I64, found: Members) -> None:
+        """Take those of some objects from elsewhere, without their numbers."""
+        self.begin[:, rows], self.size[:, rows] = found.begin, found.size
+        self.kind[:, rows], self.plain[rows] = found.kind, found.plain
 
 
 def find_members(
-    data: Bytes, starts: I64, ends: I64, plain: Flags, keys: Keys, expect: int = PLAIN,
-    most_odd: int | None = None,
-) -> Members | None:  # fmt: skip
+    data: Bytes, starts: I64, ends: I64, plain: Flags, keys: Keys, most_odd: int | None = None
+) -> Members | None:
     """Find the wanted members of the objects ``data[starts:ends]``.
 
     Parameters
@@ -150,11 +97,10 @@ def find_members(
     starts, ends
         Of each object.
     plain
-        Which to look at. Changed in place: false for one with other things in it than expected.
+        Which to look at. Where an object inside one is not as expected, but has an end by its
+        brackets, it alone is not plain.
     keys
         All keys to expect.
-    expect
-        :data:`PLAIN`, :data:`NUMBERS` or :data:`ANY`.
     most_odd
         Give up, and return ``None``, where more are not plain.
 
@@ -162,99 +108,161 @@ def find_members(
     --------
     >>> text = b'{"a": {"b": [1]}, "c": 0.5}'
     >>> at = np.array([0]), np.array([len(text)])
-    >>> found = find_members(
-    ...     np.frombuffer(text, np.uint8), *at, np.ones(1, np.bool_), Keys.of("ac", "a"), ANY)
+    >>> keys, all_of_them = Keys.of("ac", "a", expect=ANY), np.ones(1, np.bool_)
+    >>> found = find_members(np.frombuffer(text, np.uint8), *at, all_of_them, keys)
     >>> text[found.begin[0, 0] :][: found.size[0, 0]]
     b'{"b": [1]}'
     """
-    rows, shape = len(starts), (keys.wanted, len(starts))
-    found = Members(
-        np.empty(shape, np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.uint8),
-        np.zeros((keys.wanted, rows if expect == ANY else 0), np.int64),
-    )  # fmt: skip
-    within = _find(
-        read_only(data), starts, ends, plain, keys.text, keys.at, keys.column, keys.value,
-        keys.value_at, found.begin, found.size, found.kind, found.number, expect,
-        rows if most_odd is None else most_odd,
-    )  # fmt: skip
-    return found if within else None
+    starts, ends = np.ascontiguousarray(starts), np.ascontiguousarray(ends)
+    found = _Found.of(plain, keys)
+    most = found.rows if most_odd is None else most_odd
+    within = _find(_Rows(read_only(data), starts, ends), keys.table, found, most)
+    return found.members(keys) if within else None
+
+
+class _Rows(NamedTuple):
+    """What the kernel looks at."""
+
+    data: Bytes
+    starts: I64
+    ends: I64
+
+
+class _Found(NamedTuple):
+    """What the kernel finds: the arrays of :class:`Members`, of one level after the other."""
+
+    begin: npt.NDArray[np.int32]
+    size: npt.NDArray[np.int32]
+    kind: Bytes
+    number: I64
+    plain: Bytes
+    rows: int
+
+    @classmethod
+    def of(cls, plain: Flags, keys: Keys) -> _Found:
+        """Nothing yet."""
+        rows, columns = len(plain), keys.ends[-1]
+        pairs = zip(keys.levels, keys.ends, strict=True)
+        numbers = max(end if level.expect == ANY else 0 for level, end in pairs)
+        flags = np.zeros((len(keys.levels), rows), np.uint8)
+        flags[0] = plain
+        return cls(
+            np.empty((columns, rows), np.int32), np.zeros((columns, rows), np.int32),
+            np.zeros((columns, rows), np.uint8), np.zeros((numbers, rows), np.int64), flags, rows,
+        )  # fmt: skip
+
+    def members(self, keys: Keys) -> Members:
+        """Those of each level."""
+        parts = [
+            Members(self.begin[a:b], self.size[a:b], self.kind[a:b], self.number[a:b], plain, {})
+            for (a, b), plain in zip(
+                pairwise([0, *keys.ends]), self.plain.view(np.bool_), strict=True
+            )
+        ]
+        for number, (outer, name) in enumerate(keys.outer, 1):
+            parts[outer].inside[name] = parts[number]
+        return parts[0]
 
 
 @jit
-def _find(
-    data: Any, starts: Any, ends: Any, plain: Any, keys: Any, key_at: Any, column: Any, value: Any,
-    value_at: Any, begin: Any, size: Any, kind: Any, number: Any, expect: int, most_odd: int,
-) -> bool:  # fmt: skip
+def _find(rows: Any, keys: Any, found: Any, most_odd: int) -> bool:
     """Find the wanted members of every plain row; False as soon as too many are not plain."""
-    odd = 0
-    for row in range(len(starts)):
-        if plain[row]:
-            plain[row] = _find_row(
-                data, starts[row], ends[row], keys, key_at, column, value, value_at, row, begin,
-                size, kind, number, expect,
-            )  # fmt: skip
-        odd += not plain[row]
+    rows, keys, found, odd = pointers(rows), pointers(keys), pointers(found), 0
+    for row in range(found.rows):
+        if found.plain[row]:
+            start, stop = rows.starts[row], rows.ends[row]
+            found.plain[row] = _find_row(rows.data, start, stop, keys, row, found)
+        odd += not found.plain[row]
         if odd > most_odd:
             return False
     return True
 
 
 @inlined
-def _find_row(
-    data: Any, at: int, stop: int, keys: Any, key_at: Any, column: Any, value: Any, value_at: Any,
-    row: int, begin: Any, size: Any, kind: Any, number: Any, expect: int,
-) -> bool:  # fmt: skip
-    """Go through one object, member by member."""
-    expected = 0
-    opening = True
-    while at < stop and data[at] == (OPEN if opening else COMMA):
+def _find_row(data: Any, at: int, stop: int, keys: Any, row: int, found: Any) -> bool:
+    """Go through one object, member by member, and through those in it whose keys are known.
+
+    ``at`` is ``stop`` wherever something is not as expected.
+    """
+    level, expected, opening = 0, 0, True
+    if at >= stop or data[at] != OPEN:
+        return False
+    while True:
         at = skip_blanks(data, at + 1, stop)
-        if opening and at < stop and data[at] == CLOSE:
-            break
+        if not opening or at >= stop or data[at] != CLOSE:
+            key, at = _find_key(data, at, stop, keys, level, expected)
+            spot, inside = -1, 0
+            if key >= 0:
+                expected, inside = key + 1, keys.inside[key]
+                spot = keys.column[key] * found.rows + row if keys.column[key] >= 0 else -1
+            opening = inside > 0 and at < stop and data[at] == OPEN and found.kind[spot] == 0
+            if opening:
+                found.kind[spot], found.begin[spot] = OBJECT, at
+                level, expected = inside, keys.first[inside]
+                continue
+            at = _find_value(data, at, stop, keys, level, key, spot, found)
         opening = False
-        if at >= stop or data[at] != QUOTE:
-            return False
-        end = string_end(data, at + 1, stop)
-        key = _find_key(data, at + 1, end, keys, key_at, expected)
-        expected = key + 1
-        at = skip_blanks(data, end + 1, stop)
-        if end < 0 or at >= stop or data[at] != COLON:
-            return False
-        at = skip_blanks(data, at + 1, stop)
-        place = column[key] if key >= 0 else -1
-        what, end = scan_value(data, at, stop, expect == ANY)
-        if place < 0 and expect == ANY and what >= LIST and nested_end(data, at, end) < 0:
-            return False
-        if not expect >> what & 1 or (place >= 0 and kind[place, row] != 0):
-            return False  # not what is expected, or a key twice
-        if place >= 0:
-            quote = what == TEXT
-            kind[place, row] = what
-            begin[place, row] = at + quote
-            size[place, row] = end - at - 2 * quote if what >= TEXT else 0
-            if expect == ANY:
-                low, high = value_at[place], value_at[place + 1]
-                if low < high and not is_text(data, at, end, value, low, high):
-                    return False
-                if what > NULL:
-                    number[place, row] = whole_number(data, at, end) if what == INT else -1
-        at = skip_blanks(data, end, stop)
-    return at + 1 == stop and data[at] == CLOSE
+        while at >= stop or data[at] != COMMA:
+            closed = at < stop and data[at] == CLOSE
+            if level == 0:
+                return closed and at + 1 == stop
+            found.plain[level * found.rows + row] = closed
+            key = keys.holder[level]
+            level, expected, spot = keys.outer[level], key + 1, keys.column[key] * found.rows + row
+            start = found.begin[spot]
+            at = at + 1 if closed else balanced_end(data, start, stop)
+            found.size[spot] = at - start
+            at = skip_blanks(data, at, stop) if at >= 0 else stop
 
 
 @inlined
-def _find_key(data: Any, start: int, end: int, keys: Any, key_at: Any, expected: int) -> int:
-    """Number of a key, looked for from the expected one on; -1: unknown."""
-    count = len(key_at) - 1
-    for step in range(count):
-        key = (expected + step) % count
-        low = key_at[key]
-        size = end - start
-        if key_at[key + 1] - low != size:
-            continue
-        same = 0
-        while same < size and data[start + same] == keys[low + same]:
-            same += 1
-        if same == size:
-            return key
-    return -1
+def _find_key(
+    data: Any, at: int, stop: int, keys: Any, level: int, expected: int
+) -> tuple[int, int]:
+    """Number of the key that begins at ``at`` (-1: unknown), and where its value does."""
+    first, last = keys.first[level], keys.first[level + 1]
+    if expected < last:
+        low, high = keys.key_at[expected], keys.key_at[expected + 1]
+        if begins_with(data, at, stop, keys.text, low, high):
+            return expected, skip_blanks(data, at + high - low, stop)
+    end = string_end(data, at + 1, stop, False) if at < stop and data[at] == QUOTE else -1
+    colon = skip_blanks(data, end + 1, stop)
+    if end < 0 or colon >= stop or data[colon] != COLON:
+        return -1, stop
+    key = -1
+    for step in range(last - first):
+        near = expected + step
+        near -= last - first if near >= last else 0
+        low, high = keys.key_at[near], keys.key_at[near + 1] - 1
+        if high - low == end + 1 - at and begins_with(data, at, stop, keys.text, low, high):
+            key = near
+            break
+    return key, skip_blanks(data, colon + 1, stop)
+
+
+@inlined
+def _find_value(
+    data: Any, at: int, stop: int, keys: Any, level: int, key: int, spot: int, found: Any
+) -> int:
+    """Note a value, if it is wanted; where the next token is."""
+    expect = keys.expect[level]
+    what, end = scan_value(data, at, stop, expect == ANY)
+    if not expect >> what & 1 or (spot >= 0 and found.kind[spot] != 0):
+        return stop  # not what is expected, or a key twice
+    if spot < 0:
+        if expect == ANY and what >= LIST and nested_end(data, at, end) < 0:
+            return stop
+        return skip_blanks(data, end, stop)
+    quote = what == TEXT
+    found.kind[spot] = what
+    found.begin[spot] = at + quote
+    found.size[spot] = end - at - 2 * quote if what >= TEXT else 0
+    if expect == ANY:
+        low, high = keys.value_at[keys.column[key]], keys.value_at[keys.column[key] + 1]
+        if low < high and not (
+            high - low == end - at and begins_with(data, at, stop, keys.value, low, high)
+        ):
+            return stop
+        if what > NULL:
+            found.number[spot] = whole_number(data, at, end) if what == INT else -1
+    return skip_blanks(data, end, stop)

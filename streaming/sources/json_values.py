@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from numba.cpython.unsafe.numbers import trailing_zeros
 
-from features.jit import inlined, load64
+from features.jit import byte_marks, inlined, load64, zeros_below
 
 __all__ = [
     "BOOL", "CLOSE", "COLON", "COMMA", "FLOAT", "INT", "LIST", "NULL", "OBJECT", "OPEN", "QUOTE",
-    "TEXT", "is_text", "nested_end", "scan_value", "skip_blanks", "string_end", "whole_number",
+    "TEXT", "balanced_end", "begins_with", "nested_end", "scan_value", "skip_blanks", "string_end",
+    "whole_number",
 ]  # fmt: skip
 
 # the kinds of a value; 0: absent
@@ -23,9 +22,8 @@ _MINUS, _PLUS, _POINT, _ZERO, _NINE, _E = (ord(c) for c in "-+.09e")
 _LONG_NUMBER = 100
 _MOST_DEPTH = 60
 _MOST_DIGITS = 15
+_ONES, _TOPS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)  # of 8 bytes
 _WORDS = np.frombuffer(b"null\0true\0false\0NaN", np.uint8)
-# mypy takes an intrinsic's typing context for an argument of the caller
-_zeros_below = cast(Callable[[Any], int], trailing_zeros)
 
 
 @inlined
@@ -35,10 +33,10 @@ def scan_value(data: Any, at: int, stop: int, whatever: bool) -> tuple[int, int]
         return 0, at
     first = data[at]
     if first == QUOTE:
-        end = _long_string_end(data, at + 1, stop) if whatever else string_end(data, at + 1, stop)
+        end = string_end(data, at + 1, stop, whatever)
         return (TEXT if end >= 0 else 0), end + 1
     if first == OPEN or (first == _BRACKET and whatever):
-        end = _balanced_end(data, at, stop)
+        end = balanced_end(data, at, stop)
         return 0 if end < 0 else (OBJECT if first == OPEN else LIST), end
     if first == _BRACKET:
         end = _list_end(data, at, stop)
@@ -64,14 +62,22 @@ def _scalar(data: Any, at: int, stop: int, whatever: bool) -> tuple[int, int]:
 
 
 @inlined
-def is_text(data: Any, at: int, stop: int, text: Any, low: int, high: int) -> bool:
-    """Whether a value stands as ``text[low:high]``."""
-    if stop - at != high - low:
+def begins_with(data: Any, at: int, stop: int, text: Any, low: int, high: int) -> bool:
+    """Whether ``data[at:stop]`` begins with ``text[low:high]``, which has 8 bytes behind it."""
+    if high - low > stop - at:
         return False
-    same = True
-    for i in range(stop - at):
-        same &= data[at + i] == text[low + i]
-    return same
+    while low < high and at + 8 <= stop:
+        odd = load64(data, at) ^ load64(text, low)
+        if high - low < 8:
+            odd <<= np.uint64(8 * (8 - high + low))  # what is behind the text
+        if odd != 0:
+            return False
+        at, low = at + 8, low + 8
+    while low < high:
+        if data[at] != text[low]:
+            return False
+        at, low = at + 1, low + 1
+    return True
 
 
 @inlined
@@ -97,6 +103,13 @@ def _is_word(data: Any, at: int, stop: int, word: int, size: int) -> bool:
 
 @inlined
 def _digits(data: Any, at: int, stop: int) -> int:
+    """Where digits end, 8 bytes at a time."""
+    while at + 8 <= stop:
+        odd = load64(data, at) ^ (_ONES * np.uint64(_ZERO))
+        marks = (odd | (odd + _ONES * np.uint64(0x7F - 9))) & _TOPS
+        if marks != 0:
+            return at + (zeros_below(marks) >> 3)
+        at += 8
     while at < stop and _ZERO <= data[at] <= _NINE:
         at += 1
     return at
@@ -137,13 +150,26 @@ def skip_blanks(data: Any, at: int, stop: int) -> int:
 
 
 @inlined
-def string_end(data: Any, at: int, stop: int) -> int:
-    """Where the closing quote stands; -1: nowhere, or after an escape or control character."""
-    while at < stop and data[at] != QUOTE:
-        if data[at] == _BACKSLASH or data[at] < 32:
+def string_end(data: Any, at: int, stop: int, escapes: bool) -> int:
+    """Where the closing quote stands, 8 bytes at a time; -1: nowhere.
+
+    Escapes are stepped over and control characters too, or else there is no end after one.
+    """
+    while at < stop:
+        if at + 8 <= stop:
+            word = load64(data, at)
+            controls = (word - _ONES * np.uint64(32)) & ~word & _TOPS
+            marks = byte_marks(word, QUOTE) | byte_marks(word, _BACKSLASH) | controls
+            if marks == 0:
+                at += 8
+                continue
+            at += zeros_below(marks) >> 3
+        if data[at] == QUOTE:
+            return at
+        if not escapes and (data[at] == _BACKSLASH or data[at] < 32):
             return -1
-        at += 1
-    return at if at < stop else -1
+        at += 2 if data[at] == _BACKSLASH else 1
+    return -1
 
 
 @inlined
@@ -153,7 +179,7 @@ def _list_end(data: Any, at: int, stop: int) -> int:
     if at < stop and data[at] == _END_BRACKET:
         return at + 1
     while at < stop and data[at] == QUOTE:
-        end = string_end(data, at + 1, stop)
+        end = string_end(data, at + 1, stop, False)
         if end < 0:
             return -1
         at = skip_blanks(data, end + 1, stop)
@@ -166,38 +192,13 @@ def _list_end(data: Any, at: int, stop: int) -> int:
 
 
 @inlined
-def _marks(word: Any, byte: int) -> Any:
-    """The top bit of each of 8 bytes that is ``byte``; right up to the first one."""
-    ones, tops = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
-    odd = word ^ (ones * np.uint64(byte))
-    return (odd - ones) & ~odd & tops
-
-
-@inlined
-def _long_string_end(data: Any, at: int, stop: int) -> int:
-    """Where the closing quote stands, 8 bytes at a time, escapes stepped over; -1: nowhere."""
-    while at < stop:
-        if at + 8 <= stop:
-            word = load64(data, at)
-            marks = _marks(word, QUOTE) | _marks(word, _BACKSLASH)
-            if marks == 0:
-                at += 8
-                continue
-            at += _zeros_below(marks) >> 3
-        if data[at] == QUOTE:
-            return at
-        at += 2 if data[at] == _BACKSLASH else 1
-    return -1
-
-
-@inlined
-def _balanced_end(data: Any, at: int, stop: int) -> int:
+def balanced_end(data: Any, at: int, stop: int) -> int:
     """Where an object or a list ends that opens at ``at``, by its brackets alone; -1: nowhere."""
     depth = 0
     while at < stop:
         c = data[at]
         if c == QUOTE:
-            at = _long_string_end(data, at + 1, stop)
+            at = string_end(data, at + 1, stop, True)
             if at < 0:
                 return -1
         elif c in (OPEN, _BRACKET):
@@ -227,7 +228,7 @@ def nested_end(data: Any, at: int, stop: int) -> int:
                     return -1
                 continue
         elif first == QUOTE:
-            end = _long_string_end(data, at + 1, stop)
+            end = string_end(data, at + 1, stop, True)
             if end < 0:
                 return -1
             at = skip_blanks(data, end + 1, stop)
@@ -255,7 +256,7 @@ def _member_value(data: Any, at: int, stop: int) -> int:
     """Where the value begins of a member whose key begins at ``at``; -1: there is none."""
     if at >= stop or data[at] != QUOTE:
         return -1
-    end = _long_string_end(data, at + 1, stop)
+    end = string_end(data, at + 1, stop, True)
     at = skip_blanks(data, end + 1, stop)
     if end < 0 or at >= stop or data[at] != COLON:
         return -1

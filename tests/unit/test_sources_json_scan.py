@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from features.values import as_text
 from streaming.sources.block import index_block
 from streaming.sources.json_columns import scan_block
-from streaming.sources.json_scan import Keys
+from streaming.sources.json_keys import Keys
+from streaming.sources.json_scan import find_members
 
 WANTED = ("b", "a")
 KEYS = Keys.of(["a", "x", "b"], WANTED)
@@ -96,6 +97,7 @@ NOT_PLAIN = {
     "an open object after a comma": '{"a": 1,',
     "an open object after a colon": '{"a":',
     "an open object at once": "{",
+    "the end of an object alone": "}",
     "a list instead": "[1]",
 }
 
@@ -113,6 +115,26 @@ def test_keys_may_come_in_any_order_be_absent_or_new() -> None:
     lines = ['{"b":"1","new":5,"a":"2"}', '{"x":null,"a":"3"}', "{}", '{ "a" : "4" , "b":null }']
     pairs = [("1", "2"), (None, "3"), (None, None), (None, "4")]
     assert scan(*lines) == [{"b": b, "a": a} for b, a in pairs]
+
+
+def test_a_key_that_json_writes_with_an_escape_is_not_found() -> None:
+    text = b'{"a":1,"b":2}'
+    keys = Keys.of(['a":1,"b', "a"], ['a":1,"b', "a"])
+    found = find_members(
+        np.frombuffer(text, np.uint8), np.array([0]), np.array([13]), np.ones(1, np.bool_), keys
+    )
+    assert found is not None
+    assert found.plain.tolist() == [True] and found.size[:, 0].tolist() == [0, 1]
+
+
+def test_a_key_is_not_read_into_the_next_row() -> None:
+    text = np.frombuffer(b'{"a":1}{"abcdefg":1}', np.uint8)
+    ends = np.array([3, 7])  # the first row is an open key
+    for name in ("a", "abcdefg"):
+        found = find_members(
+            text, np.array([0, 0]), ends, np.ones(2, np.bool_), Keys.of([name], [name])
+        )
+        assert found is not None and found.plain.tolist() == [False, True]
 
 
 def test_a_column_has_the_one_type_of_its_values() -> None:
