@@ -1,4 +1,9 @@
-"""Reads a log of predictions and clicks as batches, and says exactly what is wrong with one."""
+"""Reads a log of predictions and clicks as batches, and says exactly what is wrong with one.
+
+A conversion comes hours or days after its click. A row whose conversion window has not closed
+when the log ends may still convert: it is not judged, or every model would seem to promise too
+much of late.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.errors import ClicktideError, SourceError
@@ -16,7 +22,7 @@ from features.labels import guess_label_values, labels, labels_due
 from features.spec import SourceSpec
 from features.spec_guess_column import Column
 from features.times import NO_TIME
-from monitoring.report.conversions import ConversionReader
+from features.values import as_text, text_column
 from monitoring.report.log_columns import (
     LogColumns,
     TimeReader,
@@ -26,11 +32,109 @@ from monitoring.report.log_columns import (
 )
 from monitoring.watch.categorical import Categorical
 from monitoring.watch.scored_batch import Scored
+from monitoring.watch.window import Terms
+from monitoring.watch.windows import TIME_STEPS_MS, LogWindows
 from streaming.sources import Batch, Reject, describe_head, open_source
 
-__all__ = ["LogReader", "read_log"]
+__all__ = ["ConversionReader", "LogReader", "closed_until", "read_log"]
 
 F64 = NDArray[np.float64]
+_NONE_TEXTS = ("", "0", "-1", "0.0", "-1.0")
+"""In a column of times: there was no conversion."""
+_WINDOWS = 500
+
+
+class ConversionReader:
+    """Reads a column of conversions, batch by batch; an empty value is none.
+
+    Parameters
+    ----------
+    name
+        Of the column, for messages.
+    values
+        What its values mean, as of a label; empty: told from the first values, as are times.
+    window_ms
+        How long after the row's time a conversion counts; 0: always.
+
+    Attributes
+    ----------
+    values
+        What its values mean; ``None`` before there are any; empty too for times.
+
+    Examples
+    --------
+    >>> reader = ConversionReader("sold", window_ms=3_600_000)
+    >>> shown = np.array([1_790_000_000_000] * 3)
+    >>> reader(pa.array(["", "1790000060", "1790009000"]), shown).tolist()  # none, soon, too late
+    [0.0, 1.0, 0.0]
+    >>> ConversionReader("sold")(pa.array(["yes", "no", ""]), shown).tolist()
+    [1.0, 0.0, 0.0]
+    """
+
+    def __init__(
+        self, name: str, values: Mapping[str, int] | None = None, *, window_ms: int = 0
+    ) -> None:
+        self.values: Mapping[str, int] | None = values or None
+        self.times: TimeReader | None = None
+        self._name, self._window_ms = name, window_ms
+
+    def __call__(self, column: pa.Array, time_ms: NDArray[np.int64]) -> F64:
+        """For each row 1 or 0, or NaN where the value is neither a flag nor a time."""
+        if pa.types.is_temporal(column.type):
+            self.times = self.times or TimeReader(name=self._name)
+            return self._of_times(column, pc.is_null(column), time_ms)
+        words = text_column(column)
+        words = words.dictionary_decode() if pa.types.is_dictionary(words.type) else words
+        words = pc.fill_null(pc.utf8_trim_whitespace(words.cast(pa.string())), "")
+        empty = np.asarray(pc.equal(words, ""))
+        if self.values is None and self.times is None and not empty.all():
+            texts = [as_text(text) for text in pc.unique(words).to_pylist() if text]
+            self.values = guess_label_values(texts)
+            self.times = self._time_reader(texts) if self.values is None else None
+        if self.times is not None:
+            return self._of_times(words, pc.is_in(words, value_set=pa.array(_NONE_TEXTS)), time_ms)
+        return np.where(empty, 0.0, labels(words, self.values))
+
+    def _time_reader(self, texts: list[str]) -> TimeReader:
+        reader = TimeReader(name=self._name)
+        try:
+            reader(pa.array([text for text in texts if text not in _NONE_TEXTS]))
+        except SourceError as error:
+            shown = ", ".join(repr(text[:40]) for text in texts[:3])
+            raise SourceError(
+                f"column {self._name!r}: {shown}: no conversions. Fix: --conversions COLUMN of 0 "
+                "and 1 (or true and false, yes and no), or of times of the years 1985 to 2100, "
+                "empty where there was none"
+            ) from error
+        return reader
+
+    def _of_times(self, column: pa.Array, none: pa.Array, time_ms: NDArray[np.int64]) -> F64:
+        assert self.times is not None
+        known = ~np.asarray(none)
+        converted = np.zeros(len(known))
+        if known.any():
+            times, bad = self.times(column.filter(pa.array(known)))
+            soon = times - time_ms[known] <= self._window_ms if self._window_ms else True
+            converted[known] = np.where(bad | (times == NO_TIME), np.nan, soon)
+        return converted
+
+
+def closed_until(
+    batches: Generator[tuple[Scored, int]], window_ms: int, check: Callable[[], None]
+) -> int:
+    """Time (ms) from which on the conversion windows of a log's rows have not closed.
+
+    Where the log ends is told by its usual times: one row of the year 2100 does not open all.
+    """
+    windows = LogWindows((), TIME_STEPS_MS, _WINDOWS, 1)
+    for scored, _ in batches:
+        if len(scored):
+            windows.add(scored, Terms.of(scored))
+        check()
+    if not windows.series.by_number:
+        return 0
+    _, end = windows.usual_times()
+    return end - windows.series.width - window_ms
 
 
 class LogReader:

@@ -20,9 +20,10 @@ from monitoring.watch.detect.alarm import slice_name
 from monitoring.watch.detect.explanation import ShiftExplanation, View
 from monitoring.watch.detect.model_versions import UNKNOWN
 from monitoring.watch.figures import surprise
+from monitoring.watch.formatting import Words
 from streaming.time_text import time_text
 
-__all__ = ["Cause", "cause_of"]
+__all__ = ["Cause", "cause_of", "path_action"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -43,7 +44,6 @@ _SHRINK = 10.0
 _STEP = 10_000  # rows on either side of a new model's first
 _JUMP = 5.0
 """Nats that a new model must come with the shift, and predictions jump with it, by."""
-_PATH = "check the path of the clicks; a longer join window may be due"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,8 @@ def cause_of(found: ShiftExplanation, view: View) -> Cause:
         name, first = slice_name(view.values.fields[f], value), view.rows.time[found.rows[0]]
         return Cause(f"{name} is new: first seen {_time(first)}", field=view.values.fields[f])
     if found.kind == kernels.DELAY:
-        return Cause(_delay_text(found, view), found.evidence)
+        then, now = (view.rows.delay[part] for part in (found.before, found.rows))
+        return Cause(_late_text(then, now, view.words), found.evidence)
     shift = _Shift(
         found,
         view,
@@ -225,7 +226,8 @@ def _click_path(shift: _Shift) -> Iterator[Cause]:
     nats = _ranks(a, b)
     far = abs(math.log(np.median(b) / np.median(a))) > math.log(1.5)
     if far and nats >= _SURE:
-        yield Cause(_late_text(a, b), nats, action=_PATH)
+        words = shift.view.words
+        yield Cause(_late_text(a, b, words), nats, action=path_action(words))
 
 
 def _ranks(a: F64, b: F64) -> float:
@@ -251,8 +253,9 @@ def _silence(shift: _Shift) -> Iterator[Cause]:
     if nats >= _SURE:
         places = np.concatenate([[0], at, [len(due) - 1]])
         first, last = (shift.view.rows.time[shift.since.at[places[gap + k]]] for k in (0, 1))
-        text = f"no click came from {_time(first)} to {_time(last)}, where {length:.0f} were due"
-        yield Cause(text, nats, action=_PATH)
+        words, span = shift.view.words, f"from {_time(first)} to {_time(last)}"
+        text = f"no {words.click} came {span}, where {length:.0f} were due"
+        yield Cause(text, nats, action=path_action(words))
 
 
 def _bots(shift: _Shift) -> Iterator[Cause]:
@@ -263,10 +266,10 @@ def _bots(shift: _Shift) -> Iterator[Cause]:
     due = _BOTS * since.due
     nats = float(surprise(since.clicks, due)) if since.clicks > due else 0.0
     if nats >= _SURE:
-        times = since.clicks / since.due
+        words, times = shift.view.words, since.clicks / since.due
         yield Cause(
-            f"{since.clicks:.0f} of {len(since.at):,} impressions were clicked, {times:.0f} times "
-            "as often as before: so click bots",
+            f"{since.clicks:.0f} of {len(since.at):,} {words.impressions} were {words.clicked}, "
+            f"{times:.0f} times as often as before: so {words.click} bots",
             nats,
         )
 
@@ -400,9 +403,10 @@ def _no_cause(shift: _Shift) -> str:
         for then, now in ((y, shift.since.y), (p, shift.since.p))
     )
     moved = [abs(math.log((b + 1e-9) / (a + 1e-9))) for a, b in (clicks, predictions)]
-    which = "clicks" if moved[0] >= moved[1] else "predictions"
+    words = shift.view.words
+    which = words.clicks if moved[0] >= moved[1] else "predictions"
     return (
-        f"no cause found in what is logged: the {which} themselves changed (click rate "
+        f"no cause found in what is logged: the {which} themselves changed ({words.click} rate "
         f"{_change(*clicks)}, mean prediction {_change(*predictions)})"
     )
 
@@ -411,17 +415,15 @@ def _change(then: float, now: float) -> str:
     return f"from {then:.4f} to {now:.4f}"
 
 
-def _delay_text(found: ShiftExplanation, view: View) -> str:
-    return _late_text(view.rows.delay[found.before], view.rows.delay[found.rows])
-
-
-def _late_text(then: F64, now: F64) -> str:
+def _late_text(then: F64, now: F64, words: Words) -> str:
     a, b = (float(np.median(part)) / 1000.0 if len(part) else 0.0 for part in (then, now))
-    return f"clicks come {'later' if b > a else 'sooner'}: median delay {_change_s(a, b)}"
+    late = f"{words.clicks} come {'later' if b > a else 'sooner'}"
+    return f"{late}: median delay from {_span(a)} to {_span(b)}"
 
 
-def _change_s(then: float, now: float) -> str:
-    return f"from {_span(then)} to {_span(now)}"
+def path_action(words: Words) -> str:
+    """What to do about clicks that are late or do not come."""
+    return f"check the path of the {words.clicks}; a longer join window may be due"
 
 
 def _span(seconds: float) -> str:

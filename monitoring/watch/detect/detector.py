@@ -54,6 +54,7 @@ from monitoring.watch.detect.state import (
     muted,
     with_room,
 )  # fmt: skip
+from monitoring.watch.formatting import WORDS, Words
 from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import DetectSettings
 
@@ -76,6 +77,8 @@ class SequentialDetector:
     ----------
     settings
         How it watches.
+    words
+        That alarms are told in.
 
     Examples
     --------
@@ -83,8 +86,10 @@ class SequentialDetector:
     []
     """
 
-    def __init__(self, settings: DetectSettings | None = None) -> None:
-        self.settings = settings or DetectSettings()
+    def __init__(
+        self, settings: DetectSettings | None = None, words: Words = WORDS["click"]
+    ) -> None:
+        self.settings, self.words = settings or DetectSettings(), words
         self._tests = make_tests(self.settings)
         self._values: SlotTable | None = None
         self._open: dict[str, Alarm] = {}
@@ -268,6 +273,7 @@ class SequentialDetector:
             self._values,
             self._rates,
             self._versions,
+            self.words,
         )
 
     # --- alarms ---------------------------------------------------------------------------

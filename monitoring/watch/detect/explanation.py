@@ -16,6 +16,7 @@ from monitoring.watch.detect.rates import ClickRates
 from monitoring.watch.detect.slots import SlotTable
 from monitoring.watch.detect.state import DetectorState, Rows, Thresholds
 from monitoring.watch.detect.steady_market import steady_market
+from monitoring.watch.formatting import Words
 
 __all__ = [
     "NEW_PLACE",
@@ -51,6 +52,8 @@ class View:
         Of the tests.
     versions
         Names of the models.
+    words
+        That alarms are told in.
     """
 
     rows: Rows
@@ -60,6 +63,7 @@ class View:
     values: SlotTable
     rates: ClickRates
     versions: ModelVersions
+    words: Words
 
     @cached_property
     def market(self) -> tuple[F64, F64, float]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from monitoring.watch.detect import state as kernels
 from monitoring.watch.detect.alarm import Alarm, What, ratio_interval, severity_of, slice_name
-from monitoring.watch.detect.causes import cause_of
+from monitoring.watch.detect.causes import cause_of, path_action
 from monitoring.watch.detect.explanation import ShiftExplanation, View
 from monitoring.watch.detect.kernels import advance
 from monitoring.watch.detect.rates import ClickRates
@@ -28,6 +28,7 @@ from monitoring.watch.detect.state import (
     Tests,
     muted,
 )
+from monitoring.watch.formatting import Words
 from streaming.time_text import time_text
 
 __all__ = [
@@ -198,7 +199,7 @@ def raised(found: ShiftExplanation, view: View, number: int, follows: str) -> Al
         severity=severity_of(what, share),
         cause=cause.text,
         cause_field=cause.field,
-        action=cause.action or _action(what, field, value, expected - clicks),
+        action=cause.action or _action(what, field, value, expected - clicks, view.words),
         follows=follows,
     )
 
@@ -297,18 +298,20 @@ def _share(found: ShiftExplanation, view: View, clicks: float, money: float | No
     return share if money is None or worth <= 0.0 else max(share, abs(money) / worth)
 
 
-def _action(what: What, field: str, value: str, over: float) -> str:
+def _action(what: What, field: str, value: str, over: float, words: Words) -> str:
     where = slice_name(field, value, "=") if field else "the whole stream"
     if what == "missing":
-        return f"ask the sender of the impressions for {field}; until then predictions lack it"
+        sender = f"the sender of the {words.impressions}"
+        return f"ask {sender} for {field}; until then predictions lack it"
     if what == "new_value":
         return f"none if {where} was to begin; its calibration is told when this closes"
     if what == "click_delay":
-        return "check the path of the clicks; a longer join window may be due"
+        return path_action(words)
     if what == "click_rate":
         return f"look at what changed in {where}; the model is following by itself"
     if over < 0.0 and field:
-        return f"look at the clicks of {where}: bots, or an offer that took; if bots, leave it out"
+        took = "bots, or an offer that took; if bots, leave it out"
+        return f"look at the {words.clicks} of {where}: {took}"
     if not field:
         return "compare with the last good model version; roll back if it was calibrated"
     return f"hold bids on {where}, or roll back, until its calibration ratio is back near 1"
