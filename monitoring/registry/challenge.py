@@ -26,10 +26,10 @@ from features.batch import Batch
 from features.errors import ClicktideError
 from features.spec import Spec
 from features.vectoriser import Vectoriser
-from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.predictor import LearnerPredictor, Predictor
 from monitoring.watch.process import Monitor
 from monitoring.watch.settings import MonitorSettings, WindowSettings
+from monitoring.watch.window import ClosedWindow
 from streaming.examples import examples_source
 from streaming.file_lock import hold_folder
 from streaming.log import EventLog

@@ -22,7 +22,6 @@ from monitoring.report.row_sample import RowSample
 from monitoring.report.slices import OFF_NOTE, Period, periods_of
 from monitoring.watch import formatting
 from monitoring.watch.categorical import Categorical, cut_texts
-from monitoring.watch.closed_window import closed_window
 from monitoring.watch.detect.alarm import Alarm, newest_alarms
 from monitoring.watch.drift import Drift, field_drift, prediction_drift
 from monitoring.watch.figures import figures_of
@@ -30,7 +29,7 @@ from monitoring.watch.formatting import WORDS, Words
 from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import DetectSettings
 from monitoring.watch.slices import OTHER
-from monitoring.watch.window import Terms, Window
+from monitoring.watch.window import Terms, Window, closed_window
 from monitoring.watch.windows import MOST_FIXED, ROW_STEPS, TIME_STEPS_MS, LogWindows
 from streaming.sources.reader import ordered_map
 
@@ -190,15 +189,14 @@ def field_drifts(
     """
     parts = reference, current
     was, now = (np.sum([w.histogram[:, :2].sum(1) for w in part], axis=0) for part in parts)
-    found: list[tuple[str, Drift | None, float, float, tuple[Share, ...]]] = []
-    found.append(("predictions", prediction_drift(was, now), was.sum(), now.sum(), ()))
+    drifts: list[tuple[str, Drift | None, float, float, tuple[Share, ...]]] = []
+    drifts.append(("predictions", prediction_drift(was, now), was.sum(), now.sum(), ()))
     for field in fields:
         one, two = (_counts(part, field) for part in parts)
-        drift = field_drift(one, two)
-        found.append((field, drift, one.total(), two.total(), _shares(one, two)))
+        drifts.append((field, field_drift(one, two), one.total(), two.total(), _shares(one, two)))
     return [
         FieldDrift(name, drift.psi, drift.jensen_shannon, int(before), int(after), shares)
-        for name, drift, before, after, shares in found
+        for name, drift, before, after, shares in drifts
         if drift is not None
     ]
 
@@ -216,14 +214,6 @@ def _shares(before: Counter[str], after: Counter[str]) -> tuple[Share, ...]:
     shares = [Share(value, before[value] / n, after[value] / m) for value in before | after]
     shares.sort(key=lambda share: (-abs(share.after - share.before), share.value))
     return tuple(share for share in shares[:_SHARES] if share.before or share.after)
-
-
-def _aside_note(rows: int, start: int, end: int) -> list[str]:
-    if not rows:
-        return []
-    of_rows = "1 row has a time" if rows == 1 else f"{rows:,} rows have times"
-    span = f"{formatting.day_and_time(start)} to {formatting.day_and_time(end)} UTC"
-    return [f"{of_rows} far from all others ({span}), and no part in windows and slices."]
 
 
 class LogCounts:
@@ -307,10 +297,10 @@ class LogCounts:
             by_version=self._versions.periods(),
             faults=faults_in(self._sample.rows(start, end)),
             drift=self._drift(periods, reference),
-            compared_with="" if reference is None else reference._described(),
+            compared_with="" if reference is None else reference._as_reference(),
             version_changes=self._versions.changes(start),
             versions=self._versions.rows(),
-            notes=[*self._notes(), *_aside_note(aside, start, end)],
+            notes=self._notes(aside, start, end),
         )
 
     def _settled(self) -> tuple[int, int, int]:
@@ -332,20 +322,25 @@ class LogCounts:
         """Whether no row was counted."""
         return not self._windows.series.by_number
 
-    def _described(self) -> str:
-        """As a reference: how many rows it has, and how they were calibrated."""
+    def _as_reference(self) -> str:
+        """How many rows it has, and how they were calibrated."""
         figures = figures_of(np.sum([window.sums for window in self._windows.series], axis=0))
         span = formatting.interval(figures.calibration_low, figures.calibration_high)
         ratio = formatting.ratio(figures.calibration_ratio)
         return f"{figures.count:,} rows of reference (calibration ratio {ratio}, {span})"
 
-    def _notes(self) -> list[str]:
+    def _notes(self, aside: int, start: int, end: int) -> list[str]:
         notes = [
             f"{field}: {places.count:,} values are counted by themselves; the others are (other)."
             for field, places in self._places.items()
             if places.full
         ]
-        return [*notes, OFF_NOTE] if self.fields else notes
+        notes += [OFF_NOTE] if self.fields else []
+        if aside:
+            rows = "1 row has a time" if aside == 1 else f"{aside:,} rows have times"
+            span = f"{formatting.day_and_time(start)} to {formatting.day_and_time(end)} UTC"
+            notes.append(f"{rows} far from all others ({span}), and no part in windows and slices.")
+        return notes
 
 
 class LogDetector:

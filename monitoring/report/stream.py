@@ -13,8 +13,8 @@ from monitoring.report.build import ReportCounts
 from monitoring.report.model import FieldDrift, Share, VersionChange, VersionRow
 from monitoring.report.slice_grid import CLOCK, Challengers, challenger_grid, challenger_rows
 from monitoring.report.slices import OFF_NOTE, periods_of
-from monitoring.watch.closed_window import COARSE, ClosedWindow
 from monitoring.watch.monitor_files import MonitorState
+from monitoring.watch.window import COARSE, ClosedWindow
 from monitoring.watch.windows import PREDICTION
 from streaming.status import too_full
 

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from features.errors import ClicktideError
 from monitoring.watch import figures as k
-from monitoring.watch.closed_window import ClosedWindow, closed_window
 from monitoring.watch.drift import Drift, field_drift, prediction_drift
 from monitoring.watch.frequent_values import HeavyHitters
 from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import WindowSettings
-from monitoring.watch.window import Terms, Window
+from monitoring.watch.window import ClosedWindow, Terms, Window, closed_window
 
 __all__ = [
     "MOST_FIXED", "PREDICTION", "ROW_STEPS", "TIME_STEPS_MS", "LogWindows", "WindowSeries",
