@@ -222,20 +222,15 @@ class RiverPredictor:
             if kinds is not None and kinds[at] == 2:  # an amendment that changes no label
                 continue
             weight = {} if ready.importance is None else {"w": float(ready.importance[at])}
-            out[ready.rows[at]] = self._predict(x)
-            self._teach(x, bool(ready.labels[at]), weight)
+            y, chances = bool(ready.labels[at]), self.classifier.predict_proba_one(x)
+            p = float(chances.get(True, 0.0 if chances else 0.5))
+            p = min(max(p, _LEAST), 1.0 - _LEAST) if math.isfinite(p) else 0.5
+            out[ready.rows[at]] = p
+            try:
+                self.classifier.learn_one(x, y, **weight)
+            except TypeError:  # it knows no weights
+                self.classifier.learn_one(x, y)
         return out
-
-    def _predict(self, x: dict[int, float]) -> float:
-        known = self.classifier.predict_proba_one(x)
-        p = float(known.get(True, 0.0 if known else 0.5))
-        return min(max(p, _LEAST), 1.0 - _LEAST) if math.isfinite(p) else 0.5
-
-    def _teach(self, x: dict[int, float], y: bool, weight: dict[str, float]) -> None:
-        try:
-            self.classifier.learn_one(x, y, **weight)
-        except TypeError:  # it knows no weights
-            self.classifier.learn_one(x, y)
 
     def _features(self, ready: Ready) -> list[dict[int, float]]:
         hashed = ready.hashed

@@ -26,7 +26,7 @@ from monitoring.report.model import (
     with_figures,
 )
 from monitoring.report.slice_grid import calibration_grid
-from monitoring.report.slices import Period, SumsBySlice, added, shift_in, slices_of
+from monitoring.report.slices import Period, added, shift_in, slices_of
 from monitoring.report.verdict import stale_first, verdict
 from monitoring.watch.alarm_actions import AlarmAction, handled, rolled_back
 from monitoring.watch.detect.alarm import Alarm, current_first
@@ -129,6 +129,9 @@ def report_of(gathered: ReportCounts, made_at: int) -> ReportData:
         total, alarms, rows, gathered.axis, gathered.stale, gathered.faults or (), known,
         WORDS[gathered.outcome],
     )  # fmt: skip
+    versions = len(gathered.by_version) > 1
+    by_row = gathered.by_version if versions else gathered.periods
+    named = [(period.name, period.slices) for period in by_row]
     facts, back = gathered.freshness, rolled_back(gathered.alarm_actions)
     old = () if facts is None else stale(facts, made_at)
     same: dict[str, Any] = {name: getattr(gathered, name) for name in _SAME}
@@ -146,7 +149,7 @@ def report_of(gathered: ReportCounts, made_at: int) -> ReportData:
         reliability=_reliability(gathered.histogram),
         slices=tuple(rows[:_MOST_SLICES]),
         slices_left_out=max(0, len(rows) - _MOST_SLICES),
-        grid=_grid(gathered, slices),
+        grid=calibration_grid(named, slices, "versions" if versions else "periods"),
         drift=tuple(sorted(gathered.drift, key=lambda d: -d.psi)),
         freshness={} if facts is None else ages(facts),
         **same,
@@ -182,13 +185,6 @@ def _total(gathered: ReportCounts) -> Total:
         start = gathered.windows[shift.at].start
         since = with_figures(Since, figures_of(shift.after), start=start)
     return with_figures(Total, figures, since=since)
-
-
-def _grid(gathered: ReportCounts, slices: SumsBySlice) -> Grid | None:
-    versions = len(gathered.by_version) > 1
-    rows = gathered.by_version if versions else gathered.periods
-    named = [(period.name, period.slices) for period in rows]
-    return calibration_grid(named, slices, "versions" if versions else "periods")
 
 
 def _reliability(histogram: F64) -> tuple[Bin, ...]:

@@ -192,7 +192,9 @@ class LogReader:
             judged = self._judged(label, time)
             label = self._conversions(rows.column(columns.conversions), time)
             converted_bad = np.isnan(label)
-        bid, bid_bad = _optional(rows, columns.bid)
+        bid, bid_bad = np.full(count, np.nan), np.zeros(count, np.bool_)
+        if columns.bid:
+            bid, bid_bad = numbers(rows.column(columns.bid), empty_is_bad=False)
         scored = Scored(
             time_ms=time,
             probability=p,
@@ -220,7 +222,11 @@ class LogReader:
         """Whether each row was clicked, and where that is not to be told."""
         if not self.columns.label:
             return np.ones(rows.num_rows), np.zeros(rows.num_rows, np.bool_)
-        label = labels(rows.column(self.columns.label), self._label_values(rows))
+        column = rows.column(self.columns.label)
+        if self.label_values is None and rows.num_rows:  # told from the first rows for all
+            texts = Column(self.columns.label, column).texts.to_pylist()
+            self.label_values = guess_label_values(texts) or {}
+        label = labels(column, self.label_values or {})
         return label, np.isnan(label)
 
     def _judged(self, label: F64, time: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -240,19 +246,11 @@ class LogReader:
             return times.fix(value)
         return f"a conversion is {labels_due(self._conversions.values)}, a time, or nothing"
 
-    def _label_values(self, rows: pa.RecordBatch) -> Mapping[str, int]:
-        """What the label's values mean, told from the first rows for all."""
-        if self.label_values is None and rows.num_rows:
-            texts = Column(self.columns.label, rows.column(self.columns.label)).texts.to_pylist()
-            self.label_values = guess_label_values(texts) or {}
-        return self.label_values or {}
-
     def _label_fix(self, value: str) -> str:
-        due = labels_due(self.label_values)
-        return (
-            f"a label is {due}; say what is a click, as --label-values -1=0,1=1, or name the right "
-            "column with --label"
+        say = (
+            "say what is a click, as --label-values -1=0,1=1, or name the right column with --label"
         )
+        return f"a label is {labels_due(self.label_values)}; {say}"
 
     def _time(self, batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         count = batch.columns.num_rows
@@ -286,6 +284,14 @@ class LogReader:
                 f"{first.detail}. Fix: repair the line, or leave bad rows out with --skip-bad"
             )
         self.skipped.update(reject.reason.replace("_", " ") for reject in rejects)
+
+
+_IN_OPTION_WORDS = (
+    ("Fix: use the file's names in the spec",
+     "Fix: name the right column with --label, --prediction, --time, --slices, --bid, "
+     "--conversions or --version"),
+    (", with header = false and columns if need be", ""),
+)  # fmt: skip
 
 
 def read_log(
@@ -327,7 +333,10 @@ def read_log(
             try:
                 batch = next(batches, None)
             except SourceError as error:
-                raise _in_option_words(error) from error
+                text = str(error)  # in words of the options, where a spec is spoken of
+                for of_spec, of_options in _IN_OPTION_WORDS:
+                    text = text.replace(of_spec, of_options)
+                raise SourceError(text) from error
             if batch is None:
                 return
             yield reader(batch), batch.columns.num_rows + len(batch.rejects)
@@ -344,32 +353,11 @@ def _separator(path: str) -> str:
     return head.separator
 
 
-def _in_option_words(error: SourceError) -> SourceError:
-    """The same in words of the options, where a spec is spoken of."""
-    message = (
-        str(error)
-        .replace(
-            "Fix: use the file's names in the spec",
-            "Fix: name the right column with --label, --prediction, --time, --slices, --bid, "
-            "--conversions or --version",
-        )
-        .replace(", with header = false and columns if need be", "")
-    )
-    return SourceError(message)
-
-
 def _coded(column: pa.Array) -> Categorical:
     """As codes; a dictionary larger than the batch (Parquet's may be) is not gone through."""
     if pa.types.is_dictionary(column.type) and len(column.dictionary) > len(column):
         column = column.dictionary_decode()
     return Categorical.of(column)
-
-
-def _optional(rows: pa.RecordBatch, name: str) -> tuple[F64, NDArray[np.bool_]]:
-    """Numbers of a column that may be empty here and there."""
-    if not name:
-        return np.full(rows.num_rows, np.nan), np.zeros(rows.num_rows, np.bool_)
-    return numbers(rows.column(name), empty_is_bad=False)
 
 
 def _bad_value(batch: Batch, name: str, at: int, fix: Callable[[str], str]) -> ClicktideError:

@@ -186,7 +186,8 @@ class Monitor(Process):
         """Save, publish and tell when it is time."""
         now = self.now()
         if self.repairs is not None and self.feed.predictions == "served":
-            self.repairs.send(self._table(), now)
+            repair, on = self.watch.repair, self.settings.repair.on
+            self.repairs.send(repair.table if repair is not None and on else RepairTable(0), now)
         waited = now - self._saved_at
         urgent = bool(self.outbox and self.outbox.waiting) and waited >= _ALARM_EVERY_S
         due = waited >= self.settings.save_every_s and self.reader.offsets != self._saved_offsets
@@ -194,12 +195,6 @@ class Monitor(Process):
             self.save()
         elif now - self._told_at >= self.settings.tell_every_s:
             self._tell()
-
-    def _table(self) -> RepairTable:
-        """What serving is to repair."""
-        repair = self.watch.repair
-        on = repair is not None and self.settings.repair.on
-        return repair.table if repair is not None and on else RepairTable(0)
 
     def save(self) -> bool:
         """Save everything, then send the alarms that are new; whether it was saved."""

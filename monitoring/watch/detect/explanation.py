@@ -18,14 +18,9 @@ from monitoring.watch.detect.state import DetectorState, Rows, Thresholds
 from monitoring.watch.formatting import Words
 
 __all__ = [
-    "NEW_PLACE",
-    "ShiftExplanation",
-    "View",
-    "explain_delay",
-    "explain_missing",
-    "explain_new",
+    "NEW_PLACE", "ShiftExplanation", "View", "explain_delay", "explain_missing", "explain_new",
     "explain_shift",
-]
+]  # fmt: skip
 
 F64 = NDArray[np.float64]
 NEW_PLACE = -1_000_000

@@ -21,15 +21,8 @@ from monitoring.watch.formatting import Words
 from streaming.time_text import time_text
 
 __all__ = [
-    "OF_EVERYTHING",
-    "AlarmSums",
-    "closed",
-    "mark",
-    "place_of",
-    "raised",
-    "start_anew",
-    "unmark",
-]
+    "OF_EVERYTHING", "AlarmSums", "closed", "mark", "place_of", "raised", "start_anew", "unmark",
+]  # fmt: skip
 
 OF_EVERYTHING = 0
 """Row of ``closing`` of an alarm about everything."""
