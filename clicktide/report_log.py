@@ -113,15 +113,9 @@ def report_columns(
     read = read_log(log, reader)
     if detector is not None:
         read = detector.beside(read)
-    before = LogCounts(columns.slices, tally.axis) if reference else None
-    if before is not None:
-        start = _time_of(reference, tally.axis)
-        if start is None:
-            closed = _closed_until(reference, columns, skip_bad, check)
-            other = LogReader(columns, skip_bad=skip_bad, closed_until=closed)
-            _count(read_log(reference, other), before, console, check)
-        else:
-            read = _from(read, start, before)
+    before, start = _reference(reference, columns, axis, skip_bad, console, check)
+    if before is not None and start is not None:
+        read = _from(read, start, before)
     _count(read, tally, console, check)
     if before is not None and before.is_empty:
         raise ClicktideError(
@@ -143,6 +137,25 @@ def report_columns(
     unripe = columns.conversions and closed is None
     verdict = unripe_first(data.verdict) if unripe else data.verdict
     return replace(data, verdict=verdict, notes=(*notes, *data.notes))
+
+
+def _reference(
+    reference: str,
+    columns: LogColumns,
+    axis: Literal["time", "row"],
+    skip_bad: bool,
+    console: Console,
+    check: Callable[[], None],
+) -> tuple[LogCounts | None, int | None]:
+    """Counts of what fields are compared with: of a log, or none yet and the time before which."""
+    if not reference:
+        return None, None
+    counts, start = LogCounts(columns.slices, axis), _time_of(reference, axis)
+    if start is None:
+        closed = _closed_until(reference, columns, skip_bad, check)
+        reader = LogReader(columns, skip_bad=skip_bad, closed_until=closed)
+        _count(read_log(reference, reader), counts, console, check)
+    return counts, start
 
 
 def _closed_until(

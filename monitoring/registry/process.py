@@ -173,7 +173,17 @@ class Register:
 
 
 _PREFIX = "sqlite:///"
-_DELETED = "Deleted_Internal"
+_DELETED_VERSIONS = (
+    "SELECT name, version FROM model_versions AS v WHERE current_stage = ? AND version < "
+    "(SELECT max(version) FROM model_versions AS w WHERE w.name = v.name)"
+)
+_LONG_SERIES = (
+    "SELECT run_uuid, key, count(*) FROM metrics GROUP BY run_uuid, key HAVING count(*) > ?"
+)
+_DELETE_POINTS = (
+    "DELETE FROM metrics WHERE rowid IN (SELECT rowid FROM metrics WHERE run_uuid = ? "
+    "AND key = ? ORDER BY step, timestamp LIMIT ?)"
+)
 
 
 def purge(url: str, keep_points: int, report: Callable[[str], None]) -> None:
@@ -195,31 +205,12 @@ def purge(url: str, keep_points: int, report: Callable[[str], None]) -> None:
         return
     try:
         with closing(sqlite3.connect(path, timeout=10.0)) as database, database:
-            _versions(database)
-            _metrics(database, keep_points)
+            # The newest number of each model stays, so that none is ever given again.
+            versions = database.execute(_DELETED_VERSIONS, ("Deleted_Internal",)).fetchall()
+            for table in ("model_version_tags", "model_versions"):
+                delete = f"DELETE FROM {table} WHERE name = ? AND version = ?"
+                database.executemany(delete, versions)
+            for run, key, count in database.execute(_LONG_SERIES, (keep_points,)).fetchall():
+                database.execute(_DELETE_POINTS, (run, key, count - keep_points))
     except sqlite3.Error as error:
         report(f"register: {path} could not be tidied, it only grows a little: {error}")
-
-
-def _versions(database: sqlite3.Connection) -> None:
-    """Deleted versions; the newest number of each model stays, so none is ever given again."""
-    rows = database.execute(
-        "SELECT name, version FROM model_versions AS v WHERE current_stage = ? AND version < "
-        "(SELECT max(version) FROM model_versions AS w WHERE w.name = v.name)",
-        (_DELETED,),
-    ).fetchall()
-    for table in ("model_version_tags", "model_versions"):
-        database.executemany(f"DELETE FROM {table} WHERE name = ? AND version = ?", rows)
-
-
-def _metrics(database: sqlite3.Connection, keep: int) -> None:
-    long = database.execute(
-        "SELECT run_uuid, key, count(*) FROM metrics GROUP BY run_uuid, key HAVING count(*) > ?",
-        (keep,),
-    ).fetchall()
-    for run, key, count in long:
-        database.execute(
-            "DELETE FROM metrics WHERE rowid IN (SELECT rowid FROM metrics WHERE run_uuid = ? "
-            "AND key = ? ORDER BY step, timestamp LIMIT ?)",
-            (run, key, count - keep),
-        )

@@ -272,27 +272,21 @@ def with_defaults(log: str, named: LogColumns, source: SourceSpec | None) -> Log
         columns = _of_source(columns, source, rows.column_names)
     apart = columns.prediction, columns.bid, columns.conversions
     own = [look for look in looks if look.name not in apart]
-    if columns.conversions:
-        time = columns.time or _time_of(own, named.label)
-        return msgspec.structs.replace(columns, label=named.label, time=time)
-    label = columns.label or _scored_label(prediction, looks)
+    label = (
+        named.label if columns.conversions else columns.label or _scored_label(prediction, looks)
+    )
     try:
         roles = find_roles(own, label)
     except SpecError as error:
-        if not label:
+        if not label and not columns.conversions:
             raise ClicktideError(f"{log}: {error.message}. Fix: --label COLUMN") from None
         return msgspec.structs.replace(columns, label=label)
-    time = columns.time or (roles.timestamp.name if roles.timestamp and not named.label else "")
-    return msgspec.structs.replace(columns, label=roles.label.column.name, time=time)
-
-
-def _time_of(looks: Sequence[Column], label: str) -> str:
-    """The column of the time, by its name; empty: there is none, or the label cannot be told."""
-    try:
-        found = find_roles(looks, label).timestamp
-    except SpecError:
-        return ""
-    return found.name if found else ""
+    time = columns.time
+    if roles.timestamp and (columns.conversions or not named.label):
+        time = time or roles.timestamp.name
+    if not columns.conversions:
+        label = roles.label.column.name
+    return msgspec.structs.replace(columns, label=label, time=time)
 
 
 def _prediction(log: str, looks: Sequence[Column]) -> str:

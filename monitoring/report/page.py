@@ -83,7 +83,7 @@ def write_report(data: ReportData, out: Path) -> None:
 def _context(data: ReportData) -> dict[str, Any]:
     """What the template asks for besides the data."""
     words, total, grid = WORDS[data.outcome], data.total, data.grid
-    columns = columns_of(data.slices, words)
+    columns, (period, window_text) = columns_of(data.slices, words), _period(data)
     rows = slice_rows(data.slices, columns, data.axis, _MOST_ROWS)
     status = {a.id: status_of(a, data.alarm_actions, data.made_at) for a in data.alarms}
     known = {alarm: text for alarm, text in status.items() if text != "new"}
@@ -96,11 +96,11 @@ def _context(data: ReportData) -> dict[str, Any]:
         "status": status,
         "mark": _MARKS[data.verdict.state],
         "side": _SIDES.get(data.verdict.state, data.verdict.state),
-        "period": _period(data),
+        "period": period,
         "rate": formatting.percent(total.clicks / total.count) if total.count else "",
         "figures": _figures(total, words),
         "sections": _sections(data),
-        "window_text": _window_text(data),
+        "window_text": window_text,
         "charts": _charts(data, words),
         "columns": columns,
         "rows": rows,
@@ -152,18 +152,14 @@ def _both(pictures: tuple[Markup, Markup]) -> Markup:
     return Markup('<div class="wide">{}</div><div class="narrow">{}</div>').format(wide, narrow)
 
 
-def _period(data: ReportData) -> str:
+def _period(data: ReportData) -> tuple[str, str]:
+    """Which rows the report is of, and those of a window."""
+    first, end = data.windows[0], data.windows[-1].end
+    size = first.end - first.start
     if data.axis == "row":
-        return "no times: by row number"
-    start, end = data.windows[0].start, data.windows[-1].end
-    return f"{formatting.day_and_time(start)} to {formatting.day_and_time(end)} UTC"
-
-
-def _window_text(data: ReportData) -> str:
-    size = data.windows[0].end - data.windows[0].start
-    if data.axis == "row":
-        return f"window of {formatting.count(size)} rows"
-    return f"window of {formatting.span(size / 1000)}"
+        return "no times: by row number", f"window of {formatting.count(size)} rows"
+    start, end_text = formatting.day_and_time(first.start), formatting.day_and_time(end)
+    return f"{start} to {end_text} UTC", f"window of {formatting.span(size / 1000)}"
 
 
 def _figures(total: Total, words: Words) -> list[tuple[str, str, str, str]]:

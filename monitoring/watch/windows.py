@@ -199,19 +199,13 @@ class Windows:
         self.on_close(closed_window(window, self.drift(window)))
         for frequent in self._frequent.values():
             frequent.fade(_FADE)
-        self._refer(window)
+        if self._in_reference < self.settings.reference_windows:
+            if self.reference is None:
+                self.reference = Window.restored(window.state())
+            else:
+                self.reference.merge(window)
+            self._in_reference += 1
         self._judge(window)
-
-    # ---- the reference
-
-    def _refer(self, window: Window) -> None:
-        if self._in_reference >= self.settings.reference_windows:
-            return
-        if self.reference is None:
-            self.reference = Window.restored(window.state())
-        else:
-            self.reference.merge(window)
-        self._in_reference += 1
 
     def drift(self, window: Window) -> dict[str, Drift]:
         """Each field and the prediction against the reference, once that is whole."""
@@ -219,14 +213,12 @@ class Windows:
         if reference is None or self._in_reference < self.settings.reference_windows:
             return {}
         before, after = (w.histogram[:, :2].sum(axis=1) for w in (reference, window))
-        found = {PREDICTION: prediction_drift(before, after)}
+        drifts = {PREDICTION: prediction_drift(before, after)}
         for field in self.fields:
-            found[field] = field_drift(
+            drifts[field] = field_drift(
                 reference.counts(field), window.counts(field), all_told=not window.is_full(field)
             )
-        return {name: drift for name, drift in found.items() if drift is not None}
-
-    # ---- the length
+        return {name: drift for name, drift in drifts.items() if drift is not None}
 
     def _judge(self, window: Window) -> None:
         """Windows become longer while they have too few clicks."""

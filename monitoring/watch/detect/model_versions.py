@@ -70,26 +70,19 @@ class ModelVersions:
 
     def of_rows(self, version: Categorical | None, time_ms: I64) -> RowVersions:
         """Model and age of the weights of the next rows of the stream."""
-        rows = len(time_ms)
-        if version is None or not rows:
-            return RowVersions(np.zeros(rows, np.int64), np.zeros(rows))
-        models, learned = self._read(version)
-        age = np.zeros(rows)
-        _add_ages(
-            read_only(time_ms), models[version.codes], learned[version.codes],
-            self._marks, self._clock, age,
-        )  # fmt: skip
-        return RowVersions(models[version.codes], age)
-
-    def _read(self, version: Categorical) -> tuple[I64, I64]:
-        """By code: the model, and how many events its weights had learned (0: not live)."""
+        age = np.zeros(len(time_ms))
+        if version is None or not len(time_ms):
+            return RowVersions(age.astype(np.int64), age)
         versions = [read_version(str(word)) for word in version.values]
         names = [name for name, _ in versions]
         models = (hashes_of(pa.array(names, pa.string())) >> np.uint64(1)).astype(np.int64)
         self._names |= dict(zip(models.tolist(), names, strict=True))
         for old in list(self._names)[:-_MOST_NAMES]:
             del self._names[old]
-        return models, np.array([learned for _, learned in versions], np.int64)
+        learned = np.array([events for _, events in versions], np.int64)[version.codes]
+        model = models[version.codes]
+        _add_ages(read_only(time_ms), model, learned, self._marks, self._clock, age)
+        return RowVersions(model, age)
 
     def name(self, model: int) -> str:
         """What a model is called; empty if nobody remembers."""
