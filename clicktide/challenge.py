@@ -20,8 +20,8 @@ from features.errors import ClicktideError
 from features.spec_file import load_spec
 from monitoring.registry.challenge import Challenge, river_classifier
 from monitoring.registry.client import open_registry
-from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.monitor_files import read_monitor
+from monitoring.watch.window import ClosedWindow
 
 __all__ = ["challenge"]
 

@@ -217,10 +217,7 @@ def report(
         data = report_stream(folder or Path("run"), now_ms(), mlflow)
     write_report(data, out)
     show_report(data, out, console, as_json=as_json, seconds=time.monotonic() - started)
-    outcomes = _outcomes(checks, data, console, fail_if_drift=fail_if_drift)
-    if junit_file is not None:
-        with whole_file(junit_file) as file:
-            file.write(junit(outcomes, data.source).encode() + b"\n")
+    outcomes = _outcomes(checks, data, console, junit_file, fail_if_drift=fail_if_drift)
     if any(outcome.faults for outcome in outcomes):
         raise typer.Exit(_DRIFTED)
 
@@ -284,9 +281,14 @@ def check_out(out: Path) -> None:
 
 
 def _outcomes(
-    checks: Sequence[Check], data: ReportData, console: Console, *, fail_if_drift: bool
+    checks: Sequence[Check],
+    data: ReportData,
+    console: Console,
+    junit_file: Path | None,
+    *,
+    fail_if_drift: bool,
 ) -> list[Outcome]:
-    """What becomes of each check; those that fail are told."""
+    """What becomes of each check; those that fail are told, and all written for CI."""
     outcomes = [outcome_of(check, data) for check in checks]
     for outcome in outcomes:
         if outcome.faults:
@@ -295,6 +297,9 @@ def _outcomes(
     if fail_if_drift:  # which the verdict has told
         drifted = data.verdict.state in DRIFTED
         outcomes.append(Outcome("drift", (data.verdict.headline,) if drifted else ()))
+    if junit_file is not None:
+        with whole_file(junit_file) as file:
+            file.write(junit(outcomes, data.source).encode() + b"\n")
     return outcomes
 
 

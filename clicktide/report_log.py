@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from msgspec.structs import replace
 from rich.console import Console
@@ -18,17 +18,15 @@ from features.errors import ClicktideError
 from features.spec_file import load_spec
 from features.times import NO_TIME, time_ms
 from monitoring.report.build import report_of
-from monitoring.report.conversions import closed_until, of_conversions
 from monitoring.report.log_columns import LogColumns
-from monitoring.report.log_counts import LogCounts
-from monitoring.report.log_reader import LogReader, read_log
+from monitoring.report.log_counts import LogCounts, LogDetector
+from monitoring.report.log_reader import LogReader, closed_until, read_log
 from monitoring.report.model import ReportData
+from monitoring.report.verdict import unripe_first
+from monitoring.watch.formatting import WORDS
 from monitoring.watch.scored_batch import Scored
 from streaming.signals import stop_request
 from streaming.time_text import now_ms
-
-if TYPE_CHECKING:
-    from monitoring.report.log_alarms import LogDetector
 
 __all__ = ["report_columns", "report_log", "window_of"]
 
@@ -106,25 +104,18 @@ def report_columns(
     now_ms
         When the report is made.
     """
-    axis = "time" if columns.time else "row"
+    axis: Literal["time", "row"] = "time" if columns.time else "row"
+    outcome: Literal["click", "conversion"] = "conversion" if columns.conversions else "click"
     closed = _closed_until(log, columns, skip_bad, check)
     reader = LogReader(columns, skip_bad=skip_bad, closed_until=closed)
-    tally = LogCounts(
-        columns.slices, "time" if columns.time else "row", window=window_of(window, axis)
-    )
-    detector = _detector() if alarms else None
+    tally = LogCounts(columns.slices, axis, window=window_of(window, axis))
+    detector = LogDetector(WORDS[outcome]) if alarms else None
     read = read_log(log, reader)
     if detector is not None:
         read = detector.beside(read)
-    before = LogCounts(columns.slices, tally.axis) if reference else None
-    if before is not None:
-        start = _time_of(reference, tally.axis)
-        if start is None:
-            closed = _closed_until(reference, columns, skip_bad, check)
-            other = LogReader(columns, skip_bad=skip_bad, closed_until=closed)
-            _count(read_log(reference, other), before, console, check)
-        else:
-            read = _from(read, start, before)
+    before, start = _reference(reference, columns, axis, skip_bad, console, check)
+    if before is not None and start is not None:
+        read = _from(read, start, before)
     _count(read, tally, console, check)
     if before is not None and before.is_empty:
         raise ClicktideError(
@@ -142,11 +133,29 @@ def report_columns(
     if detector is not None:
         notes.append(detector.note())
         gathered = dataclasses.replace(gathered, alarms=detector.alarms())
-    data = report_of(gathered, now_ms)
-    data = replace(data, notes=(*notes, *data.notes))
-    if not columns.conversions:
-        return data
-    return of_conversions(data, are_complete=closed is not None)
+    data = report_of(dataclasses.replace(gathered, outcome=outcome), now_ms)
+    unripe = columns.conversions and closed is None
+    verdict = unripe_first(data.verdict) if unripe else data.verdict
+    return replace(data, verdict=verdict, notes=(*notes, *data.notes))
+
+
+def _reference(
+    reference: str,
+    columns: LogColumns,
+    axis: Literal["time", "row"],
+    skip_bad: bool,
+    console: Console,
+    check: Callable[[], None],
+) -> tuple[LogCounts | None, int | None]:
+    """Counts of what fields are compared with: of a log, or none yet and the time before which."""
+    if not reference:
+        return None, None
+    counts, start = LogCounts(columns.slices, axis), _time_of(reference, axis)
+    if start is None:
+        closed = _closed_until(reference, columns, skip_bad, check)
+        reader = LogReader(columns, skip_bad=skip_bad, closed_until=closed)
+        _count(read_log(reference, reader), counts, console, check)
+    return counts, start
 
 
 def _closed_until(
@@ -204,12 +213,6 @@ def _count(
             done += rows
             show(done, lambda: "rows")
             check()
-
-
-def _detector() -> LogDetector:
-    from monitoring.report.log_alarms import LogDetector  # its kernels take a while to load
-
-    return LogDetector()
 
 
 def window_of(text: str, axis: str, option: str = "--window") -> int | None:

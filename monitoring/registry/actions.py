@@ -5,14 +5,13 @@ Each is a few calls that can be made again: one that was interrupted is repaired
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from features.whole_file import file_stamp, read_json, write_json
 from monitoring.registry.client import Registry
-from monitoring.registry.gate import alarm_target
 from monitoring.registry.settings import GateSettings
 from monitoring.registry.versions import (
     CHAMPION,
@@ -26,10 +25,7 @@ from monitoring.registry.versions import (
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.monitor_files import read_alarms
 
-__all__ = [
-    "AlarmWatch", "calls_for_rollback", "pin", "promote", "roll_back",
-    "roll_back_on_alarm", "unpin",
-]  # fmt: skip
+__all__ = ["AlarmWatch", "alarm_target", "pin", "promote", "roll_back", "unpin"]
 
 
 def promote(registry: Registry, number: int, now_ms: int, why: str) -> Version:
@@ -131,33 +127,28 @@ def unpin(registry: Registry) -> None:
     registry.delete_alias(SERVE)
 
 
-def roll_back_on_alarm(
-    registry: Registry, since_ms: int, what: str, settings: GateSettings, now_ms: int
-) -> tuple[int, int] | None:
-    """Roll back because of a drift alarm, if the settings allow it and it would help.
+def alarm_target(since_ms: int, versions: Sequence[Version]) -> Version | None:
+    """The version that a drift alarm rolls back to; ``None``: the champion knows nothing of it.
 
     Parameters
     ----------
-    registry
-        Of the versions.
     since_ms
-        Event time at which the drift began.
-    what
-        The alarm, for people.
-    settings
-        Where ``roll_back_on_alarm`` stands.
-    now_ms
-        Wall-clock time.
+        Event time at which the drift began, as the alarm says.
+    versions
+        All there are.
 
-    Returns
-    -------
-    left, reached
-        Numbers of the versions; ``None``: nothing was done.
+    Examples
+    --------
+    >>> old = Version(number=1, created_ms=0, event_time=10, champion_at_ms=1)
+    >>> new = Version(number=2, created_ms=0, event_time=30, champion_at_ms=2,
+    ...               aliases=("champion",))
+    >>> alarm_target(20, [old, new]).number
+    1
     """
-    if not settings.roll_back_on_alarm or SERVE in registry.aliases():
+    champion = champion_of(versions)
+    if champion is None or champion.event_time < since_ms:
         return None
-    target = alarm_target(since_ms, registry.versions(), settings)
-    return None if target is None else roll_back(registry, target.number, now_ms, f"alarm: {what}")
+    return rollback_target(versions, since_ms)
 
 
 _KINDS = ("calibration", "click_rate")
@@ -166,19 +157,6 @@ _KINDS = ("calibration", "click_rate")
 
 class _State(msgspec.Struct):
     next: int = 0
-
-
-def calls_for_rollback(alarm: Alarm) -> bool:
-    """Whether an earlier version could help.
-
-    Examples
-    --------
-    >>> calls_for_rollback(Alarm(since_ms=5, detected_ms=9))
-    True
-    >>> calls_for_rollback(Alarm(since_ms=5, detected_ms=9, status="closed"))
-    False
-    """
-    return alarm.status == "open" and alarm.what in _KINDS
 
 
 class AlarmWatch:
@@ -219,22 +197,23 @@ class AlarmWatch:
         """
         if not self.settings.roll_back_on_alarm or not self._changed():
             return
-        new = (alarm for alarm in read_alarms(self.file) if alarm.number >= self._state.next)
-        for alarm in list(new):
-            if calls_for_rollback(alarm):
+        for alarm in read_alarms(self.file):
+            if alarm.number < self._state.next:
+                continue
+            if alarm.status == "open" and alarm.what in _KINDS:
                 self._act(alarm, now_ms)
             self._state.next = alarm.number + 1
             write_json(self._state_file, self._state)
 
     def _act(self, alarm: Alarm, now_ms: int) -> None:
         what = f"{alarm.what} of {alarm.where}" if alarm.field else alarm.what
-        try:
-            done = roll_back_on_alarm(self.registry, alarm.since_ms, what, self.settings, now_ms)
-        except BaseException:
-            self._stamp = None  # look again
-            raise
-        if done:
-            self.report(f"register: alarm: {what}: from version {done[0]} back to {done[1]}")
+        stamp, self._stamp = self._stamp, None  # look again if the registry does not answer
+        if SERVE not in self.registry.aliases():
+            target = alarm_target(alarm.since_ms, self.registry.versions())
+            if target is not None:
+                left, reached = roll_back(self.registry, target.number, now_ms, f"alarm: {what}")
+                self.report(f"register: alarm: {what}: from version {left} back to {reached}")
+        self._stamp = stamp
 
     def _changed(self) -> bool:
         stamp = file_stamp(self.file)

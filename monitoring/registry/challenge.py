@@ -22,14 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 from river import base
 
-from features.batch import Batch
 from features.errors import ClicktideError
 from features.spec import Spec
 from features.vectoriser import Vectoriser
-from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.predictor import LearnerPredictor, Predictor
 from monitoring.watch.process import Monitor
 from monitoring.watch.settings import MonitorSettings, WindowSettings
+from monitoring.watch.window import ClosedWindow
 from streaming.examples import examples_source
 from streaming.file_lock import hold_folder
 from streaming.log import EventLog
@@ -190,11 +189,11 @@ def _class(name: str) -> Any:
         return None
 
 
-class RiverPredictor:
+class RiverPredictor(Predictor):
     """Predicts and learns with a River classifier, event by event, at River's own speed.
 
-    Its state is Python objects, which are not saved: started again, it begins the log anew. A late
-    click is learned as one more positive.
+    Its state is Python objects, which are not saved, for they would have to be pickled: started
+    again, it begins the log anew. A late click is learned as one more positive.
 
     Parameters
     ----------
@@ -205,37 +204,23 @@ class RiverPredictor:
     """
 
     def __init__(self, spec: Spec, classifier: Any) -> None:
+        super().__init__(Preparer(Vectoriser(spec), examples_source(spec)))
         self.classifier = classifier
-        self._prepare = Preparer(Vectoriser(spec), examples_source(spec))
 
-    @property
-    def columns(self) -> list[str]:
-        """Columns that a batch must have."""
-        return self._prepare.columns
-
-    def __call__(self, batch: Batch) -> F64:
-        """Probability of each row, made before it was learned; NaN where it cannot be."""
-        out = np.full(batch.columns.num_rows, np.nan)
-        ready = self._prepare(batch)
-        kinds = ready.corrections
+    def _learn(self, ready: Ready) -> F64:
+        out, kinds = np.full(len(ready.rows), np.nan), ready.corrections
         for at, x in enumerate(self._features(ready)):
             if kinds is not None and kinds[at] == 2:  # an amendment that changes no label
                 continue
             weight = {} if ready.importance is None else {"w": float(ready.importance[at])}
-            out[ready.rows[at]] = self._predict(x)
-            self._teach(x, bool(ready.labels[at]), weight)
+            y, chances = bool(ready.labels[at]), self.classifier.predict_proba_one(x)
+            p = float(chances.get(True, 0.0 if chances else 0.5))
+            out[at] = min(max(p, _LEAST), 1.0 - _LEAST) if math.isfinite(p) else 0.5
+            try:
+                self.classifier.learn_one(x, y, **weight)
+            except TypeError:  # it knows no weights
+                self.classifier.learn_one(x, y)
         return out
-
-    def _predict(self, x: dict[int, float]) -> float:
-        known = self.classifier.predict_proba_one(x)
-        p = float(known.get(True, 0.0 if known else 0.5))
-        return min(max(p, _LEAST), 1.0 - _LEAST) if math.isfinite(p) else 0.5
-
-    def _teach(self, x: dict[int, float], y: bool, weight: dict[str, float]) -> None:
-        try:
-            self.classifier.learn_one(x, y, **weight)
-        except TypeError:  # it knows no weights
-            self.classifier.learn_one(x, y)
 
     def _features(self, ready: Ready) -> list[dict[int, float]]:
         hashed = ready.hashed
@@ -245,10 +230,3 @@ class RiverPredictor:
         else:
             cuts = list(range(0, len(tokens) + 1, hashed.fields))
         return [dict.fromkeys(tokens[start:stop], 1.0) for start, stop in pairwise(cuts)]
-
-    def save(self) -> int:
-        """Nothing: River's state would have to be pickled, which runs code when read."""
-        return 0
-
-    def sweep(self) -> None:
-        """Nothing was saved."""

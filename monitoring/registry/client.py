@@ -55,29 +55,6 @@ def quiet_mlflow() -> None:
 
 
 @contextmanager
-def _answering(url: str, what: str) -> Iterator[None]:
-    """Turn MLflow's many errors into one of ours."""
-    import requests
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except MlflowException as error:
-        kind = NoVersionError if error.error_code == "RESOURCE_DOES_NOT_EXIST" else RegistryError
-        text = public_text(str(error).split("\n")[0])[:300]
-        failure = kind(f"MLflow at {public_url(url)}: {what}: {text}")
-    except (SQLAlchemyError, requests.RequestException, OSError) as error:
-        failure = RegistryError(
-            f"MLflow at {public_url(url)}: {what}: {public_text(str(error))[:300]}. "
-            "Fix: start it, or give another --mlflow"
-        )
-    else:
-        return
-    raise failure from None  # MLflow's error has the URL in it, with its password
-
-
-@contextmanager
 def _alone(url: str) -> Iterator[None]:
     """No other process or thread inside: two that make a file's tables at once break both."""
     if not url.startswith(_FILE):
@@ -120,9 +97,25 @@ class Registry:
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[Any]:
+        """The client, whose many errors become one of ours."""
         quiet_mlflow()
-        with _answering(self.url, what):
+        import requests
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        asked = f"MLflow at {self.where}: {what}"
+        try:
             yield self._client
+        except MlflowException as error:
+            absent = error.error_code == "RESOURCE_DOES_NOT_EXIST"
+            kind = NoVersionError if absent else RegistryError
+            failure = kind(f"{asked}: {public_text(str(error).splitlines()[0])[:300]}")
+        except (SQLAlchemyError, requests.RequestException, OSError) as error:
+            text = public_text(str(error))[:300]
+            failure = RegistryError(f"{asked}: {text}. Fix: start it, or give another --mlflow")
+        else:
+            return
+        raise failure from None  # MLflow's error has the URL in it, with its password
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -137,26 +130,25 @@ class Registry:
             return {}
         try:
             with self._asking("aliases") as client:
-                return {
-                    k: int(v) for k, v in client.get_registered_model(self.model).aliases.items()
-                }
+                aliases = client.get_registered_model(self.model).aliases
+                return {name: int(number) for name, number in aliases.items()}
         except NoVersionError:
             return {}
 
     def versions(self) -> list[Version]:
         """All versions, oldest first."""
         aliases = self.aliases()
-        found: list[Version] = []
+        versions: list[Version] = []
         token = None
         with self._asking("versions") as client:
             while True:
                 page = client.search_model_versions(
                     f"name = '{self.model}'", max_results=200, page_token=token
                 )
-                found += [version_of(one, aliases) for one in page]
+                versions += [version_of(one, aliases) for one in page]
                 token = page.token
                 if not token:
-                    return sorted(found, key=lambda v: v.number)
+                    return sorted(versions, key=lambda version: version.number)
 
     def version(self, number: int) -> Version:
         """One version.

@@ -27,7 +27,7 @@ from learning.click_learner import ClickLearner
 from learning.snapshot import load_snapshot
 from monitoring.registry.client import Registry
 from monitoring.registry.pyfunc import SNAPSHOT
-from monitoring.registry.versions import CHAMPION, SERVE, NoVersionError, RegistryError, Version
+from monitoring.registry.versions import CHAMPION, SERVE, NoVersionError, RegistryError
 
 __all__ = ["ChampionSource", "FixedWeights", "Followed", "Follower", "Served", "read_followed"]
 
@@ -140,17 +140,13 @@ class Follower:
                 return known
         version = self.registry.version(number)
         name = f"version-{number}-{version.created_ms}"  # numbers begin anew in a new registry
-        served = Served(number, version.events, name, version.created_ms)
         if not (self.folder / name).is_dir():
-            self._fetch(version, name)
-        return served
-
-    def _fetch(self, version: Version, name: str) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".fetch-") as draft:
-            fetched = self.registry.download(version, Path(draft))
-            (fetched / SNAPSHOT).replace(self.folder / name)
-        self.report(f"follow: version {version.number} is here")
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.folder, prefix=".fetch-") as draft:
+                files = self.registry.download(version, Path(draft))
+                (files / SNAPSHOT).replace(self.folder / name)
+            self.report(f"follow: version {number} is here")
+        return Served(number, version.events, name, version.created_ms)
 
     def _write(self, versions: dict[str, Served]) -> None:
         """Say what is to be served; then remove folders that nobody wants any more."""
@@ -245,26 +241,22 @@ class ChampionSource:
             return False
         self._stamp = stamp
         names = (SERVE, CHAMPION) if self.policy == "champion" else (SERVE,)
-        wanted = next((followed.versions[n] for n in names if n in followed.versions), None)
-        if wanted is None:
+        version = next((followed.versions[n] for n in names if n in followed.versions), None)
+        if version is None:
             changed = self._current is not None
             self._current = self._served = None
             return changed
-        return self._served != wanted and self._load(wanted)
-
-    def _load(self, wanted: Served) -> bool:
-        if wanted == self._refused:
+        if version in (self._served, self._refused):
             return False
         try:
-            learner = load_snapshot(self.folder / wanted.folder, self.spec).learner
+            learner = load_snapshot(self.folder / version.folder, self.spec).learner
         except ClicktideError as error:
-            self.problem, self._refused = str(error), wanted
+            self.problem, self._refused = str(error), version
             return False
-        self.spec = learner.spec
-        self.problem, self._refused = None, None
-        version, registered = f"v{wanted.number}", wanted.created_ms or None
-        self._current = FixedWeights(learner, version, wanted.events, registered)
-        self._served = wanted
+        self.spec, self.problem, self._refused = learner.spec, None, None
+        name, registered = f"v{version.number}", version.created_ms or None
+        self._current = FixedWeights(learner, name, version.events, registered)
+        self._served = version
         return True
 
 

@@ -19,21 +19,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from features.batch import Position
 from features.errors import ClicktideError
-from features.vectoriser import Vectoriser
 from features.whole_file import read_json, write_json
 from learning.click_learner import ClickLearner, probabilities
 from monitoring.registry.actions import pin, unpin
 from monitoring.registry.client import Registry
+from monitoring.registry.gate import VersionScorer, new_rows
 from monitoring.registry.settings import GateSettings
 from monitoring.registry.snapshots import SnapshotCache
 from monitoring.registry.versions import SERVE, Version, champion_of
 from monitoring.watch.alarm_actions import AlarmAction, append_action
 from monitoring.watch.categorical import Categorical
-from streaming.examples import PREDICTION, PREDICTION_COLUMNS, ExampleReader, examples_source
+from streaming.examples import PREDICTION, PREDICTION_COLUMNS
 from streaming.log import EventLog, OffsetError, Record, TopicPartition
-from streaming.prepare import Preparer
 
 __all__ = ["Guard", "Harm"]
 
@@ -116,35 +114,23 @@ class _RolledBack(msgspec.Struct):
 
 
 class _Champion:
-    """Predicts examples with a version's weights; never learns."""
+    """Predicts examples that live weights served with the champion's weights."""
 
     def __init__(self, version: Version, learner: ClickLearner) -> None:
-        assert learner.spec is not None and learner.vectoriser is not None
-        self.number, self.learner = version.number, learner
+        self.number = version.number
         self._live = f"live-{version.identity[:8]}-"  # those of another spec it cannot stand for
-        vectoriser = Vectoriser(learner.spec)
-        vectoriser.quantiles.restore(learner.vectoriser.quantiles.state())
-        if vectoriser.counters is not None and learner.vectoriser.counters is not None:
-            vectoriser.counters.restore(learner.vectoriser.counters.state())
-        source = examples_source(learner.spec)
-        self._prepare = Preparer(vectoriser, source, learn=False)
-        self._reader = ExampleReader(source, [*self._prepare.columns, PREDICTION])
+        self._scorer = VersionScorer(learner, learner, columns=[PREDICTION])
 
     def compare(self, record: Record) -> list[tuple[F64, F64, F64]]:
         """Served probabilities, its own and labels of a record's examples that live weights saw."""
         out = []
-        after = Position("", record.offset)
-        for batch in self._reader.batches(record.value, lambda line: ("", line), after):
-            ready = self._prepare(batch)
+        for batch, ready, logits in self._scorer.score(record.value):
             _, _, served, version = map(batch.columns.column, PREDICTION_COLUMNS)
             p = served.to_numpy(zero_copy_only=False)[ready.rows]
             coded = Categorical.of(version)
             of_live = np.array([name.startswith(self._live) for name in coded.values])[coded.codes]
-            some = of_live[ready.rows] & ~np.isnan(p)
-            if ready.corrections is not None:
-                some &= ready.corrections == 0
-            own = probabilities(self.learner.predict_hashed(ready.hashed))
-            out.append((p[some], own[some], ready.labels[some]))
+            some = of_live[ready.rows] & ~np.isnan(p) & new_rows(ready)
+            out.append((p[some], probabilities(logits)[some], ready.labels[some]))
         return out
 
 
@@ -251,7 +237,8 @@ class Guard:
         if champion is None:
             self._champion = None
             return
-        if self._state.number and self._is_later(champion):
+        state = self._state  # with what live weights became since it must pass; not with before
+        if state.number and champion.number > state.number and champion.created_ms > state.at_ms:
             unpin(self.registry)
             self.report(
                 f"register: version {champion.number} passed the gate: live weights serve again"
@@ -264,11 +251,6 @@ class Guard:
         if self._champion is None or self._champion.number != champion.number:
             self._champion = _Champion(champion, self.snapshots.learner(champion))
             self._harm, self._at = Harm(self.settings), []
-
-    def _is_later(self, champion: Version) -> bool:
-        """Whether it has passed the gate with what live weights became since; not with before."""
-        state = self._state
-        return champion.number > state.number and champion.created_ms > state.at_ms
 
     def _read(self) -> str:
         """Compare what came since the last look; of many records a few, that it keeps up."""

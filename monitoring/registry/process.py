@@ -10,11 +10,11 @@ from pathlib import Path
 from features.errors import ClicktideError, SnapshotError
 from monitoring.registry.actions import AlarmWatch
 from monitoring.registry.client import Registry
-from monitoring.registry.evaluation import judge_newest, waiting
+from monitoring.registry.gate import judge_newest, waiting
 from monitoring.registry.guard import Guard
 from monitoring.registry.publisher import VersionPublisher
 from monitoring.registry.settings import RegistrySettings
-from monitoring.registry.snapshots import Queue, SnapshotCache, SnapshotSummary, snapshot_summary
+from monitoring.registry.snapshots import Queue, SnapshotCache, snapshot_summary
 from monitoring.registry.versions import RegistryError, beyond_retention, champion_of
 from streaming.log import EventLog
 
@@ -87,44 +87,36 @@ class Register:
     def step(self) -> None:
         """Do what is due."""
         now = self.now()
-        summary = self._summary(now)
-        if summary is not None:
-            if now - self._points_at >= self.settings.metrics_every_s:
-                self._points_at = now
-                self.publisher.note(summary, int(now * 1000))
-            if now - self.queue.last_s >= self.settings.version_every_s:
-                self._keep(summary, now)
+        try:
+            self._look(now)
+        except SnapshotError as error:
+            self.report(f"register: {error}")
         if now >= self._try_at:
             self._send(now)
-            self._heed(now)
+            try:
+                if self.alarms is not None:
+                    self.alarms.step(int(now * 1000))
+            except RegistryError as error:
+                self._later(now, error)
 
     def finish(self) -> None:
         """Send what waits, once; what cannot be sent waits on disk for the next time."""
         self._try_at = 0.0
         self._send(self.now())
 
-    def _summary(self, now: float) -> SnapshotSummary | None:
-        """A snapshot when it is due and new."""
-        due = min(
-            self._points_at + self.settings.metrics_every_s,
-            self.queue.last_s + self.settings.version_every_s,
-        )
-        if now < due:
-            return None
-        try:
-            summary = snapshot_summary(self.model)
-        except SnapshotError as error:
-            self.report(f"register: {error}")
-            return None
-        return summary
-
-    def _keep(self, summary: SnapshotSummary, now: float) -> None:
-        if summary.events == 0 or summary.place == self.queue.last_place:
-            return  # nothing was learned since
-        try:
+    def _look(self, now: float) -> None:
+        """Note the figures of the trainer's snapshot, and queue it, when it is time."""
+        last = self.queue.last
+        noted = now - self._points_at < self.settings.metrics_every_s
+        queued = now - last.last_s < self.settings.version_every_s
+        summary = None if noted and queued else snapshot_summary(self.model)
+        if summary is None:
+            return
+        if not noted:
+            self._points_at = now
+            self.publisher.note(summary, int(now * 1000))
+        if not queued and summary.events and summary.place != last.last_place:  # it has learned
             self.queue.put(self.model, summary, now)
-        except SnapshotError as error:
-            self.report(f"register: {error}")
 
     def _send(self, now: float) -> None:
         """Publish what waits, and judge and tidy after each; if MLflow is away, later."""
@@ -144,19 +136,11 @@ class Register:
             return
         except SnapshotError as error:
             self.report(f"register: a version is left out: {error}")
-            self.queue.drop_oldest()
+            self.queue.done(self.queue.waiting()[0])
             return
         if self._down:
             self.report("register: MLflow answers again")
         self._down, self._wait = False, _FIRST_WAIT_S
-
-    def _heed(self, now: float) -> None:
-        """Act on alarms."""
-        try:
-            if self.alarms is not None:
-                self.alarms.step(int(now * 1000))
-        except RegistryError as error:
-            self._later(now, error)
 
     def _later(self, now: float, error: RegistryError) -> None:
         if not self._down:
@@ -189,7 +173,17 @@ class Register:
 
 
 _PREFIX = "sqlite:///"
-_DELETED = "Deleted_Internal"
+_DELETED_VERSIONS = (
+    "SELECT name, version FROM model_versions AS v WHERE current_stage = ? AND version < "
+    "(SELECT max(version) FROM model_versions AS w WHERE w.name = v.name)"
+)
+_LONG_SERIES = (
+    "SELECT run_uuid, key, count(*) FROM metrics GROUP BY run_uuid, key HAVING count(*) > ?"
+)
+_DELETE_POINTS = (
+    "DELETE FROM metrics WHERE rowid IN (SELECT rowid FROM metrics WHERE run_uuid = ? "
+    "AND key = ? ORDER BY step, timestamp LIMIT ?)"
+)
 
 
 def purge(url: str, keep_points: int, report: Callable[[str], None]) -> None:
@@ -211,31 +205,12 @@ def purge(url: str, keep_points: int, report: Callable[[str], None]) -> None:
         return
     try:
         with closing(sqlite3.connect(path, timeout=10.0)) as database, database:
-            _versions(database)
-            _metrics(database, keep_points)
+            # The newest number of each model stays, so that none is ever given again.
+            versions = database.execute(_DELETED_VERSIONS, ("Deleted_Internal",)).fetchall()
+            for table in ("model_version_tags", "model_versions"):
+                delete = f"DELETE FROM {table} WHERE name = ? AND version = ?"
+                database.executemany(delete, versions)
+            for run, key, count in database.execute(_LONG_SERIES, (keep_points,)).fetchall():
+                database.execute(_DELETE_POINTS, (run, key, count - keep_points))
     except sqlite3.Error as error:
         report(f"register: {path} could not be tidied, it only grows a little: {error}")
-
-
-def _versions(database: sqlite3.Connection) -> None:
-    """Deleted versions; the newest number of each model stays, so none is ever given again."""
-    rows = database.execute(
-        "SELECT name, version FROM model_versions AS v WHERE current_stage = ? AND version < "
-        "(SELECT max(version) FROM model_versions AS w WHERE w.name = v.name)",
-        (_DELETED,),
-    ).fetchall()
-    for table in ("model_version_tags", "model_versions"):
-        database.executemany(f"DELETE FROM {table} WHERE name = ? AND version = ?", rows)
-
-
-def _metrics(database: sqlite3.Connection, keep: int) -> None:
-    long = database.execute(
-        "SELECT run_uuid, key, count(*) FROM metrics GROUP BY run_uuid, key HAVING count(*) > ?",
-        (keep,),
-    ).fetchall()
-    for run, key, count in long:
-        database.execute(
-            "DELETE FROM metrics WHERE rowid IN (SELECT rowid FROM metrics WHERE run_uuid = ? "
-            "AND key = ? ORDER BY step, timestamp LIMIT ?)",
-            (run, key, count - keep),
-        )

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from features.errors import SnapshotError
 from features.spec import Spec
@@ -105,27 +106,7 @@ class VersionPublisher:
         if summary is None:
             raise SnapshotError(f"{staged}: nothing staged here")
         since = difference(summary.tally, self._last_tally())
-        version = self._record(summary, since, now_ms)
-        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-            model = Path(folder) / "model"
-            self._write(staged, summary, since, version, model)
-            name = f"{_VERSIONS}/{staged.name}"
-            number = self.registry.publish(
-                self.run_for(summary), model, name, version, description(version)
-            )
-        for file in self.attach:
-            if file.exists():
-                self.registry.log_file(self.run_for(summary), file)
-        self._keep_tally(summary.tally)
-        return number
-
-    def sweep(self, versions: list[Version]) -> None:
-        """Delete what is left of publications that were broken off."""
-        if self._state.run:
-            self.registry.sweep(self._state.run, _VERSIONS, versions)
-
-    def _record(self, summary: SnapshotSummary, since: Tally, now_ms: int) -> Version:
-        return Version(
+        version = Version(
             number=0,
             created_ms=now_ms,
             events=summary.events,
@@ -136,13 +117,32 @@ class VersionPublisher:
             code=code_version(),
             figures=msgspec.to_builtins(since.figures()),
         )
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            model = Path(folder) / "model"
+            self._write(staged, summary, since, version, model)
+            name = f"{_VERSIONS}/{staged.name}"
+            number = self.registry.publish(
+                self.run_for(summary), model, name, version, description(version)
+            )
+        for file in filter(Path.exists, self.attach):
+            self.registry.log_file(self.run_for(summary), file)
+        draft = self.folder / "tally.part.npz"
+        np.savez_compressed(draft, **summary.tally.state())
+        draft.replace(self.folder / "tally.npz")
+        return number
+
+    def sweep(self, versions: list[Version]) -> None:
+        """Delete what is left of publications that were broken off."""
+        if self._state.run:
+            self.registry.sweep(self._state.run, _VERSIONS, versions)
 
     def _write(
         self, staged: Path, summary: SnapshotSummary, since: Tally, version: Version, model: Path
     ) -> None:
         """The folder of a version: MLflow's model, and what people look at."""
-        columns = input_columns(ClickLearner(_small(msgspec.convert(summary.spec, Spec))))
-        write_model(staged, model, columns)
+        spec = msgspec.convert(summary.spec, Spec)  # asked for its columns, with small tables
+        small = replace(spec, hash=replace(spec.hash, bits=8, cross_bits=8))
+        write_model(staged, model, input_columns(ClickLearner(small)))
         texts = {
             "version.json": msgspec.to_builtins(version),
             "calibration.json": msgspec.to_builtins(since.reliability()),
@@ -150,9 +150,8 @@ class VersionPublisher:
         }
         for name, content in texts.items():
             (model / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
-        for file in self.attach:
-            if file.exists():
-                shutil.copy2(file, model / file.name)
+        for file in filter(Path.exists, self.attach):
+            shutil.copy2(file, model / file.name)
 
     # --- the run ---------------------------------------------------------------------------
 
@@ -180,23 +179,10 @@ class VersionPublisher:
         write_json(self.folder / "run.json", self._state)
         return run
 
-    # --- figures up to the last version ----------------------------------------------------
-
     def _last_tally(self) -> Tally | None:
+        """Figures up to the last version."""
         try:
             with np.load(self.folder / "tally.npz", allow_pickle=False) as kept:
                 return Tally.restored(dict(kept) | {"truth": bool(kept["truth"])})
         except (OSError, ValueError, KeyError, EOFError):
             return None
-
-    def _keep_tally(self, tally: Tally) -> None:
-        draft = self.folder / "tally.part.npz"
-        np.savez_compressed(draft, **tally.state())
-        draft.replace(self.folder / "tally.npz")
-
-
-def _small(spec: Spec) -> Spec:
-    """The spec with the smallest tables: to ask it for its columns."""
-    return msgspec.structs.replace(
-        spec, hash=msgspec.structs.replace(spec.hash, bits=8, cross_bits=8)
-    )

@@ -72,11 +72,16 @@ def snapshot_summary(folder: Path) -> SnapshotSummary | None:
         It is damaged.
     """
     for _ in range(_TRIES):
-        index = _index(folder)
-        if index is None or "offsets" not in index.get("extra", {}):
+        try:
+            index: dict[str, Any] = json.loads((folder / _INDEX).read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise SnapshotError(f"{folder / _INDEX}: cannot be read: {error}") from error
+        if "offsets" not in index.get("extra", {}):
             return None
         try:
-            return _summary(index, _tally(folder, index))
+            return _summary(folder, index)
         except FileNotFoundError:
             continue  # replaced since its index was read
         except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
@@ -86,25 +91,11 @@ def snapshot_summary(folder: Path) -> SnapshotSummary | None:
     return None
 
 
-def _index(folder: Path) -> dict[str, Any] | None:
-    try:
-        index: dict[str, Any] = json.loads((folder / _INDEX).read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise SnapshotError(f"{folder / _INDEX}: cannot be read: {error}") from error
-    return index
-
-
-def _tally(folder: Path, index: dict[str, Any]) -> Tally:
-    path = folder / Path(index["arrays"]["file"]).name
-    with np.load(path, allow_pickle=False) as arrays:
-        state = {"sums": arrays["sums"][0], "histogram": arrays["overall_histogram"]}
-    return Tally.restored(state | {"truth": index["progress"]["truth"]})
-
-
-def _summary(index: dict[str, Any], tally: Tally) -> SnapshotSummary:
+def _summary(folder: Path, index: dict[str, Any]) -> SnapshotSummary:
     extra = index["extra"]
+    with np.load(folder / Path(index["arrays"]["file"]).name, allow_pickle=False) as arrays:
+        state = {"sums": arrays["sums"][0], "histogram": arrays["overall_histogram"]}
+    tally = Tally.restored(state | {"truth": index["progress"]["truth"]})
     return SnapshotSummary(
         spec=index["spec"],
         identity=index["spec_identity"],
@@ -129,8 +120,9 @@ def difference(now: Tally, before: Tally | None) -> Tally:
     1.0
     """
     since = Tally.restored(now.state())
-    fits = before is not None and before.events <= now.events
-    if fits and before is not None and before.histogram.shape == now.histogram.shape:
+    if before is None or before.events > now.events:
+        return since
+    if before.histogram.shape == now.histogram.shape:
         since.sums -= before.sums
         since.histogram -= before.histogram
         np.maximum(since.histogram, 0.0, out=since.histogram)  # of rounding
@@ -159,7 +151,12 @@ def stage(folder: Path, target: Path) -> Path:
         try:
             text = (folder / _INDEX).read_bytes()
             name = Path(json.loads(text)["arrays"]["file"]).name
-            _link(folder / name, draft / name)
+            try:  # an arrays file is never written again: a second name will do
+                os.link(folder / name, draft / name)
+            except FileNotFoundError:
+                raise
+            except OSError:
+                shutil.copyfile(folder / name, draft / name)
             (draft / _INDEX).write_bytes(text)
         except FileNotFoundError:
             continue  # replaced meanwhile
@@ -170,17 +167,7 @@ def stage(folder: Path, target: Path) -> Path:
     raise SnapshotError(f"{folder}: no snapshot to keep. Fix: start `clicktide train`")
 
 
-def _link(source: Path, target: Path) -> None:
-    """An arrays file is never written again once it has its name, so a second name will do."""
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-class _State(msgspec.Struct):
+class _Last(msgspec.Struct):
     last_s: float = 0.0
     last_place: str = ""
 
@@ -196,22 +183,17 @@ class Queue:
         At most so many: the oldest goes when one more comes.
     report
         Takes lines for people.
+
+    Attributes
+    ----------
+    last
+        When a snapshot was last put here, and up to where that one had learned.
     """
 
     def __init__(self, folder: Path, keep: int, report: Callable[[str], None]) -> None:
         self.folder, self.keep, self.report = folder / "waiting", keep, report
-        self._state_file = folder / "queue.json"
-        self._state = read_json(self._state_file, _State) or _State()
-
-    @property
-    def last_s(self) -> float:
-        """When a snapshot was last put here."""
-        return self._state.last_s
-
-    @property
-    def last_place(self) -> str:
-        """Up to where that one had learned."""
-        return self._state.last_place
+        self._last_file = folder / "queue.json"
+        self.last = read_json(self._last_file, _Last) or _Last()
 
     def put(self, model: Path, found: SnapshotSummary, now: float) -> None:
         """Keep the snapshot that is there now.
@@ -223,8 +205,8 @@ class Queue:
         """
         name = f"{int(now * 1000):015d}-{found.events}"
         stage(model, self.folder / name)
-        self._state = _State(now, found.place)
-        write_json(self._state_file, self._state)
+        self.last = _Last(now, found.place)
+        write_json(self._last_file, self.last)
         for extra in self.waiting()[: -self.keep]:
             self.report(f"register: {extra.name} is left out: a newer version waits as well")
             self.done(extra)
@@ -237,11 +219,6 @@ class Queue:
     def done(self, staged: Path) -> None:
         """Forget one."""
         shutil.rmtree(staged, ignore_errors=True)
-
-    def drop_oldest(self) -> None:
-        """Forget the oldest, which cannot be used."""
-        for staged in self.waiting()[:1]:
-            self.done(staged)
 
 
 class SnapshotCache:

@@ -34,6 +34,8 @@ __all__ = ["faults_in"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
+_Start = tuple[int, int, int]
+"""Numbers of rows: the likeliest first one, and a 95 % interval."""
 
 _STARTS, _PAIR_STARTS = 64, 16
 _LEAST_CLICKS = 5.0
@@ -94,7 +96,7 @@ def faults_in(rows: Rows) -> list[Fault]:
         end = _end(predicted[places], click[places])
         places_till = places[:end]
         start = _start(predicted[places_till], click[places_till])
-        since = places_till if start is None else places_till[start.at :]
+        since = places_till if start is None else places_till[start[0] :]
         ratio = click[since].sum() / predicted[since].sum()
         if abs(1.0 - ratio) > TOLERANCE * max(ratio, 1.0):
             faults.append(_fault(rows, best, since, start, places, end))
@@ -124,7 +126,8 @@ def _best(rows: Rows, predicted: F64, click: F64) -> _Candidate | None:
     pairs = [
         _pair(sums, (a, *frequent[a]), (b, *frequent[b])) for a, b in combinations(frequent, 2)
     ]
-    kinds = ([_everything(sums)], 0.0), (fields, 0.0), (pairs, _SIMPLER)
+    everything = _Candidate(sums.best(sums.nothing, 1)[1])
+    kinds = ([everything], 0.0), (fields, 0.0), (pairs, _SIMPLER)
     best, most = None, math.log(_STARTS / FALSE_ALARMS)
     for found, extra in kinds:  # of two that explain as much the simpler one is told
         among = math.log(max(1, sum(c.among for c in found)))
@@ -205,10 +208,6 @@ def _best_spans(sums: Any, over: float) -> tuple[Any, Any, Any]:
     return gains, first, last
 
 
-def _everything(sums: _Sums) -> _Candidate:
-    return _Candidate(sums.best(sums.nothing, 1)[1])
-
-
 def _slice(rows: Rows, sums: _Sums, field: str) -> _Candidate:
     at, gain, among = sums.best(rows.codes[field], len(rows.words[field]))
     return _Candidate(gain, ((field, at),), among)
@@ -246,14 +245,6 @@ def _gains(predicted: F64, clicks: F64) -> F64:
     return np.asarray(np.where(some, surprise(y, s), 0.0))
 
 
-class _Start(NamedTuple):
-    """Numbers of rows: the likeliest first one, and a 95 % interval."""
-
-    at: int
-    low: int
-    high: int
-
-
 def _start(predicted: F64, click: F64) -> _Start | None:
     """Where in a slice's rows the fault began; ``None``: no start explains more than none.
 
@@ -268,7 +259,7 @@ def _start(predicted: F64, click: F64) -> _Start | None:
     weight = np.exp((gains - gains[best]) / 2) * predicted
     below = np.cumsum(weight) / weight.sum()
     low, high = np.searchsorted(below, (0.025, 0.975))
-    return _Start(best, min(int(low), best), max(min(int(high), len(s) - 1), best))
+    return best, min(int(low), best), max(min(int(high), len(s) - 1), best)
 
 
 def _end(predicted: F64, click: F64) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from msgspec.structs import replace
@@ -26,11 +26,12 @@ from monitoring.report.model import (
     with_figures,
 )
 from monitoring.report.slice_grid import calibration_grid
-from monitoring.report.slices import Period, SumsBySlice, added, shift_in, slices_of
+from monitoring.report.slices import Period, added, shift_in, slices_of
 from monitoring.report.verdict import stale_first, verdict
 from monitoring.watch.alarm_actions import AlarmAction, handled, rolled_back
 from monitoring.watch.detect.alarm import Alarm, current_first
 from monitoring.watch.figures import figures_of, rankings
+from monitoring.watch.formatting import WORDS
 from monitoring.watch.monitor_files import LabelHealth
 from monitoring.watch.repair.state_machine import RepairedSlice
 from monitoring.watch.skew import Skew
@@ -41,6 +42,11 @@ __all__ = ["ReportCounts", "report_of"]
 
 F64 = NDArray[np.float64]
 _BINS = 20
+_SAME = (
+    "source", "axis", "outcome", "compared_with", "labels", "skew", "repairs_on", "challengers",
+)  # fmt: skip
+_SAME_SERIES = ("alarm_actions", "version_changes", "repairs", "versions", "notes")
+"""Fields of a report that are what was gathered."""
 _MOST_SLICES = 5000
 
 
@@ -50,7 +56,7 @@ class ReportCounts:
 
     Parameters
     ----------
-    source, axis
+    source, axis, outcome
         As in :class:`ReportData`.
     windows
         Oldest first; at least one.
@@ -76,6 +82,7 @@ class ReportCounts:
     windows: Sequence[Period]
     histogram: F64
     axis: Literal["time", "row"] = "time"
+    outcome: Literal["click", "conversion"] = "click"
     periods: Sequence[Period] = ()
     by_version: Sequence[Period] = ()
     drift: Sequence[FieldDrift] = ()
@@ -117,46 +124,36 @@ def report_of(gathered: ReportCounts, made_at: int) -> ReportData:
     slices = added(period.slices for period in gathered.periods)
     rows = slices_of(slices, [(period.start, period.slices) for period in gathered.periods])
     alarms = tuple(_priced(alarm, total, rows) for alarm in current_first(gathered.alarms))
-    facts = gathered.freshness
     known = {alarm.id: handled(alarm, gathered.alarm_actions, made_at) for alarm in alarms}
+    told = verdict(
+        total, alarms, rows, gathered.axis, gathered.stale, gathered.faults or (), known,
+        WORDS[gathered.outcome],
+    )  # fmt: skip
+    versions = len(gathered.by_version) > 1
+    by_row = gathered.by_version if versions else gathered.periods
+    named = [(period.name, period.slices) for period in by_row]
+    facts, back = gathered.freshness, rolled_back(gathered.alarm_actions)
+    old = () if facts is None else stale(facts, made_at)
+    same: dict[str, Any] = {name: getattr(gathered, name) for name in _SAME}
+    same |= {name: tuple(getattr(gathered, name)) for name in _SAME_SERIES}
     return ReportData(
-        source=gathered.source,
         made_at=made_at,
         windows=tuple(
             with_figures(ReportWindow, figures_of(w.sums), start=w.start, end=w.end)
             for w in gathered.windows
         ),
         total=total,
-        verdict=stale_first(
-            verdict(
-                total, alarms, rows, gathered.axis, gathered.stale, gathered.faults or (), known
-            ),
-            [*filter(None, (rolled_back(gathered.alarm_actions),)), *_stale(facts, made_at)],
-        ),
-        axis=gathered.axis,
+        verdict=stale_first(told, [*filter(None, (back,)), *old]),
         alarms=alarms,
-        alarm_actions=tuple(gathered.alarm_actions),
         faults=None if gathered.faults is None else tuple(gathered.faults),
-        version_changes=tuple(gathered.version_changes),
         reliability=_reliability(gathered.histogram),
         slices=tuple(rows[:_MOST_SLICES]),
         slices_left_out=max(0, len(rows) - _MOST_SLICES),
-        grid=_grid(gathered, slices),
+        grid=calibration_grid(named, slices, "versions" if versions else "periods"),
         drift=tuple(sorted(gathered.drift, key=lambda d: -d.psi)),
-        compared_with=gathered.compared_with,
-        labels=gathered.labels,
-        skew=gathered.skew,
         freshness={} if facts is None else ages(facts),
-        repairs=tuple(gathered.repairs),
-        repairs_on=gathered.repairs_on,
-        versions=tuple(gathered.versions),
-        challengers=gathered.challengers,
-        notes=tuple(gathered.notes),
+        **same,
     )
-
-
-def _stale(facts: Freshness | None, made_at: int) -> tuple[str, ...]:
-    return () if facts is None else stale(facts, made_at)
 
 
 def _priced(alarm: Alarm, total: Total, rows: Sequence[SliceRow]) -> Alarm:
@@ -188,13 +185,6 @@ def _total(gathered: ReportCounts) -> Total:
         start = gathered.windows[shift.at].start
         since = with_figures(Since, figures_of(shift.after), start=start)
     return with_figures(Total, figures, since=since)
-
-
-def _grid(gathered: ReportCounts, slices: SumsBySlice) -> Grid | None:
-    versions = len(gathered.by_version) > 1
-    rows = gathered.by_version if versions else gathered.periods
-    named = [(period.name, period.slices) for period in rows]
-    return calibration_grid(named, slices, "versions" if versions else "periods")
 
 
 def _reliability(histogram: F64) -> tuple[Bin, ...]:

@@ -125,19 +125,19 @@ def _looked_at(check: Check, report: ReportData) -> Sequence[tuple[str, SliceFig
     if not check.field:
         return [("everything", report.total)]
     rows = [row for row in report.slices if row.field == check.field]
-    found = [row for row in rows if check.value in (None, row.value)]
     if not rows:
         fields = ", ".join(dict.fromkeys(row.field for row in report.slices)) or "none"
         raise ClicktideError(
             f"--fail-if {check.text}: the report has no slices by {check.field!r} (it has: "
             f"{fields}). Fix: name the column with --slices"
         )
-    if not found:
+    rows = [row for row in rows if check.value in (None, row.value)]
+    if not rows:
         raise ClicktideError(
             f"--fail-if {check.text}: no row has {check.field} {check.value!r}. "
             "Fix: give a value that the log has"
         )
-    return [(formatting.place(row.field, row.value), row) for row in found]
+    return [(formatting.place(row.field, row.value), row) for row in rows]
 
 
 def _is_beyond(check: Check, figures: SliceFigures, among: int) -> bool:

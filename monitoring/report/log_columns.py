@@ -42,37 +42,26 @@ def numbers(column: pa.Array, *, empty_is_bad: bool = True) -> tuple[F64, NDArra
     ([0.5, nan, nan], [False, False, True])
     """
     kind = column.type
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind):
-        values = _floats(column.cast(pa.float64()))
-        empty = np.isnan(values)
-        return values, empty if empty_is_bad else np.zeros(len(values), np.bool_)
-    return _of_text(text_column(column), empty_is_bad)
-
-
-def _of_text(words: pa.Array, empty_is_bad: bool) -> tuple[F64, NDArray[np.bool_]]:
-    plain = words.dictionary_decode() if pa.types.is_dictionary(words.type) else words
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind)):
+        column = text_column(column)
+        column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
     try:
-        values = _floats(plain.cast(pa.float64()))
+        filled = pc.fill_null(column.cast(pa.float64()), float("nan"))
     except pa.ArrowInvalid:
-        return _one_by_one(plain, empty_is_bad)
-    missing = np.isnan(values)
-    return values, missing if empty_is_bad else np.zeros(len(values), np.bool_)
+        return _one_by_one(column, empty_is_bad)
+    values = np.asarray(filled.to_numpy(zero_copy_only=False), np.float64)
+    return values, np.isnan(values) if empty_is_bad else np.zeros(len(values), np.bool_)
 
 
 def _one_by_one(words: pa.Array, empty_is_bad: bool) -> tuple[F64, NDArray[np.bool_]]:
     """Slower: some value is empty, has a space around it, or is no number."""
     texts = [as_text(word).strip() for word in words.to_pylist()]
-    read = [to_number(text) if text else None for text in texts]
-    values = np.array([np.nan if number is None else number for number in read], np.float64)
+    numbers = [to_number(text) if text else None for text in texts]
+    values = np.array([np.nan if number is None else number for number in numbers], np.float64)
     bad = np.isnan(values)
     if not empty_is_bad:
         bad &= np.array([bool(text) for text in texts], np.bool_)
     return values, bad
-
-
-def _floats(column: pa.Array) -> F64:
-    filled = pc.fill_null(column, float("nan"))
-    return np.asarray(filled.to_numpy(zero_copy_only=False), np.float64)
 
 
 _ROUNDING = 1e-6
@@ -283,27 +272,21 @@ def with_defaults(log: str, named: LogColumns, source: SourceSpec | None) -> Log
         columns = _of_source(columns, source, rows.column_names)
     apart = columns.prediction, columns.bid, columns.conversions
     own = [look for look in looks if look.name not in apart]
-    if columns.conversions:
-        time = columns.time or _time_of(own, named.label)
-        return msgspec.structs.replace(columns, label=named.label, time=time)
-    label = columns.label or _scored_label(prediction, looks)
+    label = (
+        named.label if columns.conversions else columns.label or _scored_label(prediction, looks)
+    )
     try:
         roles = find_roles(own, label)
     except SpecError as error:
-        if not label:
+        if not label and not columns.conversions:
             raise ClicktideError(f"{log}: {error.message}. Fix: --label COLUMN") from None
         return msgspec.structs.replace(columns, label=label)
-    time = columns.time or (roles.timestamp.name if roles.timestamp and not named.label else "")
-    return msgspec.structs.replace(columns, label=roles.label.column.name, time=time)
-
-
-def _time_of(looks: Sequence[Column], label: str) -> str:
-    """The column of the time, by its name; empty: there is none, or the label cannot be told."""
-    try:
-        found = find_roles(looks, label).timestamp
-    except SpecError:
-        return ""
-    return found.name if found else ""
+    time = columns.time
+    if roles.timestamp and (columns.conversions or not named.label):
+        time = time or roles.timestamp.name
+    if not columns.conversions:
+        label = roles.label.column.name
+    return msgspec.structs.replace(columns, label=label, time=time)
 
 
 def _prediction(log: str, looks: Sequence[Column]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
@@ -11,25 +12,34 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import structs
 
 from features.errors import SourceError
 from monitoring.report.attribution import faults_in
 from monitoring.report.build import ReportCounts
-from monitoring.report.log_windows import MOST_FIXED, ROW_STEPS, TIME_STEPS_MS, LogWindows
 from monitoring.report.model import FieldDrift, Share, VersionChange, VersionRow, with_figures
 from monitoring.report.row_sample import RowSample
 from monitoring.report.slices import OFF_NOTE, Period, periods_of
 from monitoring.watch import formatting
 from monitoring.watch.categorical import Categorical, cut_texts
-from monitoring.watch.closed_window import closed_window
+from monitoring.watch.detect.alarm import Alarm, newest_alarms
 from monitoring.watch.drift import Drift, field_drift, prediction_drift
 from monitoring.watch.figures import figures_of
+from monitoring.watch.formatting import WORDS, Words
 from monitoring.watch.scored_batch import Scored
+from monitoring.watch.settings import DetectSettings
 from monitoring.watch.slices import OTHER
-from monitoring.watch.window import Terms, Window
+from monitoring.watch.window import Terms, Window, closed_window
+from monitoring.watch.windows import MOST_FIXED, ROW_STEPS, TIME_STEPS_MS, LogWindows
+from streaming.sources.reader import ordered_map
 
-__all__ = ["LogCounts", "Places", "Versions"]
+__all__ = ["LogCounts", "LogDetector", "Places"]
 
+_DETECTION = DetectSettings(
+    overall_share=0.15, slices_share=0.75, moved_share=0.0, missing_share=0.1, delay_share=0.0,
+    new_share=0.0, warmup_clicks=1000.0,
+)  # fmt: skip
+"""A model in a log need not learn on: what matters is whether it is calibrated."""
 _WINDOWS, _PERIODS, _SHARES = 130, 14, 6
 _LEAST_CLICKS = 50.0
 _FREQUENT = 100
@@ -179,15 +189,14 @@ def field_drifts(
     """
     parts = reference, current
     was, now = (np.sum([w.histogram[:, :2].sum(1) for w in part], axis=0) for part in parts)
-    found: list[tuple[str, Drift | None, float, float, tuple[Share, ...]]] = []
-    found.append(("predictions", prediction_drift(was, now), was.sum(), now.sum(), ()))
+    drifts: list[tuple[str, Drift | None, float, float, tuple[Share, ...]]] = []
+    drifts.append(("predictions", prediction_drift(was, now), was.sum(), now.sum(), ()))
     for field in fields:
         one, two = (_counts(part, field) for part in parts)
-        drift = field_drift(one, two)
-        found.append((field, drift, one.total(), two.total(), _shares(one, two)))
+        drifts.append((field, field_drift(one, two), one.total(), two.total(), _shares(one, two)))
     return [
         FieldDrift(name, drift.psi, drift.jensen_shannon, int(before), int(after), shares)
-        for name, drift, before, after, shares in found
+        for name, drift, before, after, shares in drifts
         if drift is not None
     ]
 
@@ -205,14 +214,6 @@ def _shares(before: Counter[str], after: Counter[str]) -> tuple[Share, ...]:
     shares = [Share(value, before[value] / n, after[value] / m) for value in before | after]
     shares.sort(key=lambda share: (-abs(share.after - share.before), share.value))
     return tuple(share for share in shares[:_SHARES] if share.before or share.after)
-
-
-def _aside_note(rows: int, start: int, end: int) -> list[str]:
-    if not rows:
-        return []
-    of_rows = "1 row has a time" if rows == 1 else f"{rows:,} rows have times"
-    span = f"{formatting.day_and_time(start)} to {formatting.day_and_time(end)} UTC"
-    return [f"{of_rows} far from all others ({span}), and no part in windows and slices."]
 
 
 class LogCounts:
@@ -296,10 +297,10 @@ class LogCounts:
             by_version=self._versions.periods(),
             faults=faults_in(self._sample.rows(start, end)),
             drift=self._drift(periods, reference),
-            compared_with="" if reference is None else reference._described(),
+            compared_with="" if reference is None else reference._as_reference(),
             version_changes=self._versions.changes(start),
             versions=self._versions.rows(),
-            notes=[*self._notes(), *_aside_note(aside, start, end)],
+            notes=self._notes(aside, start, end),
         )
 
     def _settled(self) -> tuple[int, int, int]:
@@ -321,17 +322,71 @@ class LogCounts:
         """Whether no row was counted."""
         return not self._windows.series.by_number
 
-    def _described(self) -> str:
-        """As a reference: how many rows it has, and how they were calibrated."""
+    def _as_reference(self) -> str:
+        """How many rows it has, and how they were calibrated."""
         figures = figures_of(np.sum([window.sums for window in self._windows.series], axis=0))
         span = formatting.interval(figures.calibration_low, figures.calibration_high)
         ratio = formatting.ratio(figures.calibration_ratio)
         return f"{figures.count:,} rows of reference (calibration ratio {ratio}, {span})"
 
-    def _notes(self) -> list[str]:
+    def _notes(self, aside: int, start: int, end: int) -> list[str]:
         notes = [
             f"{field}: {places.count:,} values are counted by themselves; the others are (other)."
             for field, places in self._places.items()
             if places.full
         ]
-        return [*notes, OFF_NOTE] if self.fields else notes
+        notes += [OFF_NOTE] if self.fields else []
+        if aside:
+            rows = "1 row has a time" if aside == 1 else f"{aside:,} rows have times"
+            span = f"{formatting.day_and_time(start)} to {formatting.day_and_time(end)} UTC"
+            notes.append(f"{rows} far from all others ({span}), and no part in windows and slices.")
+        return notes
+
+
+class LogDetector:
+    """The stream's own detectors, told of a log row by row in the thread beside the counting one.
+
+    Parameters
+    ----------
+    words
+        That alarms are told in.
+
+    Examples
+    --------
+    >>> LogDetector().alarms()
+    []
+    """
+
+    def __init__(self, words: Words = WORDS["click"]) -> None:
+        from monitoring.watch.detect.detector import SequentialDetector  # kernels load slowly
+
+        self._detector, self._words = SequentialDetector(_DETECTION, words), words
+        self._alarms: list[Alarm] = []
+        self._newest = np.iinfo(np.int64).min
+        self.in_order = True
+
+    def beside(self, batches: Generator[tuple[Scored, int]]) -> Generator[tuple[Scored, int]]:
+        """The same batches, once they have been looked at."""
+        with closing(ordered_map(self._look, batches, workers=1, in_flight=3)) as looked:
+            yield from looked
+
+    def _look(self, batch: tuple[Scored, int]) -> tuple[Scored, int]:
+        times = batch[0].time_ms
+        if len(times) and self.in_order:
+            self.in_order = bool(times[0] >= self._newest and (np.diff(times) >= 0).all())
+            self._newest = times[-1]
+        if len(times) and self.in_order:
+            self._alarms += self._detector.update(batch[0])
+        return batch
+
+    def alarms(self) -> list[Alarm]:
+        """What was found; nothing where the log is not in order of time."""
+        alarms = newest_alarms(self._alarms) if self.in_order else []
+        return [structs.replace(alarm, number=n, opening=n) for n, alarm in enumerate(alarms)]
+
+    def note(self) -> str:
+        """What is to be said of it in the report."""
+        if not self.in_order:
+            return "Alarms were not looked for: the log is not in order of time."
+        clicks = f"{_DETECTION.false_alarm_clicks:,.0f} {self._words.clicks}"
+        return f"Alarms: all tests together raise at most one false alarm in {clicks}."

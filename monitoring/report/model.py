@@ -19,22 +19,8 @@ from monitoring.watch.repair.state_machine import RepairedSlice
 from monitoring.watch.skew import Skew
 
 __all__ = [
-    "FORMAT",
-    "Bin",
-    "FieldDrift",
-    "Grid",
-    "GridCell",
-    "GridColumn",
-    "GridRow",
-    "ReportData",
-    "ReportWindow",
-    "Share",
-    "Since",
-    "SliceRow",
-    "Total",
-    "Verdict",
-    "VersionChange",
-    "VersionRow",
+    "FORMAT", "Bin", "FieldDrift", "Grid", "GridCell", "GridColumn", "GridRow", "ReportData",
+    "ReportWindow", "Share", "Since", "SliceRow", "Total", "Verdict", "VersionChange", "VersionRow",
     "with_figures",
 ]  # fmt: skip
 

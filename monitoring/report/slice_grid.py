@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -16,10 +17,10 @@ from features.errors import ClicktideError
 from monitoring.report.model import Grid, GridCell, GridColumn, GridRow, VersionRow, with_figures
 from monitoring.report.slices import Period, Sums, SumsBySlice, added, is_off
 from monitoring.watch import figures as k
-from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.figures import COUNT, figures_of
 from monitoring.watch.monitor_files import read_monitor
 from monitoring.watch.slices import OTHER
+from monitoring.watch.window import ClosedWindow
 
 __all__ = [
     "CLOCK", "OTHERS", "Challengers", "calibration_grid", "challenger_grid", "challenger_rows",
@@ -66,17 +67,11 @@ def calibration_grid(
         for value in values
     )
     tests = len(columns) * len(rows)
-    made = [
-        GridRow(
-            name,
-            tuple(
-                _calibration_cell(_sums(of, c.field, c.value, chosen[c.field]), tests)
-                for c in columns
-            ),
-        )
-        for name, of in rows
-    ]
-    return Grid(rows_are, "calibration", columns, tuple(made))
+    grid_rows = []
+    for name, of in rows:
+        sums = (_sums(of, c.field, c.value, chosen[c.field]) for c in columns)
+        grid_rows.append(GridRow(name, tuple(_calibration_cell(cell, tests) for cell in sums)))
+    return Grid(rows_are, "calibration", columns, tuple(grid_rows))
 
 
 def _frequent_values(values: Mapping[str, Sums]) -> list[str]:
@@ -94,12 +89,11 @@ def _sums(slices: SumsBySlice, field: str, value: str, chosen: Sequence[str]) ->
 
 
 def _calibration_cell(sums: Sums, tests: int) -> GridCell | None:
-    f = figures_of(sums)
-    if not f.count:
+    figures = figures_of(sums)
+    if not figures.count:
         return None
-    ratio = f.calibration_ratio
-    shade = math.log(ratio) if ratio else None
-    return with_figures(GridCell, f, shade=shade, sure=is_off(sums, tests))
+    shade = math.log(figures.calibration_ratio) if figures.calibration_ratio else None
+    return with_figures(GridCell, figures, shade=shade, sure=is_off(sums, tests))
 
 
 _SHARED = 0.9
@@ -112,13 +106,12 @@ Challengers = Mapping[str, Sequence[ClosedWindow]]
 
 def read_challengers(folder: Path) -> dict[str, list[ClosedWindow]]:
     """Challengers by name, from ``RUN/challengers``."""
-    found = {}
+    challengers = {}
     for path in sorted(folder.glob("*/now.json")):
-        try:
-            found[path.parent.name] = read_monitor(path.parent).windows
-        except ClicktideError:  # removed meanwhile
-            continue
-    return {name: windows for name, windows in found.items() if windows}
+        with suppress(ClicktideError):  # removed meanwhile
+            if windows := read_monitor(path.parent).windows:
+                challengers[path.parent.name] = windows
+    return challengers
 
 
 def challenger_grid(champion: Sequence[Period], challengers: Challengers) -> Grid | None:
@@ -181,16 +174,10 @@ def _slice_cells(
 
 def challenger_rows(challengers: Challengers) -> list[VersionRow]:
     """Rows of the version table."""
-    return [
-        with_figures(
-            VersionRow,
-            figures_of(np.sum([window.sums for window in windows], axis=0)),
-            name=name,
-            alias="challenger",
-            note="in shadow",
-        )
-        for name, windows in challengers.items()
-    ]
+    whole = {name: [window.sums for window in windows] for name, windows in challengers.items()}
+    figures = {name: figures_of(np.sum(sums, axis=0)) for name, sums in whole.items()}
+    told = {"alias": "challenger", "note": "in shadow"}
+    return [with_figures(VersionRow, of, name=name, **told) for name, of in figures.items()]
 
 
 def _served(sums: Sums) -> GridCell:

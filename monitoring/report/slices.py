@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from monitoring.report.model import Since, SliceRow, with_figures
 from monitoring.report.verdict import TOLERANCE
 from monitoring.watch import figures as k
-from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.figures import figures_of, surprise
+from monitoring.watch.window import ClosedWindow
 from streaming.time_text import time_text
 
 __all__ = [

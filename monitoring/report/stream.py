@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from features.errors import ClicktideError
 from monitoring.registry.versions import Version
@@ -13,14 +13,18 @@ from monitoring.report.build import ReportCounts
 from monitoring.report.model import FieldDrift, Share, VersionChange, VersionRow
 from monitoring.report.slice_grid import CLOCK, Challengers, challenger_grid, challenger_rows
 from monitoring.report.slices import OFF_NOTE, periods_of
-from monitoring.watch.closed_window import COARSE, ClosedWindow
 from monitoring.watch.monitor_files import MonitorState
+from monitoring.watch.window import COARSE, ClosedWindow
 from monitoring.watch.windows import PREDICTION
 from streaming.status import too_full
 
 __all__ = ["stream_counts", "version_changes", "version_rows"]
 
 _VERSIONS, _WINDOWS, _PERIODS = 50, 150, 14
+_FIGURES = (
+    "calibration_ratio", "calibration_low", "calibration_high", "normalised_entropy", "log_loss",
+    "auc",
+)  # fmt: skip
 
 
 def stream_counts(
@@ -55,10 +59,14 @@ def stream_counts(
             "Fix: wait for a join window to pass, or look at clicktide status"
         )
     periods, rivals = periods_of(windows, _PERIODS), challengers or {}
+    histogram = np.zeros((COARSE, 3))
+    for window in windows:
+        for number, sums in window.reliability.items():
+            histogram[number] += sums
     return ReportCounts(
         source=source,
         windows=periods_of(windows, _WINDOWS),
-        histogram=_histogram(windows),
+        histogram=histogram,
         periods=periods,
         drift=_drift(windows),
         alarms=state.newest_alarms(),
@@ -74,14 +82,6 @@ def stream_counts(
         repairs_on=state.now.repairs_on,
         notes=_notes(state),
     )
-
-
-def _histogram(windows: Sequence[ClosedWindow]) -> NDArray[np.float64]:
-    whole = np.zeros((COARSE, 3))
-    for window in windows:
-        for number, sums in window.reliability.items():
-            whole[number] += sums
-    return whole
 
 
 def _drift(windows: Sequence[ClosedWindow]) -> list[FieldDrift]:
@@ -150,18 +150,15 @@ def version_changes(versions: Sequence[Version]) -> list[VersionChange]:
 
 def _row(version: Version) -> VersionRow:
     get = version.figures.get
+    events, clicks, mean = get("events", 0), get("clicks", 0), get("mean_prediction")
+    figures: dict[str, Any] = {name: get(name) for name in _FIGURES}
     reasons = f": {'; '.join(version.reasons)}" if version.reasons else ""
     return VersionRow(
-        count=int(get("events", 0)),
-        clicks=int(get("clicks", 0)),
-        calibration_ratio=get("calibration_ratio"),
-        calibration_low=get("calibration_low"),
-        calibration_high=get("calibration_high"),
-        normalised_entropy=get("normalised_entropy"),
-        mean_prediction=get("mean_prediction"),
-        log_loss=get("log_loss"),
-        auc=get("auc"),
-        over_promised=(get("mean_prediction") or 0.0) * get("events", 0) - get("clicks", 0),
+        count=int(events),
+        clicks=int(clicks),
+        mean_prediction=mean,
+        over_promised=(mean or 0.0) * events - clicks,
+        **figures,
         name=f"v{version.number}",
         created=version.created_ms,
         alias=", ".join(version.aliases),

@@ -1,20 +1,17 @@
-"""SVG: elements as safe text, scales and ticks, and the frame of charts over time."""
+"""SVG: elements as safe text, scales and ticks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from monitoring.report.model import ReportWindow, VersionChange
-from monitoring.watch import formatting
 from streaming.time_text import time_text
 
 __all__ = [
-    "Frame", "Scale", "drawing", "el", "hits", "line", "linear_ticks", "log_ticks", "path",
-    "ratio_ticks", "text", "time_axis", "time_ticks", "version_marks", "window_tip",
+    "Picture", "Scale", "el", "linear_ticks", "log_ticks", "ratio_ticks", "time_ticks",
 ]  # fmt: skip
 
 Attribute = str | float | int | None
@@ -37,34 +34,35 @@ def el(tag: str, *children: str, **attributes: Attribute) -> Markup:
     return Markup("<{0}{1}>{2}</{0}>").format(Markup(tag), written, inside)
 
 
-def text(x: float, y: float, label: str, class_: str, anchor: str = "start") -> Markup:
-    """A text at a place; ``anchor`` is ``start``, ``middle`` or ``end``."""
-    return el("text", label, x=x, y=y, class_=class_, text_anchor=anchor)
+class Picture:
+    """A picture that is drawn shape by shape, each above those before it."""
 
+    def __init__(self) -> None:
+        self._shapes: list[Markup] = []
 
-def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
-    """A straight line."""
-    return el("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
+    def add(self, tag: str, *children: str, **attributes: Attribute) -> None:
+        """Any element, see :func:`el`."""
+        self._shapes.append(el(tag, *children, **attributes))
 
+    def text(self, x: float, y: float, label: str, class_: str, anchor: str = "start") -> None:
+        """A text at a place; ``anchor`` is ``start``, ``middle`` or ``end``."""
+        self.add("text", label, x=x, y=y, class_=class_, text_anchor=anchor)
 
-def path(points: Sequence[tuple[float, float]], class_: str, *, closed: bool = False) -> Markup:
-    """A line through points."""
-    steps = "L".join(f"{_short(x)} {_short(y)}" for x, y in points)
-    return el("path", d=f"M{steps}{'Z' if closed else ''}", class_=class_)
+    def line(self, x1: float, y1: float, x2: float, y2: float, class_: str) -> None:
+        """A straight line."""
+        self.add("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
 
+    def path(self, points: Iterable[tuple[float, float]], class_: str, end: str = "") -> None:
+        """A line through points; ``Z`` at its end closes it."""
+        steps = "L".join(f"{_short(x)} {_short(y)}" for x, y in points)
+        self.add("path", d=f"M{steps}{end}", class_=class_)
 
-def drawing(width: float, height: float, parts: Iterable[str], label: str, class_: str) -> Markup:
-    """A whole picture, with what it shows in words for those who do not see it."""
-    return el(
-        "svg",
-        *parts,
-        viewBox=f"0 0 {_short(width)} {_short(height)}",
-        width=width,
-        height=height,
-        role="img",
-        aria_label=label,
-        class_=class_,
-    )
+    def svg(self, width: float, height: float, label: str, class_: str = "chart") -> Markup:
+        """The whole of it, with what it shows in words for those who do not see it."""
+        return el(
+            "svg", *self._shapes, viewBox=f"0 0 {_short(width)} {_short(height)}", width=width,
+            height=height, role="img", aria_label=label, class_=class_,
+        )  # fmt: skip
 
 
 def _short(value: Attribute) -> str:
@@ -176,15 +174,11 @@ def time_ticks(start: int, end: int, axis: str, most: int = 8) -> list[tuple[int
     rough = max(1, end - start) / 1000 / most
     step = next((s for s in _TIME_STEPS_S if s >= rough), _TIME_STEPS_S[-1]) * 1000
     times = range(-(-start // step) * step, end + 1, step)
-    return list(_time_labels(times, step))
-
-
-def _time_labels(times: Iterable[int], step: int) -> Iterable[tuple[int, str]]:
-    for time in times:
-        if step >= _DAY_MS or time % _DAY_MS < 1000:
-            yield time, time_text(time, "{0.day} {0:%b}")
-        else:
-            yield time, time_text(time, "{0:%H:%M:%S}" if step < 60_000 else "{0:%H:%M}")
+    days, hours = "{0.day} {0:%b}", "{0:%H:%M:%S}" if step < 60_000 else "{0:%H:%M}"
+    return [
+        (at, time_text(at, days if step >= _DAY_MS or at % _DAY_MS < 1000 else hours))
+        for at in times
+    ]
 
 
 def _short_count(value: float) -> str:
@@ -192,96 +186,3 @@ def _short_count(value: float) -> str:
         if value >= size:
             return f"{value / size:g}{unit}"
     return f"{value:g}"
-
-
-_NAMED_VERSIONS = 6
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Inside of a chart: its four sides in pixels, and the time axis."""
-
-    left: float
-    right: float
-    top: float
-    bottom: float
-    x: Scale
-    axis: str
-
-    @classmethod
-    def over(
-        cls, windows: Sequence[ReportWindow], axis: str, width: float, top: float, bottom: float
-    ) -> Frame:
-        """A frame for these windows."""
-        left, right = 46.0, width - 10.0
-        x = Scale(windows[0].start, windows[-1].end, left, right)
-        return cls(left, right, top, bottom, x, axis)
-
-    def middle(self, window: ReportWindow) -> float:
-        """Where a window's point stands."""
-        return self.x((window.start + window.end) / 2)
-
-
-def time_axis(frame: Frame, y: float) -> Markup:
-    """Ticks of the time axis below ``y``."""
-    most = 4 if frame.right < 500 else 9
-    ticks = time_ticks(int(frame.x.low), int(frame.x.high), frame.axis, most)
-    parts = [line(frame.left, y, frame.right, y, "axis")]
-    for at, label in ticks:
-        x = frame.x(at)
-        parts.append(line(x, y, x, y + 4, "axis"))
-        anchor = "end" if x > frame.right - 14 else "start" if x < frame.left + 8 else "middle"
-        parts.append(text(x, y + 17, label, "tick", anchor))
-    return Markup("").join(parts)
-
-
-def version_marks(frame: Frame, changes: Sequence[VersionChange]) -> Markup:
-    """A dotted line where another version was served; named while there are few."""
-    named = len(changes) <= _NAMED_VERSIONS and frame.right > 500
-    parts = []
-    for change in changes:
-        x = frame.x(change.at)
-        parts.append(line(x, frame.top, x, frame.bottom, "version"))
-        tip = f"Model version {change.version} from {formatting.when(change.at, frame.axis)}"
-        parts.append(
-            el(
-                "path",
-                d=f"M{x:.1f} {frame.bottom - 5:.1f}l5 5l-5 5l-5 -5Z",
-                class_="version-mark",
-                data_tip=tip,
-            )
-        )
-        if named:
-            anchor = "end" if x > frame.right - 80 else "start"
-            x += -7 if anchor == "end" else 7
-            parts.append(text(x, frame.bottom - 5, change.version, "small", anchor))
-    return Markup("").join(parts)
-
-
-def window_tip(window: ReportWindow, axis: str) -> str:
-    """Figures of a window, shown where one points at it."""
-    first = formatting.when(window.start, axis)
-    clicks = formatting.count(window.clicks)
-    return (
-        f"{first}\n{formatting.count(window.count)} impressions, {clicks} clicks\n"
-        f"calibration ratio {formatting.ratio(window.calibration_ratio)} "
-        f"({formatting.interval(window.calibration_low, window.calibration_high)})\n"
-        f"log loss {formatting.decimals(window.log_loss)}, "
-        f"NE {formatting.decimals(window.normalised_entropy)}"
-    )
-
-
-def hits(frame: Frame, windows: Sequence[ReportWindow]) -> Markup:
-    """Unseen areas, one a window, that tell its figures."""
-    return Markup("").join(
-        el(
-            "rect",
-            x=frame.x(window.start),
-            y=frame.top,
-            width=max(1.0, frame.x(window.end) - frame.x(window.start)),
-            height=frame.bottom - frame.top,
-            class_="hit",
-            data_tip=window_tip(window, frame.axis),
-        )
-        for window in windows
-    )

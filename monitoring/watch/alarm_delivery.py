@@ -118,15 +118,15 @@ class Outbox:
             new = self._actions.read()
         going_on = {alarm.id: alarm for alarm in self.open()}
         for offset, action in new:
-            if offset >= self._acted and action.alarm in going_on:
-                self._acknowledge(going_on[action.alarm])
+            if offset >= self._acted and action.alarm in going_on and self._webhook is not None:
+                self._post(self._webhook.acknowledgement(going_on[action.alarm]))
         self._acted = max(self._acted, self._actions.offset)
         self._withhold(going_on, active_silences(self.actions, now_ms))
 
     def _withhold(self, going_on: Mapping[str, Alarm], silences: Sequence[AlarmAction]) -> None:
         """Keep new alarms under a silence from the web hook, and send those whose silence ended."""
         known = {alarm.id for alarm in self.alarms}
-        unsent = {alarm.id for alarm in self.alarms if self._is_new(alarm) and _opens(alarm)}
+        unsent = {a.id for a in self._new() if a.number == a.opening}  # ends are told with them
         silent = {a.id for a in self.alarms if any(one.covers(a) for one in silences)}
         ended = (self._withheld & going_on.keys()) - silent
         for name in sorted(ended - unsent):
@@ -134,15 +134,15 @@ class Outbox:
                 self._publish(going_on[name])
         self._withheld = ((self._withheld & known) - ended) | (unsent & silent)
 
-    def _is_new(self, alarm: Alarm) -> bool:
-        return alarm.number >= self._sent
+    def _new(self) -> list[Alarm]:
+        return [alarm for alarm in self.alarms if alarm.number >= self._sent]
 
     def send(self, offsets: Mapping[int, int], about: Mapping[str, Any]) -> bool:
         """Append what is new to the topic and commit the group's offsets; whether it went well.
 
         Call it when the alarms are in the saved state, which has these offsets.
         """
-        new = list(filter(self._is_new, self.alarms))
+        new = self._new()
         metadata = json.dumps({**about, "alarms": self.raised, "id": self.id})
         places = {TopicPartition(EXAMPLES, p): Position(o, metadata) for p, o in offsets.items()}
         records = [NewRecord(None, msgspec.json.encode(alarm), 0) for alarm in new]
@@ -175,12 +175,9 @@ class Outbox:
         if self._webhook is not None:
             self._post(self._webhook.alarm(alarm))
 
-    def _acknowledge(self, alarm: Alarm) -> None:
-        body = None if self._webhook is None else self._webhook.acknowledgement(alarm)
-        if body is not None:
-            self._post(body)
-
-    def _post(self, body: bytes) -> None:
+    def _post(self, body: bytes | None) -> None:
+        if body is None:
+            return
         if self._posting >= _WAITING:
             self.report("monitor: the webhook is too slow: an alarm was not sent to it")
             return
@@ -198,9 +195,13 @@ class Outbox:
 
     def state(self) -> dict[str, Any]:
         """JSON values."""
-        alarms = msgspec.to_builtins(self.alarms)
-        about = {"acted": self._acted, "withheld": sorted(self._withheld)}
-        return {"id": self.id, "raised": self.raised, "kept": alarms, **about}
+        return {
+            "id": self.id,
+            "raised": self.raised,
+            "kept": msgspec.to_builtins(self.alarms),
+            "acted": self._acted,
+            "withheld": sorted(self._withheld),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state; the log says how much of it has been sent."""
@@ -230,11 +231,6 @@ def _sent_by(committed: Position | None, of: str) -> int:
         return int(about["alarms"]) if about.get("id") == of else 0
     except (ValueError, TypeError, KeyError, AttributeError):
         return 0
-
-
-def _opens(alarm: Alarm) -> bool:
-    """Whether it is the first telling: what its end says is for those who were told of it."""
-    return alarm.number == alarm.opening
 
 
 def alarm_line(alarm: Alarm, public_url: str = "") -> str:

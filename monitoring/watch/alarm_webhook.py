@@ -116,15 +116,11 @@ def _facts(alarm: Alarm) -> dict[str, str]:
     return {name: text for name, text in facts.items() if text}
 
 
-def _title(alarm: Alarm) -> str:
-    state = "" if alarm.status == "open" else "ended: "
-    return f"{alarm.severity}: {state}{formatting.headline_of(alarm)}"
-
-
 def _slack(alarm: Alarm, page: str) -> Mapping[str, Any]:
     """A message of an incoming web hook; texts of the data become no markup."""
     mark = "✅" if alarm.status == "closed" else _MARKS[alarm.severity]
-    title = f"{mark} {_title(alarm)}"
+    state = "" if alarm.status == "open" else "ended: "
+    title = f"{mark} {alarm.severity}: {state}{formatting.headline_of(alarm)}"
     fields = [
         {"type": "mrkdwn", "text": _cut(f"*{name}*\n{text.translate(_ESCAPED)}", _FIELD)}
         for name, text in _facts(alarm).items()

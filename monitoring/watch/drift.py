@@ -72,12 +72,12 @@ def drift_of(names: list[str], before: F64, after: F64) -> Drift | None:
     p, q = (before + _HALF) / (n + _HALF * len(before)), (after + _HALF) / (m + _HALF * len(after))
     moves = (q - p) * np.log(q / p)
     noise = (len(names) - 1) * (1.0 / n + 1.0 / m)
-    most = int(np.argmax(moves))
+    size, most = float(moves.sum() - noise), int(np.argmax(moves))
     return Drift(
         psi=float(moves.sum()),
         psi_noise=float(noise),
         jensen_shannon=_jensen_shannon(before / n, after / m),
-        level=_level(float(moves.sum() - noise)),
+        level="none" if size < MODERATE else "moderate" if size < LARGE else "large",
         cell=names[most],
         before=float(before[most] / n),
         after=float(after[most] / m),
@@ -135,9 +135,3 @@ def _jensen_shannon(p: F64, q: F64) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         halves = [np.where(x > 0, x * np.log2(x / middle), 0.0).sum() / 2.0 for x in (p, q)]
     return float(np.sqrt(max(sum(halves), 0.0)))
-
-
-def _level(size: float) -> str:
-    if size < MODERATE:
-        return "none"
-    return "moderate" if size < LARGE else "large"

@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.detect.alarm import slice_name as place
 from streaming.time_text import span, stamp, time_text
 
 __all__ = [
-    "by", "capital", "clicks", "cost_of", "count", "day_and_time", "decimals", "headline_of",
-    "interval", "money", "percent", "place", "ratio", "side_of", "sign_of", "size_text", "span",
-    "stamp", "when",
+    "WORDS", "Words", "by", "capital", "clicks", "cost_of", "cost_text", "count", "day_and_time",
+    "decimals", "headline_of", "interval", "money", "percent", "place", "ratio", "side_of",
+    "sign_of", "size_text", "span", "stamp", "when",
 ]  # fmt: skip
+
+
+class Words(NamedTuple):
+    """What is predicted, and of what, in words; the verb last."""
+
+    click: str
+    clicked: str
+    impression: str
+    to_click: str
+
+    @property
+    def clicks(self) -> str:
+        """Several of them."""
+        return f"{self.click}s"
+
+    @property
+    def impressions(self) -> str:
+        """Several of them."""
+        return f"{self.impression}s"
+
+
+WORDS = {
+    "click": Words("click", "clicked", "impression", "click"),
+    "conversion": Words("conversion", "converted", "row", "convert"),
+}
+"""By outcome; the figures of a report keep their names."""
+_CLICKS = WORDS["click"]
 
 
 def count(value: float | None) -> str:
@@ -139,7 +166,7 @@ def sign_of(alarm: Alarm) -> str:
     return {"over": "▲", "under": "▼", "mixed": "◆"}[side_of(alarm)]
 
 
-def size_text(alarm: Alarm) -> str:
+def size_text(alarm: Alarm, words: Words = _CLICKS) -> str:
     """How large it is.
 
     Examples
@@ -150,20 +177,36 @@ def size_text(alarm: Alarm) -> str:
     """
     if alarm.size is None and alarm.size_low is None:
         return "size not known"
-    if alarm.what == "missing":
+    if alarm.what in ("missing", "new_value"):
         bounds = f"{percent(alarm.size_low)} to {percent(alarm.size_high)}"
-        return f"missing in {percent(alarm.size)} of impressions ({bounds})"
-    if alarm.what == "new_value":
-        bounds = f"{percent(alarm.size_low)} to {percent(alarm.size_high)}"
-        return f"{percent(alarm.size)} of impressions ({bounds})"
+        missing = "missing in " if alarm.what == "missing" else ""
+        return f"{missing}{percent(alarm.size)} of {words.impressions} ({bounds})"
     text = {
-        "click_rate": "clicks over those predicted at first",
-        "click_delay": "median click delay over what it was",
+        "click_rate": f"{words.clicks} over those predicted at first",
+        "click_delay": f"median {words.click} delay over what it was",
     }.get(alarm.what, "calibration ratio")
     return f"{text} {ratio(alarm.size)} ({interval(alarm.size_low, alarm.size_high)})"
 
 
-def cost_of(alarm: Alarm) -> str:
+def cost_text(over: float | None, money_over: float | None, words: Words, of: str = "") -> str:
+    """What was promised too much, or too little, in sentences of a report; ``of`` which slice.
+
+    Examples
+    --------
+    >>> cost_text(-12.0, 3.5, WORDS["click"])
+    '12 clicks came unpromised: 3.50 was over-bid, if a click is worth its bid.'
+    """
+    if over is None:
+        return "Not known."
+    kind = "were promised that did not come" if over >= 0 else "came unpromised"
+    text = f"{clicks(abs(over))} {words.clicks} {kind}{f' ({of})' if of else ''}"
+    if money_over is None:
+        return f"{text}. In money: no bids are logged."
+    worth = "was over-bid" if money_over >= 0 else "was under-bid"
+    return f"{text}: {money(abs(money_over))} {worth}, if a {words.click} is worth its bid."
+
+
+def cost_of(alarm: Alarm, words: Words = _CLICKS) -> str:
     """What an alarm has cost; empty: nothing that can be told.
 
     Examples
@@ -175,16 +218,16 @@ def cost_of(alarm: Alarm) -> str:
     if clicks_off is None or alarm.what in ("missing", "click_delay", "new_value"):
         return ""
     kind = "promised that did not come" if clicks_off >= 0 else "came unpromised"
-    text = f"{clicks(abs(clicks_off))} clicks {kind}"
+    text = f"{clicks(abs(clicks_off))} {words.clicks} {kind}"
     if money_off is not None:
         side = "over" if money_off >= 0 else "under"
-        text += f", {money(abs(money_off))} {side}-bid if a click is worth its bid"
+        text += f", {money(abs(money_off))} {side}-bid if a {words.click} is worth its bid"
     if alarm.share is None:
         return text
     return f"{text} ({percent(alarm.share)} of the stream when it was raised)"
 
 
-def headline_of(alarm: Alarm) -> str:
+def headline_of(alarm: Alarm, words: Words = _CLICKS) -> str:
     """What has happened, in a few words, without when.
 
     Examples
@@ -195,18 +238,19 @@ def headline_of(alarm: Alarm) -> str:
     """
     size = alarm.size or 1.0
     if alarm.what == "missing":
-        return f"the field {alarm.field} is missing in {percent(alarm.size)} of impressions"
+        share = f"{percent(alarm.size)} of {words.impressions}"
+        return f"the field {alarm.field} is missing in {share}"
     if alarm.what == "new_value":
-        return f"{alarm.where} is new: {percent(alarm.size)} of impressions"
+        return f"{alarm.where} is new: {percent(alarm.size)} of {words.impressions}"
+    inside = f" in {alarm.where}" if alarm.field else ""
     if alarm.what == "click_delay":
         much = f"{size:.1f} times as late" if size > 1 else f"{1 / size:.1f} times as soon"
-        return f"clicks come {much}{f' in {alarm.where}' if alarm.field else ''}"
+        return f"{words.clicks} come {much}{inside}"
     if alarm.what == "click_rate":
         moved = "fell" if size < 1 else "rose"
         of = f" of {alarm.where}" if alarm.field else ""
-        return f"the click rate{of} {moved}{by(size)}, and the model follows"
-    where = f" in {alarm.where}" if alarm.field else ""
-    return f"it {side_of(alarm)}-predicts{by(size)}{where}"
+        return f"the {words.click} rate{of} {moved}{by(size)}, and the model follows"
+    return f"it {side_of(alarm)}-predicts{by(size)}{inside}"
 
 
 def by(ratio: float | None) -> str:

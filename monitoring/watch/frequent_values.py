@@ -63,22 +63,14 @@ class HeavyHitters:
         at = self._table.find(hashes[used])
         known = at >= 0
         self._counts[at[known]] += counts[known]
-        self._add_new(
-            short.take(pa.array(used[~known])).to_pylist(), counts[~known], hashes[used[~known]]
-        )
+        new, first = used[~known], len(self._names)
+        self._table.add(hashes[new], np.arange(first, first + len(new), dtype=np.int32))
+        self._names += short.take(pa.array(new)).to_pylist()
+        self._counts = np.concatenate([self._counts, counts[~known]])
         if len(self._names) > 2 * self.size:
-            self._shrink()
-
-    def _add_new(self, names: list[str], counts: NDArray[np.float64], hashes: U64) -> None:
-        first = len(self._names)
-        self._table.add(hashes, np.arange(first, first + len(names), dtype=np.int32))
-        self._names += names
-        self._counts = np.concatenate([self._counts, counts])
-
-    def _shrink(self) -> None:
-        used, kept, off = _cut(self._counts, self.size)
-        self._keep([self._names[i] for i in used.tolist()], kept)
-        self.error += off
+            used, counts, off = _cut(self._counts, self.size)
+            self._keep([self._names[i] for i in used.tolist()], counts)
+            self.error += off
 
     def fade(self, factor: float) -> None:
         """Let what was told so far weigh less."""

@@ -13,21 +13,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from features.errors import ClicktideError
 from features.whole_file import read_json
 from monitoring.watch.alarm_actions import AlarmAction
-from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.detect.alarm import Alarm, current_first, newest_alarms
 from monitoring.watch.figures import SliceFigures
 from monitoring.watch.repair.state_machine import RepairedSlice
 from monitoring.watch.skew import Skew
 from monitoring.watch.state_machine import StaleWeights
+from monitoring.watch.window import ClosedWindow
 from streaming.freshness import Freshness
 from streaming.joiner_state import JoinerState
 
@@ -104,10 +104,8 @@ def label_health(now: JoinerState, before: JoinerState | None = None) -> LabelHe
     >>> health.join_rate, health.orphan_share, health.late_share
     (0.8, 0.2, 0.125)
     """
-    one = _counts(now)
-    if before is not None:
-        earlier = _counts(before)
-        one = {name: value - earlier.get(name, 0) for name, value in one.items()}
+    earlier = {} if before is None else _counts(before)
+    one = {name: value - earlier.get(name, 0) for name, value in _counts(now).items()}
     clicks, impressions = one["clicks"], one["impressions"]
     copies, shown_twice = one.get("duplicate_click", 0), one.get("duplicate_impression", 0)
     joined = one["examples_clicked"] + one["corrections"]
@@ -125,21 +123,10 @@ def label_health(now: JoinerState, before: JoinerState | None = None) -> LabelHe
 
 
 def _counts(state: JoinerState) -> dict[str, int]:
-    rejected = state.rejected
-    return {
-        "impressions": state.impressions,
-        "clicks": state.clicks,
-        "examples": state.examples,
-        "examples_clicked": state.examples_clicked,
-        "corrections": state.corrections,
-        "rejected": _total(rejected.get("impressions", {})),
-        **rejected.get("clicks", {}),
-        **rejected.get("impressions", {}),
-    }
-
-
-def _total(reasons: Mapping[str, int]) -> int:
-    return sum(reasons.values())
+    names = ("impressions", "clicks", "examples", "examples_clicked", "corrections")
+    clicks, impressions = (state.rejected.get(topic, {}) for topic in ("clicks", "impressions"))
+    counts = {name: getattr(state, name) for name in names}
+    return {**counts, "rejected": sum(impressions.values()), **clicks, **impressions}
 
 
 def _share(part: int, whole: int) -> float | None:
@@ -281,7 +268,7 @@ def read_monitor(folder: str | os.PathLike[str], most_windows: int = 0) -> Monit
     return MonitorState(now, windows[-most_windows:], read_alarms(root / "alarms.jsonl"))
 
 
-class WindowFile(msgspec.Struct, frozen=True, order=True):
+class WindowFile(NamedTuple):
     """A closed window's file."""
 
     start_ms: int
@@ -291,11 +278,9 @@ class WindowFile(msgspec.Struct, frozen=True, order=True):
 
 def window_files(root: Path) -> list[WindowFile]:
     """Files of closed windows, oldest first."""
-    found = []
-    for path in (root / "windows").glob("*.json"):
-        if match := _NAME.fullmatch(path.name):
-            found.append(WindowFile(int(match[1]), int(match[2]), path))
-    return sorted(found)
+    paths = (root / "windows").glob("*.json")
+    names = ((_NAME.fullmatch(path.name), path) for path in paths)
+    return sorted(WindowFile(int(name[1]), int(name[2]), path) for name, path in names if name)
 
 
 def read_alarms(path: Path) -> list[Alarm]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner, probabilities
 from learning.snapshot import load_snapshot, save_snapshot
 from streaming.examples import examples_source
-from streaming.prepare import Preparer
+from streaming.prepare import Preparer, Ready
 from streaming.replay import Replay
 from streaming.settings import EXAMPLES
 
@@ -24,28 +23,45 @@ __all__ = ["LearnerPredictor", "Predictor"]
 F64 = NDArray[np.float64]
 
 
-class Predictor(Protocol):
-    """Predicts each example of a batch before it learns it."""
+class Predictor:
+    """Predicts each example of a batch before it learns it.
+
+    Parameters
+    ----------
+    prepare
+        Makes rows of a batch that can be learned.
+    """
+
+    def __init__(self, prepare: Preparer) -> None:
+        self._prepare = prepare
 
     @property
     def columns(self) -> list[str]:
         """Columns that a batch must have."""
-        ...
+        return self._prepare.columns
 
     def __call__(self, batch: Batch) -> F64:
         """Probability of each row, made before it was learned; NaN where it cannot be."""
-        ...
+        out = np.full(batch.columns.num_rows, np.nan)
+        ready = self._prepare(batch)
+        out[ready.rows] = self._learn(ready)
+        return out
+
+    def _learn(self, ready: Ready) -> F64:
+        raise NotImplementedError
 
     def save(self) -> int:
-        """Save what it has learned under a new number, which the monitor's state is to name."""
-        ...
+        """Save what it has learned under a new number, which the monitor's state is to name.
+
+        0: it cannot be saved.
+        """
+        return 0
 
     def sweep(self) -> None:
         """Remove all saves but the last."""
-        ...
 
 
-class LearnerPredictor:
+class LearnerPredictor(Predictor):
     """Learns by a spec, as a trainer does, late clicks too.
 
     A late click is given the probability as of now, for the one its impression had is not kept:
@@ -71,22 +87,13 @@ class LearnerPredictor:
         vectoriser = Vectoriser(spec)
         assert self.replay.learner.vectoriser is not None  # it has a spec
         vectoriser.follow(self.replay.learner.vectoriser)
-        self._prepare = Preparer(vectoriser, examples_source(spec))
+        super().__init__(Preparer(vectoriser, examples_source(spec)))
 
-    @property
-    def columns(self) -> list[str]:
-        """Columns that a batch must have."""
-        return self._prepare.columns
-
-    def __call__(self, batch: Batch) -> F64:
-        """Probability of each row, made before it was learned; NaN where it cannot be."""
-        out = np.full(batch.columns.num_rows, np.nan)
-        ready = self._prepare(batch)
-        out[ready.rows] = probabilities(self.replay.learn(ready))
-        return out
+    def _learn(self, ready: Ready) -> F64:
+        return probabilities(self.replay.learn(ready))
 
     def save(self) -> int:
-        """Save the model under a new number, which the monitor's state is to name."""
+        """Save the model under a new number."""
         save_snapshot(self._path(self.number + 1), self.replay.snapshot(EXAMPLES))
         self.number += 1
         return self.number

@@ -17,19 +17,18 @@ from features.errors import ClicktideError, SnapshotError
 from features.spec import Spec
 from monitoring.watch.alarm_delivery import GROUP, Outbox
 from monitoring.watch.alarm_webhook import open_webhook
-from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.examples import ExampleFeed
 from monitoring.watch.figures import figures_of
 from monitoring.watch.monitor_files import Now, label_health
 from monitoring.watch.monitor_folder import MonitorFolder
 from monitoring.watch.predictor import Predictor
-from monitoring.watch.repair.publication import RepairPublication
 from monitoring.watch.repair.state_machine import SliceRepair
-from monitoring.watch.repair.table import RepairTable
+from monitoring.watch.repair.table import RepairPublication, RepairTable
 from monitoring.watch.settings import MonitorSettings, fixed_settings
-from monitoring.watch.state_machine import Detectors, Watch
+from monitoring.watch.state_machine import Watch
 from monitoring.watch.topic_reader import TopicReader
+from monitoring.watch.window import ClosedWindow
 from streaming.freshness import Freshness, freshness, reader
 from streaming.joiner_state import JoinerState
 from streaming.log import EventLog, LogUnavailableError, Record
@@ -88,7 +87,7 @@ class Monitor(Process):
         now: Callable[[], float],
         report: Callable[[str], None],
         pause: Callable[[float], None],
-        detectors: Detectors | None = None,
+        detectors: SequentialDetector | None = None,
         predictor: Callable[[int], Predictor] | None = None,
     ) -> None:
         super().__init__(self.kind, report, pause=pause)
@@ -187,7 +186,8 @@ class Monitor(Process):
         """Save, publish and tell when it is time."""
         now = self.now()
         if self.repairs is not None and self.feed.predictions == "served":
-            self.repairs.send(self._table(), now)
+            repair, on = self.watch.repair, self.settings.repair.on
+            self.repairs.send(repair.table if repair is not None and on else RepairTable(0), now)
         waited = now - self._saved_at
         urgent = bool(self.outbox and self.outbox.waiting) and waited >= _ALARM_EVERY_S
         due = waited >= self.settings.save_every_s and self.reader.offsets != self._saved_offsets
@@ -195,12 +195,6 @@ class Monitor(Process):
             self.save()
         elif now - self._told_at >= self.settings.tell_every_s:
             self._tell()
-
-    def _table(self) -> RepairTable:
-        """What serving is to repair."""
-        repair = self.watch.repair
-        on = repair is not None and self.settings.repair.on
-        return repair.table if repair is not None and on else RepairTable(0)
 
     def save(self) -> bool:
         """Save everything, then send the alarms that are new; whether it was saved."""

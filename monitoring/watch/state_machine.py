@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.watch.closed_window import ClosedWindow
 from monitoring.watch.detect.alarm import Alarm
+from monitoring.watch.detect.model_versions import read_version
 from monitoring.watch.figures import SUMS
 from monitoring.watch.repair.state_machine import SliceRepair
-from monitoring.watch.repair.table import without_repairs
 from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import WindowSettings
-from monitoring.watch.window import Terms
+from monitoring.watch.window import ClosedWindow, Terms
 from monitoring.watch.windows import Windows
 
-__all__ = ["Detectors", "StaleWeights", "Watch", "WeightsAge"]
+if TYPE_CHECKING:
+    from monitoring.watch.detect.detector import SequentialDetector
 
-_LIVE = re.compile(r"live-[0-9a-f]+-(\d+)")
+__all__ = ["StaleWeights", "Watch", "WeightsAge"]
+
 _STALE_S = 300.0
 _STEP = 500  # rows judged together, by their median
 _MOST_MARKS, _MOST_STRETCHES = 4096, 64
@@ -47,9 +47,8 @@ class StaleWeights(msgspec.Struct, frozen=True):
 class WeightsAge:
     """Counts examples and dates the weights that predicted them.
 
-    Live weights are named by the events that they had learned (``live-SPEC-EVENTS``), and the
-    monitor sees the examples in the order in which they are learned: it knows the event time that
-    the weights had reached.
+    Live weights are named by the events that they had learned, and the monitor sees the examples
+    in the order in which they are learned: it knows the event time that the weights had reached.
 
     Parameters
     ----------
@@ -79,7 +78,9 @@ class WeightsAge:
             count += len(part)
             self._mark(count, int(part.max()))
         if scored.version is not None and len(times):
-            learned = _learned([str(v) for v in scored.version.values])[scored.version.codes[first]]
+            versions = (read_version(str(version)) for version in scored.version.values)
+            learned = np.array([float(events) for _, events in versions])
+            learned = learned[scored.version.codes[first]]
             for start in range(0, len(times), _STEP):
                 self._judge(times[start : start + _STEP], learned[start : start + _STEP])
 
@@ -127,37 +128,6 @@ class WeightsAge:
         self.stretches = msgspec.convert(state["stretches"], list[StaleWeights])
 
 
-def _learned(versions: list[str]) -> NDArray[np.float64]:
-    """Events that each version had learned; 0 where it does not say.
-
-    Examples
-    --------
-    >>> _learned(["live-0a1b2c3d-1200+r00c0ffee", "7"]).tolist()
-    [1200.0, 0.0]
-    """
-    found = (_LIVE.fullmatch(without_repairs(version)) for version in versions)
-    return np.array([float(match[1]) if match else 0.0 for match in found])
-
-
-class Detectors(Protocol):
-    """Raises alarms; deterministic: the same batches give the same alarms.
-
-    Where the stream is cut into batches may change nothing but when an alarm is said.
-    """
-
-    def update(self, scored: Scored) -> Sequence[Alarm]:
-        """Alarms raised or closed by these rows, oldest first."""
-        ...
-
-    def state(self) -> dict[str, Any]:
-        """All that a restart needs: JSON values and numpy arrays, in dicts and lists."""
-        ...
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state` gave."""
-        ...
-
-
 class Watch:
     """Counts batches and asks the detectors.
 
@@ -188,7 +158,7 @@ class Watch:
         self,
         fields: Sequence[str],
         settings: WindowSettings,
-        detectors: Detectors | None,
+        detectors: SequentialDetector | None,
         on_close: Callable[[ClosedWindow], None],
         label_s: float = 0.0,
         repair: SliceRepair | None = None,

@@ -1,4 +1,4 @@
-"""One window of event time: its sums, its histogram, and those of its slices."""
+"""One window of event time: its sums and those of its slices; and what is kept once it closes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from monitoring.watch import figures as k
 from monitoring.watch.categorical import MISSING, Categorical, HashTable, hashes_of
+from monitoring.watch.drift import Drift
 from monitoring.watch.figures import SliceFigures, SliceTable, figures_of, rankings
 from monitoring.watch.scored_batch import Scored
 from monitoring.watch.slices import OTHER
 
-__all__ = ["BINS", "SLICE_BINS", "Terms", "Window"]
+__all__ = ["COARSE", "ClosedWindow", "Delays", "Terms", "Window", "closed_window"]
 
 F64 = NDArray[np.float64]
 
@@ -114,9 +116,11 @@ class Window:
         found = table.find(coded.hashes)
         slots = np.where(found >= 0, found, places[OTHER]).astype(np.int64)
         if not self.is_full(field) and (found < 0).any():
-            counts = coded.counts() if len(rows) == len(coded) else _counts(coded, rows)
-            counts[found >= 0] = 0
-            new = _most(counts, self.room + 2 - len(places))
+            codes, whole = coded.codes, len(rows) == len(coded)
+            counts = coded.counts() if whole else np.bincount(codes[rows], minlength=len(slots))
+            used = np.flatnonzero((found < 0) & (counts > 0))
+            order = np.argsort(-counts[used], kind="stable")  # the most frequent get a place
+            new = used[order][: self.room + 2 - len(places)].tolist()
             for code in new:
                 slots[code] = self._place(field, coded.words[code].as_py())
             table.add(coded.hashes[new], slots[new].astype(np.int32))
@@ -137,17 +141,14 @@ class Window:
     def _place(self, field: str, value: str) -> int:
         places = self.values[field]
         if value not in places:
-            if self._slots == len(self.slot_sums):
-                self._make_room()
+            if (used := self._slots) == len(self.slot_sums):
+                sums, counts, mass = _slots(2 * used)
+                sums[:used], counts[:used] = self.slot_sums, self.slot_counts
+                mass[:used] = self.slot_mass
+                self.slot_sums, self.slot_counts, self.slot_mass = sums, counts, mass
             places[value] = self._slots
             self._slots += 1
         return places[value]
-
-    def _make_room(self) -> None:
-        used = self._slots
-        sums, counts, mass = _slots(2 * used)
-        sums[:used], counts[:used], mass[:used] = self.slot_sums, self.slot_counts, self.slot_mass
-        self.slot_sums, self.slot_counts, self.slot_mass = sums, counts, mass
 
     def merge(self, other: Window) -> None:
         """Add what another window of the same fields holds; the stretch grows to hold both.
@@ -164,12 +165,10 @@ class Window:
             ours = self.values[field]
             for value, slot in sorted(theirs.items(), key=lambda it: -other.slot_sums[it[1], 0]):
                 fits = value in ours or not self.is_full(field)
-                self._merge_slot(self._place(field, value if fits else OTHER), other, slot)
-
-    def _merge_slot(self, mine: int, other: Window, slot: int) -> None:
-        self.slot_sums[mine] += other.slot_sums[slot]
-        self.slot_counts[mine] += other.slot_counts[slot]
-        self.slot_mass[mine] += other.slot_mass[slot]
+                mine = self._place(field, value if fits else OTHER)
+                self.slot_sums[mine] += other.slot_sums[slot]
+                self.slot_counts[mine] += other.slot_counts[slot]
+                self.slot_mass[mine] += other.slot_mass[slot]
 
     # ---- reading
 
@@ -242,13 +241,85 @@ def _slots(size: int) -> tuple[F64, NDArray[np.int32], F64]:
     return np.zeros((size, k.SUMS)), np.zeros((*shape, 2), np.int32), np.zeros(shape)
 
 
-def _counts(coded: Categorical, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.bincount(coded.codes[rows], minlength=len(coded.words))
+_PER_OCTAVE = 4
+COARSE = 256
+"""Bins of the prediction's histogram that is kept, over the logit from -16 to 16."""
 
 
-def _most(counts: NDArray[np.int64], most: int) -> list[int]:
-    """Codes of the highest counts above 0, highest first."""
-    used = np.flatnonzero(counts)
-    order = np.argsort(-counts[used], kind="stable")[:most]
-    chosen: list[int] = used[order].tolist()
-    return chosen
+class Delays(msgspec.Struct, frozen=True):
+    """Quantiles in seconds, each within 9 % (bins of a quarter octave); ``None`` without a click.
+
+    Parameters
+    ----------
+    count
+        Clicks whose delay is known.
+    """
+
+    count: int = 0
+    p50: float | None = None
+    p90: float | None = None
+    p99: float | None = None
+
+
+class ClosedWindow(msgspec.Struct, frozen=True):
+    """All that is kept of a window.
+
+    Parameters
+    ----------
+    start_ms, end_ms
+        Its stretch of event time.
+    final
+        False for a window that is still open: late clicks may change it.
+    overall
+        Its figures.
+    sums
+        Its sums, see :data:`monitoring.watch.figures.SUMS`: those of several windows can be
+        added and read by :func:`monitoring.watch.figures.figures_of`.
+    reliability
+        Clicks, others and sum of p of :data:`COARSE` bins; only bins that hold something, by
+        number.
+    click_delay_s
+        Quantiles of the time from impression to click.
+    slices
+        By field, see :class:`monitoring.watch.figures.SliceTable`.
+    drift
+        By field, against the reference; ``(prediction)`` is that of the prediction.
+    """
+
+    start_ms: int
+    end_ms: int
+    final: bool
+    overall: SliceFigures
+    sums: list[float]
+    reliability: dict[int, tuple[float, float, float]]
+    click_delay_s: Delays
+    slices: dict[str, SliceTable]
+    drift: dict[str, Drift] = {}
+
+
+def closed_window(
+    window: Window, drift: dict[str, Drift] | None = None, *, final: bool = True
+) -> ClosedWindow:
+    """Read all that is kept of a window."""
+    coarse = window.histogram.reshape(COARSE, -1, 3).sum(axis=1)
+    used = np.flatnonzero(coarse[:, :2].sum(axis=1)).tolist()
+    return ClosedWindow(
+        start_ms=window.start_ms,
+        end_ms=window.end_ms,
+        final=final,
+        overall=window.figures(),
+        sums=window.sums.tolist(),
+        reliability={bin: tuple(coarse[bin].tolist()) for bin in used},
+        click_delay_s=_delays(window.delays),
+        slices={field: window.table(field) for field in window.values},
+        drift=drift or {},
+    )
+
+
+def _delays(histogram: NDArray[np.int64]) -> Delays:
+    """Read the quantiles of delays; bin b holds those of 2**(b/4) ms and above."""
+    count = int(histogram.sum())
+    if not count:
+        return Delays()
+    bins = np.searchsorted(np.cumsum(histogram), [count * share for share in (0.5, 0.9, 0.99)])
+    return Delays(count, *(float(2.0 ** ((at + 0.5) / _PER_OCTAVE) / 1000) for at in bins.tolist()))

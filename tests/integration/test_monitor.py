@@ -359,7 +359,7 @@ def test_a_full_disk_stops_no_watching(log, tmp_path, monkeypatch):
     lines = []
     process = monitor(log, tmp_path / "m", report=lines.append)
     monkeypatch.setattr(
-        "monitoring.watch.state_file.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28))
+        "monitoring.watch.monitor_folder.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28))
     )
     process.step()
     assert not process.save()

@@ -93,7 +93,10 @@ def test_it_speaks_of_conversions_and_names_stay(log: Path) -> None:
     page = render(report)
     words = page.split("</style>")[1].split("<script")[0].lower()
     assert "click &amp; co" in words
-    assert "click" not in words.replace("click &amp; co", "").replace("clicktide", "")
+    names = words.replace("click &amp; co", "").replace("clicktide", "")
+    assert names.count("rows were left out: not clicked.") == 1  # of clicks, whatever is counted
+    assert "click" not in names.replace("not clicked.", "")
+    assert "how often did they convert?" in words
     assert "impression" not in words
 
 

@@ -14,10 +14,9 @@ from monitoring.watch.categorical import MISSING, Categorical, HashTable, encode
 from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.drift import drift_of, field_drift, prediction_drift
 from monitoring.watch.monitor_files import label_health
-from monitoring.watch.monitor_folder import MonitorFolder
+from monitoring.watch.monitor_folder import MonitorFolder, load_state, save_state
 from monitoring.watch.scored_batch import Scored
 from monitoring.watch.slices import SliceField, slice_fields
-from monitoring.watch.state_file import load_state, save_state
 from streaming.status import JoinerState
 
 SPEC = Spec(

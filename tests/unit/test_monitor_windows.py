@@ -11,10 +11,10 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from monitoring.watch.categorical import MISSING, Categorical
 from monitoring.watch.frequent_values import HeavyHitters
+from monitoring.watch.monitor_folder import load_state, save_state
 from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import WindowSettings
 from monitoring.watch.slices import OTHER
-from monitoring.watch.state_file import load_state, save_state
 from monitoring.watch.windows import Windows
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -273,10 +273,11 @@ def test_a_queue_keeps_the_newest_and_survives(tmp_path):
         queue.put(tmp_path / "model", snapshot_summary(tmp_path / "model"), events / 10)
     assert len(said) == 1 and "left out" in said[0]
     again = Queue(tmp_path / "q", 2, said.append)
-    assert again.last_s == 3.0 and again.last_place == snapshot_summary(tmp_path / "model").place
+    assert again.last.last_s == 3.0
+    assert again.last.last_place == snapshot_summary(tmp_path / "model").place
     assert [snapshot_summary(path).events for path in again.waiting()] == [20, 30]
     assert load_snapshot(again.waiting()[0]).learner.spec == SPEC
-    again.drop_oldest()
+    again.done(again.waiting()[0])
     assert [snapshot_summary(path).events for path in again.waiting()] == [30]
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from learning.metrics import Tally
-from monitoring.registry.evaluation import first_offsets_after
-from monitoring.registry.gate import alarm_target, judge
+from monitoring.registry.actions import alarm_target
+from monitoring.registry.gate import first_offsets_after, judge
 from monitoring.registry.settings import GateSettings
 from monitoring.registry.versions import Version, beyond_retention, rollback_target
 from streaming.log import NewRecord, open_log
@@ -75,13 +75,11 @@ def test_a_rollback_goes_to_the_champion_before():
 
 
 def test_an_alarm_goes_back_to_before_the_drift():
-    settings = GateSettings(roll_back_on_alarm=True)
     versions = [version(1, 1, 100), version(2, 2, 200), version(3, 3, 300, ("champion",))]
-    assert alarm_target(250, versions, settings).number == 2
-    assert alarm_target(200, versions, settings).number == 1
-    assert alarm_target(50, versions, settings) is None  # none is that old
-    assert alarm_target(301, versions, settings) is None  # the champion knows nothing of it
-    assert alarm_target(250, versions, GateSettings()) is None
+    assert alarm_target(250, versions).number == 2
+    assert alarm_target(200, versions).number == 1
+    assert alarm_target(50, versions) is None  # none is that old
+    assert alarm_target(301, versions) is None  # the champion knows nothing of it
 
 
 def test_retention_keeps_newest_champions_and_whatever_has_an_alias():

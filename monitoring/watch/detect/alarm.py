@@ -171,12 +171,13 @@ def newest_alarms(alarms: Iterable[Alarm]) -> list[Alarm]:
 
 def current_first(alarms: Iterable[Alarm]) -> list[Alarm]:
     """Those that go on, the most severe first, then the others; each the latest start first."""
-    return sorted(alarms, key=_rank)
+    ranks = get_args(Severity)
 
+    def rank(alarm: Alarm) -> tuple[int, int]:
+        going_on = alarm.closed_ms is None
+        return ranks.index(alarm.severity) if going_on else len(ranks), -alarm.since_ms
 
-def _rank(alarm: Alarm) -> tuple[bool, int, int]:
-    over = alarm.closed_ms is not None
-    return over, 0 if over else get_args(Severity).index(alarm.severity), -alarm.since_ms
+    return sorted(alarms, key=rank)
 
 
 def ratio_interval(expected: float, clicks: float) -> tuple[float, float, float]:

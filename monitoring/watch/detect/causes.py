@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from monitoring.watch.detect import state as kernels
 from monitoring.watch.detect.alarm import slice_name
+from monitoring.watch.detect.change_point import jump_at, rank_evidence
 from monitoring.watch.detect.explanation import ShiftExplanation, View
 from monitoring.watch.detect.model_versions import UNKNOWN
 from monitoring.watch.figures import surprise
+from monitoring.watch.formatting import Words
 from streaming.time_text import time_text
 
-__all__ = ["Cause", "cause_of"]
+__all__ = ["Cause", "cause_of", "path_action"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -43,7 +45,6 @@ _SHRINK = 10.0
 _STEP = 10_000  # rows on either side of a new model's first
 _JUMP = 5.0
 """Nats that a new model must come with the shift, and predictions jump with it, by."""
-_PATH = "check the path of the clicks; a longer join window may be due"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +127,10 @@ def cause_of(found: ShiftExplanation, view: View) -> Cause:
         name, first = slice_name(view.values.fields[f], value), view.rows.time[found.rows[0]]
         return Cause(f"{name} is new: first seen {_time(first)}", field=view.values.fields[f])
     if found.kind == kernels.DELAY:
-        return Cause(_delay_text(found, view), found.evidence)
-    shift = _Shift(
-        found,
-        view,
-        _Rows(view, found.before, found.expected_before),
-        _Rows(view, found.rows, found.expected),
-    )
+        then, now = (view.rows.delay[part] for part in (found.before, found.rows))
+        return Cause(_late_text(then, now, view.words), found.evidence)
+    before = _Rows(view, found.before, found.expected_before)
+    shift = _Shift(found, view, before, _Rows(view, found.rows, found.expected))
     tests = _stale_weights, _new_model, _click_path, _silence, _bots, _new_slice, _fields
     causes = sorted((c for test in tests for c in test(shift)), key=lambda c: -c.nats)
     if not causes:
@@ -172,7 +170,7 @@ def _new_model(shift: _Shift) -> Iterator[Cause]:
     others = np.concatenate([[0], takes_over[~inside], [len(at)]])
     size = int(min(_STEP, np.abs(others - first).min()))
     by = math.log((shift.since.due + 0.5) / (shift.since.clicks + 0.5))
-    jump, nats = _jump(_as_predicted(shift.view, at, first), first, size)
+    jump, nats = jump_at(_as_predicted(shift.view, at, first), first, size)
     # A model that comes in the interval of the start by chance, and seems to predict otherwise.
     width = (shift.found.high - shift.found.low + 1) / len(shift.view.rows.p)
     nats -= math.log(min(1.0, len(takes_over) * width))
@@ -195,19 +193,6 @@ def _as_predicted(view: View, at: I64, first: int) -> F64:
     return rest
 
 
-def _jump(values: F64, first: int, size: int) -> tuple[float, float]:
-    """Difference of the means of so many values from one on and before it, and its evidence.
-
-    Against the differences between stretches as long before (Student's likelihood).
-    """
-    means = values[first % size : first].reshape(-1, size).mean(axis=1)
-    jump = float(values[first : first + size].mean() - means[-1])
-    if len(means) < 5:
-        return jump, 0.0
-    usual = float((np.diff(means) ** 2).mean()) + 1e-12
-    return jump, (len(means) - 1) / 2.0 * math.log1p(jump**2 / usual / (len(means) - 1))
-
-
 # --- the way of the clicks ----------------------------------------------------------------
 
 
@@ -222,19 +207,11 @@ def _click_path(shift: _Shift) -> Iterator[Cause]:
     later = float(np.median(b)) > float(np.median(a))
     if later and not shift.over:
         return
-    nats = _ranks(a, b)
+    nats = rank_evidence(a, b)
     far = abs(math.log(np.median(b) / np.median(a))) > math.log(1.5)
     if far and nats >= _SURE:
-        yield Cause(_late_text(a, b), nats, action=_PATH)
-
-
-def _ranks(a: F64, b: F64) -> float:
-    """Half the square of the standardised rank sum of two samples (Mann and Whitney)."""
-    n, m = len(a), len(b)
-    ordered = np.sort(a)
-    below, until = (np.searchsorted(ordered, b, side=side) for side in ("left", "right"))
-    wins = float((below + until).sum()) / 2.0
-    return (wins - n * m / 2.0) ** 2 / (2.0 * n * m * (n + m + 1) / 12.0)
+        words = shift.view.words
+        yield Cause(_late_text(a, b, words), nats, action=path_action(words))
 
 
 def _silence(shift: _Shift) -> Iterator[Cause]:
@@ -251,8 +228,9 @@ def _silence(shift: _Shift) -> Iterator[Cause]:
     if nats >= _SURE:
         places = np.concatenate([[0], at, [len(due) - 1]])
         first, last = (shift.view.rows.time[shift.since.at[places[gap + k]]] for k in (0, 1))
-        text = f"no click came from {_time(first)} to {_time(last)}, where {length:.0f} were due"
-        yield Cause(text, nats, action=_PATH)
+        words, span = shift.view.words, f"from {_time(first)} to {_time(last)}"
+        text = f"no {words.click} came {span}, where {length:.0f} were due"
+        yield Cause(text, nats, action=path_action(words))
 
 
 def _bots(shift: _Shift) -> Iterator[Cause]:
@@ -263,10 +241,10 @@ def _bots(shift: _Shift) -> Iterator[Cause]:
     due = _BOTS * since.due
     nats = float(surprise(since.clicks, due)) if since.clicks > due else 0.0
     if nats >= _SURE:
-        times = since.clicks / since.due
+        words, times = shift.view.words, since.clicks / since.due
         yield Cause(
-            f"{since.clicks:.0f} of {len(since.at):,} impressions were clicked, {times:.0f} times "
-            "as often as before: so click bots",
+            f"{since.clicks:.0f} of {len(since.at):,} {words.impressions} were {words.clicked}, "
+            f"{times:.0f} times as often as before: so {words.click} bots",
             nats,
         )
 
@@ -302,18 +280,14 @@ def _share_of_new(slots: NDArray[np.int32], rows: I64, length: int) -> float:
 
 def _fields(shift: _Shift) -> Iterator[Cause]:
     """The field whose values tell best which clicks are off, if one does."""
-    values, best = shift.view.values, None
+    values, tied = shift.view.values, shift.view.rates.tied
     own = values.named(shift.found.which)[0] if shift.found.kind != kernels.OVERALL else -1
     if len(shift.before.at) < 100:
         return
-    for f in range(len(values.fields)):
-        if f == own or shift.view.rates.tied[f] or not values.is_whole(f):
-            continue
-        for cause in (_mix(f, shift), _arrivals(f, shift)):
-            if cause is not None and (best is None or cause.nats > best.nats):
-                best = cause
-    if best is not None:
-        yield best
+    fields = range(len(values.fields))
+    told = [f for f in fields if f != own and not tied[f] and values.is_whole(f)]
+    causes = (cause for f in told for cause in (_mix(f, shift), _arrivals(f, shift)) if cause)
+    yield from sorted(causes, key=lambda cause: -cause.nats)[:1]
 
 
 def _mix(f: int, shift: _Shift) -> Cause | None:
@@ -334,7 +308,10 @@ def _mix(f: int, shift: _Shift) -> Cause | None:
         return None
     share = np.bincount(at, since.expected, size) / since.due - due / before.due
     value = int((share * (rate - before.ratio) * (-1.0 if shift.over else 1.0)).argmax())
-    return Cause(_share_text(f, value, shift), nats, shift.view.values.fields[f])
+    field, word = shift.view.values.fields[f], shift.view.values.named(value)[1]
+    was, now = (float((part == value).mean()) for part in (then, at))
+    text = f"{slice_name(field, word)} from {was:.1%} to {now:.1%}"
+    return Cause(f"the mix of {field} changed: {text}", nats, field)
 
 
 def _arrivals(f: int, shift: _Shift) -> Cause | None:
@@ -382,46 +359,33 @@ def _arrival(
 # --- words --------------------------------------------------------------------------------
 
 
-def _share_text(f: int, value: int, shift: _Shift) -> str:
-    slots = shift.view.rows.slots[:, f]
-    then, now = (float((slots[part.at] == value).mean()) for part in (shift.before, shift.since))
-    field, word = shift.view.values.fields[f], shift.view.values.named(value)[1]
-    return f"the mix of {field} changed: {slice_name(field, word)} from {then:.1%} to {now:.1%}"
-
-
 def _no_cause(shift: _Shift) -> str:
     """That none was found, and whether clicks or predictions moved."""
     rows = max(len(shift.since.at), 1000)
     y, p = shift.before.y[-rows:], shift.before.p[-rows:]
     if len(y) < 100:
         return "no cause found in what is logged"
-    clicks, predictions = (
-        (float(then.mean()), float(now.mean()))
-        for then, now in ((y, shift.since.y), (p, shift.since.p))
-    )
-    moved = [abs(math.log((b + 1e-9) / (a + 1e-9))) for a, b in (clicks, predictions)]
-    which = "clicks" if moved[0] >= moved[1] else "predictions"
+    words, moved, texts = shift.view.words, [], []
+    for then, now in ((y, shift.since.y), (p, shift.since.p)):
+        was, is_now = float(then.mean()), float(now.mean())
+        moved.append(abs(math.log((is_now + 1e-9) / (was + 1e-9))))
+        texts.append(f"from {was:.4f} to {is_now:.4f}")
+    which = words.clicks if moved[0] >= moved[1] else "predictions"
     return (
-        f"no cause found in what is logged: the {which} themselves changed (click rate "
-        f"{_change(*clicks)}, mean prediction {_change(*predictions)})"
+        f"no cause found in what is logged: the {which} themselves changed ({words.click} rate "
+        f"{texts[0]}, mean prediction {texts[1]})"
     )
 
 
-def _change(then: float, now: float) -> str:
-    return f"from {then:.4f} to {now:.4f}"
-
-
-def _delay_text(found: ShiftExplanation, view: View) -> str:
-    return _late_text(view.rows.delay[found.before], view.rows.delay[found.rows])
-
-
-def _late_text(then: F64, now: F64) -> str:
+def _late_text(then: F64, now: F64, words: Words) -> str:
     a, b = (float(np.median(part)) / 1000.0 if len(part) else 0.0 for part in (then, now))
-    return f"clicks come {'later' if b > a else 'sooner'}: median delay {_change_s(a, b)}"
+    late = f"{words.clicks} come {'later' if b > a else 'sooner'}"
+    return f"{late}: median delay from {_span(a)} to {_span(b)}"
 
 
-def _change_s(then: float, now: float) -> str:
-    return f"from {_span(then)} to {_span(now)}"
+def path_action(words: Words) -> str:
+    """What to do about clicks that are late or do not come."""
+    return f"check the path of the {words.clicks}; a longer join window may be due"
 
 
 def _span(seconds: float) -> str:

@@ -1,13 +1,14 @@
-"""Since when, and by how much: the likelihood of every start, given that there was a shift."""
+"""Since when, and by how much: the likelihood of every start; and what two samples differ by."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ChangePoint", "locate", "locate_rate"]
+__all__ = ["ChangePoint", "jump_at", "locate", "locate_rate", "rank_evidence"]
 
 F64 = NDArray[np.float64]
 
@@ -157,3 +158,25 @@ def _odds_since(y: F64, p: F64) -> float:
         else:
             high = middle
     return float(np.clip(np.exp(low), 1e-4, 1e6))
+
+
+def jump_at(values: F64, first: int, size: int) -> tuple[float, float]:
+    """Difference of the means of so many values from one on and before it, and its evidence.
+
+    Against the differences between stretches as long before (Student's likelihood).
+    """
+    means = values[first % size : first].reshape(-1, size).mean(axis=1)
+    jump = float(values[first : first + size].mean() - means[-1])
+    if len(means) < 5:
+        return jump, 0.0
+    usual = float((np.diff(means) ** 2).mean()) + 1e-12
+    return jump, (len(means) - 1) / 2.0 * math.log1p(jump**2 / usual / (len(means) - 1))
+
+
+def rank_evidence(a: F64, b: F64) -> float:
+    """Half the square of the standardised rank sum of two samples (Mann and Whitney)."""
+    n, m = len(a), len(b)
+    ordered = np.sort(a)
+    below, until = (np.searchsorted(ordered, b, side=side) for side in ("left", "right"))
+    wins = float((below + until).sum()) / 2.0
+    return (wins - n * m / 2.0) ** 2 / (2.0 * n * m * (n + m + 1) / 12.0)

@@ -11,6 +11,7 @@ import numpy as np
 
 from features.errors import ClicktideError
 from features.jit import read_only
+from monitoring.watch.detect import state as kernels
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.detect.explanation import (
     NEW_PLACE,
@@ -35,25 +36,8 @@ from monitoring.watch.detect.open_alarms import (
 )
 from monitoring.watch.detect.rates import TICK, ClickRates
 from monitoring.watch.detect.slots import History, SlotTable
-from monitoring.watch.detect.state import (
-    BEGUN,
-    CLICKS,
-    CLOSED,
-    DELAY,
-    EXPECTED,
-    LATELY,
-    MISSING,
-    MOVED,
-    NONE,
-    DetectorState,
-    Rows,
-    Thresholds,
-    make_limits,
-    make_state,
-    make_tests,
-    muted,
-    with_room,
-)  # fmt: skip
+from monitoring.watch.detect.state import DetectorState, Rows
+from monitoring.watch.formatting import WORDS, Words
 from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import DetectSettings
 
@@ -76,6 +60,8 @@ class SequentialDetector:
     ----------
     settings
         How it watches.
+    words
+        That alarms are told in.
 
     Examples
     --------
@@ -83,10 +69,12 @@ class SequentialDetector:
     []
     """
 
-    def __init__(self, settings: DetectSettings | None = None) -> None:
-        self.settings = settings or DetectSettings()
-        self._tests = make_tests(self.settings)
-        self._values: SlotTable | None = None
+    def __init__(
+        self, settings: DetectSettings | None = None, words: Words = WORDS["click"]
+    ) -> None:
+        self.settings, self.words = settings or DetectSettings(), words
+        self._tests = kernels.make_tests(self.settings)
+        self._begun = False
         self._open: dict[str, Alarm] = {}
         self._places: dict[str, int] = {}  # by alarm: slot, -1 overall, -2 - f missing, -1001 - j
         self._looks: dict[str, int] = {}  # by kind of pending alarm: number of the row to look at
@@ -105,42 +93,41 @@ class SequentialDetector:
         """
         if scored.correction.any():
             scored = scored.take(~scored.correction)
-        values = self._begin(scored)
+        if not self._begun:
+            self._make(tuple(scored.slices))
         alarms: list[Alarm] = []
         start = 0
         while start < len(scored):
             room = _SWEEP - self._history.seen % _SWEEP
             stop = min(len(scored), start + room)
-            self._run(self._rows(scored, values, start, stop), alarms)
+            self._run(self._rows(scored, start, stop), alarms)
             if self._history.seen % _SWEEP == 0:
-                self._sweep(values)
+                self._sweep()
             start = stop
         return alarms
 
     # --- rows -----------------------------------------------------------------------------
 
-    def _begin(self, scored: Scored) -> SlotTable:
-        if self._values is None:
-            self._make(tuple(scored.slices))
-        assert self._values is not None
-        return self._values
-
     def _make(self, fields: tuple[str, ...]) -> None:
+        self._begun = True
         self._values = SlotTable(fields, self.settings.max_values)
-        self._state = make_state(self.settings, self._tests, len(fields), 4 * len(fields) + 64)
-        self._limits = make_limits(self.settings, max(1, len(fields)))
+        self._state = kernels.make_state(
+            self.settings, self._tests, len(fields), 4 * len(fields) + 64
+        )
+        self._limits = kernels.make_limits(self.settings, max(1, len(fields)))
         self._history = History(self.settings.history_rows, len(fields))
         self._rates = ClickRates(self.settings, len(fields))
         self._new = NewValues(len(fields), self.settings.new_share)
         self._versions = ModelVersions()
         self._absent = np.arange(len(fields), dtype=np.int32)
 
-    def _rows(self, scored: Scored, values: SlotTable, start: int, stop: int) -> Rows:
+    def _rows(self, scored: Scored, start: int, stop: int) -> Rows:
         part = scored.take(slice(start, stop)) if stop - start < len(scored) else scored
+        values = self._values
         slots = np.empty((len(part), len(values.fields)), np.int32)
         for f, name in enumerate(values.fields):
             values.put(f, part.slices[name], slots)
-        self._state = with_room(self._state, values.room)
+        self._state = kernels.with_room(self._state, values.room)
         delay = np.nan_to_num(part.click_delay_ms, nan=0.0).astype(np.float32)
         return Rows(
             read_only(part.time_ms),
@@ -157,34 +144,34 @@ class SequentialDetector:
         start, out = 0, np.zeros(2, np.int64)
         while start < len(rows.p):
             stop = self._next_look(start, len(rows.p))
-            part = rows.first(stop)
-            limits = self._limits_now()
-            done = advance(part, start, self._tests, limits, self._state, out)
+            limits = kernels.muted(self._limits) if "shift" in self._looks else self._limits
+            if "delay" in self._looks:
+                limits = limits._replace(delay=kernels.NEVER)
+            done = advance(rows.first(stop), start, self._tests, limits, self._state, out)
             self._history.append(rows, start, done)
             start = done
-            if out[0] != NONE:
+            if out[0] != kernels.NONE:
                 self._crossed(int(out[0]), int(out[1]), alarms)
             if self._history.seen % TICK == 0:
                 self._tick(int(rows.time[done - 1]), alarms)
             self._look(alarms)
 
     def _tick(self, time_ms: int, alarms: list[Alarm]) -> None:
-        if self._state.clock[CLICKS] < BEGUN * self._limits.warmup:
+        if self._state.clock[kernels.CLICKS] < kernels.BEGUN * self._limits.warmup:
             return
         self._new_values(alarms)
         if not self._rates.on:
             return
         moved = self._rates.tick(self._state, time_ms)
-        warm = self._state.clock[CLICKS] >= self._limits.warmup
+        warm = self._state.clock[kernels.CLICKS] >= self._limits.warmup
         if moved and warm and "shift" not in self._looks:
-            self._crossed(MOVED, 0, alarms)
+            self._crossed(kernels.MOVED, 0, alarms)
 
     def _new_values(self, alarms: list[Alarm]) -> None:
-        assert self._values is not None
-        clicks, seen = float(self._state.clock[CLICKS]), self._history.seen
+        clicks, seen = float(self._state.clock[kernels.CLICKS]), self._history.seen
         for slot in self._new.tick(self._values, self._history.newest(WINDOW), seen):
             self._state.apart[slot] = 1
-            self._state.sums[:, EXPECTED:LATELY] = 0.0
+            self._state.sums[:, kernels.EXPECTED : kernels.LATELY] = 0.0
             # Where values come and go all the time, one more is no news.
             before = self._new.arrivals[slot % len(self._values.fields)] - 1
             news = clicks >= before * self.settings.false_alarm_clicks
@@ -194,18 +181,13 @@ class SequentialDetector:
             self._state.apart[slot] = 0
             self._rates.forget(self._state, np.arange(len(self._state.slices)))
         for key, slot in [(k, NEW_PLACE - place) for k, place in self._places.items()]:
-            if slot >= 0 and (slot not in self._new.apart or self._is_known(slot)):
-                sums = AlarmSums(1.0, 0.0, *self._history.sums(slot))
+            if slot < 0:
+                continue
+            expected, clicked, money = self._history.sums(slot)
+            if slot not in self._new.apart or expected >= _KNOWN:  # enough to judge it by
+                sums = AlarmSums(1.0, 0.0, expected, clicked, money)
                 alarms.append(closed(self._open.pop(key), self._view(), sums))
                 del self._places[key]
-
-    def _is_known(self, slot: int) -> bool:
-        """Whether enough clicks are expected of a new value to tell how well it is predicted."""
-        return self._history.sums(slot)[0] >= _KNOWN
-
-    def _limits_now(self) -> Thresholds:
-        limits = muted(self._limits) if "shift" in self._looks else self._limits
-        return limits._replace(delay=1e300) if "delay" in self._looks else limits
 
     def _next_look(self, start: int, rows: int) -> int:
         seen = self._history.seen
@@ -215,23 +197,20 @@ class SequentialDetector:
     # --- what crossed ---------------------------------------------------------------------
 
     def _crossed(self, kind: int, which: int, alarms: list[Alarm]) -> None:
-        if kind == CLOSED:
+        if kind == kernels.CLOSED:
             alarms.append(self._close(which))
-        elif kind == MISSING:
+        elif kind == kernels.MISSING:
             self._raise(explain_missing(self._view(), which), alarms)
-        elif kind == DELAY:
+        elif kind == kernels.DELAY:
             self._pending_delay = which
             found = explain_delay(self._view(), which)
             self._looks["delay"] = self._later(found, 1.0)
         else:
             found = explain_shift(self._view())
-            self._looks["shift"] = self._later(found, self._confirm(found))
-
-    def _confirm(self, found: ShiftExplanation | None) -> float:
-        """Share of the time since the start to wait: of a few rows all, to date and name it."""
-        if found is None or found.kind == MOVED:
-            return 0.0
-        return max(self.settings.confirm, 1.0 if len(found.rows) < _FEW else 0.0)
+            is_short = found is not None and len(found.rows) < _FEW  # all: to date and name it
+            share = max(self.settings.confirm, 1.0 if is_short else 0.0)
+            at_once = found is None or found.kind == kernels.MOVED
+            self._looks["shift"] = self._later(found, 0.0 if at_once else share)
 
     def _later(self, found: ShiftExplanation | None, share: float) -> int:
         """Number of the row at which a pending alarm is to be looked at."""
@@ -241,10 +220,11 @@ class SequentialDetector:
     def _look(self, alarms: list[Alarm]) -> None:
         for kind in [k for k, row in self._looks.items() if row <= self._history.seen]:
             del self._looks[kind]
+            view, found = self._view(), None
             if kind == "delay":
-                found: ShiftExplanation | None = explain_delay(self._view(), self._pending_delay)
+                found = explain_delay(view, self._pending_delay)
             else:
-                found = explain_shift(self._view())
+                found = explain_shift(view)
             if found is None:
                 self._forget()
             else:
@@ -259,7 +239,6 @@ class SequentialDetector:
             state.overall[:] = 0.0
 
     def _view(self) -> View:
-        assert self._values is not None
         return View(
             self._history.rows(self._absent),
             self._history.seen,
@@ -268,6 +247,7 @@ class SequentialDetector:
             self._values,
             self._rates,
             self._versions,
+            self.words,
         )
 
     # --- alarms ---------------------------------------------------------------------------
@@ -296,26 +276,27 @@ class SequentialDetector:
 
     # --- bounded memory -------------------------------------------------------------------
 
-    def _sweep(self, values: SlotTable) -> None:
+    def _sweep(self) -> None:
         """Forget the rarer values of fields that have very many."""
-        state, crowded = self._state, values.crowded()
+        state, values = self._state, self._values
+        crowded = values.crowded()
         names = np.arange(len(state.slices) if crowded else 0, dtype=np.int32)
         for f in crowded:
-            slots = values.drop(f, state.sums[:, LATELY], state.open_of >= 0)
+            slots = values.drop(f, state.sums[:, kernels.LATELY], state.open_of >= 0)
             names[slots] = len(values.fields) + f
             state.slices[slots] = state.sums[slots] = 0.0
             state.apart[slots] = 0
             self._new.drop(slots)
             self._rates.drop(slots)
         self._history.rename(names, np.array(crowded, np.int64))
-        state.sums[:, LATELY] *= 0.5
+        state.sums[:, kernels.LATELY] *= 0.5
         self._rates.tie(self._history.newest(2 * TICK))
 
     # --- state ----------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """All that a restart needs: JSON values and numpy arrays."""
-        if self._values is None:
+        if not self._begun:
             return {}
         return {
             "format": FORMAT,
@@ -344,7 +325,6 @@ class SequentialDetector:
                 "version of Clicktide saved it. Fix: begin anew, in an empty folder"
             )
         self._make(tuple(state["fields"]))
-        assert self._values is not None
         self._values.restore(state["values"])
         arrays = {name: np.array(array) for name, array in state["tests"].items()}
         arrays.setdefault("apart", np.zeros(len(arrays["slices"]), np.int32))

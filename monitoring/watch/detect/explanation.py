@@ -12,20 +12,15 @@ from numpy.typing import NDArray
 from monitoring.watch.detect import state as kernels
 from monitoring.watch.detect.change_point import ChangePoint, locate, locate_rate
 from monitoring.watch.detect.model_versions import ModelVersions
-from monitoring.watch.detect.rates import ClickRates
+from monitoring.watch.detect.rates import ClickRates, steady_market
 from monitoring.watch.detect.slots import SlotTable
 from monitoring.watch.detect.state import DetectorState, Rows, Thresholds
-from monitoring.watch.detect.steady_market import steady_market
+from monitoring.watch.formatting import Words
 
 __all__ = [
-    "NEW_PLACE",
-    "ShiftExplanation",
-    "View",
-    "explain_delay",
-    "explain_missing",
-    "explain_new",
+    "NEW_PLACE", "ShiftExplanation", "View", "explain_delay", "explain_missing", "explain_new",
     "explain_shift",
-]
+]  # fmt: skip
 
 F64 = NDArray[np.float64]
 NEW_PLACE = -1_000_000
@@ -51,6 +46,8 @@ class View:
         Of the tests.
     versions
         Names of the models.
+    words
+        That alarms are told in.
     """
 
     rows: Rows
@@ -60,6 +57,7 @@ class View:
     values: SlotTable
     rates: ClickRates
     versions: ModelVersions
+    words: Words
 
     @cached_property
     def market(self) -> tuple[F64, F64, float]:
@@ -151,24 +149,19 @@ def explain_shift(view: View) -> ShiftExplanation | None:
     explained = [(share, _candidate(view, kind, which)) for share, kind, which in candidates]
     if max((share for share, named in explained if named), default=0.0) < 0.9:
         return None
-    found = [named for _, named in explained if named]
-    best = max(named.evidence for named in found)
-    close = [named for named in found if named.evidence >= best - _TIE]
+    shifts = [named for _, named in explained if named]
+    best = max(named.evidence for named in shifts)
+    close = [named for named in shifts if named.evidence >= best - _TIE]
     least = min(close, key=lambda named: (named.small, -named.evidence))
     # Where the model is still wrong about a slice, that is what to say first.
-    wrong = [n for n in found if (n.kind, n.which) == (kernels.SLICE, least.which)]
+    wrong = [n for n in shifts if (n.kind, n.which) == (kernels.SLICE, least.which)]
     if least.kind == kernels.MOVED and wrong and wrong[0].evidence >= 0.75 * least.evidence:
         return wrong[0]
-    return _without_its_time(view, least)
-
-
-def _without_its_time(view: View, found: ShiftExplanation) -> ShiftExplanation:
-    """A shift of everything rather than of the hour that it happens to be."""
-    field = view.values.named(found.which)[0] if found.kind == kernels.SLICE else None
-    if field is None or not view.rates.tied[field]:
-        return found
+    if least.kind != kernels.SLICE or not view.rates.tied[view.values.named(least.which)[0]]:
+        return least
+    # A shift of everything rather than of the hour that it happens to be.
     overall = _candidate(view, kernels.OVERALL, 0)
-    return overall if overall and overall.evidence >= found.evidence - _TIE else found
+    return overall if overall and overall.evidence >= least.evidence - _TIE else least
 
 
 def _candidates(view: View) -> list[tuple[float, int, int]]:
@@ -188,7 +181,9 @@ def _candidates(view: View) -> list[tuple[float, int, int]]:
 
 
 def _candidate(view: View, kind: int, which: int) -> ShiftExplanation | None:
-    rows = _free_rows(view)
+    explained = view.is_explained.copy()  # and what was not tested
+    explained[: max(0, int(view.state.clock[kernels.COLD]) - view.number(0))] = True
+    rows = np.flatnonzero(~explained)
     if kind != kernels.OVERALL:
         field = view.values.named(which)[0]
         rows = rows[view.rows.slots[rows, field] == which]
@@ -262,13 +257,6 @@ def _explanation(
         at.odds,
         at.evidence,
     )
-
-
-def _free_rows(view: View) -> NDArray[np.int64]:
-    """Rows that were tested and that no open alarm explains."""
-    explained = view.is_explained.copy()
-    explained[: max(0, int(view.state.clock[kernels.COLD]) - view.number(0))] = True
-    return np.flatnonzero(~explained)
 
 
 def explain_missing(view: View, field: int) -> ShiftExplanation:

@@ -14,7 +14,7 @@ from features.jit import jit, read_only
 from monitoring.watch.categorical import Categorical, hashes_of
 from monitoring.watch.repair.table import without_repairs
 
-__all__ = ["UNKNOWN", "ModelVersions", "RowVersions"]
+__all__ = ["UNKNOWN", "ModelVersions", "RowVersions", "read_version"]
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
@@ -24,6 +24,21 @@ UNKNOWN = 0
 _LIVE = re.compile(r"(live-[0-9a-f]+)-(\d+)")
 _MOST_MARKS = 4096
 _MOST_NAMES = 64
+
+
+def read_version(version: str) -> tuple[str, int]:
+    """Name of a version's model, and how many events its weights had learned (0: not live).
+
+    Live weights are named by these (``live-SPEC-EVENTS``), and have a version each second.
+
+    Examples
+    --------
+    >>> read_version("live-0a1b2c3d-1200+r00c0ffee"), read_version("v7")
+    (('live-0a1b2c3d', 1200), ('v7', 0))
+    """
+    name = without_repairs(version)
+    live = _LIVE.fullmatch(name)
+    return (live[1], int(live[2])) if live else (name, 0)
 
 
 class RowVersions(NamedTuple):
@@ -38,8 +53,8 @@ class RowVersions(NamedTuple):
 class ModelVersions:
     """Names and ages of the weights of a stream.
 
-    Live weights are named by the events that they had learned (``live-SPEC-EVENTS``): while the
-    trainer learns the number grows, when it stands predictions go on with the same.
+    While the trainer learns, the events that live weights had learned grow; when it stands,
+    predictions go on with the same.
 
     Examples
     --------
@@ -55,27 +70,19 @@ class ModelVersions:
 
     def of_rows(self, version: Categorical | None, time_ms: I64) -> RowVersions:
         """Model and age of the weights of the next rows of the stream."""
-        rows = len(time_ms)
-        if version is None or not rows:
-            return RowVersions(np.zeros(rows, np.int64), np.zeros(rows))
-        models, learned = self._read(version)
-        age = np.zeros(rows)
-        _add_ages(
-            read_only(time_ms), models[version.codes], learned[version.codes],
-            self._marks, self._clock, age,
-        )  # fmt: skip
-        return RowVersions(models[version.codes], age)
-
-    def _read(self, version: Categorical) -> tuple[I64, I64]:
-        """By code: the model, and how many events its weights had learned (0: not live)."""
-        words = [without_repairs(str(word)) for word in version.values]
-        found = [_LIVE.fullmatch(word) for word in words]
-        names = [match[1] if match else word for match, word in zip(found, words, strict=True)]
+        age = np.zeros(len(time_ms))
+        if version is None or not len(time_ms):
+            return RowVersions(age.astype(np.int64), age)
+        versions = [read_version(str(word)) for word in version.values]
+        names = [name for name, _ in versions]
         models = (hashes_of(pa.array(names, pa.string())) >> np.uint64(1)).astype(np.int64)
         self._names |= dict(zip(models.tolist(), names, strict=True))
         for old in list(self._names)[:-_MOST_NAMES]:
             del self._names[old]
-        return models, np.array([int(match[2]) if match else 0 for match in found], np.int64)
+        learned = np.array([events for _, events in versions], np.int64)[version.codes]
+        model = models[version.codes]
+        _add_ages(read_only(time_ms), model, learned, self._marks, self._clock, age)
+        return RowVersions(model, age)
 
     def name(self, model: int) -> str:
         """What a model is called; empty if nobody remembers."""

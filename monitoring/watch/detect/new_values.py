@@ -80,10 +80,8 @@ class NewValues:
         counts = np.bincount(here // fields, minlength=known)
         frequent = known + np.flatnonzero(counts[known:] >= _LEAST)
         slots = [int(n) * fields + f for n in frequent]
-        return [s for s in slots if s not in self.apart and self._has_share(here == s)]
-
-    def _has_share(self, mine: NDArray[np.bool_]) -> bool:
-        return float(mine[int(mine.argmax()) :].mean()) >= self.share
+        new = [(slot, here == slot) for slot in slots if slot not in self.apart]
+        return [s for s, mine in new if float(mine[int(mine.argmax()) :].mean()) >= self.share]
 
     def usual_now(self, seen: int, rows: int) -> list[int]:
         """Slots that have stood apart for so many rows; they do no longer."""

@@ -11,35 +11,18 @@ from numpy.typing import NDArray
 
 from monitoring.watch.detect import state as kernels
 from monitoring.watch.detect.alarm import Alarm, What, ratio_interval, severity_of, slice_name
-from monitoring.watch.detect.causes import cause_of
+from monitoring.watch.detect.causes import cause_of, path_action
 from monitoring.watch.detect.explanation import ShiftExplanation, View
 from monitoring.watch.detect.kernels import advance
 from monitoring.watch.detect.rates import ClickRates
 from monitoring.watch.detect.slots import History
-from monitoring.watch.detect.state import (
-    CLICKS,
-    DELAY,
-    HELD,
-    MISSING,
-    MOVED,
-    OVERALL,
-    SLICE,
-    DetectorState,
-    Tests,
-    muted,
-)
+from monitoring.watch.detect.state import DetectorState, Tests, muted
+from monitoring.watch.formatting import Words
 from streaming.time_text import time_text
 
 __all__ = [
-    "OF_EVERYTHING",
-    "AlarmSums",
-    "closed",
-    "mark",
-    "place_of",
-    "raised",
-    "start_anew",
-    "unmark",
-]
+    "OF_EVERYTHING", "AlarmSums", "closed", "mark", "place_of", "raised", "start_anew", "unmark",
+]  # fmt: skip
 
 OF_EVERYTHING = 0
 """Row of ``closing`` of an alarm about everything."""
@@ -50,21 +33,25 @@ def mark(
     found: ShiftExplanation, alarm: Alarm, state: DetectorState, rates: ClickRates, history: History
 ) -> DetectorState:
     """Tell the tests that an alarm is open."""
-    if found.kind == MISSING:
+    if found.kind == kernels.MISSING:
         state.gone[found.which, 2] = found.odds
         state.missing[found.which] = 0.0
         return state
-    if found.kind == DELAY:
+    if found.kind == kernels.DELAY:
         state.quantile[found.which, 2] = found.odds
         state.delay[found.which] = 0.0
         return state
     if found.kind == kernels.NEW:
         return state
-    number = OF_EVERYTHING if found.kind == OVERALL else _free_number(state)
-    state = _with_alarm(state, number)
+    used = set(state.open_of[state.open_of >= 0].tolist())
+    number = next(n for n in range(1, len(used) + 2) if n not in used)
+    number = OF_EVERYTHING if found.kind == kernels.OVERALL else number
+    if number >= len(state.closing):
+        more = np.zeros((number + 1 - len(state.closing) + 64, state.closing.shape[1]))
+        state = state._replace(closing=np.concatenate([state.closing, more]))
     money = math.nan if alarm.money_over_promised is None else alarm.money_over_promised
     state.closing[number] = found.closing_odds, 0.0, alarm.expected_clicks, alarm.clicks, money
-    if found.kind == OVERALL:
+    if found.kind == kernels.OVERALL:
         state.tilt[:] = 500.0, 500.0 * found.odds
     else:
         state.open_of[found.which] = number
@@ -77,17 +64,17 @@ def start_anew(found: ShiftExplanation, view: View, state: DetectorState, tests:
 
     So that a shift of one slice is not told again for each slice that shares its rows.
     """
-    if found.kind not in (OVERALL, SLICE, MOVED):
+    if found.kind not in (kernels.OVERALL, kernels.SLICE, kernels.MOVED):
         return
     scratch = DetectorState(**{name: array.copy() for name, array in state._asdict().items()})
     for array in (scratch.overall, scratch.slices, scratch.sums):
         array[:] = 0.0
-    scratch.clock[CLICKS] = view.limits.warmup
+    scratch.clock[kernels.CLICKS] = view.limits.warmup
     silent = muted(view.limits)._replace(closing=math.inf, missing=math.inf, delay=math.inf)
     advance(view.rows, 0, tests, silent, scratch, np.zeros(2, np.int64))
-    state.overall[:] = 0.0 if found.kind == OVERALL else scratch.overall
+    state.overall[:] = 0.0 if found.kind == kernels.OVERALL else scratch.overall
     state.slices[:] = scratch.slices
-    state.sums[:, HELD] = scratch.sums[:, HELD]
+    state.sums[:, kernels.HELD] = scratch.sums[:, kernels.HELD]
 
 
 def unmark(
@@ -128,18 +115,6 @@ def _unsettle(slot: int, state: DetectorState, rates: ClickRates, history: Histo
     rates.forget(state, np.flatnonzero(shared))
 
 
-def _free_number(state: DetectorState) -> int:
-    used = set(state.open_of[state.open_of >= 0].tolist())
-    return next(n for n in range(1, len(used) + 2) if n not in used)
-
-
-def _with_alarm(state: DetectorState, number: int) -> DetectorState:
-    if number < len(state.closing):
-        return state
-    more = np.zeros((number + 1 - len(state.closing) + 64, state.closing.shape[1]))
-    return state._replace(closing=np.concatenate([state.closing, more]))
-
-
 # --- what an alarm says -------------------------------------------------------------------
 
 _WHAT: dict[int, What] = {
@@ -169,7 +144,9 @@ def raised(found: ShiftExplanation, view: View, number: int, follows: str) -> Al
     p, y = rows.p[found.rows], rows.y[found.rows]
     clicks = float(y.sum())
     expected = clicks if found.kind == kernels.DELAY else float(p.sum())  # rows are clicks there
-    size, size_low, size_high = map(_finite, _size(found, view))
+    size, size_low, size_high = (  # JSON has no infinity: without a click the ratio is not known
+        end if math.isfinite(end) else None for end in _size(found, view)
+    )
     since, low, high = (int(rows.time[n + first]) for n in (found.first, found.low, found.high))
     cause, money = cause_of(found, view), _money(found, view)
     share = (
@@ -198,27 +175,25 @@ def raised(found: ShiftExplanation, view: View, number: int, follows: str) -> Al
         severity=severity_of(what, share),
         cause=cause.text,
         cause_field=cause.field,
-        action=cause.action or _action(what, field, value, expected - clicks),
+        action=cause.action or _action(what, field, value, expected - clicks, view.words),
         follows=follows,
     )
 
 
 def closed(alarm: Alarm, view: View, shift: AlarmSums | None) -> Alarm:
     """The same alarm, told again at its end, with the cost of all of it."""
+    over = "new no longer" if alarm.what == "new_value" else "over"
     ended = msgspec.structs.replace(
-        alarm, status="closed", closed_ms=int(view.rows.time[-1]), action="none: it is over"
+        alarm, status="closed", closed_ms=int(view.rows.time[-1]), action=f"none: it is {over}"
     )
-    if alarm.what == "new_value":
-        ended = msgspec.structs.replace(ended, action="none: it is new no longer")
     if shift is None:
         return ended
-    over, money = shift.expected - shift.clicks, None if np.isnan(shift.money) else shift.money
     return msgspec.structs.replace(
         ended,
         clicks=shift.clicks,
         expected_clicks=shift.expected,
-        clicks_over_promised=over,
-        money_over_promised=money,
+        clicks_over_promised=shift.expected - shift.clicks,
+        money_over_promised=None if np.isnan(shift.money) else shift.money,
     )
 
 
@@ -240,8 +215,14 @@ def _size(found: ShiftExplanation, view: View) -> tuple[float, float, float]:
     if found.kind == kernels.MISSING:
         gone = rows.slots[found.rows, found.which] == rows.absent[found.which]
         return _share_interval(float(gone.mean()), len(gone))
-    if found.kind == kernels.DELAY:
-        return _delay_ratio(found, view)
+    if found.kind == kernels.DELAY:  # of a quantile, with its order-statistic interval
+        share, usual, _ = view.state.quantile[found.which]
+        delays = np.sort(rows.delay[found.rows]) / np.exp(usual)
+        n = len(delays)
+        middle, half = n * share, 1.96 * (n * share * (1 - share)) ** 0.5
+        at = (middle, middle - half, middle + half)
+        size, low, high = (float(delays[min(max(int(i), 0), n - 1)]) for i in at)
+        return size, low, high
     if found.kind == kernels.NEW:
         since = len(rows.p) - int(found.rows[0])
         return _share_interval(len(found.rows) / since, since)
@@ -253,28 +234,12 @@ def _size(found: ShiftExplanation, view: View) -> tuple[float, float, float]:
     return ratio_interval(float(rows.p[found.rows].sum()), clicks)
 
 
-def _finite(value: float) -> float | None:
-    """JSON has no infinity: without a click the ratio is not known, but for its lower end."""
-    return value if math.isfinite(value) else None
-
-
 def _share_interval(share: float, n: int) -> tuple[float, float, float]:
     """Wilson's interval."""
     z2 = 1.96**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = 1.96 / (1 + z2 / n) * (share * (1 - share) / n + z2 / (4 * n * n)) ** 0.5
     return share, max(0.0, middle - half), min(1.0, middle + half)
-
-
-def _delay_ratio(found: ShiftExplanation, view: View) -> tuple[float, float, float]:
-    """Quantile of the delays since, over the usual one, with its order-statistic interval."""
-    share, usual, _ = view.state.quantile[found.which]
-    delays = np.sort(view.rows.delay[found.rows]) / np.exp(usual)
-    n = len(delays)
-    half = 1.96 * (n * share * (1 - share)) ** 0.5
-    at = [n * share, n * share - half, n * share + half]
-    values = [float(delays[min(max(int(i), 0), n - 1)]) for i in at]
-    return values[0], values[1], values[2]
 
 
 def _money(found: ShiftExplanation, view: View) -> float | None:
@@ -297,18 +262,20 @@ def _share(found: ShiftExplanation, view: View, clicks: float, money: float | No
     return share if money is None or worth <= 0.0 else max(share, abs(money) / worth)
 
 
-def _action(what: What, field: str, value: str, over: float) -> str:
+def _action(what: What, field: str, value: str, over: float, words: Words) -> str:
     where = slice_name(field, value, "=") if field else "the whole stream"
     if what == "missing":
-        return f"ask the sender of the impressions for {field}; until then predictions lack it"
+        sender = f"the sender of the {words.impressions}"
+        return f"ask {sender} for {field}; until then predictions lack it"
     if what == "new_value":
         return f"none if {where} was to begin; its calibration is told when this closes"
     if what == "click_delay":
-        return "check the path of the clicks; a longer join window may be due"
+        return path_action(words)
     if what == "click_rate":
         return f"look at what changed in {where}; the model is following by itself"
     if over < 0.0 and field:
-        return f"look at the clicks of {where}: bots, or an offer that took; if bots, leave it out"
+        took = "bots, or an offer that took; if bots, leave it out"
+        return f"look at the {words.clicks} of {where}: {took}"
     if not field:
         return "compare with the last good model version; roll back if it was calibrated"
     return f"hold bids on {where}, or roll back, until its calibration ratio is back near 1"

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.watch.detect import rate_kernels as k
-from monitoring.watch.detect.state import EXPECTED, LATELY, DetectorState
+from monitoring.watch.detect.kernels import market
+from monitoring.watch.detect.state import EXPECTED, LATELY, DetectorState, Rows
 from monitoring.watch.settings import DetectSettings
 
-__all__ = ["TICK", "ClickRates", "goes_with_time"]
+__all__ = ["TICK", "ClickRates", "goes_with_time", "steady_market"]
 
 I32 = NDArray[np.int32]
 F64 = NDArray[np.float64]
@@ -29,6 +30,9 @@ TICK = 2048
 """Rows between looks."""
 _PART_MS = 86_400_000 // k.PARTS
 _TIED = 0.1
+_STRETCHES = 8
+_LAST = 4096  # rows
+_SURELY = 20.0  # rows that a value has of those, by its share
 _NOTHING = (-np.inf, 1.0, 0.0, 1.0)
 
 
@@ -88,17 +92,18 @@ class ClickRates:
         new = full[self.book[full] < 0]
         end = self._used + len(new)
         if end > len(self.panes):
-            self._grow(max(end, 2 * len(self.panes)))
+            self._hold(self._arrays(), max(end, 2 * len(self.panes)))
         self.book[new] = np.arange(self._used, end, dtype=np.int32)
         self._used = end
         books: I32 = self.book[full]
         return books
 
-    def _grow(self, size: int) -> None:
-        old = self._arrays()
-        self._make(size)
-        for name, array in old.items():
-            getattr(self, name)[: self._used] = array
+    def _hold(self, arrays: Mapping[str, NDArray[Any]], room: int = 64) -> None:
+        """Make room for so many books at least, and put these there."""
+        used = len(arrays["filled"])
+        self._make(max(room, used))
+        for name in self._arrays():
+            getattr(self, name)[:used] = arrays[name]
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         names = ("panes", "filled", "before", "daily", "best")
@@ -151,9 +156,7 @@ class ClickRates:
         kept = np.flatnonzero(self.book >= 0)
         old = {name: array[self.book[kept]] for name, array in self._arrays().items()}
         self._used = len(kept)
-        self._make(max(64, self._used))
-        for name, array in old.items():
-            getattr(self, name)[: self._used] = array
+        self._hold(old)
         self.book[kept] = np.arange(self._used, dtype=np.int32)
 
     def tie(self, slots: I32) -> None:
@@ -174,9 +177,7 @@ class ClickRates:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up what :meth:`state` gave."""
         self._used = len(state["filled"])
-        self._make(max(64, self._used))
-        for name in self._arrays():
-            getattr(self, name)[: self._used] = state[name]
+        self._hold(state)
         self.book, self.tied = np.array(state["book"]), np.array(state["tied"])
         self.origin_ms = int(state["origin_ms"])
 
@@ -192,3 +193,63 @@ def goes_with_time(values: I32) -> bool:
     changes = float(np.mean(values[1:] != values[:-1])) if len(values) > 1 else 0.0
     shares = np.unique(values, return_counts=True)[1] / max(1, len(values))
     return changes <= _TIED * (1.0 - float((shares**2).sum()))
+
+
+def steady_market(
+    rows: Rows, tied: NDArray[np.bool_], apart: NDArray[np.bool_]
+) -> tuple[F64, F64, float]:
+    """The rate at each row; that of all rows; and what that was, over this, in the first half.
+
+    Click rates of slices are compared with that of all rows. Where an advertiser begins whose ads
+    are clicked often, this rises, and every other slice seems to fall; where one ends, to rise. So
+    to say what moved, the rate is taken of rows with the same values throughout.
+
+    Parameters
+    ----------
+    rows
+        The last rows, oldest first.
+    tied
+        Fields that go with time.
+    apart
+        Rows that are no part of it: with a new value, or of an open alarm.
+    """
+    of_all = _rate(rows, ~apart)
+    steady = _steady_rows(rows.slots, tied) & ~apart
+    if (steady | apart).all() or not steady.any():
+        return of_all, of_all, 1.0
+    rate = _rate(rows, steady)
+    half = len(rate) // 2
+    return rate, of_all, float(of_all[:half].sum() / rate[:half].sum())
+
+
+def _rate(rows: Rows, of: NDArray[np.bool_]) -> F64:
+    """By some rows alone, at each of all."""
+    latest = np.maximum(np.cumsum(of) - 1, 0)
+    rate: F64 = market(rows.p[of], rows.y[of])[latest]
+    return rate
+
+
+def _steady_rows(slots: NDArray[np.int32], tied: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which rows have only values that come in every part of the rows, and still do.
+
+    Fields of which most rows do not, as of users, are left out.
+
+    Examples
+    --------
+    >>> slots = np.array([[2, 3, 4] * 40 + [2, 3, 5] * 40], np.int32).T
+    >>> _steady_rows(slots, np.array([False])).sum()
+    np.int64(160)
+    """
+    steady = np.ones(len(slots), np.bool_)
+    for f in np.flatnonzero(~tied):
+        here = slots[:, f]
+        size = int(here.max()) + 1
+        there = np.ones(size, np.bool_)
+        for part in np.array_split(here, _STRETCHES):
+            there &= np.bincount(part, minlength=size) > 0
+        last = here[-_LAST:]
+        usual = np.bincount(here, minlength=size) * (len(last) / len(here))
+        there &= (usual < _SURELY) | (np.bincount(last, minlength=size) > 0)
+        if float(there[here].mean()) >= 0.5:
+            steady &= there[here]
+    return steady if steady.any() else ~steady

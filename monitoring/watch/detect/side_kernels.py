@@ -110,15 +110,9 @@ def nothing_missing(
 
 @jit
 def missing_values(
-    rows: Rows,
-    i: int,
-    p: float,
-    warm: bool,
-    tests: Tests,
-    limits: Thresholds,
-    state: DetectorState,
-    out: I64,
-) -> bool:
+    rows: Rows, i: int, p: float, warm: bool, tests: Tests, limits: Thresholds,
+    state: DetectorState, out: I64,
+) -> bool:  # fmt: skip
     """Test each field's share of missing values; whether a field of an open alarm is missing."""
     hit = False
     for f in range(rows.slots.shape[1]):
@@ -207,15 +201,9 @@ def explained(
 
 @inlined
 def _close(
-    rows: Rows,
-    i: int,
-    p: float,
-    y: float,
-    alarm: int,
-    limits: Thresholds,
-    state: DetectorState,
+    rows: Rows, i: int, p: float, y: float, alarm: int, limits: Thresholds, state: DetectorState,
     out: I64,
-) -> None:
+) -> None:  # fmt: skip
     """Evidence that an open alarm's shift is over: odds nearer to 1 than to what they were."""
     at = state.closing[alarm]
     evidence = _ends(at[1:2], y, p, at[0], p)

@@ -90,9 +90,6 @@ class SlotTable:
         table.add(hashes_of(texts), (kept * len(self.fields) + f).astype(np.int32))
         return table
 
-    def _slot(self, n: int, f: int) -> int:
-        return n * len(self.fields) + f
-
     @property
     def room(self) -> int:
         """Every slot is below this."""
@@ -119,7 +116,7 @@ class SlotTable:
         new = new[: first_seen(coded.codes, table, new)]
         if len(new):
             room = len(self._free[f]) + max(0, self._share - len(self._words[f]))
-            table[new[room:]] = self._slot(1, f)
+            table[new[room:]] = len(self.fields) + f
             given = new[:room]
             table[given] = self._give(f, coded.words.take(pa.array(given)).to_pylist())
             self._slot_of[f].add(coded.hashes[given], table[given])
@@ -180,7 +177,11 @@ class SlotTable:
         self._slot_of = [self._index(f) for f in range(len(self.fields))]
 
 
-_COLUMNS = ("time", "p", "y", "bid", "delay", "model", "age", "slots")
+_COLUMNS = {
+    "time": np.int64, "p": np.float64, "y": np.float32, "bid": np.float32, "delay": np.float32,
+    "model": np.int64, "age": np.float32,
+}  # fmt: skip
+"""Of :class:`Rows`, as narrow as they need to be; ``slots`` come last."""
 
 
 class History:
@@ -196,14 +197,9 @@ class History:
 
     def __init__(self, rows: int, fields: int) -> None:
         self.size, self.seen = rows, 0
-        self.time = np.zeros(rows, np.int64)
-        self.p = np.zeros(rows)
-        self.y = np.zeros(rows, np.float32)
-        self.bid = np.zeros(rows, np.float32)
-        self.delay = np.zeros(rows, np.float32)
-        self.model = np.zeros(rows, np.int64)
-        self.age = np.zeros(rows, np.float32)
         self.slots = np.zeros((rows, fields), np.int32)
+        columns = {name: np.zeros(rows, kind) for name, kind in _COLUMNS.items()}
+        self._columns: dict[str, NDArray[Any]] = columns | {"slots": self.slots}
 
     def append(self, rows: Rows, start: int, stop: int) -> None:
         """Keep rows ``start`` to ``stop - 1``."""
@@ -212,30 +208,25 @@ class History:
         while start < stop:
             at = self.seen % self.size
             take = min(stop - start, self.size - at)
-            for name in _COLUMNS:
-                getattr(self, name)[at : at + take] = getattr(rows, name)[start : start + take]
+            for name, column in self._columns.items():
+                column[at : at + take] = getattr(rows, name)[start : start + take]
             self.seen += take
             start += take
 
     def rows(self, absent: NDArray[np.int32]) -> Rows:
         """All rows, oldest first, as a copy."""
         order = self._order()
-        return Rows(
-            read_only(self.time[order]),
-            self.p[order],
-            self.y[order].astype(np.float64),
-            self.bid[order].astype(np.float64),
-            self.delay[order].astype(np.float64),
-            self.model[order],
-            self.age[order].astype(np.float64),
-            self.slots[order],
-            absent,
-        )
+        columns = {name: column[order] for name, column in self._columns.items()}
+        for name, column in columns.items():
+            if column.dtype == np.float32:
+                columns[name] = column.astype(np.float64)
+        columns["time"] = read_only(columns["time"])
+        return Rows(**columns, absent=absent)
 
     def sums(self, slot: int) -> tuple[float, float, float]:
         """Of the rows of a slot: expected clicks, clicks, and worth x (prediction - click)."""
         at = np.flatnonzero(self.slots[: self.seen, slot % self.slots.shape[1]] == slot)
-        p, y, bid = self.p[at], self.y[at], self.bid[at]
+        p, y, bid = (self._columns[name][at] for name in ("p", "y", "bid"))
         known = ~np.isnan(bid)
         money = float((bid * (p - y))[known].sum()) if known.any() else np.nan
         return float(p.sum()), float(y.sum()), money
@@ -257,13 +248,12 @@ class History:
     def state(self) -> dict[str, Any]:
         """Everything, as arrays."""
         order = self._order()
-        return {name: getattr(self, name)[order] for name in _COLUMNS} | {"seen": self.seen}
+        return {name: column[order] for name, column in self._columns.items()} | {"seen": self.seen}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up what :meth:`state` gave."""
         kept = len(state["time"])
         self.seen = int(state["seen"])
         at = (np.arange(kept) + self.seen - kept) % self.size
-        for name in _COLUMNS:
-            if name in state:  # an older version kept no models
-                getattr(self, name)[at] = state[name]
+        for name in self._columns.keys() & state.keys():  # an older version kept no models
+            self._columns[name][at] = state[name]

@@ -12,15 +12,8 @@ from numpy.typing import NDArray
 from monitoring.watch.settings import DetectSettings
 
 __all__ = [
-    "DetectorState",
-    "Rows",
-    "Tests",
-    "Thresholds",
-    "make_limits",
-    "make_state",
-    "make_tests",
-    "muted",
-    "with_room",
+    "DetectorState", "Rows", "Tests", "Thresholds", "make_limits", "make_state", "make_tests",
+    "muted", "with_room",
 ]  # fmt: skip
 
 F64 = NDArray[np.float64]

@@ -52,16 +52,9 @@ def begin(slots: int) -> F64:
 
 @jit
 def follow(
-    time: I64,
-    p: F64,
-    y: F64,
-    slots: I32,
-    ratios: F64,
-    jumps: F64,
-    rates: F64,
-    warm: F64,
+    time: I64, p: F64, y: F64, slots: I32, ratios: F64, jumps: F64, rates: F64, warm: F64,
     state: F64,
-) -> None:
+) -> None:  # fmt: skip
     """Take rows, in order.
 
     Parameters

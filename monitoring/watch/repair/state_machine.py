@@ -13,20 +13,8 @@ from numpy.typing import NDArray
 from features.jit import read_only
 from monitoring.watch.categorical import Categorical
 from monitoring.watch.detect.slots import SlotTable
-from monitoring.watch.repair.kernels import (
-    CLICKS,
-    COLUMNS,
-    FACTOR,
-    JUMPS,
-    NATS,
-    RATIOS,
-    RAW,
-    REPAIRED,
-    ROWS,
-    SINCE,
-    begin,
-    follow,
-)
+from monitoring.watch.repair import kernels as kernels
+from monitoring.watch.repair.kernels import JUMPS, RATIOS
 from monitoring.watch.repair.table import MOST, Repair, RepairTable, repaired, table_of
 from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import RepairSettings
@@ -63,11 +51,6 @@ class RepairedSlice(msgspec.Struct, frozen=True):
     model_clicks: float
     repaired_clicks: float
     nats: float
-
-
-def _tables_of(scored: Scored) -> list[str]:
-    """Of each version: the table that its predictions went through."""
-    return [] if scored.version is None else [table_of(str(v)) for v in scored.version.values]
 
 
 class SliceRepair:
@@ -107,11 +90,10 @@ class SliceRepair:
         self.settings = settings or RepairSettings()
         self._columns = {field.name: field.column for field in fields if field.kind == "value"}
         self._most = self.settings.values_per_field + 2  # of a field: missing, others, and those
-        self._values = SlotTable(
-            tuple(self._columns), (self._most + 1) * max(1, len(self._columns))
-        )
+        most = (self._most + 1) * max(1, len(self._columns))
+        self._values = SlotTable(list(self._columns), most)
         self._dropped: dict[int, int] = {}  # by field: the row from which on it is not followed
-        self._state = begin(64)
+        self._state = kernels.begin(64)
         self._rates = np.array(
             [1.0 / self.settings.change_clicks, 1.0 / self.settings.fade_clicks, 0.002]
         )
@@ -125,7 +107,8 @@ class SliceRepair:
         """Learn from examples, in the order of the log; late clicks are left out."""
         if scored.correction.any():
             scored = scored.take(~scored.correction)
-        slots, served = self._slots(scored), _tables_of(scored)
+        versions = [] if scored.version is None else scored.version.values
+        slots, served = self._slots(scored), [table_of(str(version)) for version in versions]
         start = 0
         while start < len(scored):
             stop = min(len(scored), start + _LOOK - self._seen % _LOOK)
@@ -144,7 +127,7 @@ class SliceRepair:
             p, known = self._model_probability(scored.take(part), served)
             self.unknown += int((~known).sum())
             time, label, slots, p = time[known], label[known], slots[known], p[known]
-        follow(
+        kernels.follow(
             read_only(time), p, label, slots, RATIOS, JUMPS, self._rates, self._warm, self._state
         )
 
@@ -165,7 +148,7 @@ class SliceRepair:
         room = self._most * len(fields)
         if self._values.room > len(self._state):
             more = min(max(self._values.room, 2 * len(self._state)), room) - len(self._state)
-            self._state = np.concatenate([self._state, begin(max(more, 0))])
+            self._state = np.concatenate([self._state, kernels.begin(max(more, 0))])
         return slots
 
     def _model_probability(
@@ -202,11 +185,11 @@ class SliceRepair:
         for slot in self._repaired():
             f, value = self._values.named(slot)
             field = self._values.fields[f]
-            factor = round(float(self._state[slot, FACTOR]), 3)
+            factor = round(float(self._state[slot, kernels.FACTOR]), 3)
             old = before.get((field, value))
             if old is not None and abs(math.log(old.factor / factor)) < _MOVED:
                 factor = old.factor
-            since = int(self._state[slot, SINCE])
+            since = int(self._state[slot, kernels.SINCE])
             now.append(Repair(field, value, self._columns[field], factor, since))
         table = RepairTable(time_ms, tuple(now))
         if table.id != self.table.id:
@@ -217,22 +200,20 @@ class SliceRepair:
                 del self._tables[old_id]
 
     def _repaired(self) -> list[int]:
-        slots: list[int] = np.flatnonzero(self._state[:, FACTOR] != 1.0).tolist()
+        slots: list[int] = np.flatnonzero(self._state[:, kernels.FACTOR] != 1.0).tolist()
         gone = {f for f, row in self._dropped.items() if row <= self._seen}
         return [slot for slot in slots if slot % len(self._values.fields) not in gone]
 
     def figures(self) -> list[RepairedSlice]:
         """What is repaired, what gains the most first."""
-        out = []
+        repairs = []
         for slot in self._repaired():
             f, value = self._values.named(slot)
-            row = self._state[slot].tolist()
-            told = RepairedSlice(
-                self._values.fields[f], value, row[FACTOR], int(row[SINCE]), int(row[ROWS]),
-                row[CLICKS], row[RAW], row[REPAIRED], row[NATS],
-            )  # fmt: skip
-            out.append(told)
-        return sorted(out, key=lambda one: -one.nats)
+            of = self._state[slot, kernels.FACTOR : kernels.OFF].tolist()
+            factor, since, rows, *figures = of  # in the order of the columns
+            field = self._values.fields[f]
+            repairs.append(RepairedSlice(field, value, factor, int(since), int(rows), *figures))
+        return sorted(repairs, key=lambda repair: -repair.nats)
 
     def state(self) -> dict[str, Any]:
         """JSON values and arrays."""
@@ -250,7 +231,7 @@ class SliceRepair:
         """Go on from what :meth:`state` gave."""
         self._values.restore(state["values"])
         self._dropped = dict(state["dropped"])
-        self._state = np.array(state["slices"]).reshape(-1, COLUMNS)
+        self._state = np.array(state["slices"]).reshape(-1, kernels.COLUMNS)
         self._warm[0] = state["warm"]
         self._seen, self.unknown = state["seen"], state["unknown"]
         tables = msgspec.convert(state["tables"], list[RepairTable])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -14,17 +15,12 @@ from numpy.typing import NDArray
 
 from features.values import as_text
 from monitoring.watch.detect.alarm import slice_name
+from streaming.log import EventLog, FencedError, LogError, NewRecord, Producer, TopicSettings
 
 __all__ = [
-    "MOST",
-    "REPAIRS",
-    "Repair",
-    "RepairTable",
-    "repaired",
-    "table_of",
-    "with_repairs",
-    "without_repairs",
-]
+    "MOST", "REPAIRS", "Repair", "RepairPublication", "RepairTable", "repaired", "table_of",
+    "with_repairs", "without_repairs",
+]  # fmt: skip
 
 F64 = NDArray[np.float64]
 
@@ -32,6 +28,8 @@ REPAIRS = "repairs"
 """The topic: one partition, a :class:`RepairTable` as JSON in each record; the newest holds."""
 MOST = 4.0
 """Repairs together multiply or divide by this at most."""
+_EVERY_S, _AGAIN_S = 1.0, 60.0
+_TOPIC = TopicSettings(REPAIRS, 1, 7 * 86_400_000, 10_000)
 _VERSION = re.compile(r"\+r([0-9a-f]{8})")
 
 
@@ -130,14 +128,10 @@ class RepairTable(msgspec.Struct, frozen=True, dict=True):
         factors = np.ones(len(rows))
         of_rows: list[tuple[Repair, ...]] = [()] * len(rows)
         for i, repairs in found.items():
-            factors[i] = product(repair.factor for repair in repairs)
+            product = np.prod([repair.factor for repair in repairs])
+            factors[i] = np.clip(product, 1.0 / MOST, MOST)
             of_rows[i] = repairs
         return factors, of_rows
-
-
-def product(factors: Iterable[float]) -> float:
-    """Factors of one event together, as far as :data:`MOST` lets them."""
-    return float(np.clip(np.prod(list(factors)), 1.0 / MOST, MOST))
 
 
 def _column(rows: Sequence[Any], name: str) -> Iterable[Any]:
@@ -186,3 +180,55 @@ def table_of(version: str) -> str:
     """
     found = _VERSION.search(version)
     return found[1] if found else ""
+
+
+class RepairPublication:
+    """Appends each new table, and the same one every minute: a monitor that is silent is gone.
+
+    Nothing here needs to be exactly once: the newest record says everything.
+
+    Parameters
+    ----------
+    log
+        Where the topic is made.
+    report
+        Takes lines for people.
+    """
+
+    def __init__(self, log: EventLog, report: Callable[[str], None]) -> None:
+        self.log, self.report = log, report
+        self._producer: Producer | None = None
+        self._told: str | None = None
+        self._names: list[str] = []
+        self._at = -_AGAIN_S
+        log.create_topics([_TOPIC])
+
+    def send(self, table: RepairTable, now_s: float) -> None:
+        """Publish a table if it is new or it is time; the log may fail, later is soon enough."""
+        waited = now_s - self._at
+        if waited < (_EVERY_S if table.id != self._told else _AGAIN_S):
+            return
+        self._at = now_s
+        try:
+            if self._producer is None:
+                self._producer = self.log.producer("repairs-0")
+            with self._producer.transaction() as tx:
+                tx.append(REPAIRS, [NewRecord(None, msgspec.json.encode(table), 0)])
+        except FencedError:
+            self.close()  # another monitor publishes; this one is stopped when it sends an alarm
+        except LogError as error:
+            self.report(f"monitor: the log takes no repairs now, again later: {error}")
+            self.close()
+        else:
+            self._told, names = table.id, [repair.name for repair in table.repairs]
+            if names != self._names:  # factors move all the time
+                factors = ", ".join(f"{r.name} x{r.factor:g}" for r in table.repairs)
+                self.report(f"monitor: REPAIR: {factors or 'nothing'}")
+            self._names = names
+
+    def close(self) -> None:
+        """Let go."""
+        if self._producer is not None:
+            with suppress(LogError):
+                self._producer.close()
+        self._producer = None
