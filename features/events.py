@@ -7,7 +7,7 @@ written again, so that an older program passes on what a newer one has added.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
@@ -61,8 +61,8 @@ Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 Timestamp = Annotated[int, Meta(ge=MIN_TIMESTAMP_MS, le=MAX_TIMESTAMP_MS)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Propensity = Annotated[float, Meta(gt=0, le=1)]
+_EXTRA = "(unknown fields)"  # msgspec has no field that is outside of JSON; see decode_event
 Value = str | int | float | bool | list[str] | None
-Extra = dict[str, Raw]
 
 
 class EventError(ClicktideError):
@@ -78,13 +78,7 @@ class EventError(ClicktideError):
 
     def __init__(self, reason: str, detail: str) -> None:
         self.reason, self.detail = reason, detail
-        super().__init__(f"event: {reason}: {detail}. Fix: send {REASONS_FIX}")
-
-
-REASONS_FIX = "JSON as docs/events.md has it"
-
-
-_EXTRA = "(unknown fields)"  # msgspec has no field that is outside of JSON; see decode_event
+        super().__init__(f"event: {reason}: {detail}. Fix: send JSON as docs/events.md has it")
 
 
 class _Event(
@@ -93,7 +87,7 @@ class _Event(
     """What all events share. Not frozen: freezing doubles the cost of making one."""
 
     v: Literal[1]
-    extra: Extra | UnsetType = msgspec.field(default=UNSET, name=_EXTRA)
+    extra: dict[str, Raw] | UnsetType = msgspec.field(default=UNSET, name=_EXTRA)
 
     def unknown(self) -> dict[str, Any]:
         """Give the unknown top-level fields, decoded."""
@@ -201,14 +195,10 @@ class DeadLetter(_Event, kw_only=True, tag="dead_letter"):
     raw: bytes
 
 
-class _ExampleWire(_Event, kw_only=True, tag="example"):
+class _ExampleWire(Example, kw_only=True, tag="example"):
     """An example whose impression is not yet decoded."""
 
-    label: Annotated[int, Meta(ge=0, le=1)]
-    impression: Raw
-    click_timestamp: Timestamp | None = None
-    dismiss_timestamp: Timestamp | None = None
-    correction: bool = False
+    impression: Raw  # type: ignore[assignment]
 
 
 class _Timed(msgspec.Struct):
@@ -217,15 +207,7 @@ class _Timed(msgspec.Struct):
 
 Event = Impression | Click | Heartbeat | Example | DeadLetter
 _Wire = Impression | Click | Heartbeat | _ExampleWire | DeadLetter
-_W = TypeVar("_W", bound=_Event)
-
-_TYPES: dict[str, type[_Event]] = {
-    "impression": Impression,
-    "click": Click,
-    "heartbeat": Heartbeat,
-    "example": _ExampleWire,
-    "dead_letter": DeadLetter,
-}
+_TYPES: dict[str, type[_Event]] = {kind.__struct_config__.tag: kind for kind in get_args(_Wire)}
 _FIELDS = {
     tag: {field.encode_name for field in msgspec.structs.fields(kind)} | {"type"}
     for tag, kind in _TYPES.items()
@@ -235,7 +217,6 @@ _fast: msgspec.json.Decoder[_Wire] = msgspec.json.Decoder(_Wire)
 _objects = msgspec.json.Decoder(dict[str, Raw])
 _timed = msgspec.json.Decoder(_Timed)
 _encoder = msgspec.json.Encoder()
-_UNCLICKED = b'{"type":"example","v":1,"label":0,"impression":', b"}"
 
 
 def decode_event(raw: bytes) -> Event:
@@ -266,10 +247,15 @@ def decode_event(raw: bytes) -> Event:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         event = _decode_slowly(raw)
     if len(raw) > MAX_EVENT_BYTES:
-        _check_size(raw, type(event).__struct_config__.tag)
-    if type(event) is _ExampleWire:
-        return _example(event)
-    return event  # type: ignore[return-value]
+        limit = _MAX_BYTES.get(str(type(event).__struct_config__.tag), MAX_EVENT_BYTES)
+        if len(raw) > limit:
+            raise EventError("event_too_large", f"{len(raw)} bytes, at most {limit}")
+    if type(event) is not _ExampleWire:
+        return event
+    shown = decode_event(bytes(event.impression))
+    if not isinstance(shown, Impression):
+        raise EventError("wrong_type", "`impression` of an example holds another type of event")
+    return Example(**{**msgspec.structs.asdict(event), "impression": shown})
 
 
 def time_of(raw: bytes) -> int | None:
@@ -295,7 +281,8 @@ def encode_event(event: Event) -> bytes:
     b'{"type":"heartbeat","v":1,"timestamp":1736121600000}'
     """
     if isinstance(event, Example):
-        return _with_extra(_wire(event, encode_event(event.impression)))
+        shown = Raw(encode_event(event.impression))
+        event = _ExampleWire(**{**msgspec.structs.asdict(event), "impression": shown})
     return _with_extra(event)
 
 
@@ -315,7 +302,8 @@ def encode_example(
     b'{"type":"example","v":1,"label":0,"impression":{"v":1}}'
     """
     if label == 0 and not correction and click_timestamp is dismiss_timestamp is None:
-        return _UNCLICKED[0] + impression + _UNCLICKED[1]  # as most are, in half the time
+        # as most are, in half the time
+        return b'{"type":"example","v":1,"label":0,"impression":' + impression + b"}"
     return _encoder.encode(
         _ExampleWire(
             v=1,
@@ -328,21 +316,9 @@ def encode_example(
     )
 
 
-def _wire(example: Example, impression: bytes) -> _ExampleWire:
-    return _ExampleWire(
-        v=1,
-        label=example.label,
-        impression=Raw(impression),
-        click_timestamp=example.click_timestamp,
-        dismiss_timestamp=example.dismiss_timestamp,
-        correction=example.correction,
-        extra=example.extra,
-    )
-
-
 def event_schema() -> dict[str, Any]:
     """Give the JSON Schema of all events: the content of ``event_schema.json``."""
-    kinds = [Impression, Click, Heartbeat, Example, DeadLetter]
+    kinds = get_args(Event)
     _, parts = msgspec.json.schema_components(kinds)
     for part in parts.values():
         part["properties"].pop(_EXTRA, None)
@@ -362,27 +338,6 @@ def _with_extra(event: _Event) -> bytes:
     return _encoder.encode({**_objects.decode(_encoder.encode(bare)), **extra})
 
 
-def _example(wire: _ExampleWire) -> Example:
-    impression = decode_event(bytes(wire.impression))
-    if not isinstance(impression, Impression):
-        raise EventError("wrong_type", "`impression` of an example holds another type of event")
-    return Example(
-        v=1,
-        label=wire.label,
-        impression=impression,
-        click_timestamp=wire.click_timestamp,
-        dismiss_timestamp=wire.dismiss_timestamp,
-        correction=wire.correction,
-        extra=wire.extra,
-    )
-
-
-def _check_size(raw: bytes, tag: Any) -> None:
-    limit = _MAX_BYTES.get(tag, MAX_EVENT_BYTES)
-    if len(raw) > limit:
-        raise EventError("event_too_large", f"{len(raw)} bytes, at most {limit}")
-
-
 def _decode_slowly(raw: bytes) -> _Wire:
     """Decode what the fast way refused: find unknown fields to keep, or the reason to refuse."""
     whole = _parse(raw)
@@ -392,8 +347,11 @@ def _decode_slowly(raw: bytes) -> _Wire:
     if not isinstance(tag, str) or tag not in _TYPES:
         raise EventError("unknown_type", f"`type` is {tag!r:.40}, not in {', '.join(_TYPES)}")
     parts = _objects.decode(raw)
-    known = {name: parts.pop(name) for name in _FIELDS[tag] & parts.keys() - {_EXTRA}}
-    event = _decode_known(_TYPES[tag], _encoder.encode(known), whole)
+    fields = {name: parts.pop(name) for name in _FIELDS[tag] & parts.keys() - {_EXTRA}}
+    try:
+        event = msgspec.json.decode(_encoder.encode(fields), type=_TYPES[tag])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise EventError(_reason(_TYPES[tag], whole), str(error)) from error
     if parts:
         event.extra = {name: value.copy() for name, value in parts.items()}
     return event  # type: ignore[return-value]
@@ -411,36 +369,32 @@ def _parse(raw: bytes) -> dict[str, Any]:
     return whole
 
 
-def _decode_known(kind: type[_W], raw: bytes, whole: dict[str, Any]) -> _W:
-    try:
-        return msgspec.json.decode(raw, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise EventError(_reason(kind, whole), str(error)) from error
+_BOUNDED: tuple[tuple[str, tuple[type, ...], Any, str], ...] = (
+    ("impression_id", (str,), Id, "id_length"),
+    ("timestamp", (int,), Timestamp, "timestamp_range"),
+    ("click_timestamp", (int,), Timestamp, "timestamp_range"),
+    ("dismiss_timestamp", (int,), Timestamp, "timestamp_range"),
+    ("probability", (int, float), Probability, "probability_range"),
+    ("propensity", (int, float), Propensity, "probability_range"),
+)
+"""Values of which one of a right kind may be refused: why then."""
 
 
 def _reason(kind: type[_Event], whole: dict[str, Any]) -> str:
     for field in msgspec.structs.fields(kind):
         if field.required and field.encode_name not in whole:
             return "missing_field"
-    identity = whole.get("impression_id")
-    if isinstance(identity, str) and not 1 <= len(identity) <= MAX_ID_LENGTH:
-        return "id_length"
-    if any(_outside(whole.get(name)) for name in _TIMES):
-        return "timestamp_range"
-    if _is_number(whole.get("probability")) and not 0 <= whole["probability"] <= 1:
-        return "probability_range"
-    if _is_number(whole.get("propensity")) and not 0 < whole["propensity"] <= 1:
-        return "probability_range"
+    for name, kinds, bounded, reason in _BOUNDED:
+        value = whole.get(name)
+        is_kind = isinstance(value, kinds) and not isinstance(value, bool)
+        if is_kind and not _fits(value, bounded):
+            return reason
     return "wrong_type"
 
 
-_TIMES = ("timestamp", "click_timestamp", "dismiss_timestamp")
-
-
-def _outside(timestamp: object) -> bool:
-    is_whole = isinstance(timestamp, int) and not isinstance(timestamp, bool)
-    return is_whole and not MIN_TIMESTAMP_MS <= timestamp <= MAX_TIMESTAMP_MS  # type: ignore[operator]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _fits(value: object, bounded: Any) -> bool:
+    try:
+        msgspec.convert(value, bounded)
+    except (msgspec.ValidationError, OverflowError):
+        return False
+    return True

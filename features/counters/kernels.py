@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from features.counters.panes import PANES
 from features.jit import inlined, jit
 
-__all__ = ["NO_TIME", "add_updates", "advance", "read_rows", "refill"]
+__all__ = ["NO_TIME", "advance", "read_rows", "refill"]
 
 NO_TIME = np.iinfo(np.int64).min
 """A missing time: the event is neither read nor counted."""
@@ -199,25 +199,6 @@ def read_rows(
                 slots, last, newest, sums, half_lives, keys[row, k], times[row],
                 weights[row], out[row, k],
             )  # fmt: skip
-
-
-@jit
-def add_updates(
-    slots: U64, last: I64, newest: I64, sums: I64, half_lives: I64, counts: I64,
-    keys: U64, times: I64, weights: I64, is_click: NDArray[np.bool_], start: int,
-) -> int:  # fmt: skip
-    """Add updates, in any order; returns the first there is no room for, as ``advance`` does."""
-    room = len(slots) - len(slots) // 4 - 1
-    for i in range(start, len(keys)):
-        if counts[_USED] > room:
-            return i
-        counts[_CLOCK] = max(counts[_CLOCK], times[i])
-        if keys[i] != np.uint64(0):
-            _add(
-                slots, last, newest, sums, half_lives, counts, keys[i], times[i],
-                weights[i], 1 if is_click[i] else 0,
-            )  # fmt: skip
-    return len(keys)
 
 
 @jit

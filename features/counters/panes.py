@@ -62,28 +62,23 @@ def decayed(sums: Mapping[int, int], at_ms: int, half_life_ms: int) -> float:
 
 
 def weights_at(times: NDArray[np.int64], half_lives: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Weigh events at some times.
+    """Weigh events at some times: :func:`weight` of each, to the bit.
 
     Parameters
     ----------
     times, half_lives
-        int64 milliseconds.
-
-    Returns
-    -------
-    ndarray of int64, shape (times, half-lives)
+        int64 milliseconds, of shapes that go together.
 
     Examples
     --------
-    >>> weights_at(np.array([0, 1_800_000]), np.array([3_600_000])).tolist()
-    [[4096], [5793]]
+    >>> weights_at(np.array([0, 1_800_000]), np.array(3_600_000)).tolist()
+    [4096, 5793]
     """
-    out = np.empty((len(times), len(half_lives)), np.int64)
-    for column, half_life in enumerate(half_lives.tolist()):
-        exact = UNIT * np.exp2((times % half_life) / half_life)
-        out[:, column] = np.rint(exact)
-        # powers differ by an ulp from library to library: near a tie, only Python's decides
-        unsure = np.abs(exact - np.floor(exact) - 0.5) < _NEAR_HALF
-        for row in np.flatnonzero(unsure).tolist():
-            out[row, column] = weight(int(times[row]), half_life)
+    times, half_lives = np.broadcast_arrays(times, half_lives)
+    exact = UNIT * np.exp2((times % half_lives) / half_lives)
+    out: NDArray[np.int64] = np.rint(exact).astype(np.int64)
+    # powers differ by an ulp from library to library: near a tie, only Python's decides
+    unsure = np.abs(exact - np.floor(exact) - 0.5) < _NEAR_HALF
+    for at in zip(*np.nonzero(unsure), strict=True):
+        out[at] = weight(int(times[at]), int(half_lives[at]))
     return out

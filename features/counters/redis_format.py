@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from features.counters.panes import PANES, UNIT, weight
+from features.counters.panes import PANES, weights_at
 
 __all__ = [
     "ENTRY",
@@ -20,7 +20,6 @@ __all__ = [
     "pack_rows",
     "shard_of",
     "tags_of",
-    "weights",
 ]
 
 Ints = NDArray[np.int64]
@@ -138,22 +137,6 @@ def shard_of(keys: Keys) -> Ints:
     return ((high * np.uint64(SHARDS)) >> np.uint64(32)).astype(np.int64)
 
 
-def weights(at_ms: Ints, half_lives_ms: Ints) -> Ints:
-    """Give :func:`~features.counters.weight` of many, to the bit.
-
-    Examples
-    --------
-    >>> weights(np.array([0, 1_800_000]), np.array([3_600_000, 3_600_000])).tolist()
-    [4096, 5793]
-    """
-    exact = UNIT * np.exp2((at_ms % half_lives_ms) / half_lives_ms)
-    whole = np.rint(exact).astype(np.int64)
-    near_tie = np.abs(np.abs(exact - whole) - 0.5) < 1e-6  # numpy's exp2 may differ by a last bit
-    for i in np.flatnonzero(near_tie):
-        whole[i] = weight(int(at_ms[i]), int(half_lives_ms[i]))
-    return np.asarray(whole)
-
-
 def pack_rows(updates: Updates, plan: Plan) -> NDArray[np.void]:
     """Sum updates by key, half-life and pane, in the order of keys."""
     place, slot = np.nonzero(plan.table[updates.counters])
@@ -163,7 +146,7 @@ def pack_rows(updates: Updates, plan: Plan) -> NDArray[np.void]:
     order = np.lexsort((head, keys))
     keys, head, place = keys[order], head[order], place[order]
     first = np.flatnonzero(np.r_[True, (keys[1:] != keys[:-1]) | (head[1:] != head[:-1])])
-    added, clicked = weights(at_ms, halves)[order], updates.clicks[place] >= 0
+    added, clicked = weights_at(at_ms, halves)[order], updates.clicks[place] >= 0
     rows = np.zeros(len(first), dtype=ROW)
     rows["key"], rows["counter"] = keys[first], updates.counters[place[first]]
     rows["slot"], rows["pane"] = head[first] >> 32, head[first] & 0xFFFFFFFF
@@ -195,9 +178,7 @@ def faded(states: Sequence[bytes], halves: Ints, at_ms: Ints) -> tuple[Floats, F
     back = (at_ms[:, None] // safe)[row, slot] - entries["pane"]
     counted = (back >= 0) & (back < PANES) & (halves[row, slot] > 0)
     where = (back[counted], row[counted], slot[counted])
-    scale = np.where(
-        halves > 0, weights(np.repeat(at_ms, shape[1]), safe.ravel()).reshape(shape), 1
-    )
+    scale = np.where(halves > 0, weights_at(at_ms[:, None], safe), 1)
     return tuple(
         _total(entries[counted], name, where, shape) / scale for name in ("views", "clicks")
     )  # type: ignore[return-value]

@@ -25,7 +25,6 @@ from features.counters.redis_clients import (
     store_client,
 )
 from features.counters.redis_format import (
-    ENTRY,
     Floats,
     Ints,
     Keys,
@@ -246,14 +245,6 @@ class RedisCounters(RedisLink):
     def _resume_key(self, partition: int) -> bytes:
         return f"{{{self.name}}}resume:{partition}".encode()
 
-    def read(self, keys: Keys, counters: Ints | int) -> list[dict[int, dict[int, tuple[int, int]]]]:
-        """Give views and clicks by half-life and pane, in one round trip; empty if unknown."""
-        numbers = np.broadcast_to(np.asarray(counters), keys.shape)
-        return [
-            _state(entries, self.plan.half_lives_ms[int(number)])
-            for entries, number in zip(self.states(keys), numbers, strict=True)
-        ]
-
     def values(self, keys: Keys, counters: Ints | int, at_ms: Ints | int) -> tuple[Floats, Floats]:
         """Give views and clicks as of a time, in one round trip; zero if unknown.
 
@@ -307,13 +298,3 @@ def _text(guard: Offsets | Ints) -> str:
 def _offsets(guard: bytes) -> Offsets:
     impressions, clicks = guard.split()
     return int(impressions), int(clicks)
-
-
-def _state(entries: bytes, halves: Sequence[int]) -> dict[int, dict[int, tuple[int, int]]]:
-    state: dict[int, dict[int, tuple[int, int]]] = {}
-    for slot, pane, views, more_views, clicks, more_clicks in np.frombuffer(
-        entries, ENTRY
-    ).tolist():
-        sums = (views + (more_views << 32), clicks + (more_clicks << 32))
-        state.setdefault(halves[slot], {})[pane] = sums
-    return state

@@ -1,4 +1,4 @@
-"""A spec's counters in the store: their keys there, and their values as the tables give them."""
+"""A spec's counters in the store: their keys there, and their half-lives."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from features.counters.keys import CounterKeys
 from features.counters.names import half_life_ms
-from features.counters.redis_store import RedisCounters
 from features.errors import ClicktideError
 from features.spec import Spec
 
@@ -84,27 +83,3 @@ class StoredCounters:
             except (pa.ArrowInvalid, OverflowError):
                 return None
         return pa.RecordBatch.from_arrays(arrays, names=list(self.columns))
-
-    def values(
-        self, store: RedisCounters, keys: NDArray[np.uint64], at_ms: int
-    ) -> NDArray[np.float64]:
-        """Read events' values, in one round trip: (events, values) as ``Counters.read`` has them.
-
-        Parameters
-        ----------
-        store
-            With this plan and name.
-        keys
-            Of :meth:`keys`.
-        at_ms
-            When. NaN where a key is missing.
-        """
-        numbers = np.broadcast_to(self.numbers, keys.shape)
-        both = np.stack(store.values(keys.ravel(), numbers.ravel(), at_ms), axis=-1)
-        both[keys.ravel() == 0] = np.nan
-        both = both.reshape(*keys.shape, *both.shape[1:])
-        parts = [
-            both[:, self.numbers == i, : len(halves)].reshape(len(keys), -1)
-            for i, halves in self.plan.items()
-        ]
-        return np.concatenate(parts, axis=1)

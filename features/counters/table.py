@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.counters.kernels import NO_TIME, add_updates, advance, read_rows, refill
+from features.counters.kernels import NO_TIME, advance, read_rows, refill
 from features.counters.panes import PANES, weights_at
 
 __all__ = ["NO_TIME", "CounterTable"]
@@ -121,60 +121,10 @@ class CounterTable:
         read_rows(*self._table(), np.ascontiguousarray(keys), times, weights, out)
         return out
 
-    # --- in any order ----------------------------------------------------------------------
-
-    def update(
-        self,
-        keys: NDArray[np.uint64],
-        times: NDArray[np.int64],
-        is_click: NDArray[np.bool_],
-    ) -> None:
-        """Add updates (key, time in ms, click or view), in any order."""
-        weights, i = weights_at(times, self.half_lives), 0
-        while True:
-            i = add_updates(
-                *self._table(), self._counts, keys, times, weights, is_click, i
-            )  # fmt: skip
-            if i == len(keys):
-                return
-            self._make_room()
-
-    def state(self, key: int) -> tuple[dict[int, dict[int, tuple[int, int]]], int | None]:
-        """Give the sums of a key, and the time of its newest update.
-
-        Returns
-        -------
-        sums
-            By half-life in ms: by pane: (views, clicks), of the key's last ``PANES`` panes.
-        last_ms
-            ``None`` if the key is not known.
-
-        Examples
-        --------
-        >>> table = CounterTable([1000], width=1)
-        >>> table.update(np.array([7], np.uint64), np.array([2000]), np.array([False]))
-        >>> table.state(7)
-        ({1000: {2: (4096, 0)}}, 2000)
-        """
-        found = np.flatnonzero(self._slots == np.uint64(key))
-        if not key or not len(found):
-            return {int(h): {} for h in self.half_lives}, None
-        at = int(found[0])
-        sums = {int(h): self._panes(at, i) for i, h in enumerate(self.half_lives)}
-        return sums, int(self._last[at])
-
-    def _panes(self, at: int, half: int) -> dict[int, tuple[int, int]]:
-        newest = int(self._newest[at, half])
-        pairs = {p: self._sums[at, half, p % PANES] for p in range(newest - PANES + 1, newest + 1)}
-        return {p: (int(pair[0]), int(pair[1])) for p, pair in pairs.items() if pair.any()}
-
-    def __len__(self) -> int:
-        return int(self._counts[0])
-
     # --- room ------------------------------------------------------------------------------
 
     def _weights(self, times: NDArray[np.int64], known: NDArray[np.bool_]) -> NDArray[np.int64]:
-        return weights_at(np.where(known, times, 0), self.half_lives)
+        return weights_at(np.where(known, times, 0)[:, None], self.half_lives)
 
     def _table(self) -> _Five:
         return self._slots, self._last, self._newest, self._sums, self.half_lives

@@ -6,6 +6,7 @@ from collections import defaultdict
 import msgspec
 import numpy as np
 import pytest
+from counter_panes import state_panes
 from valkey_server import start_valkey
 
 from features.counters import pane, weight
@@ -64,9 +65,10 @@ def assert_counted(store, expected):
             for half in COUNTERS.plan[number] if key else ():
                 sums[key, number][half][pane(at, half)][which] += weight(at, half)
     names = list(sums)
-    got = store.read(
-        np.array([key for key, _ in names], np.uint64), np.array([number for _, number in names])
-    )
+    states = store.states(np.array([key for key, _ in names], np.uint64))
+    got = [
+        state_panes(s, COUNTERS.plan[number]) for s, (_, number) in zip(states, names, strict=True)
+    ]
     wanted = [{h: {p: tuple(s) for p, s in ps.items()} for h, ps in sums[n].items()} for n in names]
     assert got == wanted
 

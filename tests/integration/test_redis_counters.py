@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 import numpy as np
 import pytest
 import redis
+from counter_panes import state_panes
 from redis.crc import key_slot
 from redis_cluster import RedisCluster
 from valkey_server import start_valkey
@@ -106,7 +107,8 @@ def brute_force(updates):
 
 def state(store, names):
     keys = np.array([key for key, _ in names], dtype=np.uint64)
-    return store.read(keys, np.array([counter for _, counter in names]))
+    halves = [PLAN[counter] for _, counter in names]
+    return list(map(state_panes, store.states(keys), halves))
 
 
 def assert_exact(store, names, updates):
@@ -393,7 +395,7 @@ def test_large_streams_equal_a_brute_force(server, events):
         batch = Updates(keys[which], counters[which], at, shown, clicks)
         assert store.apply(0, (start + step, (start + step) * 3), batch)
         add_up(expected, which, counters[which], at, clicked)
-    got = store.read(keys, counters)
+    got = map(state_panes, store.states(keys), [PLAN[counter] for counter in counters.tolist()])
     flat = {
         (i, half, number): list(sums)
         for i, halves in enumerate(got)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from counter_panes import stored_values
 from valkey_server import start_valkey
 from waiting import until
 
@@ -73,7 +74,8 @@ def test_the_values_are_those_that_the_counting_reads(kind, tmp_path, monkeypatc
         source = FeatureSource(SPEC, server.url, budget_ms=5000)
         assert source.problem is None
         for some in (EVENTS, EVENTS[:1], EVENTS[30:50]):
-            wanted = counters.values(store, counters.keys(some), NOW)
+            keys = counters.keys(some)
+            wanted = stored_values(counters, store.states(keys.ravel()), keys, NOW)
             found = source.fetch(some, NOW)
             known = np.array([not told for told in found.fallbacks])
             assert known.any()

@@ -8,6 +8,7 @@ import random
 
 import numpy as np
 import pytest
+from counter_panes import state_panes, table_panes
 from valkey_server import start_valkey
 
 from features.counters.redis_format import Updates
@@ -40,6 +41,16 @@ def partition(rng):
         np.concatenate([np.arange(views), clicked]),
         np.concatenate([np.full(views, -1), np.arange(len(clicked))]),
     )
+
+
+def shown_rows(stream):
+    """The views, each with its click and how late that came."""
+    key, at, view, click = stream
+    shown, of_click = click < 0, view[click >= 0]
+    clicked, delays = np.zeros(int(shown.sum()), np.bool_), np.zeros(int(shown.sum()), np.int64)
+    clicked[of_click] = True
+    delays[of_click] = at[~shown] - at[shown][of_click]
+    return key[shown], at[shown], clicked, delays
 
 
 def steps(rng, views, clicks):
@@ -75,15 +86,21 @@ def test_many_events_read_alike_whatever_the_cuts_replays_and_order_of_partition
             read,
             Updates(key[new], np.zeros(int(new.sum()), np.int64), at[new], view[new], click[new]),
         )
-    key, at, _, click = (np.concatenate(column) for column in zip(*streams, strict=True))
+    key, at, clicked, delays = (
+        np.concatenate(c) for c in zip(*map(shown_rows, streams), strict=True)
+    )
+    now = int((at + delays).max())
     table = CounterTable(HALVES, 1)
     mixed = rng.permutation(len(key))
-    table.update(key[mixed], at[mixed], click[mixed] >= 0)
+    table.advance(key[mixed, None], at[mixed], clicked[mixed], delays[mixed])
+    table.advance(np.zeros((1, 1), np.uint64), np.array([now]), np.array([False]))  # all clicks
     keys = np.arange(1, KEYS + 1, dtype=np.uint64)
-    assert store.read(keys, 0) == [table.state(int(k))[0] for k in keys]
-    now = int(at.max())
+    held = table_panes(table)
+    assert [state_panes(s, HALVES) for s in store.states(keys)] == [
+        {half: panes for half, panes in held.get(k, {}).items() if panes} for k in keys.tolist()
+    ]
     for when in (now, now + 1, now + DAY + 7, now + 30 * DAY):
         views, clicks = store.values(keys, 0, when)
         wanted = table.read(keys[:, None], np.full(KEYS, when))[:, 0]
         assert np.stack([views, clicks], axis=-1).tobytes() == wanted.tobytes()
-    assert len(key) > 0.95 * EVENTS
+    assert len(key) + clicked.sum() > 0.95 * EVENTS

@@ -79,7 +79,7 @@ def test_weights_are_those_of_the_definition() -> None:
     times = rng.integers(-(10**12), 10**13, 2000)
     halves = np.array([1000, 7 * HOUR + 1, 24 * HOUR])
     wanted = [[weight(t, h) for h in halves.tolist()] for t in times.tolist()]
-    assert weights_at(times, halves).tolist() == wanted
+    assert weights_at(times[:, None], halves).tolist() == wanted
 
 
 def test_keys_of_a_dict_and_of_columns_are_the_same_and_golden() -> None:
@@ -98,7 +98,7 @@ def test_a_missing_key_reads_as_missing_and_counts_nothing() -> None:
     seen = table.advance(keys, np.array([10, NO_TIME]), np.array([True, True]))
     assert np.isnan(seen[0, 0]).all() and seen[0, 1].tolist() == [[0.0, 0.0]]
     assert np.isnan(seen[1]).all()
-    assert len(table) == 1
+    assert table.dump()["keys"].tolist() == [5]
 
 
 def test_click_rates_lean_on_the_rate_of_all() -> None:
@@ -155,8 +155,10 @@ def test_a_full_table_drops_the_dead_and_only_then_doubles() -> None:
     table = CounterTable([1000], 1)
     keys = np.arange(1, 20_001, dtype=np.uint64).reshape(-1, 1)
     table.advance(keys, np.arange(20_000) * 100, np.zeros(20_000, np.bool_))
-    assert len(table) < 1024
-    assert table.state(20_000)[1] == 1_999_900
+    dump = table.dump()
+    assert len(dump["keys"]) < 1024
+    assert dump["last"][dump["keys"] == 20_000].tolist() == [1_999_900]
     table.advance(keys, np.full(20_000, 3_000_000), np.zeros(20_000, np.bool_))
-    assert len(table) >= 20_000
-    assert all(table.state(key)[1] == 3_000_000 for key in (1, 777, 20_000))
+    dump = table.dump()
+    assert len(dump["keys"]) >= 20_000
+    assert (dump["last"][np.isin(dump["keys"], keys)] == 3_000_000).all()

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from counter_panes import stored_values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from waiting import until
 
-from features.counters.redis_format import ENTRY, Plan, Updates, faded, pack_rows
+from features.counters.redis_format import ENTRY, Plan, Updates, pack_rows
 from features.counters.stored import StoredCounters
 from features.errors import ClicktideError
 from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
@@ -58,12 +59,6 @@ class Memory:
     def close(self):
         pass
 
-    def values(self, keys, numbers, at_ms):
-        """As RedisCounters.values."""
-        halves = Plan(self.counters.plan).table[numbers]
-        states = [self.states.get(key, b"") for key in keys.tolist()]
-        return faded(states, halves, np.full(len(keys), at_ms))
-
 
 KNOWN = {"ad_id": "shoes", "campaign": "spring", "advertiser": "acme", "user": "u1"}
 texts = st.one_of(
@@ -91,7 +86,7 @@ def test_values_are_those_of_the_counting_to_the_bit(views, clicks, later):
     some = [KNOWN, KNOWN | {"user": "u2"}, KNOWN | {"user": None}]
     found = source.fetch(some, NOW + later)
     keys = store.counters.keys(some)
-    wanted = store.counters.values(store, keys, NOW + later)
+    wanted = stored_values(store.counters, store.read(keys.ravel()), keys, NOW + later)
     own = [row for row, told in zip(found.values, found.fallbacks, strict=True) if not told]
     expected = [r for r, told in zip(wanted, found.fallbacks, strict=True) if not told]
     assert np.array_equal(own, expected, equal_nan=True)
