@@ -16,6 +16,7 @@ from rich.console import Console
 from clicktide.click_log import RejectSink, estimated_rows, open_log, spec_for
 from clicktide.kernels import warm_up
 from clicktide.options import DirOption, JsonOption, RejectsOption, SettingsOption, StrictOption
+from clicktide.process_resources import release_compiler
 from clicktide.publication import Publication
 from clicktide.publish import (
     ClickDelayOption,
@@ -265,6 +266,7 @@ def _learn(run: Run, plot: Path | None, as_json: bool) -> None:
     _check_writable(run.save, plot)
     state = run.begin()
     warm_up(run.spec, console, from_text=not run.log.startswith(PREFIX))
+    release_compiler()
     with progress_bar(console, run.events or estimated_rows(run.log), "learning") as show:
         run.go(state, show)
     _finish(run, state, plot, as_json)
