@@ -1,7 +1,5 @@
 """``clicktide replay`` on bad input: every bad row is one reject, every bad log one clear error."""
 
-from __future__ import annotations
-
 import ctypes
 import gzip
 import io
@@ -12,10 +10,8 @@ import sys
 import zlib
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,25 +41,25 @@ KEPT = 1 << 16  # bytes kept of a line that is too long
 ENDS = {"csv": b",", "tsv": b"\t"}
 
 
-def csv(**changes: str) -> bytes:
+def csv(**changes):
     return ",".join((GOOD | changes).values()).encode()
 
 
-def tsv(**changes: str) -> bytes:
+def tsv(**changes):
     return csv(**changes).replace(b",", b"\t")
 
 
-def jsonl(**changes: Any) -> bytes:
+def jsonl(**changes):
     return json.dumps(GOOD | changes).encode()
 
 
-def log_of(format: str, *rows: bytes) -> bytes:
+def log_of(format, *rows):
     """A log of some lines; its header has the columns of ``GOOD``."""
     header = [] if format == "jsonl" else [ENDS[format].join(name.encode() for name in GOOD)]
     return b"\n".join([*header, *rows, b""])
 
 
-def parquet(*rows: Mapping[str, str]) -> bytes:
+def parquet(*rows):
     file = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(list(rows)), file)
     return file.getvalue()
@@ -86,11 +82,11 @@ class Bad:
     said: str
 
     @property
-    def line(self) -> int:
+    def line(self):
         """Where it stands; Parquet has no lines."""
         return {"jsonl": BEFORE + 1, "parquet": 0}.get(self.format, BEFORE + 2)
 
-    def log(self) -> bytes:
+    def log(self):
         if self.format == "parquet":
             return parquet(*[GOOD] * BEFORE, json.loads(self.row), *[GOOD] * AFTER)
         good = {"csv": csv, "tsv": tsv, "jsonl": jsonl}[self.format]()
@@ -148,12 +144,12 @@ STRICT = {(bad.reason, bad.format): case for case, bad in BAD_ROWS.items()}.valu
 bad_rows = pytest.mark.parametrize("case", BAD_ROWS)
 
 
-def name_of(case: str) -> str:
+def name_of(case):
     return f"{case}.{BAD_ROWS[case].format}"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory):
     """A folder with the spec, and in ``logs`` every bad row in a log of its own."""
     place = tmp_path_factory.mktemp("bad")
     (place / "spec.toml").write_text(SPEC)
@@ -167,20 +163,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def folder_run(place: Path) -> dict[str, Any]:
+def folder_run(place):
     """The figures of one replay of the whole folder."""
     done = run_clicktide(
         "replay", "logs", "--spec", "spec.toml", "--rejects", "bad.jsonl", "--json", cwd=place
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    figures: dict[str, Any] = json.loads(done.stdout)
+    figures = json.loads(done.stdout)
     return figures
 
 
-def test_a_folder_of_every_format_is_learned_whole_and_the_counts_add_up(
-    folder_run: dict[str, Any],
-) -> None:
+def test_a_folder_of_every_format_is_learned_whole_and_the_counts_add_up(folder_run):
     good = 3  # in the two compressed logs
     assert folder_run["events"] == good + len(BAD_ROWS) * (BEFORE + AFTER)
     assert folder_run["rejected"] == len(BAD_ROWS)
@@ -189,9 +183,7 @@ def test_a_folder_of_every_format_is_learned_whole_and_the_counts_add_up(
 
 
 @bad_rows
-def test_a_bad_row_is_kept_with_its_place_reason_and_every_byte(
-    case: str, place: Path, folder_run: dict[str, Any]
-) -> None:
+def test_a_bad_row_is_kept_with_its_place_reason_and_every_byte(case, place, folder_run):
     bad = BAD_ROWS[case]
     rejects = map(json.loads, (place / "bad.jsonl").read_text().splitlines())
     (kept,) = (reject for reject in rejects if reject["file"] == name_of(case))
@@ -205,7 +197,7 @@ def test_a_bad_row_is_kept_with_its_place_reason_and_every_byte(
 
 
 @pytest.mark.parametrize("case", STRICT)
-def test_strict_stops_at_the_bad_row_and_names_file_line_and_fix(case: str, place: Path) -> None:
+def test_strict_stops_at_the_bad_row_and_names_file_line_and_fix(case, place):
     bad, log = BAD_ROWS[case], f"logs/{name_of(case)}"
     done = run_clicktide("replay", log, *SPEC_GIVEN, "--strict", "--json", cwd=place)
     assert done.returncode in (1, 2)  # 1 where rows before it were learned already
@@ -215,7 +207,7 @@ def test_strict_stops_at_the_bad_row_and_names_file_line_and_fix(case: str, plac
     assert "Traceback" not in done.stderr
 
 
-def test_strict_tells_what_was_learned_before_the_bad_row(clicktide: Any, tmp_path: Path) -> None:
+def test_strict_tells_what_was_learned_before_the_bad_row(clicktide, tmp_path):
     (tmp_path / "spec.toml").write_text(SPEC)
     (tmp_path / "log.csv").write_bytes(log_of("csv", *[csv()] * 40_000, csv(click="x"), csv()))
     out, said = clicktide("replay", "log.csv", "--spec", "spec.toml", "--strict", "--json", code=1)
@@ -244,12 +236,12 @@ class Refused:
     options: tuple[str, ...] = SPEC_GIVEN
 
 
-def log(name: str, data: bytes, *said: str) -> Refused:
+def log(name, data, *said):
     """A log that cannot be used; its name is said."""
     return Refused({name: data}, name, (name, *said))
 
 
-def asked(*options: str, said: tuple[str, ...]) -> Refused:
+def asked(*options, said):
     """A good log, and options that cannot be met."""
     return Refused({"log.csv": SHORT}, "log.csv", said, options)
 
@@ -299,9 +291,7 @@ refused = pytest.mark.parametrize("case", REFUSED)
 
 
 @refused
-def test_what_cannot_be_used_is_one_error_with_its_name_and_a_fix(
-    case: str, tmp_path: Path
-) -> None:
+def test_what_cannot_be_used_is_one_error_with_its_name_and_a_fix(case, tmp_path):
     bad = REFUSED[case]
     for name, data in {"spec.toml": SPEC.encode(), **bad.files}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -314,9 +304,7 @@ def test_what_cannot_be_used_is_one_error_with_its_name_and_a_fix(
 
 
 @pytest.mark.parametrize("option", ["--rejects", "--save", "--plot"])
-def test_what_cannot_be_written_is_told_before_anything_is_read(
-    option: str, tmp_path: Path
-) -> None:
+def test_what_cannot_be_written_is_told_before_anything_is_read(option, tmp_path):
     (tmp_path / "spec.toml").write_text(SPEC)
     (tmp_path / "log.csv").write_bytes(SHORT)
     with standard_input(tmp_path / "log.csv"):
@@ -326,7 +314,7 @@ def test_what_cannot_be_written_is_told_before_anything_is_read(
     assert "log.csv/out.png" in done.stderr and "Fix:" in done.stderr
 
 
-def as_one_without_privileges() -> None:
+def as_one_without_privileges():
     """Make permission bits hold for root too: the program to come cannot override them."""
     cannot_override, cannot_search, drop_for_good = 1, 2, 24
     for capability in (cannot_override, cannot_search):
@@ -335,7 +323,7 @@ def as_one_without_privileges() -> None:
 
 
 @pytest.mark.parametrize("closed", ["logs/log.csv", "logs"])
-def test_a_log_that_may_not_be_read_is_told(closed: str, tmp_path: Path) -> None:
+def test_a_log_that_may_not_be_read_is_told(closed, tmp_path):
     (tmp_path / "spec.toml").write_text(SPEC)
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "log.csv").write_bytes(SHORT)
@@ -358,34 +346,33 @@ ROWS = 20_000
 
 
 @pytest.fixture(scope="module")
-def long_log() -> bytes:
+def long_log():
     rng = np.random.default_rng(0)
     values = zip(rng.integers(2, size=ROWS), rng.integers(10**6, size=ROWS), strict=True)
     return log_of("csv", *(csv(click=str(click), ad=str(ad)) for click, ad in values))
 
 
-def cut(data: bytes) -> bytes:
+def cut(data):
     return data[: len(data) // 2]
 
 
-def overwritten(data: bytes) -> bytes:
+def overwritten(data):
     return cut(data) + bytes(64) + data[len(data) // 2 + 64 :]
 
 
-def gzipped(data: bytes) -> bytes:
+def gzipped(data):
     return gzip.compress(data, mtime=0)  # what the damage makes of it is the same every time
 
 
-def gunzip(data: bytes) -> bytes:
+def gunzip(data):
     return zlib.decompressobj(wbits=31).decompress(data)
 
 
-def unzstd(data: bytes) -> bytes:
+def unzstd(data):
     return zstandard.ZstdDecompressor().decompressobj().decompress(data)
 
 
-Change = Callable[[bytes], bytes]
-DAMAGE: dict[str, tuple[Change, Change, Change | None, str]] = {
+DAMAGE = {
     # A copy that was broken off: all whole lines before its end are learned.
     "cut.csv.gz": (gzipped, cut, gunzip, "cut off"),
     "cut.csv.zst": (zstandard.compress, cut, unzstd, "cut off"),
@@ -397,8 +384,8 @@ DAMAGE: dict[str, tuple[Change, Change, Change | None, str]] = {
 
 @pytest.mark.parametrize("name", DAMAGE)
 def test_what_could_be_read_of_a_damaged_log_is_learned_and_saved_and_the_damage_told(
-    name: str, clicktide: Any, long_log: bytes, tmp_path: Path
-) -> None:
+    name, clicktide, long_log, tmp_path
+):
     compress, damage, decompress, said = DAMAGE[name]
     (tmp_path / "spec.toml").write_text(SPEC.replace('weight = "w"', ""))
     (tmp_path / name).write_bytes(damage(compress(long_log)))
@@ -423,7 +410,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
 """
 
 
-def peak_mb(place: Path, log: str) -> tuple[dict[str, Any], float]:
+def peak_mb(place, log):
     """Figures of a replay and its peak memory, asked of a small parent: a child's begins there."""
     command = [sys.executable, "-m", "clicktide", "replay", log, *SPEC_GIVEN, "--json"]
     said = subprocess.check_output([sys.executable, "-c", PEAK, *command], cwd=place, text=True)
@@ -431,7 +418,7 @@ def peak_mb(place: Path, log: str) -> tuple[dict[str, Any], float]:
     return json.loads(figures), float(peak)
 
 
-def test_fields_of_ten_megabytes_are_rejected_without_holding_them(tmp_path: Path) -> None:
+def test_fields_of_ten_megabytes_are_rejected_without_holding_them(tmp_path):
     (tmp_path / "spec.toml").write_text(SPEC)
     for size, folder in ((10_000_000, "huge"), (5, "good")):
         (tmp_path / folder).mkdir()
@@ -445,7 +432,7 @@ def test_fields_of_ten_megabytes_are_rejected_without_holding_them(tmp_path: Pat
     assert with_huge < without + 16  # of the 100 that the fields have
 
 
-def test_a_weight_as_large_as_a_time_is_rejected(clicktide: Any, tmp_path: Path) -> None:
+def test_a_weight_as_large_as_a_time_is_rejected(clicktide, tmp_path):
     (tmp_path / "spec.toml").write_text(SPEC)
     rows = [csv(), csv(click="0", ad="boats")] * 200
     (tmp_path / "log.csv").write_bytes(log_of("csv", *rows, csv(w="1700000000"), *rows))
@@ -455,9 +442,7 @@ def test_a_weight_as_large_as_a_time_is_rejected(clicktide: Any, tmp_path: Path)
     assert np.isfinite([figures["log_loss"], *figures["mixture"].values()]).all()
 
 
-def test_standard_input_of_every_text_format_learns_the_same(
-    clicktide: Any, tmp_path: Path
-) -> None:
+def test_standard_input_of_every_text_format_learns_the_same(clicktide, tmp_path):
     (tmp_path / "spec.toml").write_text(SPEC)
     ads = ["shoes", "boats", "cars", "shoes"] * 25
     piped = {

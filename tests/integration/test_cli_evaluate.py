@@ -1,9 +1,6 @@
 """``clicktide evaluate``: what it does is replay, predict and report, one after the other."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -41,7 +38,7 @@ all_pairs = true
 """
 
 
-def evaluate(log: object, folder: Path, *more: str) -> dict:
+def evaluate(log, folder, *more):
     (folder / "spec.toml").write_text(TOML)
     command = ["evaluate", str(log), "--out", str(folder / "page.html"), "--json", *more]
     done = CliRunner().invoke(app, [*command, "--spec", str(folder / "spec.toml")])
@@ -49,7 +46,7 @@ def evaluate(log: object, folder: Path, *more: str) -> dict:
     return json.loads(done.stdout)
 
 
-def due(share: float) -> tuple[float, int]:
+def due(share):
     """Log loss of a model of the first events on the others, and how many those are."""
     cut = round(share * len(EVENTS))
     first, rest = EVENTS[:cut], EVENTS[cut:]
@@ -61,7 +58,7 @@ def due(share: float) -> tuple[float, int]:
 
 
 @pytest.mark.parametrize("origin", ["file", "shuffled", "folder", "standard input"])
-def test_a_model_of_the_first_part_is_judged_on_the_rest(tmp_path: Path, origin: str) -> None:
+def test_a_model_of_the_first_part_is_judged_on_the_rest(tmp_path, origin):
     folder = tmp_path / "logs"
     folder.mkdir()
     log = folder / "a.csv"
@@ -84,7 +81,7 @@ def test_a_model_of_the_first_part_is_judged_on_the_rest(tmp_path: Path, origin:
     assert {row["field"] for row in report["slices"]} == {"site"}
 
 
-def test_without_times_that_differ_it_is_cut_by_rows(tmp_path: Path) -> None:
+def test_without_times_that_differ_it_is_cut_by_rows(tmp_path):
     EVENTS.assign(at=10**9).to_csv(tmp_path / "log.csv", index=False)
     figures = evaluate(tmp_path / "log.csv", tmp_path, "--train-share", "0.5")
     loss, _ = due(0.5)
@@ -96,7 +93,7 @@ def test_without_times_that_differ_it_is_cut_by_rows(tmp_path: Path) -> None:
     ("more", "said"),
     [(["--train-share", "1.5"], "share such as 0.8"), (["--slices", "nosuch"], "nosuch")],
 )
-def test_what_cannot_be_done_is_said(tmp_path: Path, more: list[str], said: str) -> None:
+def test_what_cannot_be_done_is_said(tmp_path, more, said):
     EVENTS[:100].to_csv(tmp_path / "log.csv", index=False)
     (tmp_path / "s.toml").write_text(TOML)
     command = ["evaluate", str(tmp_path / "log.csv"), "--spec", str(tmp_path / "s.toml"), *more]

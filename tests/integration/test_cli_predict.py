@@ -1,7 +1,5 @@
 """``clicktide predict``: exact probabilities, rejects as in replay, whole files or none."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import json
@@ -9,10 +7,7 @@ import os
 import resource
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,9 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
-from numpy.typing import NDArray
 from shop_log import SPEC, some_events, standard_input
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 import clicktide.score
 from clicktide.cli import app as clicktide_app
@@ -45,7 +39,7 @@ app = typer.Typer()
 app.command()(predict)
 
 
-def invoke(*arguments: object) -> Result:
+def invoke(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
@@ -53,7 +47,7 @@ EVENTS = some_events(ROWS, 1)
 
 
 @pytest.fixture(scope="module")
-def learner() -> ClickLearner:
+def learner():
     """In the midst of learning its quantiles: a prediction must not go on with it."""
     learner, seen = ClickLearner(SPEC), some_events(2000, 0)
     learner.learn_many(seen, seen["click"])
@@ -61,39 +55,39 @@ def learner() -> ClickLearner:
 
 
 @pytest.fixture(scope="module")
-def due(learner: ClickLearner) -> NDArray[np.float64]:
+def due(learner):
     return learner.predict_proba_many(EVENTS)[True].to_numpy()
 
 
 @pytest.fixture(scope="module")
-def model(learner: ClickLearner, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(learner, tmp_path_factory):
     return save_snapshot(tmp_path_factory.mktemp("model"), Snapshot(learner, Progress()))
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Path:
+def log(tmp_path):
     return write(tmp_path / "log.csv", EVENTS)
 
 
-def write(path: Path, events: pd.DataFrame) -> Path:
+def write(path, events):
     path.parent.mkdir(exist_ok=True)
     events.to_csv(path, index=False)
     return path
 
 
-def scored(log: object, model: Path, out: Path, *more: object) -> dict[str, Any]:
+def scored(log, model, out, *more):
     result = invoke(log, "--model", model, "--out", out, "--json", *more)
     assert result.exit_code == 0, result.output
-    figures: dict[str, Any] = json.loads(result.stdout)
+    figures = json.loads(result.stdout)
     return figures
 
 
-def read(path: Path) -> list[dict[str, str]]:
+def read(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
-def probabilities(rows: list[dict[str, str]]) -> list[float]:
+def probabilities(rows):
     return [float(row["probability"]) for row in rows]
 
 
@@ -101,8 +95,8 @@ def probabilities(rows: list[dict[str, str]]) -> list[float]:
 
 
 def test_csv_holds_id_probability_and_label_and_reads_back_to_the_same_bits(
-    log: Path, model: Path, tmp_path: Path, due: NDArray[np.float64]
-) -> None:
+    log, model, tmp_path, due
+):
     scored(log, model, tmp_path / "out.csv")
     rows = read(tmp_path / "out.csv")
     assert list(rows[0]) == ["id", "probability", "click", "at"]
@@ -111,9 +105,7 @@ def test_csv_holds_id_probability_and_label_and_reads_back_to_the_same_bits(
     assert probabilities(rows) == due.tolist()
 
 
-def test_parquet_holds_the_same_with_types(
-    log: Path, model: Path, tmp_path: Path, due: NDArray[np.float64]
-) -> None:
+def test_parquet_holds_the_same_with_types(log, model, tmp_path, due):
     scored(log, model, tmp_path / "out.parquet")
     table = pq.read_table(tmp_path / "out.parquet")
     assert table.schema.types == [pa.string(), pa.float64(), pa.int8(), pa.string()]
@@ -122,14 +114,14 @@ def test_parquet_holds_the_same_with_types(
 
 
 def test_a_probability_is_bit_for_bit_that_of_predicting_the_one_event(
-    log: Path, model: Path, tmp_path: Path, learner: ClickLearner
-) -> None:
+    log, model, tmp_path, learner
+):
     scored(log, model, tmp_path / "out.csv")
     one_by_one = [learner.predict_proba_one(row)[True] for row in EVENTS.to_dict("records")[:500]]
     assert probabilities(read(tmp_path / "out.csv"))[:500] == one_by_one
 
 
-def test_scoring_teaches_the_model_nothing(log: Path, model: Path, tmp_path: Path) -> None:
+def test_scoring_teaches_the_model_nothing(log, model, tmp_path):
     before = {path.name: path.read_bytes() for path in model.iterdir()}
     scored(log, model, tmp_path / "first.csv")
     scored(log, model, tmp_path / "second.csv")
@@ -137,9 +129,7 @@ def test_scoring_teaches_the_model_nothing(log: Path, model: Path, tmp_path: Pat
     assert {path.name: path.read_bytes() for path in model.iterdir()} == before
 
 
-def test_without_an_id_in_the_log_rows_are_numbered_rejects_counted(
-    model: Path, tmp_path: Path
-) -> None:
+def test_without_an_id_in_the_log_rows_are_numbered_rejects_counted(model, tmp_path):
     log = write(tmp_path / "log.csv", EVENTS.drop(columns="id")[:4])
     lines = log.read_text().splitlines()
     log.write_text("\n".join([*lines[:2], "too,short", *lines[2:]]))
@@ -147,7 +137,7 @@ def test_without_an_id_in_the_log_rows_are_numbered_rejects_counted(
     assert [row["row"] for row in read(tmp_path / "out.csv")] == ["1", "3", "4", "5"]
 
 
-def test_row_numbers_go_on_from_file_to_file_of_a_folder(model: Path, tmp_path: Path) -> None:
+def test_row_numbers_go_on_from_file_to_file_of_a_folder(model, tmp_path):
     for name in ("a.csv", "b.csv"):
         write(tmp_path / "logs" / name, EVENTS.drop(columns="id")[:3])
     scored(tmp_path / "logs", model, tmp_path / "out.csv")
@@ -155,9 +145,7 @@ def test_row_numbers_go_on_from_file_to_file_of_a_folder(model: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_ids_with_commas_quotes_and_line_ends_survive(
-    model: Path, tmp_path: Path, ending: str
-) -> None:
+def test_ids_with_commas_quotes_and_line_ends_survive(model, tmp_path, ending):
     ids = ["a,b", 'say "x"', "two\nlines", "ünï", "plain"]
     rows = EVENTS[:5].assign(id=ids).to_json(orient="records", lines=True)
     (tmp_path / "log.jsonl").write_text(rows)
@@ -170,9 +158,7 @@ def test_ids_with_commas_quotes_and_line_ends_survive(
 # labels
 
 
-def test_with_labels_the_figures_are_those_of_the_predictions(
-    log: Path, model: Path, tmp_path: Path, learner: ClickLearner
-) -> None:
+def test_with_labels_the_figures_are_those_of_the_predictions(log, model, tmp_path, learner):
     figures = scored(log, model, tmp_path / "out.csv")
     tally = Tally()
     hashed = Vectoriser(SPEC).hash_frame(EVENTS)
@@ -182,9 +168,7 @@ def test_with_labels_the_figures_are_those_of_the_predictions(
     assert (figures["events"], figures["rejected"]) == (ROWS, 0)
 
 
-def test_without_labels_there_is_no_label_column_and_no_figure_of_it(
-    model: Path, tmp_path: Path, due: NDArray[np.float64]
-) -> None:
+def test_without_labels_there_is_no_label_column_and_no_figure_of_it(model, tmp_path, due):
     log = write(tmp_path / "log.csv", EVENTS.drop(columns="click"))
     figures = scored(log, model, tmp_path / "out.csv")
     rows = read(tmp_path / "out.csv")
@@ -194,22 +178,20 @@ def test_without_labels_there_is_no_label_column_and_no_figure_of_it(
     assert figures["mean_prediction"] == pytest.approx(due.mean())
 
 
-def test_a_log_of_nothing_but_the_fields_is_scored(
-    model: Path, tmp_path: Path, due: NDArray[np.float64]
-) -> None:
+def test_a_log_of_nothing_but_the_fields_is_scored(model, tmp_path, due):
     log = write(tmp_path / "log.csv", EVENTS[["site", "ad", "views", "price"]])
     scored(log, model, tmp_path / "out.csv")
     assert probabilities(read(tmp_path / "out.csv")) == due.tolist()
 
 
-def test_a_log_that_lacks_a_field_is_refused_by_its_name(model: Path, tmp_path: Path) -> None:
+def test_a_log_that_lacks_a_field_is_refused_by_its_name(model, tmp_path):
     log = write(tmp_path / "log.csv", EVENTS.drop(columns="views"))
     error = invoke(log, "--model", model, "--out", tmp_path / "out.csv").exception
     assert isinstance(error, SourceError)
     assert "'views'" in str(error)
 
 
-def test_the_table_shows_the_figures(log: Path, model: Path, tmp_path: Path) -> None:
+def test_the_table_shows_the_figures(log, model, tmp_path):
     shown = invoke(log, "--model", model, "--out", tmp_path / "out.csv").stdout
     for said in ("log loss", "normalised entropy", "AUC", "calibration ratio", "3,000"):
         assert said in shown
@@ -221,7 +203,7 @@ def test_the_table_shows_the_figures(log: Path, model: Path, tmp_path: Path) -> 
 
 
 @pytest.fixture
-def bad_log(log: Path) -> Path:
+def bad_log(log):
     bad = ["x,1,s0,1,1,0", "x,1,s0,1,1,0,maybe", "x,now,s0,1,1,0,1", "x,1,s0,1,many,0,1"]
     lines = log.read_text().splitlines()
     for at, line in zip((3, 900, 901, 2900), bad, strict=True):
@@ -230,7 +212,7 @@ def bad_log(log: Path) -> Path:
     return log
 
 
-def replayed(log: Path) -> tuple[Counter[str], int]:
+def replayed(log):
     """What replay rejects of a log, and how many events it learns."""
     replay = Replay(ClickLearner(SPEC))
     preparer = Preparer(Vectoriser(SPEC), SPEC.source)
@@ -240,16 +222,14 @@ def replayed(log: Path) -> tuple[Counter[str], int]:
     return replay.rejected, replay.progress.overall.events
 
 
-def test_bad_rows_are_rejected_and_counted_as_replay_does(
-    bad_log: Path, model: Path, tmp_path: Path, due: NDArray[np.float64]
-) -> None:
+def test_bad_rows_are_rejected_and_counted_as_replay_does(bad_log, model, tmp_path, due):
     figures = scored(bad_log, model, tmp_path / "out.csv")
     assert (Counter(figures["rejected_by_reason"]), figures["events"]) == replayed(bad_log)
     assert figures["rejected"] == 4
     assert probabilities(read(tmp_path / "out.csv")) == due.tolist()
 
 
-def test_a_rejects_file_keeps_every_bad_row(bad_log: Path, model: Path, tmp_path: Path) -> None:
+def test_a_rejects_file_keeps_every_bad_row(bad_log, model, tmp_path):
     rejects = tmp_path / "bad.jsonl"
     scored(bad_log, model, tmp_path / "out.csv", "--rejects", rejects)
     kept = [json.loads(line) for line in rejects.read_text().splitlines()]
@@ -262,9 +242,7 @@ def test_a_rejects_file_keeps_every_bad_row(bad_log: Path, model: Path, tmp_path
     }
 
 
-def test_strict_stops_at_a_bad_row_and_writes_nothing(
-    bad_log: Path, model: Path, tmp_path: Path
-) -> None:
+def test_strict_stops_at_a_bad_row_and_writes_nothing(bad_log, model, tmp_path):
     out = tmp_path / "new" / "out.csv"
     error = invoke(bad_log, "--model", model, "--out", out, "--strict").exception
     assert isinstance(error, StrictError)
@@ -275,9 +253,7 @@ def test_strict_stops_at_a_bad_row_and_writes_nothing(
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_a_file_is_replaced_only_if_forced(
-    log: Path, model: Path, tmp_path: Path, ending: str
-) -> None:
+def test_a_file_is_replaced_only_if_forced(log, model, tmp_path, ending):
     out = tmp_path / f"out.{ending}"
     out.write_text("before")
     error = invoke(log, "--model", model, "--out", out).exception
@@ -289,13 +265,13 @@ def test_a_file_is_replaced_only_if_forced(
 
 
 @pytest.mark.parametrize("name", ["out.txt", "out", "out.csv.gz"])
-def test_another_ending_is_refused(log: Path, model: Path, tmp_path: Path, name: str) -> None:
+def test_another_ending_is_refused(log, model, tmp_path, name):
     error = invoke(log, "--model", model, "--out", tmp_path / name).exception
     assert isinstance(error, ClicktideError)
     assert ".csv, .jsonl or .parquet" in str(error)
 
 
-def test_the_log_itself_is_never_written_over(log: Path, model: Path) -> None:
+def test_the_log_itself_is_never_written_over(log, model):
     before = log.read_bytes()
     error = invoke(log, "--model", model, "--out", log, "--force").exception
     assert isinstance(error, ClicktideError)
@@ -303,7 +279,7 @@ def test_the_log_itself_is_never_written_over(log: Path, model: Path) -> None:
 
 
 @contextmanager
-def room_for(size: int) -> Iterator[None]:
+def room_for(size):
     """Make every file stop at ``size`` bytes, as a full disk does."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
@@ -314,9 +290,7 @@ def room_for(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_a_disk_that_fills_up_is_said_and_leaves_what_was_there(
-    log: Path, model: Path, tmp_path: Path, ending: str
-) -> None:
+def test_a_disk_that_fills_up_is_said_and_leaves_what_was_there(log, model, tmp_path, ending):
     out = tmp_path / "new" / f"out.{ending}"
     out.parent.mkdir()
     out.write_text("before")
@@ -328,10 +302,8 @@ def test_a_disk_that_fills_up_is_said_and_leaves_what_was_there(
     assert out.read_text() == "before"
 
 
-def test_ctrl_c_exits_130_and_leaves_no_file(
-    log: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+def test_ctrl_c_exits_130_and_leaves_no_file(log, model, tmp_path, monkeypatch):
+    def interrupted(logits):
         os.kill(os.getpid(), signal.SIGINT)
         return learned_probabilities(logits)
 
@@ -343,7 +315,7 @@ def test_ctrl_c_exits_130_and_leaves_no_file(
     assert list(out.parent.iterdir()) == []
 
 
-def test_damage_further_on_leaves_no_file(model: Path, tmp_path: Path, log: Path) -> None:
+def test_damage_further_on_leaves_no_file(model, tmp_path, log):
     whole = gzip.compress(log.read_bytes())
     (tmp_path / "cut.csv.gz").write_bytes(whole[: len(whole) // 2])
     out = tmp_path / "new" / "out.csv"
@@ -355,12 +327,10 @@ def test_damage_further_on_leaves_no_file(model: Path, tmp_path: Path, log: Path
 # standard input and output
 
 
-def test_a_log_with_all_columns_is_opened_once(
-    model: Path, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_log_with_all_columns_is_opened_once(model, log, tmp_path, monkeypatch):
     opened, open_log = [], clicktide.score.open_log
 
-    def counted(*arguments: Any) -> Any:
+    def counted(*arguments):
         opened.append(arguments)
         return open_log(*arguments)
 
@@ -370,9 +340,7 @@ def test_a_log_with_all_columns_is_opened_once(
 
 
 @pytest.mark.parametrize("absent", [[], ["click"], ["id", "at", "click"]])
-def test_standard_input_is_read_whichever_columns_it_lacks(
-    model: Path, tmp_path: Path, due: NDArray[np.float64], absent: list[str]
-) -> None:
+def test_standard_input_is_read_whichever_columns_it_lacks(model, tmp_path, due, absent):
     log = write(tmp_path / "log.csv", EVENTS.drop(columns=absent))
     with standard_input(log):
         figures = scored("-", model, tmp_path / "out.csv")
@@ -380,9 +348,7 @@ def test_standard_input_is_read_whichever_columns_it_lacks(
     assert probabilities(read(tmp_path / "out.csv")) == due.tolist()
 
 
-def test_standard_output_holds_the_csv_and_nothing_else(
-    log: Path, model: Path, tmp_path: Path
-) -> None:
+def test_standard_output_holds_the_csv_and_nothing_else(log, model, tmp_path):
     scored(log, model, tmp_path / "out.csv")
     for more in ([], ["--json"]):
         result = invoke(log, "--model", model, "--out", "-", *more)
@@ -391,7 +357,7 @@ def test_standard_output_holds_the_csv_and_nothing_else(
         assert "3,000" in result.stderr or json.loads(result.stderr)["events"] == ROWS
 
 
-def test_a_simulation_is_scored_against_its_truth(tmp_path: Path) -> None:
+def test_a_simulation_is_scored_against_its_truth(tmp_path):
     spec = load_spec("sim", ["hash.bits=14", "hash.cross_bits=14"])
     model = save_snapshot(tmp_path / "model", Snapshot(ClickLearner(spec), Progress()))
     figures = scored("sim:stationary?events=2000", model, tmp_path / "out.parquet")
@@ -399,7 +365,7 @@ def test_a_simulation_is_scored_against_its_truth(tmp_path: Path) -> None:
     assert figures["excess_log_loss"] > 0.0
 
 
-def test_help_gives_an_example() -> None:
+def test_help_gives_an_example():
     assert "clicktide predict tomorrow.csv --model" in invoke("--help").stdout
 
 
@@ -422,9 +388,7 @@ ODD = pd.DataFrame(
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize("source", ["jsonl", "parquet"])
-def test_kept_columns_read_back_as_they_were(
-    model: Path, tmp_path: Path, source: str, ending: str
-) -> None:
+def test_kept_columns_read_back_as_they_were(model, tmp_path, source, ending):
     log, out = tmp_path / f"log.{source}", tmp_path / f"out.{ending}"
     if source == "jsonl":
         ODD.to_json(log, orient="records", lines=True)
@@ -448,7 +412,7 @@ def test_kept_columns_read_back_as_they_were(
 
 
 @pytest.mark.parametrize("origin", ["file", "folder", "standard input"])
-def test_all_columns_can_be_kept(model: Path, tmp_path: Path, origin: str) -> None:
+def test_all_columns_can_be_kept(model, tmp_path, origin):
     log = write(tmp_path / "logs" / "log.csv", EVENTS[:50])
     out = tmp_path / "out.csv"
     with standard_input(log):
@@ -460,7 +424,7 @@ def test_all_columns_can_be_kept(model: Path, tmp_path: Path, origin: str) -> No
     pd.testing.assert_frame_equal(kept[columns], EVENTS[:50][columns], check_dtype=False)
 
 
-def test_a_column_that_the_predictions_need_is_not_kept(model: Path, tmp_path: Path) -> None:
+def test_a_column_that_the_predictions_need_is_not_kept(model, tmp_path):
     log = write(tmp_path / "log.csv", EVENTS[:9].assign(probability=0.5))
     error = invoke(log, "--model", model, "--out", tmp_path / "o.csv", "--keep", "all").exception
     assert isinstance(error, ClicktideError)
@@ -469,8 +433,8 @@ def test_a_column_that_the_predictions_need_is_not_kept(model: Path, tmp_path: P
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 def test_report_takes_what_predict_wrote_without_being_told_its_columns(
-    log: Path, model: Path, tmp_path: Path, ending: str
-) -> None:
+    log, model, tmp_path, ending
+):
     out, page = tmp_path / f"out.{ending}", tmp_path / "page.html"
     figures = scored(log, model, out, "--keep", "site,ad")
     done = CliRunner().invoke(
@@ -483,9 +447,7 @@ def test_report_takes_what_predict_wrote_without_being_told_its_columns(
     assert data["total"]["normalised_entropy"] == pytest.approx(figures["normalised_entropy"])
 
 
-def test_a_log_that_the_model_has_learned_is_told_whatever_it_is_called_now(
-    log: Path, tmp_path: Path
-) -> None:
+def test_a_log_that_the_model_has_learned_is_told_whatever_it_is_called_now(log, tmp_path):
     replay = Replay(ClickLearner(SPEC))
     preparer = Preparer(Vectoriser(SPEC), SPEC.source)
     replay.run(

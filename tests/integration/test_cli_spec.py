@@ -1,12 +1,9 @@
 """``clicktide spec``: what check says of good and bad specs, what init writes, what list shows."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from clicktide.spec_commands import app
 from features.errors import ClicktideError, SourceError, SpecError
@@ -23,12 +20,12 @@ hash = {bits = 10, cross_bits = 8}
 BAD = GOOD.replace("all_pairs", "all_pears")
 
 
-def invoke(*arguments: object) -> Result:
+def invoke(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> tuple[Path, Path]:
+def files(tmp_path):
     good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
     good.write_text(GOOD)
     bad.write_text(BAD)
@@ -38,9 +35,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 # check
 
 
-def test_a_good_spec_is_ok_with_its_fields_crosses_tables_and_memory(
-    files: tuple[Path, Path],
-) -> None:
+def test_a_good_spec_is_ok_with_its_fields_crosses_tables_and_memory(files):
     result = invoke("check", files[0])
     assert result.exit_code == 0
     assert result.stdout.startswith("ok ")
@@ -48,7 +43,7 @@ def test_a_good_spec_is_ok_with_its_fields_crosses_tables_and_memory(
         assert said in result.stdout
 
 
-def test_a_bad_spec_is_told_with_line_key_and_fix_and_exits_2(files: tuple[Path, Path]) -> None:
+def test_a_bad_spec_is_told_with_line_key_and_fix_and_exits_2(files):
     result = invoke("check", files[1])
     assert result.exit_code == 2
     assert result.stdout == ""
@@ -56,14 +51,14 @@ def test_a_bad_spec_is_told_with_line_key_and_fix_and_exits_2(files: tuple[Path,
         assert said in result.stderr
 
 
-def test_all_specs_are_checked_though_one_is_bad(files: tuple[Path, Path]) -> None:
+def test_all_specs_are_checked_though_one_is_bad(files):
     good, bad = files
     result = invoke("check", bad, good, "sim")
     assert result.exit_code == 2
     assert result.stdout.count("ok ") == 2
 
 
-def test_json_is_one_object_a_spec(files: tuple[Path, Path]) -> None:
+def test_json_is_one_object_a_spec(files):
     good, bad = files
     result = invoke("check", good, bad, "--json")
     assert result.exit_code == 2
@@ -74,18 +69,17 @@ def test_json_is_one_object_a_spec(files: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.parametrize("change", ["", 'learner.kind = "single"', "crosses.all_pairs = false"])
-def test_the_memory_told_is_that_of_the_weights(tmp_path: Path, change: str) -> None:
+def test_the_memory_told_is_that_of_the_weights(tmp_path, change):
     key = change.partition(" =")[0]
     lines = [line for line in GOOD.splitlines() if not key or not line.startswith(key)]
     file = tmp_path / "spec.toml"
     file.write_text("\n".join([*lines, change]).replace("bits = 10", "bits = 16"))
     told = json.loads(invoke("check", file, "--json").stdout)["memory_mb"]
     weights = ClickLearner(load_spec(file)).weights
-    assert weights is not None
     assert told == pytest.approx((weights.fields.nbytes + weights.crosses.nbytes) / 1e6, abs=0.05)
 
 
-def test_every_shipped_spec_is_ok_by_its_name() -> None:
+def test_every_shipped_spec_is_ok_by_its_name():
     result = invoke("check", *shipped_specs())
     assert result.exit_code == 0
     assert result.stdout.count("ok ") == len(shipped_specs())
@@ -95,14 +89,14 @@ def test_every_shipped_spec_is_ok_by_its_name() -> None:
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Path:
+def log(tmp_path):
     path = tmp_path / "day 1.clicks.csv"
     rows = [f"{i % 3 == 0:d},news{i % 4},ad{i % 5}" for i in range(50)]
     path.write_text("\n".join(["click,site,ad", *rows, ""]))
     return path
 
 
-def test_init_prints_a_spec_that_reads_the_log_and_the_next_step_apart(log: Path) -> None:
+def test_init_prints_a_spec_that_reads_the_log_and_the_next_step_apart(log):
     result = invoke("init", log)
     assert result.exit_code == 0
     assert f"clicktide replay '{log}'" in result.stderr
@@ -113,7 +107,7 @@ def test_init_prints_a_spec_that_reads_the_log_and_the_next_step_apart(log: Path
     assert spec.fields[0].names == ("site", "ad")
 
 
-def test_init_writes_what_it_would_print_and_names_the_replay_command(log: Path) -> None:
+def test_init_writes_what_it_would_print_and_names_the_replay_command(log):
     out = log.with_name("new") / "mine.toml"
     result = invoke("init", log, "--out", out)
     assert result.exit_code == 0
@@ -123,7 +117,7 @@ def test_init_writes_what_it_would_print_and_names_the_replay_command(log: Path)
     assert [path.name for path in out.parent.iterdir()] == ["mine.toml"]
 
 
-def test_init_refuses_to_replace_a_file_unless_forced(log: Path) -> None:
+def test_init_refuses_to_replace_a_file_unless_forced(log):
     out = log.with_name("mine.toml")
     out.write_text("edited by hand")
     refused = invoke("init", log, "--out", out)
@@ -134,11 +128,11 @@ def test_init_refuses_to_replace_a_file_unless_forced(log: Path) -> None:
     assert out.read_text() != "edited by hand"
 
 
-def test_a_log_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_log_that_is_not_there_is_said(tmp_path):
     assert isinstance(invoke("init", tmp_path / "no.csv").exception, SourceError)
 
 
-def test_a_log_without_anything_like_a_label_is_said_with_its_name(tmp_path: Path) -> None:
+def test_a_log_without_anything_like_a_label_is_said_with_its_name(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("a,b\nx,y\nz,w\n")
     result = invoke("init", path)
@@ -146,7 +140,7 @@ def test_a_log_without_anything_like_a_label_is_said_with_its_name(tmp_path: Pat
     assert str(path) in str(result.exception)
 
 
-def test_the_label_may_be_named_and_its_values_explained(tmp_path: Path) -> None:
+def test_the_label_may_be_named_and_its_values_explained(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("end,ad\nwon,x\nlost,y\nlate,z\n")
     result = invoke("init", path, "--label", "end", "--label-values", "won=1,*=0")
@@ -155,7 +149,7 @@ def test_the_label_may_be_named_and_its_values_explained(tmp_path: Path) -> None
         assert isinstance(invoke("init", path, *options).exception, SpecError)
 
 
-def test_a_place_that_cannot_be_written_is_said(log: Path) -> None:
+def test_a_place_that_cannot_be_written_is_said(log):
     result = invoke("init", log, "--out", log / "mine.toml")
     assert isinstance(result.exception, ClicktideError)
     assert "cannot be written" in str(result.exception)
@@ -164,7 +158,7 @@ def test_a_place_that_cannot_be_written_is_said(log: Path) -> None:
 # list
 
 
-def test_list_shows_each_shipped_spec_with_its_description() -> None:
+def test_list_shows_each_shipped_spec_with_its_description():
     shown = invoke("list").stdout
     described = json.loads(invoke("list", "--json").stdout)
     assert list(described) == shipped_specs()
@@ -175,5 +169,5 @@ def test_list_shows_each_shipped_spec_with_its_description() -> None:
 
 
 @pytest.mark.parametrize("command", ["check", "init", "list"])
-def test_help_gives_an_example(command: str) -> None:
+def test_help_gives_an_example(command):
     assert "clicktide " in invoke(command, "--help").stdout

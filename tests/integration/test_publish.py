@@ -1,15 +1,11 @@
 """``clicktide replay SOURCE --to LOG``: the log holds what happened, once, in order of time."""
 
-from __future__ import annotations
-
 import json
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -23,10 +19,10 @@ from features.spec_file import load_spec
 from market import open_simulation
 from streaming.join_process import JoinProcess
 from streaming.joiner import JoinerSettings
-from streaming.log import EventLog, NewRecord, TopicPartition, open_log
+from streaming.log import NewRecord, TopicPartition, open_log
 from streaming.publish import ClickDelay, Pacer, Publisher, RowReader, publish_group
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
-from streaming.sources import Reject, open_source
+from streaming.sources import open_source
 
 MARKET = "sim:abrupt?users=300&sites=30&seed=3"
 SIM = f"{MARKET}&events=40000"
@@ -50,19 +46,19 @@ column = "when"
 """
 
 
-def run(folder: Path, *args: str, code: int = 0) -> tuple[str, str]:
+def run(folder, *args, code=0):
     done = run_clicktide(*args, cwd=folder)
     assert done.returncode == code, (done.stdout, done.stderr)
     return done.stdout, done.stderr
 
 
-def publish(folder: Path, *args: str) -> dict[str, Any]:
+def publish(folder, *args):
     out, _ = run(folder, "replay", *args, "--json")
-    summary: dict[str, Any] = json.loads(out)
+    summary = json.loads(out)
     return summary
 
 
-def held(log: EventLog, topic: str) -> list[list[Any]]:
+def held(log, topic):
     """Events of a topic, by partition; every key is the event's own id."""
     partitions = []
     for partition, end in enumerate(log.end_offsets(topic)):
@@ -75,21 +71,21 @@ def held(log: EventLog, topic: str) -> list[list[Any]]:
     return partitions
 
 
-def values(path: Path, topic: str) -> list[bytes]:
+def values(path, topic):
     with open_log(str(path)) as log:
         return [r.value for r in log.read(TopicPartition(topic, 0), 0, 1_000_000)]
 
 
-def without_heartbeats(partitions: list[list[Any]]) -> list[Any]:
+def without_heartbeats(partitions):
     return [e for part in partitions for e in part if not isinstance(e, Heartbeat)]
 
 
-def json_lines(path: Path) -> list[dict[str, Any]]:
+def json_lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def market(tmp_path_factory):
     """A simulation as files, and published: ``market/`` and ``log.db``."""
     folder = tmp_path_factory.mktemp("market")
     run(folder, "simulate", SIM, "--out", "market")
@@ -98,7 +94,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_published_simulation_holds_what_its_files_hold(market: Path) -> None:
+def test_a_published_simulation_holds_what_its_files_hold(market):
     served = json_lines(market / "market" / "impressions.jsonl")
     clicked = json_lines(market / "market" / "clicks.jsonl")
     truth = {
@@ -118,7 +114,7 @@ def test_a_published_simulation_holds_what_its_files_hold(market: Path) -> None:
         assert event.probability is None
 
 
-def small_log(tmp_path: Path) -> None:
+def small_log(tmp_path):
     (tmp_path / "spec.toml").write_text(SPEC)
     (tmp_path / "log.csv").write_text(
         "id,when,clicked,site,ad,age\n"
@@ -132,7 +128,7 @@ def small_log(tmp_path: Path) -> None:
     )
 
 
-def test_a_real_log_keeps_its_columns_and_its_bad_rows_become_rejects(tmp_path: Path) -> None:
+def test_a_real_log_keeps_its_columns_and_its_bad_rows_become_rejects(tmp_path):
     small_log(tmp_path)
     summary = publish(
         tmp_path, "log.csv", "--spec", "spec.toml", "--to", "log.db", "--rejects", "bad.jsonl"
@@ -152,7 +148,7 @@ def test_a_real_log_keeps_its_columns_and_its_bad_rows_become_rejects(tmp_path: 
     ]
 
 
-def test_rows_without_ids_and_times_are_numbered_and_a_second_apart(tmp_path: Path) -> None:
+def test_rows_without_ids_and_times_are_numbered_and_a_second_apart(tmp_path):
     (tmp_path / "log.csv").write_text("clicked,ad\n0,x\nbroken\n0,y\n")
     (tmp_path / "s.toml").write_text(
         'name = "s"\n[source]\nlabel = "clicked"\n[[fields]]\nnames = ["ad"]\n'
@@ -164,9 +160,7 @@ def test_rows_without_ids_and_times_are_numbered_and_a_second_apart(tmp_path: Pa
     assert (x.timestamp, y.timestamp) == (1736121600000, 1736121602000)
 
 
-def test_both_topics_have_an_impression_in_the_same_partition_and_time_never_falls(
-    tmp_path: Path,
-) -> None:
+def test_both_topics_have_an_impression_in_the_same_partition_and_time_never_falls(tmp_path):
     publish(tmp_path, f"{MARKET}&events=8000", "--to", "log.db", "--set", "stream.partitions=3")
     with open_log(str(tmp_path / "log.db")) as log:
         impressions, clicks = held(log, IMPRESSIONS), held(log, CLICKS)
@@ -182,7 +176,7 @@ def test_both_topics_have_an_impression_in_the_same_partition_and_time_never_fal
             assert times[-1] > times[-2]
 
 
-def test_the_heartbeats_come_after_every_window(tmp_path: Path) -> None:
+def test_the_heartbeats_come_after_every_window(tmp_path):
     summary = publish(
         tmp_path, f"{MARKET}&events=500", "--to", "log.db", "--set", "join.join_window_s=60"
     )
@@ -194,9 +188,7 @@ def test_the_heartbeats_come_after_every_window(tmp_path: Path) -> None:
             assert all(b.timestamp > summary["last_event_ms"] + 1000 * windows for b in beats)
 
 
-def test_no_end_sends_no_heartbeats_and_a_later_run_goes_on_exactly(
-    tmp_path: Path, market: Path
-) -> None:
+def test_no_end_sends_no_heartbeats_and_a_later_run_goes_on_exactly(tmp_path, market):
     first = publish(tmp_path, SIM, "--to", "log.db", "--events", "12345", "--no-end")
     assert (first["impressions"], first["ended"]) == (12_345, False)
     assert all(b'"heartbeat"' not in v for v in values(tmp_path / "log.db", CLICKS))
@@ -208,7 +200,7 @@ def test_no_end_sends_no_heartbeats_and_a_later_run_goes_on_exactly(
     assert (third["impressions"], third["clicks"]) == (0, 0)
 
 
-def rows_in(path: Path) -> int:
+def rows_in(path):
     """Impressions in a log that another process writes; 0 while it is not there."""
     try:
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
@@ -220,7 +212,7 @@ def rows_in(path: Path) -> int:
         return 0
 
 
-def stopped_when(path: Path, more: int, number: int, *args: str) -> int:
+def stopped_when(path, more, number, *args):
     """Start publishing; signal it when it has published some more; its return code."""
     goal = rows_in(path) + more
     command = [sys.executable, "-m", "clicktide", "replay", *args, "--resume"]
@@ -236,9 +228,7 @@ def stopped_when(path: Path, more: int, number: int, *args: str) -> int:
         process.wait()
 
 
-def test_killed_publishers_that_resume_lose_and_double_nothing(
-    tmp_path: Path, market: Path
-) -> None:
+def test_killed_publishers_that_resume_lose_and_double_nothing(tmp_path, market):
     path, kills = tmp_path / "log.db", 0
     for _ in range(5):
         kills += stopped_when(path, 5_000, signal.SIGKILL, SIM, "--to", "log.db") < 0
@@ -248,7 +238,7 @@ def test_killed_publishers_that_resume_lose_and_double_nothing(
         assert values(path, topic) == values(market / "log.db", topic)
 
 
-def test_sigterm_stops_between_transactions_and_leaves_a_position(tmp_path: Path) -> None:
+def test_sigterm_stops_between_transactions_and_leaves_a_position(tmp_path):
     path = tmp_path / "log.db"
     code = stopped_when(path, 1, signal.SIGTERM, SIM, "--to", "log.db", "--speed", "100")
     assert code == 130
@@ -258,7 +248,7 @@ def test_sigterm_stops_between_transactions_and_leaves_a_position(tmp_path: Path
     assert rest["impressions"] == 40_000 - done
 
 
-def test_a_log_that_is_further_in_time_is_not_published_into(tmp_path: Path) -> None:
+def test_a_log_that_is_further_in_time_is_not_published_into(tmp_path):
     sim = f"{MARKET}&events=300"
     publish(tmp_path, sim, "--to", "log.db")
     _, said = run(tmp_path, "replay", sim, "--to", "log.db", code=2)
@@ -287,7 +277,7 @@ def test_a_log_that_is_further_in_time_is_not_published_into(tmp_path: Path) -> 
         (["--to", "log.db", "--set", "partition=2"], "partition"),
     ],
 )
-def test_options_without_sense_are_refused(tmp_path: Path, args: list[str], said: str) -> None:
+def test_options_without_sense_are_refused(tmp_path, args, said):
     _, err = run(tmp_path, "replay", f"{MARKET}&events=10", *args, code=2)
     assert said.split(".*")[0] in err and said.split(".*")[-1] in err
     assert not (tmp_path / "log.db").exists()
@@ -299,36 +289,36 @@ def test_options_without_sense_are_refused(tmp_path: Path, args: list[str], said
 class Wall:
     """A clock that only sleeping moves."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.now, self.slept = 1000.0, 0
 
-    def __call__(self) -> float:
+    def __call__(self):
         return self.now
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds):
         self.now += seconds
         self.slept += 1
 
 
-def publisher(log: EventLog, source: str, pacer: Pacer, batch: int = 1_000) -> Publisher:
+def publisher(log, source, pacer, batch=1_000):
     settings = StreamSettings()
     log.create_topics(settings.topics())
     reader = RowReader(load_spec("sim"), source, delay=ClickDelay())
     return Publisher(log, publish_group(source), reader, settings, pacer=pacer, batch=batch)
 
 
-def unpaced() -> Pacer:
+def unpaced():
     return Pacer(None, clock=time.monotonic, sleep=time.sleep)
 
 
 @pytest.mark.parametrize("speed", [1.0, 30.0])
-def test_speed_ties_event_time_to_the_wall_clock(tmp_path: Path, speed: float) -> None:
+def test_speed_ties_event_time_to_the_wall_clock(tmp_path, speed):
     wall, source = Wall(), "sim:stationary?users=100&sites=10&events=200"
-    seen: list[tuple[float, int, int]] = []
+    seen = []
     with open_log(str(tmp_path / "log.db")) as log:
         it = publisher(log, source, Pacer(speed, clock=wall, sleep=wall.sleep))
 
-        def on_commit() -> None:
+        def on_commit():
             if it.state.last_ms is not None and it.state.first_ms is not None:
                 seen.append((wall.now - 1000.0, it.state.first_ms, it.state.last_ms))
 
@@ -340,11 +330,11 @@ def test_speed_ties_event_time_to_the_wall_clock(tmp_path: Path, speed: float) -
     assert wall.slept > 10
 
 
-def _sim(source: str, it: Publisher) -> Any:
+def _sim(source, it):
     yield from open_simulation(source, it.columns, it.start)
 
 
-def test_max_speed_never_sleeps(tmp_path: Path) -> None:
+def test_max_speed_never_sleeps(tmp_path):
     wall, source = Wall(), "sim:stationary?users=100&sites=10&events=200"
     with open_log(str(tmp_path / "log.db")) as log:
         it = publisher(log, source, Pacer(None, clock=wall, sleep=wall.sleep))
@@ -357,21 +347,21 @@ class Crash(Exception):
 
 
 @pytest.mark.parametrize("every", [1, 7, 50])
-def test_a_crash_after_any_commit_repeats_and_loses_nothing(tmp_path: Path, every: int) -> None:
+def test_a_crash_after_any_commit_repeats_and_loses_nothing(tmp_path, every):
     """Rows out of order and bad rows among them, small transactions, cut anywhere."""
     (tmp_path / "log.csv").write_text(messy_rows())
     spec = msgspec.structs.replace(load_spec(_spec_file(tmp_path)))
 
-    def go(log: EventLog, crash_after: int | None) -> tuple[bool, list[Reject]]:
+    def go(log, crash_after):
         reader = RowReader(spec, "log.csv", delay=ClickDelay(mean_s=30.0))
         it = Publisher(log, "publish:x", reader, StreamSettings(), pacer=unpaced(), batch=5)
         it.restore(resume=True)
         if it.state.ended:
             return True, []
         left, known = crash_after, it.state
-        rejects: list[Reject] = []
+        rejects = []
 
-        def on_commit() -> None:
+        def on_commit():
             nonlocal left, known
             if left is not None and it.state != known:
                 left, known = left - 1, it.state
@@ -395,7 +385,7 @@ def test_a_crash_after_any_commit_repeats_and_loses_nothing(tmp_path: Path, ever
     assert len(rejects) > 3
     with open_log(str(tmp_path / "parts.db")) as log:
         log.create_topics(StreamSettings().topics())
-        again: list[Reject] = []
+        again = []
         for _ in range(1000):
             done, some = go(log, every)
             again += some
@@ -410,9 +400,7 @@ def test_a_crash_after_any_commit_repeats_and_loses_nothing(tmp_path: Path, ever
 
 # Minutes between rows, and what becomes of 300 of them: the joiner waits 10 min 30 s.
 @pytest.mark.parametrize(("step", "published"), [(1, 300), (-1, 0), (0, 300)])
-def test_a_log_newest_first_is_refused_before_anything_is_published(
-    tmp_path: Path, step: int, published: int
-) -> None:
+def test_a_log_newest_first_is_refused_before_anything_is_published(tmp_path, step, published):
     times = [1_740_823_200 + 60 * step * i for i in range(300)]
     rows = [f"i{i},{when},0,s,a,1" for i, when in enumerate(times)]
     (tmp_path / "log.csv").write_text("\n".join(["id,when,clicked,site,ad,age", *rows]))
@@ -430,12 +418,12 @@ def test_a_log_newest_first_is_refused_before_anything_is_published(
         assert it.state.impressions == sum(log.end_offsets(IMPRESSIONS)) == published
 
 
-def _spec_file(folder: Path) -> str:
+def _spec_file(folder):
     (folder / "spec.toml").write_text(SPEC.replace('"iso"', '"s"'))
     return str(folder / "spec.toml")
 
 
-def messy_rows() -> str:
+def messy_rows():
     rows = ["id,when,clicked,site,ad,age"]
     for i in range(300):
         when = 1_740_823_200 + 2 * i - (i * 7 % 13)
@@ -444,13 +432,13 @@ def messy_rows() -> str:
     return "\n".join(rows) + "\n"
 
 
-def test_events_go_out_in_order_of_time_over_both_topics(tmp_path: Path) -> None:
+def test_events_go_out_in_order_of_time_over_both_topics(tmp_path):
     source = f"{MARKET}&events=600"
-    order: list[Any] = []
+    order = []
     with open_log(str(tmp_path / "log.db")) as log:
         it = publisher(log, source, unpaced(), batch=1)
 
-        def on_commit() -> None:
+        def on_commit():
             for topic in (IMPRESSIONS, CLICKS):
                 known = sum(isinstance(e, _KIND[topic]) for e in order)
                 records = log.read(TopicPartition(topic, 0), known, 1_000)
@@ -464,7 +452,7 @@ def test_events_go_out_in_order_of_time_over_both_topics(tmp_path: Path) -> None
 _KIND = {IMPRESSIONS: Impression, CLICKS: Click}
 
 
-def test_going_on_under_another_recipe_is_refused(tmp_path: Path) -> None:
+def test_going_on_under_another_recipe_is_refused(tmp_path):
     source = "sim:stationary?users=100&sites=10&events=200"
     with open_log(str(tmp_path / "log.db")) as log:
         it = publisher(log, source, unpaced())
@@ -475,7 +463,7 @@ def test_going_on_under_another_recipe_is_refused(tmp_path: Path) -> None:
             other.restore(resume=True)
 
 
-def test_events_of_now_are_joined_behind_a_history_that_ends_now(tmp_path: Path) -> None:
+def test_events_of_now_are_joined_behind_a_history_that_ends_now(tmp_path):
     stream, url = StreamSettings(), f"sqlite:///{tmp_path / 'run' / 'log.db'}"
     (tmp_path / "run").mkdir()
     source = f"{MARKET}&events=2000&max_click_delay_ms=600000"

@@ -383,7 +383,7 @@ def test_large_streams_equal_a_brute_force(server, events):
     store = open_counters(server.url, PLAN, "test")
     keys = rng.integers(0, 2**64, 5_000, dtype=np.uint64)
     counters = np.array(list(PLAN))[np.arange(len(keys)) % len(PLAN)]
-    expected: dict = defaultdict(lambda: [0, 0])
+    expected = defaultdict(lambda: [0, 0])
     step = 10_000
     for start in range(0, events, step):
         shown = np.repeat(np.arange(start, min(start + step, events)), 3)
@@ -402,7 +402,7 @@ def test_large_streams_equal_a_brute_force(server, events):
         for half, panes in halves.items()
         for number, sums in panes.items()
     }
-    newest: dict = defaultdict(int)
+    newest = defaultdict(int)
     for i, half, number in expected:
         newest[i, half] = max(newest[i, half], number)
     assert flat == {k: v for k, v in expected.items() if k[2] > newest[k[:2]] - PANES}

@@ -2,14 +2,11 @@
 and of nested slices the one that shifted is named.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from monitoring.watch.categorical import MISSING, Categorical
-from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import DetectSettings
@@ -17,14 +14,14 @@ from monitoring.watch.settings import DetectSettings
 NONE = "no cause found"
 
 
-def raised(scored: Scored, settings: DetectSettings) -> list[Alarm]:
+def raised(scored, settings):
     detector, alarms = SequentialDetector(settings), []
     for start in range(0, len(scored), 16_384):
         alarms += detector.update(scored.take(slice(start, start + 16_384)))
     return [alarm for alarm in alarms if alarm.status == "open"]
 
 
-def scored(codes: dict[str, np.ndarray], p, y, seconds=1.0, version=None) -> Scored:
+def scored(codes, p, y, seconds=1.0, version=None):
     rows, slices = len(p), {}
     for name, numbers in codes.items():
         values, code = np.unique(numbers, return_inverse=True)
@@ -36,7 +33,7 @@ def scored(codes: dict[str, np.ndarray], p, y, seconds=1.0, version=None) -> Sco
     )  # fmt: skip
 
 
-def busy_stream(seed: int, shift: float) -> Scored:
+def busy_stream(seed, shift):
     """Up to 20 fields: steady, drifting with the hour, with ever new values, with endless ones.
 
     Predictions are right, but for one value of one field from half-way on, if ``shift`` is not 1.
@@ -83,7 +80,7 @@ CAMPAIGN = {"campaign": 10}
 AD = {"ad": 40}
 
 
-def nested_stream(seed: int, where: dict[str, int], odds: float) -> Scored:
+def nested_stream(seed, where, odds):
     """Four advertisers with five campaigns of four ads, the first of each with most traffic."""
     rng = np.random.default_rng(seed)
     share, within = np.tile(1 / np.arange(1, 6), 4), 1 / np.arange(1, 5)
@@ -142,7 +139,7 @@ def shifted(p_factor=1.0, odds=None, seed=1, **of):
     return scored(codes, np.where(later, p_factor * p, p), y, **of)
 
 
-def versions(later: str, live: bool = True) -> Categorical:
+def versions(later, live=True):
     """Weights that advance every 20 rows, and what is served from row AT on."""
     names = [f"live-0a-{n // 20 * 20 + 1}" if live else "7" for n in range(ROWS)]
     return Categorical.of(pa.array(names[:AT] + [later] * (ROWS - AT)))

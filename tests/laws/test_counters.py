@@ -1,9 +1,6 @@
 """Laws of counters: exact in any order, never a click before its time, whatever the batches."""
 
-from __future__ import annotations
-
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +31,7 @@ EVENTS = st.lists(
 )
 
 
-def _advance(table: CounterTable, events: list[tuple[int, int, bool, int]]) -> np.ndarray:
+def _advance(table, events):
     columns = list(zip(*events, strict=True)) or [(), (), (), ()]
     times, keys, clicked, delays = columns
     return table.advance(
@@ -46,9 +43,7 @@ def _advance(table: CounterTable, events: list[tuple[int, int, bool, int]]) -> n
 
 
 @given(EVENTS)
-def test_reads_are_brute_force_and_know_no_click_before_its_time(
-    events: list[tuple[int, int, bool, int]],
-) -> None:
+def test_reads_are_brute_force_and_know_no_click_before_its_time(events):
     events = sorted(events)
     got = _advance(CounterTable(HALVES, 1), events)
     for i, (now, key, _, _) in enumerate(events):
@@ -64,9 +59,7 @@ def test_reads_are_brute_force_and_know_no_click_before_its_time(
 
 
 @given(EVENTS)
-def test_a_late_read_knows_nothing_after_its_own_time(
-    events: list[tuple[int, int, bool, int]],
-) -> None:
+def test_a_late_read_knows_nothing_after_its_own_time(events):
     got = _advance(CounterTable(HALVES, 1), events)
     for i, (now, key, _, _) in enumerate(events):
         earlier = [e for e in events[:i] if e[1] == key]
@@ -81,13 +74,11 @@ def test_a_late_read_knows_nothing_after_its_own_time(
 
 
 @given(EVENTS, st.randoms(use_true_random=False))
-def test_the_order_of_updates_does_not_matter(
-    events: list[tuple[int, int, bool, int]], random: object
-) -> None:
+def test_the_order_of_updates_does_not_matter(events, random):
     states = []
     for turn in range(2):
         if turn:
-            random.shuffle(events)  # type: ignore[attr-defined]
+            random.shuffle(events)
         table = CounterTable(HALVES, 1)
         _advance(table, [*events, (100_000, 0, False, 0)])  # when all clicks have come
         last = dict(zip(*(table.dump()[name].tolist() for name in ("keys", "last")), strict=True))
@@ -96,9 +87,7 @@ def test_the_order_of_updates_does_not_matter(
 
 
 @given(EVENTS, st.integers(0, 60))
-def test_cuts_and_a_dump_between_them_change_nothing(
-    events: list[tuple[int, int, bool, int]], cut: int
-) -> None:
+def test_cuts_and_a_dump_between_them_change_nothing(events, cut):
     whole = _advance(CounterTable(HALVES, 1), events)
     first, second = CounterTable(HALVES, 1), CounterTable(HALVES, 1)
     head = _advance(first, events[:cut])
@@ -107,7 +96,7 @@ def test_cuts_and_a_dump_between_them_change_nothing(
     np.testing.assert_array_equal(np.concatenate([head, tail]), whole)
 
 
-def test_cuts_change_nothing_while_a_table_grows() -> None:
+def test_cuts_change_nothing_while_a_table_grows():
     rng = np.random.default_rng(5)
     keys = rng.integers(1, 9_000, (20_000, 2)).astype(np.uint64)
     times = np.sort(rng.integers(0, 40_000, 20_000))
@@ -139,7 +128,7 @@ SPEC = Spec(
 )  # fmt: skip
 
 
-def _log(rows: int) -> pa.RecordBatch:
+def _log(rows):
     rng = np.random.default_rng(3)
     return pa.RecordBatch.from_pydict(
         {
@@ -152,7 +141,7 @@ def _log(rows: int) -> pa.RecordBatch:
     )
 
 
-def _batch(rows: pa.RecordBatch, low: int, high: int) -> Batch:
+def _batch(rows, low, high):
     part = rows.slice(low, high - low)
     return Batch(
         part, "log", lambda i: (i + 1, b""), lambda i: Position("log", i + 1),
@@ -160,23 +149,20 @@ def _batch(rows: pa.RecordBatch, low: int, high: int) -> Batch:
     )  # fmt: skip
 
 
-def _preparer(replay: Replay) -> Preparer:
+def _preparer(replay):
     vectoriser = Vectoriser(SPEC)
-    assert replay.learner.vectoriser is not None
     vectoriser.follow(replay.learner.vectoriser)
     return Preparer(vectoriser, SPEC.source)
 
 
-def _arrays(folder: Path) -> dict[str, np.ndarray]:
+def _arrays(folder):
     [file] = folder.glob("arrays-*.npz")
     with np.load(file) as arrays:
         return dict(arrays)
 
 
 @pytest.mark.parametrize("cuts", [[300], [1, 2, 150, 300], [100, 200, 300]])
-def test_a_replay_killed_and_resumed_anywhere_ends_at_the_same_bits(
-    cuts: list[int], tmp_path: Path
-) -> None:
+def test_a_replay_killed_and_resumed_anywhere_ends_at_the_same_bits(cuts, tmp_path):
     log = _log(300)
     whole = Replay(ClickLearner(SPEC))
     whole.learn(_preparer(whole)(_batch(log, 0, 300)))
@@ -197,14 +183,11 @@ def test_a_replay_killed_and_resumed_anywhere_ends_at_the_same_bits(
     assert whole.progress.overall.figures() == replay.progress.overall.figures()
 
 
-def test_counters_served_are_used_as_they_were_served() -> None:
+def test_counters_served_are_used_as_they_were_served():
     log = _log(50)
     vectoriser = Vectoriser(SPEC)
-    assert vectoriser.counters is not None
     counted = Preparer(vectoriser, SPEC.source)(_batch(log, 0, 50))
-    assert counted.counted is not None
     again = Vectoriser(SPEC).counters
-    assert again is not None
     values = again.advance(counted.counted.seen)
     for name, column in zip(again.value_names, values.T, strict=True):
         if f"counter:{name}" not in log.schema.names:

@@ -1,9 +1,6 @@
 """Laws of the detectors: the cuts between batches, and restarts, change nothing."""
 
-from __future__ import annotations
-
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitoring.watch.categorical import Categorical
-from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import DetectSettings
@@ -20,7 +16,7 @@ ROWS = 70_000  # one clearing of rare values lies within
 SETTINGS = DetectSettings(warmup_clicks=300, history_rows=30_000, max_values=300)
 
 
-def stream() -> Scored:
+def stream():
     rng = np.random.default_rng(1)
     ads = np.minimum(rng.zipf(1.3, ROWS), 5_000).astype(np.int32)
     site = rng.integers(20, size=ROWS).astype(np.int32)
@@ -44,7 +40,7 @@ def stream() -> Scored:
 STREAM = stream()
 
 
-def run(cuts: list[int], restart: bool = False) -> tuple[list[Alarm], dict[str, Any]]:
+def run(cuts, restart=False):
     detector, alarms = SequentialDetector(SETTINGS), []
     places = [0, *sorted(set(cuts)), ROWS]
     for start, stop in pairwise(places):
@@ -58,7 +54,7 @@ def run(cuts: list[int], restart: bool = False) -> tuple[list[Alarm], dict[str, 
 WHOLE = run([])
 
 
-def same(a: Any, b: Any) -> bool:
+def same(a, b):
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
     if isinstance(a, np.ndarray):
@@ -66,26 +62,24 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def rows_of(tests: dict[str, Any], used: int) -> dict[str, Any]:
+def rows_of(tests, used):
     """Room for slots that were never given is not state."""
     kept = ("slices", "sums", "open_of", "apart", "book")
     return {k: v[:used] if k in kept else v for k, v in tests.items()}
 
 
-def in_use(state: dict[str, Any], used: int) -> dict[str, Any]:
+def in_use(state, used):
     return state | {part: rows_of(state[part], used) for part in ("tests", "rates")}
 
 
 @settings(max_examples=8)
 @given(st.lists(st.integers(1, ROWS - 1), max_size=12), st.booleans())
-def test_cuts_and_restarts_change_no_alarm_and_no_bit_of_the_state(
-    cuts: list[int], restart: bool
-) -> None:
+def test_cuts_and_restarts_change_no_alarm_and_no_bit_of_the_state(cuts, restart):
     alarms, state = run(cuts, restart)
     assert alarms == WHOLE[0]
     used = 2 * max(len(words) for words in state["values"]["words"])
     assert same(in_use(state, used), in_use(WHOLE[1], used))
 
 
-def test_the_stream_of_this_law_raises_an_alarm() -> None:
+def test_the_stream_of_this_law_raises_an_alarm():
     assert [alarm.where for alarm in WHOLE[0] if alarm.status == "open"][:1] == ["site-3"]

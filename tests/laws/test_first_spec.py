@@ -1,14 +1,11 @@
 """Every spec that `spec init` writes reads the very log it was written from, and rejects no row."""
 
-from __future__ import annotations
-
 import csv
 import json
 import tempfile
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,7 +54,7 @@ NESTED = {
     "lists of objects": st.lists(st.fixed_dictionaries({"k": st.integers(0, 9)}), max_size=2),
     "mixed": st.integers(0, 9) | st.lists(st.integers(0, 9), max_size=2) | TEXT,
 }
-ARROW: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
+ARROW = [
     (pa.string(), TEXT),
     (pa.large_string(), ODD),
     (pa.dictionary(pa.int16(), pa.string()), TEXT),
@@ -100,10 +97,10 @@ NAMES = st.lists(NAME, unique=True, min_size=1, max_size=4)
 
 
 @st.composite
-def columns_of(draw: st.DrawFn, kinds: dict[str, st.SearchStrategy[Any]]) -> dict[str, list[Any]]:
+def columns_of(draw, kinds):
     """A label, one plain field, and some columns of any kind, with gaps."""
     label, name = draw(st.sampled_from(LABELS))
-    columns: dict[str, list[Any]] = {name: label, "ad": [7, 8]}
+    columns = {name: label, "ad": [7, 8]}
     for other in draw(NAMES):
         values = draw(st.sampled_from(list(kinds.values())))
         gaps = st.none() if draw(st.booleans()) else st.nothing()
@@ -111,7 +108,7 @@ def columns_of(draw: st.DrawFn, kinds: dict[str, st.SearchStrategy[Any]]) -> dic
     return {key: [values[i % len(values)] for i in range(ROWS)] for key, values in columns.items()}
 
 
-def replays(write: Any, name: str) -> None:
+def replays(write, name):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         write(path)
@@ -123,16 +120,16 @@ def replays(write: Any, name: str) -> None:
     assert learned == ROWS or (spec.source.views and learned > ROWS)  # with views, a row is two
 
 
-def _cell(value: Any) -> str:
+def _cell(value):
     return "" if value is None else str(value)
 
 
 @settings(deadline=None, max_examples=60)
 @given(columns_of(SCALARS), st.sampled_from([("x.csv", ","), ("x.csv", ";"), ("x.tsv", "\t")]))
-def test_a_spec_of_a_csv_log_replays_it(columns: dict[str, list[Any]], kind: Any) -> None:
+def test_a_spec_of_a_csv_log_replays_it(columns, kind):
     name, separator = kind
 
-    def write(path: Path) -> None:
+    def write(path):
         with path.open("w", encoding="utf-8", newline="") as file:
             if separator == "\t":  # which has no quotes
                 for row in zip(*([k, *v] for k, v in columns.items()), strict=True):
@@ -150,8 +147,8 @@ def test_a_spec_of_a_csv_log_replays_it(columns: dict[str, list[Any]], kind: Any
 
 @settings(deadline=None, max_examples=60)
 @given(columns_of(SCALARS | NESTED))
-def test_a_spec_of_a_json_log_replays_it(columns: dict[str, list[Any]]) -> None:
-    def write(path: Path) -> None:
+def test_a_spec_of_a_json_log_replays_it(columns):
+    def write(path):
         rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -160,7 +157,7 @@ def test_a_spec_of_a_json_log_replays_it(columns: dict[str, list[Any]]) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(NAMES, st.data())
-def test_a_spec_of_a_parquet_log_replays_it(names: list[str], data: st.DataObject) -> None:
+def test_a_spec_of_a_parquet_log_replays_it(names, data):
     arrays = {"click": pa.array([int(i % 4 == 0) for i in range(ROWS)])}
     arrays["ad"] = pa.array(["a", "b", "c", "d", "e"] * (ROWS // 5))
     for name in names:

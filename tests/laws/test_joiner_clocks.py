@@ -1,7 +1,5 @@
 """Law: clocks that are wrong move no time for others, and a silence costs no event."""
 
-from __future__ import annotations
-
 from collections import Counter
 from random import Random
 
@@ -11,14 +9,11 @@ from joiner_runs import START, TOPICS, event, read_in_order
 from streaming.joiner import CLICKS, IMPRESSIONS, DeadLetter, EmitExample, TopicKind, Viewed
 
 HOURS_2, YEARS_10 = 7_200_000, 315_360_000_000
-Sent = tuple[int, str, int]  # partition, id, event time
 
 
-def traffic(
-    rng: Random, size: int, wrong: float, skews: list[int], burst: int, parts: int
-) -> list[Sent]:
+def traffic(rng, size, wrong, skews, burst, parts):
     """10 good impressions a second, among them bursts of clocks that are off, by share of all."""
-    sent: list[Sent] = []
+    sent = []
     now, n = START, 0
     while n < size:
         if rng.random() < wrong / (wrong + burst * (1 - wrong)):
@@ -33,7 +28,7 @@ def traffic(
     return sent
 
 
-def joined(sent: list[Sent], crash: Random | None = None) -> tuple[Counter[str], list[str]]:
+def joined(sent, crash=None):
     """Join impressions, with one click in 20; count outcomes of good ones, note order."""
     rng, records = Random(1), list[tuple[TopicKind, int, bytes]]()
     for partition, id, ts in sent:
@@ -52,7 +47,7 @@ def joined(sent: list[Sent], crash: Random | None = None) -> tuple[Counter[str],
     )
 
 
-def outcomes(out: list[object]) -> tuple[Counter[str], list[str]]:
+def outcomes(out):
     counts, order = Counter[str](), list[str]()
     for it in out:
         if isinstance(it, DeadLetter) and b'"good' in it.raw:
@@ -72,9 +67,7 @@ def outcomes(out: list[object]) -> tuple[Counter[str], list[str]]:
     [[HOURS_2], [YEARS_10], [HOURS_2, YEARS_10, 900_000], [-HOURS_2], [-HOURS_2, HOURS_2]],
     ids=["2 h fast", "10 y fast", "several fast", "slow", "slow and fast"],
 )
-def test_a_minority_of_wrong_clocks_costs_others_nothing(
-    skews: list[int], share: float, burst: int
-) -> None:
+def test_a_minority_of_wrong_clocks_costs_others_nothing(skews, share, burst):
     counts, _ = joined(traffic(Random(7 + burst), 1_500, share, skews, burst, 2))
     clicked = counts["label 1"]
     assert counts["viewed"] == clicked + counts["label 0"] == 1_500, counts
@@ -83,7 +76,7 @@ def test_a_minority_of_wrong_clocks_costs_others_nothing(
 
 @pytest.mark.parametrize("good_first", [0, 1, 14])
 @pytest.mark.parametrize("skew", [HOURS_2, YEARS_10, 900_000])
-def test_a_burst_at_the_very_start_costs_others_nothing(good_first: int, skew: int) -> None:
+def test_a_burst_at_the_very_start_costs_others_nothing(good_first, skew):
     sent = [(0, f"good-{n}", START + 100 * n) for n in range(300)]
     burst = [(0, f"wrong-{n}", START + skew + n) for n in range(50)]
     counts, _ = joined([*sent[:good_first], *burst, *sent[good_first:]])
@@ -92,7 +85,7 @@ def test_a_burst_at_the_very_start_costs_others_nothing(good_first: int, skew: i
 
 @pytest.mark.parametrize("skew", [HOURS_2, 1_800_000])
 @pytest.mark.parametrize("burst", [1, 50])
-def test_with_wrong_clocks_a_crash_changes_nothing(burst: int, skew: int) -> None:
+def test_with_wrong_clocks_a_crash_changes_nothing(burst, skew):
     sent = traffic(Random(3), 1_000, 0.2, [skew], burst, 2)
     unbroken = joined(sent)
     for seed in range(3):
@@ -101,9 +94,7 @@ def test_with_wrong_clocks_a_crash_changes_nothing(burst: int, skew: int) -> Non
 
 @pytest.mark.parametrize("wrong", [[], [HOURS_2], [YEARS_10], [-HOURS_2]])
 @pytest.mark.parametrize("gap_s", [90, 3_000, 20_000, 1_000_000])
-def test_after_a_silence_time_moves_on_by_itself_and_no_event_is_lost(
-    gap_s: int, wrong: list[int]
-) -> None:
+def test_after_a_silence_time_moves_on_by_itself_and_no_event_is_lost(gap_s, wrong):
     rng = Random(5)
     before = traffic(rng, 300, 0.05 if wrong else 0, wrong, 1, 1)
     gap = 1000 * gap_s

@@ -1,7 +1,5 @@
 """Laws 1, 5 and 6: the joiner loses nothing, repeats nothing and knows no clock."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,9 +8,9 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from joiner_runs import BOUND, JOIN, LATE, NAMES, Log, event, random_log, read_interleaved
+from joiner_runs import BOUND, JOIN, LATE, NAMES, event, random_log, read_interleaved
 
-from features.events import Example, decode_event
+from features.events import decode_event
 from streaming.joiner import (
     CLICKS,
     IMPRESSIONS,
@@ -21,7 +19,6 @@ from streaming.joiner import (
     Joiner,
     JoinerSettings,
     Record,
-    TopicKind,
 )
 
 LABEL = 7_000
@@ -31,10 +28,10 @@ SETTINGS = JoinerSettings(
 )  # fmt: skip
 
 
-def log_of(rng: Random, size: int, gap_ms: int) -> Log:
+def log_of(rng, size, gap_ms):
     """With garbage, and with events of the far future, whose ids no other event has."""
 
-    def odd(topic: TopicKind, ts: int, value: bytes) -> bytes:
+    def odd(topic, ts, value):
         far = event(NAMES[topic], ts + rng.choice([10**7, 10**10]), impression_id="far")
         return rng.choice([b"{", b"[]", value[:-1], event("impression", 5), far, far])
 
@@ -44,14 +41,14 @@ def log_of(rng: Random, size: int, gap_ms: int) -> Log:
 Examples = set[tuple[str, int, int | None, int | None, bool]]
 
 
-def brute_force(log: Log) -> tuple[Examples, Examples]:
+def brute_force(log):
     """Join the two logs whole: first copies, then each impression against all its clicks.
 
     Gives the examples of the join window, and those that are labelled early.
     """
 
-    def first_copies(topic: TopicKind, name: str) -> dict[tuple[str, str], int]:
-        found: dict[tuple[str, str], int] = {}
+    def first_copies(topic, name):
+        found = {}
         for _, value in log[topic]:
             try:
                 sent = json.loads(value)
@@ -69,7 +66,7 @@ def brute_force(log: Log) -> tuple[Examples, Examples]:
     for (id, _), ts in first_copies(IMPRESSIONS, "impression").items():
         mine = sorted((k for k in clicks if k[0] == id), key=lambda k: (clicks[k], order.index(k)))
         joined = [k for k in mine if ts - BOUND <= clicks[k] <= ts + JOIN + LATE]
-        outcome: dict[str, int] = {k[1]: clicks[k] for k in joined if clicks[k] <= ts + JOIN}
+        outcome = {k[1]: clicks[k] for k in joined if clicks[k] <= ts + JOIN}
         for late in [None, *(k for k in joined if clicks[k] > ts + JOIN)]:
             if late:
                 outcome[late[1]] = clicks[late]
@@ -91,14 +88,13 @@ class Outcome:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-def run(log: Log, rng: Random, *, crashes: float, idle: float) -> Outcome:
+def run(log, rng, *, crashes, idle):
     out, joiner = read_interleaved(log, SETTINGS, rng, crashes=crashes, idle=idle, counting=False)
     outcome = Outcome(counts=joiner.counts())
     assert joiner.pending() == 0
     for it in out:
         if isinstance(it, EmitExample):
             e = decode_event(it.value)
-            assert isinstance(e, Example)
             times = e.click_timestamp, e.dismiss_timestamp
             kind = outcome.early if it.early else outcome.examples
             kind.append((e.impression.impression_id, e.label, *times, e.correction))
@@ -113,9 +109,7 @@ def run(log: Log, rng: Random, *, crashes: float, idle: float) -> Outcome:
     size=st.integers(1, 40),
     gap_ms=st.sampled_from([200, 1000, 4000, 30_000]),
 )
-def test_any_crashes_and_interleavings_give_the_examples_of_a_brute_force_join(
-    seed: int, size: int, gap_ms: int
-) -> None:
+def test_any_crashes_and_interleavings_give_the_examples_of_a_brute_force_join(seed, size, gap_ms):
     log = log_of(Random(seed), size, gap_ms)
     unbroken = run(log, Random(seed), crashes=0, idle=0)
     broken = run(log, Random(seed + 1), crashes=2 / sum(map(len, log.values())), idle=0.5)
@@ -137,7 +131,7 @@ def test_any_crashes_and_interleavings_give_the_examples_of_a_brute_force_join(
     gap_ms=st.sampled_from([200, 4000, 30_000]),
     most=st.integers(1, 60),
 )
-def test_many_at_a_time_give_what_each_alone_gives(seed: int, gap_ms: int, most: int) -> None:
+def test_many_at_a_time_give_what_each_alone_gives(seed, gap_ms, most):
     """Examples of each kind byte for byte and in order, rejections, counts, and commits."""
     rng = Random(seed)
     log = log_of(rng, 40, gap_ms)
@@ -159,14 +153,14 @@ def test_many_at_a_time_give_what_each_alone_gives(seed: int, gap_ms: int, most:
     assert many.counts() == alone.counts()
 
 
-def committed_of(joiner: Joiner) -> list[object]:
+def committed_of(joiner):
     return [(c.topic, c.offset, json.loads(c.metadata)) for c in joiner.commits()]
 
 
-def examples_of(out: list[object]) -> list[EmitExample]:
+def examples_of(out):
     return sorted((it for it in out if isinstance(it, EmitExample)), key=lambda it: it.early)
 
 
-def rejected_of(out: list[object]) -> list[DeadLetter]:
+def rejected_of(out):
     rejected = [it for it in out if isinstance(it, DeadLetter)]
     return sorted(rejected, key=lambda it: (it.topic, it.offset))

@@ -1,14 +1,11 @@
 """Views and clicks as the joiner tells the counters: once each, whatever crashes or interleaves."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Iterable
 from random import Random
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from joiner_runs import NAMES, START, Log, event, random_log, read_interleaved
+from joiner_runs import NAMES, START, event, random_log, read_interleaved
 from joiner_runs import resumed as resumed_from
 
 from streaming.joiner import (
@@ -18,7 +15,6 @@ from streaming.joiner import (
     Joiner,
     JoinerSettings,
     Record,
-    TopicKind,
     Viewed,
 )
 
@@ -27,34 +23,32 @@ SETTINGS = JoinerSettings(
 )
 
 
-def shown(id: str, ts: int) -> bytes:
+def shown(id, ts):
     return event("impression", ts, impression_id=id)
 
 
-def clicked(id: str, ts: int, kind: str = "click") -> bytes:
+def clicked(id, ts, kind="click"):
     return event("click", ts, impression_id=id, kind=kind)
 
 
-def log_of(rng: Random, size: int, gap_ms: int) -> Log:
+def log_of(rng, size, gap_ms):
     """With garbage and far futures."""
 
-    def odd(topic: TopicKind, ts: int, value: bytes) -> bytes:
+    def odd(topic, ts, value):
         far = event(NAMES[topic], ts + rng.choice([10**5, 10**7]), impression_id=f"far-{ts}")
         return rng.choice([b"{", value[:-1], far])
 
     return random_log(rng, size, gap_ms, odd)
 
 
-def run(
-    log: Log, rng: Random, *, crashes: float, idle: float = 0, counting: bool = True
-) -> tuple[list[str], list[str], list[str]]:
+def run(log, rng, *, crashes, idle=0, counting=True):
     """Views, clicks and the rest, in a random interleaving with crashes after random commits."""
     return parted(
         read_interleaved(log, SETTINGS, rng, crashes=crashes, idle=idle, counting=counting)[0]
     )
 
 
-def parted(out: Iterable[object]) -> tuple[list[str], list[str], list[str]]:
+def parted(out):
     views, clicks, rest = list[str](), list[str](), list[str]()
     for it in out:
         (views if isinstance(it, Viewed) else clicks if isinstance(it, Clicked) else rest).append(
@@ -73,9 +67,7 @@ def parted(out: Iterable[object]) -> tuple[list[str], list[str], list[str]]:
 @example(seed=47, size=40, gap_ms=30_000)
 @example(seed=195, size=40, gap_ms=30_000)
 @example(seed=567, size=40, gap_ms=30_000)
-def test_any_crashes_and_interleavings_say_the_same_views_and_clicks(
-    seed: int, size: int, gap_ms: int
-) -> None:
+def test_any_crashes_and_interleavings_say_the_same_views_and_clicks(seed, size, gap_ms):
     log = log_of(Random(seed), size, gap_ms)
     views, clicks, rest = run(log, Random(seed), crashes=0)
     often = 3 / sum(map(len, log.values()))
@@ -89,7 +81,7 @@ def test_any_crashes_and_interleavings_say_the_same_views_and_clicks(
 
 @settings(max_examples=40)
 @given(seed=st.integers(0, 2**32), gap_ms=st.sampled_from([200, 4000, 30_000]))
-def test_clicks_said_are_those_of_the_examples(seed: int, gap_ms: int) -> None:
+def test_clicks_said_are_those_of_the_examples(seed, gap_ms):
     """An impression has a Clicked exactly if one of its examples has a click, at its time."""
     log = log_of(Random(seed), 40, gap_ms)
     joiner, out = Joiner(SETTINGS, counting=True), list[object]()
@@ -111,14 +103,14 @@ def test_clicks_said_are_those_of_the_examples(seed: int, gap_ms: int) -> None:
 # -- cases ------------------------------------------------------------------------------------
 
 
-def feed(joiner: Joiner, topic: TopicKind, offset: int, *values: bytes) -> list[object]:
-    out: list[object] = []
+def feed(joiner, topic, offset, *values):
+    out = []
     for i, value in enumerate(values, offset):
         out += joiner.step(Record(topic, 0, i, value))
     return out
 
 
-def begun() -> Joiner:
+def begun():
     """A joiner of which both topics have their first time."""
     joiner = Joiner(SETTINGS, counting=True)
     for topic in (IMPRESSIONS, CLICKS):
@@ -126,13 +118,13 @@ def begun() -> Joiner:
     return joiner
 
 
-def resumed(joiner: Joiner) -> tuple[Joiner, dict[TopicKind, int]]:
+def resumed(joiner):
     commits = joiner.commits()
     metadata = {(c.topic, c.partition): c.metadata for c in commits}
     return resumed_from(SETTINGS, metadata, counting=True), {c.topic: c.offset for c in commits}
 
 
-def test_a_view_is_said_at_once_and_a_click_when_it_joins() -> None:
+def test_a_view_is_said_at_once_and_a_click_when_it_joins():
     joiner = begun()
     [viewed] = feed(joiner, IMPRESSIONS, 2, shown("a", START + 1000))
     assert isinstance(viewed, Viewed) and viewed.impression_offset == 2
@@ -141,7 +133,7 @@ def test_a_view_is_said_at_once_and_a_click_when_it_joins() -> None:
     assert (said.impression_offset, said.click_offset, said.timestamp_ms) == (2, 2, START + 2000)
 
 
-def test_of_a_click_that_came_first_the_view_is_said_first() -> None:
+def test_of_a_click_that_came_first_the_view_is_said_first():
     joiner = begun()
     assert feed(joiner, CLICKS, 2, clicked("a", START + 2000)) == []
     assert [type(it) for it in feed(joiner, IMPRESSIONS, 2, shown("a", START + 1000))] == [
@@ -150,7 +142,7 @@ def test_of_a_click_that_came_first_the_view_is_said_first() -> None:
     ]
 
 
-def test_copies_and_dismissals_are_not_said() -> None:
+def test_copies_and_dismissals_are_not_said():
     joiner = begun()
     feed(joiner, IMPRESSIONS, 2, shown("a", START))
     feed(joiner, CLICKS, 2, clicked("a", START))
@@ -159,7 +151,7 @@ def test_copies_and_dismissals_are_not_said() -> None:
     assert parted(again)[:2] == ([], [])
 
 
-def test_new_views_wait_for_the_replay_of_the_other_topic() -> None:
+def test_new_views_wait_for_the_replay_of_the_other_topic():
     joiner = begun()
     feed(joiner, CLICKS, 2, clicked("a", START + 2000))
     again, position = resumed(joiner)

@@ -1,8 +1,5 @@
 """Law: up to five events with wrong clocks, wherever they stand, cost no other event anything."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
@@ -25,7 +22,7 @@ class Sent(NamedTuple):
     ts: int
 
 
-def good_traffic(rng: Random, partitions: int) -> list[Sent]:
+def good_traffic(rng, partitions):
     """Impressions at a steady rate, some with clicks, some with a silence in their middle."""
     rate, clicked = rng.choice([0.1, 0.5, 2, 10]), rng.choice([0.05, 0.3])
     silence = rng.choice([0, 0, 10, 70, 600]) * MINUTE
@@ -40,7 +37,7 @@ def good_traffic(rng: Random, partitions: int) -> list[Sent]:
     return sent
 
 
-def with_wrong_clocks(rng: Random, good: list[Sent], partitions: int) -> list[Sent]:
+def with_wrong_clocks(rng, good, partitions):
     """One to five events of wrong clocks in one topic of one partition, among the good ones."""
     topic, partition = rng.choice(TOPICS), rng.randrange(partitions)
     theirs = [sent.at for sent in good if sent.topic == IMPRESSIONS]
@@ -59,7 +56,7 @@ def with_wrong_clocks(rng: Random, good: list[Sent], partitions: int) -> list[Se
     return sorted(good + wrong)
 
 
-def records(sent: list[Sent], partitions: int) -> list[tuple[TopicKind, int, bytes]]:
+def records(sent, partitions):
     """What is read, in order: the events, then heartbeats that end the stream."""
     beat = event("heartbeat", max(it.at for it in sent) + 45 * MINUTE)
     out = [
@@ -68,12 +65,12 @@ def records(sent: list[Sent], partitions: int) -> list[tuple[TopicKind, int, byt
     return out + [(topic, p, beat) for p in range(partitions) for topic in TOPICS * 2]
 
 
-def idle_at_random(rng: Random, share: float) -> Callable[[int], list[TopicKind]]:
+def idle_at_random(rng, share):
     return lambda _: [topic for topic in TOPICS if rng.random() < share]
 
 
 @pytest.mark.parametrize("block", range(10))
-def test_up_to_five_wrong_clocks_cost_others_nothing(block: int) -> None:
+def test_up_to_five_wrong_clocks_cost_others_nothing(block):
     for seed in range(20 * block, 20 * block + 20):
         rng = Random(seed)
         partitions = rng.choice([1, 1, 2])

@@ -3,8 +3,6 @@
 Also if wrong clocks are among the events, so that some are held at the commit, or were before it.
 """
 
-from __future__ import annotations
-
 from random import Random
 
 from hypothesis import example, given, settings
@@ -19,7 +17,6 @@ from streaming.joiner import (
     Joiner,
     JoinerSettings,
     Record,
-    TopicKind,
 )
 
 SETTINGS = JoinerSettings(
@@ -31,13 +28,11 @@ Step = Record | Idle
 Commits = dict[int, list[CommitUpTo]]  # by number of the step
 
 
-def random_events(
-    rng: Random, size: int, gap_ms: int, wrong: float
-) -> list[tuple[TopicKind, bytes]]:
+def random_events(rng, size, gap_ms, wrong):
     """Impressions and clicks as they arrive, with copies, reordering and clocks that are wrong."""
-    sent: list[tuple[int, TopicKind, bytes]] = []
+    sent = []
 
-    def send(topic: TopicKind, ts: int, **more: object) -> None:
+    def send(topic, ts, **more):
         skew = rng.choice([-1, 1]) * rng.choice(SKEWS) if rng.random() < wrong else 0
         value = event(NAMES[topic], ts + skew, **more)
         for _ in range(1 + (rng.random() < 0.1)):
@@ -55,7 +50,7 @@ def random_events(
     return [(topic, value) for _, topic, value in sorted(sent)] + [(t, beat) for t in TOPICS * 2]
 
 
-def random_steps(rng: Random, events: list[tuple[TopicKind, bytes]]) -> list[Step]:
+def random_steps(rng, events):
     """Reading them in order, with words that a topic is idle."""
     idle, steps = rng.choice([0, 0.2, 0.6]), list[Step]()
     offset = dict.fromkeys(TOPICS, 0)
@@ -67,7 +62,7 @@ def random_steps(rng: Random, events: list[tuple[TopicKind, bytes]]) -> list[Ste
     return steps
 
 
-def run(joiner: Joiner, steps: list[Step], every: int, begin: int = 0) -> tuple[list[str], Commits]:
+def run(joiner, steps, every, begin=0):
     """What each step from one on gives, and the commits after some of them."""
     joiner.assign(0)
     out, commits = list[str](), Commits()
@@ -79,7 +74,7 @@ def run(joiner: Joiner, steps: list[Step], every: int, begin: int = 0) -> tuple[
     return out, commits
 
 
-def replayed(commits: list[CommitUpTo], read: list[Step]) -> Joiner:
+def replayed(commits, read):
     """A joiner resumed from a commit that has read again what had been read."""
     joiner = resumed(SETTINGS, {(c.topic, c.partition): c.metadata for c in commits}, counting=True)
     begin = {c.topic: c.offset for c in commits}
@@ -101,9 +96,7 @@ def replayed(commits: list[CommitUpTo], read: list[Step]) -> Joiner:
 @example(seed=36, size=40, gap_ms=30_000, wrong=0.3)
 @example(seed=37, size=10, gap_ms=30_000, wrong=0.05)
 @example(seed=76, size=10, gap_ms=30_000, wrong=0.05)
-def test_resumed_at_any_commit_the_same_comes_out(
-    seed: int, size: int, gap_ms: int, wrong: float
-) -> None:
+def test_resumed_at_any_commit_the_same_comes_out(seed, size, gap_ms, wrong):
     rng = Random(seed)
     steps = random_steps(rng, random_events(rng, size, gap_ms, wrong))
     unbroken, every = Joiner(SETTINGS, counting=True), rng.randint(1, 20)

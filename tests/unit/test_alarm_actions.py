@@ -1,7 +1,5 @@
 """Acknowledging and silencing alarms: what holds when, and what a reader of the topic sees."""
 
-from __future__ import annotations
-
 import msgspec
 import pytest
 
@@ -26,15 +24,15 @@ ELSEWHERE = [
 ]
 
 
-def silence(at_ms: int = 0, until_ms: int = 1000, **where: str | None) -> AlarmAction:
+def silence(at_ms=0, until_ms=1000, **where):
     return AlarmAction(what="silence", at_ms=at_ms, by="ann", until_ms=until_ms, **where)
 
 
-def acknowledge(alarm: Alarm) -> AlarmAction:
+def acknowledge(alarm):
     return AlarmAction(what="acknowledge", at_ms=0, by="bob", alarm=alarm.id, number=alarm.opening)
 
 
-def test_a_silence_is_of_its_slice_and_of_its_time_alone() -> None:
+def test_a_silence_is_of_its_slice_and_of_its_time_alone():
     done = [silence(field="campaign", value="c1")]
     assert silence_of(C1, done, 999) is done[0]
     assert silence_of(C1, done, 1000) is None
@@ -45,12 +43,12 @@ def test_a_silence_is_of_its_slice_and_of_its_time_alone() -> None:
     ("where", "silenced"),
     [({"field": "campaign"}, ["a", "b"]), ({}, ["d"]), ({"field": "campaign", "value": ""}, [])],
 )
-def test_a_field_alone_is_all_its_values_and_no_field_is_everywhere(where, silenced) -> None:
+def test_a_field_alone_is_all_its_values_and_no_field_is_everywhere(where, silenced):
     done = [silence(**where)]
     assert [alarm.id for alarm in (C1, *ELSEWHERE) if silence_of(alarm, done, 0)] == silenced
 
 
-def test_the_last_word_on_a_slice_holds() -> None:
+def test_the_last_word_on_a_slice_holds():
     first, longer = silence(field="site"), silence(at_ms=5, until_ms=9000, field="site")
     assert active_silences([first, longer], 5000) == [longer]
     shorter = silence(at_ms=6, until_ms=100, field="site")
@@ -59,7 +57,7 @@ def test_the_last_word_on_a_slice_holds() -> None:
     assert active_silences([longer, silence(field="ad"), end], 50) == [silence(field="ad")]
 
 
-def test_the_status_names_who_and_until_when() -> None:
+def test_the_status_names_who_and_until_when():
     done = [acknowledge(C1), silence(field="campaign", value="c1", until_ms=7_200_000)]
     assert status_of(C1, [], 0) == "new"
     assert status_of(C1, done, 0) == "acknowledged by bob, silenced by ann until 1 Jan, 02:00 UTC"
@@ -68,7 +66,7 @@ def test_the_status_names_who_and_until_when() -> None:
     assert (status_of(over, done, 0), handled(over, done, 0)) == ("ended", "")
 
 
-def test_a_reader_sees_each_action_once_and_passes_over_what_is_none() -> None:
+def test_a_reader_sees_each_action_once_and_passes_over_what_is_none():
     with open_log(":memory:") as log:
         reader = ActionReader(log)
         assert reader.read() == []  # the topic was never made
@@ -93,12 +91,12 @@ def test_a_reader_sees_each_action_once_and_passes_over_what_is_none() -> None:
         ("click_delay", None, "warning"),
     ],
 )
-def test_the_severity_is_by_the_share_of_the_stream(what, share, severity) -> None:
+def test_the_severity_is_by_the_share_of_the_stream(what, share, severity):
     assert severity_of(what, share) == severity
 
 
-def test_the_most_severe_that_goes_on_comes_first() -> None:
-    def one(name: str, **more: object) -> Alarm:
+def test_the_most_severe_that_goes_on_comes_first():
+    def one(name, **more):
         return msgspec.structs.replace(C1, id=name, **more)
 
     given = [

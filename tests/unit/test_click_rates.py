@@ -1,14 +1,11 @@
 """A slice's click rate that moves is told, though the model follows; other changes are not."""
 
-from __future__ import annotations
-
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from monitoring.watch.categorical import Categorical
 from monitoring.watch.detect import rate_kernels as panes
-from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.detect.change_point import locate_rate
 from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.detect.kernels import advance
@@ -22,7 +19,7 @@ DAY_ROWS = 40_000
 SETTINGS = DetectSettings(warmup_clicks=1_000, history_rows=150_000, max_values=1_000)
 
 
-def alarms(seed: int, factor: float, part_of_day: float = 1.0) -> list[Alarm]:
+def alarms(seed, factor, part_of_day=1.0):
     """Of a stream whose model knows the truth at once; one campaign's click rate moves at AT.
 
     ``part_of_day``: by what device 1 is clicked more, or less, in the first half of each day.
@@ -53,7 +50,7 @@ def alarms(seed: int, factor: float, part_of_day: float = 1.0) -> list[Alarm]:
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.7])
-def test_a_campaign_whose_click_rate_moves_is_named_dated_and_sized(factor: float) -> None:
+def test_a_campaign_whose_click_rate_moves_is_named_dated_and_sized(factor):
     (alarm,) = alarms(8, factor)
     assert (alarm.what, alarm.where) == ("click_rate", "campaign-3")
     assert alarm.size_low < factor < alarm.size_high
@@ -64,22 +61,22 @@ def test_a_campaign_whose_click_rate_moves_is_named_dated_and_sized(factor: floa
     assert alarm.since_low_ms <= alarm.since_ms <= alarm.since_high_ms
 
 
-def test_a_change_within_the_band_is_not_told() -> None:
+def test_a_change_within_the_band_is_not_told():
     assert alarms(2, 0.93) == []
 
 
-def test_a_rate_that_comes_and_goes_with_the_time_of_day_is_not_told() -> None:
+def test_a_rate_that_comes_and_goes_with_the_time_of_day_is_not_told():
     assert alarms(3, 1.0, part_of_day=1.5) == []
 
 
-def test_fields_that_go_with_time_are_told_from_others() -> None:
+def test_fields_that_go_with_time_are_told_from_others():
     rng, rates = np.random.default_rng(4), ClickRates(SETTINGS, 3)
     hour = np.arange(4096) // 2000 * 3
     rates.tie(np.stack([hour, rng.integers(9, size=4096), np.zeros(4096)], 1).astype(np.int32))
     assert rates.tied.tolist() == [True, False, True]
 
 
-def test_the_start_lies_in_its_interval_as_often_as_it_says() -> None:
+def test_the_start_lies_in_its_interval_as_often_as_it_says():
     rng, inside = np.random.default_rng(5), 0
     for _ in range(200):
         true = np.where(np.arange(4000) < 3000, 0.1, 0.2)
@@ -88,7 +85,7 @@ def test_the_start_lies_in_its_interval_as_often_as_it_says() -> None:
     assert inside > 165
 
 
-def test_panes_are_bounded_and_lose_no_click() -> None:
+def test_panes_are_bounded_and_lose_no_click():
     rng, rates = np.random.default_rng(6), ClickRates(SETTINGS, 1)
     state = make_state(SETTINGS, make_tests(SETTINGS), 1, 4)
     clicks = rng.poisson(5.0, 600)
@@ -102,7 +99,7 @@ def test_panes_are_bounded_and_lose_no_click() -> None:
     assert state.sums[2, 1:3].tolist() == [0.0, 0.0]
 
 
-def test_memory_grows_with_slices_that_have_clicks_only() -> None:
+def test_memory_grows_with_slices_that_have_clicks_only():
     rates = ClickRates(SETTINGS, 1)
     state = make_state(SETTINGS, make_tests(SETTINGS), 1, 1_000)
     state.sums[:20, 1] = 5.0
@@ -112,7 +109,7 @@ def test_memory_grows_with_slices_that_have_clicks_only() -> None:
     assert len(rates.state()["filled"]) == 5
 
 
-def test_evidence_held_back_is_that_of_the_rows_one_by_one() -> None:
+def test_evidence_held_back_is_that_of_the_rows_one_by_one():
     settings = DetectSettings(warmup_clicks=0.0)
     tests = make_tests(settings)
     state, limits = make_state(settings, tests, 1, 4), make_limits(settings, 1)

@@ -1,16 +1,13 @@
 """A report of conversions: late ones, open windows, and words that say what is counted."""
 
-from __future__ import annotations
-
 import re
-from pathlib import Path
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from clicktide.cli import app
 from features.errors import ClicktideError
@@ -22,7 +19,7 @@ _FIRST = 1_790_812_800
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Path:
+def log(tmp_path):
     """A month of impressions; a click converts some days later as predicted, or not yet."""
     rng = np.random.default_rng(0)
     rows = 60_000
@@ -44,19 +41,19 @@ def log(tmp_path: Path) -> Path:
     return path
 
 
-def _run(log: Path, *options: str) -> Result:
+def _run(log, *options):
     out = str(log.with_suffix(".html"))
     given = ("report", "--from", str(log), "--out", out, "--prediction", "pcvr", "--json")
     return CliRunner().invoke(app, [*given, *options])
 
 
-def _report(log: Path, *options: str) -> ReportData:
+def _report(log, *options):
     result = _run(log, *options)
     assert result.exit_code == 0, result.output
     return msgspec.json.decode(result.stdout, type=ReportData)
 
 
-def test_rows_that_may_still_convert_are_not_judged_and_counted(log: Path) -> None:
+def test_rows_that_may_still_convert_are_not_judged_and_counted(log):
     given = ("--label", "clicked", "--conversions", "sold", "--slices", "site")
     early = _report(log, *given)
     assert early.verdict.state == "over"
@@ -73,7 +70,7 @@ def test_rows_that_may_still_convert_are_not_judged_and_counted(log: Path) -> No
     assert f"{(clicked == 0).sum():,} rows were left out: not clicked." in ripe.notes
 
 
-def test_times_of_conversions_say_the_same_as_flags_and_late_ones_do_not_count(log: Path) -> None:
+def test_times_of_conversions_say_the_same_as_flags_and_late_ones_do_not_count(log):
     given = ("--label", "clicked", "--conversion-window", "9d", "--conversions")
     flags, times = _report(log, *given, "sold"), _report(log, *given, "sold_at")
     assert flags.total.count == times.total.count
@@ -86,7 +83,7 @@ def test_times_of_conversions_say_the_same_as_flags_and_late_ones_do_not_count(l
     assert soon.total.calibration_ratio == pytest.approx(1 / (1 - np.exp(-1 / 1.5)), rel=0.1)
 
 
-def test_it_speaks_of_conversions_and_names_stay(log: Path) -> None:
+def test_it_speaks_of_conversions_and_names_stay(log):
     report = _report(log, "--label", "clicked", "--conversions", "sold", "--slices", "site")
     assert report.outcome == "conversion"
     assert "conversions were promised" in report.verdict.cost
@@ -112,9 +109,7 @@ def test_it_speaks_of_conversions_and_names_stay(log: Path) -> None:
         (("--conversions", "sale"), "no column 'sale'"),
     ],
 )
-def test_what_cannot_be_used_is_told_with_the_fix(
-    log: Path, options: tuple[str, ...], told: str
-) -> None:
+def test_what_cannot_be_used_is_told_with_the_fix(log, options, told):
     result = _run(log, "--label", "clicked", "--conversions", "sold", *options)
     assert isinstance(result.exception, ClicktideError)
     assert "Fix: " in str(result.exception)

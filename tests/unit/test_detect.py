@@ -1,7 +1,5 @@
 """Detectors find, date and name a shift; say nothing without one; and do not depend on batches."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec
@@ -21,15 +19,7 @@ ROWS, AT = 120_000, 60_000
 SETTINGS = DetectSettings(warmup_clicks=500, history_rows=100_000, max_values=2_000)
 
 
-def stream(
-    seed: int,
-    *,
-    campaign_odds: float = 1.0,
-    over: float = 1.0,
-    site_missing: bool = False,
-    delay_factor: float = 1.0,
-    bots: bool = False,
-) -> Scored:
+def stream(seed, *, campaign_odds=1.0, over=1.0, site_missing=False, delay_factor=1.0, bots=False):
     """A calibrated stream at 5 % click rate, with something wrong from row AT on."""
     rng = np.random.default_rng(seed)
     later = np.arange(ROWS) >= AT
@@ -57,29 +47,29 @@ def stream(
 SIZES = {"campaign": 10, "site": 40, "device": 3}
 
 
-def words(name: str) -> pa.Array:
+def words(name):
     return pa.array([f"{name}-{i}" for i in range(SIZES[name])] + [MISSING])
 
 
-def alarms(scored: Scored, settings: DetectSettings = SETTINGS, step: int = 16_384) -> list[Alarm]:
+def alarms(scored, settings=SETTINGS, step=16_384):
     detector = SequentialDetector(settings)
     cuts = range(0, len(scored), step)
     return [a for i in cuts for a in detector.update(scored.take(slice_of(scored, i, i + step)))]
 
 
-def slice_of(scored: Scored, start: int, stop: int) -> np.ndarray:
+def slice_of(scored, start, stop):
     return np.arange(start, min(stop, len(scored)))
 
 
-def raised(scored: Scored) -> list[Alarm]:
+def raised(scored):
     return [alarm for alarm in alarms(scored) if alarm.status == "open"]
 
 
-def test_without_a_shift_there_is_no_alarm() -> None:
+def test_without_a_shift_there_is_no_alarm():
     assert alarms(stream(1)) == []
 
 
-def test_a_campaign_whose_clicks_halve_is_named_dated_and_priced() -> None:
+def test_a_campaign_whose_clicks_halve_is_named_dated_and_priced():
     (alarm,) = raised(stream(2, campaign_odds=0.5))
     assert (alarm.what, alarm.where) == ("calibration", "campaign-3")
     waited = alarm.detected_ms - AT * 1000
@@ -93,7 +83,7 @@ def test_a_campaign_whose_clicks_halve_is_named_dated_and_priced() -> None:
     assert alarm.share == pytest.approx(0.05, rel=0.3) and alarm.severity == "warning"
 
 
-def test_the_share_of_an_alarm_is_of_money_where_that_is_more() -> None:
+def test_the_share_of_an_alarm_is_of_money_where_that_is_more():
     scored = stream(2, campaign_odds=0.5)
     dear = np.where(scored.slices["campaign"].codes == 3, 20.0, 1.0)
     (cheap,), (alarm,) = raised(scored), raised(replace(scored, bid=dear))
@@ -102,14 +92,14 @@ def test_the_share_of_an_alarm_is_of_money_where_that_is_more() -> None:
     assert alarm.share == pytest.approx(0.5 * 20 / 29, rel=0.3) and alarm.severity == "critical"
 
 
-def test_over_prediction_everywhere_is_one_alarm_and_not_one_a_slice() -> None:
+def test_over_prediction_everywhere_is_one_alarm_and_not_one_a_slice():
     (alarm,) = raised(stream(3, over=1.25))
     assert (alarm.what, alarm.where) == ("calibration", "everywhere")
     assert alarm.size_low < 1.25 < alarm.size_high
     assert alarm.share == pytest.approx(0.2, rel=0.3) and alarm.severity == "critical"
 
 
-def test_a_site_where_bots_click_everything_is_named_within_a_few_rows() -> None:
+def test_a_site_where_bots_click_everything_is_named_within_a_few_rows():
     (alarm,) = raised(stream(4, bots=True))
     assert alarm.where == "site-7"
     assert alarm.events < 20
@@ -117,19 +107,19 @@ def test_a_site_where_bots_click_everything_is_named_within_a_few_rows() -> None
     assert "bots" in alarm.action
 
 
-def test_a_field_that_goes_missing_is_named_and_its_slices_raise_no_alarm() -> None:
+def test_a_field_that_goes_missing_is_named_and_its_slices_raise_no_alarm():
     (alarm,) = raised(stream(5, site_missing=True))
     assert (alarm.what, alarm.field, alarm.since_ms) == ("missing", "site", AT * 1000)
 
 
-def test_click_delays_that_triple_are_dated() -> None:
+def test_click_delays_that_triple_are_dated():
     (alarm,) = raised(stream(6, delay_factor=3.0))
     assert alarm.what == "click_delay"
     assert alarm.size_low < 3.0 < alarm.size_high
     assert abs(alarm.since_ms - AT * 1000) < 0.3 * (alarm.detected_ms - AT * 1000)
 
 
-def test_an_alarm_closes_when_its_shift_ends() -> None:
+def test_an_alarm_closes_when_its_shift_ends():
     scored = stream(7, over=1.4)
     back = scored.with_probability(
         np.where(np.arange(ROWS) > AT + 25_000, scored.probability / 1.4, scored.probability)
@@ -139,7 +129,7 @@ def test_an_alarm_closes_when_its_shift_ends() -> None:
     assert last.closed_ms is not None and last.closed_ms > (AT + 25_000) * 1000
 
 
-def test_late_clicks_are_not_impressions() -> None:
+def test_late_clicks_are_not_impressions():
     scored = stream(1)
     late = Scored(
         scored.time_ms, scored.probability, np.ones(ROWS), scored.bid, scored.click_delay_ms,
@@ -148,12 +138,12 @@ def test_late_clicks_are_not_impressions() -> None:
     assert alarms(late) == []
 
 
-def test_an_alarm_is_plain_json() -> None:
+def test_an_alarm_is_plain_json():
     (alarm,) = raised(stream(5, site_missing=True))
     assert msgspec.json.decode(msgspec.json.encode(alarm), type=Alarm) == alarm
 
 
-def test_the_start_of_a_shift_lies_in_its_credible_interval_as_often_as_it_says() -> None:
+def test_the_start_of_a_shift_lies_in_its_credible_interval_as_often_as_it_says():
     rng, inside = np.random.default_rng(8), 0
     for _ in range(200):
         p = np.full(3000, 0.1)
@@ -163,14 +153,14 @@ def test_the_start_of_a_shift_lies_in_its_credible_interval_as_often_as_it_says(
     assert inside > 165
 
 
-def test_the_interval_of_a_ratio_covers_it_as_often_as_it_says() -> None:
+def test_the_interval_of_a_ratio_covers_it_as_often_as_it_says():
     rng = np.random.default_rng(9)
     covered = [low < 1.0 < high for _, low, high in (
         ratio_interval(20.0, float(clicks)) for clicks in rng.poisson(20.0, 2000))]  # fmt: skip
     assert 0.93 < np.mean(covered) < 0.97
 
 
-def test_values_beyond_the_bound_are_watched_as_one() -> None:
+def test_values_beyond_the_bound_are_watched_as_one():
     values = SlotTable(["ad"], most=12)
     coded = Categorical.of(pa.array([f"ad-{i}" for i in range(50)]))
     slots = values.slots(0, coded)
@@ -178,7 +168,7 @@ def test_values_beyond_the_bound_are_watched_as_one() -> None:
     assert values.named(int(slots[-1])) == (0, OTHER)
 
 
-def test_endless_values_use_bounded_memory() -> None:
+def test_endless_values_use_bounded_memory():
     rng, rows = np.random.default_rng(10), 150_000
     ads = [f"ad-{i}" for i in range(rows)]
     clicked = (rng.random(rows) < 0.02).astype(float)
@@ -189,7 +179,7 @@ def test_endless_values_use_bounded_memory() -> None:
     assert all(len(a) <= 4_000 for a in detector.state()["tests"].values())
 
 
-def test_calibrated_streams_raise_no_more_false_alarms_than_stated() -> None:
+def test_calibrated_streams_raise_no_more_false_alarms_than_stated():
     often = msgspec.structs.replace(SETTINGS, false_alarm_clicks=4_000.0)
     clicks = 3 * 0.05 * ROWS
     count = sum(len(alarms(stream(seed), often)) for seed in (20, 21, 22))

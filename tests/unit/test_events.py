@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 from importlib.resources import files
 from pathlib import Path
@@ -26,29 +24,29 @@ NOW = 1_736_121_600_000
 SHOWN = {"v": 1, "type": "impression", "impression_id": "i1", "timestamp": NOW}
 
 
-def refusal(raw: bytes | dict[str, object]) -> str:
+def refusal(raw):
     with pytest.raises(EventError) as error:
         decode_event(raw if isinstance(raw, bytes) else json.dumps(raw).encode())
     return error.value.reason
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_each_sample_of_the_docs_is_read_and_written_again_as_it_was(sample: str) -> None:
+def test_each_sample_of_the_docs_is_read_and_written_again_as_it_was(sample):
     assert json.loads(encode_event(decode_event(sample.encode()))) == json.loads(sample)
 
 
-def test_the_docs_show_every_type_and_every_reason() -> None:
+def test_the_docs_show_every_type_and_every_reason():
     shown = {json.loads(sample)["type"] for sample in SAMPLES}
     assert shown == {"impression", "click", "heartbeat", "example", "dead_letter"}
     assert all(f"| `{reason}` |" in DOCS.read_text() for reason in REASONS)
 
 
-def test_the_schema_file_is_that_of_the_records() -> None:
+def test_the_schema_file_is_that_of_the_records():
     stored = json.loads(files("features").joinpath("event_schema.json").read_text())
     assert stored == json.loads(json.dumps(event_schema()))
 
 
-def test_a_click_without_kind_is_a_click() -> None:
+def test_a_click_without_kind_is_a_click():
     raw = json.dumps({"v": 1, "type": "click", "impression_id": "i", "timestamp": NOW}).encode()
     event = decode_event(raw)
     assert isinstance(event, Click)
@@ -68,19 +66,19 @@ def test_a_click_without_kind_is_a_click() -> None:
         max_size=4,
     )
 )
-def test_unknown_top_level_fields_come_out_again(unknown: dict[str, object]) -> None:
+def test_unknown_top_level_fields_come_out_again(unknown):
     event = decode_event(json.dumps({**SHOWN, **unknown}).encode())
     assert event.unknown() == unknown
     assert json.loads(encode_event(event)) == {**SHOWN, **unknown}
 
 
 @pytest.mark.parametrize("name", ["(unknown fields)", "extra"])
-def test_no_name_of_an_unknown_field_is_special(name: str) -> None:
+def test_no_name_of_an_unknown_field_is_special(name):
     event = decode_event(json.dumps({**SHOWN, name: {"a": 1}}).encode())
     assert event.unknown() == {name: {"a": 1}}
 
 
-def test_an_example_keeps_the_unknown_fields_of_its_impression() -> None:
+def test_an_example_keeps_the_unknown_fields_of_its_impression():
     shown = {**SHOWN, "auction": 9}
     raw = json.dumps({"v": 1, "type": "example", "label": 0, "impression": shown, "x": 1}).encode()
     event = decode_event(raw)
@@ -111,13 +109,13 @@ def test_an_example_keeps_the_unknown_fields_of_its_impression() -> None:
         ({"fields": {"user": "x" * MAX_EVENT_BYTES}}, "event_too_large"),
     ],
 )
-def test_each_violation_has_its_reason(change: dict[str, object], reason: str) -> None:
+def test_each_violation_has_its_reason(change, reason):
     assert refusal({**SHOWN, **change}) == reason
     assert refusal({**SHOWN, **change, "unknown": 1}) == reason
 
 
 @pytest.mark.parametrize("name", ["impression_id", "timestamp"])
-def test_a_missing_field_is_named(name: str) -> None:
+def test_a_missing_field_is_named(name):
     assert refusal({k: v for k, v in SHOWN.items() if k != name}) == "missing_field"
 
 
@@ -134,12 +132,12 @@ def test_a_missing_field_is_named(name: str) -> None:
         (b" " * 10 * MAX_EVENT_BYTES, "event_too_large"),
     ],
 )
-def test_what_is_no_object_has_its_reason(raw: bytes, reason: str) -> None:
+def test_what_is_no_object_has_its_reason(raw, reason):
     assert refusal(raw) == reason
 
 
 @given(st.binary(max_size=80))
-def test_any_bytes_give_an_event_or_a_known_reason(raw: bytes) -> None:
+def test_any_bytes_give_an_event_or_a_known_reason(raw):
     try:
         decode_event(raw)
     except EventError as error:

@@ -9,13 +9,13 @@ from features.hashing import code_hash, cross_hash, field_seed, missing_hash, te
 MASK = (1 << 64) - 1
 
 
-def mix(h: int) -> int:
+def mix(h):
     h = ((h ^ (h >> 30)) * 0xBF58476D1CE4E5B9) & MASK
     h = ((h ^ (h >> 27)) * 0x94D049BB133111EB) & MASK
     return h ^ (h >> 31)
 
 
-def reference_text_hash(data: bytes, seed: int) -> int:
+def reference_text_hash(data, seed):
     m = 0xC6A4A7935BD1E995
     h = seed ^ (len(data) * m & MASK)
     for i in range(0, len(data), 8):
@@ -25,16 +25,16 @@ def reference_text_hash(data: bytes, seed: int) -> int:
     return mix(h)
 
 
-def reference_code_hash(code: int, seed: int) -> int:
+def reference_code_hash(code, seed):
     return mix(seed ^ mix((code * 0x9E3779B97F4A7C15 + 0x636F6465636F6465) & MASK))
 
 
-def reference_cross_hash(a: int, b: int) -> int:
+def reference_cross_hash(a, b):
     h = (a ^ (b * 0x9E3779B97F4A7C15 & MASK)) * 0xD6E8FEB86659FD93 & MASK
     return (h ^ (h >> 32)) * 0xD6E8FEB86659FD93 & MASK
 
 
-def hash_text(data: bytes, seed: int) -> int:
+def hash_text(data, seed):
     buffer = np.frombuffer(b"xy" + data + b"z", np.uint8)  # off alignment, with neighbours
     return int(text_hash(buffer, 2, 2 + len(data), np.uint64(seed)))
 

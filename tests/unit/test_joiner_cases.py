@@ -1,7 +1,5 @@
 """The joiner's decisions as a table: each case after one sentence naming its boundary."""
 
-from __future__ import annotations
-
 import json
 
 import msgspec
@@ -9,14 +7,13 @@ import pytest
 from joiner_runs import START, resumed
 
 from features.errors import ClicktideError
-from features.events import Example, decode_event
+from features.events import decode_event
 from streaming.joiner import (
     CLICKS,
     IMPRESSIONS,
     DeadLetter,
     EmitExample,
     Idle,
-    Instruction,
     Joiner,
     JoinerSettings,
     Overfull,
@@ -24,7 +21,6 @@ from streaming.joiner import (
     Record,
     Resumed,
     Stalled,
-    TopicKind,
     Unpause,
 )
 
@@ -36,14 +32,14 @@ SETTINGS = JoinerSettings(
 class Driver:
     """Gives events to a joiner, checks it after each, and notes in short what comes out."""
 
-    def __init__(self, settings: JoinerSettings = SETTINGS) -> None:
+    def __init__(self, settings=SETTINGS):
         self.joiner = Joiner(settings)
-        self.offsets: dict[TopicKind, int] = {IMPRESSIONS: 0, CLICKS: 0}
-        self.out: list[Instruction] = []
+        self.offsets = {IMPRESSIONS: 0, CLICKS: 0}
+        self.out = []
 
-    def send(self, kind: str, id: str = "", at: float = 0, **more: object) -> None:
-        topic: TopicKind = IMPRESSIONS if kind in ("imp", "beat-imp") else CLICKS
-        body: dict[str, object] = {"v": 1, "timestamp": START + round(at * 1000), **more}
+    def send(self, kind, id="", at=0, **more):
+        topic = IMPRESSIONS if kind in ("imp", "beat-imp") else CLICKS
+        body = {"v": 1, "timestamp": START + round(at * 1000), **more}
         if kind.startswith("beat"):
             body |= {"type": "heartbeat"}
         elif kind == "imp":
@@ -52,12 +48,12 @@ class Driver:
             body |= {"type": "click", "impression_id": id, "kind": kind}
         self.raw(topic, json.dumps(body).encode())
 
-    def raw(self, topic: TopicKind, value: bytes) -> None:
+    def raw(self, topic, value):
         self.out += self.joiner.step(Record(topic, 0, self.offsets[topic], value))
         self.offsets[topic] += 1
         self.joiner.validate()
 
-    def play(self, events: str) -> None:
+    def play(self, events):
         """Events in words: kind, id and seconds; ``close 12`` takes both watermarks there."""
         for words in events.split(", "):
             kind, *id, at = words.split()
@@ -67,22 +63,21 @@ class Driver:
             else:
                 self.send(kind, *id, at=float(at))
 
-    def idle(self, topic: TopicKind = CLICKS) -> None:
+    def idle(self, topic=CLICKS):
         self.out += self.joiner.step(Idle(topic, 0))
         self.joiner.validate()
 
-    def told(self) -> list[str]:
+    def told(self):
         return [self._short(it) for it in self.out if isinstance(it, EmitExample | DeadLetter)]
 
-    def only(self, *kinds: type) -> list[Instruction]:
+    def only(self, *kinds):
         return [it for it in self.out if isinstance(it, kinds)]
 
     @staticmethod
-    def _short(it: EmitExample | DeadLetter) -> str:
+    def _short(it):
         if isinstance(it, DeadLetter):
             return f"{it.reason}:{it.topic}:{it.offset}"
         example = decode_event(it.value)
-        assert isinstance(example, Example)
         marks = "+dismissed" * (example.dismiss_timestamp is not None)
         marks += "+correction" * example.correction
         return f"{it.impression_id}={it.label}{marks}"
@@ -91,20 +86,20 @@ class Driver:
 BEGUN = "beat-imp 0, beat-clk 0, beat-imp 0, beat-clk 0"
 
 
-def started() -> Driver:
+def started():
     """A driver whose two topics have a time: a lone first event waits for a second."""
     driver = Driver()
     driver.play(BEGUN)
     return driver
 
 
-def told(events: str) -> str:
+def told(events):
     driver = started()
     driver.play(events)
     return ", ".join(driver.told())
 
 
-def impressions(name: str, count: int, begin: float, gap: float) -> str:
+def impressions(name, count, begin, gap):
     return ", ".join(f"imp {name}{n} {begin + gap * n}" for n in range(count))
 
 
@@ -180,11 +175,11 @@ CASES = [
 
 
 @pytest.mark.parametrize(("events", "expected"), CASES, ids=lambda text: text[:60])
-def test_case(events: str, expected: str) -> None:
+def test_case(events, expected):
     assert told(events) == expected
 
 
-def test_a_broken_message_goes_to_the_dead_letters_with_its_origin_and_bytes() -> None:
+def test_a_broken_message_goes_to_the_dead_letters_with_its_origin_and_bytes():
     driver = started()
     driver.raw(CLICKS, b"{oops")
     letter = driver.out[-1]
@@ -198,14 +193,14 @@ def test_a_broken_message_goes_to_the_dead_letters_with_its_origin_and_bytes() -
     )
 
 
-def test_an_event_in_the_other_topic_is_a_dead_letter() -> None:
+def test_an_event_in_the_other_topic_is_a_dead_letter():
     driver = started()
     body = {"v": 1, "type": "click", "impression_id": "a", "timestamp": START}
     driver.raw(IMPRESSIONS, json.dumps(body).encode())
     assert driver.told() == ["wrong_topic:impressions:2"]
 
 
-def test_without_clicks_nothing_comes_out_until_the_caller_says_that_clicks_are_idle() -> None:
+def test_without_clicks_nothing_comes_out_until_the_caller_says_that_clicks_are_idle():
     driver = started()
     driver.play("imp a 1, imp b 30")
     assert driver.told() == []
@@ -213,7 +208,7 @@ def test_without_clicks_nothing_comes_out_until_the_caller_says_that_clicks_are_
     assert driver.told() == ["a=0"]
 
 
-def test_without_impressions_clicks_keep_time_going_once_they_are_idle() -> None:
+def test_without_impressions_clicks_keep_time_going_once_they_are_idle():
     driver = started()
     driver.play("imp a 1, click a 2, click x 30")
     assert driver.told() == []
@@ -221,7 +216,7 @@ def test_without_impressions_clicks_keep_time_going_once_they_are_idle() -> None
     assert driver.told() == ["a=1"]
 
 
-def test_a_click_that_comes_after_its_topic_was_idle_is_on_time_within_the_bound() -> None:
+def test_a_click_that_comes_after_its_topic_was_idle_is_on_time_within_the_bound():
     driver = started()
     driver.play("imp a 1, imp b 12")
     driver.idle()
@@ -240,7 +235,7 @@ STALL = JoinerSettings(
 )
 
 
-def stalled_driver() -> Driver:
+def stalled_driver():
     """Two impressions a second at 50 % for a minute with clicks, then a minute without."""
     driver = Driver(STALL)
     for half in range(240):
@@ -251,18 +246,17 @@ def stalled_driver() -> Driver:
     return driver
 
 
-def test_when_clicks_stop_labels_are_held_back_and_it_says_so_once() -> None:
+def test_when_clicks_stop_labels_are_held_back_and_it_says_so_once():
     driver = stalled_driver()
     said = driver.only(Stalled)
     assert len(said) == 1
-    assert isinstance(said[0], Stalled)
     assert said[0].since == START + 59_500
     assert 13.8 <= said[0].expected_clicks < 15
     labelled = {it.impression_id for it in driver.out if isinstance(it, EmitExample)}
     assert not labelled & {f"i{half}" for half in range(120, 240)}
 
 
-def test_when_clicks_return_labels_are_complete() -> None:
+def test_when_clicks_return_labels_are_complete():
     driver = stalled_driver()
     for half in range(121, 240, 2):  # the clicks that were stuck
         driver.send("click", f"i{half}", half / 2)
@@ -290,7 +284,7 @@ EARLY = msgspec.structs.replace(SETTINGS, label_after_s=3, label_out_of_order_s=
         ("beat-imp 11, imp a 1, click a 2", ["a=1"]),
     ],
 )
-def test_early_labels(events: str, early: list[str]) -> None:
+def test_early_labels(events, early):
     driver = Driver(EARLY)
     driver.play(f"{BEGUN}, {events}, close 60")
     outs = driver.only(EmitExample)
@@ -299,7 +293,7 @@ def test_early_labels(events: str, early: list[str]) -> None:
         assert [it.label for it in outs if not it.early] == [int("1" in early[-1])]
 
 
-def test_an_early_label_leaves_at_its_time_and_not_before() -> None:
+def test_an_early_label_leaves_at_its_time_and_not_before():
     driver = Driver(EARLY)
     driver.play(f"{BEGUN}, imp a 1, beat-imp 5, beat-clk 5")  # 1 + 3 is not yet behind 5 - 1
     assert not driver.told()
@@ -307,7 +301,7 @@ def test_an_early_label_leaves_at_its_time_and_not_before() -> None:
     assert driver.told() == ["a=0"]
 
 
-def test_early_labels_are_held_back_when_clicks_stop() -> None:
+def test_early_labels_are_held_back_when_clicks_stop():
     """From 14 expected clicks on: nothing shown after the last click is labelled."""
     settings = msgspec.structs.replace(STALL, label_after_s=30, label_out_of_order_s=0)
     driver = Driver(settings)
@@ -322,7 +316,7 @@ def test_early_labels_are_held_back_when_clicks_stop() -> None:
     assert labelled <= {f"i{fifth}" for fifth in range(600)}
 
 
-def test_few_expected_clicks_do_not_make_a_stall() -> None:
+def test_few_expected_clicks_do_not_make_a_stall():
     driver = Driver(STALL)
     for second in range(200):
         driver.send("imp", f"i{second}", second, probability=0.1)
@@ -331,7 +325,7 @@ def test_few_expected_clicks_do_not_make_a_stall() -> None:
     assert len(driver.told()) == 139
 
 
-def test_at_the_bound_it_asks_to_stop_reading_and_then_to_go_on() -> None:
+def test_at_the_bound_it_asks_to_stop_reading_and_then_to_go_on():
     settings = JoinerSettings(join_window_s=10, late_window_s=0, out_of_order_s=0, max_pending=20)
     driver = Driver(settings)
     for second in range(22):
@@ -345,7 +339,7 @@ def test_at_the_bound_it_asks_to_stop_reading_and_then_to_go_on() -> None:
     assert driver.only(Pause, Unpause, Overfull)[1:] == [Unpause(IMPRESSIONS, 0)]
 
 
-def test_a_bound_below_a_window_of_traffic_is_told_rather_than_waited_for() -> None:
+def test_a_bound_below_a_window_of_traffic_is_told_rather_than_waited_for():
     settings = JoinerSettings(join_window_s=60, late_window_s=0, out_of_order_s=0, max_pending=20)
     driver = Driver(settings)
     for second in range(22):
@@ -356,7 +350,7 @@ def test_a_bound_below_a_window_of_traffic_is_told_rather_than_waited_for() -> N
     assert len(driver.only(Overfull)) == 1
 
 
-def test_metadata_stays_below_4_kib_with_idle_spells_between_all_clicks() -> None:
+def test_metadata_stays_below_4_kib_with_idle_spells_between_all_clicks():
     driver = started()
     longest = 0
     for second in range(3000):
@@ -367,7 +361,7 @@ def test_metadata_stays_below_4_kib_with_idle_spells_between_all_clicks() -> Non
     assert longest < 4096
 
 
-def test_metadata_of_other_windows_is_refused() -> None:
+def test_metadata_of_other_windows_is_refused():
     driver = started()
     committed = {(c.topic, c.partition): c.metadata for c in driver.joiner.commits()}
     with pytest.raises(ClicktideError, match="new consumer group"):
@@ -375,12 +369,12 @@ def test_metadata_of_other_windows_is_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "null", '{"format": 1}'])
-def test_metadata_of_another_program_is_refused(text: str) -> None:
+def test_metadata_of_another_program_is_refused(text):
     with pytest.raises(ClicktideError, match="metadata"):
         resumed(SETTINGS, {(CLICKS, 0): text})
 
 
-def test_an_offset_that_does_not_rise_is_refused() -> None:
+def test_an_offset_that_does_not_rise_is_refused():
     joiner = Joiner(SETTINGS)
     joiner.step(Record(CLICKS, 0, 5, b"x"))
     with pytest.raises(ValueError, match="offset 5"):
@@ -390,6 +384,6 @@ def test_an_offset_that_does_not_rise_is_refused() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"join_window_s": -1}, {"stall_false_alarm": 0}, {"max_pending": 0}]
 )
-def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ClicktideError, match=next(iter(wrong))):
-        JoinerSettings(**wrong)  # type: ignore[arg-type]
+        JoinerSettings(**wrong)

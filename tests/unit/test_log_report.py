@@ -1,18 +1,14 @@
 """Any log of predictions and clicks: read, counted, and refused with the place and the fix."""
 
-from __future__ import annotations
-
 import json
 import re
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from clicktide.cli import app
 from features.errors import ClicktideError
@@ -20,14 +16,13 @@ from monitoring.report.build import report_of
 from monitoring.report.log_columns import LogColumns
 from monitoring.report.log_counts import LogCounts
 from monitoring.report.log_reader import LogReader, read_log
-from monitoring.report.model import ReportData
 from monitoring.watch.scored_batch import Scored
 
 _START = 1_767_600_000_000
 _COLUMNS = LogColumns("click", "p", time="t", slices=("site",), bid="bid", version="v")
 
 
-def _log(rows: int = 20_000, seed: int = 1) -> pa.Table:
+def _log(rows=20_000, seed=1):
     rng = np.random.default_rng(seed)
     p = rng.uniform(0.01, 0.3, rows)
     return pa.table(
@@ -42,7 +37,7 @@ def _log(rows: int = 20_000, seed: int = 1) -> pa.Table:
     )
 
 
-def _report(path: str, columns: LogColumns = _COLUMNS, **options: bool) -> ReportData:
+def _report(path, columns=_COLUMNS, **options):
     reader = LogReader(columns, **options)
     tally = LogCounts(columns.slices, "time" if columns.time else "row")
     for scored, _ in read_log(path, reader):
@@ -50,7 +45,7 @@ def _report(path: str, columns: LogColumns = _COLUMNS, **options: bool) -> Repor
     return report_of(tally.gathered("log"), 0)
 
 
-def test_the_figures_are_those_of_the_definition(tmp_path: Path) -> None:
+def test_the_figures_are_those_of_the_definition(tmp_path):
     table = _log()
     pq.write_table(table, tmp_path / "log.parquet")
     report = _report(str(tmp_path / "log.parquet"))
@@ -69,27 +64,25 @@ def test_the_figures_are_those_of_the_definition(tmp_path: Path) -> None:
     assert report.version_changes[0].at == table["t"][len(p) // 2].as_py()
 
 
-def _csv(table: pa.Table, path: Path) -> None:
+def _csv(table, path):
     pyarrow.csv.write_csv(table, path)
 
 
-def _json_lines(table: pa.Table, path: Path) -> None:
+def _json_lines(table, path):
     path.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
 
 
 @pytest.mark.parametrize(
     ("name", "write"), [("a.csv", _csv), ("a.jsonl", _json_lines), ("a.parquet", pq.write_table)]
 )
-def test_every_format_gives_the_same_report(
-    tmp_path: Path, name: str, write: Callable[[pa.Table, Path], None]
-) -> None:
+def test_every_format_gives_the_same_report(tmp_path, name, write):
     table = _log(3000)
     write(table, tmp_path / name)
     pq.write_table(table, tmp_path / "truth.parquet")
     assert _report(str(tmp_path / name)) == _report(str(tmp_path / "truth.parquet"))
 
 
-def test_an_unsorted_log_gives_the_report_of_the_sorted_one(tmp_path: Path) -> None:
+def test_an_unsorted_log_gives_the_report_of_the_sorted_one(tmp_path):
     table = _log(5000)
     order = np.random.default_rng(0).permutation(table.num_rows)
     pq.write_table(table, tmp_path / "sorted.parquet")
@@ -103,7 +96,7 @@ def test_an_unsorted_log_gives_the_report_of_the_sorted_one(tmp_path: Path) -> N
     }
 
 
-def test_endless_values_share_one_slice_and_nothing_is_lost() -> None:
+def test_endless_values_share_one_slice_and_nothing_is_lost():
     rows = 4000
     users = [f"u{i}" for i in range(rows)]
     whole = Scored.of(np.zeros(rows), np.full(rows, 0.1), slices={"user": users})
@@ -116,7 +109,7 @@ def test_endless_values_share_one_slice_and_nothing_is_lost() -> None:
     assert any("(other)" in note for note in report.notes)
 
 
-def test_a_frequent_value_that_comes_late_has_figures_of_its_own() -> None:
+def test_a_frequent_value_that_comes_late_has_figures_of_its_own():
     rows = 4000
     users = [f"u{i}" if i % 10 or i < 2000 else "new" for i in range(rows)]
     whole = Scored.of(np.zeros(rows), np.full(rows, 0.1), slices={"user": users})
@@ -129,7 +122,7 @@ def test_a_frequent_value_that_comes_late_has_figures_of_its_own() -> None:
     assert sum(row.count for row in report.slices) == rows
 
 
-def _planted(rows: int = 40_000) -> pa.Table:
+def _planted(rows=40_000):
     """A log whose site s3 has twice the clicks on device d1 from the middle on."""
     rng = np.random.default_rng(4)
     table = _log(rows, seed=2)
@@ -144,14 +137,12 @@ def _planted(rows: int = 40_000) -> pa.Table:
 _BY_TWO = LogColumns("click", "p", time="t", slices=("site", "device"), bid="bid")
 
 
-def test_the_verdict_names_the_pair_of_slices_its_start_and_its_price(tmp_path: Path) -> None:
+def test_the_verdict_names_the_pair_of_slices_its_start_and_its_price(tmp_path):
     table = _planted()
     pq.write_table(table, tmp_path / "log.parquet")
     report = _report(str(tmp_path / "log.parquet"), _BY_TWO)
-    assert report.faults is not None
     (fault,) = report.faults
     assert fault.slices == (("site", "s3"), ("device", "d1"))
-    assert fault.start_low is not None and fault.start_high is not None
     assert fault.start_low <= table["t"][20_000].as_py() <= fault.start_high
     verdict = report.verdict
     assert "site s3 with device d1 is under-predicted" in verdict.headline
@@ -159,7 +150,7 @@ def test_the_verdict_names_the_pair_of_slices_its_start_and_its_price(tmp_path: 
     assert "under-bid" in verdict.cost and "95 %" in verdict.since
 
 
-def test_times_far_from_all_others_are_set_aside_counted_and_told(tmp_path: Path) -> None:
+def test_times_far_from_all_others_are_set_aside_counted_and_told(tmp_path):
     table = _planted()
     pq.write_table(table, tmp_path / "log.parquet")
     whole = _report(str(tmp_path / "log.parquet"), _BY_TWO)
@@ -174,7 +165,7 @@ def test_times_far_from_all_others_are_set_aside_counted_and_told(tmp_path: Path
     assert report.verdict.headline.split(" by ")[0] == whole.verdict.headline.split(" by ")[0]
 
 
-def test_windows_have_clicks_enough_to_say_something(tmp_path: Path) -> None:
+def test_windows_have_clicks_enough_to_say_something(tmp_path):
     table = _log(20_000)
     rare = table.set_column(2, "p", [np.full(20_000, 0.05)])
     rng = np.random.default_rng(0)
@@ -185,7 +176,7 @@ def test_windows_have_clicks_enough_to_say_something(tmp_path: Path) -> None:
     assert np.mean([window.clicks for window in report.windows]) >= 50
 
 
-def test_fields_are_compared_with_a_reference(tmp_path: Path) -> None:
+def test_fields_are_compared_with_a_reference(tmp_path):
     table = _log(20_000)
     pq.write_table(table, tmp_path / "was.parquet")
     moved = ["s0" if site == "s1" else site for site in table["site"].to_pylist()]
@@ -198,7 +189,7 @@ def test_fields_are_compared_with_a_reference(tmp_path: Path) -> None:
     words += ["--out", str(tmp_path / "r.html")]
     at = np.datetime64(both["t"][half].as_py(), "ms")
 
-    def moved_by(log: str, *more: str) -> float:
+    def moved_by(log, *more):
         result = CliRunner().invoke(app, ["report", "--from", str(tmp_path / log), *words, *more])
         assert result.exit_code == 0, result.output
         data = json.loads(result.stdout)
@@ -254,7 +245,7 @@ _BAD = {
 
 
 @pytest.mark.parametrize("case", _BAD)
-def test_bad_input_is_named_with_its_place_and_fix(tmp_path: Path, case: str) -> None:
+def test_bad_input_is_named_with_its_place_and_fix(tmp_path, case):
     content, options, said = _BAD[case]
     log, out = tmp_path / "log.csv", tmp_path / "out.html"
     log.write_text(content)
@@ -266,12 +257,12 @@ def test_bad_input_is_named_with_its_place_and_fix(tmp_path: Path, case: str) ->
     assert not out.exists()
 
 
-def _run(log: Path, out: Path, *more: str) -> Result:
+def _run(log, out, *more):
     named = ("--label", "click", "--prediction", "p")
     return CliRunner().invoke(app, ["report", "--from", str(log), "--out", str(out), *named, *more])
 
 
-def test_bad_rows_can_be_left_out_and_are_counted(tmp_path: Path) -> None:
+def test_bad_rows_can_be_left_out_and_are_counted(tmp_path):
     log, out = tmp_path / "log.csv", tmp_path / "out.html"
     log.write_text("click,p\n0,0.1\n1,nine\n1,0.2\n0\n")
     printed = _run(log, out, "--skip-bad", "--json").stdout
@@ -284,7 +275,7 @@ def test_bad_rows_can_be_left_out_and_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
-def test_the_separator_is_told_from_the_log(tmp_path: Path, separator: str) -> None:
+def test_the_separator_is_told_from_the_log(tmp_path, separator):
     rows = ["click,p", *("0,0.25" for _ in range(75)), *("1,0.25" for _ in range(25))]
     (tmp_path / "log.csv").write_text("\n".join(rows).replace(",", separator))
     result = _run(tmp_path / "log.csv", tmp_path / "r.html", "--json")
@@ -302,14 +293,14 @@ _EXTREME = {
 
 
 @pytest.mark.parametrize("case", _EXTREME)
-def test_extreme_logs_have_a_report_too(tmp_path: Path, case: str) -> None:
+def test_extreme_logs_have_a_report_too(tmp_path, case):
     rows, state = _EXTREME[case]
     (tmp_path / "log.csv").write_text(f"click,p\n{rows}")
     result = _run(tmp_path / "log.csv", tmp_path / "r.html", "--json")
     assert json.loads(result.stdout)["verdict"]["state"] == state
 
 
-def test_drift_fails_a_build_when_asked_to(tmp_path: Path) -> None:
+def test_drift_fails_a_build_when_asked_to(tmp_path):
     table = _log(4000)
     twice = np.minimum(1.0, table["p"].to_numpy() * 2)
     _csv(table.set_column(2, "p", pa.array(twice)), tmp_path / "log.csv")
@@ -319,7 +310,7 @@ def test_drift_fails_a_build_when_asked_to(tmp_path: Path) -> None:
     assert _run(tmp_path / "good.csv", tmp_path / "r.html", "--fail-if-drift").exit_code == 0
 
 
-def test_without_a_stream_it_says_how_to_get_a_report(tmp_path: Path) -> None:
+def test_without_a_stream_it_says_how_to_get_a_report(tmp_path):
     result = CliRunner().invoke(
         app, ["report", "--dir", str(tmp_path), "--out", str(tmp_path / "r.html")]
     )
@@ -342,9 +333,7 @@ _SCORED = (
     ("content", "values"),
     [*((_NAMED[name], pair) for name in _NAMED for pair in _PAIRS), (_SCORED, ("0", "1"))],
 )
-def test_columns_and_labels_are_told_by_their_names_and_values(
-    tmp_path: Path, content: str, values: tuple[str, str]
-) -> None:
+def test_columns_and_labels_are_told_by_their_names_and_values(tmp_path, content, values):
     log, out = tmp_path / "log.csv", tmp_path / "out.html"
     log.write_text(content.format(*values))
     result = CliRunner().invoke(app, ["report", "--from", str(log), "--out", str(out)])
@@ -355,7 +344,7 @@ def test_columns_and_labels_are_told_by_their_names_and_values(
     assert ("read so" in str(report["notes"])) == (values != ("0", "1"))
 
 
-def test_a_probability_that_rounding_took_beyond_0_or_1_is_one(tmp_path: Path) -> None:
+def test_a_probability_that_rounding_took_beyond_0_or_1_is_one(tmp_path):
     log, out = tmp_path / "log.csv", tmp_path / "out.html"
     log.write_text("click,p\n1,1.0000001\n0,-1e-9\n1,1\n")
     assert _run(log, out).exit_code == 0

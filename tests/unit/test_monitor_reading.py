@@ -1,9 +1,6 @@
 """What an example says of its prediction is read as a general parser would read it."""
 
-from __future__ import annotations
-
 import json
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +16,7 @@ from streaming.sources.json_keys import Keys
 from streaming.sources.json_values import TEXT
 
 TIME = 1_736_121_600_000
-CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+CASES = [
     ({"probability": 0.25, "model_version": "ctr-12"}, {}),
     ({"probability": 1, "model_version": "ctr-12"}, {"click_timestamp": TIME + 5}),
     ({"probability": 1.25e-3, "model_version": 'a "b" é\\'}, {"click_timestamp": TIME - 5}),
@@ -29,7 +26,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
 ]
 
 
-def line(number: int, shown: dict[str, Any], said: dict[str, Any], **how: Any) -> str:
+def line(number, shown, said, **how):
     label = int(bool(said.get("click_timestamp")))
     impression = {"type": "impression", "v": 1, "impression_id": f"i{number}", "timestamp": TIME}
     impression |= {"fields": {"ad": f"a{number % 3}"}, **shown}
@@ -39,9 +36,7 @@ def line(number: int, shown: dict[str, Any], said: dict[str, Any], **how: Any) -
 
 @pytest.mark.parametrize("how", [{}, {"separators": (",", ":")}, {"ensure_ascii": False}])
 @pytest.mark.parametrize("cases", [CASES, CASES[:2], CASES[2:], CASES[-1:]])
-def test_what_is_said_of_a_prediction_is_as_it_stands(
-    cases: list[tuple[dict[str, Any], dict[str, Any]]], how: dict[str, Any]
-) -> None:
+def test_what_is_said_of_a_prediction_is_as_it_stands(cases, how):
     lines = [line(i, shown, said, **how) for i, (shown, said) in enumerate(cases)]
     reader = ScoredReader([SliceField("ad", "value", "ad")])
     read = reader.read([Record("examples", 0, 0, 0, None, "\n".join(lines).encode())])
@@ -67,13 +62,12 @@ def test_what_is_said_of_a_prediction_is_as_it_stands(
 
 
 @pytest.mark.parametrize("broken", [b"a\\q", b"a\x01", b"a\xff"])
-def test_a_version_that_is_no_text_of_json_stops_nothing(broken: bytes) -> None:
+def test_a_version_that_is_no_text_of_json_stops_nothing(broken):
     good = line(0, {"probability": 0.5, "model_version": "ctr-12"}, {}).encode()
     bad = line(1, {"probability": 0.5, "model_version": "ctr-13"}, {}).encode()
     data = b"\n".join([good, bad.replace(b"ctr-13", broken)])
     read = ScoredReader([]).read([Record("examples", 0, 0, 0, None, data)])
     [(scored, *_)] = read.batches
-    assert scored.version is not None
     versions = [scored.version.values[code] for code in scored.version.codes]
     assert versions[0] == "ctr-12" and versions[1].startswith("a")
 
@@ -132,8 +126,8 @@ NOT_VALID = [
 @pytest.mark.parametrize("value", NESTED + NOT_VALID)
 @pytest.mark.parametrize("of_the_impression", [False, True])
 def test_a_nested_value_that_nobody_asks_for_is_valid_or_its_line_is_rejected(
-    value: str, of_the_impression: bool
-) -> None:
+    value, of_the_impression
+):
     more = {"note": "@"}
     bare = line(0, more, {}) if of_the_impression else line(0, {}, more)
     read = ExampleLines.of(bare.replace('"@"', value).encode(), lambda i: ("examples-0", i))

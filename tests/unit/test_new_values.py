@@ -1,11 +1,8 @@
 """A value that begins to come is told once, and moves no click rate of the others."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
-from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.formatting import headline_of
 from monitoring.watch.scored_batch import Scored
@@ -16,7 +13,7 @@ SETTINGS = DetectSettings(warmup_clicks=1000, history_rows=60_000, max_values=2_
 OWNERS = 6  # advertisers, of four campaigns each
 
 
-def stream(seed: int, *, share: float = 0.06, odds: float = 6.0, rotating: bool = False) -> Scored:
+def stream(seed, *, share=0.06, odds=6.0, rotating=False):
     """A calibrated stream at 5 %; from row AT on a new advertiser with five campaigns.
 
     Its ads are clicked more; the model knows it. If ``rotating``, sites live for 10,000 rows.
@@ -35,7 +32,7 @@ def stream(seed: int, *, share: float = 0.06, odds: float = 6.0, rotating: bool 
     return Scored.of(y, p, time_ms=at * 1000, slices=slices)
 
 
-def alarms(scored: Scored, settings: DetectSettings = SETTINGS) -> list[Alarm]:
+def alarms(scored, settings=SETTINGS):
     detector, found = SequentialDetector(settings), []
     for start in range(0, len(scored), 16_384):
         rows = np.arange(start, min(start + 16_384, len(scored)))
@@ -44,7 +41,7 @@ def alarms(scored: Scored, settings: DetectSettings = SETTINGS) -> list[Alarm]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_new_advertiser_is_told_and_nothing_else(seed: int) -> None:
+def test_a_new_advertiser_is_told_and_nothing_else(seed):
     scored = stream(seed)
     raised, closed = alarms(scored)
     assert (raised.what, raised.where, raised.status) == ("new_value", "advertiser-6", "open")
@@ -59,17 +56,17 @@ def test_a_new_advertiser_is_told_and_nothing_else(seed: int) -> None:
     assert headline_of(raised).startswith("advertiser-6 is new: ")
 
 
-def test_it_is_new_no_longer_after_a_while_and_then_moves_no_rate_either() -> None:
+def test_it_is_new_no_longer_after_a_while_and_then_moves_no_rate_either():
     scored = stream(4, share=0.2, odds=8.0)
     assert [a.what for a in alarms(scored) if a.status == "open"] == ["new_value"]
 
 
-def test_where_values_come_and_go_one_more_is_no_news() -> None:
+def test_where_values_come_and_go_one_more_is_no_news():
     found = [a for a in alarms(stream(5, share=0.0, rotating=True)) if a.status == "open"]
     assert [a for a in found if a.what == "new_value"] == []
 
 
-def test_it_can_be_switched_off() -> None:
+def test_it_can_be_switched_off():
     settings = DetectSettings(
         warmup_clicks=1000, history_rows=60_000, max_values=2_000, new_share=0.0
     )

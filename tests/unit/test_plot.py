@@ -1,16 +1,11 @@
 """The plot of a run: its formats, its panels, and runs that lack something."""
 
-from __future__ import annotations
-
 import math
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from clicktide.plot import check_ending, save_plot
@@ -25,9 +20,7 @@ LOSS, EXCESS, CALIBRATION = (
 RELIABILITY = "Reliability of the whole run"
 
 
-def progress_of(
-    events: int, *, base: float = -2.0, truth: bool = False, shift: float = 0.0
-) -> Progress:
+def progress_of(events, *, base=-2.0, truth=False, shift=0.0):
     """A run on simulated clicks; from its middle on, predictions are ``shift`` too high."""
     rng, progress = np.random.default_rng(3), Progress()
     logits = rng.normal(base, 1.0, events)
@@ -38,44 +31,44 @@ def progress_of(
     return progress
 
 
-def save(path: Path, progress: Progress, title: str = "a run") -> None:
+def save(path, progress, title="a run"):
     overall = progress.overall
     save_plot(path, progress.windows(), overall.figures(), overall.reliability(), title=title)
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+def drawn(monkeypatch, tmp_path):
     """Draw a run, and return its panels by title, without writing an image."""
-    figures: list[Figure] = []
+    figures = []
 
-    def keep(figure: Figure, file: Any, **_: Any) -> None:
+    def keep(figure, file, **_):
         figures.append(figure)
 
-    def draw(progress: Progress, title: str = "a run") -> dict[str, Axes]:
+    def draw(progress, title="a run"):
         save(tmp_path / "run.png", progress, title)
         panels = [axes for part in figures[-1].subfigs for axes in part.axes]
         return {axes.get_title(loc="left"): axes for axes in panels}
 
     monkeypatch.setattr(Figure, "savefig", keep)
-    draw.figures = figures  # type: ignore[attr-defined]
+    draw.figures = figures
     return draw
 
 
-def test_a_png_is_1200_pixels_wide(tmp_path: Path) -> None:
+def test_a_png_is_1200_pixels_wide(tmp_path):
     save(tmp_path / "a.png", progress_of(2500, truth=True))
     raw = (tmp_path / "a.png").read_bytes()
     assert raw.startswith(b"\x89PNG")
     assert int.from_bytes(raw[16:20], "big") == 1200
 
 
-def test_a_pdf_of_a_run_without_clicks_is_written_into_a_new_folder(tmp_path: Path) -> None:
+def test_a_pdf_of_a_run_without_clicks_is_written_into_a_new_folder(tmp_path):
     progress = Progress()
     progress.add(np.linspace(-5.0, -2.0, 1200), np.zeros(1200))
     save(tmp_path / "new" / "a.pdf", progress)
     assert (tmp_path / "new" / "a.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_an_svg_replaces_the_one_before_and_shows_its_title_as_it_stands(tmp_path: Path) -> None:
+def test_an_svg_replaces_the_one_before_and_shows_its_title_as_it_stands(tmp_path):
     """A dollar would begin a formula, and half of one could not be drawn."""
     (tmp_path / "a.SVG").write_text("before")
     save(tmp_path / "a.SVG", progress_of(1500), title=r"$log_{1$ \frac")
@@ -85,32 +78,32 @@ def test_an_svg_replaces_the_one_before_and_shows_its_title_as_it_stands(tmp_pat
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a", "a.png.gz"])
-def test_another_ending_is_refused_and_the_known_ones_are_named(name: str) -> None:
+def test_another_ending_is_refused_and_the_known_ones_are_named(name):
     with pytest.raises(ClicktideError, match=r"Fix: .*\.png, \.svg, \.pdf"):
         check_ending(name)
 
 
-def test_an_image_that_cannot_be_written_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_written_is_said_and_leaves_nothing(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(ClicktideError, match="cannot be written"):
         save(tmp_path / "file" / "a.png", progress_of(1500))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_long_title_fits_the_image(drawn: Any) -> None:
+def test_a_long_title_fits_the_image(drawn):
     drawn(progress_of(1500), title="x" * 5000)
     [title] = drawn.figures[-1].texts
     box = title.get_window_extent()
     assert 0.0 <= box.x0 < box.x1 <= 1200.0
 
 
-def test_with_the_truth_known_the_excess_has_a_panel_of_its_own(drawn: Any) -> None:
+def test_with_the_truth_known_the_excess_has_a_panel_of_its_own(drawn):
     with_truth = drawn(progress_of(3000, truth=True))
     assert {LOSS, EXCESS, CALIBRATION, RELIABILITY} <= set(with_truth)
     assert EXCESS not in drawn(progress_of(3000))
 
 
-def test_an_abrupt_change_stands_out_in_excess_and_calibration(drawn: Any) -> None:
+def test_an_abrupt_change_stands_out_in_excess_and_calibration(drawn):
     panels = drawn(progress_of(40_000, truth=True, shift=1.0))
     for panel in (EXCESS, CALIBRATION):
         values = np.asarray(panels[panel].lines[0].get_ydata())
@@ -121,32 +114,32 @@ def test_an_abrupt_change_stands_out_in_excess_and_calibration(drawn: Any) -> No
         assert step > 0.25 * (high - low)
 
 
-def test_windows_stand_at_their_middle_in_events(drawn: Any) -> None:
+def test_windows_stand_at_their_middle_in_events(drawn):
     line = drawn(progress_of(3000))[LOSS].lines[0]
     assert list(line.get_xdata()) == [500.0, 1500.0, 2500.0]
 
 
-def test_a_last_window_of_few_events_is_left_out(drawn: Any) -> None:
+def test_a_last_window_of_few_events_is_left_out(drawn):
     assert len(drawn(progress_of(3050))[LOSS].lines[0].get_xdata()) == 3
     assert len(drawn(progress_of(3500))[LOSS].lines[0].get_xdata()) == 4
     assert len(drawn(progress_of(20))[LOSS].lines[0].get_xdata()) == 1
 
 
-def test_the_ratio_axis_is_symmetric_about_1_and_bounded(drawn: Any) -> None:
+def test_the_ratio_axis_is_symmetric_about_1_and_bounded(drawn):
     for base in (-7.0, -2.0, 1.0):
         low, high = drawn(progress_of(8000, base=base))[CALIBRATION].get_ylim()
         assert low * high == pytest.approx(1.0)
         assert 1.1 <= high <= 10.0
 
 
-def test_below_10_percent_clicks_reliability_is_on_log_axes(drawn: Any) -> None:
+def test_below_10_percent_clicks_reliability_is_on_log_axes(drawn):
     rare, common = progress_of(5000, base=-4.0), progress_of(5000, base=-1.0)
     assert drawn(rare)[RELIABILITY].get_xscale() == "log"
     assert drawn(rare)[RELIABILITY].get_yscale() == "log"
     assert drawn(common)[RELIABILITY].get_xscale() == "linear"
 
 
-def test_both_reliability_axes_have_the_same_limits_with_every_point_inside(drawn: Any) -> None:
+def test_both_reliability_axes_have_the_same_limits_with_every_point_inside(drawn):
     for base in (-6.0, -4.0, -1.0, 3.0):
         progress = progress_of(5000, base=base)
         panel = drawn(progress)[RELIABILITY]
@@ -158,15 +151,13 @@ def test_both_reliability_axes_have_the_same_limits_with_every_point_inside(draw
 
 
 @pytest.mark.parametrize("events", [0, 1, 1000])
-def test_a_run_without_clicks_or_events_is_drawn_too(
-    drawn: Any, tmp_path: Path, events: int
-) -> None:
+def test_a_run_without_clicks_or_events_is_drawn_too(drawn, tmp_path, events):
     progress = Progress()
     progress.add(np.full(events, -3.0), np.zeros(events))
     texts = [text.get_text() for text in drawn(progress)[CALIBRATION].texts]
     assert texts == ["no clicks" if events else "no events"]
 
 
-def test_no_global_state_of_matplotlib_is_loaded() -> None:
+def test_no_global_state_of_matplotlib_is_loaded():
     code = "import sys, clicktide.plot; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

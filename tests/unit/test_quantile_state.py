@@ -2,12 +2,11 @@
 
 import numpy as np
 
-from features.quantiles import QuantileLearner
 from features.spec import FieldSpec, SourceSpec, Spec
 from features.vectoriser import Vectoriser
 
 
-def learner() -> QuantileLearner:
+def learner():
     field = FieldSpec(names=("price",), transform="quantile", buckets=4, learn_from=10)
     return Vectoriser(Spec(name="x", source=SourceSpec(label="y"), fields=(field,))).quantiles
 

@@ -73,7 +73,7 @@ def test_every_one_of_1000_new_ads_among_known_ones_is_shown():
         seen += np.bincount(drawn.argmax(1), minlength=1200)
     found, freedom = chi_squared(seen, chance, requests)
     assert (seen[200:] > 0).all() and found < freedom + 5 * np.sqrt(2 * freedom)
-    shown: set[int] = set()
+    shown = set()
     for _ in range(10):
         ranked = rank(probability, logit, sd, bids, Explore("thompson"), rng, 10)
         assert np.allclose(ranked.propensity.sum(1), 1)

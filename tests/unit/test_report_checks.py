@@ -1,8 +1,5 @@
 """Checks of a report: parsed, sure, written for CI; and reports of data frames."""
 
-from __future__ import annotations
-
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -17,7 +14,7 @@ from monitoring.report import calibration_report
 from monitoring.report.checks import parse_check
 
 
-def frame_of(rows: int = 20_000, off: float = 2.0, seed: int = 3) -> pd.DataFrame:
+def frame_of(rows=20_000, off=2.0, seed=3):
     """Site s2 has so many times the clicks predicted."""
     rng = np.random.default_rng(seed)
     site, p = rng.integers(0, 5, rows), rng.uniform(0.02, 0.2, rows)
@@ -42,7 +39,7 @@ BY_SITE = {"label": "click", "prediction": "p", "slices": ["site"]}
         ("NE>0.5,slice=site", True),
     ],
 )
-def test_a_check_fails_where_it_is_so(check: str, fails: bool) -> None:
+def test_a_check_fails_where_it_is_so(check, fails):
     report = calibration_report(frame_of(), **BY_SITE)
     (outcome,) = report.check(check)
     assert bool(outcome.faults) is fails
@@ -50,7 +47,7 @@ def test_a_check_fails_where_it_is_so(check: str, fails: bool) -> None:
         assert [fault.split(":")[0] for fault in outcome.faults] == ["site s2"]
 
 
-def test_chance_fails_no_build() -> None:
+def test_chance_fails_no_build():
     """Of 200 slices of a calibrated log each would be beyond .9 or 1.1 by chance alone."""
     rng = np.random.default_rng(0)
     p = rng.uniform(0.02, 0.2, 20_000)
@@ -66,12 +63,12 @@ def test_chance_fails_no_build() -> None:
     "text",
     ["ratio", "ratio>", "ratio=1", "speed>3", "ratio>1,slice=", "ratio>1.1.1", "ratio>1,site=a"],
 )
-def test_what_is_no_check_is_refused_with_what_is(text: str) -> None:
+def test_what_is_no_check_is_refused_with_what_is(text):
     with pytest.raises(ClicktideError, match=r"is no check. Fix: one of ratio, .*slice=FIELD"):
         parse_check(text)
 
 
-def test_a_slice_that_is_not_there_is_named_with_those_that_are() -> None:
+def test_a_slice_that_is_not_there_is_named_with_those_that_are():
     report = calibration_report(frame_of(1000), **BY_SITE)
     with pytest.raises(ClicktideError, match=r"no slices by 'ad' \(it has: site\)"):
         report.check("ratio>1.1,slice=ad")
@@ -79,7 +76,7 @@ def test_a_slice_that_is_not_there_is_named_with_those_that_are() -> None:
         report.check("ratio>1.1,slice=site=s9")
 
 
-def test_a_build_fails_and_its_system_reads_why(tmp_path: Path) -> None:
+def test_a_build_fails_and_its_system_reads_why(tmp_path):
     frame_of().to_csv(tmp_path / "log.csv", index=False)
     words = ["report", "--from", str(tmp_path / "log.csv"), "--label", "click", "--prediction", "p"]
     words += ["--slices", "site", "--out", str(tmp_path / "r.html")]
@@ -96,7 +93,7 @@ def test_a_build_fails_and_its_system_reads_why(tmp_path: Path) -> None:
     ]
 
 
-def test_frames_of_several_libraries_give_one_report_and_a_page() -> None:
+def test_frames_of_several_libraries_give_one_report_and_a_page():
     frame = frame_of(4000)
     one = calibration_report(frame, **BY_SITE)
     two = calibration_report(pa.Table.from_pandas(frame), **BY_SITE)
@@ -106,7 +103,7 @@ def test_frames_of_several_libraries_give_one_report_and_a_page() -> None:
     assert "under-predicted" in str(one)
 
 
-def test_a_frame_is_refused_with_the_place_and_the_fix() -> None:
+def test_a_frame_is_refused_with_the_place_and_the_fix():
     frame = frame_of(100)
     with pytest.raises(ClicktideError, match=r"no column 'clck'. Fix: .*`click`"):
         calibration_report(frame, label="clck", prediction="p")

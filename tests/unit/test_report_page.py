@@ -1,7 +1,5 @@
 """The page of a report: whole, safe, and what its data says."""
 
-from __future__ import annotations
-
 import re
 from html.parser import HTMLParser
 
@@ -21,28 +19,28 @@ from monitoring.watch.formatting import cost_of, headline_of, size_text, when
 class _Page(HTMLParser):
     """Collects tags with their attributes, and the ids."""
 
-    def __init__(self, page: str) -> None:
+    def __init__(self, page):
         super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.tags = []
         self.feed(page)
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
 
 
 @pytest.fixture(scope="module")
-def page() -> str:
+def page():
     return render(sample_report())
 
 
-def test_values_of_the_data_never_become_tags(page: str) -> None:
+def test_values_of_the_data_never_become_tags(page):
     tags = _Page(page).tags
     assert sum(tag == "script" for tag, _ in tags) == 1
     assert not [tag for tag, _ in tags if tag == "img"]
     assert "&lt;script&gt;alert(1)" in page and "&lt;script&gt;alert(2)" in page
 
 
-def test_nothing_is_loaded_and_nothing_inline_escapes_the_policy(page: str) -> None:
+def test_nothing_is_loaded_and_nothing_inline_escapes_the_policy(page):
     for tag, attributes in _Page(page).tags:
         assert not {"src", "style", "srcset"} & attributes.keys(), tag
         assert not [name for name in attributes if name.startswith("on")], tag
@@ -51,14 +49,14 @@ def test_nothing_is_loaded_and_nothing_inline_escapes_the_policy(page: str) -> N
     assert policy and "default-src &#39;none&#39;" in policy[1] and "unsafe" not in policy[1]
 
 
-def test_every_link_inside_leads_somewhere(page: str) -> None:
+def test_every_link_inside_leads_somewhere(page):
     tags = _Page(page).tags
     ids = {attributes["id"] for _, attributes in tags if "id" in attributes}
     links = {(a.get("href") or "#").removeprefix("#") for tag, a in tags if tag == "a"}
     assert links <= ids
 
 
-def test_the_first_screen_says_all_five_answers(page: str) -> None:
+def test_the_first_screen_says_all_five_answers(page):
     said = sample_report().verdict
     assert escape(said.headline.replace(" %", "\N{NO-BREAK SPACE}%")) in page
     for answer in (said.calibrated, said.since, said.where, said.cost, said.action):
@@ -66,7 +64,7 @@ def test_the_first_screen_says_all_five_answers(page: str) -> None:
     assert page.index(escape(said.action)) < page.index('id="calibration"')
 
 
-def test_each_alarm_can_be_linked_to_and_read_alone(page: str) -> None:
+def test_each_alarm_can_be_linked_to_and_read_alone(page):
     links = [a.get("href") for tag, a in _Page(page).tags if tag == "a"]
     for alarm in sample_report().alarms:
         start = page.index(f'<li id="alarm-{alarm.opening}"')
@@ -77,7 +75,7 @@ def test_each_alarm_can_be_linked_to_and_read_alone(page: str) -> None:
     assert links.count("#alarm-17") == 2 and links.count("#alarm-12") == 1  # it is over
 
 
-def test_an_alarm_that_somebody_is_on_is_no_news_and_who_did_what_is_told() -> None:
+def test_an_alarm_that_somebody_is_on_is_no_news_and_who_did_what_is_told():
     data = sample_report()
     seen = AlarmAction(
         what="acknowledge", at_ms=data.made_at, by="<b>ann", why="asked <i>", alarm="c7", number=17
@@ -91,7 +89,7 @@ def test_an_alarm_that_somebody_is_on_is_no_news_and_who_did_what_is_told() -> N
     assert "acknowledge alarm 17" in page and "asked &lt;i&gt;" in page and "<b>ann" not in page
 
 
-def test_what_is_silenced_now_is_said_before_the_alarms() -> None:
+def test_what_is_silenced_now_is_said_before_the_alarms():
     data = sample_report()
     ends = {"now": data.made_at + 1, "past": data.made_at}
     done = tuple(
@@ -104,7 +102,7 @@ def test_what_is_silenced_now_is_said_before_the_alarms() -> None:
     assert "Silenced: past" not in section
 
 
-def test_what_nobody_is_on_makes_the_headline_before_what_costs_more() -> None:
+def test_what_nobody_is_on_makes_the_headline_before_what_costs_more():
     data = sample_report()
     known, new = data.alarms[0], msgspec.structs.replace(
         data.alarms[0], id="new", value="c9", clicks_over_promised=800.0
@@ -113,7 +111,7 @@ def test_what_nobody_is_on_makes_the_headline_before_what_costs_more() -> None:
     assert "c9" in said.headline and not said.handled
 
 
-def test_of_many_alarms_the_headline_tells_how_many_and_the_first_tag_is_its_own() -> None:
+def test_of_many_alarms_the_headline_tells_how_many_and_the_first_tag_is_its_own():
     data = sample_report()
     alarms = tuple(
         msgspec.structs.replace(
@@ -128,7 +126,7 @@ def test_of_many_alarms_the_headline_tells_how_many_and_the_first_tag_is_its_own
     assert tags.index("campaign c12") < tags.index("campaign c11") and "and 4 more" in tags
 
 
-def test_every_tile_says_what_it_means_without_hover(page: str) -> None:
+def test_every_tile_says_what_it_means_without_hover(page):
     tiles = page[page.index('<ul class="figures"') :].split("</ul>")[0]
     assert tiles.count("<li>") == tiles.count('class="meaning"') == 6
     for name in ("calibration ratio", "normalised entropy", "ECE"):
@@ -136,12 +134,12 @@ def test_every_tile_says_what_it_means_without_hover(page: str) -> None:
         assert re.search(r'class="meaning">[A-Z][^<]{30,}\.<', part), name
 
 
-def test_the_json_reads_back_to_the_same_report() -> None:
+def test_the_json_reads_back_to_the_same_report():
     data = sample_report()
     assert msgspec.json.decode(msgspec.json.encode(data), type=ReportData) == data
 
 
-def test_a_report_of_windows_alone_is_drawn() -> None:
+def test_a_report_of_windows_alone_is_drawn():
     """All parts but the windows may be absent; a window may have no click."""
     windows = (
         ReportWindow(10, 0, 0.1, start=0, end=1000),
@@ -154,7 +152,7 @@ def test_a_report_of_windows_alone_is_drawn() -> None:
         assert f'id="{absent}"' not in page
 
 
-def test_columns_that_say_nothing_are_left_out() -> None:
+def test_columns_that_say_nothing_are_left_out():
     data = msgspec.structs.replace(
         sample_report(), slices=(SliceRow(10, 1, field="site", value="a"),)
     )
@@ -162,7 +160,7 @@ def test_columns_that_say_nothing_are_left_out() -> None:
     assert "cost, money" not in page and "ratio since" not in page
 
 
-def test_many_slices_are_cut_and_it_says_so() -> None:
+def test_many_slices_are_cut_and_it_says_so():
     rows = tuple(
         SliceRow(10, 1, over_promised=float(i), field="site", value=f"s{i}") for i in range(3000)
     )

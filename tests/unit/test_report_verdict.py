@@ -1,9 +1,5 @@
 """Verdicts, changes and slices: what figures amount to."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import msgspec
 import numpy as np
 import pytest
@@ -20,13 +16,13 @@ from monitoring.watch.formatting import side_of, size_text
 _TOTAL = Total(100_000, 2000, 0.0202, 1.01, 0.97, 1.05, over_promised=20.0)
 
 
-def _sums(count: float, clicks: float, expected: float, bid: float = 0.0) -> np.ndarray:
+def _sums(count, clicks, expected, bid=0.0):
     loss = count * 0.09
     spread = expected * expected / max(count, 1.0)
     return np.array([count, clicks, expected, spread, loss, bid * expected, bid * clicks, 0.0])
 
 
-def test_an_open_alarm_makes_the_headline() -> None:
+def test_an_open_alarm_makes_the_headline():
     alarm = _alarm(
         since_ms=0, detected_ms=3_600_000, field="campaign", value="c7", size=1.5,
         clicks_over_promised=120.0, money_over_promised=80.0,
@@ -43,7 +39,7 @@ def test_an_open_alarm_makes_the_headline() -> None:
     )
 
 
-def _fault(value: str, **changes: Any) -> Fault:
+def _fault(value, **changes):
     fault = Fault(
         slices=(("site", value),), start=1000, start_low=500, start_high=2000, is_new=False,
         ratio=1.5, clicks=100.0, over_promised=50.0, money=None, share=None,
@@ -51,7 +47,7 @@ def _fault(value: str, **changes: Any) -> Fault:
     return msgspec.structs.replace(fault, **changes)
 
 
-def test_where_no_click_comes_any_more_that_is_said_and_what_to_do() -> None:
+def test_where_no_click_comes_any_more_that_is_said_and_what_to_do():
     said = verdict(_TOTAL, (), (), "row", faults=[_fault("a", ratio=None, clicks=0.0)])
     assert said.headline.endswith(
         "site a is over-predicted since about row 1,000: not one click came."
@@ -60,7 +56,7 @@ def test_where_no_click_comes_any_more_that_is_said_and_what_to_do() -> None:
     assert said.action == "See whether clicks of site a reach the log at all: not one came."
 
 
-def test_faults_that_ended_come_last_and_alone_they_are_history() -> None:
+def test_faults_that_ended_come_last_and_alone_they_are_history():
     ended = _fault("a", end=9000, over_promised=500.0)
     both = verdict(_TOTAL, (), (), "row", faults=[ended, _fault("b")])
     assert both.state == "mixed" and "site b is over-predicted" in both.headline
@@ -73,14 +69,14 @@ def test_faults_that_ended_come_last_and_alone_they_are_history() -> None:
     assert alone.since.endswith("95 %), until about row 9,000.")
 
 
-def test_of_many_faults_as_many_are_told_as_can_be_read() -> None:
+def test_of_many_faults_as_many_are_told_as_can_be_read():
     said = verdict(_TOTAL, (), (), "row", faults=[_fault(f"s{at}") for at in range(9)])
     assert said.headline.endswith("; 8 more are off.")
     assert said.where.count("(1.50)") == said.since.count("95 %") == 4
     assert said.where.endswith("; 5 more are off. The rest agrees.")
 
 
-def _alarm(**changes: Any) -> Alarm:
+def _alarm(**changes):
     """An alarm as the monitor keeps it."""
     alarm = Alarm(
         id="1", field="site", value="s1", since_ms=1000, since_low_ms=500, since_high_ms=2000,
@@ -92,13 +88,13 @@ def _alarm(**changes: Any) -> Alarm:
     return msgspec.json.decode(kept, type=Alarm)
 
 
-def test_the_last_telling_of_an_alarm_counts() -> None:
+def test_the_last_telling_of_an_alarm_counts():
     told = [_alarm(), _alarm(id="2"), _alarm(status="closed", closed_ms=20_000, size=1.5)]
     alarms = newest_alarms(told)
     assert [(alarm.id, alarm.closed_ms) for alarm in alarms] == [("1", 20_000), ("2", None)]
 
 
-def test_an_alarm_without_a_single_click_is_over_predicted() -> None:
+def test_an_alarm_without_a_single_click_is_over_predicted():
     alarm = _alarm(size=None, size_high=None)
     assert side_of(alarm) == "over"
     assert size_text(alarm) == "calibration ratio – (1.20 to ∞)"
@@ -112,18 +108,18 @@ def test_an_alarm_without_a_single_click_is_over_predicted() -> None:
         ("click_delay", 3.0, "Clicks come 3.0 times as late in site s1, since"),
     ],
 )
-def test_every_kind_of_alarm_has_a_headline(what: str, size: float, said: str) -> None:
+def test_every_kind_of_alarm_has_a_headline(what, size, said):
     alarm = _alarm(what=what, size=size)
     assert verdict(_TOTAL, [alarm], [], "time").headline.startswith(said)
 
 
-def test_an_alarm_that_ended_is_told_as_history() -> None:
+def test_an_alarm_that_ended_is_told_as_history():
     alarm = _alarm(closed_ms=3_600_000, field="", value="", size=0.8, clicks_over_promised=-50.0)
     said = verdict(_TOTAL, [alarm], [], "time")
     assert said.state == "ended" and "50 clicks came unpromised" in said.cost
 
 
-def test_a_small_alarm_does_not_hide_that_everything_is_off() -> None:
+def test_a_small_alarm_does_not_hide_that_everything_is_off():
     total = Total(10**6, 20_000, 0.016, 0.8, 0.78, 0.82, over_promised=-4000.0)
     alarm = _alarm(field="campaign", value="c38", size=7.0, clicks_over_promised=18.0)
     said = verdict(total, [alarm], [], "time")
@@ -133,18 +129,18 @@ def test_a_small_alarm_does_not_hide_that_everything_is_off() -> None:
     assert "campaign c38" in verdict(total, [dear], [], "time").headline
 
 
-def test_a_tiny_error_that_is_surely_there_is_still_calibrated() -> None:
+def test_a_tiny_error_that_is_surely_there_is_still_calibrated():
     total = Total(10**8, 2_000_000, 0.0206, 1.03, 1.028, 1.032)
     assert verdict(total, [], [], "time").state == "calibrated"
 
 
 @pytest.mark.parametrize(("ratio", "state"), [(1.3, "over"), (0.7, "under")])
-def test_off_over_the_whole_log(ratio: float, state: str) -> None:
+def test_off_over_the_whole_log(ratio, state):
     total = Total(10**6, 20_000, 0.02 * ratio, ratio, ratio - 0.02, ratio + 0.02)
     assert verdict(total, [], [], "row").state == state
 
 
-def test_slices_off_by_chance_are_rarely_called_off() -> None:
+def test_slices_off_by_chance_are_rarely_called_off():
     """A hundred calibrated slices a report, from 2 to 2,000 clicks: at most 5 in 100 reports."""
     rng = np.random.default_rng(5)
     wrong = 0
@@ -158,12 +154,12 @@ def test_slices_off_by_chance_are_rarely_called_off() -> None:
     assert wrong <= 5
 
 
-def test_a_slice_without_a_click_is_off_if_many_were_promised() -> None:
+def test_a_slice_without_a_click_is_off_if_many_were_promised():
     assert is_off(_sums(1000, 0, 20), 10)
     assert not is_off(_sums(100, 0, 2), 10)
 
 
-def test_a_change_in_one_slice_is_dated_and_priced_from_then_on() -> None:
+def test_a_change_in_one_slice_is_dated_and_priced_from_then_on():
     calm, off = _sums(50_000, 1000, 1000, 0.5), _sums(50_000, 600, 1000, 0.5)
     parts = [calm] * 8 + [off] * 3
     history = [(i * 1000, {"campaign": {"c7": sums}}) for i, sums in enumerate(parts)]
@@ -174,13 +170,13 @@ def test_a_change_in_one_slice_is_dated_and_priced_from_then_on() -> None:
     assert row.calibration_ratio == pytest.approx(11_000 / 9800)
 
 
-def test_changes_are_rarely_seen_where_there_is_none() -> None:
+def test_changes_are_rarely_seen_where_there_is_none():
     rng = np.random.default_rng(3)
     series = ([_sums(5000, float(rng.poisson(100)), 100) for _ in range(60)] for _ in range(300))
     assert sum(shift_in(parts) is not None for parts in series) <= 15
 
 
-def test_a_report_of_sums() -> None:
+def test_a_report_of_sums():
     windows = [Period("", i * 1000, i * 1000 + 1000, _sums(1000, 20, 21)) for i in range(4)]
     by_site = {"site": {"a": _sums(2000, 40, 42), "b": _sums(10, 0, 0.2)}}
     whole = _sums(2010, 40, 42.2)
@@ -194,14 +190,14 @@ def test_a_report_of_sums() -> None:
     assert report.slices[1].calibration_ratio is None
 
 
-def test_a_dated_change_of_everything_is_priced_in_money_too() -> None:
+def test_a_dated_change_of_everything_is_priced_in_money_too():
     since = Since(50_000, 600, 0.02, 1.67, 1.6, 1.7, over_promised=400.0, money=800.0, start=0)
     total = Total(10**6, 20_000, 0.02, 1.02, 1.01, 1.03, over_promised=400.0, since=since)
     cost = verdict(total, [], [], "time").cost
     assert "400 clicks" in cost and "800" in cost and "no bids" not in cost
 
 
-def test_a_version_has_the_figures_that_the_registry_knows() -> None:
+def test_a_version_has_the_figures_that_the_registry_knows():
     known = {"events": 1000, "clicks": 20, "mean_prediction": 0.03, "auc": 0.7, "log_loss": 0.1}
     [row] = version_rows([Version(number=7, created_ms=5, figures=known)])
     assert (row.auc, row.log_loss, row.over_promised) == (0.7, 0.1, pytest.approx(10.0))

@@ -1,7 +1,5 @@
 """The simulated stream: the same events however it is read, in bounded memory, in time order."""
 
-from __future__ import annotations
-
 import hashlib
 import subprocess
 import sys
@@ -22,13 +20,13 @@ SMALL = MarketSettings(users=500, campaigns=20, sites=30)
 EVENTS = 2 * BLOCK + 1000
 
 
-def table(scenario: str = "stationary", **arguments: object) -> pa.Table:
+def table(scenario="stationary", **arguments):
     arguments = {"seed": 1, "events": EVENTS, "market": SMALL} | arguments
-    return pa.Table.from_batches(list(simulate(scenario, **arguments)))  # type: ignore[arg-type]
+    return pa.Table.from_batches(list(simulate(scenario, **arguments)))
 
 
 @pytest.fixture(scope="module")
-def whole() -> dict[str, pa.Table]:
+def whole():
     return {name: table(name) for name in SCENARIOS}
 
 
@@ -39,8 +37,8 @@ def whole() -> dict[str, pa.Table]:
 )
 @settings(max_examples=5)
 def test_events_are_the_same_whatever_the_batch_size_and_the_start(
-    whole: dict[str, pa.Table], scenario: str, start: int, batch_rows: int
-) -> None:
+    whole, scenario, start, batch_rows
+):
     batches = list(
         simulate(scenario, seed=1, events=EVENTS, market=SMALL, start=start, batch_rows=batch_rows)
     )
@@ -48,11 +46,11 @@ def test_events_are_the_same_whatever_the_batch_size_and_the_start(
     assert pa.Table.from_batches(batches).equals(whole[scenario].slice(start))
 
 
-def test_a_longer_run_begins_with_the_shorter_one(whole: dict[str, pa.Table]) -> None:
+def test_a_longer_run_begins_with_the_shorter_one(whole):
     assert table("churn", events=BLOCK + 7).equals(whole["churn"].slice(0, BLOCK + 7))
 
 
-def test_another_process_draws_the_same_events() -> None:
+def test_another_process_draws_the_same_events():
     digest = (
         "import hashlib, pyarrow as pa\n"
         "from market import simulate, MarketSettings as M\n"
@@ -68,13 +66,13 @@ def test_another_process_draws_the_same_events() -> None:
     assert hashlib.sha256(ours).hexdigest() == theirs
 
 
-def test_another_seed_is_another_market_and_another_stream(whole: dict[str, pa.Table]) -> None:
+def test_another_seed_is_another_market_and_another_stream(whole):
     other = table(seed=2)
     for column in ("timestamp", "user", "campaign", "p_true"):
         assert not other[column].equals(whole["stationary"][column])
 
 
-def test_columns_have_their_types_and_come_in_the_order_asked() -> None:
+def test_columns_have_their_types_and_come_in_the_order_asked():
     batch = next(simulate("stationary", events=10, columns=("p_true", "ad", "interests")))
     assert batch.schema.names == ["p_true", "ad", "interests"]
     full = next(simulate("stationary", events=10)).schema
@@ -91,21 +89,21 @@ def test_columns_have_their_types_and_come_in_the_order_asked() -> None:
     )
 
 
-def test_impression_ids_are_unique_and_number_the_events(whole: dict[str, pa.Table]) -> None:
+def test_impression_ids_are_unique_and_number_the_events(whole):
     ids = whole["stationary"]["impression_id"].to_pylist()
     assert ids == [f"imp-{number:012}" for number in range(EVENTS)]
 
 
 @given(st.lists(st.integers(0, 10**12 - 1), min_size=1))
-def test_numbered_names_are_the_numbers_with_leading_zeros(numbers: list[int]) -> None:
+def test_numbered_names_are_the_numbers_with_leading_zeros(numbers):
     names = numbered("x-", np.array(numbers, dtype=np.int64), 3)
     names.validate(full=True)
     assert names.to_pylist() == [f"x-{number:012}" for number in numbers]
 
 
-def test_a_users_segment_and_interests_never_change(whole: dict[str, pa.Table]) -> None:
+def test_a_users_segment_and_interests_never_change(whole):
     users = whole["stationary"].select(["user", "segment", "interests"]).to_pylist()
-    seen: dict[str, tuple[object, ...]] = {}
+    seen = {}
     for row in users[:5000]:
         mine = (row["segment"], *row["interests"])
         assert seen.setdefault(row["user"], mine) == mine
@@ -114,7 +112,7 @@ def test_a_users_segment_and_interests_never_change(whole: dict[str, pa.Table]) 
     assert all(len(set(mine[1:])) == len(mine) - 1 for mine in seen.values())
 
 
-def test_times_never_fall_and_traffic_peaks_in_the_evening() -> None:
+def test_times_never_fall_and_traffic_peaks_in_the_evening():
     events = 345_600  # one day
     stamps = np.concatenate(
         [
@@ -130,7 +128,7 @@ def test_times_never_fall_and_traffic_peaks_in_the_evening() -> None:
     assert per_hour[20] / per_hour[8] == pytest.approx(1.6 / 0.4, rel=0.1)
 
 
-def test_click_delays_are_positive_bounded_and_heavy_tailed() -> None:
+def test_click_delays_are_positive_bounded_and_heavy_tailed():
     bound = 3_600_000
     short = MarketSettings(users=500, max_click_delay_ms=bound)
     rows = table(events=300_000, market=short, columns=["click", "click_delay_ms"])
@@ -143,8 +141,8 @@ def test_click_delays_are_positive_bounded_and_heavy_tailed() -> None:
     assert 0.05 < (clicked > 300_000).mean() < 0.25
 
 
-def test_memory_does_not_grow_with_the_events() -> None:
-    def peak(events: int) -> int:
+def test_memory_does_not_grow_with_the_events():
+    def peak(events):
         arrow = 0
         tracemalloc.start()
         for batch in simulate("churn", events=events, market=SMALL):
@@ -158,7 +156,7 @@ def test_memory_does_not_grow_with_the_events() -> None:
     assert peak(30 * BLOCK) < 1.1 * peak(3 * BLOCK)
 
 
-def test_an_unknown_scenario_or_column_is_refused_at_once_and_names_the_known() -> None:
+def test_an_unknown_scenario_or_column_is_refused_at_once_and_names_the_known():
     with pytest.raises(SourceError, match="stationary, gradual, abrupt, churn"):
         simulate("weekend")
     with pytest.raises(SourceError, match=r"'colour'.*impression_id"):

@@ -1,14 +1,9 @@
 """``clicktide simulate``: its files agree, appear whole or not at all, and errors are said."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import resource
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 import zstandard
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from clicktide.simulate import simulate
 from features.errors import ClicktideError
@@ -31,28 +26,28 @@ app = typer.Typer()
 app.command()(simulate)
 
 
-def invoke(*arguments: object) -> Result:
+def invoke(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def simulated(*arguments: object) -> dict[str, Any]:
+def simulated(*arguments):
     result = invoke(*arguments, "--json")
     assert result.exit_code == 0, result.output
-    summary: dict[str, Any] = json.loads(result.stdout)
+    summary = json.loads(result.stdout)
     return summary
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
+def lines(path):
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("written") / "new" / "folder"
     return folder, simulated("stationary", "--events", EVENTS, "--seed", 1, "--out", folder)
 
 
-def test_the_summary_counts_what_was_written(written: tuple[Path, dict[str, Any]]) -> None:
+def test_the_summary_counts_what_was_written(written):
     folder, summary = written
     names = ["impressions.jsonl", "clicks.jsonl", "truth.jsonl"]
     assert summary["files"] == [str(folder / name) for name in names]
@@ -64,9 +59,7 @@ def test_the_summary_counts_what_was_written(written: tuple[Path, dict[str, Any]
     assert summary["mean_p_true"] == pytest.approx(sum(row["p_true"] for row in truth) / EVENTS)
 
 
-def test_impressions_clicks_and_truth_join_into_the_stream(
-    written: tuple[Path, dict[str, Any]],
-) -> None:
+def test_impressions_clicks_and_truth_join_into_the_stream(written):
     folder, _ = written
     clicks = {row["impression_id"]: row["timestamp"] for row in lines(folder / "clicks.jsonl")}
     joined = [
@@ -82,17 +75,13 @@ def test_impressions_clicks_and_truth_join_into_the_stream(
     assert clicks == {}
 
 
-def test_what_is_served_holds_neither_label_nor_truth(
-    written: tuple[Path, dict[str, Any]],
-) -> None:
+def test_what_is_served_holds_neither_label_nor_truth(written):
     folder, _ = written
     served = set(COLUMNS) - {"click", "click_delay_ms", "p_true"}
     assert set(lines(folder / "impressions.jsonl")[0]) == served
 
 
-def test_clicks_are_in_the_order_of_their_own_times(
-    written: tuple[Path, dict[str, Any]],
-) -> None:
+def test_clicks_are_in_the_order_of_their_own_times(written):
     rows = lines(written[0] / "clicks.jsonl")
     keys = [(row["timestamp"], row["impression_id"]) for row in rows]
     assert keys == sorted(keys)
@@ -100,7 +89,7 @@ def test_clicks_are_in_the_order_of_their_own_times(
     assert ids != sorted(ids), "delays must reorder clicks, or this shows nothing"
 
 
-def plain(table: pa.Table) -> pa.Table:
+def plain(table):
     """Decode the dictionary columns, which only Parquet keeps."""
     fields = [
         field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field
@@ -109,7 +98,7 @@ def plain(table: pa.Table) -> pa.Table:
     return table.cast(pa.schema(fields))
 
 
-def read_text(path: Path) -> bytes:
+def read_text(path):
     raw = path.read_bytes()
     if path.suffix == ".gz":
         return gzip.decompress(raw)
@@ -119,7 +108,7 @@ def read_text(path: Path) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".csv", ".csv.zst", ".parquet"])
-def test_examples_are_the_labelled_rows_with_the_truth(tmp_path: Path, suffix: str) -> None:
+def test_examples_are_the_labelled_rows_with_the_truth(tmp_path, suffix):
     file = tmp_path / f"examples{suffix}"
     simulated("churn?users=500", "--events", EVENTS, "--seed", 2, "--examples", file)
     wanted = [name for name in COLUMNS if name not in ("click", "click_delay_ms", "p_true")]
@@ -138,13 +127,13 @@ def test_examples_are_the_labelled_rows_with_the_truth(tmp_path: Path, suffix: s
     assert found.cast(plain(expected).schema).equals(plain(expected))
 
 
-def test_the_same_simulation_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_simulation_gives_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         simulated("gradual", "--events", 3000, "--examples", tmp_path / f"{name}.jsonl.gz")
     assert (tmp_path / "a.jsonl.gz").read_bytes() == (tmp_path / "b.jsonl.gz").read_bytes()
 
 
-def test_existing_files_stay_unless_forced(tmp_path: Path) -> None:
+def test_existing_files_stay_unless_forced(tmp_path):
     file = tmp_path / "clicks.jsonl"
     file.write_text("mine")
     refused = invoke("churn", "--events", 100, "--out", tmp_path)
@@ -165,17 +154,17 @@ def test_existing_files_stay_unless_forced(tmp_path: Path) -> None:
         (["abrupt", "--examples", "x.parquet.gz"], "x.parquet.gz: examples cannot"),
     ],
 )
-def test_a_wrong_command_says_what_to_write_instead(arguments: list[str], said: str) -> None:
+def test_a_wrong_command_says_what_to_write_instead(arguments, said):
     with pytest.raises(ClicktideError, match=said):
         raise invoke(*arguments).exception or AssertionError("it did not fail")
 
 
-def test_options_win_over_the_parameters_in_the_name(tmp_path: Path) -> None:
+def test_options_win_over_the_parameters_in_the_name(tmp_path):
     summary = simulated("abrupt?events=50&change_at=3", "--events", 70, "--out", tmp_path)
     assert summary["events"] == 70
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     result = invoke("churn", "--events", 10, "--out", tmp_path / "file" / "folder")
     assert isinstance(result.exception, ClicktideError)
@@ -183,7 +172,7 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 
 
 @contextmanager
-def room_for(size: int) -> Iterator[None]:
+def room_for(size):
     """Make every file stop at ``size`` bytes, as a full disk does."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
@@ -194,7 +183,7 @@ def room_for(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", ["e.jsonl", "e.jsonl.gz", "e.csv", "e.csv.zst", "e.parquet"])
-def test_a_disk_that_fills_up_is_said_and_leaves_nothing(tmp_path: Path, name: str) -> None:
+def test_a_disk_that_fills_up_is_said_and_leaves_nothing(tmp_path, name):
     with room_for(100_000):
         result = invoke("churn", "--events", EVENTS, "--examples", tmp_path / name)
     assert isinstance(result.exception, ClicktideError)
@@ -202,10 +191,8 @@ def test_a_disk_that_fills_up_is_said_and_leaves_nothing(tmp_path: Path, name: s
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_leaves_no_file_and_exits_130(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: object) -> None:
+def test_ctrl_c_leaves_no_file_and_exits_130(tmp_path, monkeypatch):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("clicktide.simulate._ClickOrder.add", interrupted)
@@ -215,7 +202,7 @@ def test_ctrl_c_leaves_no_file_and_exits_130(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_list_shows_every_scenario_on_a_line_of_its_own() -> None:
+def test_list_shows_every_scenario_on_a_line_of_its_own():
     shown = invoke("--list").stdout.splitlines()
     assert [line.split()[0] for line in shown[: len(SCENARIOS)]] == list(SCENARIOS)
     assert "change_at" in shown[2]

@@ -1,7 +1,5 @@
 """What each scenario changes, when, and what it leaves alone."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -17,31 +15,29 @@ from market import (
     Churn,
     Gradual,
     MarketSettings,
-    Scenario,
     Simulation,
     Stationary,
     parse_sim,
     simulate,
 )
-from market.effects import Floats, Ints
 from market.impressions import BLOCK, draw_block
 
 SMALL = MarketSettings(users=500, campaigns=50, sites=30)
 
 
-def rows(scenario: Scenario, events: int, columns: list[str]) -> pa.Table:
+def rows(scenario, events, columns):
     batches = simulate(scenario, seed=1, events=events, market=SMALL, columns=columns)
     return pa.Table.from_batches(list(batches))
 
 
-def numbers(names: pa.ChunkedArray) -> Ints:
+def numbers(names):
     """Give the number at the end of each name."""
     digits = pc.replace_substring_regex(names.cast(pa.string()), r"^\D+", "")
-    found: Ints = digits.cast(pa.int64()).to_numpy()
+    found = digits.cast(pa.int64()).to_numpy()
     return found
 
 
-def logit_change(scenario: Scenario, block: int) -> tuple[Floats, Ints]:
+def logit_change(scenario, block):
     """Logit under the scenario less the stationary one, event by event, and the campaigns."""
     market = Simulation(scenario=scenario, market=SMALL, seed=1).build_market()
     shown, changed = draw_block(market, scenario.bind(market), block)
@@ -49,12 +45,12 @@ def logit_change(scenario: Scenario, block: int) -> tuple[Floats, Ints]:
     return _logit(changed.p_true) - _logit(still.p_true), shown.campaign
 
 
-def _logit(p: Floats) -> Floats:
-    logit: Floats = np.log(p / np.maximum(1 - p, 1e-300))
+def _logit(p):
+    logit = np.log(p / np.maximum(1 - p, 1e-300))
     return logit
 
 
-def test_abrupt_changes_the_odds_of_the_chosen_campaigns_by_the_factor_and_no_others() -> None:
+def test_abrupt_changes_the_odds_of_the_chosen_campaigns_by_the_factor_and_no_others():
     scenario = Abrupt(change_at=BLOCK + 100, factor=3.0)
     market = Simulation(scenario=scenario, market=SMALL, seed=1).build_market()
     chosen = scenario.changed_campaigns(market)
@@ -69,20 +65,20 @@ def test_abrupt_changes_the_odds_of_the_chosen_campaigns_by_the_factor_and_no_ot
     assert {-1.0, 1.0} == set(np.sign(after[hit]))
 
 
-def test_abrupt_changes_about_the_share_of_traffic_asked_for() -> None:
+def test_abrupt_changes_about_the_share_of_traffic_asked_for():
     for share in (0.05, 0.3, 0.8):
         scenario = Abrupt(change_at=0, share=share)
         change, _ = logit_change(scenario, 0)
         assert (change != 0).mean() == pytest.approx(share, abs=0.03)
 
 
-def test_abrupt_happens_in_the_middle_unless_said_otherwise() -> None:
+def test_abrupt_happens_in_the_middle_unless_said_otherwise():
     assert Abrupt().settle(1000) == Abrupt(change_at=500)
     assert Abrupt().settle(None) == Abrupt(change_at=250_000)
     assert Abrupt(change_at=7).settle(1000) == Abrupt(change_at=7)
 
 
-def test_gradual_never_jumps_but_moves_campaigns_far_within_a_period() -> None:
+def test_gradual_never_jumps_but_moves_campaigns_far_within_a_period():
     scenario = Gradual(period_events=20 * BLOCK)
     moved = []
     for block in range(0, 20, 4):
@@ -93,7 +89,7 @@ def test_gradual_never_jumps_but_moves_campaigns_far_within_a_period() -> None:
     assert max(moved) - min(moved) > 0.5
 
 
-def test_gradual_is_continuous_in_the_event_number() -> None:
+def test_gradual_is_continuous_in_the_event_number():
     scenario = Gradual(period_events=4 * BLOCK)
     market = Simulation(scenario=scenario, market=SMALL, seed=1).build_market()
     change, campaign = logit_change(scenario, 1)
@@ -106,12 +102,12 @@ def test_gradual_is_continuous_in_the_event_number() -> None:
             assert step.max() <= fastest * (1 + 1e-6)
 
 
-def test_gradual_with_no_drift_is_stationary() -> None:
+def test_gradual_with_no_drift_is_stationary():
     change, _ = logit_change(Gradual(drift=0.0), 3)
     assert (change == 0).all()
 
 
-def test_churn_retires_every_ad_and_never_uses_its_name_again() -> None:
+def test_churn_retires_every_ad_and_never_uses_its_name_again():
     lifetime = 40_000
     ads = numbers(rows(Churn(lifetime_events=lifetime), 300_000, ["ad"])["ad"])
     names, first = np.unique(ads, return_index=True)
@@ -130,13 +126,13 @@ def test_churn_retires_every_ad_and_never_uses_its_name_again() -> None:
     assert (first[busiest][order][1:] > last[busiest][order][:-1]).all()
 
 
-def test_stationary_shows_the_same_ads_for_ever() -> None:
+def test_stationary_shows_the_same_ads_for_ever():
     ads = rows(Stationary(), 100_000, ["ad"])["ad"]
     assert len(ads.unique()) <= SMALL.ads
 
 
 # Incidents change one thing, from one event on.
-def change(scenario: Scenario) -> tuple[np.ndarray, Simulation]:
+def change(scenario):
     simulation = Simulation(scenario=scenario, seed=1)
     market = simulation.build_market()
     shown, changed = draw_block(market, scenario.bind(market), 1)
@@ -145,7 +141,7 @@ def change(scenario: Scenario) -> tuple[np.ndarray, Simulation]:
     return np.stack([shown.event, shown.campaign, shown.site, logits[0] - logits[1]]), simulation
 
 
-def test_one_campaign_changes_by_the_factor_and_nothing_else() -> None:
+def test_one_campaign_changes_by_the_factor_and_nothing_else():
     scenario = CampaignShift(change_at=BLOCK + 5_000, factor=0.5)
     (event, campaign, _, moved), simulation = change(scenario)
     hit = (event >= BLOCK + 5_000) & (campaign == scenario.campaign(simulation.build_market()))
@@ -154,13 +150,13 @@ def test_one_campaign_changes_by_the_factor_and_nothing_else() -> None:
     assert (moved[~hit] == 0).all()
 
 
-def test_a_campaign_can_be_named_by_its_number() -> None:
+def test_a_campaign_can_be_named_by_its_number():
     scenario = CampaignShift(change_at=0, number=17)
     (_, campaign, _, moved), _ = change(scenario)
     assert set(campaign[moved != 0]) == {17}
 
 
-def test_bots_click_everything_on_one_site_only() -> None:
+def test_bots_click_everything_on_one_site_only():
     scenario = Bots(change_at=BLOCK, bots=0.5)
     (_, _, site, moved), simulation = change(scenario)
     there = site == scenario.site(simulation.build_market())
@@ -168,12 +164,12 @@ def test_bots_click_everything_on_one_site_only() -> None:
     assert (moved[~there] == 0).all()
 
 
-def test_incidents_are_scenarios_by_name_and_begin_in_the_middle() -> None:
+def test_incidents_are_scenarios_by_name_and_begin_in_the_middle():
     assert parse_sim("sim:campaign?events=1000&factor=0.5").scenario.change_at == 500
     assert parse_sim("sim:bots").scenario.change_at == 250_000
 
 
-def test_every_scenario_has_a_line_that_says_what_it_is() -> None:
+def test_every_scenario_has_a_line_that_says_what_it_is():
     names = ["stationary", "gradual", "abrupt", "churn", "campaign", "bots"]
     assert list(SCENARIOS) == names
     assert all(kind.summary and "\n" not in kind.summary for kind in SCENARIOS.values())

@@ -1,7 +1,5 @@
 """``sim:NAME?key=value`` read as a source."""
 
-from __future__ import annotations
-
 import json
 
 import msgspec
@@ -21,14 +19,14 @@ from market import (
 from market.columns import json_lines
 
 
-def test_a_uri_gives_scenario_parameters_market_sizes_seed_and_events() -> None:
+def test_a_uri_gives_scenario_parameters_market_sizes_seed_and_events():
     simulation = parse_sim("sim:abrupt?events=1000&seed=4&change_at=300&share=.2&users=99")
     assert simulation.scenario == Abrupt(change_at=300, share=0.2)
     assert simulation.market == MarketSettings(users=99)
     assert (simulation.seed, simulation.events) == (4, 1000)
 
 
-def test_a_uri_of_the_name_alone_has_no_end() -> None:
+def test_a_uri_of_the_name_alone_has_no_end():
     assert parse_sim("sim:stationary").events is None
 
 
@@ -50,12 +48,12 @@ def test_a_uri_of_the_name_alone_has_no_end() -> None:
         ("sim:stationary?seed=1&seed=2", "given twice"),
     ],
 )
-def test_a_wrong_uri_is_refused_with_the_known_names_or_the_bound(uri: str, said: str) -> None:
+def test_a_wrong_uri_is_refused_with_the_known_names_or_the_bound(uri, said):
     with pytest.raises(SourceError, match=said):
         parse_sim(uri)
 
 
-def test_batches_carry_the_event_number_as_position() -> None:
+def test_batches_carry_the_event_number_as_position():
     batches = list(open_simulation("sim:churn?events=1000&seed=1", ["ad", "click"], batch_rows=300))
     assert [batch.columns.num_rows for batch in batches] == [300, 300, 300, 100]
     file = "sim:churn?seed=1"
@@ -67,7 +65,7 @@ def test_batches_carry_the_event_number_as_position() -> None:
     assert all(batch.file == file and batch.rejects == [] for batch in batches)
 
 
-def test_reading_goes_on_exactly_where_a_position_says() -> None:
+def test_reading_goes_on_exactly_where_a_position_says():
     uri, columns = "sim:gradual?events=20000&seed=1", ["impression_id", "click", "p_true"]
     first = next(open_simulation(uri, columns, batch_rows=7001))
     rest = list(open_simulation(uri, columns, first.positions(5000)))
@@ -77,13 +75,13 @@ def test_reading_goes_on_exactly_where_a_position_says() -> None:
     assert rest[0].columns.slice(0, 100).equals(first.columns.slice(5001, 100))
 
 
-def test_a_position_at_the_end_gives_nothing_more() -> None:
+def test_a_position_at_the_end_gives_nothing_more():
     uri = "sim:stationary?events=10"
     end = next(open_simulation(uri, ["click"])).position
     assert list(open_simulation(uri, ["click"], end)) == []
 
 
-def test_a_longer_run_takes_up_the_position_of_a_shorter_one() -> None:
+def test_a_longer_run_takes_up_the_position_of_a_shorter_one():
     end = next(open_simulation("sim:stationary?events=10", ["click"])).position
     longer = next(open_simulation("sim:stationary?events=30", ["click"], end))
     assert longer.columns.num_rows == 20
@@ -99,19 +97,19 @@ def test_a_longer_run_takes_up_the_position_of_a_shorter_one() -> None:
         "sim:abrupt?events=1000&users=100",
     ],
 )
-def test_a_position_of_another_stream_is_refused(other: str) -> None:
+def test_a_position_of_another_stream_is_refused(other):
     end = next(open_simulation("sim:abrupt?events=1000", ["click"])).position
     with pytest.raises(SourceError, match="position"):
         open_simulation(other, ["click"], end)
 
 
-def test_the_streams_uri_gives_the_same_stream_again() -> None:
+def test_the_streams_uri_gives_the_same_stream_again():
     simulation = parse_sim("sim:abrupt?events=1000&seed=3&users=99&factor=2&site_zipf=0.7")
     again = parse_sim(stream_uri(simulation))
     assert msgspec.structs.replace(again, events=1000) == simulation
 
 
-def test_origin_gives_the_row_as_json() -> None:
+def test_origin_gives_the_row_as_json():
     batch = next(open_simulation("sim:stationary?events=50&seed=1", COLUMNS))
     for row in (0, 17, 49):
         line, raw = batch.origin(row)
@@ -119,12 +117,12 @@ def test_origin_gives_the_row_as_json() -> None:
         assert json.loads(raw) == batch.columns.slice(row, 1).to_pylist()[0]
 
 
-def test_wrong_columns_are_refused_before_anything_is_drawn() -> None:
+def test_wrong_columns_are_refused_before_anything_is_drawn():
     with pytest.raises(SourceError, match=r"no column 'price'.*impression_id"):
         open_simulation("sim:stationary", ["price"])
 
 
-def test_json_lines_say_what_the_batch_says_slices_too() -> None:
+def test_json_lines_say_what_the_batch_says_slices_too():
     batch = next(simulate("churn", seed=1, events=3000)).slice(1000, 1500)
     rows = [json.loads(line) for line in json_lines(batch).splitlines()]
     assert rows == batch.to_pylist()

@@ -1,7 +1,5 @@
 """The truth: clicks follow p_true, popularity is Zipf, interactions are real."""
 
-from __future__ import annotations
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,7 +10,7 @@ from market.impressions import Dynamics, calibrate, draw_block, zipf_ranks, zipf
 
 
 @pytest.mark.parametrize("scenario", ["stationary", "gradual", "abrupt", "churn"])
-def test_clicks_agree_with_the_true_probabilities_within_sampling_error(scenario: str) -> None:
+def test_clicks_agree_with_the_true_probabilities_within_sampling_error(scenario):
     batches = simulate(scenario, columns=["p_true", "click"], seed=3, events=200_000)
     rows = pa.Table.from_batches(list(batches))
     p, click = rows["p_true"].to_numpy(), rows["click"].to_numpy()
@@ -24,14 +22,14 @@ def test_clicks_agree_with_the_true_probabilities_within_sampling_error(scenario
 
 
 @pytest.mark.parametrize("click_rate", [0.005, 0.05, 0.3])
-def test_the_mean_probability_is_the_click_rate_asked_for(click_rate: float) -> None:
+def test_the_mean_probability_is_the_click_rate_asked_for(click_rate):
     batches = simulate("stationary", events=345_600, market=MarketSettings(click_rate=click_rate))
     mean = np.mean(np.concatenate([batch["p_true"].to_numpy() for batch in batches]))
     assert mean == pytest.approx(click_rate, rel=0.03)
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.6, 1.0, 1.4])
-def test_ranks_are_drawn_with_the_shares_of_their_law(exponent: float) -> None:
+def test_ranks_are_drawn_with_the_shares_of_their_law(exponent):
     draws, size = 400_000, 50
     ranks = zipf_ranks(np.random.default_rng(0).random(draws), size, exponent)
     counts, expected = np.bincount(ranks, minlength=size), draws * zipf_shares(size, exponent)
@@ -39,7 +37,7 @@ def test_ranks_are_drawn_with_the_shares_of_their_law(exponent: float) -> None:
     assert chi2 < 49 + 4 * np.sqrt(2 * 49)
 
 
-def test_shares_fall_with_the_rank_by_the_zipf_exponent() -> None:
+def test_shares_fall_with_the_rank_by_the_zipf_exponent():
     for exponent in (0.6, 1.0, 1.4):
         shares = zipf_shares(10_000, exponent)
         slope = np.polyfit(np.log(np.arange(10, 1000)), np.log(shares[10:1000]), 1)[0]
@@ -56,7 +54,7 @@ INTERACTIONS = (
 )
 
 
-def departure_from_single_effects(effects: Effects) -> float:
+def departure_from_single_effects(effects):
     """Standard deviation of what the best sum of single-field effects leaves of the true logit."""
     sizes = MarketSettings(
         users=40, campaigns=10, ads_per_campaign=2, sites=10, categories=5, impressions_per_s=0.2
@@ -69,18 +67,18 @@ def departure_from_single_effects(effects: Effects) -> float:
     return float((logit - fit).std())
 
 
-def test_without_interactions_the_logit_is_a_sum_of_single_effects() -> None:
+def test_without_interactions_the_logit_is_a_sum_of_single_effects():
     off = Effects(**dict.fromkeys(INTERACTIONS, 0.0))
     assert departure_from_single_effects(off) < 1e-9
 
 
 @pytest.mark.parametrize("interaction", INTERACTIONS)
-def test_each_interaction_alone_departs_from_any_sum_of_single_effects(interaction: str) -> None:
+def test_each_interaction_alone_departs_from_any_sum_of_single_effects(interaction):
     alone = Effects(**dict.fromkeys(INTERACTIONS, 0.0) | {interaction: 0.4})
     assert departure_from_single_effects(alone) > 0.1
 
 
-def test_calibration_moves_only_the_base() -> None:
+def test_calibration_moves_only_the_base():
     market = build_market(MarketSettings(users=100), seed=2)
     calibrated = calibrate(market)
     assert calibrated.base != market.base

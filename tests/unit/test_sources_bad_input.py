@@ -1,7 +1,5 @@
 """Every kind of bad input: what is rejected row by row, and what ends the read."""
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import io
@@ -10,9 +8,6 @@ import lzma
 import os
 import tracemalloc
 import zipfile
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NoReturn
 
 import pytest
 import zstandard
@@ -20,27 +15,25 @@ import zstandard
 from features.errors import SourceError
 from features.spec import SourceSpec
 from features.values import as_text
-from streaming.sources import Batch, Position, Reject, open_source
+from streaming.sources import Position, open_source
 
 LONG = 1 << 20
 
 
-def read(
-    data: bytes, format: Any, columns: tuple[str, ...] = ("a", "b"), **options: Any
-) -> list[Batch]:
+def read(data, format, columns=("a", "b"), **options):
     spec = SourceSpec(label="a", format=format, **options.pop("spec", {}))
     return list(open_source("-", spec, columns, stdin=io.BytesIO(data), **options))
 
 
-def rows_of(batches: list[Batch]) -> list[tuple[Any, ...]]:
+def rows_of(batches):
     return [tuple(row.values()) for batch in batches for row in batch.columns.to_pylist()]
 
 
-def rejects_of(batches: list[Batch]) -> list[Reject]:
+def rejects_of(batches):
     return [reject for batch in batches for reject in batch.rejects]
 
 
-def named(rejects: list[Reject]) -> list[tuple[str, int]]:
+def named(rejects):
     return [(reject.reason, reject.line) for reject in rejects]
 
 
@@ -59,9 +52,7 @@ DELIMITED = {
 
 @pytest.mark.parametrize("block_bytes", [16, 1 << 20])
 @pytest.mark.parametrize(("format", "bad", "reason"), DELIMITED.values(), ids=DELIMITED)
-def test_a_bad_delimited_line_is_one_reject(
-    format: str, bad: bytes, reason: str, block_bytes: int
-) -> None:
+def test_a_bad_delimited_line_is_one_reject(format, bad, reason, block_bytes):
     sep = b"," if format == "csv" else b"\t"
     good = sep.join([b"1", b"2"])
     head = sep.join([b"a", b"b"])
@@ -99,7 +90,7 @@ JSON = {
 
 @pytest.mark.parametrize("block_bytes", [16, 1 << 20])
 @pytest.mark.parametrize(("bad", "reason"), JSON.values(), ids=JSON)
-def test_a_bad_json_line_is_one_reject(bad: bytes, reason: str, block_bytes: int) -> None:
+def test_a_bad_json_line_is_one_reject(bad, reason, block_bytes):
     good = b'{"a": 1, "b": 2}'
     batches = read(b"\n".join([good, bad, b"", good]), "jsonl", block_bytes=block_bytes)
     assert rows_of(batches) == [(1, 2)] * 2
@@ -123,9 +114,7 @@ NO_NUMBERS = {
 
 @pytest.mark.parametrize("others", [0, 40])
 @pytest.mark.parametrize(("line", "expected"), NO_NUMBERS.values(), ids=NO_NUMBERS)
-def test_nan_is_missing_and_an_infinity_a_number(
-    line: str, expected: tuple[Any, ...], others: int
-) -> None:
+def test_nan_is_missing_and_an_infinity_a_number(line, expected, others):
     batches = read("\n".join([line] + ['{"a":1,"b":2}'] * others).encode(), "jsonl")
     assert not rejects_of(batches)
     assert [as_text(v) if not isinstance(v, list) else v for v in rows_of(batches)[0]] == [
@@ -134,31 +123,31 @@ def test_nan_is_missing_and_an_infinity_a_number(
 
 
 @pytest.mark.parametrize("bad", ['{"a":nan}', '{"a":+Infinity}', '{"a":NaN', '{"a":NaN,"c":1e400}'])
-def test_other_words_are_no_json(bad: str) -> None:
+def test_other_words_are_no_json(bad):
     [reject] = rejects_of(read(f'{bad}\n{{"a":1,"b":2}}'.encode(), "jsonl"))
     assert reject.reason == "broken_json"
 
 
-def test_an_object_over_two_lines_is_two_rejects_even_when_the_row_count_agrees() -> None:
+def test_an_object_over_two_lines_is_two_rejects_even_when_the_row_count_agrees():
     lines = [b'{"a":1,"b":2}{"a":3,"b":4}', b'{"a":5,', b'"b":6}', b'{"a":7,"b":8}']
     batches = read(b"\n".join(lines), "jsonl")
     assert rows_of(batches) == [(7, 8)]
     assert named(rejects_of(batches)) == [("broken_json", line) for line in (1, 2, 3)]
 
 
-def test_a_quoted_line_end_is_part_of_its_value() -> None:
+def test_a_quoted_line_end_is_part_of_its_value():
     batches = read(b'a,b\n1,2\n3,"x\ny"\n4\r5,6\n7,8\n', "csv")
     assert rows_of(batches) == [("1", "2"), ("3", "x\ny"), ("4\r5", "6"), ("7", "8")]
     assert rejects_of(batches) == []
 
 
-def test_a_lone_carriage_return_is_no_line_end_even_when_the_row_count_agrees() -> None:
+def test_a_lone_carriage_return_is_no_line_end_even_when_the_row_count_agrees():
     batches = read(b'a,b\n1,"x\ny"\n4,x\r5,6\n', "csv")
     assert rows_of(batches) == [("1", "x\ny")]
     assert named(rejects_of(batches)) == [("row_too_long", 4)]
 
 
-def test_rows_stay_in_order_around_a_few_odd_ones() -> None:
+def test_rows_stay_in_order_around_a_few_odd_ones():
     lines = [b"%d,x" % i for i in range(100)]
     lines[10], lines[20], lines[30] = b"10,\xc3\xa9", b"20", b'30,"x,"'
     (batch,) = read(b"a,b\n" + b"\n".join(lines), "csv")
@@ -167,12 +156,12 @@ def test_rows_stay_in_order_around_a_few_odd_ones() -> None:
     assert named(batch.rejects) == [("row_too_short", 22)]
 
 
-def test_a_json_line_above_the_limit_is_rejected_among_few_others() -> None:
+def test_a_json_line_above_the_limit_is_rejected_among_few_others():
     batches = read(b'{"a":1}\n{"a": 1}\n{"a":1}', "jsonl", ("a",), max_line_bytes=7)
     assert (rows_of(batches), named(rejects_of(batches))) == ([(1,)] * 2, [("line_too_long", 2)])
 
 
-def test_a_ten_megabyte_field_is_rejected_in_bounded_memory(tmp_path: Path) -> None:
+def test_a_ten_megabyte_field_is_rejected_in_bounded_memory(tmp_path):
     path = tmp_path / "log.csv"
     path.write_bytes(b"a,b\n1,2\n3," + b"x" * 10_000_000 + b"\n5,6\n")
     tracemalloc.start()
@@ -188,9 +177,7 @@ def test_a_ten_megabyte_field_is_rejected_in_bounded_memory(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("block_bytes", [1, 7, 1000])
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_a_line_of_exactly_the_limit_is_read_and_one_byte_more_is_not(
-    block_bytes: int, end: bytes
-) -> None:
+def test_a_line_of_exactly_the_limit_is_read_and_one_byte_more_is_not(block_bytes, end):
     data = end.join([b"a", b"x" * 30, b"y" * 31, b"z" * 30, b""])
     batches = read(data, "csv", ("a",), block_bytes=block_bytes, max_line_bytes=30)
     assert rows_of(batches) == [("x" * 30,), ("z" * 30,)]
@@ -198,21 +185,21 @@ def test_a_line_of_exactly_the_limit_is_read_and_one_byte_more_is_not(
 
 
 # What is odd and yet good.
-def test_quotes_hold_separators_and_doubled_quotes_in_csv_and_nothing_in_tsv() -> None:
+def test_quotes_hold_separators_and_doubled_quotes_in_csv_and_nothing_in_tsv():
     csv = b'a,b\n"x,y","say ""hi"""\n5" tall,"in"side\n'
     assert rows_of(read(csv, "csv")) == [("x,y", 'say "hi"'), ('5" tall', "inside")]
     assert rows_of(read(b'a\tb\n"x\t"\n', "tsv")) == [('"x', '"')]
 
 
 @pytest.mark.parametrize("bad", [b"", b"q\n"], ids=["by Arrow", "line by line"])
-def test_odd_but_good_lines_are_read_alike_on_both_paths(bad: bytes) -> None:
+def test_odd_but_good_lines_are_read_alike_on_both_paths(bad):
     lines = b'a,b\r\n1,\x00\r\n\r\n,\r\n"","x""y"\r\nNULL,nan\r\n' + bad + b"\xc3\xa9, 2 "
     expected = [("1", "\0"), ("", ""), ("", 'x"y'), ("NULL", "nan"), ("é", " 2 ")]
     assert rows_of(read(lines, "csv")) == expected
 
 
 @pytest.mark.parametrize("block_bytes", [1, 1 << 20])
-def test_a_byte_order_mark_at_the_start_is_dropped_and_a_later_one_kept(block_bytes: int) -> None:
+def test_a_byte_order_mark_at_the_start_is_dropped_and_a_later_one_kept(block_bytes):
     mark = b"\xef\xbb\xbf"
     csv = read(mark + b"a,b\n" + mark + b"1,2\n", "csv", block_bytes=block_bytes)
     assert rows_of(csv) == [("\ufeff1", "2")]
@@ -220,11 +207,11 @@ def test_a_byte_order_mark_at_the_start_is_dropped_and_a_later_one_kept(block_by
     assert rows_of([batch]) == [(1, 2)]
 
 
-def test_of_duplicate_json_keys_the_last_counts() -> None:
+def test_of_duplicate_json_keys_the_last_counts():
     assert rows_of(read(b'{"a":1,"a":2,"b":3,"c":4,"c":5}', "jsonl")) == [(2, 3)]
 
 
-def test_json_types_are_kept_and_texts_are_never_times() -> None:
+def test_json_types_are_kept_and_texts_are_never_times():
     row = {"t": "2020-01-01T00:00:00", "i": 5, "f": 0.5, "o": True, "l": ["x", None], "n": None}
     (batch,) = read(json.dumps(row).encode(), "jsonl", tuple(row))
     assert batch.columns.to_pylist() == [row]
@@ -239,7 +226,7 @@ def test_json_types_are_kept_and_texts_are_never_times() -> None:
     ]
 
 
-def test_mixed_json_values_become_their_shortest_text_and_lists_stay_lists() -> None:
+def test_mixed_json_values_become_their_shortest_text_and_lists_stay_lists():
     values = [7, "x", 1.0, 0.25, None, ["p", 1], True, 2**64, 1e300]
     lines = [json.dumps({"a": value, "b": 0}).encode() for value in values]
     batches = read(b"\n".join(lines), "jsonl", ("a",))
@@ -248,19 +235,19 @@ def test_mixed_json_values_become_their_shortest_text_and_lists_stay_lists() -> 
     assert [batch.origin(0)[0] for batch in batches] == [1, 6, 7]
 
 
-def test_a_big_integer_among_floats_is_not_rounded() -> None:
+def test_a_big_integer_among_floats_is_not_rounded():
     values = [0.5, 2**53 + 1]
     lines = [json.dumps({"a": value}).encode() for value in values]
     assert rows_of(read(b"\n".join(lines), "jsonl", ("a",))) == [("0.5",), (str(2**53 + 1),)]
 
 
-def test_a_big_integer_in_lists_that_began_as_floats_is_not_rounded() -> None:
+def test_a_big_integer_in_lists_that_began_as_floats_is_not_rounded():
     lines = [b'{"a": [0.5]}'] * 300 + [b'{"a": [9007199254740993]}']
     rows = rows_of(read(b"\n".join(lines), "jsonl", ("a",)))
     assert rows[-1] == (["9007199254740993"],)
 
 
-def test_where_scalars_turn_to_lists_each_batch_has_its_own_rejects() -> None:
+def test_where_scalars_turn_to_lists_each_batch_has_its_own_rejects():
     lines = [b'{"a": 1}', b"bad", b'{"a": [2]}', b"bad", b"bad"]
     first, second = read(b"\n".join(lines), "jsonl", ("a",))
     assert (named(first.rejects), first.position.row) == ([("broken_json", 2)], 2)
@@ -268,51 +255,51 @@ def test_where_scalars_turn_to_lists_each_batch_has_its_own_rejects() -> None:
     assert (second.positions(0).row, second.position.row) == (3, 5)
 
 
-def test_a_json_type_that_changes_in_mid_file_is_followed() -> None:
+def test_a_json_type_that_changes_in_mid_file_is_followed():
     lines = [b'{"a": %d}' % i for i in range(2000)] + [b'{"a": "x%d"}' % i for i in range(2000)]
     batches = read(b"\n".join(lines), "jsonl", ("a",), block_bytes=1000)
     texts = [str(value) for (value,) in rows_of(batches)]
     assert texts == [str(i) for i in range(2000)] + [f"x{i}" for i in range(2000)]
 
 
-def test_an_absent_json_key_is_null() -> None:
+def test_an_absent_json_key_is_null():
     assert rows_of(read(b'{"a":1}\n{"b":2}\n', "jsonl")) == [(1, None), (None, 2)]
 
 
 # What ends the read.
 @pytest.mark.parametrize("data", [b"", b"\n\r\n\n", b"a,b\n"], ids=["0 bytes", "blank", "header"])
-def test_a_csv_without_rows_is_an_error(data: bytes) -> None:
+def test_a_csv_without_rows_is_an_error(data):
     with pytest.raises(SourceError, match="empty"):
         read(data, "csv")
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\n"])
 @pytest.mark.parametrize("format", ["jsonl", "auto"])
-def test_json_lines_without_rows_are_an_error(data: bytes, format: str) -> None:
+def test_json_lines_without_rows_are_an_error(data, format):
     with pytest.raises(SourceError, match="empty"):
         read(data, format)
 
 
-def test_an_absent_column_is_named_with_near_ones_and_those_found() -> None:
+def test_an_absent_column_is_named_with_near_ones_and_those_found():
     with pytest.raises(SourceError, match=r"'clik'.*near it: \['click'\].*'ad', 'click'"):
         read(b"ad,click\n1,2\n", "csv", ("ad", "clik"))
 
 
-def test_a_wanted_column_named_twice_is_an_error_and_an_unwanted_one_is_not() -> None:
+def test_a_wanted_column_named_twice_is_an_error_and_an_unwanted_one_is_not():
     data = b"a,b,a\n1,2,3\n"
     assert rows_of(read(data, "csv", ("b",))) == [("2",)]
     with pytest.raises(SourceError, match=r"'a' occurs more than once"):
         read(data, "csv")
 
 
-def test_json_keys_absent_from_the_first_thousand_rows_are_an_error() -> None:
+def test_json_keys_absent_from_the_first_thousand_rows_are_an_error():
     data = b'{"a": 1}\n' * 1001 + b'{"a": 1, "b": 2}\n'
     with pytest.raises(SourceError, match="no column 'b' in its first 1000 rows"):
         read(data, "jsonl")
     assert len(rows_of(read(b'{"a": 1}\n' * 999 + b'{"b": 2}\n', "jsonl"))) == 1000
 
 
-def test_columns_from_the_spec_stand_in_for_a_header() -> None:
+def test_columns_from_the_spec_stand_in_for_a_header():
     spec = {"header": False, "columns": ("a", "b")}
     assert rows_of(read(b"1,2\n3,4\n", "csv", ("b",), spec=spec)) == [("2",), ("4",)]
     with pytest.raises(SourceError, match="given in the spec"):
@@ -320,21 +307,21 @@ def test_columns_from_the_spec_stand_in_for_a_header() -> None:
 
 
 @pytest.mark.parametrize("separator", ["é", '"', ";;"])
-def test_an_unusable_separator_is_an_error(separator: str) -> None:
+def test_an_unusable_separator_is_an_error(separator):
     with pytest.raises(SourceError, match="separator"):
         read(b"a,b\n1,2\n", "csv", spec={"separator": separator})
 
 
-def test_no_such_file_is_an_error() -> None:
+def test_no_such_file_is_an_error():
     with pytest.raises(SourceError, match=r"nowhere\.csv: no such file"):
         list(open_source("nowhere.csv", SourceSpec(label="a"), ["a"]))
 
 
-def test_no_permission_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_permission_is_an_error(tmp_path, monkeypatch):
     path = tmp_path / "log.csv"
     path.write_bytes(b"a\n1\n")
 
-    def refuse(*_: object, **__: object) -> NoReturn:
+    def refuse(*_, **__):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr("builtins.open", refuse)
@@ -344,7 +331,7 @@ def test_no_permission_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 @pytest.mark.parametrize("name", ["log.csv", "log.parquet"])
-def test_a_file_of_mode_0_is_an_error(tmp_path: Path, name: str) -> None:
+def test_a_file_of_mode_0_is_an_error(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(b"a\n1\n")
     path.chmod(0)
@@ -352,17 +339,17 @@ def test_a_file_of_mode_0_is_an_error(tmp_path: Path, name: str) -> None:
         list(open_source(str(path), SourceSpec(label="a"), ["a"]))
 
 
-def test_an_unknown_format_is_an_error_that_says_what_to_write() -> None:
+def test_an_unknown_format_is_an_error_that_says_what_to_write():
     with pytest.raises(SourceError, match=r'format = "csv" under \[source\]'):
         read(b"just words\nmore words\n", "auto")
 
 
-def test_a_json_array_is_an_error_that_says_how_to_convert_it() -> None:
+def test_a_json_array_is_an_error_that_says_how_to_convert_it():
     with pytest.raises(SourceError, match="jq -c"):
         read(b'[{"a": 1}]', "auto")
 
 
-COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+COMPRESS = {
     "gzip": lambda data: gzip.compress(data, mtime=0),
     "zstd": lambda data: zstandard.ZstdCompressor(write_checksum=True).compress(data),
     "bzip2": lambda data: bz2.compress(data, 1),
@@ -371,7 +358,7 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
 LINES = b"a,b\n" + b"".join(b"%d,%d\n" % (i, i * i * 7919 % 10007) for i in range(40_000))
 
 
-def read_until_error(data: bytes, **options: Any) -> tuple[list[Batch], str]:
+def read_until_error(data, **options):
     batches = []
     spec = SourceSpec(label="a", format="csv")
     with pytest.raises(SourceError) as error:
@@ -381,7 +368,7 @@ def read_until_error(data: bytes, **options: Any) -> tuple[list[Batch], str]:
 
 
 @pytest.mark.parametrize("kind", COMPRESS)
-def test_rows_before_a_cut_come_out_and_the_error_says_how_far(kind: str) -> None:
+def test_rows_before_a_cut_come_out_and_the_error_says_how_far(kind):
     whole = COMPRESS[kind](LINES)
     batches, message = read_until_error(whole[: len(whole) * 3 // 4])
     rows = rows_of(batches)
@@ -390,13 +377,13 @@ def test_rows_before_a_cut_come_out_and_the_error_says_how_far(kind: str) -> Non
     assert f"-: the {kind} data is cut off; it could be read up to line {len(rows) + 1}" in message
 
 
-def with_a_flipped_bit(whole: bytes, kind: str) -> bytes:
+def with_a_flipped_bit(whole, kind):
     broken = bytearray(whole)
     broken[len(broken) // 2 if kind == "bzip2" else -3] ^= 1  # in the checksum, mostly
     return bytes(broken)
 
 
-HARM: dict[str, tuple[Callable[[bytes, str], bytes], str]] = {
+HARM = {
     "the trailer is cut off": (lambda whole, kind: whole[:-2], "the {} data is cut off"),
     "a bit is flipped": (with_a_flipped_bit, "the {} data is damaged"),
     "garbage follows": (
@@ -408,9 +395,7 @@ HARM: dict[str, tuple[Callable[[bytes, str], bytes], str]] = {
 
 @pytest.mark.parametrize("kind", COMPRESS)
 @pytest.mark.parametrize(("harm", "said"), HARM.values(), ids=HARM)
-def test_harm_is_noticed_and_rows_before_it_come_out(
-    harm: Callable[[bytes, str], bytes], said: str, kind: str
-) -> None:
+def test_harm_is_noticed_and_rows_before_it_come_out(harm, said, kind):
     batches, message = read_until_error(harm(COMPRESS[kind](LINES), kind))
     rows = len(rows_of(batches))
     assert rows == 40_000 or (rows < 40_000 and harm is with_a_flipped_bit)
@@ -419,7 +404,7 @@ def test_harm_is_noticed_and_rows_before_it_come_out(
 
 @pytest.mark.parametrize("kind", COMPRESS)
 @pytest.mark.parametrize("block_bytes", [100, 1 << 20])
-def test_several_members_or_frames_are_read_as_one(kind: str, block_bytes: int) -> None:
+def test_several_members_or_frames_are_read_as_one(kind, block_bytes):
     cut = len(LINES) // 3
     data = COMPRESS[kind](LINES[:cut]) + COMPRESS[kind](b"") + COMPRESS[kind](LINES[cut:])
     small = LINES[:2000]
@@ -429,26 +414,26 @@ def test_several_members_or_frames_are_read_as_one(kind: str, block_bytes: int) 
     assert rows_of(read(parts, "csv", block_bytes=block_bytes)) == expected
 
 
-def test_a_skippable_zstd_frame_before_the_data_is_skipped() -> None:
+def test_a_skippable_zstd_frame_before_the_data_is_skipped():
     data = b"\x50\x2a\x4d\x18\x03\0\0\0abc" + COMPRESS["zstd"](b"a,b\n1,2\n")
     assert rows_of(read(data, "csv")) == [("1", "2")]
 
 
 @pytest.mark.parametrize("kind", ["gzip", "xz"])
-def test_zeros_after_the_end_are_padding(kind: str) -> None:
+def test_zeros_after_the_end_are_padding(kind):
     data = COMPRESS[kind](b"a,b\n1,2\n") + b"\0" * 512
     assert rows_of(read(data, "csv")) == [("1", "2")]
 
 
 @pytest.mark.parametrize("window_log", [27, 28, 31])
-def test_a_zstd_file_of_a_long_window_is_whole(window_log: int) -> None:
+def test_a_zstd_file_of_a_long_window_is_whole(window_log):
     parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=window_log)
     packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     data = packer.compress(b"a,b\n1,2\n") + packer.flush()
     assert rows_of(read(data, "csv")) == [("1", "2")]
 
 
-def test_a_zstd_file_that_wants_a_dictionary_is_not_called_damaged() -> None:
+def test_a_zstd_file_that_wants_a_dictionary_is_not_called_damaged():
     trained = zstandard.train_dictionary(1 << 10, [b"%d,%d\n" % (i, i) for i in range(1000)] * 9)
     data = zstandard.ZstdCompressor(dict_data=trained).compress(b"a,b\n1,2\n")
     _, message = read_until_error(data)
@@ -456,7 +441,7 @@ def test_a_zstd_file_that_wants_a_dictionary_is_not_called_damaged() -> None:
     assert "zstd -d -D" in message
 
 
-def zipped(*names: str) -> bytes:
+def zipped(*names):
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in names:
@@ -464,7 +449,7 @@ def zipped(*names: str) -> bytes:
     return sink.getvalue()
 
 
-def test_a_zip_archive_of_one_file_is_read(tmp_path: Path) -> None:
+def test_a_zip_archive_of_one_file_is_read(tmp_path):
     path = tmp_path / "log.csv.zip"
     path.write_bytes(zipped("log.csv", "__MACOSX/log.csv", "folder/"))
     batches = list(open_source(str(path), SourceSpec(label="a"), ["a", "b"]))
@@ -481,7 +466,7 @@ ARCHIVES = {
 
 
 @pytest.mark.parametrize(("data", "message"), ARCHIVES.values(), ids=ARCHIVES)
-def test_another_zip_archive_is_an_error(tmp_path: Path, data: bytes, message: str) -> None:
+def test_another_zip_archive_is_an_error(tmp_path, data, message):
     path = tmp_path / "log.zip"
     path.write_bytes(data)
     with pytest.raises(SourceError, match=message):
@@ -490,7 +475,7 @@ def test_another_zip_archive_is_an_error(tmp_path: Path, data: bytes, message: s
         read(data, "csv")
 
 
-def test_a_file_named_gz_that_is_not_gzip_is_an_error(tmp_path: Path) -> None:
+def test_a_file_named_gz_that_is_not_gzip_is_an_error(tmp_path):
     path = tmp_path / "log.csv.gz"
     path.write_bytes(b"a,b\n1,2\n")
     with pytest.raises(SourceError, match="holds neither gzip nor zstd"):

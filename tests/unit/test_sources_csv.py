@@ -1,10 +1,7 @@
 """CSV as RFC 4180 says: what a record is, wherever its line ends and quotes stand."""
 
-from __future__ import annotations
-
 import csv
 import io
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -12,16 +9,16 @@ import pytest
 from clicktide.table_file import table_writer
 from features.errors import SourceError
 from features.spec import SourceSpec
-from streaming.sources import Batch, open_source
+from streaming.sources import open_source
 
 SPEC = SourceSpec(label="a", format="csv")
 
 
-def read(data: bytes, **options: int) -> list[Batch]:
+def read(data, **options):
     return list(open_source("-", SPEC, ["a", "b"], stdin=io.BytesIO(data), **options))
 
 
-def rows_of(batches: list[Batch]) -> list[tuple[str, str]]:
+def rows_of(batches):
     return [(row["a"], row["b"]) for batch in batches for row in batch.columns.to_pylist()]
 
 
@@ -44,9 +41,7 @@ RECORDS = {
 
 @pytest.mark.parametrize("block_bytes", [1, 7, 1 << 20])
 @pytest.mark.parametrize(("text", "expected"), RECORDS.values(), ids=RECORDS)
-def test_records_are_read_as_a_csv_reader_reads_them(
-    text: str, expected: list[tuple[str, str]], block_bytes: int
-) -> None:
+def test_records_are_read_as_a_csv_reader_reads_them(text, expected, block_bytes):
     batches = read(b"a,b\n" + text.encode(), block_bytes=block_bytes)
     assert (
         rows_of(batches) == expected == list(map(tuple, csv.reader(io.StringIO(text, newline=""))))
@@ -54,7 +49,7 @@ def test_records_are_read_as_a_csv_reader_reads_them(
     assert not any(batch.rejects for batch in batches)
 
 
-def test_a_header_may_span_lines_too() -> None:
+def test_a_header_may_span_lines_too():
     data = b'"a","b\nb"\n1,2\n'
     [batch] = open_source("-", SPEC, ["b\nb", "a"], stdin=io.BytesIO(data))
     assert batch.columns.to_pylist() == [{"b\nb": "2", "a": "1"}]
@@ -73,9 +68,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("block_bytes", [1, 7, 1 << 20])
 @pytest.mark.parametrize(("text", "rejected"), BROKEN.values(), ids=BROKEN)
-def test_what_is_rejected_is_a_whole_record_and_no_more(
-    text: str, rejected: list[tuple[str, int]], block_bytes: int
-) -> None:
+def test_what_is_rejected_is_a_whole_record_and_no_more(text, rejected, block_bytes):
     batches = read(b"a,b\n" + text.encode() + b"3,4\n", block_bytes=block_bytes)
     rejects = [(r.raw.decode(), r.line) for batch in batches for r in batch.rejects]
     assert rejects == rejected
@@ -84,7 +77,7 @@ def test_what_is_rejected_is_a_whole_record_and_no_more(
 
 
 @pytest.mark.parametrize("block_bytes", [50, 1 << 20])
-def test_an_open_quote_costs_one_line_and_not_the_file(block_bytes: int) -> None:
+def test_an_open_quote_costs_one_line_and_not_the_file(block_bytes):
     lines = [b"%d,x" % i for i in range(2000)]
     lines[100] = b'100,"x'
     data = b"a,b\n" + b"\n".join(lines)
@@ -94,7 +87,7 @@ def test_an_open_quote_costs_one_line_and_not_the_file(block_bytes: int) -> None
     assert (reject.reason, reject.line, reject.raw) == ("broken_quotes", 102, b'100,"x')
 
 
-def test_a_record_of_many_lines_is_read_up_to_the_limit_of_a_line() -> None:
+def test_a_record_of_many_lines_is_read_up_to_the_limit_of_a_line():
     value = "\n".join(["word"] * 100)
     data = f'a,b\n1,"{value}"\n2,z\n'.encode()
     assert rows_of(read(data)) == [("1", value), ("2", "z")]
@@ -103,7 +96,7 @@ def test_a_record_of_many_lines_is_read_up_to_the_limit_of_a_line() -> None:
     assert next(r for b in batches for r in b.rejects).reason == "broken_quotes"
 
 
-def test_what_predict_writes_is_read_back(tmp_path: Path) -> None:
+def test_what_predict_writes_is_read_back(tmp_path):
     ids = ["plain", "with, comma", 'with "quotes"', "two\nlines", "crlf\r\n", "", " blank "]
     rows = pa.record_batch({"a": ids, "b": [0.1 * i for i in range(len(ids))]})
     with table_writer(tmp_path / "scored.csv", rows.schema.names) as write:
@@ -128,13 +121,11 @@ ODD = {
 
 @pytest.mark.parametrize("block_bytes", [1, 1 << 20])
 @pytest.mark.parametrize(("data", "expected"), ODD.values(), ids=ODD)
-def test_what_spreadsheets_write_is_read(
-    data: bytes, expected: list[tuple[str, str]], block_bytes: int
-) -> None:
+def test_what_spreadsheets_write_is_read(data, expected, block_bytes):
     assert rows_of(read(data, block_bytes=block_bytes)) == expected
 
 
-def test_half_a_surrogate_pair_in_utf16_rejects_its_row_and_a_cut_is_damage() -> None:
+def test_half_a_surrogate_pair_in_utf16_rejects_its_row_and_a_cut_is_damage():
     data = "a,b\n1,".encode("utf-16") + b"\x00\xd8" + "\n2,x\n".encode("utf-16-le")
     [batch] = read(data)
     assert (rows_of([batch]), batch.rejects[0].reason) == ([("2", "x")], "invalid_utf8")
@@ -158,6 +149,6 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize(("data", "message"), FOREIGN.values(), ids=FOREIGN)
-def test_what_is_no_csv_is_named(data: bytes, message: str) -> None:
+def test_what_is_no_csv_is_named(data, message):
     with pytest.raises(SourceError, match=f"{message}.*Fix|{message}"):
         read(data)

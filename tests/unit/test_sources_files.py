@@ -1,7 +1,5 @@
 """Which files are read, how their format is told, Parquet, and how a read ends."""
 
-from __future__ import annotations
-
 import datetime as dt
 import gzip
 import io
@@ -10,7 +8,6 @@ import threading
 import time
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +16,7 @@ import zstandard
 
 from features.errors import SourceError
 from features.spec import SourceSpec
-from streaming.sources import Batch, Position, open_source, sample_log
+from streaming.sources import Position, open_source, sample_log
 from streaming.sources.reader import ordered_map
 
 SPEC = SourceSpec(label="a")
@@ -28,17 +25,17 @@ TSV = b"a\tb\n1\t2\n"
 JSONL = b'{"a": "1", "b": "2"}\n'
 
 
-def parquet_bytes(table: pa.Table | None = None, **options: Any) -> bytes:
+def parquet_bytes(table=None, **options):
     sink = io.BytesIO()
     pq.write_table(pa.table({"a": ["1"], "b": ["2"]}) if table is None else table, sink, **options)
     return sink.getvalue()
 
 
-def rows_of(batches: list[Batch]) -> list[tuple[Any, ...]]:
+def rows_of(batches):
     return [tuple(row.values()) for batch in batches for row in batch.columns.to_pylist()]
 
 
-def read(path: Path, spec: SourceSpec = SPEC, **options: Any) -> list[tuple[Any, ...]]:
+def read(path, spec=SPEC, **options):
     return rows_of(list(open_source(str(path), spec, ["b", "a"], **options)))
 
 
@@ -65,7 +62,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_format_and_compression_are_told_by_name_or_content(tmp_path: Path, name: str) -> None:
+def test_format_and_compression_are_told_by_name_or_content(tmp_path, name):
     (tmp_path / name).write_bytes(NAMES[name])
     assert read(tmp_path / name) == [("2", "1")]
     assert sample_log(str(tmp_path / name)).rows.to_pylist() == [{"a": "1", "b": "2"}]
@@ -76,28 +73,28 @@ def test_format_and_compression_are_told_by_name_or_content(tmp_path: Path, name
     [CSV, TSV, JSONL, gzip.compress(CSV), zstandard.compress(JSONL)],
     ids=["csv", "tsv", "jsonl", "gzip", "zstd"],
 )
-def test_standard_input_is_told_by_its_first_bytes(data: bytes) -> None:
+def test_standard_input_is_told_by_its_first_bytes(data):
     class Trickle(io.RawIOBase):
         """A pipe that gives a byte at a time."""
 
-        def __init__(self) -> None:
+        def __init__(self):
             self.rest = data
 
-        def read(self, size: int = -1, /) -> bytes:
+        def read(self, size=-1, /):
             byte, self.rest = self.rest[:1], self.rest[1:]
             return byte
 
-    batches = list(open_source("-", SPEC, ["a"], stdin=Trickle()))  # type: ignore[arg-type]
+    batches = list(open_source("-", SPEC, ["a"], stdin=Trickle()))
     assert rows_of(batches) == [("1",)]
     assert batches[0].file == "-"
 
 
-def test_parquet_from_a_pipe_is_an_error() -> None:
+def test_parquet_from_a_pipe_is_an_error():
     with pytest.raises(SourceError, match="cannot be read from a pipe"):
         list(open_source("-", SPEC, ["a"], stdin=io.BytesIO(parquet_bytes())))
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder):
     (folder / "day2").mkdir()
     (folder / ".cache").mkdir()
     (folder / "day1.csv").write_bytes(b"a,b\n1,1\n2,1\n")
@@ -109,9 +106,7 @@ def make_folder(folder: Path) -> None:
         (folder / name).write_bytes(b"not data")
 
 
-def test_a_folder_is_read_by_name_at_any_depth_hidden_and_empty_files_skipped(
-    tmp_path: Path,
-) -> None:
+def test_a_folder_is_read_by_name_at_any_depth_hidden_and_empty_files_skipped(tmp_path):
     make_folder(tmp_path)
     batches = list(open_source(str(tmp_path), SPEC, ["a"]))
     assert rows_of(batches) == [(str(i),) for i in range(1, 8)]
@@ -119,7 +114,7 @@ def test_a_folder_is_read_by_name_at_any_depth_hidden_and_empty_files_skipped(
     assert [batch.file for batch in batches] == files
 
 
-def test_a_folder_is_resumed_at_any_row(tmp_path: Path) -> None:
+def test_a_folder_is_resumed_at_any_row(tmp_path):
     make_folder(tmp_path)
     batches = list(open_source(str(tmp_path), SPEC, ["a"]))
     places = [b.positions(i) for b in batches for i in range(b.columns.num_rows)]
@@ -128,12 +123,12 @@ def test_a_folder_is_resumed_at_any_row(tmp_path: Path) -> None:
         assert rest == [(str(i),) for i in range(done + 1, 8)]
 
 
-def test_a_declared_format_leaves_files_of_other_formats_alone(tmp_path: Path) -> None:
+def test_a_declared_format_leaves_files_of_other_formats_alone(tmp_path):
     make_folder(tmp_path)
     assert read(tmp_path, SourceSpec(label="a", format="jsonl")) == [("3", "6")]
 
 
-def test_a_folder_of_empty_files_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_of_empty_files_is_an_error(tmp_path):
     (tmp_path / "x.csv").write_bytes(b"")
     (tmp_path / "y.parquet").write_bytes(parquet_bytes(pa.table({"a": [], "b": []})))
     with pytest.raises(SourceError, match=r"x\.csv: it is empty"):
@@ -141,16 +136,14 @@ def test_a_folder_of_empty_files_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("start", [Position("other.csv", 0), Position("x.csv", 2)])
-def test_a_start_that_is_not_in_the_log_is_an_error(
-    tmp_path: Path, start: Position, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_start_that_is_not_in_the_log_is_an_error(tmp_path, start, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("x.csv").write_bytes(CSV)
     with pytest.raises(SourceError, match=r"cannot go on from|nothing after row"):
         read(Path("x.csv"), start=start)
 
 
-def test_a_start_at_the_very_end_reads_nothing(tmp_path: Path) -> None:
+def test_a_start_at_the_very_end_reads_nothing(tmp_path):
     for name, data in (("x.csv", CSV), ("x.jsonl", JSONL), ("x.parquet", parquet_bytes())):
         path = tmp_path / name
         path.write_bytes(data)
@@ -158,7 +151,7 @@ def test_a_start_at_the_very_end_reads_nothing(tmp_path: Path) -> None:
 
 
 # Parquet
-def test_parquet_types_become_those_of_a_batch(tmp_path: Path) -> None:
+def test_parquet_types_become_those_of_a_batch(tmp_path):
     day = dt.date(2020, 1, 2)
     columns = {
         "text": (pa.array(["x", None]), "dictionary<values=string, indices=int32, ordered=0>"),
@@ -203,7 +196,7 @@ def test_parquet_types_become_those_of_a_batch(tmp_path: Path) -> None:
     [[{"x": 1}], [b"x"], [[[1]]], [dt.timedelta(1)]],
     ids=["map", "bytes", "lists", "span"],
 )
-def test_a_parquet_column_that_is_no_value_is_an_error(tmp_path: Path, column: list[Any]) -> None:
+def test_a_parquet_column_that_is_no_value_is_an_error(tmp_path, column):
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"a": column, "b": [1]}), path)
     with pytest.raises(SourceError, match="column 'a' has the type"):
@@ -211,14 +204,14 @@ def test_a_parquet_column_that_is_no_value_is_an_error(tmp_path: Path, column: l
     assert rows_of(list(open_source(str(path), SPEC, ["b"]))) == [(1,)]
 
 
-def test_a_parquet_file_without_a_wanted_column_is_an_error(tmp_path: Path) -> None:
+def test_a_parquet_file_without_a_wanted_column_is_an_error(tmp_path):
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"a": [1], "bb": [1]}), path)
     with pytest.raises(SourceError, match=r"no column 'b', near it: \['bb'\]"):
         read(path)
 
 
-def test_a_damaged_parquet_file_is_an_error(tmp_path: Path) -> None:
+def test_a_damaged_parquet_file_is_an_error(tmp_path):
     path = tmp_path / "x.parquet"
     whole = parquet_bytes()
     for data in (whole[:-20], b"PAR1", b"words", whole[:20] + b"\xff" * 40 + whole[60:]):
@@ -227,7 +220,7 @@ def test_a_damaged_parquet_file_is_an_error(tmp_path: Path) -> None:
             read(path)
 
 
-def test_an_empty_or_compressed_parquet_file_is_an_error(tmp_path: Path) -> None:
+def test_an_empty_or_compressed_parquet_file_is_an_error(tmp_path):
     path = tmp_path / "x.parquet"
     for data in (b"", gzip.compress(parquet_bytes())):
         path.write_bytes(data)
@@ -235,7 +228,7 @@ def test_an_empty_or_compressed_parquet_file_is_an_error(tmp_path: Path) -> None
             read(path)
 
 
-def test_invalid_utf8_in_parquet_rejects_the_row(tmp_path: Path) -> None:
+def test_invalid_utf8_in_parquet_rejects_the_row(tmp_path):
     path = tmp_path / "x.parquet"
     offsets = pa.py_buffer(b"".join(i.to_bytes(4, "little") for i in (0, 1, 2, 3)))
     broken = pa.Array.from_buffers(pa.string(), 3, [None, offsets, pa.py_buffer(b"x\xffy")])
@@ -248,9 +241,7 @@ def test_invalid_utf8_in_parquet_rejects_the_row(tmp_path: Path) -> None:
     assert batch.origin(1) == (0, b'{"a":"y","b":3}')
 
 
-def test_a_parquet_read_resumes_at_any_row_without_reading_row_groups_before(
-    tmp_path: Path,
-) -> None:
+def test_a_parquet_read_resumes_at_any_row_without_reading_row_groups_before(tmp_path):
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"a": list(range(20)), "b": list("x" * 20)}), path, row_group_size=7)
     for start in range(21):
@@ -265,12 +256,12 @@ def test_a_parquet_read_resumes_at_any_row_without_reading_row_groups_before(
 
 
 # How a read ends
-def many_rows(path: Path, rows: int = 50_000) -> Path:
+def many_rows(path, rows=50_000):
     path.write_bytes(b"a,b\n" + b"".join(b"%d,x\n" % i for i in range(rows)))
     return path
 
 
-def test_closing_early_ends_the_threads_and_closes_the_file(tmp_path: Path) -> None:
+def test_closing_early_ends_the_threads_and_closes_the_file(tmp_path):
     path = many_rows(tmp_path / "x.csv")
     before = threading.active_count()
     batches = open_source(str(path), SPEC, ["a"], block_bytes=1000)
@@ -280,10 +271,10 @@ def test_closing_early_ends_the_threads_and_closes_the_file(tmp_path: Path) -> N
     assert threading.active_count() == before
 
 
-def test_only_a_few_blocks_are_read_ahead() -> None:
+def test_only_a_few_blocks_are_read_ahead():
     drawn = []
 
-    def items() -> Any:
+    def items():
         for i in range(100):
             drawn.append(i)
             yield i
@@ -296,8 +287,8 @@ def test_only_a_few_blocks_are_read_ahead() -> None:
 
 
 @pytest.mark.parametrize("broken", ["reader", "function"])
-def test_an_error_in_a_thread_is_raised_in_its_turn(broken: str) -> None:
-    def items() -> Any:
+def test_an_error_in_a_thread_is_raised_in_its_turn(broken):
+    def items():
         yield from (1, 2)
         if broken == "reader":
             raise SourceError("third")
@@ -309,8 +300,8 @@ def test_an_error_in_a_thread_is_raised_in_its_turn(broken: str) -> None:
         next(results)
 
 
-def test_results_come_in_order_whichever_thread_is_first() -> None:
-    def slow_first(i: int) -> int:
+def test_results_come_in_order_whichever_thread_is_first():
+    def slow_first(i):
         time.sleep(0.01 if i % 2 == 0 else 0)
         return i
 

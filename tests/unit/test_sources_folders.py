@@ -1,10 +1,6 @@
 """Folders: which files, in which order, what their names say; and going on in them later."""
 
-from __future__ import annotations
-
 import gzip
-from pathlib import Path
-from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -13,24 +9,24 @@ import pytest
 
 from features.errors import SourceError
 from features.spec import SourceSpec
-from streaming.sources import Batch, Position, open_source, sample_log
+from streaming.sources import Position, open_source, sample_log
 from streaming.sources.files import list_files
 
 SPEC = SourceSpec(label="a")
 
 
-def put(folder: Path, files: dict[str, bytes]) -> None:
+def put(folder, files):
     for name, data in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
 
 
-def rows_of(batches: list[Batch]) -> list[tuple[Any, ...]]:
+def rows_of(batches):
     return [tuple(row.values()) for batch in batches for row in batch.columns.to_pylist()]
 
 
-def read(path: Path, start: Position | None = None, *columns: str) -> list[Batch]:
+def read(path, start=None, *columns):
     return list(open_source(str(path), SPEC, columns or ("a",), start=start))
 
 
@@ -59,20 +55,18 @@ FOLDERS = {
 
 
 @pytest.mark.parametrize(("names", "format", "expected"), FOLDERS.values(), ids=FOLDERS)
-def test_the_files_of_a_folder_and_their_order(
-    tmp_path: Path, names: list[str], format: str, expected: str
-) -> None:
+def test_the_files_of_a_folder_and_their_order(tmp_path, names, format, expected):
     put(tmp_path, dict.fromkeys(names, b"x"))
     assert [file.name for file in list_files(str(tmp_path), format)] == expected.split()
 
 
-def test_a_folder_without_data_says_what_it_holds(tmp_path: Path) -> None:
+def test_a_folder_without_data_says_what_it_holds(tmp_path):
     put(tmp_path, {"picture.png": b"x"})
     with pytest.raises(SourceError, match=r"no data in this folder; it holds picture\.png"):
         list_files(str(tmp_path), "auto")
 
 
-def test_files_without_an_ending_are_read_as_the_spec_says_or_by_content(tmp_path: Path) -> None:
+def test_files_without_an_ending_are_read_as_the_spec_says_or_by_content(tmp_path):
     put(tmp_path, {"tsv/day_0.gz": gzip.compress(b"1\tx\n"), "json/part-0": b'{"a": 1}\n'})
     tsv = SourceSpec(label="a", format="tsv", header=False, columns=("a", "b"))
     assert rows_of(list(open_source(str(tmp_path / "tsv"), tsv, ["b"]))) == [("x",)]
@@ -90,7 +84,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_folders_named_by_a_value_are_columns_in_every_format(tmp_path: Path, format: str) -> None:
+def test_folders_named_by_a_value_are_columns_in_every_format(tmp_path, format):
     put(
         tmp_path,
         {
@@ -109,17 +103,17 @@ def test_folders_named_by_a_value_are_columns_in_every_format(tmp_path: Path, fo
     assert {"dt", "click", "site", "ad"} <= set(sample_log(str(tmp_path)).rows.column_names)
 
 
-def test_a_folder_s_value_stands_before_a_column_of_the_file(tmp_path: Path) -> None:
+def test_a_folder_s_value_stands_before_a_column_of_the_file(tmp_path):
     put(tmp_path, {"a=7/x.csv": b"a,b\n1,2\n"})
     assert rows_of(read(tmp_path, None, "b", "a")) == [("2", "7")]
 
 
 # Going on
-def lines(first: int, count: int) -> bytes:
+def lines(first, count):
     return b"".join(b"%d\n" % i for i in range(first, first + count))
 
 
-def saved(position: Position) -> Position:
+def saved(position):
     """The position as a snapshot brings it back."""
     return msgspec.json.decode(msgspec.json.encode(position), type=Position)
 
@@ -136,9 +130,7 @@ LATER = {
 
 
 @pytest.mark.parametrize(("later", "expected"), LATER.values(), ids=LATER)
-def test_a_later_read_takes_what_has_not_been_read(
-    tmp_path: Path, later: dict[str, bytes], expected: str
-) -> None:
+def test_a_later_read_takes_what_has_not_been_read(tmp_path, later, expected):
     put(tmp_path, {"d0.csv": b"a\n0\n", "d2.csv": b"a\n20\n21\n"})
     position = saved(read(tmp_path)[-1].position)
     put(tmp_path, later)
@@ -148,7 +140,7 @@ def test_a_later_read_takes_what_has_not_been_read(
         assert read(tmp_path, saved(batches[-1].position)) == []
 
 
-def test_a_read_that_ended_within_a_late_file_goes_on_there(tmp_path: Path) -> None:
+def test_a_read_that_ended_within_a_late_file_goes_on_there(tmp_path):
     put(tmp_path, {"d2.csv": b"a\n20\n"})
     position = read(tmp_path)[-1].position
     put(tmp_path, {"d1.csv": b"a\n10\n11\n12\n", "d3.csv": b"a\n30\n"})
@@ -168,7 +160,7 @@ OTHER = {
 
 @pytest.mark.parametrize("name", ["d1.csv", "d2.csv"])
 @pytest.mark.parametrize("data", OTHER.values(), ids=OTHER)
-def test_a_file_that_is_another_one_now_is_refused(tmp_path: Path, data: bytes, name: str) -> None:
+def test_a_file_that_is_another_one_now_is_refused(tmp_path, data, name):
     put(tmp_path, dict.fromkeys(["d1.csv", "d2.csv"], b"a\n" + lines(0, 100)))
     position = saved(read(tmp_path)[-1].position)
     put(tmp_path, {name: data})
@@ -176,7 +168,7 @@ def test_a_file_that_is_another_one_now_is_refused(tmp_path: Path, data: bytes, 
         read(tmp_path, position)
 
 
-def test_a_short_position_tells_late_files_by_their_number(tmp_path: Path) -> None:
+def test_a_short_position_tells_late_files_by_their_number(tmp_path):
     """A publisher commits it: its metadata must not grow with the number of files."""
     put(tmp_path, {f"d{i}.csv": b"a\n%d\n" % i for i in range(1, 40)})
     position = saved(read(tmp_path)[-1].position.short())
@@ -188,7 +180,7 @@ def test_a_short_position_tells_late_files_by_their_number(tmp_path: Path) -> No
         read(tmp_path, position)
 
 
-def test_a_file_whose_middle_is_another_one_now_is_refused(tmp_path: Path) -> None:
+def test_a_file_whose_middle_is_another_one_now_is_refused(tmp_path):
     """Its size, beginning and end are the same."""
     rows = [b"%07d\n" % n for n in range(30_000)]
     put(tmp_path, {"d1.csv": b"a\n" + b"".join(rows)})

@@ -1,9 +1,6 @@
 """The compiled JSON scan reads a plain block as a general parser would, or not at all."""
 
-from __future__ import annotations
-
 import json
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +18,7 @@ WANTED = ("b", "a")
 KEYS = Keys.of(["a", "x", "b"], WANTED)
 
 
-def scan(*lines: str) -> list[dict[str, Any]] | None:
+def scan(*lines):
     block, _ = index_block("\n".join(lines).encode(), "f", 1, 0)
     plain = np.ones(block.rows, np.bool_)
     columns = scan_block(block, plain, KEYS, WANTED)
@@ -29,14 +26,13 @@ def scan(*lines: str) -> list[dict[str, Any]] | None:
         return None
     assert columns.num_rows == plain.sum()
     columns.validate(full=True)
-    rows: list[dict[str, Any]] = columns.to_pylist()
+    rows = columns.to_pylist()
     return rows
 
 
-def types(*lines: str) -> list[pa.DataType]:
+def types(*lines):
     block, _ = index_block("\n".join(lines).encode(), "f", 1, 0)
     columns = scan_block(block, np.ones(block.rows, np.bool_), KEYS, WANTED)
-    assert columns is not None
     return list(columns.schema.types)
 
 
@@ -59,12 +55,12 @@ TOO_MUCH = [str(2**63), "1e17", "9e999", "9007199254740993.0"]  # left to a gene
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_numbers_are_read_as_python_reads_them(number: str) -> None:
+def test_numbers_are_read_as_python_reads_them(number):
     assert scan(f'{{"a": {number}}}') == [{"b": None, "a": json.loads(number)}]
 
 
 @pytest.mark.parametrize("number", NOT_NUMBERS + TOO_MUCH)
-def test_what_is_no_number_or_not_exact_is_left_to_others(number: str) -> None:
+def test_what_is_no_number_or_not_exact_is_left_to_others(number):
     assert scan(f'{{"a": {number}}}') is None
 
 
@@ -103,7 +99,7 @@ NOT_PLAIN = {
 
 
 @pytest.mark.parametrize("line", NOT_PLAIN.values(), ids=NOT_PLAIN)
-def test_a_line_that_is_not_plain_is_left_out_where_few_are(line: str) -> None:
+def test_a_line_that_is_not_plain_is_left_out_where_few_are(line):
     good = '{"a": 1}'
     assert scan(good) is not None
     assert scan(line) is None
@@ -111,7 +107,7 @@ def test_a_line_that_is_not_plain_is_left_out_where_few_are(line: str) -> None:
     assert scan(*[good] * 20, line, *[good] * 20) == [{"b": None, "a": 1}] * 40
 
 
-def test_keys_may_come_in_any_order_be_absent_or_new() -> None:
+def test_keys_may_come_in_any_order_be_absent_or_new():
     lines = ['{"b":"1","new":5,"a":"2"}', '{"x":null,"a":"3"}', "{}", '{ "a" : "4" , "b":null }']
     pairs = [("1", "2"), (None, "3"), (None, None), (None, "4")]
     assert scan(*lines) == [{"b": b, "a": a} for b, a in pairs]
@@ -144,17 +140,17 @@ def test_a_column_has_the_one_type_of_its_values() -> None:
     assert types('{"a": null}') == [pa.string(), pa.string()]
 
 
-def test_texts_integers_and_booleans_mix_as_texts() -> None:
+def test_texts_integers_and_booleans_mix_as_texts():
     lines = ['{"a": 1}', '{"a": "#a1"}', '{"a": null}', '{"a": true}', '{"a": -7}']
     assert [row["a"] for row in scan(*lines) or []] == ["1", "#a1", None, "true", "-7"]
 
 
 @pytest.mark.parametrize("number", ["1.5", "-0"])
-def test_a_number_whose_text_is_not_as_read_does_not_mix_here(number: str) -> None:
+def test_a_number_whose_text_is_not_as_read_does_not_mix_here(number):
     assert scan('{"a": "x"}', f'{{"a": {number}}}') is None
 
 
-def test_lists_of_texts_are_lists_and_mix_with_nulls_only() -> None:
+def test_lists_of_texts_are_lists_and_mix_with_nulls_only():
     lines = ['{"a": ["x", "yz"]}', '{"a": [ ]}', '{"a": null}', "{}", '{"a":[ "" , "ü"]}']
     assert [row["a"] for row in scan(*lines) or []] == [["x", "yz"], [], None, None, ["", "ü"]]
     assert types(*lines) == [pa.string(), pa.list_(pa.string())]
@@ -176,9 +172,7 @@ column = st.sampled_from(columns).flatmap(lambda kind: st.lists(st.none() | kind
 
 
 @given(a=column, b=column, space=st.sampled_from([(",", ":"), (", ", ": ")]), data=st.data())
-def test_any_plain_block_is_read_to_the_same_values(
-    a: list[Any], b: list[Any], space: tuple[str, str], data: st.DataObject
-) -> None:
+def test_any_plain_block_is_read_to_the_same_values(a, b, space, data):
     rows = [{"a": x, "x": "y", "b": y} for x, y in zip(a, b, strict=False)]
     order = data.draw(st.permutations(["a", "x", "b"]))
     lines = [
@@ -186,7 +180,6 @@ def test_any_plain_block_is_read_to_the_same_values(
         for row in rows
     ]
     found = scan(*lines)
-    assert found is not None
     for row, got in zip(rows, found, strict=True):
         assert list(got) == ["b", "a"]
         for key, value in got.items():

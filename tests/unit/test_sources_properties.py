@@ -1,12 +1,9 @@
 """By property: whatever the rows, the bad lines and the block size, nothing is lost or changed."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import io
 import json
-from typing import Any
 from unittest import mock
 
 import pytest
@@ -16,12 +13,11 @@ from hypothesis import strategies as st
 
 from features.spec import SourceSpec
 from features.values import as_text
-from streaming.sources import Batch, Position, open_source
+from streaming.sources import Position, open_source
 
 COLUMNS = ("a", "b", "c")
 WANTED = ("c", "a")
 SPECS = {kind: SourceSpec(label="a", format=kind) for kind in ("csv", "tsv", "jsonl")}
-Event = tuple[int, Any]  # line number, and the wanted values or the reason of a reject
 
 WITHIN = b"\0within a record"  # stands for a line of a record that began before
 plain = st.text(st.characters(exclude_characters="\n\r\t", exclude_categories=["Cs"]), max_size=5)
@@ -38,19 +34,19 @@ value = st.one_of(scalar, st.lists(scalar, max_size=2))
 few = st.sampled_from([scalar, st.integers(-3, 3), st.floats(0, 9), plain, value])
 
 
-def csv_line(values: tuple[str, ...], quoting: Any) -> str:
+def csv_line(values, quoting):
     sink = io.StringIO()
     csv.writer(sink, quoting=quoting).writerow(values)
     return sink.getvalue().removesuffix("\r\n")
 
 
 @st.composite
-def delimited(draw: st.DrawFn, kind: str) -> tuple[list[bytes], list[Event]]:
+def delimited(draw, kind):
     sep = "," if kind == "csv" else "\t"
     bad = [("x", "row_too_short"), (sep.join("wxyz"), "row_too_long")]
     text = quotable if kind == "csv" else plain
     lines = [sep.join(COLUMNS).encode()]
-    events: list[Event] = []
+    events = []
     for _ in range(draw(st.integers(1, 12))):
         number = len(lines) + 1
         choice = draw(st.sampled_from(["row", "row", "row", "bad", "blank", "latin"]))
@@ -73,7 +69,7 @@ def delimited(draw: st.DrawFn, kind: str) -> tuple[list[bytes], list[Event]]:
 
 
 @st.composite
-def json_lines(draw: st.DrawFn) -> tuple[list[bytes], list[Event]]:
+def json_lines(draw):
     bad = [
         (b"{", "broken_json"),
         (b'{"a":1,"c":2}{"a":3,"c":4}', "broken_json"),
@@ -82,8 +78,8 @@ def json_lines(draw: st.DrawFn) -> tuple[list[bytes], list[Event]]:
         (b'{"a":"\xff"}', "invalid_utf8"),
     ]
     kinds = {name: draw(few) for name in COLUMNS}
-    lines: list[bytes] = []
-    events: list[Event] = []
+    lines = []
+    events = []
     for _ in range(draw(st.integers(1, 12))):
         choice = draw(st.sampled_from(["row", "row", "row", "row", "bad", "blank"]))
         number = len(lines) + 1
@@ -104,18 +100,18 @@ def json_lines(draw: st.DrawFn) -> tuple[list[bytes], list[Event]]:
     return lines, events
 
 
-def canonical(value: Any) -> Any:
+def canonical(value):
     """The text of a value, or of each member: the same whichever column type it was given."""
     if isinstance(value, list):
         return tuple(map(canonical, value))
     return None if value is None else as_text(value)
 
 
-def events_of(batches: list[Batch], lines: list[bytes]) -> list[Event]:
+def events_of(batches, lines):
     """Rows and rejects in the order of the file, after checking where each batch says it is."""
-    events: list[Event] = []
+    events = []
     for batch in batches:
-        found: list[Event] = [(reject.line, reject.reason) for reject in batch.rejects]
+        found = [(reject.line, reject.reason) for reject in batch.rejects]
         for i, row in enumerate(batch.columns.to_pylist()):
             line, raw = batch.origin(i)
             assert raw == lines[line - 1]
@@ -126,16 +122,14 @@ def events_of(batches: list[Batch], lines: list[bytes]) -> list[Event]:
     return events
 
 
-def joined(lines: list[bytes], end: bytes, last: bool) -> bytes:
+def joined(lines, end, last):
     return end.join(line for line in lines if line != WITHIN) + (end if last else b"")
 
 
-def check_reads(
-    kind: str, lines: list[bytes], events: list[Event], data: bytes, sizes: dict[str, int]
-) -> None:
+def check_reads(kind, lines, events, data, sizes):
     """Read it whole, then from every position it passed."""
 
-    def read(start: Position | None = None) -> list[Batch]:
+    def read(start=None):
         stream = io.BytesIO(data)
         return list(open_source("-", SPECS[kind], WANTED, start=start, stdin=stream, **sizes))
 
@@ -161,9 +155,7 @@ compress = st.sampled_from([bytes, gzip.compress, zstandard.compress])
 @pytest.mark.parametrize("kind", ["csv", "tsv"])
 @settings(max_examples=60)
 @given(data=st.data(), sizes=sizes, end=ends, last=st.booleans(), pack=compress)
-def test_delimited_rows_in_are_rows_out_plus_rejects(
-    kind: str, data: st.DataObject, sizes: dict[str, int], end: bytes, last: bool, pack: Any
-) -> None:
+def test_delimited_rows_in_are_rows_out_plus_rejects(kind, data, sizes, end, last, pack):
     lines, events = data.draw(delimited(kind))
     few_rows = data.draw(st.sampled_from([1, 2, 16]))  # the smaller, the more is done by Arrow
     with mock.patch("streaming.sources.delimited._FEW_ROWS", few_rows):
@@ -172,11 +164,5 @@ def test_delimited_rows_in_are_rows_out_plus_rejects(
 
 @settings(max_examples=60)
 @given(table=json_lines(), sizes=sizes, end=ends, last=st.booleans(), pack=compress)
-def test_json_rows_in_are_rows_out_plus_rejects(
-    table: tuple[list[bytes], list[Event]],
-    sizes: dict[str, int],
-    end: bytes,
-    last: bool,
-    pack: Any,
-) -> None:
+def test_json_rows_in_are_rows_out_plus_rejects(table, sizes, end, last, pack):
     check_reads("jsonl", *table, pack(joined(table[0], end, last)), sizes)

@@ -1,12 +1,7 @@
 """A sample of a log nobody has described: its shape, rows from all over it, what cannot be used."""
 
-from __future__ import annotations
-
 import gzip
 import io
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,12 +10,11 @@ import pytest
 from features.errors import SourceError
 from features.spec import SourceSpec
 from streaming.sources import open_source, sample_log
-from streaming.sources.formats import FileHead
 
 ROWS = 100_000
 
 
-def described(text: bytes) -> tuple[FileHead, list[dict[str, Any]], dict[str, str]]:
+def described(text):
     sample = sample_log("-", stdin=io.BytesIO(text))
     return sample.head, sample.rows.to_pylist(), dict(sample.unusable)
 
@@ -47,9 +41,7 @@ def described(text: bytes) -> tuple[FileHead, list[dict[str, Any]], dict[str, st
         (b"0 a 5\n1 b  6\n", ("c1", "c2", "c3"), {"separator": " ", "header": False}),
     ],
 )
-def test_a_header_is_seen_and_what_the_readers_have_to_be_told(
-    text: bytes, columns: tuple[str, ...], keys: dict[str, object]
-) -> None:
+def test_a_header_is_seen_and_what_the_readers_have_to_be_told(text, columns, keys):
     head, rows, _ = described(text)
     assert head.columns == columns
     assert head.keys == keys | ({"columns": columns} if "header" in keys else {})
@@ -71,9 +63,7 @@ def test_a_header_is_seen_and_what_the_readers_have_to_be_told(
         (b"\n\n", "empty"),
     ],
 )
-def test_a_header_that_does_not_fit_is_said_with_the_fix(
-    tmp_path: Path, text: bytes, said: str
-) -> None:
+def test_a_header_that_does_not_fit_is_said_with_the_fix(tmp_path, text, said):
     path = tmp_path / "x.csv"
     path.write_bytes(text)
     with pytest.raises(SourceError, match=rf"x\.csv: .*{said}.*"):
@@ -83,17 +73,17 @@ def test_a_header_that_does_not_fit_is_said_with_the_fix(
 # Rows from all over
 
 
-def _table() -> pa.Table:
+def _table():
     parts = [str(i // (ROWS // 10)) for i in range(ROWS)]
     return pa.table({"click": ["0", "1"] * (ROWS // 2), "part": parts, "pad": ["x" * 30] * ROWS})
 
 
-def _csv() -> bytes:
+def _csv():
     rows = zip(*_table().to_pydict().values(), strict=True)
     return b"click,part,pad\n" + "".join(",".join(row) + "\n" for row in rows).encode()
 
 
-def _json() -> bytes:
+def _json():
     parts = _table().column("part").to_pylist()
     return "".join(f'{{"click":1,"part":"{part}"}}\n' for part in parts).encode()
 
@@ -107,9 +97,7 @@ def _json() -> bytes:
         ("x.parquet", lambda path: pq.write_table(_table(), path, row_group_size=7000)),
     ],
 )
-def test_rows_come_from_all_over_a_log_in_its_order(
-    tmp_path: Path, name: str, write: Callable[[Path], None]
-) -> None:
+def test_rows_come_from_all_over_a_log_in_its_order(tmp_path, name, write):
     write(tmp_path / name)
     parts = sample_log(str(tmp_path / name), rows=5000).rows.column("part").to_pylist()
     assert len(parts) <= ROWS // 4
@@ -117,13 +105,13 @@ def test_rows_come_from_all_over_a_log_in_its_order(
     assert set(parts) == set("0123456789")
 
 
-def test_a_whole_log_is_its_own_sample_if_it_is_short(tmp_path: Path) -> None:
+def test_a_whole_log_is_its_own_sample_if_it_is_short(tmp_path):
     path = tmp_path / "x.csv"
     path.write_bytes(_csv())
     assert sample_log(str(path)).rows.num_rows == ROWS
 
 
-def test_a_folder_is_sampled_file_by_file_with_what_its_folders_say(tmp_path: Path) -> None:
+def test_a_folder_is_sampled_file_by_file_with_what_its_folders_say(tmp_path):
     for day in range(20):
         folder = tmp_path / f"day={day}"
         folder.mkdir()
@@ -136,7 +124,7 @@ def test_a_folder_is_sampled_file_by_file_with_what_its_folders_say(tmp_path: Pa
 # What cannot be used
 
 
-def test_json_columns_that_no_reader_takes_are_left_out_with_the_reason() -> None:
+def test_json_columns_that_no_reader_takes_are_left_out_with_the_reason():
     text = (
         b'{"click": 1, "imp": [{"id": 1}], "site": {"x": 1}, "pairs": [[1, 2]], "late": 1}\n'
         b'{"click": 0, "imp": [], "site": null, "": 3, "mixed": "a", "tags": ["a", "b"]}\n'
@@ -176,8 +164,8 @@ def test_json_columns_that_no_reader_takes_are_left_out_with_the_reason() -> Non
     ids=lambda value: str(value.type) if isinstance(value, pa.Array) else "",
 )
 def test_a_parquet_type_can_be_used_or_is_left_out_as_the_reader_has_it(
-    tmp_path: Path, values: pa.Array, is_usable: bool
-) -> None:
+    tmp_path, values, is_usable
+):
     path = str(tmp_path / "x.parquet")
     pq.write_table(pa.table({"click": [0, 1], "x": values}), path)
     sample = sample_log(path)
@@ -187,7 +175,7 @@ def test_a_parquet_type_can_be_used_or_is_left_out_as_the_reader_has_it(
         assert batch.columns.column("x").to_pylist() == sample.rows.column("x").to_pylist()
 
 
-def test_columns_of_one_name_are_left_out(tmp_path: Path) -> None:
+def test_columns_of_one_name_are_left_out(tmp_path):
     path = str(tmp_path / "x.parquet")
     table = pa.Table.from_arrays([pa.array([1])] * 3, names=["click", "ad", "ad"])
     pq.write_table(table, path)

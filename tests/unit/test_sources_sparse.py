@@ -1,30 +1,26 @@
 """Formats of other learners: what their lines become, how they are told, what is rejected."""
 
-from __future__ import annotations
-
 import io
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from features.errors import SourceError
 from features.spec import SourceSpec
-from streaming.sources import Batch, Position, describe_head, open_source, sample_log
+from streaming.sources import Position, describe_head, open_source, sample_log
 from streaming.sources.sparse_text import parse_sparse, sparse_format
 
 
-def read(data: bytes, format: Any, *columns: str, **options: Any) -> list[Batch]:
+def read(data, format, *columns, **options):
     spec = SourceSpec(label="label", format=format)
     return list(open_source("-", spec, columns, stdin=io.BytesIO(data), **options))
 
 
-def rows_of(batches: list[Batch]) -> list[tuple[Any, ...]]:
+def rows_of(batches):
     return [tuple(row.values()) for batch in batches for row in batch.columns.to_pylist()]
 
 
 # Format, a line, and its columns.
-LINES: list[tuple[str, str, dict[str, Any]]] = [
+LINES = [
     ("libsvm", "+1 3:0.5 7:1", {"label": "1", "features": ["3", "7"], "3": 0.5, "7": 1.0}),
     ("libsvm", "-1 qid:4 2:1e-3 # note 9:1", {"label": "-1", "features": ["2"], "2": 0.001}),
     ("libsvm", "0", {"label": "0", "features": []}),
@@ -44,7 +40,7 @@ LINES: list[tuple[str, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("format", "line", "expected"), LINES)
-def test_a_line_s_columns(format: str, line: str, expected: dict[str, Any]) -> None:
+def test_a_line_s_columns(format, line, expected):
     assert parse_sparse(line, format) == expected
 
 
@@ -64,12 +60,12 @@ HEADS = {
 
 
 @pytest.mark.parametrize(("text", "expected"), HEADS.values(), ids=HEADS)
-def test_a_format_is_told_by_content_only_where_it_is_clear(text: str, expected: str) -> None:
+def test_a_format_is_told_by_content_only_where_it_is_clear(text, expected):
     assert sparse_format(text.encode().split(b"\n")) == expected
 
 
 @pytest.mark.parametrize("name", ["x.vw", "x.txt", "x", "x.vw.gz"])
-def test_it_is_read_whatever_the_file_is_called(tmp_path: Path, name: str) -> None:
+def test_it_is_read_whatever_the_file_is_called(tmp_path, name):
     import gzip
 
     data = b"1 |u a |s n:2\n-1 |u b c\n"
@@ -80,7 +76,7 @@ def test_it_is_read_whatever_the_file_is_called(tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.parametrize("block_bytes", [5, 1 << 20])
-def test_a_bad_line_is_one_reject_and_positions_count_it(block_bytes: int) -> None:
+def test_a_bad_line_is_one_reject_and_positions_count_it(block_bytes):
     data = b"1 1:1\n0 x\n0 2:\n\n1 1:\xff\n0 1:3\n"
     batches = read(data, "libsvm", "1", block_bytes=block_bytes, max_line_bytes=100)
     assert rows_of(batches) == [(1.0,), (3.0,)]
@@ -105,9 +101,7 @@ COLUMNS = {
 
 
 @pytest.mark.parametrize(("format", "text", "expected"), COLUMNS.values(), ids=COLUMNS)
-def test_a_look_at_a_log_shows_the_columns_worth_learning_from(
-    format: str, text: str, expected: list[str]
-) -> None:
+def test_a_look_at_a_log_shows_the_columns_worth_learning_from(format, text, expected):
     sample = sample_log("-", stdin=io.BytesIO(text.encode()))
     assert (sample.head.format, sample.rows.column_names) == (format, expected)
     assert rows_of(read(text.encode(), "auto", *expected)) == [
@@ -121,7 +115,7 @@ def test_a_look_at_a_log_shows_the_columns_worth_learning_from(
     "text",
     ["1 a 2\n0 b 3\n", "  1  a\t2\n  0  b\t 3 \n", "1 a 2\r\n0 b 3\r\n", "1\t a 2 \r\n0 b  3"],
 )
-def test_runs_of_blanks_separate_values(text: str, block_bytes: int) -> None:
+def test_runs_of_blanks_separate_values(text, block_bytes):
     spec = SourceSpec(label="c1", separator=" ", header=False, columns=("c1", "c2", "c3"))
     batches = open_source(
         "-", spec, ["c1", "c2", "c3"], stdin=io.BytesIO(text.encode()), block_bytes=block_bytes
@@ -129,12 +123,12 @@ def test_runs_of_blanks_separate_values(text: str, block_bytes: int) -> None:
     assert rows_of(list(batches)) == [("1", "a", "2"), ("0", "b", "3")]
 
 
-def test_a_look_at_values_between_blanks() -> None:
+def test_a_look_at_values_between_blanks():
     head = describe_head("-", stdin=io.BytesIO(b"1 a  2\n0 b 3 \n"))
     assert (head.format, head.separator, head.columns) == ("csv", " ", ("c1", "c2", "c3"))
 
 
-def test_an_empty_log_is_an_error_in_every_format() -> None:
+def test_an_empty_log_is_an_error_in_every_format():
     for format in ("vw", "libsvm", "libffm"):
         with pytest.raises(SourceError, match="empty"):
             read(b"\n", format, "label")

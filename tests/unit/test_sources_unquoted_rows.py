@@ -1,7 +1,5 @@
 """Blocks without quotes are parsed at once as they are parsed one row after the other."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +13,7 @@ FITTING = st.lists(VALUE, min_size=VALUES, max_size=VALUES).map("\t".join)
 LINES = st.lists(FITTING, max_size=20) | st.lists(FITTING | st.text("a\t\r"), max_size=9)
 
 
-def parsed(data: bytes, wanted: list[int], values: int = VALUES) -> tuple[list[list[str]], int]:
+def parsed(data, wanted, values=VALUES):
     """The wanted columns, and how many rows were rejected."""
     block, _ = index_block(data, "log", 1, 0)
     names = tuple(map(str, range(values)))
@@ -25,9 +23,7 @@ def parsed(data: bytes, wanted: list[int], values: int = VALUES) -> tuple[list[l
 
 
 @given(lines=LINES, end=st.sampled_from(["\n", "\r\n"]), wanted=st.permutations(range(VALUES)))
-def test_a_block_is_parsed_as_its_rows_are_one_by_one(
-    lines: list[str], end: str, wanted: list[int]
-) -> None:
+def test_a_block_is_parsed_as_its_rows_are_one_by_one(lines, end, wanted):
     data = end.join(lines).encode()
     block, _ = index_block(data, "log", 1, 0)
     rows = [split_line(block.row(i), b"\t", quoted=False) for i in range(block.rows)]
@@ -51,12 +47,10 @@ BLOCKS = {
 
 
 @pytest.mark.parametrize(("data", "expected", "bad"), BLOCKS.values(), ids=BLOCKS)
-def test_a_block_with_an_odd_row_gives_the_others(
-    data: bytes, expected: list[str], bad: int
-) -> None:
+def test_a_block_with_an_odd_row_gives_the_others(data, expected, bad):
     assert parsed(data, [1]) == ([expected], bad)
 
 
-def test_rows_may_have_but_one_value() -> None:
+def test_rows_may_have_but_one_value():
     assert parsed(b"a\n\nb\n", [0], values=1) == ([["a", "b"]], 0)
     assert parsed(b"a\tb\n", [0], values=1) == ([[]], 1)

@@ -1,7 +1,5 @@
 """Every way a spec can be wrong is reported with its line, its key and a fix."""
 
-from __future__ import annotations
-
 import pytest
 
 from features.errors import SpecError
@@ -12,39 +10,39 @@ FIELDS = '[[fields]]\nnames = ["ad", "site", "user"]\ngroup = "ids"\n'
 
 
 # Specs with a part more; `#<` marks the line at fault.
-def top(*lines: str) -> str:
+def top(*lines):
     return HEAD + FIELDS + "\n".join(lines)
 
 
-def source(*lines: str) -> str:
+def source(*lines):
     return 'name = "a"\n[source]\n' + "\n".join(lines) + "\n" + FIELDS
 
 
-def clicks(*lines: str) -> str:
+def clicks(*lines):
     return source('label = "click"', *lines)
 
 
-def field(*lines: str) -> str:
+def field(*lines):
     return top("[[fields]]", *lines)
 
 
-def more(*lines: str) -> str:
+def more(*lines):
     return field('names = ["x"]', *lines)
 
 
-def quantile(*lines: str) -> str:
+def quantile(*lines):
     return more('transform = "quantile"', *lines)
 
 
-def crosses(*lines: str) -> str:
+def crosses(*lines):
     return top("[crosses]", *lines)
 
 
-def bits(line: str) -> str:
+def bits(line):
     return top("[hash]", line)
 
 
-def single(*lines: str) -> str:
+def single(*lines):
     return top("[learner]", 'kind = "single"', *lines)
 
 
@@ -193,7 +191,7 @@ CASES = [
 @pytest.mark.parametrize(
     ("text", "path", "message", "fix"), CASES, ids=[f"{case[1]} {case[2]}" for case in CASES]
 )
-def test_reports_line_key_and_fix_of(text: str, path: str, message: str, fix: str) -> None:
+def test_reports_line_key_and_fix_of(text, path, message, fix):
     with pytest.raises(SpecError) as caught:
         parse_spec(text, "my.toml")
     error = caught.value
@@ -221,5 +219,5 @@ ACCEPTED = {
 
 
 @pytest.mark.parametrize("text", ACCEPTED.values(), ids=ACCEPTED)
-def test_accepts(text: str) -> None:
+def test_accepts(text):
     assert parse_spec(text).source.label == "click"

@@ -1,7 +1,5 @@
 """docs/spec.md is complete, states the true defaults, and its examples are specs."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from pathlib import Path
@@ -25,7 +23,7 @@ SECTIONS = {
 }
 
 
-def rows_of(heading: str) -> dict[str, str]:
+def rows_of(heading):
     """The key and the default of each row of the table under a heading."""
     section = re.split(r"^##", PAGE.split(f"\n{heading}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[
         0
@@ -34,11 +32,11 @@ def rows_of(heading: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("record", SECTIONS, ids=lambda record: record.__name__)
-def test_every_key_is_explained_and_no_other(record: type[msgspec.Struct]) -> None:
+def test_every_key_is_explained_and_no_other(record):
     assert set(rows_of(SECTIONS[record])) == set(record.__struct_fields__)
 
 
-def test_every_record_has_a_section() -> None:
+def test_every_record_has_a_section():
     found = {
         record
         for record in vars(records).values()
@@ -48,7 +46,7 @@ def test_every_record_has_a_section() -> None:
 
 
 @pytest.mark.parametrize("record", SECTIONS, ids=lambda record: record.__name__)
-def test_every_default_is_the_true_one(record: type[msgspec.Struct]) -> None:
+def test_every_default_is_the_true_one(record):
     told = rows_of(SECTIONS[record])
     for field in msgspec.structs.fields(record):
         if field.required:
@@ -63,16 +61,15 @@ def test_every_default_is_the_true_one(record: type[msgspec.Struct]) -> None:
 
 
 @pytest.mark.parametrize("values", ["transform", "format", "text", "kind"])
-def test_every_choice_is_explained(values: str) -> None:
+def test_every_choice_is_explained(values):
     record = {"transform": records.FieldSpec, "text": records.FieldSpec}.get(
         values, records.SourceSpec if values == "format" else records.LearnerSpec
     )
     field = next(f for f in msgspec.structs.fields(record) if f.name == values)
     choices = msgspec.inspect.type_info(field.type)
-    assert isinstance(choices, msgspec.inspect.LiteralType)
     assert all(f"`{choice}`" in PAGE for choice in choices.values)
 
 
-def test_every_example_is_a_spec() -> None:
+def test_every_example_is_a_spec():
     examples = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     assert [parse_spec(text).name for text in examples] == ["shop"]

@@ -1,9 +1,6 @@
 """Reading a spec, changing keys of it, and its identity."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import NoReturn
 
 import msgspec
 import pytest
@@ -29,25 +26,25 @@ all_pairs = true
 # Reading
 
 
-def test_reads_a_file_by_its_path(tmp_path: Path) -> None:
+def test_reads_a_file_by_its_path(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(TEXT)
     assert load_spec(path) == load_spec(str(path)) == parse_spec(TEXT)
 
 
-def test_reads_a_file_that_starts_with_a_byte_order_mark(tmp_path: Path) -> None:
+def test_reads_a_file_that_starts_with_a_byte_order_mark(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(TEXT, encoding="utf-8-sig")
     assert load_spec(path).name == "mine"
 
 
-def test_a_bare_name_is_a_shipped_spec() -> None:
+def test_a_bare_name_is_a_shipped_spec():
     assert load_spec("avazu20k").name == "avazu20k"
 
 
 def test_a_file_comes_before_a_shipped_spec_of_its_name_and_a_folder_does_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     Path("sim").mkdir()
     Path("avazu20k").write_text(TEXT)
@@ -55,19 +52,19 @@ def test_a_file_comes_before_a_shipped_spec_of_its_name_and_a_folder_does_not(
     assert load_spec("avazu20k").name == "mine"
 
 
-def test_an_unknown_name_is_answered_with_the_shipped_ones() -> None:
+def test_an_unknown_name_is_answered_with_the_shipped_ones():
     with pytest.raises(SpecError, match="is called `avazu`") as caught:
         load_spec("avazu")
     assert all(name in caught.value.fix for name in shipped_specs())
     assert "did you mean `avazu20k`?" in caught.value.fix
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(SpecError, match=r"none\.toml: there is no such file\. Fix: check"):
         load_spec(tmp_path / "none.toml")
 
 
-def test_a_directory_is_no_spec(tmp_path: Path) -> None:
+def test_a_directory_is_no_spec(tmp_path):
     with pytest.raises(SpecError, match=r"this is a directory\. Fix: name the TOML file"):
         load_spec(tmp_path)
 
@@ -79,10 +76,8 @@ def test_a_directory_is_no_spec(tmp_path: Path) -> None:
         (OSError(5, "Input/output error"), "cannot be read: .*Input/output error"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_a_spec_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: OSError, message: str
-) -> None:
-    def refuse(path: Path) -> NoReturn:
+def test_a_file_that_cannot_be_read_is_a_spec_error(tmp_path, monkeypatch, failure, message):
+    def refuse(path):
         raise failure
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
@@ -90,7 +85,7 @@ def test_a_file_that_cannot_be_read_is_a_spec_error(
         load_spec(tmp_path / "mine.toml")
 
 
-def test_a_file_that_is_not_utf_8_is_reported_with_its_line(tmp_path: Path) -> None:
+def test_a_file_that_is_not_utf_8_is_reported_with_its_line(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_bytes(b'name = "a"\n\n# \xe9t\xe9\n')
     with pytest.raises(SpecError, match="line 3: byte 0xe9 is not UTF-8"):
@@ -98,7 +93,7 @@ def test_a_file_that_is_not_utf_8_is_reported_with_its_line(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n"])
-def test_an_empty_spec_is_reported(text: str) -> None:
+def test_an_empty_spec_is_reported(text):
     with pytest.raises(SpecError, match=r"line 1: the spec is empty.*spec init"):
         parse_spec(text)
 
@@ -115,7 +110,7 @@ def test_an_empty_spec_is_reported(text: str) -> None:
         ("\na = " + "9" * 5000, 2),
     ],
 )
-def test_broken_toml_is_reported_with_its_line(text: str, line: int) -> None:
+def test_broken_toml_is_reported_with_its_line(text, line):
     with pytest.raises(SpecError, match="this is not TOML") as caught:
         parse_spec(text, "x.toml")
     assert (caught.value.file, caught.value.line) == ("x.toml", line)
@@ -142,14 +137,14 @@ def test_broken_toml_is_reported_with_its_line(text: str, line: int) -> None:
         ("hash={ bits = 9 }", "hash.bits", 9),
     ],
 )
-def test_an_override_changes_one_key(override: str, path: str, value: object) -> None:
-    found: object = parse_spec(TEXT, overrides=[override])
+def test_an_override_changes_one_key(override, path, value):
+    found = parse_spec(TEXT, overrides=[override])
     for key in path.split("."):
         found = getattr(found, key)
     assert found == value
 
 
-def test_overrides_apply_in_order() -> None:
+def test_overrides_apply_in_order():
     spec = parse_spec(
         TEXT, overrides=["learner.fields.alpha=1", "learner.fields.alpha=2", "learner.kind=single"]
     )
@@ -171,7 +166,7 @@ def test_overrides_apply_in_order() -> None:
         ('crosses.named=[["ad", "sit"]]', "no field is named `sit` (from the", "`site`"),
     ],
 )
-def test_a_wrong_override_is_named_instead_of_a_line(override: str, message: str, fix: str) -> None:
+def test_a_wrong_override_is_named_instead_of_a_line(override, message, fix):
     with pytest.raises(SpecError) as caught:
         parse_spec(TEXT, "mine.toml", [override])
     assert message in caught.value.message
@@ -180,7 +175,7 @@ def test_a_wrong_override_is_named_instead_of_a_line(override: str, message: str
     assert caught.value.line == 0
 
 
-def test_an_error_of_the_file_keeps_its_line_though_other_keys_are_overridden() -> None:
+def test_an_error_of_the_file_keeps_its_line_though_other_keys_are_overridden():
     text = TEXT.replace('"site"]', '"site", "click"]')
     with pytest.raises(SpecError) as caught:
         parse_spec(text, overrides=["hash.bits=20", "source.format=csv"])
@@ -190,7 +185,7 @@ def test_an_error_of_the_file_keeps_its_line_though_other_keys_are_overridden() 
 # Identity
 
 
-def identity(*replacements: tuple[str, str]) -> str:
+def identity(*replacements):
     text = TEXT
     for old, new in replacements:
         assert old in text
@@ -217,7 +212,7 @@ def identity(*replacements: tuple[str, str]) -> str:
         ("[crosses]", "[learner.fields]\nalpha = 0.1\n[crosses]"),
     ],
 )
-def test_the_identity_stays_when_nothing_learned_changes(old: str, new: str) -> None:
+def test_the_identity_stays_when_nothing_learned_changes(old, new):
     assert identity((old, new)) == identity()
 
 
@@ -234,18 +229,18 @@ def test_the_identity_stays_when_nothing_learned_changes(old: str, new: str) -> 
         ("[crosses]", '[learner]\nkind = "single"\n[crosses]'),
     ],
 )
-def test_the_identity_changes_with_what_is_learned(old: str, new: str) -> None:
+def test_the_identity_changes_with_what_is_learned(old, new):
     assert identity((old, new)) != identity()
 
 
-def test_every_key_of_the_records_was_considered_for_the_identity() -> None:
+def test_every_key_of_the_records_was_considered_for_the_identity():
     # A new key must be put in or left out knowingly: see spec_identity.
     keys = {field.name for field in msgspec.structs.fields(Spec)}
     known = {"name", "description", "source", "fields", "crosses", "counters", "hash", "learner"}
     assert keys == known
 
 
-def test_the_identity_is_the_same_on_every_machine() -> None:
+def test_the_identity_is_the_same_on_every_machine():
     # The learner is spelled out, so that better defaults do not change this value.
     learner = ("learner.kind=single", "learner.fields={ alpha = 0.2 }")
     golden = "8d18a9e948719033079db2022a9c0f400c07204612990fe7335c08a68b16be3a"

@@ -1,7 +1,5 @@
 """Every key of a TOML text is found on the line where it stands."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 
 from features.errors import SpecError
 from features.spec_file import parse_spec
-from features.spec_lines import KeyPath, key_lines, nearest_line, show_path
+from features.spec_lines import key_lines, nearest_line, show_path
 
 AWKWARD = """\
 # [fields] is not a table here: x = 1
@@ -73,18 +71,18 @@ alpha = 3
         (("learner", "tables", 1, "crosses", "alpha"), 32),
     ],
 )
-def test_finds_the_line_of_a_key_whatever_stands_around_it(path: KeyPath, line: int) -> None:
+def test_finds_the_line_of_a_key_whatever_stands_around_it(path, line):
     assert key_lines(AWKWARD)[path] == line
 
 
-def test_finds_nothing_within_strings_and_comments() -> None:
+def test_finds_nothing_within_strings_and_comments():
     lines = key_lines(AWKWARD)
     assert ("hash",) not in lines
     assert ("x",) not in lines
     assert ("names",) not in lines
 
 
-def test_counts_lines_of_a_file_with_carriage_returns() -> None:
+def test_counts_lines_of_a_file_with_carriage_returns():
     assert key_lines("a = 1\r\n\r\n[b]\r\nc = [\r\n1,\r\n2]\r\n") == {
         ("a",): 1,
         ("b",): 3,
@@ -94,19 +92,19 @@ def test_counts_lines_of_a_file_with_carriage_returns() -> None:
     }
 
 
-def test_a_key_that_is_absent_has_the_line_of_the_table_around_it() -> None:
+def test_a_key_that_is_absent_has_the_line_of_the_table_around_it():
     assert nearest_line({("source",): 4}, ("source", "label")) == 4
     assert nearest_line({("source",): 4}, ("name",)) == 1
 
 
-def test_a_path_is_shown_with_list_positions_in_brackets() -> None:
+def test_a_path_is_shown_with_list_positions_in_brackets():
     assert show_path(("crosses", "named", 0, 1)) == "crosses.named[0][1]"
 
 
 @example('"\\1" = 1')
 @example("a = " + "[" * 3000)
 @given(st.text(alphabet="[]{}\"'=#.,\n ab1\\-", max_size=40))
-def test_ends_without_an_error_on_text_that_is_no_toml(text: str) -> None:
+def test_ends_without_an_error_on_text_that_is_no_toml(text):
     lines = key_lines(text)
     assert all(1 <= line <= text.count("\n") + 1 for line in lines.values())
 
@@ -129,7 +127,7 @@ NOISE = st.lists(
 NAME = st.text(alphabet="ab#=[]{}'\"., \\é", min_size=1, max_size=6)
 
 
-def quoted(name: str) -> st.SearchStrategy[str]:
+def quoted(name):
     forms = [json.dumps(name, ensure_ascii=False)]
     if "'" not in name:
         forms.append(f"'{name}'")
@@ -137,7 +135,7 @@ def quoted(name: str) -> st.SearchStrategy[str]:
 
 
 @st.composite
-def fields_table(draw: st.DrawFn, name: str) -> list[Line]:
+def fields_table(draw, name):
     text = draw(quoted(name))
     names = draw(
         st.sampled_from(
@@ -180,7 +178,7 @@ TAILS = [
 
 
 @st.composite
-def specs(draw: st.DrawFn) -> list[Line]:
+def specs(draw):
     names = draw(st.lists(NAME, min_size=1, max_size=4, unique=True))
     top = [Line('name = """'), Line("[[fields]] # "), Line('bits = 99"""')]
     tail = draw(st.sampled_from(TAILS))
@@ -193,7 +191,7 @@ def specs(draw: st.DrawFn) -> list[Line]:
 
 
 @given(specs(), st.data())
-def test_the_line_of_the_one_wrong_key_is_reported(lines: list[Line], data: st.DataObject) -> None:
+def test_the_line_of_the_one_wrong_key_is_reported(lines, data):
     text = "\n".join(line.text for line in lines)
     parse_spec(text)
     wrong = data.draw(st.sampled_from([i for i, line in enumerate(lines) if line.wrong]))

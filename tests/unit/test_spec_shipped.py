@@ -1,7 +1,5 @@
 """The shipped specs fit the logs they are named after, and share one set of settings."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 from itertools import islice
@@ -9,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from features.spec import LearnerSpec, Spec
+from features.spec import LearnerSpec
 from features.spec_file import load_spec, shipped_specs
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -34,13 +32,13 @@ SIM_COLUMNS = {
 }
 
 
-def columns_read(spec: Spec) -> set[str]:
+def columns_read(spec):
     fields = {field.column or name for field in spec.fields for name in field.names}
     source = spec.source
     return (fields | {source.label, source.timestamp, source.event_id, source.weight}) - {""}
 
 
-def first_rows(name: str, count: int) -> list[dict[str, str]]:
+def first_rows(name, count):
     path = DATA / name / LOGS[name]
     if not path.exists():
         pytest.skip(f"{path.name} is not on this machine")
@@ -49,14 +47,12 @@ def first_rows(name: str, count: int) -> list[dict[str, str]]:
         return list(islice(reader, count))
 
 
-def test_a_spec_is_shipped_for_each_log() -> None:
+def test_a_spec_is_shipped_for_each_log():
     assert shipped_specs() == sorted(FIELDS)
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_a_shipped_spec_has_its_fields_all_their_pairs_and_the_defaults(
-    name: str,
-) -> None:
+def test_a_shipped_spec_has_its_fields_all_their_pairs_and_the_defaults(name):
     spec = load_spec(name)
     assert spec.name == name
     assert spec.description
@@ -67,14 +63,14 @@ def test_a_shipped_spec_has_its_fields_all_their_pairs_and_the_defaults(
 
 
 @pytest.mark.parametrize("name", LOGS)
-def test_a_shipped_spec_reads_columns_that_its_log_has(name: str) -> None:
+def test_a_shipped_spec_reads_columns_that_its_log_has(name):
     (row,) = first_rows(name, 1)
     assert columns_read(load_spec(name)) <= set(row)
 
 
-def test_the_simulators_spec_reads_its_columns_but_never_the_truth() -> None:
+def test_the_simulators_spec_reads_its_columns_but_never_the_truth():
     assert columns_read(load_spec("sim")) == SIM_COLUMNS - {"p_true"}
 
 
-def test_open_bandits_spec_reads_no_propensity() -> None:
+def test_open_bandits_spec_reads_no_propensity():
     assert "propensity_score" not in columns_read(load_spec("open_bandit40k"))

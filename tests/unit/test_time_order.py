@@ -1,7 +1,5 @@
 """Logs whose times go back: told at replay, refused before the joiner would reject them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -28,7 +26,7 @@ LOGS = {
 
 @pytest.mark.parametrize("batch", [1, 10, 5000])
 @pytest.mark.parametrize(("times", "least", "most"), LOGS.values(), ids=LOGS)
-def test_the_share_of_late_rows(times: np.ndarray, least: float, most: float, batch: int) -> None:
+def test_the_share_of_late_rows(times, least, most, batch):
     order = TimeOrder(HOUR)
     for start in range(0, len(times), batch):
         order.add(times[start : start + batch])

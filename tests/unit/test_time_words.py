@@ -1,9 +1,5 @@
 """Times of the log in words: any int64 is some text, for logs hold wrong clocks and marks."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-
 import pytest
 
 from clicktide import models
@@ -16,7 +12,7 @@ from monitoring.watch.formatting import day_and_time
 from streaming.time_text import stamp
 
 SIZES = {"size": 1.5, "size_low": 1.3, "size_high": 1.8}
-WRITERS: dict[str, Callable[[int], str]] = {
+WRITERS = {
     "status, evaluate, publish": stamp,
     "models": models._time,
     "report": day_and_time,
@@ -30,10 +26,10 @@ WRITERS: dict[str, Callable[[int], str]] = {
 
 @pytest.mark.parametrize("ms", [-(2**63), -(2**62), 253_402_300_800_000, 2**62, 2**63 - 1])
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_time_that_no_calendar_has_is_told_as_its_number(writer: str, ms: int) -> None:
+def test_a_time_that_no_calendar_has_is_told_as_its_number(writer, ms):
     assert str(ms)[:8] in WRITERS[writer](ms)
 
 
 @pytest.mark.parametrize("writer", sorted(set(WRITERS) - {"models"}))  # there, 0 is none
-def test_the_first_time_of_the_calendar_is_a_time(writer: str) -> None:
+def test_the_first_time_of_the_calendar_is_a_time(writer):
     assert " ms" not in WRITERS[writer](0)

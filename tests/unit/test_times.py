@@ -1,7 +1,5 @@
 """Times are read in the form they are written in, and the form is told by plausible range."""
 
-from __future__ import annotations
-
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -44,9 +42,7 @@ NOON = MARCH + 43_200_000
         ("Fri, 01 Mar 2024 12:00:00 +0000", "%a, %d %b %Y %H:%M:%S %z", NOON),
     ],
 )
-def test_the_form_of_a_time_is_told_for_specs_and_for_reports(
-    text: str, form: str, ms: int
-) -> None:
+def test_the_form_of_a_time_is_told_for_specs_and_for_reports(text, form, ms):
     assert time_form([text]) == form
     assert time_ms(text, form) == ms
     times, bad = TimeReader()(pa.array([text, text]))
@@ -66,13 +62,13 @@ def test_the_form_of_a_time_is_told_for_specs_and_for_reports(
         ["14102100", "1413849600"],
     ],
 )
-def test_what_is_no_plausible_time_has_no_form(texts: list[str]) -> None:
+def test_what_is_no_plausible_time_has_no_form(texts):
     assert time_form(texts) == ""
     with pytest.raises(SourceError, match=f"column 'hour': '{texts[0]}'.*Fix: .*--time-format"):
         TimeReader("", "hour")(pa.array([text for text in texts for _ in (1, 2)] + ["?", "!"]))
 
 
-def test_dates_whose_day_may_be_a_month_are_asked_about() -> None:
+def test_dates_whose_day_may_be_a_month_are_asked_about():
     dates = ["01/03/2024", "02/03/2024"]
     with pytest.raises(AmbiguousTimeError):
         time_form(dates)
@@ -102,7 +98,7 @@ ISO = st.one_of(
         )
     )
 )
-def test_a_column_of_times_is_read_as_each_of_its_values(drawn: tuple[str, list[str]]) -> None:
+def test_a_column_of_times_is_read_as_each_of_its_values(drawn):
     form, texts = drawn
     times, bad = times_ms(pa.array(texts), form)
     for i, text in enumerate(texts):
