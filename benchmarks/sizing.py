@@ -1,10 +1,10 @@
 """What an event costs each process: CPU time and bytes, from which docs/sizing.md reckons.
 
-``python -m benchmarks.sizing [--events 40000] [--kafka]``: publishes two simulated streams, one of a
-quarter of the events, and lets each process run over both, one after the other. An event costs the
-difference: start and kernels' loading are in both. CPU time of all threads, so a busy machine
-changes little. The trainer is run with 0 to 741 crosses; what an event costs it is fitted as a line
-in fields and crosses. With ``--kafka`` on a broker of its own, else on the embedded log.
+``python -m benchmarks.sizing [--events 40000] [--kafka]``: publishes two simulated streams, one
+of a quarter of the events, and lets each process run over both. An event costs the difference:
+start and kernels' loading are in both. CPU time of all threads, so a busy machine changes little.
+The trainer is run with 0 to 741 crosses; what an event costs it is fitted as a line in crosses.
+With ``--kafka`` on a broker of its own, else on the embedded log.
 """
 
 from __future__ import annotations
@@ -116,19 +116,16 @@ def measured(top: Path, events: int, bootstrap: str | None) -> dict[str, Any]:
             store.stop()
     more = events - events // 4
     us = {name: 1e6 * (costs[1][name] - costs[0][name]) / more for name in costs[1]}
-    shape = np.array(
-        [[1, fields, fields * (fields - 1) / 2 * all_pairs] for fields, all_pairs in WIDTHS]
-    )
+    crosses = np.array([fields * (fields - 1) / 2 * pairs for fields, pairs in WIDTHS])
     learned = np.array([us.pop(spec.stem) for spec in widths])
-    line, *_ = np.linalg.lstsq(shape, learned, rcond=None)
-    us |= {
-        f"train, {int(f)} fields, {int(c)} crosses": u
-        for (_, f, c), u in zip(shape, learned, strict=True)
-    }
-    return {"us": us, "train = a + b fields + c crosses": line.round(3).tolist(), "bytes": sizes}
+    each, fixed = np.polyfit(crosses, learned, 1)
+    for (fields, _), count, cost in zip(WIDTHS, crosses, learned, strict=True):
+        us[f"train, {fields} fields, {count:.0f} crosses"] = cost
+    return {"us": us, "line": f"{fixed:.1f} + {each:.3f} for each cross", "bytes": sizes}
 
 
 def main() -> None:
+    """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--events", type=int, default=40_000)
     parser.add_argument("--kafka", action="store_true")
@@ -149,7 +146,7 @@ def main() -> None:
         print(f"{name:<36}{us:8.1f} us an event")
     for name, size in found["bytes"].items():
         print(f"{name:<36}{size:8.0f} bytes an event")
-    print("train = a + b fields + c crosses:", *found["train = a + b fields + c crosses"])
+    print("train, us an event:", found["line"])
 
 
 if __name__ == "__main__":

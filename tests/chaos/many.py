@@ -29,7 +29,6 @@ import httpx  # noqa: E402
 import redis  # noqa: E402
 from broker import start_broker  # noqa: E402
 from chaos import COUNTERS, digest, redis_values  # noqa: E402
-from kafka.admin import KafkaAdminClient  # noqa: E402
 from redis_cluster import RedisCluster  # noqa: E402
 from steady_load import Load  # noqa: E402
 from valkey_server import start_valkey  # noqa: E402
@@ -152,6 +151,8 @@ class Stage:
 
 def leader(cluster: str, topic: str) -> int:
     """Which broker (0-based) leads the first partition."""
+    from kafka.admin import KafkaAdminClient
+
     admin = KafkaAdminClient(bootstrap_servers=cluster.split(","))
     try:
         [about] = admin.describe_topics([topic])
