@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 import msgspec
 
 from features.public_url import public_url
-from streaming.log.errors import LogSettingsError
+from streaming.log.base import LogSettingsError
 from streaming.log.kafka_settings import KafkaSettings
 
 __all__ = ["SqliteSettings", "log_settings"]
