@@ -19,7 +19,7 @@ from streaming.log.base import (
     TopicSettings,
     Transaction,
 )
-from streaming.log.opening import open_log
+from streaming.log.log_url import open_log
 from streaming.log.records import NewRecord, Position, Record, TopicPartition, ValueRun, Values
 
 __all__ = [

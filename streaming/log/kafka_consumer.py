@@ -27,7 +27,7 @@ from streaming.log.kafka_client import (
     translated,
 )
 from streaming.log.kafka_faults import keep_join
-from streaming.log.kafka_settings import KafkaSettings
+from streaming.log.log_url import KafkaSettings
 from streaming.log.records import Record, TopicPartition
 
 __all__ = ["KafkaLogConsumer", "reader_options"]

@@ -21,7 +21,7 @@ from streaming.log.kafka_client import (
 )
 from streaming.log.kafka_consumer import KafkaLogConsumer, reader_options
 from streaming.log.kafka_producer import MAX_MESSAGE_BYTES, KafkaLogProducer
-from streaming.log.kafka_settings import KafkaSettings
+from streaming.log.log_url import KafkaSettings
 from streaming.log.partition import check_differs, no_partition, no_topic
 from streaming.log.records import Position, Record, TopicPartition, Values
 
