@@ -8,7 +8,7 @@
     ├── StrictError       a bad row, when the user asked to stop at the first one
     ├── RowError          an event with a value that its spec does not allow
     ├── EventError        an event that is not of the schema (features.events)
-    ├── LogError          an event log that cannot be used (streaming.log.errors)
+    ├── LogError          an event log that cannot be used (streaming.log.base)
     └── SnapshotError     a saved model that cannot be loaded or written
 """
 

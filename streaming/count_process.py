@@ -18,7 +18,6 @@ from features.counters.redis_store import RedisCounters
 from features.counters.store_errors import StoreError, StoreRewoundError
 from features.counters.stored import StoredCounters
 from features.errors import ClicktideError
-from streaming.commit_metadata import load_metadata
 from streaming.idle_partitions import IdlePartitions
 from streaming.joiner import Idle, Joiner, Overfull, Pause, Unpause
 from streaming.joiner import Record as JoinRecord
@@ -33,6 +32,7 @@ from streaming.log import (
     RebalancedError,
     TopicPartition,
 )
+from streaming.log.records import load_metadata
 from streaming.process import Process
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from streaming.commit_metadata import peek_metadata
 from streaming.joiner.commit import TopicState
 from streaming.log import EventLog, Position, TopicPartition
+from streaming.log.records import peek_metadata
 from streaming.settings import CLICKS, EARLY_EXAMPLES, EXAMPLES, IMPRESSIONS
 
 __all__ = ["JoinerState", "clock_of", "joiner_state"]

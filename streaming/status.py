@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from features.events import EventError, Impression, decode_event
-from streaming.commit_metadata import peek_metadata
 from streaming.joiner.commit import TopicState
 from streaming.joiner_state import JoinerState, joiner_state
 from streaming.log import EventLog, OffsetError, Position, Record, TopicPartition
+from streaming.log.records import peek_metadata
 from streaming.settings import CLICKS, DEAD_LETTERS, EARLY_EXAMPLES, EXAMPLES, IMPRESSIONS
 
 __all__ = [

@@ -15,8 +15,8 @@ from learning.snapshot import Snapshot, load_snapshot, save_snapshot
 from learning.touched import occupancy
 from streaming.file_lock import hold_folder
 from streaming.live_file import LiveFile
-from streaming.log import EventLog, TopicPartition
-from streaming.log.record_mark import is_there
+from streaming.log import EventLog
+from streaming.log.records import RecordMark
 from streaming.process import Process
 from streaming.replay import Replay
 from streaming.settings import StreamSettings
@@ -140,7 +140,7 @@ class Trainer(Process):
             )
         return Replay.resumed(snapshot), dict(snapshot.extra)
 
-    def _starts(self, extra: dict[str, Any]) -> tuple[list[int], list[tuple[int, int] | None]]:
+    def _starts(self, extra: dict[str, Any]) -> tuple[list[int], list[RecordMark | None]]:
         """Where to begin each partition: the snapshot's place, else its first record."""
         starts = self.log.start_offsets(self.topic)
         if "offsets" not in extra:
@@ -152,12 +152,10 @@ class Trainer(Process):
                 "or move the folder away to begin anew"
             )
         offsets = [int(offset) for offset in extra["offsets"]]
-        marks = [None if mark is None else (mark[0], mark[1]) for mark in extra["stream"]]
+        marks = list(extra["stream"])
         ends = self.log.end_offsets(self.topic)
         same = len(offsets) == len(ends) and all(map(int.__le__, offsets, ends))
-        if not same or not all(
-            is_there(self.log, TopicPartition(self.topic, p), mark) for p, mark in enumerate(marks)
-        ):
+        if not same or not self.log.holds(self.topic, marks):
             raise ClicktideError(
                 f"{self.folder}: its model was learned from another log than this one (offsets "
                 f"{offsets}, here up to {ends}). Fix: give the log it was learned from, or "

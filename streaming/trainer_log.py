@@ -21,7 +21,7 @@ from streaming.log import (
     Values,
 )
 from streaming.log import Position as LogPosition
-from streaming.log.record_mark import RecordMark, mark_of
+from streaming.log.records import RecordMark, mark_of
 from streaming.prepare import Preparer, Ready
 from streaming.settings import DEAD_LETTERS, StreamSettings
 

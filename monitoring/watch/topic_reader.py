@@ -7,7 +7,7 @@ from typing import Any
 
 from features.errors import ClicktideError
 from streaming.log import EventLog, OffsetError, Record, TopicPartition
-from streaming.log.record_mark import RecordMark, is_there, mark_of
+from streaming.log.records import RecordMark, mark_of
 
 __all__ = ["TopicReader"]
 
@@ -84,11 +84,8 @@ class TopicReader:
 
     def restore(self, state: Mapping[str, Any]) -> bool:
         """Go on from what :meth:`state` gave; whether it was made from this log."""
-        marks = [None if mark is None else (mark[0], mark[1]) for mark in state["marks"]]
-        places = [TopicPartition(self.topic, partition) for partition in range(len(marks))]
-        if len(marks) != len(self.offsets) or not all(
-            is_there(self.log, at, mark) for at, mark in zip(places, marks, strict=True)
-        ):
+        marks = list(state["marks"])
+        if len(marks) != len(self.offsets) or not self.log.holds(self.topic, marks):
             return False
         self.offsets, self._marks = list(state["offsets"]), marks
         self._newest_ms, self.lost = list(state["newest_ms"]), state["lost"]

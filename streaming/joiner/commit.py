@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from features.errors import ClicktideError
-from streaming.commit_metadata import FORMAT, dump_metadata, load_metadata
 from streaming.joiner.held_events import BEGIN
 from streaming.joiner.partition_joiner import Pair
 from streaming.joiner.records import CLICKS, IMPRESSIONS, CommitUpTo, TopicKind
+from streaming.log.records import FORMAT, dump_metadata, load_metadata
 
 __all__ = ["TopicState", "commit_pair", "resume_pair"]
 

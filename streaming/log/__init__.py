@@ -5,28 +5,22 @@ Which one is meant is a URL (``open_log``), never a code path.
 """
 
 from streaming.log.base import (
+    AbortedError,
     Consumer,
     EventLog,
-    NewRecord,
-    Position,
-    Producer,
-    Record,
-    TopicPartition,
-    TopicSettings,
-    Transaction,
-)
-from streaming.log.errors import (
-    AbortedError,
     FencedError,
     LogError,
     LogSettingsError,
     LogUnavailableError,
     OffsetError,
+    Producer,
     RebalancedError,
     TopicError,
+    TopicSettings,
+    Transaction,
 )
-from streaming.log.opening import open_log
-from streaming.log.values import ValueRun, Values
+from streaming.log.log_url import open_log
+from streaming.log.records import NewRecord, Position, Record, TopicPartition, ValueRun, Values
 
 __all__ = [
     "AbortedError",

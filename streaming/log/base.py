@@ -6,7 +6,8 @@ Read, make a step, and in one transaction append what came of it and commit how 
         tx.append("examples", [NewRecord(key=b"id", value=b"...")])
         tx.commit(consumer, {TopicPartition("clicks", 0): Position(8, "watermark=...")})
 
-Either all of it is visible afterwards or nothing is.
+Either all of it is visible afterwards or nothing is. Each error says whether to stop, retry or go
+on.
 """
 
 from __future__ import annotations
@@ -17,94 +18,75 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import groupby
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol, Self
 
-from streaming.log.values import ValueRun, Values
+from features.errors import ClicktideError
+from streaming.log.records import (
+    NewRecord,
+    Position,
+    Record,
+    RecordMark,
+    TopicPartition,
+    ValueRun,
+    Values,
+    mark_of,
+)
 
 __all__ = [
+    "AbortedError",
     "Closing",
     "Consumer",
     "EventLog",
-    "Headers",
-    "NewRecord",
-    "Position",
+    "FencedError",
+    "Listener",
+    "LogError",
+    "LogSettingsError",
+    "LogUnavailableError",
+    "OffsetError",
     "Producer",
-    "Record",
-    "TopicPartition",
+    "RebalancedError",
+    "TopicError",
     "TopicSettings",
     "Transaction",
 ]
 
-Headers = tuple[tuple[str, bytes], ...]
 Listener = Callable[["frozenset[TopicPartition]"], None]
 
 
-class TopicPartition(NamedTuple):
-    """One partition of one topic: the unit of order."""
-
-    topic: str
-    partition: int
+class LogError(ClicktideError):
+    """Base of the errors of an event log."""
 
 
-class Position(NamedTuple):
-    """How far a group has read a partition.
+class LogSettingsError(LogError):
+    """The URL or the settings of a log cannot be used."""
 
-    Parameters
-    ----------
-    offset
-        The next offset to read (one past the last one done with).
-    metadata
-        Any text (Kafka's default limit is 4,096 bytes), such as an emitted watermark.
+
+class LogUnavailableError(LogError):
+    """The log did not answer within the bound, retries included.
+
+    The outcome of a transaction that was being committed is unknown: start again from the
+    committed positions, which tell.
     """
 
-    offset: int
-    metadata: str = ""
+
+class TopicError(LogError):
+    """A topic or partition does not exist, or exists with another number of partitions."""
 
 
-class Record(NamedTuple):
-    """One event as it stands in the log.
-
-    Parameters
-    ----------
-    topic, partition, offset
-        Its place. Offsets grow within a partition; there may be gaps.
-    timestamp_ms
-        When the log took it (Unix time); event time is in the value.
-    key, value
-        Bytes, as appended.
-    headers
-        Name and bytes, in order.
-    """
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes | None
-    value: bytes
-    headers: Headers = ()
+class OffsetError(LogError):
+    """An offset is not in the log: retention removed it, or it lies past the end."""
 
 
-class NewRecord(NamedTuple):
-    """One event to append.
+class FencedError(LogError):
+    """Another process has taken over this transactional id: stop, nothing was written."""
 
-    Parameters
-    ----------
-    key
-        Chooses the partition (Kafka's own murmur2, so that any Kafka client agrees), unless
-        one is stated.
-    value
-        The event.
-    partition
-        Where to put it; needed when there is no key.
-    headers
-        Name and bytes, in order.
-    """
 
-    key: bytes | None
-    value: bytes
-    partition: int | None = None
-    headers: Headers = ()
+class RebalancedError(LogError):
+    """The group has moved on: nothing was written; poll again and go on from what is assigned."""
+
+
+class AbortedError(LogError):
+    """The transaction was given up and left nothing: go on from the committed positions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +284,23 @@ class EventLog(Closing):
     @abstractmethod
     def read_values(self, at: TopicPartition, offset: int, max_records: int = 1000) -> Values:
         """What ``read`` reads, as columns and without keys and headers: faster for many."""
+
+    def holds(self, topic: str, marks: Sequence[RecordMark | None]) -> bool:
+        """Whether the marked record of each partition stands where it stood, if that can be told.
+
+        Else it is another log. ``None``: no record of that partition was read.
+        """
+        starts = self.start_offsets(topic)
+        for partition, mark in enumerate(marks):
+            if mark is None or mark[0] < starts[partition]:
+                continue
+            try:
+                records = self.read(TopicPartition(topic, partition), mark[0], 1)
+            except OffsetError:
+                return False
+            if not records or mark_of(records[0].offset, records[0].value) != tuple(mark):
+                return False
+        return True
 
     @abstractmethod
     def producer(self, transactional_id: str) -> Producer:

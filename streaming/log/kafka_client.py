@@ -10,8 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from streaming.log.base import Record, TopicPartition
-from streaming.log.errors import (
+from streaming.log.base import (
     AbortedError,
     FencedError,
     LogError,
@@ -21,6 +20,7 @@ from streaming.log.errors import (
     RebalancedError,
     TopicError,
 )
+from streaming.log.records import Record, TopicPartition
 
 __all__ = [
     "ConsumerGroupMetadata",

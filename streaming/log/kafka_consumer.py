@@ -13,8 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from streaming.log.base import Consumer, Listener, Record, TopicPartition
-from streaming.log.errors import LogUnavailableError, RebalancedError
+from streaming.log.base import Consumer, Listener, LogUnavailableError, RebalancedError
 from streaming.log.kafka_client import (
     ConsumerGroupMetadata,
     ConsumerRebalanceListener,
@@ -28,7 +27,8 @@ from streaming.log.kafka_client import (
     translated,
 )
 from streaming.log.kafka_faults import keep_join
-from streaming.log.kafka_settings import KafkaSettings
+from streaming.log.log_url import KafkaSettings
+from streaming.log.records import Record, TopicPartition
 
 __all__ = ["KafkaLogConsumer", "reader_options"]
 

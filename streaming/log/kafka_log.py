@@ -6,15 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from streaming.log.base import (
-    EventLog,
-    Listener,
-    Position,
-    Record,
-    TopicPartition,
-    TopicSettings,
-)
-from streaming.log.errors import LogUnavailableError, OffsetError
+from streaming.log.base import EventLog, Listener, LogUnavailableError, OffsetError, TopicSettings
 from streaming.log.kafka_client import (
     IsolationLevel,
     KafkaAdminClient,
@@ -29,9 +21,9 @@ from streaming.log.kafka_client import (
 )
 from streaming.log.kafka_consumer import KafkaLogConsumer, reader_options
 from streaming.log.kafka_producer import MAX_MESSAGE_BYTES, KafkaLogProducer
-from streaming.log.kafka_settings import KafkaSettings
+from streaming.log.log_url import KafkaSettings
 from streaming.log.partition import check_differs, no_partition, no_topic
-from streaming.log.values import Values
+from streaming.log.records import Position, Record, TopicPartition, Values
 
 __all__ = ["KafkaLog", "PartitionReader"]
 

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from streaming.log.base import Consumer, NewRecord, Position, Producer, TopicPartition
-from streaming.log.errors import LogError
+from streaming.log.base import Consumer, LogError, Producer
 from streaming.log.kafka_client import (
     ConsumerGroupMetadata,
     KafkaError,
@@ -21,6 +20,7 @@ from streaming.log.kafka_client import (
 from streaming.log.kafka_consumer import KafkaLogConsumer
 from streaming.log.kafka_faults import close_producer, first_error
 from streaming.log.partition import key_partitions, routed
+from streaming.log.records import NewRecord, Position, TopicPartition
 
 if TYPE_CHECKING:
     from streaming.log.kafka_log import KafkaLog

@@ -1,24 +1,31 @@
-"""The settings of a log, from its URL; secrets come from the environment only."""
+"""Opens the log that a URL names: its settings are in the URL, secrets in the environment only."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import msgspec
 
 from features.public_url import public_url
-from streaming.log.errors import LogSettingsError
-from streaming.log.kafka_settings import KafkaSettings
+from streaming.log.base import EventLog, LogSettingsError
+from streaming.log.sqlite_log import SqliteLog
+from streaming.time_text import now_ms
 
-__all__ = ["SqliteSettings", "log_settings"]
+__all__ = ["KafkaSettings", "SqliteSettings", "log_settings", "open_log"]
 
 _SECRETS = {
     "username": "CLICKTIDE_KAFKA_USERNAME",
     "password": "CLICKTIDE_KAFKA_PASSWORD",
     "key_password": "CLICKTIDE_KAFKA_KEY_PASSWORD",
 }
+
+
+# What Kafka takes in the name of a topic, with room for the name itself.
+_Prefix = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]*$", max_length=100)]
 
 
 class SqliteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,6 +46,128 @@ class SqliteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     path: str
     sync: Literal["normal", "full"] = "normal"
     lease_s: float = 30.0
+
+
+class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A Kafka cluster: ``kafka://host:9092[,host2:9092]?security=sasl_ssl&mechanism=...``.
+
+    User name and password are never in the URL but in ``CLICKTIDE_KAFKA_USERNAME`` and
+    ``CLICKTIDE_KAFKA_PASSWORD`` (of the client key: ``CLICKTIDE_KAFKA_KEY_PASSWORD``).
+
+    Parameters
+    ----------
+    servers
+        ``host:port`` of some brokers; the others are learned from them.
+    security
+        How to talk to them; ``ssl`` and ``sasl_ssl`` encrypt and check the brokers' names.
+    mechanism
+        SASL mechanism, for ``sasl_plaintext`` and ``sasl_ssl``.
+    ca_file, cert_file, key_file
+        PEM files: the authority to trust (default: the system's), our certificate and key.
+    replication
+        Copies of each topic that is created; -1: as the cluster does by default. From 3 on a write
+        counts as done when two copies have it, so that the loss of any one broker loses nothing.
+    prefix
+        Put before every topic, group and transactional id on the brokers and taken off again, such
+        as ``staging.``: streams of different prefixes share brokers and never meet.
+    compression
+        Of what is appended.
+    timeout_s
+        Bound of every operation, retries included. Longer: rides out longer outages.
+    session_timeout_s
+        A dead member of a group loses its partitions after so long.
+    max_poll_interval_s
+        A living one that does not poll for so long loses them too.
+    transaction_timeout_s
+        The broker aborts a transaction open for so long.
+    """
+
+    servers: tuple[str, ...]
+    security: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    replication: int = -1
+    prefix: _Prefix = ""
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
+    timeout_s: float = 60.0
+    session_timeout_s: float = 10.0
+    max_poll_interval_s: float = 300.0
+    transaction_timeout_s: float = 60.0
+    username: str | None = None
+    password: str | None = None
+    key_password: str | None = None
+
+    def __repr__(self) -> str:
+        return f"KafkaSettings({','.join(self.servers)}, {self.security})"
+
+    def connection(self) -> dict[str, Any]:
+        """What every kafka-python client is given to connect."""
+        options: dict[str, Any] = {
+            "bootstrap_servers": list(self.servers),
+            "security_protocol": self.security.upper(),
+            "bootstrap_timeout_ms": int(self.timeout_s * 1000),
+            "reconnect_backoff_max_ms": 1000,
+        }
+        if "ssl" in self.security:
+            options |= self._tls()
+        if self.security.startswith("sasl"):
+            options |= {
+                "sasl_mechanism": self.mechanism,
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": self.password,
+            }
+        return options
+
+    def _tls(self) -> dict[str, Any]:
+        files = {
+            "ssl_cafile": self.ca_file,
+            "ssl_certfile": self.cert_file,
+            "ssl_keyfile": self.key_file,
+        }
+        return files | {"ssl_password": self.key_password, "ssl_check_hostname": True}
+
+
+def open_log(
+    url: str,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    clock_ms: Callable[[], int] = now_ms,
+) -> EventLog:
+    """Open the event log that a URL names.
+
+    Parameters
+    ----------
+    url
+        ``kafka://host:port[,host:port][?...]`` (``KafkaSettings``), ``sqlite:///path[?...]`` or a
+        plain path (``SqliteSettings``).
+    environ
+        Where the secrets are.
+    clock_ms
+        Time for the embedded log; Kafka's brokers use their own.
+
+    Raises
+    ------
+    LogSettingsError
+        The URL cannot be used.
+    LogUnavailableError
+        Kafka does not answer.
+
+    Examples
+    --------
+    >>> open_log(":memory:").topics()
+    {}
+    """
+    settings = log_settings(url, environ)
+    if isinstance(settings, SqliteSettings):
+        lease_ms = int(settings.lease_s * 1000)
+        return SqliteLog(
+            Path(settings.path), clock_ms=clock_ms, lease_ms=lease_ms, sync=settings.sync
+        )
+    from streaming.log.kafka_log import KafkaLog  # spares the embedded log its import time
+
+    return KafkaLog(settings)
 
 
 def log_settings(url: str, environ: Mapping[str, str]) -> SqliteSettings | KafkaSettings:

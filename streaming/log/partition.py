@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from streaming.log.base import NewRecord, TopicPartition, TopicSettings
-from streaming.log.errors import TopicError
+from streaming.log.base import TopicError, TopicSettings
+from streaming.log.records import NewRecord, TopicPartition
 
 __all__ = [
     "assign_ranges",

@@ -14,14 +14,9 @@ import uuid
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from streaming.log.base import (
-    Consumer,
-    Listener,
-    Record,
-    TopicPartition,
-)
-from streaming.log.errors import FencedError, RebalancedError
+from streaming.log.base import Consumer, FencedError, Listener, RebalancedError
 from streaming.log.partition import assign_ranges
+from streaming.log.records import Record, TopicPartition
 from streaming.log.sqlite_file import write_transaction
 
 __all__ = ["SqliteConsumer"]

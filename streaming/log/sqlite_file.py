@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from streaming.log.errors import LogSettingsError, LogUnavailableError
+from streaming.log.base import LogSettingsError, LogUnavailableError
 
 __all__ = ["connect", "write_transaction"]
 

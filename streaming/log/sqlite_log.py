@@ -14,21 +14,12 @@ from typing import Any
 
 import msgspec
 
-from streaming.log.base import (
-    EventLog,
-    Headers,
-    Listener,
-    Position,
-    Record,
-    TopicPartition,
-    TopicSettings,
-)
-from streaming.log.errors import OffsetError
+from streaming.log.base import EventLog, Listener, OffsetError, TopicSettings
 from streaming.log.partition import check_differs, no_partition, no_topic
+from streaming.log.records import Headers, Position, Record, TopicPartition, Values
 from streaming.log.sqlite_consumer import SqliteConsumer
 from streaming.log.sqlite_file import connect, write_transaction
 from streaming.log.sqlite_producer import SqliteProducer
-from streaming.log.values import Values
 from streaming.time_text import now_ms
 
 __all__ = ["SqliteLog"]

@@ -8,15 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from streaming.log.base import (
-    Consumer,
-    NewRecord,
-    Position,
-    Producer,
-    TopicPartition,
-)
-from streaming.log.errors import FencedError
+from streaming.log.base import Consumer, FencedError, Producer
 from streaming.log.partition import key_partitions, routed
+from streaming.log.records import NewRecord, Position, TopicPartition
 from streaming.log.sqlite_consumer import SqliteConsumer
 from streaming.log.sqlite_file import write_transaction
 

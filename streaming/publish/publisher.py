@@ -13,10 +13,10 @@ import numpy as np
 from features.batch import Batch, Position, Reject
 from features.errors import ClicktideError
 from features.events import Heartbeat, encode_event, time_of
-from streaming.commit_metadata import dump_metadata
 from streaming.joiner.settings import JoinerSettings
 from streaming.log import EventLog, NewRecord, TopicPartition
 from streaming.log import Position as LogPosition
+from streaming.log.records import dump_metadata
 from streaming.publish.pace import Lockstep, Pacer
 from streaming.publish.rows import PublishBatch, RowReader
 from streaming.publish.timeline import Mark, Out, PublishState, Timeline

@@ -16,7 +16,7 @@ import msgspec
 from features.batch import Position
 from features.errors import ClicktideError
 from features.events import Click
-from streaming.commit_metadata import FORMAT, load_metadata
+from streaming.log.records import FORMAT, load_metadata
 from streaming.publish.rows import PublishBatch, PublishedImpression
 
 __all__ = ["Mark", "Out", "PublishState", "Timeline"]

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from streaming.log.base import TopicPartition
-from streaming.log.errors import LogUnavailableError
+from streaming.log.base import LogUnavailableError
 from streaming.log.kafka_consumer import KafkaLogConsumer
+from streaming.log.records import TopicPartition
 
 
 class Silent:

@@ -3,8 +3,7 @@
 import pytest
 
 from streaming.log import LogSettingsError, open_log
-from streaming.log.kafka_settings import KafkaSettings
-from streaming.log.log_url import SqliteSettings, log_settings
+from streaming.log.log_url import KafkaSettings, SqliteSettings, log_settings
 
 SECRETS = {"CLICKTIDE_KAFKA_USERNAME": "ann", "CLICKTIDE_KAFKA_PASSWORD": "s3cret"}
 

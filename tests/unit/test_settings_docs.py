@@ -18,7 +18,7 @@ from monitoring.watch.settings import (
 )
 from serving.settings import ServeSettings
 from streaming.joiner.settings import JoinerSettings
-from streaming.log.kafka_settings import KafkaSettings
+from streaming.log.log_url import KafkaSettings
 from streaming.settings import CountSettings, StreamSettings, TrainSettings, load_stream_settings
 
 DOCS = Path(__file__).parents[2] / "docs"
