@@ -88,6 +88,8 @@ def write_model(snapshot: Path, target: Path, columns: tuple[str, ...]) -> None:
 
     inputs = Schema([ColSpec(AnyType(), name, required=False) for name in columns])
     outputs = Schema([TensorSpec(np.dtype(np.float64), (-1,))])
+    version = code_version()
+    package = "clicktide" if version == "source" else f"clicktide=={version}"
     named = target.with_name(Path(SNAPSHOT).name)  # MLflow keeps the name of what it copies
     named.symlink_to(snapshot.resolve())
     with warnings.catch_warnings():
@@ -98,10 +100,5 @@ def write_model(snapshot: Path, target: Path, columns: tuple[str, ...]) -> None:
             loader_module=__name__,
             data_path=str(named),
             signature=ModelSignature(inputs, outputs),
-            pip_requirements=_requirements(),  # stated: else MLflow loads the model to guess them
+            pip_requirements=[package],  # stated: else MLflow loads the model to guess them
         )
-
-
-def _requirements() -> list[str]:
-    version = code_version()
-    return ["clicktide" if version == "source" else f"clicktide=={version}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from features.jit import jit, read_only
 from monitoring.watch.categorical import Categorical, hashes_of
 from monitoring.watch.repair.table import without_repairs
 
-__all__ = ["UNKNOWN", "ModelVersions", "RowVersions", "read_version"]
+__all__ = ["UNKNOWN", "ModelVersions", "read_version"]
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
@@ -41,15 +41,6 @@ def read_version(version: str) -> tuple[str, int]:
     return (live[1], int(live[2])) if live else (name, 0)
 
 
-class RowVersions(NamedTuple):
-    """Of some rows."""
-
-    model: I64
-    """Hash of the model's name; of live weights, which have a version each second, one for all."""
-    age_s: F64
-    """Event time since weights that had learned as much were first in use; 0 if not live."""
-
-
 class ModelVersions:
     """Names and ages of the weights of a stream.
 
@@ -59,7 +50,7 @@ class ModelVersions:
     Examples
     --------
     >>> coded = Categorical.of(pa.array(["live-0a-500", "live-0a-500+r00c0ffee", "live-0a-900"]))
-    >>> ModelVersions().of_rows(coded, np.array([1000, 61_000, 62_000])).age_s.tolist()
+    >>> ModelVersions().of_rows(coded, np.array([1000, 61_000, 62_000]))[1].tolist()
     [0.0, 60.0, 0.0]
     """
 
@@ -68,11 +59,19 @@ class ModelVersions:
         self._clock = np.zeros(2, np.int64)  # number of marks, model that they are of
         self._names: dict[int, str] = {}
 
-    def of_rows(self, version: Categorical | None, time_ms: I64) -> RowVersions:
-        """Model and age of the weights of the next rows of the stream."""
+    def of_rows(self, version: Categorical | None, time_ms: I64) -> tuple[I64, F64]:
+        """Model and age of the weights of the next rows of the stream.
+
+        Returns
+        -------
+        model
+            Hash of its name; of live weights one for all their versions.
+        age_s
+            Event time since weights that had learned as much were first in use; 0 if not live.
+        """
         age = np.zeros(len(time_ms))
         if version is None or not len(time_ms):
-            return RowVersions(age.astype(np.int64), age)
+            return age.astype(np.int64), age
         versions = [read_version(str(word)) for word in version.values]
         names = [name for name, _ in versions]
         models = (hashes_of(pa.array(names, pa.string())) >> np.uint64(1)).astype(np.int64)
@@ -82,7 +81,7 @@ class ModelVersions:
         learned = np.array([events for _, events in versions], np.int64)[version.codes]
         model = models[version.codes]
         _add_ages(read_only(time_ms), model, learned, self._marks, self._clock, age)
-        return RowVersions(model, age)
+        return model, age
 
     def name(self, model: int) -> str:
         """What a model is called; empty if nobody remembers."""
