@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from clicktide import demo as command
 from clicktide.child_processes import lock_folder, read_running
 from clicktide.cli import app
-from clicktide.demo_stream import demo_folder
+from clicktide.demo import demo_folder
 from features.errors import ClicktideError
 from streaming.log import open_log
 from streaming.settings import StreamSettings
