@@ -122,7 +122,7 @@ def _run(folder: Path, story: Story, port: int, console: Console) -> DemoOutcome
         compile_once(line.stage)
         line.stage("starting the stream")
         injected = story.injected()
-        with demo_stream(folder, port) as stream, open_log(stream.log) as log:
+        with DemoStream(folder, port) as stream, open_log(stream.log) as log:
             try:
                 _DemoRun(story, stream, log, line, request.check).play()
             except ClicktideError as error:  # the report tells of what there is
@@ -273,7 +273,7 @@ def _show(done: DemoOutcome, console: Console) -> None:
 
 
 class DemoStream:
-    """A running ``clicktide up``.
+    """A running ``clicktide up``, stopped at the end.
 
     Parameters
     ----------
@@ -316,7 +316,10 @@ class DemoStream:
             return f"serve does not answer at {self.url}"
         return None if answer.is_success else f"serve has no weights yet ({answer.status_code})"
 
-    def stop(self) -> None:
+    def __enter__(self) -> DemoStream:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         """Stop all of its processes; none is left."""
         self._up.terminate()
         try:
@@ -325,16 +328,6 @@ class DemoStream:
                 time.sleep(0.05)
         finally:
             self._up.kill()
-
-
-@contextmanager
-def demo_stream(folder: Path, port: int) -> Iterator[DemoStream]:
-    """Give a stream that is stopped at the end."""
-    stream = DemoStream(folder, port)
-    try:
-        yield stream
-    finally:
-        stream.stop()
 
 
 @contextmanager

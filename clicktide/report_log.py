@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec.structs import replace
 from rich.console import Console
@@ -106,19 +106,17 @@ def report_columns(
     now_ms
         When the report is made.
     """
-    axis = "time" if columns.time else "row"
+    axis: Literal["time", "row"] = "time" if columns.time else "row"
     closed = _closed_until(log, columns, skip_bad, check)
     reader = LogReader(columns, skip_bad=skip_bad, closed_until=closed)
-    tally = LogCounts(
-        columns.slices, "time" if columns.time else "row", window=window_of(window, axis)
-    )
+    tally = LogCounts(columns.slices, axis, window=window_of(window, axis))
     detector = _detector() if alarms else None
     read = read_log(log, reader)
     if detector is not None:
         read = detector.beside(read)
-    before = LogCounts(columns.slices, tally.axis) if reference else None
+    before = LogCounts(columns.slices, axis) if reference else None
     if before is not None:
-        start = _time_of(reference, tally.axis)
+        start = _time_of(reference, axis)
         if start is None:
             closed = _closed_until(reference, columns, skip_bad, check)
             other = LogReader(columns, skip_bad=skip_bad, closed_until=closed)
