@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
@@ -97,7 +97,7 @@ def challenge(
     stream = open_stream(folder, log=log, changes=changes, reads=reads, begin=False)
     own = stream.load_spec() if spec is None else load_spec(spec, stream.spec_changes)
     home = stream.path / "challengers" / name
-    classifier = None if river is None else _classifier(river, params or [])
+    classifier = None if river is None else river_classifier(river, dict(map(_param, params or ())))
     with (
         running_stream(stream) as at,
         Challenge(
@@ -118,10 +118,6 @@ def challenge(
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
         raise ClicktideError(f"{name!r}: no name for a challenger. Fix: letters, digits, - and _")
-
-
-def _classifier(name: str, params: Sequence[str]) -> Any:
-    return river_classifier(name, dict(map(_param, params)))
 
 
 def _param(text: str) -> tuple[str, float | int | bool | str]:

@@ -78,7 +78,7 @@ def register(
     )
     known = stream.registry_settings()
     if once:
-        known = _at_once(known)
+        known = msgspec.structs.replace(known, version_every_s=1e-9, metrics_every_s=1e-9)
     guard = _guard(stream, known, mlflow, say)
     process = _process(stream, known, mlflow, attach or (), say, guard)
     registry = open_registry(mlflow, stream.path, known.model)  # of another thread
@@ -146,10 +146,6 @@ def _guard(
         folder,
         say,
     )
-
-
-def _at_once(settings: RegistrySettings) -> RegistrySettings:
-    return msgspec.structs.replace(settings, version_every_s=1e-9, metrics_every_s=1e-9)
 
 
 def _write_drift(out: Path, run: Path, mlflow: str, say: Callable[[str], None]) -> None:

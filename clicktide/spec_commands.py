@@ -14,10 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from clicktide.options import ForceOption, JsonOption, print_json
-from features.crosses import cross_indices
 from features.errors import SpecError
 from features.spec import BUCKET_BYTES, Spec
-from features.spec_check_fields import field_names
 from features.spec_file import load_spec, shipped_specs
 from features.whole_file import refuse_existing, whole_file
 
@@ -85,7 +83,7 @@ def _check(file: str) -> Checked:
 
 
 def _summary(file: str, spec: Spec) -> Checked:
-    crosses = len(cross_indices(spec))
+    crosses = len(spec.crossed_fields())
     fields = 2**spec.hash.bits
     crossed = 2**spec.hash.cross_bits if crosses else 0
     of_field, of_cross = BUCKET_BYTES[spec.learner.kind]
@@ -94,7 +92,7 @@ def _summary(file: str, spec: Spec) -> Checked:
         file=file,
         ok=True,
         name=spec.name,
-        fields=len(field_names(spec)),
+        fields=len(spec.field_names),
         crosses=crosses,
         learner=spec.learner.kind,
         field_buckets=fields,

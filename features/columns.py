@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -193,12 +192,8 @@ def _buffers(
     bits, offsets, data = words.buffers()
     ends = np.frombuffer(offsets, np.int32)[words.offset : words.offset + len(words) + 1]
     validity = np.frombuffer(bits, np.uint8) if bits and words.null_count else _NO_BITS
-    return _bytes(data), read_only(ends), read_only(validity), words.offset
-
-
-def _bytes(data: Any) -> NDArray[np.uint8]:
-    found = np.frombuffer(data, np.uint8) if data is not None and data.size else _NO_BITS
-    return read_only(found)
+    text = np.frombuffer(data, np.uint8) if data is not None and data.size else _NO_BITS
+    return read_only(text), read_only(ends), read_only(validity), words.offset
 
 
 def _members(lists: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:

@@ -5,12 +5,14 @@ Read with :func:`features.spec_file.load_spec`; nothing about one data set is in
 
 from __future__ import annotations
 
+from itertools import combinations, product
 from typing import Literal
 
 import msgspec
 
 __all__ = [
     "BUCKET_BYTES",
+    "TIME_TRANSFORMS",
     "TIME_WORDS",
     "CounterSpec",
     "CrossSpec",
@@ -24,6 +26,9 @@ __all__ = [
 
 TIME_WORDS = ("iso", "s", "ms", "us", "ns", "excel")
 """Forms of times that go by a word; others are strptime patterns."""
+
+TIME_TRANSFORMS = ("hour_of_day", "day_of_week")
+"""Those of a time."""
 
 Transform = Literal[
     "category", "categories", "log_squared", "log2", "quantile", "hour_of_day", "day_of_week"
@@ -247,3 +252,31 @@ class Spec(_Record, frozen=True):
     counters: tuple[CounterSpec, ...] = ()
     hash: HashSpec = HashSpec()
     learner: LearnerSpec = LearnerSpec()
+
+    @property
+    def field_names(self) -> list[str]:
+        """Names of all fields, in order; a field's number is its place here."""
+        return [name for fields in self.fields for name in fields.names]
+
+    def crossed_fields(self) -> list[tuple[int, ...]]:
+        """Field numbers of every cross, each once: pairs, and triples.
+
+        The members of a cross stand in the order of their names, so that neither the order of
+        the spec's fields nor of a cross changes its bucket.
+
+        Examples
+        --------
+        >>> fields, pairs = (FieldSpec(names=("site", "ad")),), CrossSpec(all_pairs=True)
+        >>> Spec("a", SourceSpec(label="y"), fields, crosses=pairs).crossed_fields()
+        [(1, 0)]
+        """
+        names, groups = self.field_names, dict[str, list[str]]()
+        for fields in self.fields:
+            groups.setdefault(fields.group, []).extend(fields.names)
+        crosses: list[tuple[str, ...]] = [*combinations(names, 2)] if self.crosses.all_pairs else []
+        for left, right in self.crosses.groups:
+            crosses += [(a, b) for a, b in product(groups[left], groups[right]) if a != b]
+        crosses += self.crosses.named
+        number = {name: i for i, name in enumerate(names)}
+        distinct = dict.fromkeys(tuple(sorted(cross)) for cross in crosses)
+        return [tuple(number[name] for name in cross) for cross in distinct]

@@ -1,20 +1,21 @@
-"""What makes a feature spec unusable though its keys and types are right.
-
-Each check is a small generator of problems; :func:`first_problem` runs them in order.
-"""
+"""What makes a feature spec unusable though its keys and types are right."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import chain
 
 from features.counters.names import counter_name, feature_names, half_life_text, key_parts
-from features.spec import CounterSpec, LearnerSpec, Rates, Spec
-from features.spec_check_fields import FIELD_CHECKS, TIME_TRANSFORMS, Check, field_names, repeats
+from features.spec import TIME_TRANSFORMS, CounterSpec, Rates, Spec
+from features.spec_check_fields import field_problems, repeats
 from features.spec_lines import KeyPath
 from features.spec_problem import Problem, suggest
 
 __all__ = ["first_problem"]
+
+MIN_HALF_LIFE_H, MAX_HALF_LIFE_H = 0.001, 100_000.0
+MAX_PRIOR_VIEWS = 1e6
 
 
 def first_problem(spec: Spec) -> Problem | None:
@@ -32,15 +33,12 @@ def first_problem(spec: Spec) -> Problem | None:
     ... ).message
     'the label `click` is also a field: the model would be told the answer'
     """
-    checks = (*FIELD_CHECKS, *_COUNTER_CHECKS, *_CHECKS)
-    return next((problem for check in checks for problem in check(spec)), None)
+    parts = (field_problems, _counter_problems, _cross_problems, _hash_problems, _learner_problems)
+    return next(chain.from_iterable(part(spec) for part in parts), None)
 
 
-# The crosses
-
-
-def _check_named_crosses(spec: Spec) -> Iterator[Problem]:
-    fields = field_names(spec)
+def _cross_problems(spec: Spec) -> Iterator[Problem]:
+    fields = spec.field_names
     for i, cross in enumerate(spec.crosses.named):
         at: KeyPath = ("crosses", "named", i)
         if len(cross) not in (2, 3):
@@ -54,9 +52,6 @@ def _check_named_crosses(spec: Spec) -> Iterator[Problem]:
             yield Problem(
                 (*at, j), f"`{cross[j]}` is crossed with itself", "name two or three different ones"
             )
-
-
-def _check_repeated_crosses(spec: Spec) -> Iterator[Problem]:
     named = spec.crosses.named
     for i in repeats([" × ".join(sorted(cross)) for cross in named]):
         yield Problem(
@@ -64,9 +59,6 @@ def _check_repeated_crosses(spec: Spec) -> Iterator[Problem]:
             f"the cross {' × '.join(named[i])} is given twice",
             "remove one",
         )
-
-
-def _check_crossed_groups(spec: Spec) -> Iterator[Problem]:
     groups = {field.group for field in spec.fields if field.group}
     for i, pair in enumerate(spec.crosses.groups):
         for j, name in enumerate(pair):
@@ -78,21 +70,14 @@ def _check_crossed_groups(spec: Spec) -> Iterator[Problem]:
                 )
 
 
-# The hash and the learner
-
-
-def _check_hash(spec: Spec) -> Iterator[Problem]:
+def _hash_problems(spec: Spec) -> Iterator[Problem]:
     for key in ("bits", "cross_bits"):
         bits = getattr(spec.hash, key)
         if not 4 <= bits <= 30:
             yield Problem(("hash", key), f"{bits} bits cannot be used", "4 to 30")
     if not 0 <= spec.hash.seed < 2**64:
         yield Problem(("hash", "seed"), f"{spec.hash.seed} is not a seed", "0 to 2**64 - 1")
-    yield from _check_admission(spec)
-
-
-def _check_admission(spec: Spec) -> Iterator[Problem]:
-    """Views above some millions fade; a sweep over the tables takes as long as 1,000 events."""
+    # views above some millions fade; a sweep over the tables takes as long as 1,000 events
     for key, least, most in (("admit_after", 1, 10**6), ("evict_after", 1000, 10**12)):
         count = getattr(spec.hash, key)
         if count and not least <= count <= most:
@@ -105,13 +90,9 @@ def _check_admission(spec: Spec) -> Iterator[Problem]:
         )
 
 
-def _rates_of(learner: LearnerSpec) -> Iterator[tuple[KeyPath, Rates]]:
-    yield ("learner", "fields"), learner.fields
-    yield ("learner", "crosses"), learner.crosses
-
-
-def _check_rates(spec: Spec) -> Iterator[Problem]:
-    for at, rates in _rates_of(spec.learner):
+def _learner_problems(spec: Spec) -> Iterator[Problem]:
+    for group, rates in (("fields", spec.learner.fields), ("crosses", spec.learner.crosses)):
+        at: KeyPath = ("learner", group)
         if not 0 < rates.alpha < math.inf:
             yield Problem(
                 (*at, "alpha"), f"{rates.alpha} is not a learning rate", "above 0, such as 0.05"
@@ -126,9 +107,6 @@ def _check_rates(spec: Spec) -> Iterator[Problem]:
                 "beta and l2 are both 0: a weight's first step would divide by 0",
                 "beta = 1.0, or l2 above 0",
             )
-
-
-def _check_idle_rates(spec: Spec) -> Iterator[Problem]:
     for key in ("fields", "crosses"):
         if spec.learner.kind == "stack" and getattr(spec.learner, key) != Rates():
             yield Problem(
@@ -138,21 +116,38 @@ def _check_idle_rates(spec: Spec) -> Iterator[Problem]:
             )
 
 
-_CHECKS: tuple[Check, ...] = (
-    _check_named_crosses,
-    _check_repeated_crosses,
-    _check_crossed_groups,
-    _check_hash,
-    _check_rates,
-    _check_idle_rates,
-)
+def _counter_problems(spec: Spec) -> Iterator[Problem]:
+    yield from _counter_uses(spec)
+    for i, counters in enumerate(spec.counters):
+        if not counters.keys:
+            yield Problem(("counters", i, "keys"), "nothing is counted", 'keys = ["a_field", ...]')
+        for j, key in enumerate(counters.keys):
+            yield from _key_problems(spec, ("counters", i, "keys", j), key_parts(key))
+    places: list[KeyPath] = [
+        ("counters", i, "keys", j)
+        for i, counters in enumerate(spec.counters)
+        for j in range(len(counters.keys))
+    ]
+    keys = [key for counters in spec.counters for key in counters.keys]
+    for k in repeats(["\n".join(sorted(key_parts(key))) for key in keys]):
+        yield Problem(
+            places[k],
+            f"`{counter_name(keys[k])}` is counted twice",
+            "remove one; one table may have several half-lives",
+        )
+    for i, counters in enumerate(spec.counters):
+        yield from _half_life_problems(("counters", i, "half_lives_h"), counters)
+    for i, counters in enumerate(spec.counters):
+        yield from _prior_problems(("counters", i), counters)
+    taken = set(spec.field_names)
+    for i, counters in enumerate(spec.counters):
+        for name in feature_names(counters):
+            if name in taken:
+                message = f"a field is named `{name}`, as this counter's feature would be"
+                yield Problem(("counters", i, "keys"), message, "rename the field")
 
 
-MIN_HALF_LIFE_H, MAX_HALF_LIFE_H = 0.001, 100_000.0
-MAX_PRIOR_VIEWS = 1e6
-
-
-def _check_time(spec: Spec) -> Iterator[Problem]:
+def _counter_uses(spec: Spec) -> Iterator[Problem]:
     if spec.counters and not spec.source.timestamp:
         yield Problem(
             ("counters",),
@@ -165,14 +160,6 @@ def _check_time(spec: Spec) -> Iterator[Problem]:
             "only counters read the click delay, and there are none",
             "remove it, or add a [[counters]] table",
         )
-
-
-def _check_keys(spec: Spec) -> Iterator[Problem]:
-    for i, counters in enumerate(spec.counters):
-        if not counters.keys:
-            yield Problem(("counters", i, "keys"), "nothing is counted", 'keys = ["a_field", ...]')
-        for j, key in enumerate(counters.keys):
-            yield from _key_problems(spec, ("counters", i, "keys", j), key_parts(key))
 
 
 def _key_problems(spec: Spec, at: KeyPath, parts: tuple[str, ...]) -> Iterator[Problem]:
@@ -199,37 +186,15 @@ def _key_problems(spec: Spec, at: KeyPath, parts: tuple[str, ...]) -> Iterator[P
             )
 
 
-def _check_repeated_keys(spec: Spec) -> Iterator[Problem]:
-    places: list[KeyPath] = [
-        ("counters", i, "keys", j)
-        for i, counters in enumerate(spec.counters)
-        for j in range(len(counters.keys))
-    ]
-    keys = [key for counters in spec.counters for key in counters.keys]
-    for k in repeats(["\n".join(sorted(key_parts(key))) for key in keys]):
-        yield Problem(
-            places[k],
-            f"`{counter_name(keys[k])}` is counted twice",
-            "remove one; one table may have several half-lives",
-        )
-
-
-def _check_half_lives(spec: Spec) -> Iterator[Problem]:
-    for i, counters in enumerate(spec.counters):
-        at: KeyPath = ("counters", i, "half_lives_h")
-        if not counters.half_lives_h:
-            yield Problem(at, "no half-life is given", "half_lives_h = [24]")
-        for j, hours in enumerate(counters.half_lives_h):
-            if not MIN_HALF_LIFE_H <= hours <= MAX_HALF_LIFE_H:
-                fix = f"hours, {MIN_HALF_LIFE_H} to {MAX_HALF_LIFE_H:.0f}"
-                yield Problem((*at, j), f"{hours} is not a half-life", fix)
-        for j in repeats([half_life_text(hours) for hours in counters.half_lives_h]):
-            yield Problem((*at, j), f"{counters.half_lives_h[j]} is given twice", "remove one")
-
-
-def _check_priors(spec: Spec) -> Iterator[Problem]:
-    for i, counters in enumerate(spec.counters):
-        yield from _prior_problems(("counters", i), counters)
+def _half_life_problems(at: KeyPath, counters: CounterSpec) -> Iterator[Problem]:
+    if not counters.half_lives_h:
+        yield Problem(at, "no half-life is given", "half_lives_h = [24]")
+    for j, hours in enumerate(counters.half_lives_h):
+        if not MIN_HALF_LIFE_H <= hours <= MAX_HALF_LIFE_H:
+            fix = f"hours, {MIN_HALF_LIFE_H} to {MAX_HALF_LIFE_H:.0f}"
+            yield Problem((*at, j), f"{hours} is not a half-life", fix)
+    for j in repeats([half_life_text(hours) for hours in counters.half_lives_h]):
+        yield Problem((*at, j), f"{counters.half_lives_h[j]} is given twice", "remove one")
 
 
 def _prior_problems(at: KeyPath, counters: CounterSpec) -> Iterator[Problem]:
@@ -240,22 +205,3 @@ def _prior_problems(at: KeyPath, counters: CounterSpec) -> Iterator[Problem]:
     if rate is not None and not (math.isfinite(rate) and 0 < rate < 1):
         message = f"{rate} is not a click rate"
         yield Problem((*at, "prior_rate"), message, "between 0 and 1; left out: the running rate")
-
-
-def _check_feature_names(spec: Spec) -> Iterator[Problem]:
-    taken = set(field_names(spec))
-    for i, counters in enumerate(spec.counters):
-        for name in feature_names(counters):
-            if name in taken:
-                message = f"a field is named `{name}`, as this counter's feature would be"
-                yield Problem(("counters", i, "keys"), message, "rename the field")
-
-
-_COUNTER_CHECKS: tuple[Check, ...] = (
-    _check_time,
-    _check_keys,
-    _check_repeated_keys,
-    _check_half_lives,
-    _check_priors,
-    _check_feature_names,
-)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 
-from features.spec import TIME_WORDS, FieldSpec, Spec
+from features.spec import TIME_TRANSFORMS, TIME_WORDS, FieldSpec, Spec
 from features.spec_lines import KeyPath
 from features.spec_problem import Problem, suggest
 
-__all__ = ["FIELD_CHECKS", "TIME_TRANSFORMS", "Check", "field_names", "repeats"]
+__all__ = ["field_problems", "repeats"]
 
 MAX_BUCKETS = 10_000
 MAX_LEARN_FROM = 1_000_000
-TIME_TRANSFORMS = ("hour_of_day", "day_of_week")
 NUMBER_TRANSFORMS = ("log_squared", "log2", "quantile")
-
-Check = Callable[[Spec], Iterator[Problem]]
 
 _USED_BY = {
     "text": NUMBER_TRANSFORMS,
@@ -30,9 +28,16 @@ _USED_BY = {
 """Keys of a field that only some transforms read."""
 
 
-def field_names(spec: Spec) -> list[str]:
-    """Return the names of all fields, in the order of the spec."""
-    return [name for field in spec.fields for name in field.names]
+def field_problems(spec: Spec) -> Iterator[Problem]:
+    """Yield what is wrong with the source and the fields, the first to be told first."""
+    return chain(
+        _label_problems(spec),
+        _name_problems(spec),
+        _label_leaks(spec),
+        _transform_problems(spec),
+        _format_problems(spec),
+        _column_problems(spec),
+    )
 
 
 def repeats(words: Sequence[str]) -> Iterator[int]:
@@ -44,34 +49,11 @@ def repeats(words: Sequence[str]) -> Iterator[int]:
         seen.add(word)
 
 
-def _columns_of(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
-    """Yield every column that is read, with the key that names it."""
-    for key in ("label", "views", "timestamp", "event_id", "weight", "click_delay"):
-        if column := getattr(spec.source, key):
-            yield ("source", key), column
-    yield from _field_columns(spec)
-
-
-def _field_columns(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
-    for i, field in enumerate(spec.fields):
-        for j, name in enumerate(field.names):
-            if field.column:
-                yield ("fields", i, "column"), field.column
-            else:
-                yield ("fields", i, "names", j), name
-
-
-# The source
-
-
-def _check_label(spec: Spec) -> Iterator[Problem]:
+def _label_problems(spec: Spec) -> Iterator[Problem]:
     if not spec.source.label:
         yield Problem(
             ("source", "label"), "the label column has no name", "name the column with the click"
         )
-
-
-def _check_label_values(spec: Spec) -> Iterator[Problem]:
     values, views = spec.source.label_values, spec.source.views
     if values and set(values.values()) != {0, 1}:
         yield Problem(
@@ -93,7 +75,32 @@ def _check_label_values(spec: Spec) -> Iterator[Problem]:
         )
 
 
-def _check_label_leak(spec: Spec) -> Iterator[Problem]:
+def _name_problems(spec: Spec) -> Iterator[Problem]:
+    if not spec.fields:
+        yield Problem(
+            ("fields",), "there are no fields to learn from", "add a [[fields]] table with `names`"
+        )
+    for i, field in enumerate(spec.fields):
+        if not field.names:
+            yield Problem(("fields", i, "names"), "no field is named", 'names = ["a_column", ...]')
+        for j, name in enumerate(field.names):
+            if not name:
+                yield Problem(("fields", i, "names", j), "a field has no name", "name it")
+    places: list[KeyPath] = [
+        ("fields", i, "names", j)
+        for i, field in enumerate(spec.fields)
+        for j in range(len(field.names))
+    ]
+    names = spec.field_names
+    for k in repeats(names):
+        yield Problem(
+            places[k],
+            f"two fields are named `{names[k]}`",
+            "remove one, or rename it and give its column as `column`",
+        )
+
+
+def _label_leaks(spec: Spec) -> Iterator[Problem]:
     label = spec.source.label
     for path, column in _field_columns(spec):
         if column == label:
@@ -111,105 +118,7 @@ def _check_label_leak(spec: Spec) -> Iterator[Problem]:
             )
 
 
-def _check_separator(spec: Spec) -> Iterator[Problem]:
-    separator = spec.source.separator
-    if spec.source.format in ("jsonl", "parquet") or not separator:
-        return
-    if len(separator.encode()) != 1 or separator in '"\r\n':
-        yield Problem(
-            ("source", "separator"),
-            f"{separator!r} is not one ASCII character that can stand between columns",
-            'one character such as "," or "\\t"; leave it out for the usual one',
-        )
-
-
-def _check_header(spec: Spec) -> Iterator[Problem]:
-    source = spec.source
-    if source.format in ("jsonl", "parquet"):
-        return
-    if not source.header and not source.columns:
-        yield Problem(
-            ("source", "header"),
-            "the log has no header line, and `columns` is not given",
-            'columns = ["first", "second", ...], all of them in the order of the log',
-        )
-    if source.header and source.columns:
-        yield Problem(
-            ("source", "columns"),
-            "`columns` is given, and so is a header line",
-            "header = false if the log has no header line; else leave `columns` out",
-        )
-
-
-def _check_columns(spec: Spec) -> Iterator[Problem]:
-    columns = spec.source.columns
-    for i in repeats(columns):
-        yield Problem(
-            ("source", "columns", i),
-            f"the column `{columns[i]}` is named twice",
-            "give each column a name of its own",
-        )
-    for path, column in _columns_of(spec):
-        if columns and column not in columns:
-            yield Problem(path, f"`{column}` is not in source.columns", suggest(column, columns))
-
-
-def _check_timestamp_formats(spec: Spec) -> Iterator[Problem]:
-    formats: list[tuple[KeyPath, str]] = [
-        (("fields", i, "timestamp_format"), field.timestamp_format)
-        for i, field in enumerate(spec.fields)
-        if field.timestamp_format
-    ]
-    for path, pattern in [(("source", "timestamp_format"), spec.source.timestamp_format), *formats]:
-        if pattern not in TIME_WORDS and not _is_strptime(pattern):
-            yield Problem(
-                path,
-                f"{pattern!r} is not a timestamp format",
-                f'{", ".join(TIME_WORDS)} or a strptime pattern such as "%y%m%d%H"',
-            )
-
-
-def _is_strptime(pattern: str) -> bool:
-    moment = datetime(2014, 10, 21, 13, 5, 9)
-    try:
-        datetime.strptime(moment.strftime(pattern), pattern)
-    except ValueError:
-        return False
-    return "%" in pattern
-
-
-# The fields
-
-
-def _check_names(spec: Spec) -> Iterator[Problem]:
-    if not spec.fields:
-        yield Problem(
-            ("fields",), "there are no fields to learn from", "add a [[fields]] table with `names`"
-        )
-    for i, field in enumerate(spec.fields):
-        if not field.names:
-            yield Problem(("fields", i, "names"), "no field is named", 'names = ["a_column", ...]')
-        for j, name in enumerate(field.names):
-            if not name:
-                yield Problem(("fields", i, "names", j), "a field has no name", "name it")
-
-
-def _check_repeated_names(spec: Spec) -> Iterator[Problem]:
-    places: list[KeyPath] = [
-        ("fields", i, "names", j)
-        for i, field in enumerate(spec.fields)
-        for j in range(len(field.names))
-    ]
-    names = field_names(spec)
-    for k in repeats(names):
-        yield Problem(
-            places[k],
-            f"two fields are named `{names[k]}`",
-            "remove one, or rename it and give its column as `column`",
-        )
-
-
-def _check_column_of_many(spec: Spec) -> Iterator[Problem]:
+def _transform_problems(spec: Spec) -> Iterator[Problem]:
     for i, field in enumerate(spec.fields):
         if field.column and len(field.names) > 1:
             yield Problem(
@@ -217,9 +126,6 @@ def _check_column_of_many(spec: Spec) -> Iterator[Problem]:
                 f"one column `{field.column}` is given for {len(field.names)} fields",
                 "give each of them a [[fields]] table of its own",
             )
-
-
-def _check_idle_keys(spec: Spec) -> Iterator[Problem]:
     for i, field in enumerate(spec.fields):
         default = FieldSpec(names=field.names)
         for key, transforms in _USED_BY.items():
@@ -229,9 +135,6 @@ def _check_idle_keys(spec: Spec) -> Iterator[Problem]:
                     f"`{key}` means nothing with transform {field.transform!r}",
                     f"remove it, or use transform {' or '.join(map(repr, transforms))}",
                 )
-
-
-def _check_list_separator(spec: Spec) -> Iterator[Problem]:
     for i, field in enumerate(spec.fields):
         if not field.separator:
             yield Problem(
@@ -239,9 +142,6 @@ def _check_list_separator(spec: Spec) -> Iterator[Problem]:
                 "nothing stands between the members of a list",
                 'one or more characters, such as " " or "|"',
             )
-
-
-def _check_quantiles(spec: Spec) -> Iterator[Problem]:
     for i, field in enumerate(spec.fields):
         if field.transform == "quantile":
             yield from _quantile_problems(("fields", i), field)
@@ -277,18 +177,70 @@ def _edge_problems(at: KeyPath, edges: Sequence[float]) -> Iterator[Problem]:
         yield Problem(at, message, f"at most {MAX_BUCKETS - 1} edges")
 
 
-FIELD_CHECKS: tuple[Check, ...] = (
-    _check_label,
-    _check_label_values,
-    _check_names,
-    _check_repeated_names,
-    _check_label_leak,
-    _check_column_of_many,
-    _check_idle_keys,
-    _check_list_separator,
-    _check_quantiles,
-    _check_timestamp_formats,
-    _check_separator,
-    _check_header,
-    _check_columns,
-)
+def _format_problems(spec: Spec) -> Iterator[Problem]:
+    formats: list[tuple[KeyPath, str]] = [
+        (("fields", i, "timestamp_format"), field.timestamp_format)
+        for i, field in enumerate(spec.fields)
+        if field.timestamp_format
+    ]
+    for path, pattern in [(("source", "timestamp_format"), spec.source.timestamp_format), *formats]:
+        if pattern not in TIME_WORDS and not _is_strptime(pattern):
+            yield Problem(
+                path,
+                f"{pattern!r} is not a timestamp format",
+                f'{", ".join(TIME_WORDS)} or a strptime pattern such as "%y%m%d%H"',
+            )
+    source, separator = spec.source, spec.source.separator
+    if source.format in ("jsonl", "parquet"):
+        return
+    if separator and (len(separator.encode()) != 1 or separator in '"\r\n'):
+        yield Problem(
+            ("source", "separator"),
+            f"{separator!r} is not one ASCII character that can stand between columns",
+            'one character such as "," or "\\t"; leave it out for the usual one',
+        )
+    if not source.header and not source.columns:
+        yield Problem(
+            ("source", "header"),
+            "the log has no header line, and `columns` is not given",
+            'columns = ["first", "second", ...], all of them in the order of the log',
+        )
+    if source.header and source.columns:
+        yield Problem(
+            ("source", "columns"),
+            "`columns` is given, and so is a header line",
+            "header = false if the log has no header line; else leave `columns` out",
+        )
+
+
+def _is_strptime(pattern: str) -> bool:
+    moment = datetime(2014, 10, 21, 13, 5, 9)
+    try:
+        datetime.strptime(moment.strftime(pattern), pattern)
+    except ValueError:
+        return False
+    return "%" in pattern
+
+
+def _column_problems(spec: Spec) -> Iterator[Problem]:
+    columns = spec.source.columns
+    for i in repeats(columns):
+        yield Problem(
+            ("source", "columns", i),
+            f"the column `{columns[i]}` is named twice",
+            "give each column a name of its own",
+        )
+    keys = ("label", "views", "timestamp", "event_id", "weight", "click_delay")
+    roles = [(("source", key), getattr(spec.source, key)) for key in keys]
+    for path, column in chain(roles, _field_columns(spec)):
+        if column and columns and column not in columns:
+            yield Problem(path, f"`{column}` is not in source.columns", suggest(column, columns))
+
+
+def _field_columns(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
+    for i, field in enumerate(spec.fields):
+        for j, name in enumerate(field.names):
+            if field.column:
+                yield ("fields", i, "column"), field.column
+            else:
+                yield ("fields", i, "names", j), name

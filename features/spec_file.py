@@ -16,12 +16,10 @@ import msgspec
 
 from features.counters.names import half_life_ms, key_parts
 from features.errors import SpecError
-from features.spec import CounterSpec, FieldSpec, HashSpec, Spec
+from features.spec import TIME_TRANSFORMS, CounterSpec, FieldSpec, HashSpec, Spec
 from features.spec_check import first_problem
-from features.spec_check_fields import TIME_TRANSFORMS
 from features.spec_lines import KeyPath, key_lines, nearest_line, show_path
-from features.spec_problem import Problem, suggest
-from features.spec_types import settable_keys, type_problem
+from features.spec_problem import Problem, settable_keys, suggest, type_problem
 
 __all__ = ["load_spec", "parse_spec", "shipped_specs", "spec_identity"]
 

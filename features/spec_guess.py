@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import pyarrow as pa
 
 from features.errors import SpecError
-from features.spec_guess_column import Column
-from features.spec_guess_fields import Field, describe_field, information
+from features.spec_guess_column import Column, Field, describe_field, information
 from features.spec_guess_roles import Roles, find_roles
 
 __all__ = ["guess_spec"]

@@ -144,30 +144,23 @@ class _Walk:
 
     def _value(self, path: KeyPath) -> None:
         opening = self.text[self.at : self.at + 1]
-        if opening == "[":
-            self._items(path)
-        elif opening == "{":
-            self._inline_table(path)
+        if opening in ("[", "{"):
+            self._members(path, "]" if opening == "[" else "}")
         else:
             self._skip(_SCALAR)
 
-    def _items(self, path: KeyPath) -> None:
+    def _members(self, path: KeyPath, closing: str) -> None:
+        """Items of a list, or pairs of an inline table."""
         self.at += 1
         item = 0
-        while self._skip(_GAP) and self.text[self.at : self.at + 1] not in ("]", ""):
+        while self._skip(_GAP) and self.text[self.at : self.at + 1] not in (closing, ""):
             before = self.at
-            self._note((*path, item), before)
-            self._value((*path, item))
-            item += 1
-            if self.at == before:
-                return
-        self.at += 1
-
-    def _inline_table(self, path: KeyPath) -> None:
-        self.at += 1
-        while self._skip(_GAP) and self.text[self.at : self.at + 1] not in ("}", ""):
-            before = self.at
-            self._pair(path)
+            if closing == "}":
+                self._pair(path)
+            else:
+                self._note((*path, item), before)
+                self._value((*path, item))
+                item += 1
             if self.at == before:
                 return
         self.at += 1

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from features.columns import ColumnHasher
 from features.counters.counting import Counters
 from features.counters.names import COLUMN_PREFIX
-from features.crosses import cross_indices
 from features.errors import RowError
 from features.field_plan import FieldPlan, plan_fields
 from features.hashed import Hashed, Part, assemble
@@ -92,7 +91,8 @@ class Vectoriser:
         self.spec = spec
         self.fields = plan_fields(spec)
         self.columns = tuple(dict.fromkeys(f.column for f in self.fields))
-        self.crosses = cross_indices(spec)
+        crosses = [[*cross, -1][:3] for cross in spec.crossed_fields()]
+        self.crosses = np.array(crosses, np.int32).reshape(-1, 3)
         self.quantiles = QuantileLearner(self.fields)
         self.counters = Counters(spec) if spec.counters else None
         self.width = len(self.fields) + (len(self.counters.names) if self.counters else 0)

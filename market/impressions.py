@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from features.times import hour_of_day
 from market.effects import DEVICES, PLACEMENTS, Floats, Ints, Market, stream_rng
 
 __all__ = [
@@ -22,7 +23,6 @@ __all__ = [
     "click_delays",
     "draw_block",
     "event_times",
-    "hour_of_day",
     "zipf_ranks",
     "zipf_shares",
 ]
@@ -136,7 +136,6 @@ START_MS = 1_736_121_600_000
 """Time of event 0: Monday 6 January 2025, 00:00 UTC, in ms since 1970."""
 
 DAY_MS = 86_400_000
-_HOUR_MS = 3_600_000
 _PEAK_HOUR = 20.0
 _SWING = 0.6
 _STEPS = 4096
@@ -185,11 +184,6 @@ def event_times(
     fraction = _QUANTILES[step] + (steps - step) * _SLOPES[step]
     since_start: npt.NDArray[np.int64] = ((whole + fraction) * DAY_MS).astype(np.int64)
     return START_MS + since_start
-
-
-def hour_of_day(timestamps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Hour 0..23 in UTC of times in ms since 1970."""
-    return timestamps // _HOUR_MS % 24
 
 
 BLOCK = 16_384

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from clicktide import demo as command
 from clicktide.child_processes import lock_folder, read_running
 from clicktide.cli import app
-from clicktide.demo_stream import demo_folder
+from clicktide.demo import demo_folder
 from features.errors import ClicktideError
 from streaming.log import open_log
 from streaming.settings import StreamSettings
@@ -93,7 +93,7 @@ class _Hung:
 
 def test_a_process_that_hangs_is_named_and_the_report_is_written(tmp_path, monkeypatch):
     data = sample_report()
-    monkeypatch.setattr(command, "demo_stream", _Hung)
+    monkeypatch.setattr(command, "DemoStream", _Hung)
     monkeypatch.setattr(command, "PATIENCE_S", 0.05)
     monkeypatch.setattr("clicktide.report.report_stream", lambda *_: data)
     folder = tmp_path / "demo"
