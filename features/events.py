@@ -36,6 +36,7 @@ __all__ = [
 
 MAX_EVENT_BYTES = 65_536
 """A larger impression, click or heartbeat is refused (an example or a dead letter may hold one)."""
+MOST_ONE_IN = 1_000_000
 MAX_ID_LENGTH = 128
 """Characters of an id."""
 MIN_TIMESTAMP_MS = 946_684_800_000
@@ -163,6 +164,9 @@ class Example(_Event, kw_only=True, tag="example"):
         Event times of the first click and the first dismissal, ms; null without one.
     correction
         Whether it amends an earlier example of the same impression, for a late click.
+    one_in
+        Of the impressions that were not clicked, one in so many has an example: one that was not
+        clicked counts for so many.
     """
 
     label: Annotated[int, Meta(ge=0, le=1)]
@@ -170,6 +174,7 @@ class Example(_Event, kw_only=True, tag="example"):
     click_timestamp: Timestamp | None = None
     dismiss_timestamp: Timestamp | None = None
     correction: bool = False
+    one_in: Annotated[int, Meta(ge=1, le=MOST_ONE_IN)] = 1
 
 
 class DeadLetter(_Event, kw_only=True, tag="dead_letter"):
@@ -293,6 +298,7 @@ def encode_example(
     click_timestamp: int | None = None,
     dismiss_timestamp: int | None = None,
     correction: bool = False,
+    one_in: int = 1,
 ) -> bytes:
     """Write an example around the bytes of its impression, which are not looked at.
 
@@ -303,7 +309,10 @@ def encode_example(
     """
     if label == 0 and not correction and click_timestamp is dismiss_timestamp is None:
         # as most are, in half the time
-        return b'{"type":"example","v":1,"label":0,"impression":' + impression + b"}"
+        thinned = b'"one_in":%d,' % one_in if one_in > 1 else b""
+        return (
+            b'{"type":"example","v":1,"label":0,' + thinned + b'"impression":' + impression + b"}"
+        )
     return _encoder.encode(
         _ExampleWire(
             v=1,
@@ -312,6 +321,7 @@ def encode_example(
             click_timestamp=click_timestamp,
             dismiss_timestamp=dismiss_timestamp,
             correction=correction,
+            one_in=one_in,
         )
     )
 

@@ -20,6 +20,7 @@ from features.events import (
     MAX_ID_LENGTH,
     MAX_TIMESTAMP_MS,
     MIN_TIMESTAMP_MS,
+    MOST_ONE_IN,
     EventError,
     Example,
     decode_event,
@@ -36,7 +37,7 @@ __all__ = ["ExampleLines"]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 
-_EXAMPLE = ("type", "v", "label", "impression", "click_timestamp", "correction")
+_EXAMPLE = ("type", "v", "label", "impression", "click_timestamp", "correction", "one_in")
 _IMPRESSION = (
     "type", "v", "impression_id", "timestamp", "fields", "probability", "model_version", "counters",
 )  # fmt: skip
@@ -77,6 +78,7 @@ class _Outcome(msgspec.Struct):
     click_timestamp: int | None = None
     dismiss_timestamp: int | None = None
     correction: bool = False
+    one_in: int = 1
 
     @property
     def kind(self) -> int:
@@ -111,6 +113,8 @@ class ExampleLines:
         int64 (n,): 0 or 1; event time of the impression, ms; of its click, 0: none.
     kind
         int8 (n,): 0 an event, 1 the late click of one, 2 an amendment that changes no label.
+    one_in
+        int64 (n,): of unclicked impressions, one in so many has an example.
     place, rejects
         Where each line stands; the bad ones.
 
@@ -131,6 +135,7 @@ class ExampleLines:
     timestamp: I64
     clicked: I64
     kind: NDArray[np.int8]
+    one_in: I64
     place: Place
     rejects: list[Reject]
     _begin: I32
@@ -148,11 +153,11 @@ class ExampleLines:
         filled = ends > starts
         starts, ends = starts[filled], ends[filled]
         found = _scan(np.frombuffer(data, np.uint8), starts, ends, keys)
-        scanned, label, timestamp, clicked, begin, size, members = found
+        scanned, label, timestamp, clicked, one_in, begin, size, members = found
         order, kind = np.empty(0, np.int64), np.zeros(len(starts), np.int8)
         lines = cls(
-            data, starts, ends, order, label, timestamp, clicked, kind, place, [], begin, size,
-            keys, members,
+            data, starts, ends, order, label, timestamp, clicked, kind, one_in, place, [], begin,
+            size, keys, members,
         )  # fmt: skip
         lines._read_strictly(~scanned)
         return lines
@@ -168,6 +173,7 @@ class ExampleLines:
                 continue
             good[i] = True
             self.label[i], self.kind[i] = example.label, example.kind
+            self.one_in[i] = example.one_in
             self.timestamp[i] = example.impression.timestamp
             self.clicked[i] = example.click_timestamp or 0
             for part, text in enumerate(example.impression.texts()):
@@ -256,16 +262,18 @@ def _json_text(word: bytes) -> str:
 
 def _scan(
     data: NDArray[np.uint8], starts: I64, ends: I64, fields_keys: Keys | None
-) -> tuple[NDArray[np.bool_], I64, I64, I64, I32, I32, Members | None]:
-    """Which lines are understood; their label, time, time of click; where the rest stands."""
+) -> tuple[NDArray[np.bool_], I64, I64, I64, I64, I32, I32, Members | None]:
+    """Which lines are understood; label, time, time of click, one in; where the rest stands."""
     plain = np.ones(len(starts), np.bool_)
     outer = find_members(data, starts, ends, plain, _example_keys(fields_keys))
     assert outer is not None
     inner, good = outer.inside["impression"], outer.plain
-    type, version, label, impression, click, _ = range(len(_EXAMPLE))
+    type, version, label, impression, click, _, one_in = range(len(_EXAMPLE))
     good &= (outer.kind[type] > 0) & (outer.kind[version] > 0)
     good &= (outer.kind[label] == INT) & (outer.number[label] >= 0) & (outer.number[label] <= 1)
     good &= (outer.kind[click] <= NULL) | _is_time(outer.number[click])
+    thinned = (outer.number[one_in] >= 1) & (outer.number[one_in] <= MOST_ONE_IN)
+    good &= (outer.kind[one_in] == 0) | thinned
     good &= (outer.kind[impression] == OBJECT) & inner.plain
     type, version, id, time, fields, probability, model, counters = range(len(_IMPRESSION))
     good &= (inner.kind[type] > 0) & (inner.kind[version] > 0)
@@ -278,7 +286,8 @@ def _scan(
     inner.size[model] += 2 * (inner.kind[model] == TEXT)
     order = [fields, probability, model, counters]
     spans = inner.begin[order], inner.size[order]
-    numbers = outer.number[label], inner.number[time], outer.number[click]
+    many = np.maximum(outer.number[one_in], 1)  # absent: 0
+    numbers = outer.number[label], inner.number[time], outer.number[click], many
     return good, *numbers, *spans, inner.inside.get("fields")
 
 

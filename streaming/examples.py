@@ -23,7 +23,7 @@ from features.spec import SourceSpec, Spec
 from streaming.example_lines import ExampleLines
 from streaming.example_places import LINE_BITS, Place, lines_of, lines_of_records
 from streaming.log import EventLog, OffsetError, TopicPartition, open_log
-from streaming.prepare import CORRECTION, SERVED
+from streaming.prepare import CORRECTION, ONE_IN, SERVED
 from streaming.settings import EARLY_EXAMPLES, EXAMPLES
 from streaming.sources.block import Block, Parsed
 from streaming.sources.cutting import BlockLimits, from_row, read_blocks
@@ -152,6 +152,8 @@ class ExampleReader:
         if self.source.label:
             columns[self.source.label] = pa.array(lines.label[rows])
         columns[CORRECTION] = pa.array(lines.kind[rows])
+        if (lines.one_in[rows] > 1).any():
+            columns[ONE_IN] = pa.array(lines.one_in[rows])
         if self._delays:
             columns[CLICK_DELAY] = pa.array(lines.click_delays(rows))
         if self._predictions:

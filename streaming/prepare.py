@@ -27,10 +27,13 @@ from streaming.served_counters import served_matrix
 from streaming.subsample import Subsample
 from streaming.time_order import TimeOrder
 
-__all__ = ["CORRECTION", "SERVED", "Preparer", "Ready"]
+__all__ = ["CORRECTION", "ONE_IN", "SERVED", "Preparer", "Ready"]
 
 CORRECTION = "\0correction"
 """Name of the column, in a batch that has it, that says which rows amend earlier ones."""
+
+ONE_IN = "\0one in"
+"""Name of the column, in a batch that has it, that says of how many unclicked ones a row is one."""
 
 SERVED = "\0served"
 """Name of the column, in a batch that has it, of the counters each row was predicted with.
@@ -322,6 +325,10 @@ def _check(batch: Batch, targets: _Targets) -> tuple[NDArray[np.bool_], list[Rej
 
 def _importance(rows: pa.RecordBatch, source: SourceSpec) -> F64 | None:
     weight = importance(rows.column(source.weight)) if source.weight else None
+    if ONE_IN in rows.schema.names:
+        clicked = rows.column(source.label).to_numpy() == 1
+        stands_for: F64 = np.where(clicked, 1.0, rows.column(ONE_IN).to_numpy())
+        weight = stands_for if weight is None else weight * stands_for
     if not source.views:
         return weight
     outcomes: F64 = rows.column(OUTCOMES).to_numpy()

@@ -32,6 +32,7 @@ from monitoring.watch.alarm_actions import AlarmAction, append_action
 from monitoring.watch.categorical import Categorical
 from streaming.examples import PREDICTION, PREDICTION_COLUMNS
 from streaming.log import EventLog, OffsetError, Record, TopicPartition
+from streaming.prepare import ONE_IN
 
 __all__ = ["Guard", "Harm"]
 
@@ -130,8 +131,24 @@ class _Champion:
             coded = Categorical.of(version)
             of_live = np.array([name.startswith(self._live) for name in coded.values])[coded.codes]
             some = of_live[ready.rows] & ~np.isnan(p) & new_rows(ready)
-            out.append((p[some], probabilities(logits)[some], ready.labels[some]))
+            own = probabilities(logits)
+            if ONE_IN in batch.columns.schema.names:
+                one_in = batch.columns.column(ONE_IN).to_numpy()[ready.rows]
+                p, own = _among_chosen(p, one_in), _among_chosen(own, one_in)
+            out.append((p[some], own[some], ready.labels[some]))
         return out
+
+
+def _among_chosen(p: F64, one_in: NDArray[np.int64]) -> F64:
+    """The chance of a click where of those without one only one in so many is looked at.
+
+    Examples
+    --------
+    >>> _among_chosen(np.array([0.1, 0.1]), np.array([1, 9]))
+    array([0.1, 0.5])
+    """
+    odds = p * one_in
+    return np.asarray(odds / (odds + 1.0 - p), np.float64)
 
 
 class Guard:

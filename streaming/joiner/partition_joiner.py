@@ -77,7 +77,9 @@ class Pair:
         self._aging: list[tuple[int, int, StoredClick]] = []  # heap: kept
         self.emitted_to = BEGIN  # before a restart
         self.orphaned_to = BEGIN
-        self.early = EarlyLabels(partition, w, self.counts) if w.label else None
+        self.early = (
+            EarlyLabels(partition, w, settings.learn_one_in, self.counts) if w.label else None
+        )
         self.bound = Bound(partition, settings.max_pending)
         self.out: list[Instruction] = []
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from features.errors import ClicktideError
+from features.events import MOST_ONE_IN
 
 __all__ = ["JoinWindows", "JoinerSettings"]
 
@@ -25,6 +26,11 @@ class JoinerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         moment, and a click after it as soon as it comes. About half of the clicks should be there
         by then; longer: staler weights, fewer clicks learned twice. 0, or not below
         ``join_window_s``: it learns what leaves the join window.
+    learn_one_in
+        Of the impressions that are not clicked by then, the trainer is given one in so many, chosen
+        by its id, which counts for so many: nothing else changes in the mean. Higher: as much less
+        work for the trainer, and less to learn from. Clicked ones, and what the monitor and the
+        registry judge by, are never left out.
     label_out_of_order_s
         As ``out_of_order_s``, for those labels. Longer: they wait longer; a click that comes out of
         order within it is not late. No impression is too late for them that is in time for the
@@ -59,6 +65,7 @@ class JoinerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     late_window_s: float = 3600.0
     label_after_s: float = 30.0
     label_out_of_order_s: float = 1.0
+    learn_one_in: int = 1
     max_ahead_s: float = 60.0
     far_future_s: float = 3600.0
     max_pending: int = 1_000_000
@@ -71,6 +78,10 @@ class JoinerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         for name in (*names, "label_after_s", "label_out_of_order_s"):
             self._require(name, getattr(self, name) >= 0, "at least 0")
         self._require("far_future_s", self.far_future_s >= self.max_ahead_s, ">= max_ahead_s")
+        within = 1 <= self.learn_one_in <= MOST_ONE_IN
+        self._require("learn_one_in", within, f"from 1 to {MOST_ONE_IN:,}")
+        early = self.learn_one_in == 1 or self.has_early_labels
+        self._require("learn_one_in", early, "1 without early labels (label_after_s)")
         self._require("max_pending", self.max_pending >= 1, "at least 1")
         self._require("stall_false_alarm", 0 < self.stall_false_alarm < 1, "between 0 and 1")
         self._require("click_delay_s", self.click_delay_s >= 0, "at least 0")

@@ -42,6 +42,7 @@ SETTINGS = [
     "join.join_window_s=120",
     "join.late_window_s=600",
     "join.out_of_order_s=5",
+    "join.learn_one_in=3",
 ]
 
 

@@ -342,7 +342,7 @@ def test_another_log_than_the_models_is_refused(tmp_path):
 DISK_FULL = """
 import resource, sys, time
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/../helpers"]
 from test_train import SPEC, StreamSettings, TrainSettings, Trainer
 from streaming.log import open_log
 here, said, room = Path(sys.argv[2]), [], resource.RLIM_INFINITY
