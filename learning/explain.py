@@ -18,7 +18,7 @@ from features.token_kernels import AS_CATEGORY
 from features.transforms import CATEGORY, LOG2, LOG_SQUARED, QUANTILE, number_code
 from features.values import as_text, to_number
 from features.vectoriser import Vectoriser
-from learning import single, stack
+from learning import single, stack, stack_state
 from learning.click_learner import ClickLearner, probabilities
 from learning.weights import SingleWeights, StackWeights, Weights
 
@@ -185,21 +185,21 @@ def _parts_of_stack(weights: StackWeights, hashed: Hashed) -> _Parts:
     state, events, slots, work = weights.arguments(hashed)
     stack.predict_events(state, events, slots, work, np.empty(1), np.empty(0))
     of_fields, of_crosses = work.of_fields, work.of_crosses
-    mix, half = state.mixture, stack.RANK
+    mix, half = state.mixture, stack_state.RANK
     linear, factors = weights.arrays["linear"], weights.arrays["factors"]
     u, v = factors[:, :, :half], factors[:, :, half:]
     inner_u, inner_v = work.inner[0, :half], work.inner[0, half:]
     slope = linear + (u * inner_v + v * inner_u) @ state.top[1:].astype(np.float64) / 2
     f, c = of_fields.shape[1], of_crosses.shape[1]
     of = slots.field_of[0, :f]
-    te, cnt, w2 = of_fields[stack.TE], of_fields[stack.CNT], of_fields[stack.W2]
+    te, cnt, w2 = of_fields[stack_state.TE], of_fields[stack_state.CNT], of_fields[stack_state.W2]
     shares = np.zeros((f + c, 3))
-    shares[:f, 0] = mix[:3] @ of_fields[[stack.W1, stack.W2, stack.W3]]
+    shares[:f, 0] = mix[:3] @ of_fields[[stack_state.W1, stack_state.W2, stack_state.W3]]
     shares[:f, 1] = mix[3] * (slope[0, of] * te + slope[1, of] * cnt) / np.bincount(of)[of]
     shares[:f, 2] = mix[3] * slope[2, of] * w2
     members = weights.index[slots.cross_of[0, :c]]
     inside = members >= 0
-    weight, share = of_crosses[stack.WEIGHT], of_crosses[stack.SHARE]
+    weight, share = of_crosses[stack_state.WEIGHT], of_crosses[stack_state.SHARE]
     shares[f:, 0] = mix[2] * weight
     shares[f:, 1] = mix[3] * (slope[3, members] * inside).sum(axis=1) * share
     shares[f:, 2] = mix[3] * (slope[4, members] * inside).sum(axis=1) * weight
@@ -207,7 +207,7 @@ def _parts_of_stack(weights: StackWeights, hashed: Hashed) -> _Parts:
     base = np.log(clicks / (events_so_far - clicks))
     bias = mix[:3] @ state.bias[:, 0] + mix[3] * (base + state.top[0])
     rare = (work.rare[slots.members[0, :c]] & (slots.members[0, :c] >= 0)).any(axis=1)
-    seen = np.concatenate([~work.unseen, (of_crosses[stack.VARIANCE] > 0.0) & ~rare])
+    seen = np.concatenate([~work.unseen, (of_crosses[stack_state.VARIANCE] > 0.0) & ~rare])
     scale, shift = state.calibration[:2].tolist()
     return _Parts(float(bias), shares, seen, (scale, shift))
 

@@ -16,6 +16,7 @@ from features.spec import HashSpec, LearnerSpec, Rates
 from learning import single, stack
 from learning.buckets import Events, slots_for
 from learning.eviction import MARKS, Eviction
+from learning.stack_state import INPUTS, RANK, State, work_for
 
 __all__ = ["SingleWeights", "StackWeights", "Weights", "weights_for"]
 
@@ -210,7 +211,7 @@ class StackWeights(Weights):
         self, sizes: HashSpec, crosses: NDArray[np.int32], fields: int, seed: int = 0,
         inputs: int | None = None,
     ) -> None:  # fmt: skip
-        self.seed, self.inputs = seed, inputs or stack.INPUTS * fields
+        self.seed, self.inputs = seed, inputs or INPUTS * fields
         self.admission = np.float32(sizes.admit_after)
         tables = _tables(sizes, crosses, np.float32, 8, 4)
         super().__init__(sizes, crosses, tables | _rest(len(crosses), fields, seed, self.inputs))
@@ -245,14 +246,14 @@ class StackWeights(Weights):
     def arguments(self, hashed: Hashed) -> tuple[Any, ...]:
         """As for all weights, and room for what is known of an event."""
         state, events, slots = super().arguments(hashed)
-        return state, events, slots, stack.work_for(slots, len(self.arrays["field_means"]))
+        return state, events, slots, work_for(slots, len(self.arrays["field_means"]))
 
-    def _made_state(self) -> stack.State:
+    def _made_state(self) -> State:
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys((*_TABLES, *_LINEAR), (-1,))
-        shapes |= dict.fromkeys(_FACTORS, (-1, 2 * stack.RANK))
+        shapes |= dict.fromkeys(_FACTORS, (-1, 2 * RANK))
         flat = {name: self.arrays[name].reshape(shape) for name, shape in shapes.items()}
         learned = {k: v for k, v in self.arrays.items() if k not in MARKS}
-        return stack.State(**{**learned, **flat}, admission=self.admission)
+        return State(**{**learned, **flat}, admission=self.admission)
 
 
 def weights_for(
@@ -288,11 +289,11 @@ _LEAST_SQUARE = 1e-2
 def _rest(crosses: int, fields: int, seed: int, inputs: int) -> Arrays:
     means = np.zeros((fields, 6), np.float32)
     means[:, 4] = -0.5  # cnt of no views
-    shape = (stack.INPUTS, fields)
+    shape = (INPUTS, fields)
     net = {
         "linear": np.zeros(shape, np.float32),
         "factors": first_factors(fields, seed, inputs),
-        "top": np.zeros(1 + stack.RANK, np.float32),
+        "top": np.zeros(1 + RANK, np.float32),
     }
     squares = {f"{name}_squares": np.full_like(net[name], _LEAST_SQUARE) for name in net}
     return {
@@ -314,10 +315,10 @@ def first_factors(fields: int, seed: int, inputs: int) -> NDArray[np.float32]:
     and no library's random generator is part of what a model is.
     """
     kind, field, column = np.meshgrid(
-        *(np.arange(n, dtype=np.uint64) for n in (stack.INPUTS, fields, 2 * stack.RANK)),
+        *(np.arange(n, dtype=np.uint64) for n in (INPUTS, fields, 2 * RANK)),
         indexing="ij",
     )
-    at = (field * np.uint64(stack.INPUTS) + kind) * np.uint64(2 * stack.RANK) + column
+    at = (field * np.uint64(INPUTS) + kind) * np.uint64(2 * RANK) + column
     total = np.zeros(at.shape)
     for draw in range(12):  # a sum of twelve uniform ones is normal enough, and exact
         word = _mixed(np.uint64(seed) ^ _mixed(at * np.uint64(12) + np.uint64(draw)))
