@@ -5,6 +5,7 @@ interrupted, measured, or runs beside another) a test starts one.
 """
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from typer.testing import CliRunner
 
 from clicktide import cli
+from features.errors import ClicktideError
 
 INTERRUPTED = 130
 
@@ -53,3 +56,22 @@ def clicktide_process(*arguments, cwd=None, **options):
         capture_output=True, text=True, cwd=cwd, check=False,
         env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}, **options,
     )  # fmt: skip
+
+
+def invoke(app, *arguments, **options):
+    """A command of ``typer`` with these arguments, whatever they are: its exit code and output."""
+    return CliRunner().invoke(app, [*map(str, arguments)], **options)
+
+
+def refusal(app, *arguments, kind=ClicktideError):
+    """What the error says that a command ends with."""
+    error = invoke(app, *arguments).exception
+    assert isinstance(error, kind), error
+    return str(error)
+
+
+def printed(app, *arguments, **options):
+    """The JSON object that a command prints."""
+    result = invoke(app, *arguments, "--json", **options)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
