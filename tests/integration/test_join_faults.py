@@ -14,17 +14,16 @@ from faulty_stream import (
     faulty,
     rejected,
 )
+from stream_runs import stream_log
 
 from streaming.join_process import JoinProcess
-from streaming.log import open_log
 
 pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
 def log(url):
-    with open_log(url) as log:
-        log.create_topics(SETTINGS.topics())
+    with stream_log(url, SETTINGS) as log:
         yield log
 
 
