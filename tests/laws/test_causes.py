@@ -5,20 +5,13 @@ and of nested slices the one that shifted is named.
 import numpy as np
 import pyarrow as pa
 import pytest
+from detected import raised
 
 from monitoring.watch.categorical import MISSING, Categorical
-from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import DetectSettings
 
 NONE = "no cause found"
-
-
-def raised(scored, settings):
-    detector, alarms = SequentialDetector(settings), []
-    for start in range(0, len(scored), 16_384):
-        alarms += detector.update(scored.take(slice(start, start + 16_384)))
-    return [alarm for alarm in alarms if alarm.status == "open"]
 
 
 def scored(codes, p, y, seconds=1.0, version=None):
