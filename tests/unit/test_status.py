@@ -6,6 +6,7 @@ import json
 import msgspec
 import pytest
 from rich.console import Console
+from stream_runs import stream_log
 from typer.testing import CliRunner
 
 from clicktide.cli import app
@@ -15,7 +16,6 @@ from monitoring.watch.alarm_actions import AlarmAction, append_action
 from streaming.freshness import Freshness, Reader, freshness
 from streaming.joiner.commit import TopicState
 from streaming.log import NewRecord, Position, TopicPartition, open_log
-from streaming.settings import StreamSettings
 from streaming.status import look_at
 
 T0 = 1_736_121_600_000
@@ -24,8 +24,7 @@ NOW = T0 + 50_000
 
 @pytest.fixture
 def log():
-    with open_log(":memory:", clock_ms=lambda: T0 + 40_000) as log:
-        log.create_topics(StreamSettings().topics())
+    with stream_log(":memory:", clock_ms=lambda: T0 + 40_000) as log:
         yield log
 
 
@@ -216,8 +215,7 @@ def test_a_rollback_is_told_first(tmp_path):
     url = str(tmp_path / "log.db")
 
     def told(what, number):
-        with open_log(url) as log:
-            log.create_topics(StreamSettings().topics())
+        with stream_log(url) as log:
             append_action(log, AlarmAction(what=what, at_ms=NOW, by="guard", number=number))
         command = ["status", "--log", url, "--every", "0.1"]
         result = CliRunner().invoke(app, [*command, "--json"])
