@@ -1,13 +1,12 @@
 """What one look at the log tells, with commits written by hand."""
 
 import io
-import json
 
 import msgspec
 import pytest
+from command import invoke, printed
 from rich.console import Console
 from stream_runs import stream_log
-from typer.testing import CliRunner
 
 from clicktide.cli import app
 from clicktide.status import status_json, status_view
@@ -212,15 +211,13 @@ def test_tables_and_json_tell_the_same(log):
 
 
 def test_a_rollback_is_told_first(tmp_path):
-    url = str(tmp_path / "log.db")
+    url = tmp_path / "log.db"
 
     def told(what, number):
         with stream_log(url) as log:
             append_action(log, AlarmAction(what=what, at_ms=NOW, by="guard", number=number))
-        command = ["status", "--log", url, "--every", "0.1"]
-        result = CliRunner().invoke(app, [*command, "--json"])
-        assert result.exit_code == 0, result.output
-        return json.loads(result.stdout)["warnings"], CliRunner().invoke(app, command).stdout
+        command = ("status", "--log", url, "--every", "0.1")
+        return printed(app, *command)["warnings"], invoke(app, *command).stdout
 
     warnings, shown = told("roll_back", 3)
     assert warnings[0].startswith("Rolled back: version 3 is served since")
