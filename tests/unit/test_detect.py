@@ -117,11 +117,7 @@ def test_an_alarm_closes_when_its_shift_ends():
 
 
 def test_late_clicks_are_not_impressions():
-    scored = stream(1)
-    late = Scored(
-        scored.time_ms, scored.probability, np.ones(ROWS), scored.bid, scored.click_delay_ms,
-        np.ones(ROWS, np.bool_), scored.slices,
-    )  # fmt: skip
+    late = replace(stream(1), label=np.ones(ROWS), correction=np.ones(ROWS, np.bool_))
     assert alarms(late, SETTINGS) == []
 
 
