@@ -1,5 +1,6 @@
 """Windows and slices: figures against scikit-learn and literal definitions, whatever the cuts."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from monitoring.watch.categorical import MISSING, Categorical
+from monitoring.watch.categorical import MISSING
 from monitoring.watch.figures import figures_of
 from monitoring.watch.frequent_values import HeavyHitters
 from monitoring.watch.scored_batch import Scored
@@ -25,18 +26,9 @@ HOUR = 3_600_000
 WHOLE = WindowSettings(window_s=3600, lateness_s=0, values_per_field=5000)
 
 
-def batch(time, p, y, *, correction=None, bid=None, **slices):
-    rows = len(p)
-    nan = np.full(rows, np.nan)
-    return Scored(
-        time_ms=np.asarray(time, np.int64),
-        probability=np.asarray(p, np.float64),
-        label=np.asarray(y, np.float64),
-        bid=nan if bid is None else np.asarray(bid, np.float64),
-        click_delay_ms=nan,
-        correction=np.zeros(rows, bool) if correction is None else np.asarray(correction, bool),
-        slices={name: Categorical.of(pa.array(values)) for name, values in slices.items()},
-    )
+def batch(time, p, y, *, bid=None, **slices):
+    rows = Scored.of(y, p, time_ms=time, slices=slices)
+    return rows if bid is None else replace(rows, bid=bid)
 
 
 def drawn(rows=4000, seed=0, fields=2, values=7):
@@ -139,9 +131,8 @@ def test_a_late_click_leaves_what_an_early_one_would_have_left():
     late = clicked[::3]
     early = rows.label.copy()
     early[late] = 0.0
-    first = Scored(**{**_parts(rows), "label": early})
-    amends = rows.take(late)
-    amends = Scored(**{**_parts(amends), "correction": np.ones(len(late), bool)})
+    first = replace(rows, label=early)
+    amends = replace(rows.take(late), correction=np.ones(len(late), bool))
     [before], [after] = closed([rows]), closed([first, amends])
     assert after.overall.corrected == len(late)
     assert after.overall.count == before.overall.count
@@ -152,10 +143,6 @@ def test_a_late_click_leaves_what_an_early_one_would_have_left():
     for value in theirs.values:
         assert ours.figures(value).clicks == theirs.figures(value).clicks
         assert ours.figures(value).auc == theirs.figures(value).auc
-
-
-def _parts(rows):
-    return {name: getattr(rows, name) for name in Scored.__slots__}
 
 
 def test_a_restored_state_goes_on_as_if_it_had_never_stopped(tmp_path):
