@@ -12,12 +12,7 @@ from waiting import in_threads, until
 
 from clicktide.serving_worker import open_writer
 from features.events import Click, Heartbeat, Impression, decode_event
-from serving.event_writer import (
-    Accepted,
-    EventWriter,
-    LogAwayError,
-    QueueFullError,
-)
+from serving.event_writer import Accepted, EventWriter, LogAwayError, QueueFullError
 from streaming.joiner import JoinerSettings
 from streaming.log import LogUnavailableError, open_log
 from streaming.settings import StreamSettings
