@@ -6,14 +6,7 @@ That a broker which dies under the joiner changes nothing of it is in `test_kafk
 from random import Random
 
 import pytest
-from faulty_stream import (
-    SETTINGS,
-    append,
-    assert_accounted_for,
-    end_stream,
-    faulty,
-    rejected,
-)
+from faulty_stream import SETTINGS, append, assert_accounted_for, end_stream, faulty, rejected
 from stream_runs import stream_log
 
 from streaming.join_process import JoinProcess
