@@ -13,14 +13,7 @@ from waiting import until
 from clicktide.serving_worker import open_writer
 from features.counters.redis_store import open_counters
 from features.counters.stored import StoredCounters
-from features.events import (
-    Click,
-    Example,
-    Heartbeat,
-    Impression,
-    decode_event,
-    encode_event,
-)
+from features.events import Click, Example, Heartbeat, Impression, decode_event, encode_event
 from features.spec import CounterSpec
 from streaming.count_process import CountProcess
 from streaming.join_process import JoinProcess
