@@ -22,12 +22,7 @@ from learning.click_learner import ClickLearner, probabilities
 from learning.live import create_live, open_live
 from learning.snapshot import load_snapshot
 from learning.stack import LATE
-from streaming.log import (
-    LogUnavailableError,
-    OffsetError,
-    TopicPartition,
-    open_log,
-)
+from streaming.log import LogUnavailableError, OffsetError, TopicPartition, open_log
 from streaming.settings import DEAD_LETTERS, EARLY_EXAMPLES, StreamSettings, TrainSettings
 from streaming.train_process import Trainer
 
