@@ -15,13 +15,7 @@ from hypothesis import strategies as st
 from small_spec import spec_of
 
 from features.hashed import Hashed
-from features.spec import (
-    CrossSpec,
-    FieldSpec,
-    HashSpec,
-    LearnerSpec,
-    Rates,
-)
+from features.spec import CrossSpec, FieldSpec, HashSpec, LearnerSpec, Rates
 from features.spec_file import load_spec
 from features.vectoriser import Vectoriser
 from learning import ClickLearner, FTRLClassifier
