@@ -5,8 +5,6 @@ on Kafka. One simulated stream goes through both runs; afterwards the examples, 
 (one partition) the model must be identical.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json
@@ -24,6 +22,7 @@ sys.path[:0] = [str(Path(__file__).parents[1] / part) for part in ("helpers", "k
 
 from broker import start_broker  # noqa: E402
 from command import run_clicktide  # noqa: E402
+from topic_records import values_of  # noqa: E402
 from valkey_server import start_valkey  # noqa: E402
 
 PANE_BYTES = 17
@@ -56,18 +55,18 @@ class Stream:
     events: int
     kills: Counter = field(default_factory=Counter)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self):
         shipped = Path(__file__).parents[2] / "specs" / "sim.toml"
         self.spec = self.folder / "counted.toml"
         self.spec.write_text(shipped.read_text() + COUNTERS)
 
-    def command(self, name: str, *more: str) -> list[str]:
+    def command(self, name, *more):
         command = [sys.executable, "-m", "clicktide", name, *more]
         for change in SETTINGS:
             command += ["--set", change]
         return command
 
-    def worker(self, name: str, *more: str) -> list[str]:
+    def worker(self, name, *more):
         where = {
             "join": [],
             "train": ["--spec", str(self.spec)],
@@ -76,22 +75,22 @@ class Stream:
         of_stream = ["--dir", str(self.folder), "--log", self.log]
         return self.command(name, *of_stream, *where[name], *more)
 
-    def publication(self, speed: str, *more: str) -> list[str]:
+    def publication(self, speed, *more):
         source = f"sim:stationary?events={self.events}&users=500&sites=50"
         command = self.command("replay", source, "--to", self.log, "--speed", speed)
         return [*command, "--spec", str(self.spec), *more]
 
-    def start(self, command: list[str], name: str) -> subprocess.Popen:
+    def start(self, command, name):
         with (self.folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment()
             )
 
     @property
-    def workers(self) -> list[str]:
+    def workers(self):
         return ["join", "train", *(["count"] if self.redis else [])]
 
-    def finish(self) -> None:
+    def finish(self):
         """Publish what is left, and let it all come through, in the order of the flow.
 
         In this process, which has imported all of it the second time; none is killed any more.
@@ -101,7 +100,7 @@ class Stream:
             wait = "0" if name == "train" else "1"
             run_here(self.worker(name, "--until-idle", wait))
 
-    def outcome(self) -> dict[str, str]:
+    def outcome(self):
         """Digests of what must be the same."""
         from learning.snapshot import load_snapshot
         from streaming.log import open_log
@@ -124,7 +123,7 @@ class Stream:
         return out
 
 
-def run_here(command: list[str]) -> None:
+def run_here(command):
     """Run a command of ours in this process, to its good end."""
     _, _, _, *words = command
     done = run_clicktide(*words)
@@ -132,42 +131,30 @@ def run_here(command: list[str]) -> None:
         raise SystemExit(f"{words[0]} ended with {done.returncode}:\n{done.stderr[-2000:]}")
 
 
-def environment() -> dict[str, str]:
+def environment():
     return os.environ | {"NO_COLOR": "1", "COLUMNS": "200"}
 
 
-def digest(parts: list[bytes]) -> str:
+def digest(parts):
     whole = hashlib.sha256()
     for part in parts:
         whole.update(len(part).to_bytes(8, "little") + part)
     return f"{len(parts)} {whole.hexdigest()[:16]}"
 
 
-def records(log, topic: str) -> list[bytes]:
+def records(log, topic):
     """Every event of a topic, sorted, however many travel in a record."""
-    from streaming.log import TopicPartition
-
-    out: list[bytes] = []
-    starts, ends = log.start_offsets(topic), log.end_offsets(topic)
-    for partition, (at, end) in enumerate(zip(starts, ends, strict=True)):
-        while at < end:
-            batch = log.read(TopicPartition(topic, partition), at, 10_000)
-            if not batch:
-                break
-            for record in batch:
-                out += record.value.split(b"\n")
-            at = batch[-1].offset + 1
-    return sorted(out)
+    return sorted(line for value in values_of(log, topic) for line in value.split(b"\n"))
 
 
-def without_offset(letter: bytes) -> bytes:
+def without_offset(letter):
     """Offsets depend on how the publisher's transactions were cut: Kafka marks the end of each."""
     event = json.loads(letter)
     del event["offset"]
     return json.dumps(event, sort_keys=True).encode()
 
 
-def redis_values(url: str) -> list[bytes]:
+def redis_values(url):
     """Every counter (not the guards and resume points, which hold positions)."""
     import redis
 
@@ -182,7 +169,7 @@ def redis_values(url: str) -> list[bytes]:
     return out
 
 
-def break_it(stream: Stream, kills: int, rng: random.Random, deadline_s: float) -> None:
+def break_it(stream, kills, rng, deadline_s):
     """Run the workers, killing one at a random moment again and again, while events come in."""
     running = {name: stream.start(stream.worker(name), name) for name in stream.workers}
     until = time.monotonic() + deadline_s
@@ -205,9 +192,7 @@ def break_it(stream: Stream, kills: int, rng: random.Random, deadline_s: float) 
             process.wait()
 
 
-def compare(
-    make, *, events: int, kills: int, seed: int, seconds_a_kill: float = 1.1
-) -> dict[str, object]:
+def compare(make, *, events, kills, seed, seconds_a_kill=1.1):
     """Give the tally of a broken and an unbroken run of one stream.
 
     Parameters
@@ -215,10 +200,10 @@ def compare(
     make
         Makes a :class:`Stream` by its name, with a log and a store of its own.
     """
-    calm: Stream = make("calm", events)
+    calm = make("calm", events)
     calm.finish()
     wanted = calm.outcome()
-    broken: Stream = make("broken", events)
+    broken = make("broken", events)
     speed = str(round(event_span_s(calm) / (kills * seconds_a_kill), 3))
     publisher = broken.start(broken.publication(speed), "publish")
     time.sleep(2.0)  # its topics are there
@@ -235,7 +220,7 @@ def compare(
     }
 
 
-def event_span_s(stream: Stream) -> float:
+def event_span_s(stream):
     """Event time from the first impression to the last."""
     from streaming.log import TopicPartition, open_log
 
@@ -251,7 +236,7 @@ def event_span_s(stream: Stream) -> float:
     return max(1.0, (last["timestamp"] - first["timestamp"]) / 1000)
 
 
-def main() -> None:
+def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--events", type=int, default=40_000)
@@ -264,14 +249,14 @@ def main() -> None:
     sys.exit(0 if all(tally["same"].values()) else 1)
 
 
-def run(top: Path, kafka: str | None, events: int, kills: int, seed: int) -> dict[str, object]:
+def run(top, kafka, events, kills, seed):
     """One comparison, on the embedded log or on Kafka, each run with a Valkey of its own."""
     servers, cluster = [], None
     if kafka == "start":
         cluster = start_broker()
         kafka = cluster.bootstrap
 
-    def make(name: str, events: int) -> Stream:
+    def make(name, events):
         folder = top / name
         folder.mkdir()
         servers.append(start_valkey(folder / "valkey"))

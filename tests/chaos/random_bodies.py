@@ -6,8 +6,6 @@ Bodies are made from the examples of the description: values replaced by odd one
 added and doubled, bytes flipped, cut and repeated, nested too deeply, too many, too large.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import collections
@@ -18,7 +16,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -29,7 +26,7 @@ from learning import ClickLearner
 from learning.live import create_live
 from serving.app import build_app
 
-ODD: list[Any] = [
+ODD = [
     None, True, False, 0, -1, 1, 2**31, 2**53, 2**63, 2**64, -(2**70), 10**40, 0.5, -0.0, 1e308,
     "", "a", "\x00", "\x1f", "\ud800", "é" * 50, "x" * 3000, "NaN", "1e999", "null", "2024-01-01",
     [], {}, [[]], {"a": {}}, [None], [1, "a", None, True], ["x"] * 500, {"": ""}, float("nan"),
@@ -40,7 +37,7 @@ KEYS = ["fields", "impressions", "timestamp", "counters", "ad", "user", "bid", "
         "counter:ad_views_1h", "interests", "impression_id", "\x00", "__class__"]  # fmt: skip
 
 
-def main() -> None:
+def main():
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bodies", type=int, default=10_000)
@@ -54,7 +51,7 @@ def main() -> None:
     sys.exit(any(status >= 500 for status in counts))
 
 
-async def run(folder: Path, bodies: int, seed: int) -> tuple[collections.Counter[int], float]:
+async def run(folder, bodies, seed):
     """Send them; gives how often each status came, and MB grown in the last four fifths."""
     spec = load_spec("market")
     learner = ClickLearner(spec)
@@ -63,7 +60,7 @@ async def run(folder: Path, bodies: int, seed: int) -> tuple[collections.Counter
     changes = tuple(f"serve.{one}" for one in limits)
     stream = StreamFolder(folder, str(folder / "log.db"), "market", changes=changes)
     state = state_of(stream, stream.serve_settings(), stream.stream_settings())
-    counts: collections.Counter[int] = collections.Counter()
+    counts = collections.Counter()
     rng, before = random.Random(seed), 0.0
     try:
         app = build_app(state)
@@ -83,12 +80,12 @@ async def run(folder: Path, bodies: int, seed: int) -> tuple[collections.Counter
     return counts, peak_mb() - before
 
 
-def peak_mb() -> float:
+def peak_mb():
     """The most memory that this process ever had."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def examples(described: dict[str, Any]) -> Any:
+def examples(described):
     """Path and body of every example."""
     for path, methods in described["paths"].items():
         content = methods.get("post", {}).get("requestBody", {}).get("content", {})
@@ -96,7 +93,7 @@ def examples(described: dict[str, Any]) -> Any:
             yield path, example["value"]
 
 
-def spoiled(rng: random.Random, body: Any) -> bytes:
+def spoiled(rng, body):
     """A body with some things wrong, or none."""
     body = json.loads(json.dumps(body))
     for _ in range(rng.choice([0, 1, 1, 2, 5])):
@@ -118,7 +115,7 @@ def spoiled(rng: random.Random, body: Any) -> bytes:
     return raw
 
 
-def changed(rng: random.Random, at: Any) -> Any:
+def changed(rng, at):
     """One thing replaced, dropped, added or repeated, somewhere inside."""
     if isinstance(at, dict) and at and rng.random() < 0.85:
         key = rng.choice(list(at))

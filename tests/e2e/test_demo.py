@@ -12,6 +12,7 @@ import sys
 import pytest
 from live_stream import alive, until
 from sample_report import sample_report
+from stream_runs import stream_log
 from typer.testing import CliRunner
 
 from clicktide import demo as command
@@ -19,8 +20,6 @@ from clicktide.child_processes import lock_folder, read_running
 from clicktide.cli import app
 from clicktide.demo import demo_folder
 from features.errors import ClicktideError
-from streaming.log import open_log
-from streaming.settings import StreamSettings
 
 pytestmark = pytest.mark.timeout(500)
 
@@ -75,8 +74,7 @@ class _Hung:
     def __init__(self, folder, port):
         self.log, self.settings = str(folder / "log.db"), folder / "clicktide.toml"
         self.settings.write_text("")
-        with open_log(self.log) as log:
-            log.create_topics(StreamSettings().topics())
+        stream_log(self.log).close()
 
     def __enter__(self):
         return self

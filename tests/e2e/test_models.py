@@ -10,13 +10,14 @@ import time
 
 import mlflow_warnings
 import pytest
+from stream_runs import stream_log
 from waiting import until
 
 from monitoring.registry.actions import promote
 from monitoring.registry.client import open_registry
 from monitoring.registry.follow import ChampionSource
 from streaming.log import NewRecord, TopicPartition, open_log
-from streaming.settings import EARLY_EXAMPLES, EXAMPLES, StreamSettings
+from streaming.settings import EARLY_EXAMPLES, EXAMPLES
 
 pytestmark = [*mlflow_warnings.IGNORED, pytest.mark.timeout(400)]
 SMALL = ("--set", "hash.bits=12", "--set", "hash.cross_bits=12")
@@ -84,8 +85,7 @@ def test_from_a_stream_to_a_champion_and_back(clicktide, register, tmp_path):
     part = len(records) // 2
     source = ChampionSource(tmp_path / "run" / "served", policy="champion", every_s=0.1)
     served = Served(source)
-    with open_log(str(tmp_path / "run" / "log.db")) as log:
-        log.create_topics(StreamSettings().topics())
+    with stream_log(tmp_path / "run" / "log.db") as log:
         for number in range(2):
             with log.producer("fill").transaction() as tx:
                 values = [r.value for r in records[number * part : (number + 1) * part]]

@@ -9,7 +9,6 @@ import sys
 import time
 
 import numpy as np
-import pytest
 from command import clicktide_process
 from waiting import until
 
@@ -147,12 +146,6 @@ def test_resume_with_another_spec_is_refused(clicktide, tmp_path):
         "replay", SMALL, "--set", "hash.seed=9", "--save", "model", "--resume", code=2
     )
     assert "another spec" in said
-
-
-@pytest.mark.parametrize("log", ["sim:nope", "nowhere.csv"])
-def test_a_log_that_is_not_there_is_told(clicktide, log):
-    _, said = clicktide("replay", log, "--spec", "avazu20k", code=2)
-    assert log in said and "Traceback" not in said
 
 
 def test_a_file_without_a_spec_says_how_to_get_one(clicktide, tmp_path):

@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import subprocess
 import sys
-import time
-from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 
-import httpx
 import msgspec
 import numpy as np
 import pytest
+from served_app import HeldWeights, client_of, serving_state
+from stream_runs import join_all, learn_all, stream_log
 from valkey_server import start_valkey
 
 from features.events import Heartbeat, decode_event, encode_event
@@ -20,34 +19,14 @@ from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from serving.app import build_app
 from serving.event_writer import EventWriter
-from serving.metrics import Metrics
 from serving.request_features import FeatureSource, Fetched
-from serving.scorer import Scorer
-from serving.server_state import ServingState
-from serving.settings import ServeSettings
-from streaming.join_process import JoinProcess
 from streaming.joiner import JoinerSettings
 from streaming.log import NewRecord, TopicPartition, open_log
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
-from streaming.train_process import Trainer
 
 SPEC = load_spec("market")
 STREAM = StreamSettings(join=JoinerSettings(join_window_s=20, out_of_order_s=5, late_window_s=30))
 NOW = 1_736_121_600_000
-
-
-@dataclass
-class CurrentWeights:
-    learner: ClickLearner
-    version: str = "fixed-1"
-    events: int = 0
-    problem: str | None = None
-
-    def current(self):
-        return self
-
-    def age_ms(self, now_ms):
-        return 0.0
 
 
 class Store:
@@ -65,15 +44,6 @@ class Store:
         values[self.rng.random(count) < 0.1] = np.nan
         values[self.rng.random(values.shape) < 0.1] = 0.0
         return Fetched(values, 1.0, [()] * count)
-
-
-class Clock:
-    def __init__(self):
-        self.ms = NOW
-
-    def __call__(self):
-        self.ms += 300
-        return self.ms
 
 
 def candidate(rng):
@@ -102,8 +72,7 @@ def awkward(url, folder):
 def counted(url, folder):
     """The real store, in which `clicktide count` counts what is written meanwhile."""
     server = start_valkey(folder)
-    with open_log(url) as log:
-        log.create_topics(STREAM.topics())
+    stream_log(url, STREAM).close()
     (folder / "clicktide.toml").write_text(
         "[join]\njoin_window_s = 20\nout_of_order_s = 5\nlate_window_s = 30\n"
     )
@@ -130,20 +99,22 @@ def test_what_was_served_is_what_is_learned(features, tmp_path, monkeypatch):
 
 
 def check(url, store, tmp_path, monkeypatch):
-    clock = Clock()
+    ticks = count(NOW, 300)
+
+    def clock():
+        return next(ticks)
+
     writer = EventWriter(lambda: open_log(url), STREAM, "api", now_ms=clock)
     learner = ClickLearner(SPEC)
-    weighing = CurrentWeights(learner)
-    scorer = Scorer(weighing, store, SPEC, clock)
+    weights = HeldWeights(learner, "fixed-1")
     served = {}
     hashed = []
-    monkeypatch.setattr(scorer, "hasher", Spy(scorer.hasher, hashed))
-    state = ServingState(
-        settings=ServeSettings(request_timeout_s=100),  # kernels may have to be compiled
-        spec=SPEC, weights=weighing, features=store, scorer=scorer,
-        metrics=Metrics(), now_ms=clock, say=print, rng=lambda _: np.random.default_rng(clock.ms),
-        writer=writer,
+    settings = {"request_timeout_s": 100}  # kernels may have to be compiled
+    state = serving_state(
+        SPEC, weights, store, clock, settings, say=print, writer=writer,
+        rng=lambda _: np.random.default_rng(clock()),
     )  # fmt: skip
+    monkeypatch.setattr(state.scorer, "hasher", Spy(state.scorer.hasher, hashed))
     state.closing.append(writer.close)
     asyncio.run(traffic(state, served, hashed, isinstance(store, FeatureSource)))
     state.close()
@@ -165,8 +136,7 @@ class Spy:
 async def traffic(state, served, hashed, counting):
     own = 0  # shown by their own counters, nothing stood in for them
     rng = np.random.default_rng(1)
-    transport = httpx.ASGITransport(build_app(state))
-    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+    async with client_of(build_app(state)) as client:
         for n in range(240):
             slots = 2 if n < 100 else 1
             count = int(rng.integers(slots, 30))
@@ -223,13 +193,8 @@ def learn(url, folder, monkeypatch):
                 for i in range(2):
                     beat = Heartbeat(v=1, timestamp=NOW + 3_000_000 + i)
                     tx.append(topic, [NewRecord(None, encode_event(beat), 0)])
-        join = JoinProcess(log, STREAM, "join-0", print)
-        join.run(until_idle_s=0)
-        join.close()
-        trainer = Trainer(log, SPEC, STREAM, folder / "model", now=time.time, report=print,
-                          pause=time.sleep)  # fmt: skip
-        trainer.run(stopping=lambda: False, until_idle_s=0)
-        trainer.close()
+        join_all(log, STREAM)
+        learn_all(log, SPEC, STREAM, folder / "model")
         records = log.read(TopicPartition(STREAM.learned_topic, 0), 0, 10_000)
     examples = [decode_event(raw) for record in records for raw in record.value.split(b"\n")]
     assert len(examples) == len(rows)

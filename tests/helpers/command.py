@@ -5,6 +5,7 @@ interrupted, measured, or runs beside another) a test starts one.
 """
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from subprocess import CompletedProcess
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from clicktide import cli
+from features.errors import ClicktideError
 
 INTERRUPTED = 130
 
@@ -63,3 +66,22 @@ def parsed(arguments):
     command = group.commands[name]
     with command.make_context(name, list(rest)) as context:
         return context.params
+
+
+def invoke(app, *arguments, **options):
+    """A command of ``typer`` with these arguments, whatever they are: its exit code and output."""
+    return CliRunner().invoke(app, [*map(str, arguments)], **options)
+
+
+def refusal(app, *arguments, kind=ClicktideError):
+    """What the error says that a command ends with."""
+    error = invoke(app, *arguments).exception
+    assert isinstance(error, kind), error
+    return str(error)
+
+
+def printed(app, *arguments, **options):
+    """The JSON object that a command prints."""
+    result = invoke(app, *arguments, "--json", **options)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)

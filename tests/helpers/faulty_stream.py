@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 
+from topic_records import values_of
 from waiting import until
 
 from features.events import decode_event
@@ -63,18 +64,8 @@ def append(log, records):
 
 def dead_letters(log, count):
     """All of them; readers of Kafka see the last commit a little late."""
-
-    def read():
-        found = []
-        for partition, offset in enumerate(log.start_offsets("dead_letters")):
-            at = TopicPartition("dead_letters", partition)
-            while records := log.read(at, offset):
-                found += [decode_event(record.value) for record in records]
-                offset = records[-1].offset + 1
-        return found
-
-    until(lambda: len(read()) >= count)
-    return read()
+    until(lambda: len(values_of(log, "dead_letters")) >= count)
+    return [decode_event(value) for value in values_of(log, "dead_letters")]
 
 
 def rejected(counts, topic):

@@ -1,34 +1,24 @@
 """Random logs of impressions and clicks, and a joiner that reads one with crashes and restarts."""
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from random import Random
 
-from streaming.joiner import CLICKS, IMPRESSIONS, Idle, Joiner, JoinerSettings, Record, TopicKind
+from streaming.joiner import CLICKS, IMPRESSIONS, Idle, Joiner, JoinerSettings, Record
 
 START = 1_736_121_600_000
 JOIN, LATE, BOUND = 20_000, 30_000, 5_000  # the windows of the logs below, ms
-TOPICS: tuple[TopicKind, TopicKind] = (IMPRESSIONS, CLICKS)
-NAMES: dict[TopicKind, str] = {IMPRESSIONS: "impression", CLICKS: "click"}
-Log = dict[TopicKind, list[tuple[int, bytes]]]  # (arrival, value) by offset
+TOPICS = (IMPRESSIONS, CLICKS)
+NAMES = {IMPRESSIONS: "impression", CLICKS: "click"}
 
 
-def event(name: str, ts: int, **more: object) -> bytes:
+def event(name, ts, **more):
     return json.dumps({"v": 1, "type": name, "timestamp": ts, **more}).encode()
 
 
-def resumed(
-    settings: JoinerSettings,
-    committed: Mapping[tuple[TopicKind, int], str],
-    *,
-    counting: bool = False,
-) -> Joiner:
+def resumed(settings, committed, *, counting=False):
     """Go on from the metadata of the last commit, by topic and partition."""
     joiner = Joiner(settings, counting=counting)
-    of_partition: dict[int, dict[TopicKind, str]] = defaultdict(dict)
+    of_partition = defaultdict(dict)
     for (topic, partition), metadata in committed.items():
         of_partition[partition][topic] = metadata
     for partition, metadata_of in of_partition.items():
@@ -36,17 +26,11 @@ def resumed(
     return joiner
 
 
-def random_log(
-    rng: Random,
-    size: int,
-    gap_ms: int,
-    odd: Callable[[TopicKind, int, bytes], bytes],
-    **shown: object,
-) -> Log:
+def random_log(rng, size, gap_ms, odd, **shown):
     """Impressions and clicks with copies, reordering within the bound, orphans, and odd records."""
-    log: Log = {IMPRESSIONS: [], CLICKS: []}
+    log = {IMPRESSIONS: [], CLICKS: []}
 
-    def send(topic: TopicKind, ts: int, **more: object) -> None:
+    def send(topic, ts, **more):
         value = event(NAMES[topic], ts, **more)
         for _ in range(1 + (rng.random() < 0.1)):
             log[topic].append((ts + rng.randrange(BOUND + 1), value))
@@ -69,9 +53,7 @@ def random_log(
     return log
 
 
-def read_interleaved(
-    log: Log, settings: JoinerSettings, rng: Random, *, crashes: float, idle: float, counting: bool
-) -> tuple[list[object], Joiner]:
+def read_interleaved(log, settings, rng, *, crashes, idle, counting):
     """What comes out if both topics are read in a random interleaving as events arrive.
 
     After some records it commits, after some it crashes, and goes on from the last commit.
@@ -110,20 +92,14 @@ def read_interleaved(
     return out + uncommitted, joiner
 
 
-def read_in_order(
-    records: Iterable[tuple[TopicKind, int, bytes]],
-    rng: Random,
-    *,
-    idle: Callable[[int], Iterable[TopicKind]],
-    crashes: float,
-) -> list[object]:
+def read_in_order(records, rng, *, idle, crashes):
     """What comes out of records of any partitions, in their order, by the usual settings.
 
     ``idle``: the topics of which the joiner is told, after which record, that no more has come.
     """
     settings = JoinerSettings()
     joiner = Joiner(settings, counting=True)
-    log: dict[tuple[TopicKind, int], list[bytes]] = {}
+    log = {}
     out, uncommitted = list[object](), list[object]()
     commits = joiner.commits()
     for number, (topic, partition, value) in enumerate(records):

@@ -9,10 +9,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from command import run_clicktide
+from topic_records import values_of
 from waiting import until
 
 from clicktide.valkey import free_port
-from streaming.log import TopicPartition, open_log
+from streaming.log import open_log
 
 REAL = ["-m", "clicktide"]
 MARKET = Path(__file__).parents[2] / "specs" / "market.toml"
@@ -111,14 +112,8 @@ def until_learned(up, wanted):
 
 def values(url, topic):
     """Every record of a topic, partition after partition."""
-    found = []
     with open_log(url) as log:
-        for partition, offset in enumerate(log.start_offsets(topic)):
-            at = TopicPartition(topic, partition)
-            while records := log.read(at, offset, 5_000):
-                found += [record.value for record in records]
-                offset = records[-1].offset + 1
-    return found
+        return values_of(log, topic)
 
 
 def conserved(up, told):

@@ -1,9 +1,6 @@
 """A made-up report with every part, to look at the page with, and to test it."""
 
-from __future__ import annotations
-
 import math
-from typing import Any
 
 import numpy as np
 
@@ -34,7 +31,7 @@ ALARM_AT = 50
 RATE, P2 = 0.021, 0.001
 
 
-def sample_report(windows: int = 72, seed: int = 1) -> ReportData:
+def sample_report(windows=72, seed=1):
     """So many hours of a market in which one campaign's click rate falls by a third."""
     rng = np.random.default_rng(seed)
     series = tuple(window(rng, number) for number in range(windows))
@@ -64,7 +61,7 @@ def sample_report(windows: int = 72, seed: int = 1) -> ReportData:
     )
 
 
-def figures(kind: Any, count: int, clicks: float, expected: float, **more: Any) -> Any:
+def figures(kind, count, clicks, expected, **more):
     """A record with figures of so many impressions."""
     low, high = calibration_interval(clicks, expected, expected, expected * P2 / RATE)
     return kind(
@@ -83,7 +80,7 @@ def figures(kind: Any, count: int, clicks: float, expected: float, **more: Any) 
     )
 
 
-def window(rng: np.random.Generator, number: int) -> ReportWindow:
+def window(rng, number):
     count = int(9000 + 6000 * math.sin(number / 24 * 2 * math.pi) + rng.integers(500))
     clicks = rng.binomial(count, RATE)
     expected = count * RATE * (1.0 if number < ALARM_AT else 1.25)
@@ -95,7 +92,7 @@ def window(rng: np.random.Generator, number: int) -> ReportWindow:
     )  # fmt: skip
 
 
-def alarms() -> tuple[Alarm, ...]:
+def alarms():
     since = START + ALARM_AT * HOUR
     return (
         Alarm(
@@ -114,7 +111,7 @@ def alarms() -> tuple[Alarm, ...]:
     )  # fmt: skip
 
 
-def slice_rows(rng: np.random.Generator) -> tuple[SliceRow, ...]:
+def slice_rows(rng):
     rows = []
     for field, values in (("campaign", 40), ("site", 120), ("device", 4), ("hour", 24)):
         for number in range(values):
@@ -130,7 +127,7 @@ def slice_rows(rng: np.random.Generator) -> tuple[SliceRow, ...]:
     return tuple(rows)
 
 
-def grid(rng: np.random.Generator) -> Grid:
+def grid(rng):
     columns = [
         GridColumn(field, f"{field[0]}{number}", int(100_000 / (number + 1)))
         for field, values in (("campaign", 12), ("device", 4))
@@ -148,7 +145,7 @@ def grid(rng: np.random.Generator) -> Grid:
     return Grid("versions", "change", tuple(columns), tuple(rows))
 
 
-def bins(rng: np.random.Generator) -> tuple[Bin, ...]:
+def bins(rng):
     found = []
     for number in range(20):
         p = 0.002 * 1.35**number
@@ -158,7 +155,7 @@ def bins(rng: np.random.Generator) -> tuple[Bin, ...]:
     return tuple(found)
 
 
-def drift() -> tuple[FieldDrift, ...]:
+def drift():
     moved = (Share("s12", 0.04, 0.31), Share("s3", 0.22, 0.12), Share("(missing)", 0.0, 0.02))
     return (
         FieldDrift("prediction", 0.031, 0.08, 300_000, 90_000),
@@ -167,7 +164,7 @@ def drift() -> tuple[FieldDrift, ...]:
     )
 
 
-def versions() -> tuple[VersionRow, ...]:
+def versions():
     return tuple(
         figures(
             VersionRow, 180_000, 3780, 3780 * (1.0 + 0.05 * (number - 4)), name=f"v{number}",

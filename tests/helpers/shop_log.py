@@ -1,31 +1,42 @@
 """A small shop's click log, its spec, and standard input from a file."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from features.spec_file import parse_spec
 
-SPEC = Spec(
-    name="shop",
-    source=SourceSpec(label="click", event_id="id", timestamp="at", timestamp_format="s"),
-    fields=(
-        FieldSpec(names=("site", "ad")),
-        FieldSpec(names=("views",), transform="log_squared"),
-        FieldSpec(names=("price",), transform="quantile", buckets=5, learn_from=100_000),
-    ),
-    crosses=CrossSpec(all_pairs=True),
-    hash=HashSpec(bits=14, cross_bits=14),
-)
+TOML = """
+name = "shop"
+[source]
+label = "click"
+event_id = "id"
+timestamp = "at"
+timestamp_format = "s"
+[hash]
+bits = 14
+cross_bits = 14
+[[fields]]
+names = ["site", "ad"]
+[[fields]]
+names = ["views"]
+transform = "log_squared"
+[[fields]]
+names = ["price"]
+transform = "quantile"
+buckets = 5
+learn_from = 100_000
+[crosses]
+all_pairs = true
+"""
 
 
-def some_events(rows: int, seed: int) -> pd.DataFrame:
+SPEC = parse_spec(TOML)
+
+
+def some_events(rows, seed):
     rng = np.random.default_rng(seed)
     site, ad = rng.integers(9, size=rows), rng.integers(40, size=rows)
     return pd.DataFrame(
@@ -42,7 +53,7 @@ def some_events(rows: int, seed: int) -> pd.DataFrame:
 
 
 @contextmanager
-def standard_input(path: Path) -> Iterator[None]:
+def standard_input(path):
     kept = os.dup(0)
     try:
         with path.open("rb") as file:

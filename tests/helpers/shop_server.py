@@ -2,44 +2,29 @@
 
 import asyncio
 
-import httpx
 import numpy as np
+from served_app import HeldWeights, client_of, serving_state
+from small_spec import spec_of
 
-from features.spec import CounterSpec, CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from features.spec import CounterSpec, FieldSpec
 from learning import ClickLearner
 from serving.app import build_app
-from serving.metrics import Metrics
 from serving.request_features import Fetched
-from serving.scorer import Scorer
-from serving.server_state import ServingState
-from serving.settings import ServeSettings
-from serving.weights import FixedWeights
 
 NOW = 1_736_121_600_000
-SPEC = Spec(
+SPEC = spec_of(
+    "ad",
+    "site",
+    FieldSpec(names=("price",), transform="log2"),
+    FieldSpec(names=("hour",), transform="hour_of_day", column="timestamp"),
     name="shop",
-    source=SourceSpec(label="click", timestamp="timestamp", timestamp_format="ms"),
-    fields=(
-        FieldSpec(names=("ad", "site")),
-        FieldSpec(names=("price",), transform="log2"),
-        FieldSpec(names=("hour",), transform="hour_of_day", column="timestamp"),
-    ),
+    time="timestamp",
+    pairs=True,
+    bits=10,
     counters=(CounterSpec(keys=("ad",), half_lives_h=(24,)),),
-    crosses=CrossSpec(all_pairs=True),
-    hash=HashSpec(bits=10, cross_bits=10),
 )
 NAMES = ["ad_views_24h", "ad_clicks_24h", "overall_views_24h", "overall_clicks_24h"]
 VALUES = [30.0, 3.0, 500.0, 20.0]
-
-
-class Weights:
-    problem = None
-
-    def __init__(self, learner, problem=None):
-        self.weighing = learner and FixedWeights(learner, "v7", 300, NOW - 2_500, problem)
-
-    def current(self):
-        return self.weighing
 
 
 class Store:
@@ -67,22 +52,14 @@ class Client:
     """Asks an application; keeps what it said to its operator."""
 
     def __init__(self, learner=LEARNER, store=None, problem=None, **settings):
-        weights, store, self.said = Weights(learner, problem), store or Store(), []
-        self.state = ServingState(
-            settings=ServeSettings(**settings),
-            spec=SPEC,
-            weights=weights,
-            features=store,
-            scorer=Scorer(weights, store, SPEC, lambda: NOW),
-            metrics=Metrics(),
-            now_ms=lambda: NOW,
-            say=self.said.append,
+        weights, self.said = HeldWeights(learner, "v7", 300, NOW - 2_500, problem), []
+        self.state = serving_state(
+            SPEC, weights, store or Store(), lambda: NOW, settings, say=self.said.append
         )
         self.app = build_app(self.state)
 
     async def asked(self, method, url, **more):
-        transport = httpx.ASGITransport(self.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with client_of(self.app) as client:
             return await client.request(method, url, **more)
 
     def __call__(self, method, url, **more):

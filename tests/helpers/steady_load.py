@@ -148,15 +148,6 @@ def quantile(answers, share):
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
-def rss_mb(pid):
-    """Memory of a process; 0 when it is gone."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/status") as file:
-        for line in file:
-            if line.startswith("VmRSS"):
-                return int(line.split()[1]) / 1024
-    return 0.0
-
-
 def private_mb(pid):
     """Its own memory, without the weights that it maps like all others."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/status") as file:

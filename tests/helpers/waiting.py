@@ -1,5 +1,6 @@
-"""Waiting for a condition, however slow the machine is."""
+"""Waiting for a condition, however slow the machine is; calls side by side, and such as fail."""
 
+import threading
 import time
 
 PAUSE_S = 0.02
@@ -19,3 +20,24 @@ def until(holds, why=lambda: "", progress=lambda: None, pause_s=PAUSE_S):
         assert left, f"waited in vain: {why()}"
         time.sleep(pause_s)
     return value
+
+
+def in_threads(*calls):
+    """Run them side by side, each in a thread, to their ends."""
+    threads = [threading.Thread(target=call) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def failing(call, *errors):
+    """The call, which raises these errors first."""
+    left = list(errors)
+
+    def called(*given):
+        if left:
+            raise left.pop(0)
+        return call(*given)
+
+    return called

@@ -3,14 +3,14 @@
 import msgspec
 import pytest
 from hook_server import hook_server
+from stream_runs import stream_log
 
 from monitoring.watch.alarm_actions import AlarmAction, append_action
 from monitoring.watch.alarm_delivery import ALARMS, Outbox
 from monitoring.watch.alarm_webhook import ROUTING_KEY, open_webhook
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.settings import MonitorSettings
-from streaming.log import TopicPartition, open_log
-from streaming.settings import StreamSettings
+from streaming.log import TopicPartition
 
 KEY = "0123456789abcdef"
 C1 = Alarm(id="a1", field="campaign", value="c1", since_ms=0, detected_ms=5, size=1.5)
@@ -19,9 +19,29 @@ C2 = msgspec.structs.replace(C1, id="a2", value="c2")
 
 @pytest.fixture
 def log():
-    with open_log(":memory:") as opened:
-        opened.create_topics(StreamSettings().topics())
+    with stream_log(":memory:") as opened:
         yield opened
+
+
+@pytest.fixture
+def server():
+    with hook_server() as running:
+        yield running
+
+
+@pytest.fixture
+def open_box(log, server):
+    """Opens an outbox, the former one being closed."""
+    boxes = []
+
+    def opened(lines=None, state=None):
+        if boxes:
+            boxes[-1].close()
+        boxes.append(outbox(log, server.url, lines, state))
+        return boxes[-1]
+
+    yield opened
+    boxes[-1].close()
 
 
 def outbox(log, url, lines=None, state=None):
@@ -66,14 +86,13 @@ def _key(monkeypatch):
     monkeypatch.setenv(ROUTING_KEY, KEY)
 
 
-def test_a_silenced_alarm_is_in_topic_and_log_and_not_sent(log):
+def test_a_silenced_alarm_is_in_topic_and_log_and_not_sent(log, server, open_box):
     lines = []
     silence(log, until_ms=1000)
-    with hook_server() as server:
-        box = outbox(log, server.url, lines)
-        saved(box, C1, C2)
-        saved(box, ended(C1), ended(C2), at_ms=500)
-        box.close()
+    box = open_box(lines)
+    saved(box, C1, C2)
+    saved(box, ended(C1), ended(C2), at_ms=500)
+    box.close()
     assert events(server) == [("trigger", "a2"), ("resolve", "a2")]
     kept = [
         msgspec.json.decode(r.value, type=Alarm) for r in log.read(TopicPartition(ALARMS, 0), 0)
@@ -87,67 +106,59 @@ def test_a_silenced_alarm_is_in_topic_and_log_and_not_sent(log):
 
 
 @pytest.mark.parametrize("restart", [False, True])
-def test_what_still_goes_on_at_the_end_of_its_silence_is_sent_once(log, restart):
+def test_what_still_goes_on_at_the_end_of_its_silence_is_sent_once(log, server, open_box, restart):
     silence(log, until_ms=1000)
-    with hook_server() as server:
-        box = outbox(log, server.url)
-        state = saved(box, C1)
-        if restart:
-            box.close()
-            box = outbox(log, server.url, state=state)
-        box.follow(999)
-        for at_ms in (1000, 2000):
-            saved(box, at_ms=at_ms)
-        saved(box, ended(C1), at_ms=3000)
-        box.close()
+    box = open_box()
+    state = saved(box, C1)
+    if restart:
+        box = open_box(state=state)
+    box.follow(999)
+    for at_ms in (1000, 2000):
+        saved(box, at_ms=at_ms)
+    saved(box, ended(C1), at_ms=3000)
+    box.close()
     assert events(server) == [("trigger", "a1"), ("resolve", "a1")]
 
 
-def test_what_the_log_took_only_after_its_silence_is_sent_once(log):
+def test_what_the_log_took_only_after_its_silence_is_sent_once(log, server, open_box):
     silence(log, until_ms=1000)
-    with hook_server() as server:
-        box = outbox(log, server.url)
-        box.take([C1])
-        box.follow(500)  # and the log does not answer
-        saved(box, at_ms=1000)
-        saved(box, at_ms=2000)
-        box.close()
+    box = open_box()
+    box.take([C1])
+    box.follow(500)  # and the log does not answer
+    saved(box, at_ms=1000)
+    saved(box, at_ms=2000)
+    box.close()
     assert events(server) == [("trigger", "a1")]
 
 
-def test_what_somebody_is_on_is_not_sent_at_the_end_of_its_silence(log):
+def test_what_somebody_is_on_is_not_sent_at_the_end_of_its_silence(log, server, open_box):
     silence(log, until_ms=1000)
-    with hook_server() as server:
-        box = outbox(log, server.url)
-        saved(box, C1)
-        acknowledge(log, C1)
-        saved(box, at_ms=5000)
-        box.close()
+    box = open_box()
+    saved(box, C1)
+    acknowledge(log, C1)
+    saved(box, at_ms=5000)
+    box.close()
     assert ("trigger", "a1") not in events(server)
 
 
-def test_the_end_of_an_alarm_that_was_sent_is_sent_in_a_silence_too(log):
+def test_the_end_of_an_alarm_that_was_sent_is_sent_in_a_silence_too(log, server, open_box):
     """Else its incident would stay open for ever."""
-    with hook_server() as server:
-        box = outbox(log, server.url)
-        saved(box, C1)
-        silence(log, until_ms=1000)
-        saved(box, ended(C1), at_ms=500)
-        box.close()
+    box = open_box()
+    saved(box, C1)
+    silence(log, until_ms=1000)
+    saved(box, ended(C1), at_ms=500)
+    box.close()
     assert events(server) == [("trigger", "a1"), ("resolve", "a1")]
 
 
-def test_an_acknowledgement_is_sent_once_also_over_a_restart(log):
-    with hook_server() as server:
-        box = outbox(log, server.url)
-        saved(box, C1)
-        acknowledge(log, C1)
-        acknowledge(log, C2)  # of another monitor's, or over
-        state = saved(box)
-        box.close()
-        box = outbox(log, server.url, state=state)
-        saved(box)
-        box.close()
+def test_an_acknowledgement_is_sent_once_also_over_a_restart(log, server, open_box):
+    box = open_box()
+    saved(box, C1)
+    acknowledge(log, C1)
+    acknowledge(log, C2)  # of another monitor's, or over
+    box = open_box(state=saved(box))
+    saved(box)
+    box.close()
     assert events(server) == [("trigger", "a1"), ("acknowledge", "a1")]
 
 

@@ -4,6 +4,7 @@ import json
 
 import msgspec
 import pytest
+from stream_runs import stream_log
 from typer.testing import CliRunner
 
 from clicktide.alarms import app
@@ -12,8 +13,6 @@ from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.figures import SliceFigures
 from monitoring.watch.monitor_files import Now
 from monitoring.watch.monitor_folder import MonitorFolder
-from streaming.log import open_log
-from streaming.settings import StreamSettings
 
 C7 = Alarm(
     id="a7", number=4, opening=4, field="campaign", value="c7", size=1.5, severity="critical",
@@ -27,8 +26,7 @@ OVER = Alarm(
 
 @pytest.fixture
 def run(tmp_path):
-    with open_log(str(tmp_path / "log.db")) as log:
-        log.create_topics(StreamSettings().topics())
+    stream_log(tmp_path / "log.db").close()
     (tmp_path / "clicktide.toml").write_text('[monitor]\npublic_url = "https://ads.example"\n')
     keeper = MonitorFolder(tmp_path / "monitor", 9)
     now = Now(

@@ -10,26 +10,28 @@ import mlflow_warnings
 import numpy as np
 import pytest
 from command import run_clicktide
+from example_log import example_line, fill
+from small_spec import spec_of
+from stream_runs import learn_all
+from waiting import failing
 
 from features.errors import ClicktideError
-from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from features.spec import FieldSpec, HashSpec
 from learning.snapshot import load_snapshot
 from monitoring.registry.challenge import Challenge, river_classifier
 from monitoring.watch.figures import CLICKS, CORRECTED, COUNT, EXPECTED, LOSS
 from monitoring.watch.monitor_files import read_monitor
-from streaming.log import LogUnavailableError, NewRecord, open_log
+from streaming.log import LogUnavailableError, open_log
 from streaming.settings import EARLY_EXAMPLES, EXAMPLES, StreamSettings
-from streaming.train_process import Trainer
 
-SPEC = Spec(
+SPEC = spec_of(
+    "ad",
+    "site",
+    FieldSpec(names=("tags",), transform="categories"),
+    FieldSpec(names=("price",), transform="quantile", buckets=8, learn_from=300),
     name="shop",
-    source=SourceSpec(label="click", timestamp="time", timestamp_format="ms"),
-    fields=(
-        FieldSpec(names=("ad", "site")),
-        FieldSpec(names=("tags",), transform="categories"),
-        FieldSpec(names=("price",), transform="quantile", buckets=8, learn_from=300),
-    ),
-    crosses=CrossSpec(all_pairs=True),
+    time="time",
+    pairs=True,
     hash=HashSpec(bits=10, cross_bits=12),
 )
 START = 1_736_121_600_000
@@ -38,23 +40,19 @@ START = 1_736_121_600_000
 def example(rng, number, late=True):
     fields = {"ad": rng.randrange(9), "site": rng.choice(["x", "y", None]), "price": rng.random()}
     fields["tags"] = rng.sample(["cars", "chess", "tea"], rng.randrange(3))
-    impression = {"v": 1, "type": "impression", "impression_id": f"i{number}", "fields": fields}
-    impression["timestamp"] = START + 100 * number + rng.randrange(3000)
-    said = {"v": 1, "type": "example", "label": int(rng.random() < 0.05 + 0.04 * fields["ad"])}
-    said["impression"] = impression
+    time_ms = START + 100 * number + rng.randrange(3000)
+    given = (f"i{number}", time_ms, fields, int(rng.random() < 0.05 + 0.04 * fields["ad"]))
     if late and number % 50 == 49:  # a late click
-        said |= {"label": 1, "correction": True, "click_timestamp": impression["timestamp"] + 9}
-    return json.dumps(said).encode()
+        said = {"correction": True, "click_timestamp": time_ms + 9}
+        return example_line(*given[:3], 1, **said)
+    return example_line(*given)
 
 
 def write(log, late=True):
     rng = random.Random(4)
     lines = [example(rng, number, late) for number in range(6000)]
     log.create_topics(StreamSettings().topics())
-    with log.producer("fill").transaction() as tx:
-        values = [b"\n".join(lines[at : at + 10]) for at in range(0, 6000, 10)]
-        for topic in (EARLY_EXAMPLES, EXAMPLES):
-            tx.append(topic, [NewRecord(None, value, 0) for value in values])
+    fill(log, (EARLY_EXAMPLES, EXAMPLES), lines)
 
 
 @pytest.fixture
@@ -85,11 +83,7 @@ def test_with_the_same_spec_it_is_the_trainer_to_the_bit(tmp_path, late):
     with open_log(str(tmp_path / "log.db")) as log:
         write(log, late)
         windows = run(log, tmp_path / "twin")
-        with Trainer(
-            log, SPEC, StreamSettings(), tmp_path / "model",
-            now=time.time, report=print, pause=time.sleep,
-        ) as trainer:  # fmt: skip
-            trainer.run(stopping=lambda: False, until_idle_s=0)
+        learn_all(log, SPEC, StreamSettings(), tmp_path / "model")
     [twin] = (tmp_path / "twin").glob("model-*")
     mine, theirs = load_snapshot(twin), load_snapshot(tmp_path / "model")
     for name, array in mine.learner.weights.arrays.items():
@@ -194,16 +188,8 @@ def test_windows_are_handed_on_once_and_an_error_is_told(log, tmp_path):
 
 
 def test_a_log_that_is_away_is_waited_for(log, tmp_path):
-    lines, read = [], log.read
-    answers = iter([LogUnavailableError("away"), LogUnavailableError("away")])
-
-    def failing(*arguments):
-        error = next(answers, None)
-        if error is not None:
-            raise error
-        return read(*arguments)
-
-    log.read = failing
+    lines, away = [], LogUnavailableError("away")
+    log.read = failing(log.read, away, away)
     windows = run(log, tmp_path / "w", report=lines.append)
     assert sum("does not answer" in line for line in lines) == 2
     assert sums_of(windows)[COUNT] == 5880

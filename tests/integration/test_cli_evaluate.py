@@ -5,45 +5,19 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from shop_log import SPEC, some_events, standard_input
-from typer.testing import CliRunner
+from command import printed, refusal
+from shop_log import SPEC, TOML, some_events, standard_input
 
 from clicktide.cli import app
-from features.errors import ClicktideError
 from learning.click_learner import ClickLearner
 
 EVENTS = some_events(4000, 3)
-TOML = """
-name = "shop"
-[source]
-label = "click"
-event_id = "id"
-timestamp = "at"
-timestamp_format = "s"
-[hash]
-bits = 14
-cross_bits = 14
-[[fields]]
-names = ["site", "ad"]
-[[fields]]
-names = ["views"]
-transform = "log_squared"
-[[fields]]
-names = ["price"]
-transform = "quantile"
-buckets = 5
-learn_from = 100_000
-[crosses]
-all_pairs = true
-"""
 
 
 def evaluate(log, folder, *more):
     (folder / "spec.toml").write_text(TOML)
-    command = ["evaluate", str(log), "--out", str(folder / "page.html"), "--json", *more]
-    done = CliRunner().invoke(app, [*command, "--spec", str(folder / "spec.toml")])
-    assert done.exit_code == 0, done.exception
-    return json.loads(done.stdout)
+    spec = ("--spec", folder / "spec.toml")
+    return printed(app, "evaluate", log, "--out", folder / "page.html", *spec, *more)
 
 
 def due(share):
@@ -96,8 +70,6 @@ def test_without_times_that_differ_it_is_cut_by_rows(tmp_path):
 def test_what_cannot_be_done_is_said(tmp_path, more, said):
     EVENTS[:100].to_csv(tmp_path / "log.csv", index=False)
     (tmp_path / "s.toml").write_text(TOML)
-    command = ["evaluate", str(tmp_path / "log.csv"), "--spec", str(tmp_path / "s.toml"), *more]
-    error = CliRunner().invoke(app, command).exception
-    assert isinstance(error, ClicktideError)
-    assert said in str(error) and "Fix: " in str(error)
+    told = refusal(app, "evaluate", tmp_path / "log.csv", "--spec", tmp_path / "s.toml", *more)
+    assert said in told and "Fix: " in told
     assert not (tmp_path / "evaluation.html").exists()

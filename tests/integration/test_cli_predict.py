@@ -4,10 +4,9 @@ import csv
 import gzip
 import json
 import os
-import resource
 import signal
 from collections import Counter
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import msgspec
 import numpy as np
@@ -16,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
+from command import invoke, printed, refusal
+from full_disk import room_for
 from shop_log import SPEC, some_events, standard_input
-from typer.testing import CliRunner
 
 import clicktide.score
 from clicktide.cli import app as clicktide_app
@@ -39,8 +39,8 @@ app = typer.Typer()
 app.command()(predict)
 
 
-def invoke(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+def run(log, model, out, *more):
+    return invoke(app, log, "--model", model, "--out", out, *more)
 
 
 EVENTS = some_events(ROWS, 1)
@@ -76,10 +76,11 @@ def write(path, events):
 
 
 def scored(log, model, out, *more):
-    result = invoke(log, "--model", model, "--out", out, "--json", *more)
-    assert result.exit_code == 0, result.output
-    figures = json.loads(result.stdout)
-    return figures
+    return printed(app, log, "--model", model, "--out", out, *more)
+
+
+def refused(log, model, out, *more, kind=ClicktideError):
+    return refusal(app, log, "--model", model, "--out", out, *more, kind=kind)
 
 
 def read(path):
@@ -95,7 +96,7 @@ def probabilities(rows):
 
 
 def test_csv_holds_id_probability_and_label_and_reads_back_to_the_same_bits(
-    log, model, tmp_path, due
+    log, model, tmp_path, due, learner
 ):
     scored(log, model, tmp_path / "out.csv")
     rows = read(tmp_path / "out.csv")
@@ -103,6 +104,8 @@ def test_csv_holds_id_probability_and_label_and_reads_back_to_the_same_bits(
     assert [row["id"] for row in rows] == EVENTS["id"].tolist()
     assert [int(row["click"]) for row in rows] == EVENTS["click"].tolist()
     assert probabilities(rows) == due.tolist()
+    one_by_one = [learner.predict_proba_one(row)[True] for row in EVENTS.to_dict("records")[:500]]
+    assert probabilities(rows)[:500] == one_by_one
 
 
 def test_parquet_holds_the_same_with_types(log, model, tmp_path, due):
@@ -111,14 +114,6 @@ def test_parquet_holds_the_same_with_types(log, model, tmp_path, due):
     assert table.schema.types == [pa.string(), pa.float64(), pa.int8(), pa.string()]
     assert table["probability"].to_pylist() == due.tolist()
     assert table["click"].to_pylist() == EVENTS["click"].tolist()
-
-
-def test_a_probability_is_bit_for_bit_that_of_predicting_the_one_event(
-    log, model, tmp_path, learner
-):
-    scored(log, model, tmp_path / "out.csv")
-    one_by_one = [learner.predict_proba_one(row)[True] for row in EVENTS.to_dict("records")[:500]]
-    assert probabilities(read(tmp_path / "out.csv"))[:500] == one_by_one
 
 
 def test_scoring_teaches_the_model_nothing(log, model, tmp_path):
@@ -178,21 +173,8 @@ def test_without_labels_there_is_no_label_column_and_no_figure_of_it(model, tmp_
     assert figures["mean_prediction"] == pytest.approx(due.mean())
 
 
-def test_a_log_of_nothing_but_the_fields_is_scored(model, tmp_path, due):
-    log = write(tmp_path / "log.csv", EVENTS[["site", "ad", "views", "price"]])
-    scored(log, model, tmp_path / "out.csv")
-    assert probabilities(read(tmp_path / "out.csv")) == due.tolist()
-
-
-def test_a_log_that_lacks_a_field_is_refused_by_its_name(model, tmp_path):
-    log = write(tmp_path / "log.csv", EVENTS.drop(columns="views"))
-    error = invoke(log, "--model", model, "--out", tmp_path / "out.csv").exception
-    assert isinstance(error, SourceError)
-    assert "'views'" in str(error)
-
-
 def test_the_table_shows_the_figures(log, model, tmp_path):
-    shown = invoke(log, "--model", model, "--out", tmp_path / "out.csv").stdout
+    shown = run(log, model, tmp_path / "out.csv").stdout
     for said in ("log loss", "normalised entropy", "AUC", "calibration ratio", "3,000"):
         assert said in shown
     written = "".join(line.strip("│ ") for line in shown.partition("written")[2].splitlines())
@@ -232,20 +214,14 @@ def test_bad_rows_are_rejected_and_counted_as_replay_does(bad_log, model, tmp_pa
 def test_a_rejects_file_keeps_every_bad_row(bad_log, model, tmp_path):
     rejects = tmp_path / "bad.jsonl"
     scored(bad_log, model, tmp_path / "out.csv", "--rejects", rejects)
-    kept = [json.loads(line) for line in rejects.read_text().splitlines()]
-    assert sorted(one["line"] for one in kept) == [4, 901, 902, 2901]
-    assert {one["reason"] for one in kept} == {
-        "row_too_short",
-        "bad_label",
-        "bad_time",
-        "bad_number",
-    }
+    lines = rejects.read_text().splitlines()
+    kept = {one["line"]: one["reason"] for one in map(json.loads, lines)}
+    assert kept == {4: "row_too_short", 901: "bad_label", 902: "bad_time", 2901: "bad_number"}
 
 
 def test_strict_stops_at_a_bad_row_and_writes_nothing(bad_log, model, tmp_path):
     out = tmp_path / "new" / "out.csv"
-    error = invoke(bad_log, "--model", model, "--out", out, "--strict").exception
-    assert isinstance(error, StrictError)
+    refused(bad_log, model, out, "--strict", kind=StrictError)
     assert list(out.parent.iterdir()) == []
 
 
@@ -256,37 +232,33 @@ def test_strict_stops_at_a_bad_row_and_writes_nothing(bad_log, model, tmp_path):
 def test_a_file_is_replaced_only_if_forced(log, model, tmp_path, ending):
     out = tmp_path / f"out.{ending}"
     out.write_text("before")
-    error = invoke(log, "--model", model, "--out", out).exception
-    assert isinstance(error, ClicktideError)
-    assert "--force" in str(error)
+    assert "--force" in refused(log, model, out)
     assert out.read_text() == "before"
     scored(log, model, out, "--force")
     assert out.stat().st_size > 1000
 
 
-@pytest.mark.parametrize("name", ["out.txt", "out", "out.csv.gz"])
-def test_another_ending_is_refused(log, model, tmp_path, name):
-    error = invoke(log, "--model", model, "--out", tmp_path / name).exception
-    assert isinstance(error, ClicktideError)
-    assert ".csv, .jsonl or .parquet" in str(error)
+# What is asked: the log, the file, further options; and what is said.
+REFUSED = {
+    "an ending that is none of ours": ("log.csv", "out.txt", (), ".csv, .jsonl or .parquet"),
+    "no ending": ("log.csv", "out", (), ".csv, .jsonl or .parquet"),
+    "a compressed one": ("log.csv", "out.csv.gz", (), ".csv, .jsonl or .parquet"),
+    "the log itself": ("log.csv", "log.csv", ("--force",), "log.csv"),
+    "a field that is not in the log": ("no views.csv", "out.csv", (), "'views'"),
+    "a column kept that is ours": ("p.csv", "out.csv", ("--keep", "all"), "'probability'"),
+}
 
 
-def test_the_log_itself_is_never_written_over(log, model):
-    before = log.read_bytes()
-    error = invoke(log, "--model", model, "--out", log, "--force").exception
-    assert isinstance(error, ClicktideError)
-    assert log.read_bytes() == before
-
-
-@contextmanager
-def room_for(size):
-    """Make every file stop at ``size`` bytes, as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+@pytest.mark.parametrize(("name", "out", "more", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_done_is_refused_and_nothing_is_written(
+    log, model, tmp_path, name, out, more, said
+):
+    write(tmp_path / "no views.csv", EVENTS.drop(columns="views"))
+    write(tmp_path / "p.csv", EVENTS[:9].assign(probability=0.5))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    told = refused(tmp_path / name, model, tmp_path / out, *more)
+    assert said in told and "Fix: " in told
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
@@ -295,9 +267,7 @@ def test_a_disk_that_fills_up_is_said_and_leaves_what_was_there(log, model, tmp_
     out.parent.mkdir()
     out.write_text("before")
     with room_for(8000):
-        error = invoke(log, "--model", model, "--out", out, "--force").exception
-    assert isinstance(error, ClicktideError)
-    assert f"out.{ending}: cannot be written" in str(error)
+        assert f"out.{ending}: cannot be written" in refused(log, model, out, "--force")
     assert [path.name for path in out.parent.iterdir()] == [out.name]
     assert out.read_text() == "before"
 
@@ -309,7 +279,7 @@ def test_ctrl_c_exits_130_and_leaves_no_file(log, model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(clicktide.score, "probabilities", interrupted)
     out = tmp_path / "new" / "out.csv"
-    result = invoke(log, "--model", model, "--out", out)
+    result = run(log, model, out)
     assert result.exit_code == 130
     assert "Stopped" in result.stderr
     assert list(out.parent.iterdir()) == []
@@ -318,10 +288,8 @@ def test_ctrl_c_exits_130_and_leaves_no_file(log, model, tmp_path, monkeypatch):
 def test_damage_further_on_leaves_no_file(model, tmp_path, log):
     whole = gzip.compress(log.read_bytes())
     (tmp_path / "cut.csv.gz").write_bytes(whole[: len(whole) // 2])
-    out = tmp_path / "new" / "out.csv"
-    error = invoke(tmp_path / "cut.csv.gz", "--model", model, "--out", out).exception
-    assert isinstance(error, SourceError)
-    assert not out.exists()
+    refused(tmp_path / "cut.csv.gz", model, tmp_path / "new" / "out.csv", kind=SourceError)
+    assert not (tmp_path / "new" / "out.csv").exists()
 
 
 # standard input and output
@@ -335,15 +303,16 @@ def test_a_log_with_all_columns_is_opened_once(model, log, tmp_path, monkeypatch
         return open_log(*arguments)
 
     monkeypatch.setattr(clicktide.score, "open_log", counted)
-    assert invoke(log, "--model", model, "--out", tmp_path / "out.csv").exit_code == 0
+    assert run(log, model, tmp_path / "out.csv").exit_code == 0
     assert len(opened) == 1
 
 
+@pytest.mark.parametrize("origin", ["file", "standard input"])
 @pytest.mark.parametrize("absent", [[], ["click"], ["id", "at", "click"]])
-def test_standard_input_is_read_whichever_columns_it_lacks(model, tmp_path, due, absent):
+def test_a_log_is_read_whichever_columns_it_lacks(model, tmp_path, due, absent, origin):
     log = write(tmp_path / "log.csv", EVENTS.drop(columns=absent))
     with standard_input(log):
-        figures = scored("-", model, tmp_path / "out.csv")
+        figures = scored(log if origin == "file" else "-", model, tmp_path / "out.csv")
     assert figures["events"] == ROWS
     assert probabilities(read(tmp_path / "out.csv")) == due.tolist()
 
@@ -351,7 +320,7 @@ def test_standard_input_is_read_whichever_columns_it_lacks(model, tmp_path, due,
 def test_standard_output_holds_the_csv_and_nothing_else(log, model, tmp_path):
     scored(log, model, tmp_path / "out.csv")
     for more in ([], ["--json"]):
-        result = invoke(log, "--model", model, "--out", "-", *more)
+        result = run(log, model, "-", *more)
         assert result.exit_code == 0
         assert result.stdout == (tmp_path / "out.csv").read_text()
         assert "3,000" in result.stderr or json.loads(result.stderr)["events"] == ROWS
@@ -363,10 +332,6 @@ def test_a_simulation_is_scored_against_its_truth(tmp_path):
     figures = scored("sim:stationary?events=2000", model, tmp_path / "out.parquet")
     assert figures["events"] == 2000
     assert figures["excess_log_loss"] > 0.0
-
-
-def test_help_gives_an_example():
-    assert "clicktide predict tomorrow.csv --model" in invoke("--help").stdout
 
 
 # what is kept, and what report makes of it
@@ -424,24 +389,13 @@ def test_all_columns_can_be_kept(model, tmp_path, origin):
     pd.testing.assert_frame_equal(kept[columns], EVENTS[:50][columns], check_dtype=False)
 
 
-def test_a_column_that_the_predictions_need_is_not_kept(model, tmp_path):
-    log = write(tmp_path / "log.csv", EVENTS[:9].assign(probability=0.5))
-    error = invoke(log, "--model", model, "--out", tmp_path / "o.csv", "--keep", "all").exception
-    assert isinstance(error, ClicktideError)
-    assert "'probability'" in str(error) and "Fix: " in str(error)
-
-
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 def test_report_takes_what_predict_wrote_without_being_told_its_columns(
     log, model, tmp_path, ending
 ):
     out, page = tmp_path / f"out.{ending}", tmp_path / "page.html"
     figures = scored(log, model, out, "--keep", "site,ad")
-    done = CliRunner().invoke(
-        clicktide_app, ["report", "--from", str(out), "--slices", "site", "--out", str(page)]
-    )
-    assert done.exit_code == 0, done.exception
-    data = json.loads(page.with_suffix(".json").read_bytes())
+    data = printed(clicktide_app, "report", "--from", out, "--slices", "site", "--out", page)
     assert data["axis"] == "time"
     assert data["total"]["calibration_ratio"] == pytest.approx(figures["calibration_ratio"])
     assert data["total"]["normalised_entropy"] == pytest.approx(figures["normalised_entropy"])

@@ -2,11 +2,13 @@
 
 import random
 from collections import defaultdict
+from itertools import count as count_from
 
 import msgspec
 import numpy as np
 import pytest
 from counter_panes import state_panes
+from stream_runs import stream_log
 from valkey_server import start_valkey
 
 from features.counters import pane, weight
@@ -15,10 +17,10 @@ from features.counters.stored import StoredCounters
 from features.spec import CounterSpec, SourceSpec, Spec
 from streaming.count_process import CountProcess
 from streaming.joiner import JoinerSettings
-from streaming.log import NewRecord, TopicPartition, open_log
+from streaming.log import NewRecord, TopicPartition
 from streaming.settings import StreamSettings
 
-START, HOUR = 1_736_121_600_000, 3_600_000
+START = 1_736_121_600_000
 SETTINGS = StreamSettings(
     partitions=2, batch=50, join=JoinerSettings(join_window_s=20, late_window_s=30)
 )
@@ -75,8 +77,7 @@ def assert_counted(store, expected):
 
 @pytest.fixture
 def log(tmp_path):
-    with open_log(f"sqlite:///{tmp_path / 'log.db'}") as log:
-        log.create_topics(SETTINGS.topics())
+    with stream_log(f"sqlite:///{tmp_path / 'log.db'}", SETTINGS) as log:
         yield log
 
 
@@ -90,19 +91,30 @@ def count(log, store, said, stopped=lambda: False, sleep=None):
     return process
 
 
+def store_of(server):
+    return open_counters(server.url, COUNTERS.plan, COUNTERS.name)
+
+
+def at_step(number, act):
+    """Does something once, at a step of the process; never stops it."""
+    steps = count_from(1)
+
+    def stopped():
+        if next(steps) == number:
+            act()
+        return False
+
+    return stopped
+
+
 def test_every_view_and_click_counts_once_over_restarts(log, tmp_path):
     server = start_valkey(tmp_path)
     try:
         expected, rng = publish(log, 1000), random.Random(2)
         for _ in range(6):  # stopped anywhere; then one that ends
-            left = [rng.randrange(1, 8)]
-
-            def stopped(left=left):
-                left[0] -= 1
-                return left[0] < 0
-
-            count(log, open_counters(server.url, COUNTERS.plan, COUNTERS.name), [], stopped)
-        store = open_counters(server.url, COUNTERS.plan, COUNTERS.name)
+            steps = iter([False] * rng.randrange(1, 8))
+            count(log, store_of(server), [], lambda steps=steps: next(steps, True))
+        store = store_of(server)
         count(log, store, [])
         assert_counted(store, expected)
         assert log.committed("count", TopicPartition("impressions", 0)).offset >= 500
@@ -110,39 +122,12 @@ def test_every_view_and_click_counts_once_over_restarts(log, tmp_path):
         server.stop()
 
 
-def test_a_store_that_goes_away_is_waited_for(log, tmp_path):
-    servers, said = [start_valkey(tmp_path)], []
-    store = open_counters(servers[0].url, COUNTERS.plan, COUNTERS.name)
-    steps = [0]
-
-    def kill_now_and_then():
-        steps[0] += 1
-        if steps[0] in (4, 9):
-            servers[-1].kill()
-        return False
-
-    try:
-        expected = publish(log, 1000)
-        count(log, store, said, kill_now_and_then, lambda _: servers.append(start_valkey(tmp_path)))
-        assert len(servers) == 3
-        assert all("cannot be reached" in line for line in said)
-        assert_counted(store, expected)
-    finally:
-        servers[-1].stop()
-
-
 OUTAGE_S = 60
 
 
 def test_a_store_gone_for_a_minute_costs_no_count_and_nobody_hammers_it(log, tmp_path):
-    server, said, waits, steps = start_valkey(tmp_path), [], [], [0]
-    store = open_counters(server.url, COUNTERS.plan, COUNTERS.name)
-
-    def kill_once():
-        steps[0] += 1
-        if steps[0] == 5:
-            server.kill()
-        return False
+    server, said, waits = start_valkey(tmp_path), [], []
+    store = store_of(server)
 
     def wait(seconds):  # takes no time: the minute is what the process would have waited
         nonlocal server
@@ -152,7 +137,7 @@ def test_a_store_gone_for_a_minute_costs_no_count_and_nobody_hammers_it(log, tmp
 
     try:
         expected = publish(log, 1000)
-        count(log, store, said, kill_once, wait)
+        count(log, store, said, at_step(5, server.kill), wait)
         assert sum(waits) >= OUTAGE_S
         assert 2 <= len(said) == len(waits) <= 5 + OUTAGE_S / 4
         assert all("cannot be reached" in line for line in said)
@@ -163,18 +148,10 @@ def test_a_store_gone_for_a_minute_costs_no_count_and_nobody_hammers_it(log, tmp
 
 def test_a_store_that_was_emptied_is_filled_again_from_the_log(log, tmp_path):
     server, said = start_valkey(tmp_path), []
-    store = open_counters(server.url, COUNTERS.plan, COUNTERS.name)
-    steps = [0]
-
-    def empty_once():
-        steps[0] += 1
-        if steps[0] == 8:
-            store._client.flushall()
-        return False
-
+    store = store_of(server)
     try:
         expected = publish(log, 1000)
-        count(log, store, said, empty_once)
+        count(log, store, said, at_step(8, store._client.flushall))
         assert any("gone back" in line for line in said)
         assert_counted(store, expected)
     finally:

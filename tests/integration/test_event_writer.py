@@ -3,20 +3,18 @@
 import asyncio
 import threading
 import time
+from functools import partial
 
 import pytest
-from waiting import until
+from stream_runs import stream_log
+from topic_records import records_of
+from waiting import in_threads, until
 
 from clicktide.serving_worker import open_writer
 from features.events import Click, Heartbeat, Impression, decode_event
-from serving.event_writer import (
-    Accepted,
-    EventWriter,
-    LogAwayError,
-    QueueFullError,
-)
+from serving.event_writer import Accepted, EventWriter, LogAwayError, QueueFullError
 from streaming.joiner import JoinerSettings
-from streaming.log import LogUnavailableError, TopicPartition, open_log
+from streaming.log import LogUnavailableError, open_log
 from streaming.settings import StreamSettings
 
 STREAM = StreamSettings(partitions=3, join=JoinerSettings(join_window_s=2, out_of_order_s=1))
@@ -38,15 +36,15 @@ def clicked(name, kind="click"):
 
 def written(url, topic):
     """Events of a topic, heartbeats left out: (id, partition, kind), in order."""
+    out = []
     with open_log(url) as log:
-        out = []
-        for partition in range(log.topics()[topic]):
-            for record in log.read(TopicPartition(topic, partition), 0, 10_000):
-                event = decode_event(record.value)
-                if not isinstance(event, Heartbeat):
-                    assert record.key == event.impression_id.encode()
-                    out.append((event.impression_id, partition, getattr(event, "kind", "shown")))
-        return out
+        for record in records_of(log, topic):
+            event = decode_event(record.value)
+            if not isinstance(event, Heartbeat):
+                assert record.key == event.impression_id.encode()
+                kind = getattr(event, "kind", "shown")
+                out.append((event.impression_id, record.partition, kind))
+    return out
 
 
 def test_many_threads_each_event_once_and_both_topics_alike(url):
@@ -59,11 +57,7 @@ def test_many_threads_each_event_once_and_both_topics_alike(url):
             for event in (shown(name), clicked(name), clicked(name), clicked(name, "dismiss")):
                 answers.append(writer.submit([event]).result(30))
 
-    threads = [threading.Thread(target=send, args=(names[i::6],)) for i in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(*(partial(send, names[i::6]) for i in range(6)))
     writer.close()
     assert answers.count(Accepted(1, 0)) == 360 and answers.count(Accepted(0, 1)) == 120
     impressions, clicks = written(url, "impressions"), written(url, "clicks")
@@ -198,8 +192,7 @@ def test_a_log_whose_file_is_removed_is_not_written_to_in_vain(tmp_path):
 
 def test_the_partitions_of_a_log_that_is_there_are_used(tmp_path):
     url = f"sqlite:///{tmp_path / 'log.db'}"
-    with open_log(url) as log:
-        log.create_topics(StreamSettings(partitions=5).topics())
+    stream_log(url, StreamSettings(partitions=5)).close()
     writer = open_writer(url, StreamSettings())
     writer.submit([shown(f"i{n}") for n in range(50)]).result(30)
     writer.close()

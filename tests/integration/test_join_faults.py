@@ -6,25 +6,17 @@ That a broker which dies under the joiner changes nothing of it is in `test_kafk
 from random import Random
 
 import pytest
-from faulty_stream import (
-    SETTINGS,
-    append,
-    assert_accounted_for,
-    end_stream,
-    faulty,
-    rejected,
-)
+from faulty_stream import SETTINGS, append, assert_accounted_for, end_stream, faulty, rejected
+from stream_runs import stream_log
 
 from streaming.join_process import JoinProcess
-from streaming.log import open_log
 
 pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
 def log(url):
-    with open_log(url) as log:
-        log.create_topics(SETTINGS.topics())
+    with stream_log(url, SETTINGS) as log:
         yield log
 
 

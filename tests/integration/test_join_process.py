@@ -16,6 +16,8 @@ from random import Random
 from typing import NamedTuple
 
 import pytest
+from stream_runs import stream_log
+from topic_records import records_of
 from waiting import until
 
 from features.errors import ClicktideError
@@ -28,7 +30,6 @@ from streaming.log import (
     LogUnavailableError,
     NewRecord,
     RebalancedError,
-    TopicPartition,
     TopicSettings,
     open_log,
 )
@@ -48,8 +49,7 @@ KILLS = 6 if os.environ.get("CLICKTIDE_FULL") else 3
 
 @pytest.fixture
 def log(url):
-    with open_log(url) as log:
-        log.create_topics(SETTINGS.topics())
+    with stream_log(url, SETTINGS) as log:
         yield log
 
 
@@ -128,28 +128,18 @@ def publish(log, stream):
                 tx.append(topic, [NewRecord(None, end, p) for p in (0, 1) for _ in (0, 1)])
 
 
-def read_topic(log, topic):
-    for p, end in enumerate(log.end_offsets(topic)):
-        offset = 0
-        while offset < end and (records := log.read(TopicPartition(topic, p), offset)):
-            yield from records
-            offset = records[-1].offset + 1
-
-
 def outcome(log):
     """Examples and dead letters as they stand in the log, each checked."""
-    examples, dead = [], []
-    for record in read_topic(log, "examples"):
+    examples = []
+    for record in records_of(log, "examples"):
         lines = record.value.split(b"\n")
         assert int(dict(record.headers).get("n", b"1")) == len(lines) <= 7
         for line in lines:
             e = decode_event(line)
             times = e.click_timestamp, e.dismiss_timestamp
             examples.append((e.impression.impression_id, e.label, *times, e.correction))
-    for record in read_topic(log, "dead_letters"):
-        letter = decode_event(record.value)
-        dead.append((letter.topic, letter.partition, letter.offset))
-    return examples, dead
+    letters = [decode_event(record.value) for record in records_of(log, "dead_letters")]
+    return examples, [(letter.topic, letter.partition, letter.offset) for letter in letters]
 
 
 def check(log, stream, counts):

@@ -23,6 +23,7 @@ from faulty_stream import (
     faulty,
 )
 from msgspec.structs import replace
+from topic_records import values_of
 from waiting import until
 
 from streaming.join_process import JoinProcess
@@ -159,14 +160,8 @@ def copied(url, topic, count):
 
 def values(url, topic):
     """All values of a topic that readers see now."""
-    found = []
     with open_log(url) as log:
-        for partition in range(log.topics()[topic]):
-            at, offset = TopicPartition(topic, partition), 0
-            while records := log.read(at, offset):
-                found += [int(record.value) for record in records]
-                offset = records[-1].offset + 1
-    return found
+        return [int(value) for value in values_of(log, topic)]
 
 
 def leader(url, topic):

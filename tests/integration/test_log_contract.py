@@ -3,13 +3,13 @@
 import contextlib
 import subprocess
 import sys
-import threading
 import time
 import uuid
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
-from waiting import until
+from waiting import in_threads, until
 
 from streaming.log import (
     FencedError,
@@ -535,11 +535,7 @@ def test_several_writers_wait_for_each_other(tmp_path):
             for _ in range(20):
                 append(log.producer(f"p{number}"), "t", numbered(10))
 
-    threads = [threading.Thread(target=write, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(*(partial(write, i) for i in range(4)))
     with open_log(url) as log:
         assert log.end_offsets("t") == [800]
 

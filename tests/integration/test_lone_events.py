@@ -4,25 +4,21 @@ import threading
 import time
 from contextlib import contextmanager
 
+from small_spec import spec_of
+from stream_runs import join_all, stream_log
+from topic_records import values_of
 from valkey_server import start_valkey
 from waiting import until
 
 from clicktide.serving_worker import open_writer
 from features.counters.redis_store import open_counters
 from features.counters.stored import StoredCounters
-from features.events import (
-    Click,
-    Example,
-    Heartbeat,
-    Impression,
-    decode_event,
-    encode_event,
-)
-from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
+from features.events import Click, Example, Heartbeat, Impression, decode_event, encode_event
+from features.spec import CounterSpec
 from streaming.count_process import CountProcess
 from streaming.join_process import JoinProcess
 from streaming.joiner import JoinerSettings
-from streaming.log import NewRecord, TopicPartition, open_log
+from streaming.log import NewRecord, open_log
 from streaming.settings import StreamSettings
 
 # a join window of 2 s, so that a label is due soon; a click counts however slow the machine is;
@@ -30,11 +26,8 @@ from streaming.settings import StreamSettings
 TIGHT = JoinerSettings(join_window_s=2, out_of_order_s=1, late_window_s=3600, max_ahead_s=1)
 STREAM = StreamSettings(partitions=2, join=TIGHT)
 COUNTERS = StoredCounters(
-    Spec(
-        name="x",
-        source=SourceSpec(label="y"),
-        fields=(FieldSpec(names=("ad",)),),
-        counters=(CounterSpec(keys=("ad",), half_lives_h=(24,), prior_rate=0.1),),
+    spec_of(
+        "ad", label="y", counters=(CounterSpec(keys=("ad",), half_lives_h=(24,), prior_rate=0.1),)
     )
 )
 
@@ -103,11 +96,7 @@ def store_of(server):
 
 def examples(url):
     with open_log(url) as log:
-        return [
-            decode_event(record.value)
-            for partition in range(2)
-            for record in log.read(TopicPartition("examples", partition), 0, 1000)
-        ]
+        return [decode_event(value) for value in values_of(log, "examples")]
 
 
 def test_a_lone_impression_gets_its_label(url):
@@ -138,17 +127,14 @@ def test_what_is_sent_again_after_a_crash_is_one_example(tmp_path):
             records = [NewRecord(None, encode_event(beat), p) for p in (0, 1) for beat in beats]
             tx.append(topic, records)
     with open_log(url) as log:
-        process = JoinProcess(log, STREAM, "join-0", print)
-        process.run(until_idle_s=0)
-        process.close()
+        join_all(log, STREAM)
     [example] = examples(url)
     assert example.label == 1
 
 
 def test_a_log_that_lives_in_another_time_is_not_pushed_ahead(tmp_path):
     url = f"sqlite:///{tmp_path / 'log.db'}"
-    with open_log(url) as log:
-        log.create_topics(STREAM.topics())
+    with stream_log(url, STREAM) as log:
         old = b'{"v":1,"type":"impression","impression_id":"o","timestamp":1736121600000}'
         with log.producer("replay").transaction() as tx:
             tx.append("impressions", [NewRecord(b"", old, p) for p in (0, 1)])
@@ -156,9 +142,5 @@ def test_a_log_that_lives_in_another_time_is_not_pushed_ahead(tmp_path):
     writer.submit([shown(f"i{n}", now_ms()) for n in range(20)]).result(30)
     writer.close()
     with open_log(url) as log:
-        values = [
-            record.value
-            for partition in (0, 1)
-            for record in log.read(TopicPartition("impressions", partition), 0, 1000)
-        ]
+        values = values_of(log, "impressions")
     assert len(values) == 22 and not any(b"heartbeat" in value for value in values)

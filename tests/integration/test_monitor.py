@@ -11,28 +11,22 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from example_log import example, fill
 from hook_server import hook_server
-from waiting import until
+from stream_runs import stream_log
+from waiting import failing, until
 
 from features.errors import ClicktideError
-from features.spec import FieldSpec, SourceSpec, Spec
+from features.spec_file import parse_spec
 from monitoring.watch.alarm_actions import AlarmAction, append_action
 from monitoring.watch.alarm_delivery import ALARMS, GROUP
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.monitor_files import read_monitor
 from monitoring.watch.process import Monitor
 from monitoring.watch.settings import MonitorSettings, WindowSettings
-from streaming.log import LogUnavailableError, NewRecord, TopicPartition, open_log
+from streaming.log import LogUnavailableError, TopicPartition
 from streaming.settings import EXAMPLES, StreamSettings
 
-SPEC = Spec(
-    name="shop",
-    source=SourceSpec(label="click", timestamp="time", timestamp_format="ms"),
-    fields=(
-        FieldSpec(names=("ad", "site")),
-        FieldSpec(names=("hour_of_day",), transform="hour_of_day", column="time"),
-    ),
-)
 TOML = """
 name = "shop"
 [source]
@@ -46,6 +40,9 @@ names = ["hour_of_day"]
 transform = "hour_of_day"
 column = "time"
 """
+
+
+SPEC = parse_spec(TOML)
 START = 1_736_121_600_000
 SETTINGS = MonitorSettings(
     save_every_s=0.001, bid="bid", windows=WindowSettings(window_s=60, lateness_s=600)
@@ -56,36 +53,25 @@ def examples(count, seed=1, *, served=True, from_row=0):
     """Lines of examples, one a second; each ninth click comes late, as a correction."""
     rng = random.Random(seed)
     for i in range(from_row, from_row + count):
-        p = round(rng.uniform(0.01, 0.4), 3)
-        impression = {"v": 1, "type": "impression", "impression_id": f"i{i}"}
-        impression["timestamp"] = START + 1000 * i
-        impression["fields"] = {"ad": rng.choice(["a", "b", None]), "site": i % 3, "bid": 2.0}
-        if served:
-            impression |= {"probability": p, "model_version": f"v{i // 500}"}
+        p, at = round(rng.uniform(0.01, 0.4), 3), START + 1000 * i
+        fields = {"ad": rng.choice(["a", "b", None]), "site": i % 3, "bid": 2.0}
+        shown = {"probability": p, "model_version": f"v{i // 500}"} if served else {}
         clicked = rng.random() < p
-        said = {"v": 1, "type": "example", "impression": impression}
-        click = {"label": 1, "click_timestamp": START + 1000 * i + 4000}
-        if not clicked:
-            yield json.dumps({**said, "label": 0})
-        elif rng.random() < 1 / 9:
-            yield json.dumps({**said, "label": 0})
-            yield json.dumps({**said, **click, "correction": True})
-        else:
-            yield json.dumps({**said, **click})
+        late = clicked and rng.random() < 1 / 9
+        if late or not clicked:
+            yield json.dumps(example(f"i{i}", at, fields, shown=shown))
+        if clicked:
+            said = {"click_timestamp": at + 4000} | ({"correction": True} if late else {})
+            yield json.dumps(example(f"i{i}", at, fields, 1, shown=shown, **said))
 
 
 def write(log, lines, partition=0, size=20):
-    lines = list(lines)
-    with log.producer("joiner").transaction() as tx:
-        for at in range(0, len(lines), size):
-            value = "\n".join(lines[at : at + size]).encode()
-            tx.append(EXAMPLES, [NewRecord(None, value, partition)])
+    fill(log, [EXAMPLES], [line.encode() for line in lines], size, [partition])
 
 
 @pytest.fixture
 def log(tmp_path):
-    with open_log(str(tmp_path / "log.db")) as opened:
-        opened.create_topics(StreamSettings().topics())
+    with stream_log(tmp_path / "log.db") as opened:
         yield opened
 
 
@@ -207,8 +193,7 @@ def test_figures_are_refreshed_while_nothing_comes(log, tmp_path):
 
 
 def test_on_kafka_too_alarms_and_examples_count_once(kafka_url, tmp_path):
-    with open_log(kafka_url) as log:
-        log.create_topics(StreamSettings(partitions=2).topics())
+    with stream_log(kafka_url, StreamSettings(partitions=2)) as log:
         for partition in range(2):
             write(log, examples(300, seed=partition), partition)
         for _ in range(3):
@@ -285,8 +270,7 @@ def test_served_only_counts_what_was_left_out(log, tmp_path):
 
 
 def test_partitions_are_read_in_step_by_event_time(tmp_path):
-    with open_log(str(tmp_path / "log.db")) as log:
-        log.create_topics(StreamSettings(partitions=3).topics())
+    with stream_log(tmp_path / "log.db", StreamSettings(partitions=3)) as log:
         for partition, count in ((0, 1500), (1, 1500), (2, 10)):
             write(log, examples(count, seed=partition), partition)
         state = run(log, tmp_path / "m")
@@ -297,8 +281,7 @@ def test_partitions_are_read_in_step_by_event_time(tmp_path):
 def test_another_logs_state_other_slices_and_a_second_monitor_are_refused(log, tmp_path):
     write(log, examples(200))
     run(log, tmp_path / "m")
-    with open_log(":memory:") as other:
-        other.create_topics(StreamSettings().topics())
+    with stream_log(":memory:") as other:
         write(other, examples(300, seed=9))
         with pytest.raises(ClicktideError, match="another log"):
             monitor(other, tmp_path / "m")
@@ -336,17 +319,9 @@ def test_records_that_retention_removed_unread_are_told(log, tmp_path):
 
 def test_a_log_that_is_away_is_waited_for(log, tmp_path):
     write(log, examples(100))
-    lines, waits = [], []
+    lines, waits, away = [], [], LogUnavailableError("broker is away")
     process = monitor(log, tmp_path / "m", report=lines.append, pause=waits.append)
-    read, failures = log.read, [2]
-
-    def sometimes(*asked):
-        if failures[0]:
-            failures[0] -= 1
-            raise LogUnavailableError("broker is away")
-        return read(*asked)
-
-    log.read = sometimes
+    log.read = failing(log.read, away, away)
     process.run(stopping=lambda: False, until_idle_s=0)
     process.close()
     assert process.watch.seen == 100

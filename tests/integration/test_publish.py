@@ -10,6 +10,8 @@ import time
 import msgspec
 import pytest
 from command import run_clicktide
+from stream_runs import join_all, stream_log
+from topic_records import values_of
 from waiting import until
 
 from clicktide.serving_worker import open_writer
@@ -17,7 +19,6 @@ from features.errors import ClicktideError
 from features.events import Click, Heartbeat, Impression, decode_event, encode_event
 from features.spec_file import load_spec
 from market import open_simulation
-from streaming.join_process import JoinProcess
 from streaming.joiner import JoinerSettings
 from streaming.log import NewRecord, TopicPartition, open_log
 from streaming.publish import ClickDelay, Pacer, Publisher, RowReader, publish_group
@@ -54,8 +55,7 @@ def run(folder, *args, code=0):
 
 def publish(folder, *args):
     out, _ = run(folder, "replay", *args, "--json")
-    summary = json.loads(out)
-    return summary
+    return json.loads(out)
 
 
 def held(log, topic):
@@ -73,7 +73,7 @@ def held(log, topic):
 
 def values(path, topic):
     with open_log(str(path)) as log:
-        return [r.value for r in log.read(TopicPartition(topic, 0), 0, 1_000_000)]
+        return values_of(log, topic)
 
 
 def without_heartbeats(partitions):
@@ -378,13 +378,11 @@ def test_a_crash_after_any_commit_repeats_and_loses_nothing(tmp_path, every):
             return False, rejects
         return True, rejects
 
-    with open_log(str(tmp_path / "whole.db")) as log:
-        log.create_topics(StreamSettings().topics())
+    with stream_log(tmp_path / "whole.db") as log:
         _, rejects = go(log, None)
         position = log.committed("publish:x", TopicPartition(IMPRESSIONS, 0))
     assert len(rejects) > 3
-    with open_log(str(tmp_path / "parts.db")) as log:
-        log.create_topics(StreamSettings().topics())
+    with stream_log(tmp_path / "parts.db") as log:
         again = []
         for _ in range(1000):
             done, some = go(log, every)
@@ -405,8 +403,7 @@ def test_a_log_newest_first_is_refused_before_anything_is_published(tmp_path, st
     rows = [f"i{i},{when},0,s,a,1" for i, when in enumerate(times)]
     (tmp_path / "log.csv").write_text("\n".join(["id,when,clicked,site,ad,age", *rows]))
     spec = load_spec(_spec_file(tmp_path))
-    with open_log(str(tmp_path / "log.db")) as log:
-        log.create_topics(StreamSettings().topics())
+    with stream_log(tmp_path / "log.db") as log:
         reader = RowReader(spec, "x", delay=ClickDelay())
         it = Publisher(log, "publish:x", reader, StreamSettings(), pacer=unpaced())
         batches = open_source(str(tmp_path / "log.csv"), spec.source, it.columns)
@@ -481,9 +478,7 @@ def test_events_of_now_are_joined_behind_a_history_that_ends_now(tmp_path):
             assert max(e.timestamp for e in held(log, topic)[0]) <= now + 100
             tx.append(topic, [NewRecord(None, beat, 0)] * 2)
     with open_log(url) as log:
-        process = JoinProcess(log, stream, "join-0", print)
-        process.run(until_idle_s=0)
-        process.close()
+        join_all(log, stream)
         records = log.read(TopicPartition("examples", 0), 0, 10_000)
         assert not log.read(TopicPartition("dead_letters", 0), 0, 1)
     examples = [e for r in records for e in map(decode_event, r.value.split(b"\n"))]

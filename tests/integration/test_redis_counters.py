@@ -1,9 +1,5 @@
-"""Counters on real servers: Valkey from its wheel, and Redis where it is installed.
+"""Counters on real servers: Valkey from its wheel, and Redis where it is installed."""
 
-``CLICKTIDE_FULL=1`` makes the largest stream one of a million updates.
-"""
-
-import os
 import random
 import shutil
 import socket
@@ -30,7 +26,6 @@ from features.errors import ClicktideError
 HOUR, DAY = 3_600_000, 86_400_000
 PLAN = {0: (HOUR,), 1: (HOUR // 4, DAY), 7: (30 * DAY,)}
 START = 1_736_121_600_000
-LARGE = 300_000 if os.environ.get("CLICKTIDE_FULL") else 60_000
 
 
 @pytest.fixture(params=["valkey", "redis"])
@@ -47,7 +42,7 @@ def server(request, tmp_path, monkeypatch):
 
 @pytest.fixture
 def store(server):
-    return open_counters(server.url, PLAN, "test")
+    return open_store(server)
 
 
 @pytest.fixture
@@ -111,6 +106,14 @@ def state(store, names):
     return list(map(state_panes, store.states(keys), halves))
 
 
+def open_store(server):
+    return open_counters(server.url, PLAN, "test")
+
+
+def apply_all(store, updates, ends):
+    return store.apply(0, ends, Updates.of([update for _, update in updates]))
+
+
 def assert_exact(store, names, updates):
     expected = brute_force(updates)
     assert state(store, names) == [expected[key] for key, _ in names]
@@ -121,13 +124,13 @@ def test_any_cuts_replayed_from_anywhere_count_each_update_once(server, seed):
     rng = random.Random(seed)
     names, updates, ends = traffic(rng, 400)
     for _ in range(3):  # each time a new process starts again from a place it had resumed at
-        store = open_counters(server.url, PLAN, "test")
+        store = open_store(server)
         store.resume_point(0)
         for read, batch in batches(rng, updates, ends):
             store.apply(0, read, batch)
             if rng.random() < 0.05:
                 break
-    store = open_counters(server.url, PLAN, "test")
+    store = open_store(server)
     done = [store.apply(0, read, batch) for read, batch in batches(rng, updates, ends)]
     assert done[-1]
     assert_exact(store, names, updates)
@@ -137,7 +140,7 @@ def test_a_reader_ahead_in_one_topic_and_behind_in_the_other_waits(store, server
     view, click = (5, 0, START, 0, -1), (5, 0, START + 9, 0, 0)
     other = (5, 0, START + 9, 1, 1)
     assert store.apply(0, (2, 0), Updates.of([view, (5, 0, START, 1, -1)]))
-    behind = open_counters(server.url, PLAN, "test")
+    behind = open_store(server)
     assert not behind.apply(0, (1, 1), Updates.of([view, click]))
     assert not behind.save_resume_point(0, (1, 1), "too early")
     assert behind.resume_point(0) is None
@@ -159,7 +162,7 @@ def test_a_crash_between_shards_loses_and_repeats_nothing(server, monkeypatch):
         return plain(self, calls)
 
     monkeypatch.setattr(RedisCounters, "_pipeline", torn)
-    store = open_counters(server.url, PLAN, "test")
+    store = open_store(server)
     for read, batch in batches(rng, updates, ends):
         for _ in range(100):
             try:
@@ -168,7 +171,7 @@ def test_a_crash_between_shards_loses_and_repeats_nothing(server, monkeypatch):
             except StoreError:
                 continue
     monkeypatch.setattr(RedisCounters, "_pipeline", plain)
-    restarted = open_counters(server.url, PLAN, "test")
+    restarted = open_store(server)
     for read, batch in batches(rng, updates, ends):
         restarted.apply(0, read, batch)
     assert_exact(restarted, names, updates)
@@ -177,9 +180,7 @@ def test_a_crash_between_shards_loses_and_repeats_nothing(server, monkeypatch):
 def test_two_writers_of_one_partition_count_each_update_once(server):
     rng = random.Random(6)
     names, updates, ends = traffic(rng, 300)
-    writers = [
-        (open_counters(server.url, PLAN, "test"), batches(rng, updates, ends)) for _ in range(2)
-    ]
+    writers = [(open_store(server), batches(rng, updates, ends)) for _ in range(2)]
     while writers:
         writer = rng.choice(writers)
         step = next(writer[1], None)
@@ -188,7 +189,7 @@ def test_two_writers_of_one_partition_count_each_update_once(server):
         else:
             writer[0].apply(0, *step)
             writer[0].save_resume_point(0, step[0], "x")
-    assert_exact(open_counters(server.url, PLAN, "test"), names, updates)
+    assert_exact(open_store(server), names, updates)
 
 
 def test_partitions_in_any_order_give_the_same_counters(server):
@@ -209,7 +210,7 @@ def test_partitions_in_any_order_give_the_same_counters(server):
 def test_values_are_those_of_decayed_to_the_bit(store):
     rng = random.Random(8)
     names, updates, ends = traffic(rng, 500)
-    assert store.apply(0, ends, Updates.of([update for _, update in updates]))
+    assert apply_all(store, updates, ends)
     names = [*names, (12345, 1)]
     keys = np.array([key for key, _ in names], dtype=np.uint64)
     counters = np.array([counter for _, counter in names])
@@ -251,7 +252,7 @@ def test_a_batch_and_a_read_take_one_round_trip_each(store, client):
     store.apply(0, (1, 0), Updates.of([updates[0][1]]))  # loads guards and the script
     counting = CountingPipelines(store)
     before = commands(client)
-    store.apply(0, ends, Updates.of([update for _, update in updates]))
+    apply_all(store, updates, ends)
     after = commands(client)
     assert counting.trips == 1
     assert after["evalsha"] - before["evalsha"] <= SHARDS + 1  # one to a shard
@@ -268,7 +269,7 @@ def test_a_server_that_forgot_the_scripts_is_sent_them_again(store, client):
 
 
 def test_keys_go_when_they_can_count_no_more(server, client):
-    store = open_counters(server.url, PLAN, "test")
+    store = open_store(server)
     store.apply(0, (1, 0), Updates.of([(5, 1, START, 0, -1)]))
     (name,) = client.keys("{test:*}:*")
     left = client.pttl(name)
@@ -285,7 +286,7 @@ def test_keys_go_when_they_can_count_no_more(server, client):
 def test_kill_9_of_the_server_loses_nothing_acknowledged(server, tmp_path):
     rng = random.Random(10)
     names, updates, ends = traffic(rng, 300)
-    store, running, trouble = open_counters(server.url, PLAN, "test"), server, 0
+    store, running, trouble = open_store(server), server, 0
     try:
         for i, (read, batch) in enumerate(batches(rng, updates, ends)):
             if i in (3, 7):
@@ -299,7 +300,7 @@ def test_kill_9_of_the_server_loses_nothing_acknowledged(server, tmp_path):
             store.save_resume_point(0, read, f"batch {i}")
         assert trouble == 2
         assert_exact(store, names, updates)
-        assert open_counters(server.url, PLAN, "test").resume_point(0).startswith("batch")
+        assert open_store(server).resume_point(0).startswith("batch")
     finally:
         running.stop()
 
@@ -321,7 +322,7 @@ def test_a_store_that_lost_what_was_in_says_so(store, client):
 def test_a_resume_point_never_goes_back(store, server):
     assert store.resume_point(3) is None
     assert store.save_resume_point(3, (9, 4), "metadata ✓\nand a line")
-    late = open_counters(server.url, PLAN, "test")
+    late = open_store(server)
     assert not late.save_resume_point(3, (8, 4), "behind")
     assert not late.save_resume_point(3, (8, 5), "beside")
     assert late.resume_point(3) == "metadata ✓\nand a line"
@@ -332,12 +333,11 @@ def test_a_resume_point_never_goes_back(store, server):
 def test_a_full_server_takes_all_of_a_batch_or_nothing(store, client):
     names, updates, ends = traffic(random.Random(11), 100)
     client.config_set("maxmemory", 1)
-    batch = Updates.of([update for _, update in updates])
     with pytest.raises(StoreError, match=r"Fix") as raised:
-        store.apply(0, ends, batch)
+        apply_all(store, updates, ends)
     assert raised.value.passing
     client.config_set("maxmemory", 0)
-    assert store.apply(0, ends, batch)
+    assert apply_all(store, updates, ends)
     assert_exact(store, names, updates)
 
 
@@ -374,45 +374,6 @@ def test_every_error_is_ours_and_has_no_password(url, said, passing):
     while error is not None:
         assert "s3" not in f"{error} {error!r}"
         error = error.__cause__ or error.__context__
-
-
-@pytest.mark.parametrize("events", [33_000, pytest.param(LARGE, id="large")])
-def test_large_streams_equal_a_brute_force(server, events):
-    """Five hours, of three updates an event and more, from arrays."""
-    rng = np.random.default_rng(events)
-    store = open_counters(server.url, PLAN, "test")
-    keys = rng.integers(0, 2**64, 5_000, dtype=np.uint64)
-    counters = np.array(list(PLAN))[np.arange(len(keys)) % len(PLAN)]
-    expected = defaultdict(lambda: [0, 0])
-    step = 10_000
-    for start in range(0, events, step):
-        shown = np.repeat(np.arange(start, min(start + step, events)), 3)
-        which = rng.integers(0, len(keys), len(shown))
-        clicks = np.full(len(shown), -1)
-        clicked = rng.random(len(shown)) < 0.1
-        clicks[clicked] = start * 3 + np.arange(int(clicked.sum()))
-        at = START + shown * (5 * HOUR // events) + rng.integers(0, HOUR, len(shown))
-        batch = Updates(keys[which], counters[which], at, shown, clicks)
-        assert store.apply(0, (start + step, (start + step) * 3), batch)
-        add_up(expected, which, counters[which], at, clicked)
-    got = map(state_panes, store.states(keys), [PLAN[counter] for counter in counters.tolist()])
-    flat = {
-        (i, half, number): list(sums)
-        for i, halves in enumerate(got)
-        for half, panes in halves.items()
-        for number, sums in panes.items()
-    }
-    newest = defaultdict(int)
-    for i, half, number in expected:
-        newest[i, half] = max(newest[i, half], number)
-    assert flat == {k: v for k, v in expected.items() if k[2] > newest[k[:2]] - PANES}
-
-
-def add_up(sums, which, counters, at, clicked):
-    rows = zip(which.tolist(), counters.tolist(), at.tolist(), clicked.tolist(), strict=True)
-    for key, counter, time_ms, click in rows:
-        for half in PLAN[counter]:
-            sums[key, half, time_ms // half][click] += weight(time_ms, half)
 
 
 @pytest.fixture
@@ -511,7 +472,7 @@ def test_an_embedded_server_that_cannot_start_says_why(tmp_path):
 def test_the_primary_that_a_sentinel_names_is_used(sentinel):
     names, updates, ends = traffic(random.Random(13), 50)
     with closing(open_counters(sentinel, PLAN, "test")) as store:
-        assert store.apply(0, ends, Updates.of([update for _, update in updates]))
+        assert apply_all(store, updates, ends)
         assert_exact(store, names, updates)
     wrong = sentinel.replace("s3cret2", "other")
     with pytest.raises(StoreError, match=r"Sentinels that refuse the login.*sentinel_password"):
@@ -583,7 +544,7 @@ def check_tls(url, certificate):
     names, updates, ends = traffic(random.Random(13), 50)
     with closing(open_counters(f"{url}?ssl_ca_certs={certificate}", PLAN, "test")) as store:
         until(lambda: is_up(store))
-        assert store.apply(0, ends, Updates.of([update for _, update in updates]))
+        assert apply_all(store, updates, ends)
         assert_exact(store, names, updates)
     with pytest.raises(StoreError):
         open_counters(url, PLAN, "test", timeout_s=5.0).ping()

@@ -9,42 +9,42 @@ import sys
 from pathlib import Path
 
 import mlflow_warnings
-import numpy as np
 import pandas as pd
 import pytest
 from command import run_clicktide
+from example_log import example_line, fill
+from small_spec import spec_of
+from stream_runs import learn_all, stream_log
 from typer.testing import CliRunner
 
-from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from features.spec import FieldSpec, HashSpec, Spec
 from features.spec_file import spec_identity
 from learning.snapshot import load_snapshot
-from monitoring.registry.actions import pin, promote, roll_back, unpin
-from monitoring.registry.client import Registry, open_registry
-from monitoring.registry.follow import ChampionSource, Follower
+from monitoring.registry.actions import pin, promote, unpin
+from monitoring.registry.client import open_registry
+from monitoring.registry.follow import Follower
 from monitoring.registry.guard import Guard
 from monitoring.registry.process import Register
 from monitoring.registry.settings import GateSettings, RegistrySettings
 from monitoring.registry.snapshots import SnapshotCache
 from monitoring.registry.versions import RegistryError
 from monitoring.watch.alarm_actions import ActionReader, rolled_back
-from streaming.log import NewRecord, open_log
+from streaming.log import open_log
 from streaming.settings import EARLY_EXAMPLES, EXAMPLES, StreamSettings
-from streaming.train_process import Trainer
 
 pytestmark = [
     *mlflow_warnings.IGNORED,
     pytest.mark.timeout(300 if "CLICKTIDE_TEST_VERSIONS" not in os.environ else 3600),
 ]
 VERSIONS = int(os.environ.get("CLICKTIDE_TEST_VERSIONS", "16"))  # 288: a day of five minutes each
-SPEC = Spec(
+SPEC = spec_of(
+    "ad",
+    "site",
+    FieldSpec(names=("tags",), transform="categories"),
+    FieldSpec(names=("hour",), transform="hour_of_day", column="time"),
     name="shop",
-    source=SourceSpec(label="click", timestamp="time", timestamp_format="ms"),
-    fields=(
-        FieldSpec(names=("ad", "site")),
-        FieldSpec(names=("tags",), transform="categories"),
-        FieldSpec(names=("hour",), transform="hour_of_day", column="time"),
-    ),
-    crosses=CrossSpec(all_pairs=True),
+    time="time",
+    pairs=True,
     hash=HashSpec(bits=8, cross_bits=10),
 )
 START = 1_736_121_600_000
@@ -66,8 +66,7 @@ class Stream:
         self.rng, self.shown, self.spec = random.Random(5), 0, SPEC
         gate = GateSettings(min_examples=500, min_clicks=10)
         self.settings = RegistrySettings(gate=gate, **settings)
-        with open_log(str(folder / "log.db")) as log:
-            log.create_topics(StreamSettings().topics())
+        stream_log(folder / "log.db").close()
         self.start()
 
     def start(self):
@@ -97,34 +96,23 @@ class Stream:
     def show(self, count, flipped=False, served=None):
         """Put examples into the log: a click rate of .2 that hangs on ad and site."""
         lines = [self.example(flipped, served) for _ in range(count)]
-        with self.open_log() as log, log.producer("fill").transaction() as tx:
-            values = [b"\n".join(lines[at : at + 100]) for at in range(0, count, 100)]
-            for topic in (EARLY_EXAMPLES, EXAMPLES):  # learned, and judged on
-                tx.append(topic, [NewRecord(None, value, 0) for value in values])
+        with self.open_log() as log:  # learned, and judged on
+            fill(log, (EARLY_EXAMPLES, EXAMPLES), lines, 100)
 
     def example(self, flipped, served=None):
         self.shown += 1
-        fields = row(self.rng, self.shown)
+        fields, shown = row(self.rng, self.shown), {}
         rate = 0.02 + 0.09 * (fields["ad"] % 5)
         label = int(self.rng.random() < rate) ^ flipped
-        impression = {"v": 1, "type": "impression", "impression_id": f"i{self.shown}"}
-        impression |= {"timestamp": fields.pop("time"), "fields": fields}
         if served is not None:  # by live weights
             live = f"live-{spec_identity(self.spec)[:8]}-"
-            impression |= {"probability": served(rate), "model_version": f"{live}7"}
-        outcome = {"v": 1, "type": "example", "label": label, "impression": impression}
-        return json.dumps(outcome).encode()
+            shown = {"probability": served(rate), "model_version": f"{live}7"}
+        return example_line(f"i{self.shown}", fields.pop("time"), fields, label, shown=shown)
 
     def learn(self):
         """Let the trainer learn all that is there, and save."""
-        with (
-            self.open_log() as log,
-            Trainer(
-                log, SPEC, StreamSettings(), self.folder / "model",
-                now=self.clock, report=lambda _: None, pause=lambda _: None,
-            ) as trainer,
-        ):  # fmt: skip
-            trainer.run(stopping=lambda: False, until_idle_s=0)
+        with self.open_log() as log:
+            learn_all(log, SPEC, StreamSettings(), self.folder / "model", now=self.clock)
 
     def pass_by(self, count=2000, flipped=False, seconds=300):
         """Five minutes: examples come, are learned, and a version is due."""
@@ -323,57 +311,6 @@ def newest(folders):
     return max(folders, key=lambda folder: folder.stat().st_mtime_ns)
 
 
-def test_servers_follow_the_aliases(stream):
-    served = stream.folder / "served"
-    follower = Follower(stream.registry, served, now=stream.clock, report=stream.said.append)
-    live, champion = ChampionSource(served), ChampionSource(served, SPEC, "champion")
-    other = ChampionSource(
-        served, Spec(name="o", source=SPEC.source, fields=SPEC.fields), "champion"
-    )
-    stream.pass_by(3000)
-    stream.pass_by(3000)
-    look(follower, live, champion, other)
-    assert (live.current(), champion.current().version) == (None, "v1")
-    assert other.current() is None and "another spec" in other.problem
-    stream.pass_by(3000)
-    held = champion.current()
-    look(follower, live, champion)
-    assert champion.current().version == "v2" and held.learner is not champion.current().learner
-    roll_back(stream.registry, None, 7, "test")
-    look(follower, live, champion)
-    assert live.current().version == champion.current().version == "v1"
-    own = load_snapshot(next(served.glob("version-1-*"))).learner.weights.fields
-    assert np.array_equal(live.current().learner.weights.fields, own)
-    unpin(stream.registry)
-    look(follower, live, champion)
-    assert (live.current(), champion.current().version) == (None, "v1")
-    follower.registry = Registry("http://127.0.0.1:9", "clicktide")
-    assert follower.step() is False
-    again = ChampionSource(served, SPEC, "champion")
-    assert again.look() and again.current().version == "v1"
-
-
-def look(follower, *sources):
-    assert follower.step()
-    for source in sources:
-        source.look()
-
-
-def test_with_mlflow_away_versions_wait_and_catch_up(stream):
-    there, stream.registry = stream.registry, Registry("http://127.0.0.1:9", "clicktide")
-    stream.start()
-    for _ in range(5):
-        stream.pass_by(600)
-    assert len([line for line in stream.said if "wait on disk" in line]) == 1
-    stream.registry = there
-    stream.start()  # restarted meanwhile: what waits is on disk
-    stream.now_s += 100
-    stream.step()
-    versions = there.versions()
-    assert [v.events for v in versions] == [1800, 2400, 3000]
-    assert not list((stream.folder / "registry" / "waiting").iterdir())
-
-
 def test_the_models_commands(stream):
     from clicktide.cli import app
 
@@ -414,12 +351,6 @@ def test_a_look_at_a_registry_that_is_not_there_makes_none(tmp_path):
     follower = Follower(open_registry(None, tmp_path), tmp_path, now=lambda: 1e9, report=print)
     assert follower.step()
     assert [file.name for file in tmp_path.iterdir()] == ["served.json"]
-
-
-def test_no_command_imports_mlflow_at_start():
-    code = "import sys, clicktide.cli; print([m for m in sys.modules if m.startswith('mlflow')])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 def test_a_guard_that_cannot_act_says_so_once_and_goes_on(stream, monkeypatch):

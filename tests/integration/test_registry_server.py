@@ -10,10 +10,11 @@ from pathlib import Path
 
 import mlflow_warnings
 import pytest
+from small_spec import spec_of
+from stream_runs import stream_log
 from waiting import until
 
 from clicktide.valkey import free_port
-from features.spec import FieldSpec, HashSpec, SourceSpec, Spec
 from learning.click_learner import ClickLearner
 from learning.progress import Progress
 from learning.snapshot import Snapshot, save_snapshot
@@ -24,15 +25,9 @@ from monitoring.registry.process import Register, purge
 from monitoring.registry.settings import RegistrySettings
 from monitoring.registry.versions import NoVersionError
 from streaming.log import open_log
-from streaming.settings import StreamSettings
 
 pytestmark = [*mlflow_warnings.IGNORED, pytest.mark.timeout(300)]
-SPEC = Spec(
-    name="shop",
-    source=SourceSpec(label="click"),
-    fields=(FieldSpec(names=("ad", "site")),),
-    hash=HashSpec(bits=8, cross_bits=8),
-)
+SPEC = spec_of("ad", "site", name="shop", bits=8)
 
 
 class Server:
@@ -89,8 +84,7 @@ class Learned:
         self.folder, self.now_s, self.events, self.said = folder, 1e9, 0, []
         self.learner, self.progress = ClickLearner(SPEC), Progress()
         self.registry = Registry(url, name)
-        with open_log(str(folder / "log.db")) as log:
-            log.create_topics(StreamSettings().topics())
+        stream_log(folder / "log.db").close()
         self.report = folder / "report.html"
         self.report.write_text("<h1>Drift report</h1>")
         self.register = Register(

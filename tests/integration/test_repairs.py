@@ -1,13 +1,13 @@
 """From examples that are off to predictions that are repaired: the monitor, the log, the API."""
 
-import asyncio
-import json
 import random
 import time
 
-import httpx
 import msgspec
 import pytest
+import served_app
+from example_log import example_line, fill
+from stream_runs import stream_log
 from waiting import until
 
 from clicktide.serving_worker import state_of
@@ -31,21 +31,15 @@ SETTINGS = MonitorSettings(repair=RepairSettings(warmup_clicks=100), slices=("si
 
 def examples(rows, bad="site-004"):
     """A site on which nine of ten clicks fail to come."""
-    rng = random.Random(3)
+    rng, shown = random.Random(3), {"probability": 0.2, "model_version": "live-0a1b2c3d-100"}
     for i in range(rows):
-        site = f"site-{rng.randrange(10):03}"
-        impression = {
-            "v": 1, "type": "impression", "impression_id": f"i{i}", "timestamp": START + 1000 * i,
-            "fields": {"site": site, "campaign": f"campaign-{i % 3:03}"},
-            "probability": 0.2, "model_version": "live-0a1b2c3d-100",
-        }  # fmt: skip
-        label = int(rng.random() < (0.02 if site == bad else 0.2))
-        yield json.dumps({"v": 1, "type": "example", "impression": impression, "label": label})
+        fields = {"site": f"site-{rng.randrange(10):03}", "campaign": f"campaign-{i % 3:03}"}
+        label = int(rng.random() < (0.02 if fields["site"] == bad else 0.2))
+        yield example_line(f"i{i}", START + 1000 * i, fields, label, shown=shown)
 
 
 def write(log, lines):
-    with log.producer("test").transaction() as tx:
-        tx.append(EXAMPLES, [NewRecord(None, "\n".join(lines).encode(), 0)])
+    fill(log, [EXAMPLES], [*lines], 10_000)
 
 
 @pytest.fixture
@@ -54,8 +48,7 @@ def stream(tmp_path):
     folder = StreamFolder(
         tmp_path, str(tmp_path / "log.db"), SPEC, changes=("serve.access_log=none",)
     )
-    with open_log(folder.log) as log:
-        log.create_topics(StreamSettings().topics())
+    stream_log(folder.log).close()
     return folder
 
 
@@ -79,12 +72,7 @@ def newest(stream):
 
 
 def ask(app, path, body):
-    async def post():
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return await client.post(path, json=body)
-
-    reply = asyncio.run(post())
+    [reply] = served_app.ask(app, "POST", path, json=body)
     assert reply.status_code == 200, reply.text
     return reply.json()
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from counter_panes import stored_values
+from small_spec import spec_of
 from valkey_server import start_valkey
 from waiting import until
 
@@ -16,15 +17,16 @@ from clicktide import valkey
 from features.counters.redis_format import Updates
 from features.counters.redis_store import open_counters
 from features.counters.stored import StoredCounters
-from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
+from features.spec import CounterSpec
 from serving.request_features import FeatureSource
 from serving.store_reader import open_link
 
 NOW = 1_736_121_600_000
-SPEC = Spec(
+SPEC = spec_of(
+    "ad",
+    "user",
     name="market",
-    source=SourceSpec(label="click", timestamp="time", timestamp_format="ms"),
-    fields=(FieldSpec(names=("ad", "user")),),
+    time="time",
     counters=(
         CounterSpec(keys=("ad", "campaign", "user", ("user", "ad")), half_lives_h=(24.0, 1.0)),
     ),

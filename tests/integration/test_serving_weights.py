@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_spec import spec_of
 
 from features.errors import SnapshotError
-from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from features.spec import FieldSpec, HashSpec
 from learning.click_learner import ClickLearner
 from learning.live import create_live, renew_live
 from learning.progress import Progress
@@ -19,14 +20,12 @@ EVENT = {"ad": "a", "site": "s"}
 
 
 def spec(name="shop"):
-    return Spec(
+    return spec_of(
+        "ad",
+        "site",
+        FieldSpec(names=("price",), transform="quantile", buckets=4, learn_from=50),
         name=name,
-        source=SourceSpec(label="click"),
-        fields=(
-            FieldSpec(names=("ad", "site")),
-            FieldSpec(names=("price",), transform="quantile", buckets=4, learn_from=50),
-        ),
-        crosses=CrossSpec(all_pairs=True),
+        pairs=True,
         hash=HashSpec(bits=10, cross_bits=10, seed=len(name)),
     )
 
@@ -77,6 +76,12 @@ def probability(source):
     return source.current().learner.predict_proba_one(EVENT)[True]
 
 
+def takes_up(live, trainer, clock, after_s=0.06):
+    """After so long it serves the trainer's weights and has no problem."""
+    clock[0] += after_s
+    return probability(live) == trainer.probability and live.problem is None
+
+
 def test_every_event_is_seen_as_it_is_learned(path, source):
     trainer = Trainer(path, spec())
     live = source()
@@ -95,9 +100,7 @@ def test_a_file_that_comes_later_is_found(path, source, clock):
     assert live.current() is None
     assert "no such file" in live.problem
     trainer = Trainer(path, spec()).learn()
-    clock[0] += 0.06
-    assert probability(live) == trainer.probability
-    assert live.problem is None
+    assert takes_up(live, trainer, clock)
 
 
 @pytest.mark.parametrize("deleted_first", [False, True])
@@ -113,9 +116,7 @@ def test_a_restarted_trainer_is_taken_up(path, source, clock, deleted_first):
             ". Fix: start `clicktide train --live`", ""
         )
     second = Trainer(path, spec()).learn(40)
-    clock[0] += 0.06
-    assert probability(live) == second.probability
-    assert live.problem is None
+    assert takes_up(live, second, clock)
 
 
 def test_a_trainer_makes_a_deleted_file_anew_and_learns_on_in_it(path, source, clock):
@@ -139,9 +140,7 @@ def test_another_spec_is_refused_until_the_right_one_is_back(path, source, clock
         assert probability(live) == first.probability
         assert "another spec" in live.current().problem
     third = Trainer(path, spec()).learn(5)
-    clock[0] += 0.06
-    assert probability(live) == third.probability
-    assert live.problem is None
+    assert takes_up(live, third, clock)
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights at all", bytes(20_000)])
@@ -184,9 +183,7 @@ def test_a_truncated_file_is_read_no_more_and_gives_way_to_the_snapshot(
     assert live.current().version == f"snapshot-{live.identity}-0"
     assert "truncated" in live.current().problem
     second = Trainer(path, spec()).learn(5)  # as the supervisor restarts it
-    clock[0] += 1.2
-    assert probability(live) == second.probability
-    assert live.problem is None
+    assert takes_up(live, second, clock, 1.2)
 
 
 def test_a_file_overwritten_in_place_by_one_of_another_spec_is_refused(path, source, clock):
@@ -215,15 +212,13 @@ def test_one_that_starts_while_the_file_is_gone_serves_the_trainers_snapshot(
     assert live.current().version == f"snapshot-{live.identity}-0"
     assert "the snapshot in" in live.current().problem
     trainer = Trainer(path, spec()).learn()
-    clock[0] += 1.1
-    assert probability(live) == trainer.probability
-    assert live.problem is None
+    assert takes_up(live, trainer, clock, 1.1)
 
 
 LOAD = """
 import os, sys, threading, time
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{tests!r}, {tests!r} + "/../helpers"]
 import importlib.util
 module = importlib.util.spec_from_file_location("w", {file!r})
 w = importlib.util.module_from_spec(module); module.loader.exec_module(w)

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from live_stream import alive
 from waiting import until
 
 from clicktide.child_processes import clicktide_command, spawn
@@ -21,30 +22,10 @@ STUBBORN = (
     "inner = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
     "print(inner.pid); time.sleep(600)"
 )
-PARENT = """
-import sys, time
-from pathlib import Path
-from clicktide.process_log import message_of
-from clicktide.child_processes import spawn
-from clicktide.supervisor import Child
-child = spawn(Path(sys.argv[1]), lambda name, line: None)(
-    Child("sleeper", [sys.executable, "-c", "import time; time.sleep(600)"]))
-print(child.pid, flush=True)
-time.sleep(600)
-"""
 
 
 def python(code, name="child"):
     return Child(name, [sys.executable, "-c", code])
-
-
-def alive(pid):
-    """Runs; a zombie, which nobody has asked about yet, does not."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.fixture
@@ -91,19 +72,6 @@ def test_kill_takes_along_what_the_child_has_started(start, said):
     until(lambda: not alive(inner))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal")
-def test_children_die_with_a_supervisor_that_is_killed(tmp_path):
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
-    with parent:
-        child = int(parent.stdout.readline())
-        assert alive(child)
-        parent.send_signal(signal.SIGKILL)
-        parent.wait(10)
-        until(lambda: not alive(child))
-
-
 def test_a_killed_child_comes_back_and_a_stubborn_one_is_killed(start, said):
     shown = []
     supervisor = Supervisor(
@@ -142,7 +110,7 @@ def test_a_log_file_keeps_a_bounded_end_of_what_was_said(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("safe", [True, False])
 def test_a_folder_of_a_stranger_with_our_names_does_no_harm(tmp_path, safe):
-    for name in (
+    for name in [
         "features",
         "learning",
         "market",
@@ -151,7 +119,7 @@ def test_a_folder_of_a_stranger_with_our_names_does_no_harm(tmp_path, safe):
         "serving",
         "clicktide",
         "specs",
-    ):
+    ]:
         if name != "clicktide" or safe:  # without -P, Python itself runs what lies there
             (tmp_path / name).mkdir()
             (tmp_path / name / "__init__.py").write_text("raise SystemExit('not ours')")

@@ -1,13 +1,13 @@
 """Clicks stop for ten minutes: no label leaves, the model stays, and afterwards none is missing."""
 
 import json
-import time
 
-from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from small_spec import spec_of
+from stream_runs import learn_all, stream_log
+
 from streaming.join_process import JoinProcess
-from streaming.log import NewRecord, TopicPartition, open_log
+from streaming.log import NewRecord, TopicPartition
 from streaming.settings import load_stream_settings
-from streaming.train_process import Trainer
 
 START = 1_736_121_600_000
 SETTINGS = load_stream_settings(
@@ -15,23 +15,18 @@ SETTINGS = load_stream_settings(
 )
 
 
+def event(name, at_ms, **more):
+    said = {"v": 1, "type": name, "timestamp": START + at_ms, **more}
+    return NewRecord(b"k", json.dumps(said).encode())
+
+
 def impression(n):
-    at = START + n * 100
     fields = {"ad": f"a{n % 7}", "site": f"s{n % 11}"}
-    event = {"v": 1, "type": "impression", "impression_id": f"i{n}", "timestamp": at}
-    event["fields"] = fields
-    return NewRecord(b"k", json.dumps(event).encode())
+    return event("impression", n * 100, impression_id=f"i{n}", fields=fields)
 
 
 def click(n):
-    at = START + n * 100 + 2_000
-    event = {"v": 1, "type": "click", "impression_id": f"i{n}", "timestamp": at}
-    return NewRecord(b"k", json.dumps(event).encode())
-
-
-def heartbeat(seconds):
-    event = {"v": 1, "type": "heartbeat", "timestamp": START + seconds * 1000}
-    return NewRecord(b"k", json.dumps(event).encode())
+    return event("click", n * 100 + 2_000, impression_id=f"i{n}")
 
 
 def append(log, topic, records):
@@ -39,22 +34,12 @@ def append(log, topic, records):
         tx.append(topic, records)
 
 
-SPEC = Spec(
-    name="shop",
-    source=SourceSpec(label="click"),
-    fields=(FieldSpec(names=("ad", "site")),),
-    crosses=CrossSpec(all_pairs=True),
-    hash=HashSpec(bits=10, cross_bits=10),
-)
+SPEC = spec_of("ad", "site", name="shop", pairs=True, bits=10)
 
 
 def mean_prediction(log, folder):
     """Of the model that has learned all that is there."""
-    with Trainer(
-        log, SPEC, SETTINGS, folder, now=time.time, report=lambda line: None, pause=time.sleep
-    ) as trainer:
-        trainer.run(stopping=lambda: False, until_idle_s=0)
-        learner = trainer.replay.learner
+    learner = learn_all(log, SPEC, SETTINGS, folder).replay.learner
     shown = [{"ad": f"a{n % 7}", "site": f"s{n % 11}"} for n in range(77)]
     return sum(learner.predict_proba_one(x)[True] for x in shown) / len(shown)
 
@@ -66,8 +51,7 @@ def examples(log, topic="examples"):
 
 def test_no_label_leaves_while_clicks_have_stopped(tmp_path):
     said = []
-    with open_log(str(tmp_path / "log.db")) as log:
-        log.create_topics(SETTINGS.topics())
+    with stream_log(tmp_path / "log.db", SETTINGS) as log:
         append(log, "impressions", map(impression, range(20_000)))  # 2,000 seconds
         append(log, "clicks", [click(n) for n in range(0, 20_000, 20)])
         process = JoinProcess(log, SETTINGS, "join-0", said.append)
@@ -85,7 +69,7 @@ def test_no_label_leaves_while_clicks_have_stopped(tmp_path):
         assert abs(mean_prediction(log, tmp_path / "model") / served - 1) < 0.01
         append(log, "clicks", [click(n) for n in range(20_000, 26_000, 20)])
         for topic in ("impressions", "clicks"):
-            append(log, topic, [heartbeat(10_000)] * 2)
+            append(log, topic, [event("heartbeat", 10_000_000)] * 2)
         process.run(until_idle_s=0.5)
         assert any("RESUMED" in line for line in said)
         found = {e["impression"]["impression_id"]: e["label"] for e in examples(log)}

@@ -8,39 +8,25 @@ import sys
 import time
 from pathlib import Path
 
+import example_log
 import numpy as np
 import pytest
+from command import run_clicktide
+from example_log import example_line
 from waiting import until
 
 from features.errors import ClicktideError, SnapshotError
 from features.events import decode_event
-from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from features.spec import Spec
+from features.spec_file import parse_spec
 from learning.click_learner import ClickLearner, probabilities
 from learning.live import create_live, open_live
 from learning.snapshot import load_snapshot
 from learning.stack import LATE
-from streaming.log import (
-    LogUnavailableError,
-    NewRecord,
-    OffsetError,
-    TopicPartition,
-    open_log,
-)
+from streaming.log import LogUnavailableError, OffsetError, TopicPartition, open_log
 from streaming.settings import DEAD_LETTERS, EARLY_EXAMPLES, StreamSettings, TrainSettings
 from streaming.train_process import Trainer
 
-SPEC = Spec(
-    name="shop",
-    source=SourceSpec(label="click", timestamp="time", timestamp_format="ms"),
-    fields=(
-        FieldSpec(names=("ad", "site")),
-        FieldSpec(names=("tags",), transform="categories"),
-        FieldSpec(names=("price",), transform="quantile", buckets=8, learn_from=300),
-        FieldSpec(names=("hour",), transform="hour_of_day", column="time"),
-    ),
-    crosses=CrossSpec(all_pairs=True),
-    hash=HashSpec(bits=12, cross_bits=12),
-)
 TOML = """
 name = "shop"
 [source]
@@ -67,6 +53,9 @@ all_pairs = true
 bits = 12
 cross_bits = 12
 """
+
+
+SPEC = parse_spec(TOML)
 START = 1_736_121_600_000
 
 
@@ -88,23 +77,15 @@ def rows(count, seed=1):
 
 def example(row, i=0, **more):
     fields = {name: value for name, value in row.items() if name != "click"}
-    impression = {"v": 1, "type": "impression", "impression_id": f"i{i}"}
-    impression |= {"timestamp": row["time"], "fields": fields, "counters": {"n": 1.5}}
-    outcome = {"v": 1, "type": "example", "label": row["click"], "impression": impression}
-    return json.dumps(outcome | more, separators=(",", ":")).encode()
+    given = (f"i{i}", row["time"], fields, row["click"])
+    return example_line(*given, shown={"counters": {"n": 1.5}}, **more)
 
 
 def fill(log, lines, per_record=10, partitions=1):
     """Put example lines into a log, some to a record."""
     if EARLY_EXAMPLES not in log.topics():
         log.create_topics(StreamSettings(partitions=partitions).topics())
-    cuts = range(0, len(lines), per_record)
-    values = [b"\n".join(lines[at : at + per_record]) for at in cuts]
-    with log.producer("fill").transaction() as tx:
-        tx.append(
-            EARLY_EXAMPLES,
-            [NewRecord(None, value, i % partitions) for i, value in enumerate(values)],
-        )
+    example_log.fill(log, [EARLY_EXAMPLES], lines, per_record, range(partitions))
 
 
 def trainer(log, folder, *, batch=7, said=None, **options):
@@ -131,8 +112,6 @@ def assert_same(a, b):
 
 
 def clicktide(*args, cwd=None):
-    from command import run_clicktide  # not where this file is loaded by a process of its own
-
     done = run_clicktide(*args, cwd=cwd)
     return done.returncode, done.stdout, done.stderr
 
@@ -342,7 +321,7 @@ def test_another_log_than_the_models_is_refused(tmp_path):
 DISK_FULL = """
 import resource, sys, time
 from pathlib import Path
-sys.path[:0] = [sys.argv[1], sys.argv[1] + "/../helpers"]
+sys.path[:0] = [sys.argv[1], f"{sys.argv[1]}/../helpers"]
 from test_train import SPEC, StreamSettings, TrainSettings, Trainer
 from streaming.log import open_log
 here, said, room = Path(sys.argv[2]), [], resource.RLIM_INFINITY

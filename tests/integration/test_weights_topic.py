@@ -1,10 +1,10 @@
 """The weights topic: a replica is, bit for bit, the trainer's model, or stays what it was."""
 
-import time
-
-import msgspec
 import numpy as np
 import pytest
+from example_log import example_line, fill
+from small_spec import spec_of
+from stream_runs import learn_all, stream_log
 from waiting import until
 
 from features.spec import CrossSpec, FieldSpec, HashSpec, LearnerSpec, SourceSpec, Spec
@@ -13,9 +13,8 @@ from learning.compression import compress_crosses, expand_crosses
 from learning.snapshot import load_snapshot
 from learning.weights import StackWeights
 from serving.log_followers import ReplicaWeights
-from streaming.log import LogUnavailableError, NewRecord, TopicPartition, open_log
+from streaming.log import LogUnavailableError, TopicPartition, open_log
 from streaming.settings import EARLY_EXAMPLES, StreamSettings, TrainSettings
-from streaming.train_process import Trainer
 from streaming.weights_message import read_head
 from streaming.weights_topic import WEIGHTS, TrainerPosition, WeightsFollower, WeightsPublisher
 
@@ -23,15 +22,13 @@ AT = TopicPartition(WEIGHTS, 0)
 
 
 def spec(name="shop", bits=8, evict_after=0, kind="stack"):
-    return Spec(
+    return spec_of(
+        "ad",
+        "site",
+        FieldSpec(names=("tags",), transform="categories"),
+        FieldSpec(names=("price",), transform="quantile", buckets=8, learn_from=300),
         name=name,
-        source=SourceSpec(label="click"),
-        fields=(
-            FieldSpec(names=("ad", "site")),
-            FieldSpec(names=("tags",), transform="categories"),
-            FieldSpec(names=("price",), transform="quantile", buckets=8, learn_from=300),
-        ),
-        crosses=CrossSpec(all_pairs=True),
+        pairs=True,
         hash=HashSpec(bits=bits, cross_bits=bits, evict_after=evict_after),
         learner=LearnerSpec(kind=kind),
     )
@@ -242,7 +239,7 @@ def followed(replica, training):
     return until(reached, lambda: replica.problem)
 
 
-def replicate(url):
+def test_replicas_follow(url):
     with open_log(url) as log:
         training = Training(log, spec(bits=12))
         replica = ReplicaWeights(lambda: open_log(url), spec(bits=12), poll_s=0.01, retry_s=0.1)
@@ -262,14 +259,6 @@ def replicate(url):
             replica.close()
 
 
-def test_replicas_follow_on_the_embedded_log(tmp_path):
-    replicate(str(tmp_path / "log.db"))
-
-
-def test_replicas_follow_on_kafka(kafka_url):
-    replicate(kafka_url)
-
-
 LOG_SPEC = Spec(
     name="shop",
     source=SourceSpec(label="click", timestamp="time", timestamp_format="ms"),
@@ -285,12 +274,10 @@ def examples(count):
     for i in range(count):
         fields = {"ad": int(rng.integers(50)), "tags": ["a", "b"][: int(rng.integers(3))]}
         fields |= {"price": float(rng.exponential()), "time": 1_736_121_600_000 + i}
-        impression = {"v": 1, "type": "impression", "impression_id": f"i{i}"}
-        impression |= {"timestamp": fields["time"], "fields": fields}
-        yield {"v": 1, "type": "example", "label": int(i % 4 == 0), "impression": impression}
+        given = (f"i{i}", fields["time"], fields)
+        yield example_line(*given, int(i % 4 == 0))
         if i % 7 == 1:
-            late = {"click_timestamp": fields["time"] + 10**7, "correction": True}
-            yield {"v": 1, "type": "example", "label": 1, "impression": impression} | late
+            yield example_line(*given, 1, click_timestamp=fields["time"] + 10**7, correction=True)
 
 
 def test_a_trainer_that_publishes_is_followed_to_its_snapshot(tmp_path):
@@ -298,19 +285,11 @@ def test_a_trainer_that_publishes_is_followed_to_its_snapshot(tmp_path):
     settings = StreamSettings(
         batch=3, train=TrainSettings(publish_every_s=0.001, publish_full_every_s=3600)
     )
-    with open_log(url) as log:
-        log.create_topics(settings.topics())
-        lines = [msgspec.json.encode(one) for one in examples(1500)]
-        values = [b"\n".join(lines[at : at + 10]) for at in range(0, len(lines), 10)]
-        with log.producer("fill").transaction() as tx:
-            tx.append(EARLY_EXAMPLES, [NewRecord(None, value, 0) for value in values])
-        options = {"now": time.time, "report": print, "pause": time.sleep}
+    with stream_log(url, settings) as log:
+        fill(log, [EARLY_EXAMPLES], list(examples(1500)))
+        options = {"live": tmp_path / "live", "publish_weights": True}
         for _ in range(2):  # the second time from its snapshot
-            with Trainer(
-                log, LOG_SPEC, settings, tmp_path / "model", live=tmp_path / "live",
-                publish_weights=True, **options,
-            ) as trainer:  # fmt: skip
-                trainer.run(stopping=lambda: False, until_idle_s=0)
+            trainer = learn_all(log, LOG_SPEC, settings, tmp_path / "model", **options)
             follower = fed(WeightsFollower(LOG_SPEC), records(log))
             assert same(follower.learner, load_snapshot(tmp_path / "model").learner)
             assert follower.head.events == trainer.events == 1500

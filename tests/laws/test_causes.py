@@ -2,23 +2,18 @@
 and of nested slices the one that shifted is named.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
+from detected import raised
 
 from monitoring.watch.categorical import MISSING, Categorical
-from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import DetectSettings
 
 NONE = "no cause found"
-
-
-def raised(scored, settings):
-    detector, alarms = SequentialDetector(settings), []
-    for start in range(0, len(scored), 16_384):
-        alarms += detector.update(scored.take(slice(start, start + 16_384)))
-    return [alarm for alarm in alarms if alarm.status == "open"]
 
 
 def scored(codes, p, y, seconds=1.0, version=None):
@@ -27,10 +22,8 @@ def scored(codes, p, y, seconds=1.0, version=None):
         values, code = np.unique(numbers, return_inverse=True)
         words = [MISSING if v < 0 else f"{name}-{v}" for v in values.tolist()]
         slices[name] = Categorical(code.astype(np.int32), pa.array(words))
-    return Scored(
-        (np.arange(rows) * 1000 * seconds).astype(np.int64), p, y.astype(float),
-        np.full(rows, 2.0), np.full(rows, np.nan), np.zeros(rows, np.bool_), slices, version,
-    )  # fmt: skip
+    known = {"slices": slices, "bid": np.full(rows, 2.0), "version": version}
+    return replace(Scored.of(y, p, time_ms=np.arange(rows) * 1000 * seconds), **known)
 
 
 def busy_stream(seed, shift):

@@ -8,11 +8,12 @@ import pytest
 from counter_panes import table_panes
 from hypothesis import given
 from hypothesis import strategies as st
+from small_spec import spec_of
 
 from features.batch import Batch, Position
 from features.counters.panes import decayed, pane, weight
 from features.counters.table import CounterTable
-from features.spec import CounterSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from features.spec import CounterSpec, SourceSpec
 from features.vectoriser import Vectoriser
 from learning.click_learner import ClickLearner
 from learning.snapshot import load_snapshot, save_snapshot
@@ -114,18 +115,16 @@ def test_cuts_change_nothing_while_a_table_grows():
 
 # --- through the learner -----------------------------------------------------------------------
 
-SPEC = Spec(
-    name="x",
-    source=SourceSpec(
-        label="click", timestamp="t", timestamp_format="ms", click_delay="delay"
-    ),
-    fields=(FieldSpec(names=("user", "ad")),),
+SPEC = spec_of(
+    "user",
+    "ad",
+    source=SourceSpec(label="click", timestamp="t", timestamp_format="ms", click_delay="delay"),
+    bits=10,
     counters=(
         CounterSpec(keys=("ad", ("user", "ad")), half_lives_h=(0.5, 2)),
         CounterSpec(keys=("user",), half_lives_h=(1,), prior_rate=0.2),
     ),
-    hash=HashSpec(bits=10, cross_bits=10),
-)  # fmt: skip
+)
 
 
 def _log(rows):

@@ -3,13 +3,11 @@
 from itertools import pairwise
 
 import numpy as np
-import pyarrow as pa
+from detected import scored_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitoring.watch.categorical import Categorical
 from monitoring.watch.detect.detector import SequentialDetector
-from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import DetectSettings
 
 ROWS = 70_000  # one clearing of rare values lies within
@@ -18,23 +16,13 @@ SETTINGS = DetectSettings(warmup_clicks=300, history_rows=30_000, max_values=300
 
 def stream():
     rng = np.random.default_rng(1)
-    ads = np.minimum(rng.zipf(1.3, ROWS), 5_000).astype(np.int32)
-    site = rng.integers(20, size=ROWS).astype(np.int32)
+    codes = {"ad": np.minimum(rng.zipf(1.3, ROWS), 5_000), "site": rng.integers(20, size=ROWS)}
     p = np.full(ROWS, 0.05)
-    odds = np.where((np.arange(ROWS) > 30_000) & (site == 3), 6.0, 1.0)
+    odds = np.where((np.arange(ROWS) > 30_000) & (codes["site"] == 3), 6.0, 1.0)
     y = (rng.random(ROWS) < np.minimum(p * odds, 1.0)).astype(float)
-    return Scored(
-        np.arange(ROWS) * 1000,
-        p,
-        y,
-        np.full(ROWS, np.nan),
-        np.where(y > 0, rng.lognormal(9.0, 1.0, ROWS), np.nan),
-        rng.random(ROWS) < 0.001,
-        {
-            "ad": Categorical(ads, pa.array([f"ad-{i}" for i in range(5_001)])),
-            "site": Categorical(site, pa.array([f"site-{i}" for i in range(20)])),
-        },
-    )
+    delay = np.where(y > 0, rng.lognormal(9.0, 1.0, ROWS), np.nan)
+    more = {"click_delay_ms": delay, "correction": rng.random(ROWS) < 0.001}
+    return scored_of(y, p, codes, time_ms=np.arange(ROWS) * 1000, **more)
 
 
 STREAM = stream()

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_spec import spec_of
 
 from features.hashed import Hashed
 from features.hashing import cross_hash
-from features.spec import CrossSpec, FieldSpec, HashSpec, LearnerSpec, SourceSpec, Spec
+from features.spec import HashSpec, LearnerSpec
 from learning import ClickLearner
 from learning.progress import Progress
 from learning.snapshot import Snapshot, load_snapshot, save_snapshot
@@ -17,12 +18,11 @@ BITS = 16
 
 def learner_of(kind, every):
     return ClickLearner(
-        Spec(
-            name="x",
-            source=SourceSpec(label="click"),
-            fields=(FieldSpec(names=("ad", "site")),),
+        spec_of(
+            "ad",
+            "site",
+            pairs=True,
             hash=HashSpec(bits=BITS, cross_bits=BITS, evict_after=every),
-            crosses=CrossSpec(all_pairs=True),
             learner=LearnerSpec(kind=kind),
         )
     )

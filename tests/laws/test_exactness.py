@@ -12,17 +12,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_spec import spec_of
 
 from features.hashed import Hashed
-from features.spec import (
-    CrossSpec,
-    FieldSpec,
-    HashSpec,
-    LearnerSpec,
-    Rates,
-    SourceSpec,
-    Spec,
-)
+from features.spec import CrossSpec, FieldSpec, HashSpec, LearnerSpec, Rates
 from features.spec_file import load_spec
 from features.vectoriser import Vectoriser
 from learning import ClickLearner, FTRLClassifier
@@ -478,10 +471,8 @@ def test_learn_one_and_learn_many_are_the_same_bits():
     rng = np.random.default_rng(2)
     frame = pd.DataFrame({c: rng.integers(0, 9, 200).astype(str) for c in "abcd"})
     clicks = pd.Series(rng.random(200) < 0.3)
-    spec = Spec(
-        name="x",
-        source=SourceSpec(label="click"),
-        fields=(FieldSpec(names=tuple("abcd")),),
+    spec = spec_of(
+        FieldSpec(names=tuple("abcd")),
         crosses=CrossSpec(all_pairs=True, named=(("a", "b", "c"),)),
         hash=HashSpec(bits=10, cross_bits=12),
     )

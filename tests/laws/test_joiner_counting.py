@@ -8,15 +8,7 @@ from hypothesis import strategies as st
 from joiner_runs import NAMES, START, event, random_log, read_interleaved
 from joiner_runs import resumed as resumed_from
 
-from streaming.joiner import (
-    CLICKS,
-    IMPRESSIONS,
-    Clicked,
-    Joiner,
-    JoinerSettings,
-    Record,
-    Viewed,
-)
+from streaming.joiner import CLICKS, IMPRESSIONS, Clicked, Joiner, JoinerSettings, Record, Viewed
 
 SETTINGS = JoinerSettings(
     join_window_s=20, late_window_s=30, out_of_order_s=5, max_ahead_s=8, far_future_s=600

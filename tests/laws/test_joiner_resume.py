@@ -9,15 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from joiner_runs import NAMES, START, TOPICS, event, resumed
 
-from streaming.joiner import (
-    CLICKS,
-    IMPRESSIONS,
-    CommitUpTo,
-    Idle,
-    Joiner,
-    JoinerSettings,
-    Record,
-)
+from streaming.joiner import CLICKS, IMPRESSIONS, CommitUpTo, Idle, Joiner, JoinerSettings, Record
 
 SETTINGS = JoinerSettings(
     join_window_s=20, late_window_s=30, out_of_order_s=5, max_ahead_s=8, far_future_s=600,

@@ -12,27 +12,26 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from small_spec import spec_of
 
 from features.errors import RowError
 from features.hashed import Hashed
-from features.spec import CrossSpec, FieldSpec, HashSpec, LearnerSpec, SourceSpec, Spec
+from features.spec import FieldSpec, HashSpec, LearnerSpec, SourceSpec, Spec
 from features.vectoriser import Vectoriser
 from learning import ClickLearner, FTRLClassifier, HashedCrosses
 from learning.stack import LATE
 from learning.weights import weights_for
 
 CALLS = 10_000 if os.environ.get("CLICKTIDE_FULL") else 150
-SPEC = Spec(
+SPEC = spec_of(
+    "ad",
+    "site",
+    FieldSpec(names=("n",), transform="log2", text="missing"),
+    FieldSpec(names=("age",), transform="quantile", buckets=3, learn_from=4),
+    FieldSpec(names=("tags",), transform="categories"),
     name="doors",
-    source=SourceSpec(label="click"),
-    fields=(
-        FieldSpec(names=("ad", "site")),
-        FieldSpec(names=("n",), transform="log2", text="missing"),
-        FieldSpec(names=("age",), transform="quantile", buckets=3, learn_from=4),
-        FieldSpec(names=("tags",), transform="categories"),
-    ),
-    crosses=CrossSpec(all_pairs=True),
-    hash=HashSpec(bits=8, cross_bits=8),
+    pairs=True,
+    bits=8,
 )
 MODELS = {
     "open": ClickLearner,

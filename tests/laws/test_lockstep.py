@@ -5,8 +5,9 @@ import time
 from contextlib import ExitStack
 
 import msgspec
+from small_spec import spec_of
 
-from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from features.spec import SourceSpec
 from market import open_simulation
 from streaming.join_process import JoinProcess
 from streaming.joiner import JoinerSettings
@@ -26,14 +27,15 @@ from streaming.train_process import Trainer
 
 SOURCE = "sim:abrupt?users=50&sites=10&campaigns=8&events=1500&max_click_delay_ms=90000"
 SETTINGS = StreamSettings(join=JoinerSettings(join_window_s=60, late_window_s=60))
-SPEC = Spec(
+SPEC = spec_of(
+    "campaign",
+    "site",
     name="market",
     source=SourceSpec(
         label="click", timestamp="timestamp", timestamp_format="ms", event_id="impression_id"
     ),
-    fields=(FieldSpec(names=("campaign", "site")),),
-    crosses=CrossSpec(all_pairs=True),
-    hash=HashSpec(bits=10, cross_bits=10),
+    pairs=True,
+    bits=10,
 )
 
 

@@ -4,21 +4,15 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+from small_spec import spec_of
 
 from features.hashed import Hashed
 from features.hashing import cross_hash
-from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
 from learning import ClickLearner
 from learning.touched import occupancy
 
 BITS = 12
-SPEC = Spec(
-    name="x",
-    source=SourceSpec(label="click"),
-    fields=(FieldSpec(names=("ad", "site")),),
-    hash=HashSpec(bits=BITS, cross_bits=BITS),
-    crosses=CrossSpec(all_pairs=True),
-)
+SPEC = spec_of("ad", "site", pairs=True, bits=BITS)
 
 
 @pytest.mark.parametrize("values", [150, 700, 3_000])

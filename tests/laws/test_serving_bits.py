@@ -12,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from served_app import HeldWeights
+from small_spec import spec_of
 
 from features.counters.names import COLUMN_PREFIX
-from features.spec import CounterSpec, CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from features.spec import CounterSpec, FieldSpec
 from learning import ClickLearner
 from learning.click_learner import probabilities
 from learning.uncertainty import uncertainty
@@ -23,23 +25,22 @@ from serving.hasher import EventHasher
 from serving.problem import Problem
 from serving.request_features import Fetched
 from serving.scorer import Scorer
-from serving.weights import FixedWeights
 
 NOW = 1_736_121_600_000
 REQUESTS = 60 if os.environ.get("CLICKTIDE_FULL") else 20
-SPEC = Spec(
+SPEC = spec_of(
+    "ad",
+    "site",
+    "user",
+    FieldSpec(names=("tags",), transform="categories", separator="|"),
+    FieldSpec(names=("price",), transform="log_squared", text="category"),
+    FieldSpec(names=("hour",), transform="hour_of_day", column="timestamp"),
+    FieldSpec(names=("more",), transform="categories", separator=","),
     name="law",
-    source=SourceSpec(label="click", timestamp="timestamp", timestamp_format="ms"),
-    fields=(
-        FieldSpec(names=("ad", "site", "user")),
-        FieldSpec(names=("tags",), transform="categories", separator="|"),
-        FieldSpec(names=("price",), transform="log_squared", text="category"),
-        FieldSpec(names=("hour",), transform="hour_of_day", column="timestamp"),
-        FieldSpec(names=("more",), transform="categories", separator=","),
-    ),
+    time="timestamp",
+    pairs=True,
+    bits=10,
     counters=(CounterSpec(keys=("ad", ("user", "ad")), half_lives_h=(1, 24)),),
-    crosses=CrossSpec(all_pairs=True),
-    hash=HashSpec(bits=10, cross_bits=10),
 )
 scalars = st.one_of(
     st.none(),
@@ -57,16 +58,6 @@ fields = st.fixed_dictionaries(
         "more": lists, "timestamp": st.integers(NOW, NOW + 10**8),
     },
 )  # fmt: skip
-
-
-class Fixed:
-    problem = None
-
-    def __init__(self, learner):
-        self.weighing = FixedWeights(learner, "fixed", 0)
-
-    def current(self):
-        return self.weighing
 
 
 class Served:
@@ -105,10 +96,10 @@ def test_the_same_bits_for_one_and_for_many_and_as_river_gives(events, seed, gap
     values = rng.exponential(10, (len(events), len(NAMES)))
     if gaps:
         values[rng.random(values.shape) < 0.3] = np.nan
-    scorer = Scorer(Fixed(LEARNER), Served(values), SPEC, lambda: NOW)
+    scorer = Scorer(HeldWeights(LEARNER), Served(values), SPEC, lambda: NOW)
     many = scorer.score(EventBatch(events, [NOW] * len(events)))
     for i, event in enumerate(events):
-        alone = Scorer(Fixed(LEARNER), Served(values[i : i + 1]), SPEC, lambda: NOW)
+        alone = Scorer(HeldWeights(LEARNER), Served(values[i : i + 1]), SPEC, lambda: NOW)
         [one] = alone.score(EventBatch([event], [NOW])).probability.tolist()
         served = {COLUMN_PREFIX + n: v for n, v in zip(NAMES, values[i].tolist(), strict=True)}
         river = LEARNER.predict_proba_one({"timestamp": NOW} | event | served)[True]
@@ -153,7 +144,7 @@ class Stored:
 @settings(max_examples=REQUESTS)
 @given(st.lists(st.lists(fields, min_size=1, max_size=4), min_size=2, max_size=6))
 def test_requests_scored_together_get_what_each_gets_alone(requests):
-    scorer = Scorer(Fixed(LEARNER), Stored(), SPEC, lambda: NOW)
+    scorer = Scorer(HeldWeights(LEARNER), Stored(), SPEC, lambda: NOW)
     asked = [EventBatch(events, [NOW + i for i in range(len(events))]) for events in requests]
     bad = EventBatch([{"ad": "a", "timestamp": "no time"}], [NOW])
     worse = EventBatch([None], [NOW])  # a bug
@@ -175,7 +166,7 @@ def test_requests_scored_together_get_what_each_gets_alone(requests):
 @settings(max_examples=REQUESTS)
 @given(fields, st.lists(fields, min_size=24, max_size=40))
 def test_what_candidates_share_gives_the_bits_that_it_gives_in_each_of_them(shared, own):
-    scorer = Scorer(Fixed(LEARNER), Stored(), SPEC, lambda: NOW)
+    scorer = Scorer(HeldWeights(LEARNER), Stored(), SPEC, lambda: NOW)
     whole = [{**shared, **one} for one in own]
     times = [NOW] * len(own)
     found = scorer.score(EventBatch(shared_fields(shared, own), times))
@@ -197,7 +188,7 @@ def test_one_walk_gives_the_bits_of_prediction_and_uncertainty_apart(events):
 
 def test_values_that_an_event_brings_are_used_in_place_of_the_stores():
     stored = np.full((1, len(NAMES)), 7.0)
-    scorer = Scorer(Fixed(LEARNER), Served(stored), SPEC, lambda: NOW)
+    scorer = Scorer(HeldWeights(LEARNER), Served(stored), SPEC, lambda: NOW)
     brought = dict.fromkeys(NAMES, 3.0)
     by_name = scorer.score(EventBatch([{"ad": "a"}] * 2, [NOW] * 2, [brought, None]))
     assert by_name.counters[0].tolist() == [3.0] * len(NAMES)
@@ -209,7 +200,7 @@ def test_values_that_an_event_brings_are_used_in_place_of_the_stores():
 
 def test_without_counters_in_the_spec_no_store_is_asked():
     plain = msgspec.structs.replace(SPEC, counters=())
-    scorer = Scorer(Fixed(ClickLearner(plain)), None, plain, lambda: NOW)
+    scorer = Scorer(HeldWeights(ClickLearner(plain)), None, plain, lambda: NOW)
     scored = scorer.score(EventBatch([{"ad": "a"}], [NOW]))
     assert scored.counters is None
     assert scored.fallbacks == [()]

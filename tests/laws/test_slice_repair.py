@@ -1,5 +1,6 @@
 """Laws of repairs: no cut of the stream changes one; one that is served is no new error."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -33,9 +34,9 @@ def stream(rows=ROWS, seed=1, factor=0.4, start=20_000, stop=40_000):
         name: Categorical(of.astype(np.int32), pa.array([f"{name}{i}" for i in range(5_000)]))
         for name, of in columns.items()
     }
-    nothing = np.full(rows, np.nan)
     late = rng.random(rows) < 0.001
-    return Scored(number * 1000, p, y.astype(float), nothing, nothing, late, slices)
+    known = Scored.of(y, p, time_ms=number * 1000)
+    return replace(known, slices=slices, correction=late)
 
 
 STREAM = stream()
@@ -83,9 +84,8 @@ def test_served_with_repairs_it_learns_what_it_learns_from_the_model_itself():
         p = repaired(part.probability, SliceRepair.row_factors(table, part.slices))
         served.append((p, part.probability))
         named = Categorical.constant(with_repairs(version, table), len(part))
-        coded = part.with_probability(p)
         table = repair.table
-        repair.update(Scored(*(getattr(coded, name) for name in Scored.__slots__[:-1]), named))
+        repair.update(replace(part, probability=p, version=named))
     assert [r.name for r in repair.table.repairs] == [r.name for r in WHOLE.table.repairs]
     assert [t.id for t in repair._tables.values()] == [t.id for t in WHOLE._tables.values()]
     assert repair.unknown == 0
@@ -121,7 +121,7 @@ def test_predictions_of_tables_that_are_not_known_are_left_out():
     named = Categorical.constant(with_repairs("7", other), 1000)
     part = STREAM.take(slice(0, 1000))
     repair = SliceRepair(FIELDS, SETTINGS)
-    repair.update(Scored(*(getattr(part, name) for name in Scored.__slots__[:-1]), named))
+    repair.update(replace(part, version=named))
     assert repair.unknown == (~part.correction).sum()
     assert repair.figures() == []
 

@@ -1,17 +1,15 @@
 """A slice's click rate that moves is told, though the model follows; other changes are not."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
+from detected import scored_of
 
-from monitoring.watch.categorical import Categorical
 from monitoring.watch.detect import rate_kernels as panes
 from monitoring.watch.detect.change_point import locate_rate
 from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.detect.kernels import advance
 from monitoring.watch.detect.rates import ClickRates
 from monitoring.watch.detect.state import Rows, make_limits, make_state, make_tests
-from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import DetectSettings
 
 ROWS, AT, RATE = 200_000, 120_000, 0.05
@@ -25,28 +23,15 @@ def alarms(seed, factor, part_of_day=1.0):
     ``part_of_day``: by what device 1 is clicked more, or less, in the first half of each day.
     """
     rng, number = np.random.default_rng(seed), np.arange(ROWS)
-    campaign, device = rng.integers(10, size=ROWS), rng.integers(3, size=ROWS)
-    true = np.where((campaign == 3) & (number >= AT), factor * RATE, RATE)
-    morning = (device == 1) & (number % DAY_ROWS < DAY_ROWS // 2)
+    codes = {"campaign": rng.integers(10, size=ROWS), "device": rng.integers(3, size=ROWS)}
+    true = np.where((codes["campaign"] == 3) & (number >= AT), factor * RATE, RATE)
+    morning = (codes["device"] == 1) & (number % DAY_ROWS < DAY_ROWS // 2)
     true = np.where(morning, part_of_day * true, true)
-    scored = {"campaign": (campaign, 10), "device": (device, 3)}
-    scored["hour"] = (number * 24 // DAY_ROWS % 24, 24)
+    codes["hour"] = number * 24 // DAY_ROWS % 24
+    y, time_ms = rng.random(ROWS) < true, number * (86_400_000 // DAY_ROWS)
     detector = SequentialDetector(SETTINGS)
-    batch = Scored(
-        number * (86_400_000 // DAY_ROWS),
-        true,
-        (rng.random(ROWS) < true).astype(float),
-        np.full(ROWS, np.nan),
-        np.full(ROWS, np.nan),
-        np.zeros(ROWS, np.bool_),
-        {
-            name: Categorical(
-                codes.astype(np.int32), pa.array([f"{name}-{i}" for i in range(size)])
-            )
-            for name, (codes, size) in scored.items()
-        },
-    )
-    return [alarm for alarm in detector.update(batch) if alarm.status == "open"]
+    told = detector.update(scored_of(y, true, codes, time_ms=time_ms))
+    return [alarm for alarm in told if alarm.status == "open"]
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.7])

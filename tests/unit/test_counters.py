@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from small_spec import spec_of
 
 from features.counters.counting import Counters
 from features.counters.keys import CounterKeys
@@ -12,7 +13,7 @@ from features.counters.panes import weight, weights_at
 from features.counters.rates import CounterFields, rate_codes
 from features.counters.table import NO_TIME, CounterTable
 from features.errors import SpecError
-from features.spec import CounterSpec, CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from features.spec import CounterSpec, FieldSpec, Spec
 from features.spec_file import load_spec, parse_spec, spec_identity
 from features.vectoriser import Vectoriser
 
@@ -20,13 +21,14 @@ HEAD = 'name = "x"\n[source]\nlabel = "click"\ntimestamp = "t"\n'
 FIELDS = '[[fields]]\nnames = ["user", "ad"]\n'
 HOUR = 3_600_000
 
-COUNTED = Spec(
-    name="x",
-    source=SourceSpec(label="click", timestamp="t", timestamp_format="ms"),
-    fields=(FieldSpec(names=("user", "ad")), FieldSpec(names=("n",), transform="log2")),
-    crosses=CrossSpec(all_pairs=True),
+COUNTED = spec_of(
+    "user",
+    "ad",
+    FieldSpec(names=("n",), transform="log2"),
+    time="t",
+    pairs=True,
+    bits=8,
     counters=(CounterSpec(keys=("ad", ("user", "ad")), half_lives_h=(1, 24)),),
-    hash=HashSpec(bits=8, cross_bits=8),
 )
 
 

@@ -5,11 +5,12 @@ import json
 import threading
 from types import SimpleNamespace
 
-import httpx
 import msgspec
 import numpy as np
 import pytest
 from fastapi import FastAPI
+from served_app import ask
+from stream_runs import stream_log
 
 from features.events import Impression, encode_event
 from monitoring.watch.alarm_actions import AlarmAction
@@ -25,8 +26,7 @@ from serving.problem import Problem
 from serving.routes import dashboard
 from serving.settings import ServeSettings
 from serving.stream_snapshot import StreamLooker, StreamSnapshot
-from streaming.log import NewRecord, open_log
-from streaming.settings import StreamSettings
+from streaming.log import NewRecord
 
 NOW = 1_767_600_000_000
 
@@ -68,14 +68,8 @@ def watching(tmp_path, looker=Looker):
     return Watching(looker, tmp_path / "monitor", tmp_path / "reports", "a stream")
 
 
-async def got(app, *urls):
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        return [await client.get(url) for url in urls]
-
-
 def get(app, *urls):
-    return asyncio.run(got(app, *urls))
+    return ask(app, "GET", *urls)
 
 
 async def seen(feed, seconds=0.4):
@@ -161,21 +155,14 @@ def monitored(folder, rows=3000, seed=1, actions=()):
 
 
 def test_the_latest_report_is_made_anew_when_the_monitor_has_saved(tmp_path):
-    app = app_of(watching(tmp_path))
-    [page, none] = get(app, "/reports/latest", "/reports/latest.json")
+    app, data = app_of(watching(tmp_path)), "/reports/latest.json"
+    [page, none] = get(app, "/reports/latest", data)
     assert page.status_code == 200 and "No report yet" in page.text
     assert none.status_code == 404 and "clicktide monitor" in none.json()["detail"]
     monitored(tmp_path / "monitor")
-
-    async def three():
-        page, first, again = await got(
-            app, "/reports/latest", "/reports/latest.json", "/reports/latest.json"
-        )
-        monitored(tmp_path / "monitor", rows=4000)
-        [later] = await got(app, "/reports/latest.json")
-        return page, first, again, later
-
-    page, first, again, later = asyncio.run(three())
+    page, first, again = get(app, "/reports/latest", data, data)
+    monitored(tmp_path / "monitor", rows=4000)
+    [later] = get(app, data)
     assert page.text.startswith("<!doctype html>") and "&lt;b&gt;1" in page.text
     assert first.json()["total"]["count"] == 3000 and first.content == again.content
     assert later.json()["total"]["count"] == 4000
@@ -199,8 +186,7 @@ def test_saved_reports_are_listed_and_names_cannot_leave_the_folder(tmp_path):
 
 @pytest.fixture
 def log():
-    with open_log(":memory:", clock_ms=lambda: NOW) as log:
-        log.create_topics(StreamSettings().topics())
+    with stream_log(":memory:", clock_ms=lambda: NOW) as log:
         yield log
 
 

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
+from detected import alarms, raised
 
 from monitoring.watch.categorical import MISSING, Categorical
 from monitoring.watch.detect.alarm import Alarm, ratio_interval
@@ -51,26 +52,12 @@ def words(name):
     return pa.array([f"{name}-{i}" for i in range(SIZES[name])] + [MISSING])
 
 
-def alarms(scored, settings=SETTINGS, step=16_384):
-    detector = SequentialDetector(settings)
-    cuts = range(0, len(scored), step)
-    return [a for i in cuts for a in detector.update(scored.take(slice_of(scored, i, i + step)))]
-
-
-def slice_of(scored, start, stop):
-    return np.arange(start, min(stop, len(scored)))
-
-
-def raised(scored):
-    return [alarm for alarm in alarms(scored) if alarm.status == "open"]
-
-
 def test_without_a_shift_there_is_no_alarm():
-    assert alarms(stream(1)) == []
+    assert alarms(stream(1), SETTINGS) == []
 
 
 def test_a_campaign_whose_clicks_halve_is_named_dated_and_priced():
-    (alarm,) = raised(stream(2, campaign_odds=0.5))
+    (alarm,) = raised(stream(2, campaign_odds=0.5), SETTINGS)
     assert (alarm.what, alarm.where) == ("calibration", "campaign-3")
     waited = alarm.detected_ms - AT * 1000
     assert 0 < waited < 45_000_000
@@ -86,21 +73,21 @@ def test_a_campaign_whose_clicks_halve_is_named_dated_and_priced():
 def test_the_share_of_an_alarm_is_of_money_where_that_is_more():
     scored = stream(2, campaign_odds=0.5)
     dear = np.where(scored.slices["campaign"].codes == 3, 20.0, 1.0)
-    (cheap,), (alarm,) = raised(scored), raised(replace(scored, bid=dear))
+    (cheap,), (alarm,) = raised(scored, SETTINGS), raised(replace(scored, bid=dear), SETTINGS)
     assert alarm.clicks_over_promised == cheap.clicks_over_promised
     # 20 of 29 parts of the money are the campaign's.
     assert alarm.share == pytest.approx(0.5 * 20 / 29, rel=0.3) and alarm.severity == "critical"
 
 
 def test_over_prediction_everywhere_is_one_alarm_and_not_one_a_slice():
-    (alarm,) = raised(stream(3, over=1.25))
+    (alarm,) = raised(stream(3, over=1.25), SETTINGS)
     assert (alarm.what, alarm.where) == ("calibration", "everywhere")
     assert alarm.size_low < 1.25 < alarm.size_high
     assert alarm.share == pytest.approx(0.2, rel=0.3) and alarm.severity == "critical"
 
 
 def test_a_site_where_bots_click_everything_is_named_within_a_few_rows():
-    (alarm,) = raised(stream(4, bots=True))
+    (alarm,) = raised(stream(4, bots=True), SETTINGS)
     assert alarm.where == "site-7"
     assert alarm.events < 20
     assert alarm.clicks_over_promised < 0
@@ -108,12 +95,12 @@ def test_a_site_where_bots_click_everything_is_named_within_a_few_rows():
 
 
 def test_a_field_that_goes_missing_is_named_and_its_slices_raise_no_alarm():
-    (alarm,) = raised(stream(5, site_missing=True))
+    (alarm,) = raised(stream(5, site_missing=True), SETTINGS)
     assert (alarm.what, alarm.field, alarm.since_ms) == ("missing", "site", AT * 1000)
 
 
 def test_click_delays_that_triple_are_dated():
-    (alarm,) = raised(stream(6, delay_factor=3.0))
+    (alarm,) = raised(stream(6, delay_factor=3.0), SETTINGS)
     assert alarm.what == "click_delay"
     assert alarm.size_low < 3.0 < alarm.size_high
     assert abs(alarm.since_ms - AT * 1000) < 0.3 * (alarm.detected_ms - AT * 1000)
@@ -124,22 +111,18 @@ def test_an_alarm_closes_when_its_shift_ends():
     back = scored.with_probability(
         np.where(np.arange(ROWS) > AT + 25_000, scored.probability / 1.4, scored.probability)
     )
-    first, last = alarms(back)
+    first, last = alarms(back, SETTINGS)
     assert (first.status, last.status, first.id) == ("open", "closed", last.id)
     assert last.closed_ms is not None and last.closed_ms > (AT + 25_000) * 1000
 
 
 def test_late_clicks_are_not_impressions():
-    scored = stream(1)
-    late = Scored(
-        scored.time_ms, scored.probability, np.ones(ROWS), scored.bid, scored.click_delay_ms,
-        np.ones(ROWS, np.bool_), scored.slices,
-    )  # fmt: skip
-    assert alarms(late) == []
+    late = replace(stream(1), label=np.ones(ROWS), correction=np.ones(ROWS, np.bool_))
+    assert alarms(late, SETTINGS) == []
 
 
 def test_an_alarm_is_plain_json():
-    (alarm,) = raised(stream(5, site_missing=True))
+    (alarm,) = raised(stream(5, site_missing=True), SETTINGS)
     assert msgspec.json.decode(msgspec.json.encode(alarm), type=Alarm) == alarm
 
 

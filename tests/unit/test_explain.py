@@ -7,15 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.errors import RowError
-from features.spec import (
-    CrossSpec,
-    FieldSpec,
-    HashSpec,
-    LearnerSpec,
-    Rates,
-    SourceSpec,
-    Spec,
-)
+from features.spec import CrossSpec, FieldSpec, HashSpec, LearnerSpec, Rates, SourceSpec, Spec
 from learning.click_learner import ClickLearner
 from learning.explain import Explanation, explain
 

@@ -1,5 +1,7 @@
 """How fresh a stream is, and what is said of it, with every clock passed in."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -105,13 +107,9 @@ def test_a_verdict_that_is_stale_is_never_green():
 
 
 def scored(times, learned):
-    n = len(times)
+    nothing = np.zeros(len(times))
     version = Categorical.of(pa.array([f"live-0a1b2c3d-{k}" for k in learned]))
-    nothing = np.zeros(n)
-    return Scored(
-        np.array(times), nothing + 0.1, nothing, nothing * np.nan, nothing * np.nan,
-        nothing > 1, {}, version,
-    )  # fmt: skip
+    return replace(Scored.of(nothing, nothing + 0.1, time_ms=times), version=version)
 
 
 @pytest.mark.parametrize(("behind", "age_s"), [(0, 0), (60, 0), (1800, 1200)])

@@ -1,6 +1,7 @@
 """What the joiner writes: examples, many to a record, and how many batches to a transaction."""
 
 import msgspec
+from stream_runs import join_all
 
 from features.events import DeadLetter as DeadLetterEvent
 from features.events import decode_event
@@ -115,9 +116,7 @@ def test_what_a_crash_leaves_uncommitted_comes_again():
     while crashed.read < 60:
         crashed.step()
     crashed.close()  # what the last two batches gave is lost with it
-    process = JoinProcess(log, SETTINGS, "join-0", print)
-    process.run(until_idle_s=0)
-    process.close()
+    process = join_all(log, SETTINGS)
     at = TopicPartition("examples", 0)
     ids = [record.value.count(b"impression_id") for record in log.read(at, 0)]
     assert sum(ids) == process.counts()["examples"] == 73

@@ -3,18 +3,16 @@
 import os
 
 import pytest
+from small_spec import spec_of
 
-from features.spec import FieldSpec, HashSpec, SourceSpec, Spec
+from features.spec import FieldSpec
 from learning import ClickLearner
 from learning.live import create_live, open_live
 from streaming.live_file import LiveFile, LostLiveError
 
 
 def spec(*names):
-    return Spec(
-        name="x", source=SourceSpec(label="click"), hash=HashSpec(bits=10, cross_bits=10),
-        fields=(FieldSpec(names=names),),
-    )  # fmt: skip
+    return spec_of(FieldSpec(names=names), bits=10)
 
 
 @pytest.fixture

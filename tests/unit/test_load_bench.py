@@ -8,8 +8,7 @@ import pytest
 
 from benchmarks.load_client import closed_loop, open_loop, percentile_ms
 from benchmarks.load_measures import Figures, Times
-from benchmarks.load_report import BEGIN, END, page
-from benchmarks.report import replace_section
+from benchmarks.load_report import page
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -73,8 +72,3 @@ def test_what_is_asked_stands_beside_what_was_measured():
     assert "mlflow models serve | ≥ 8× | 12× | yes |" in text
     assert "≤ 20 ms | 21.0 ms | **no** |" in text
     assert "trainer" not in text
-
-
-def test_it_goes_between_its_own_markers():
-    text = replace_section(f"a\n{BEGIN}\nold\n{END}\nb", "new", BEGIN, END)
-    assert text == f"a\n{BEGIN}\n\nnew\n\n{END}\nb"

@@ -8,10 +8,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
+from command import invoke, printed, refusal
 
 from clicktide.cli import app
-from features.errors import ClicktideError
 from monitoring.report.build import report_of
 from monitoring.report.log_columns import LogColumns
 from monitoring.report.log_counts import LogCounts
@@ -87,39 +86,38 @@ def test_an_unsorted_log_gives_the_report_of_the_sorted_one(tmp_path):
     order = np.random.default_rng(0).permutation(table.num_rows)
     pq.write_table(table, tmp_path / "sorted.parquet")
     pq.write_table(table.take(pa.array(order)), tmp_path / "mixed.parquet")
-    one, two = (_report(str(tmp_path / f"{name}.parquet")) for name in ("sorted", "mixed"))
-    assert [(w.start, w.count, w.clicks) for w in one.windows] == [
-        (w.start, w.count, w.clicks) for w in two.windows
-    ]
-    assert {(s.value, s.count, s.clicks) for s in one.slices} == {
-        (s.value, s.count, s.clicks) for s in two.slices
-    }
+    one, two = (
+        (
+            [(w.start, w.count, w.clicks) for w in report.windows],
+            {(s.value, s.count, s.clicks) for s in report.slices},
+        )
+        for report in (_report(str(tmp_path / f"{name}.parquet")) for name in ("sorted", "mixed"))
+    )
+    assert one == two
+
+
+def _by_user(users, step):
+    """The report by user of so many unclicked rows, counted in batches, with room for 50."""
+    rows = len(users)
+    whole = Scored.of(np.zeros(rows), np.full(rows, 0.1), slices={"user": users})
+    tally = LogCounts(("user",), "row", room=50)
+    for start in range(0, rows, step):
+        tally.update(whole.take(slice(start, start + step)))
+    report = report_of(tally.gathered("x"), 0)
+    assert sum(row.count for row in report.slices) == rows
+    return report
 
 
 def test_endless_values_share_one_slice_and_nothing_is_lost():
-    rows = 4000
-    users = [f"u{i}" for i in range(rows)]
-    whole = Scored.of(np.zeros(rows), np.full(rows, 0.1), slices={"user": users})
-    tally = LogCounts(("user",), "row", room=50)
-    for start in range(0, rows, 500):
-        tally.update(whole.take(slice(start, start + 500)))
-    report = report_of(tally.gathered("x"), 0)
+    report = _by_user([f"u{i}" for i in range(4000)], 500)
     assert len(report.slices) == 51
-    assert sum(row.count for row in report.slices) == rows
     assert any("(other)" in note for note in report.notes)
 
 
 def test_a_frequent_value_that_comes_late_has_figures_of_its_own():
-    rows = 4000
-    users = [f"u{i}" if i % 10 or i < 2000 else "new" for i in range(rows)]
-    whole = Scored.of(np.zeros(rows), np.full(rows, 0.1), slices={"user": users})
-    tally = LogCounts(("user",), "row", room=50)
-    for start in range(0, rows, 2000):
-        tally.update(whole.take(slice(start, start + 2000)))
-    report = report_of(tally.gathered("x"), 0)
+    report = _by_user([f"u{i}" if i % 10 or i < 2000 else "new" for i in range(4000)], 2000)
     assert {row.value: row.count for row in report.slices}["new"] == 200
     assert len(report.slices) == 52
-    assert sum(row.count for row in report.slices) == rows
 
 
 def _planted(rows=40_000):
@@ -185,14 +183,13 @@ def test_fields_are_compared_with_a_reference(tmp_path):
     pq.write_table(now, tmp_path / "now.parquet")
     both = pa.concat_tables([table.slice(0, half), now.slice(half)])
     pq.write_table(both, tmp_path / "both.parquet")
-    words = ["--label", "click", "--prediction", "p", "--time", "t", "--slices", "site", "--json"]
-    words += ["--out", str(tmp_path / "r.html")]
     at = np.datetime64(both["t"][half].as_py(), "ms")
 
+    def given(log, *more):
+        return _given(tmp_path / log, tmp_path / "r.html", "--time", "t", "--slices", "site", *more)
+
     def moved_by(log, *more):
-        result = CliRunner().invoke(app, ["report", "--from", str(tmp_path / log), *words, *more])
-        assert result.exit_code == 0, result.output
-        data = json.loads(result.stdout)
+        data = printed(app, *given(log, *more))
         assert ("rows of reference" in data["compared_with"]) == bool(more)
         [drift] = [drift for drift in data["drift"] if drift["field"] == "site"]
         if more:
@@ -201,13 +198,10 @@ def test_fields_are_compared_with_a_reference(tmp_path):
         return float(drift["psi"])
 
     assert moved_by("now.parquet") < 0.01
-    assert moved_by("now.parquet", "--reference", str(tmp_path / "was.parquet")) > 0.25
-    assert moved_by("both.parquet", "--reference", str(at)) > 0.25
+    assert moved_by("now.parquet", "--reference", tmp_path / "was.parquet") > 0.25
+    assert moved_by("both.parquet", "--reference", at) > 0.25
     for wrong in "yesterday", "1999-01-01":
-        options = ["report", "--from", str(tmp_path / "now.parquet"), *words, "--reference", wrong]
-        result = CliRunner().invoke(app, options)
-        assert isinstance(result.exception, ClicktideError)
-        assert "Fix: " in str(result.exception)
+        assert "Fix: " in refusal(app, *given("now.parquet", "--reference", wrong))
 
 
 _BAD = {
@@ -249,37 +243,34 @@ def test_bad_input_is_named_with_its_place_and_fix(tmp_path, case):
     content, options, said = _BAD[case]
     log, out = tmp_path / "log.csv", tmp_path / "out.html"
     log.write_text(content)
-    more = [part for option in options.items() for part in option]
-    result = _run(log, out, *more)
-    assert isinstance(result.exception, ClicktideError)
-    assert "Fix: " in str(result.exception)
-    assert re.search(said, str(result.exception), re.DOTALL)
+    told = refusal(app, *_given(log, out, *(part for pair in options.items() for part in pair)))
+    assert "Fix: " in told and re.search(said, told, re.DOTALL)
     assert not out.exists()
 
 
-def _run(log, out, *more):
-    named = ("--label", "click", "--prediction", "p")
-    return CliRunner().invoke(app, ["report", "--from", str(log), "--out", str(out), *named, *more])
+def _given(log, out, *more):
+    return ("report", "--from", log, "--out", out, "--label", "click", "--prediction", "p", *more)
+
+
+def _report_of(folder, *more):
+    """What the command says of ``log.csv``."""
+    return printed(app, *_given(folder / "log.csv", folder / "r.html", *more))
 
 
 def test_bad_rows_can_be_left_out_and_are_counted(tmp_path):
-    log, out = tmp_path / "log.csv", tmp_path / "out.html"
-    log.write_text("click,p\n0,0.1\n1,nine\n1,0.2\n0\n")
-    printed = _run(log, out, "--skip-bad", "--json").stdout
-    report = json.loads((tmp_path / "out.json").read_bytes())
-    assert json.loads(printed) == report
+    (tmp_path / "log.csv").write_text("click,p\n0,0.1\n1,nine\n1,0.2\n0\n")
+    report = _report_of(tmp_path, "--skip-bad")
+    assert json.loads((tmp_path / "r.json").read_bytes()) == report
     assert report["total"]["count"] == 2
-    assert {"1 rows were left out: bad p.", "1 rows were left out: row too short."} <= set(
-        report["notes"]
-    )
+    left_out = {"1 rows were left out: bad p.", "1 rows were left out: row too short."}
+    assert left_out <= set(report["notes"])
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 def test_the_separator_is_told_from_the_log(tmp_path, separator):
     rows = ["click,p", *("0,0.25" for _ in range(75)), *("1,0.25" for _ in range(25))]
     (tmp_path / "log.csv").write_text("\n".join(rows).replace(",", separator))
-    result = _run(tmp_path / "log.csv", tmp_path / "r.html", "--json")
-    assert json.loads(result.stdout)["total"]["calibration_ratio"] == 1.0
+    assert _report_of(tmp_path)["total"]["calibration_ratio"] == 1.0
 
 
 _EXTREME = {
@@ -296,25 +287,22 @@ _EXTREME = {
 def test_extreme_logs_have_a_report_too(tmp_path, case):
     rows, state = _EXTREME[case]
     (tmp_path / "log.csv").write_text(f"click,p\n{rows}")
-    result = _run(tmp_path / "log.csv", tmp_path / "r.html", "--json")
-    assert json.loads(result.stdout)["verdict"]["state"] == state
+    assert _report_of(tmp_path)["verdict"]["state"] == state
 
 
 def test_drift_fails_a_build_when_asked_to(tmp_path):
-    table = _log(4000)
+    table, out = _log(4000), tmp_path / "r.html"
     twice = np.minimum(1.0, table["p"].to_numpy() * 2)
     _csv(table.set_column(2, "p", pa.array(twice)), tmp_path / "log.csv")
-    assert _run(tmp_path / "log.csv", tmp_path / "r.html").exit_code == 0
-    assert _run(tmp_path / "log.csv", tmp_path / "r.html", "--fail-if-drift").exit_code == 3
     _csv(table, tmp_path / "good.csv")
-    assert _run(tmp_path / "good.csv", tmp_path / "r.html", "--fail-if-drift").exit_code == 0
+    strict = ("--fail-if-drift",)
+    for name, more, code in ("log", (), 0), ("log", strict, 3), ("good", strict, 0):
+        assert invoke(app, *_given(tmp_path / f"{name}.csv", out, *more)).exit_code == code
 
 
 def test_without_a_stream_it_says_how_to_get_a_report(tmp_path):
-    result = CliRunner().invoke(
-        app, ["report", "--dir", str(tmp_path), "--out", str(tmp_path / "r.html")]
-    )
-    assert "no monitor has run here" in str(result.exception)
+    told = refusal(app, "report", "--dir", tmp_path, "--out", tmp_path / "r.html")
+    assert "no monitor has run here" in told
 
 
 _PAIRS = [("0", "1"), ("-1", "1"), ("N", "Y"), ("no", "YES")]
@@ -336,17 +324,13 @@ _SCORED = (
 def test_columns_and_labels_are_told_by_their_names_and_values(tmp_path, content, values):
     log, out = tmp_path / "log.csv", tmp_path / "out.html"
     log.write_text(content.format(*values))
-    result = CliRunner().invoke(app, ["report", "--from", str(log), "--out", str(out)])
-    assert result.exit_code == 0, result.exception
-    report = json.loads((tmp_path / "out.json").read_bytes())
+    report = printed(app, "report", "--from", log, "--out", out)
     assert (report["total"]["clicks"], report["total"]["calibration_ratio"]) == (1.0, 1.5)
     assert report["axis"] == ("time" if len(content.split(",")) > 5 else "row")
     assert ("read so" in str(report["notes"])) == (values != ("0", "1"))
 
 
 def test_a_probability_that_rounding_took_beyond_0_or_1_is_one(tmp_path):
-    log, out = tmp_path / "log.csv", tmp_path / "out.html"
-    log.write_text("click,p\n1,1.0000001\n0,-1e-9\n1,1\n")
-    assert _run(log, out).exit_code == 0
-    report = json.loads((tmp_path / "out.json").read_bytes())
-    assert (report["total"]["count"], report["total"]["calibration_ratio"]) == (3, 1.0)
+    (tmp_path / "log.csv").write_text("click,p\n1,1.0000001\n0,-1e-9\n1,1\n")
+    total = _report_of(tmp_path)["total"]
+    assert (total["count"], total["calibration_ratio"]) == (3, 1.0)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
+from small_spec import spec_of
 
 from features.errors import ClicktideError, SnapshotError
 from features.spec import FieldSpec, SourceSpec, Spec
@@ -19,16 +20,14 @@ from monitoring.watch.scored_batch import Scored
 from monitoring.watch.slices import SliceField, slice_fields
 from streaming.status import JoinerState
 
-SPEC = Spec(
-    name="x",
-    source=SourceSpec(label="click", timestamp="t", timestamp_format="ms"),
-    fields=(
-        FieldSpec(names=("ad", "site")),
-        FieldSpec(names=("tags",), transform="categories"),
-        FieldSpec(names=("price",), transform="log2"),
-        FieldSpec(names=("when",), transform="hour_of_day", column="t"),
-        FieldSpec(names=("day",), transform="day_of_week", column="seen", timestamp_format="iso"),
-    ),
+SPEC = spec_of(
+    "ad",
+    "site",
+    FieldSpec(names=("tags",), transform="categories"),
+    FieldSpec(names=("price",), transform="log2"),
+    FieldSpec(names=("when",), transform="hour_of_day", column="t"),
+    FieldSpec(names=("day",), transform="day_of_week", column="seen", timestamp_format="iso"),
+    time="t",
 )
 
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from example_log import example
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,10 +29,8 @@ CASES = [
 
 def line(number, shown, said, **how):
     label = int(bool(said.get("click_timestamp")))
-    impression = {"type": "impression", "v": 1, "impression_id": f"i{number}", "timestamp": TIME}
-    impression |= {"fields": {"ad": f"a{number % 3}"}, **shown}
-    example = {"type": "example", "v": 1, "label": label, "impression": impression, **said}
-    return json.dumps(example, **how)
+    given = (f"i{number}", TIME, {"ad": f"a{number % 3}"}, label)
+    return json.dumps(example(*given, shown=shown, **said), **how)
 
 
 @pytest.mark.parametrize("how", [{}, {"separators": (",", ":")}, {"ensure_ascii": False}])

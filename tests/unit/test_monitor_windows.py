@@ -1,5 +1,6 @@
 """Windows and slices: figures against scikit-learn and literal definitions, whatever the cuts."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from monitoring.watch.categorical import MISSING, Categorical
+from monitoring.watch.categorical import MISSING
+from monitoring.watch.figures import figures_of
 from monitoring.watch.frequent_values import HeavyHitters
 from monitoring.watch.monitor_folder import load_state, save_state
 from monitoring.watch.scored_batch import Scored
@@ -24,18 +26,9 @@ HOUR = 3_600_000
 WHOLE = WindowSettings(window_s=3600, lateness_s=0, values_per_field=5000)
 
 
-def batch(time, p, y, *, correction=None, bid=None, **slices):
-    rows = len(p)
-    nan = np.full(rows, np.nan)
-    return Scored(
-        time_ms=np.asarray(time, np.int64),
-        probability=np.asarray(p, np.float64),
-        label=np.asarray(y, np.float64),
-        bid=nan if bid is None else np.asarray(bid, np.float64),
-        click_delay_ms=nan,
-        correction=np.zeros(rows, bool) if correction is None else np.asarray(correction, bool),
-        slices={name: Categorical.of(pa.array(values)) for name, values in slices.items()},
-    )
+def batch(time, p, y, *, bid=None, **slices):
+    rows = Scored.of(y, p, time_ms=time, slices=slices)
+    return rows if bid is None else replace(rows, bid=bid)
 
 
 def drawn(rows=4000, seed=0, fields=2, values=7):
@@ -138,9 +131,8 @@ def test_a_late_click_leaves_what_an_early_one_would_have_left():
     late = clicked[::3]
     early = rows.label.copy()
     early[late] = 0.0
-    first = Scored(**{**_parts(rows), "label": early})
-    amends = rows.take(late)
-    amends = Scored(**{**_parts(amends), "correction": np.ones(len(late), bool)})
+    first = replace(rows, label=early)
+    amends = replace(rows.take(late), correction=np.ones(len(late), bool))
     [before], [after] = closed([rows]), closed([first, amends])
     assert after.overall.corrected == len(late)
     assert after.overall.count == before.overall.count
@@ -151,10 +143,6 @@ def test_a_late_click_leaves_what_an_early_one_would_have_left():
     for value in theirs.values:
         assert ours.figures(value).clicks == theirs.figures(value).clicks
         assert ours.figures(value).auc == theirs.figures(value).auc
-
-
-def _parts(rows):
-    return {name: getattr(rows, name) for name in Scored.__slots__}
 
 
 def test_a_restored_state_goes_on_as_if_it_had_never_stopped(tmp_path):
@@ -266,3 +254,65 @@ def test_a_field_of_many_equal_values_shows_no_drift_where_there_is_none():
     assert [window.drift["site"].level for window in out[3:]] == ["none"] * 6 + ["large"] * 3
     assert out[-1].drift["site"].missing_after == 0.5
     assert out[-1].drift["(prediction)"].psi < 1e-9
+
+
+# --- The 95 % interval of the calibration ratio covers the truth in 93 to 97 % of the windows.
+
+WINDOWS = 2000
+
+
+def coverage(rng, sizes, draw, ratio):
+    """Share of windows whose interval holds sum of p over sum of the true probabilities."""
+    covered = 0
+    for rows in sizes:
+        p, truth = draw(rng, rows, ratio)
+        clicks = float((rng.random(len(p)) < truth).sum())
+        sums = np.array([len(p), clicks, p.sum(), (p * p).sum(), 0.0, 0.0, 0.0, 0.0])
+        figures = figures_of(sums)
+        low, high = figures.calibration_low, figures.calibration_high
+        true = p.sum() / truth.sum()
+        covered += (low is None or low <= true) and (high is None or true <= high)
+    return covered / len(sizes)
+
+
+def steady(rng, rows, ratio):
+    truth = np.full(rows, 0.02)
+    return truth * ratio, truth
+
+
+def spread(rng, rows, ratio):
+    truth = np.clip(rng.lognormal(-4.3, 0.9, rows), 0, 0.9)
+    return np.clip(truth * ratio, 0, 1), truth
+
+
+def noisy(rng, rows, ratio):
+    truth = np.clip(rng.lognormal(-4.3, 0.9, rows), 0, 0.9)
+    return np.clip(truth * ratio * rng.lognormal(-0.08, 0.4, rows), 0, 1), truth
+
+
+def likely(rng, rows, ratio):
+    truth = rng.beta(2, 4, rows)
+    return np.clip(truth * ratio, 0, 1), truth
+
+
+@pytest.mark.parametrize("ratio", [0.8, 1.3])  # 1.0: in windows of varying size, below
+@pytest.mark.parametrize(
+    ("draw", "mean"), [(steady, 0.02), (spread, 0.0203), (noisy, 0.0203), (likely, 1 / 3)]
+)
+@pytest.mark.parametrize("clicks", [20, 60])
+def test_the_interval_is_honest(draw, mean, clicks, ratio):
+    rng = np.random.default_rng([clicks, round(ratio * 10), round(mean * 1e4)])
+    assert 0.93 <= coverage(rng, [round(clicks / mean)] * WINDOWS, draw, ratio) <= 0.97
+
+
+def test_windows_of_varying_size_are_covered_in_all():
+    rng = np.random.default_rng(5)
+    sizes = np.exp(rng.uniform(6.9, 9.5, WINDOWS)).astype(int)
+    assert 0.93 <= coverage(rng, sizes, spread, 1.0) <= 0.97
+
+
+def test_without_a_click_there_is_a_lower_end_only():
+    figures = figures_of(np.array([1000.0, 0.0, 20.0, 0.4, 1.0, 0.0, 0.0, 0.0]))
+    assert figures.calibration_ratio is None
+    assert figures.calibration_high is None
+    assert figures.calibration_low == pytest.approx(20 / 3.8415, rel=0.03)

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from detected import alarms, raised
 
-from monitoring.watch.detect.detector import SequentialDetector
 from monitoring.watch.formatting import headline_of
 from monitoring.watch.scored_batch import Scored
 from monitoring.watch.settings import DetectSettings
@@ -32,37 +32,29 @@ def stream(seed, *, share=0.06, odds=6.0, rotating=False):
     return Scored.of(y, p, time_ms=at * 1000, slices=slices)
 
 
-def alarms(scored, settings=SETTINGS):
-    detector, found = SequentialDetector(settings), []
-    for start in range(0, len(scored), 16_384):
-        rows = np.arange(start, min(start + 16_384, len(scored)))
-        found += detector.update(scored.take(rows))
-    return found
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_a_new_advertiser_is_told_and_nothing_else(seed):
     scored = stream(seed)
-    raised, closed = alarms(scored)
-    assert (raised.what, raised.where, raised.status) == ("new_value", "advertiser-6", "open")
+    opened, closed = alarms(scored, SETTINGS)
+    assert (opened.what, opened.where, opened.status) == ("new_value", "advertiser-6", "open")
     advertiser = scored.slices["advertiser"]
     first = advertiser.codes.tolist().index(advertiser.values.index("advertiser-6"))
-    assert raised.since_low_ms == raised.since_ms == raised.since_high_ms == first * 1000
-    assert raised.detected_event - first < 6_000
-    assert raised.size == pytest.approx(0.06, abs=0.015)
-    assert raised.severity == "info" and "advertiser-6 is new" in raised.cause
-    assert (closed.id, closed.status) == (raised.id, "closed")
+    assert opened.since_low_ms == opened.since_ms == opened.since_high_ms == first * 1000
+    assert opened.detected_event - first < 6_000
+    assert opened.size == pytest.approx(0.06, abs=0.015)
+    assert opened.severity == "info" and "advertiser-6 is new" in opened.cause
+    assert (closed.id, closed.status) == (opened.id, "closed")
     assert closed.expected_clicks == pytest.approx(closed.clicks, rel=0.4)
-    assert headline_of(raised).startswith("advertiser-6 is new: ")
+    assert headline_of(opened).startswith("advertiser-6 is new: ")
 
 
 def test_it_is_new_no_longer_after_a_while_and_then_moves_no_rate_either():
     scored = stream(4, share=0.2, odds=8.0)
-    assert [a.what for a in alarms(scored) if a.status == "open"] == ["new_value"]
+    assert [alarm.what for alarm in raised(scored, SETTINGS)] == ["new_value"]
 
 
 def test_where_values_come_and_go_one_more_is_no_news():
-    found = [a for a in alarms(stream(5, share=0.0, rotating=True)) if a.status == "open"]
+    found = raised(stream(5, share=0.0, rotating=True), SETTINGS)
     assert [a for a in found if a.what == "new_value"] == []
 
 

@@ -114,15 +114,12 @@ def test_an_abrupt_change_stands_out_in_excess_and_calibration(drawn):
         assert step > 0.25 * (high - low)
 
 
-def test_windows_stand_at_their_middle_in_events(drawn):
-    line = drawn(progress_of(3000))[LOSS].lines[0]
-    assert list(line.get_xdata()) == [500.0, 1500.0, 2500.0]
+def test_windows_stand_at_their_middle_and_a_last_one_of_few_events_is_left_out(drawn):
+    def places(events):
+        return list(drawn(progress_of(events))[LOSS].lines[0].get_xdata())
 
-
-def test_a_last_window_of_few_events_is_left_out(drawn):
-    assert len(drawn(progress_of(3050))[LOSS].lines[0].get_xdata()) == 3
-    assert len(drawn(progress_of(3500))[LOSS].lines[0].get_xdata()) == 4
-    assert len(drawn(progress_of(20))[LOSS].lines[0].get_xdata()) == 1
+    assert places(3000) == [500.0, 1500.0, 2500.0]
+    assert [len(places(events)) for events in (3050, 3500, 20)] == [3, 4, 1]
 
 
 def test_the_ratio_axis_is_symmetric_about_1_and_bounded(drawn):
@@ -132,11 +129,10 @@ def test_the_ratio_axis_is_symmetric_about_1_and_bounded(drawn):
         assert 1.1 <= high <= 10.0
 
 
-def test_below_10_percent_clicks_reliability_is_on_log_axes(drawn):
-    rare, common = progress_of(5000, base=-4.0), progress_of(5000, base=-1.0)
-    assert drawn(rare)[RELIABILITY].get_xscale() == "log"
-    assert drawn(rare)[RELIABILITY].get_yscale() == "log"
-    assert drawn(common)[RELIABILITY].get_xscale() == "linear"
+@pytest.mark.parametrize(("base", "scale"), [(-4.0, "log"), (-1.0, "linear")])
+def test_below_10_percent_clicks_reliability_is_on_log_axes(drawn, base, scale):
+    panel = drawn(progress_of(5000, base=base))[RELIABILITY]
+    assert (panel.get_xscale(), panel.get_yscale()) == (scale, scale)
 
 
 def test_both_reliability_axes_have_the_same_limits_with_every_point_inside(drawn):

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_spec import spec_of
 
 from features.spec import FieldSpec, SourceSpec, Spec
 from features.vectoriser import Vectoriser
@@ -14,14 +15,12 @@ from streaming.prepare import Preparer
 from streaming.sources import Batch, Position, Reject
 
 SOURCE = SourceSpec(label="click", weight="w", timestamp="at", timestamp_format="s", truth="p")
-SPEC = Spec(
+SPEC = spec_of(
+    "ad",
+    FieldSpec(names=("price",), transform="quantile", buckets=2, learn_from=4),
+    FieldSpec(names=("hour",), transform="hour_of_day", timestamp_format="s"),
     name="t",
     source=SOURCE,
-    fields=(
-        FieldSpec(names=("ad",)),
-        FieldSpec(names=("price",), transform="quantile", buckets=2, learn_from=4),
-        FieldSpec(names=("hour",), transform="hour_of_day", timestamp_format="s"),
-    ),
 )
 GOOD = {"click": "1", "w": "2", "at": "5", "p": "0.25", "ad": "a", "price": "1.5", "hour": "7"}
 PARSED_BEFORE = Reject("row_too_short", "1 column", "log.csv", 1, b"x")

@@ -15,7 +15,6 @@ from clicktide.cli import app
 from clicktide.process_log import FORMAT, LEVEL, as_record, begin_log, message_of, write_error
 
 ROOT = Path(__file__).parents[2]
-TEXT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00 "
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +95,7 @@ def test_the_version_is_that_of_the_package():
 
 
 def test_every_package_says_that_it_has_types():
-    for name in (
+    for name in [
         "clicktide",
         "serving",
         "monitoring",
@@ -104,5 +103,5 @@ def test_every_package_says_that_it_has_types():
         "market",
         "learning",
         "features",
-    ):
+    ]:
         assert (ROOT / name / "py.typed").exists()

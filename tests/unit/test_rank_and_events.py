@@ -6,43 +6,32 @@ import json
 import httpx
 import numpy as np
 import pytest
+from served_app import HeldWeights, ask, serving_state
+from small_spec import spec_of
+from stream_runs import stream_log
 
 from features.events import Click, Heartbeat, Impression, decode_event
-from features.spec import CounterSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from features.spec import CounterSpec, FieldSpec
 from learning import ClickLearner
 from serving.app import build_app
 from serving.client import AsyncClient
 from serving.dashboard_feed import Watching
 from serving.event_writer import EventWriter
-from serving.metrics import Metrics
 from serving.request_features import Fetched
-from serving.scorer import Scorer
-from serving.server_state import ServingState
-from serving.settings import ServeSettings
-from serving.weights import FixedWeights
 from streaming.joiner.commit import TopicState
 from streaming.log import LogUnavailableError, Position, TopicPartition, open_log
 from streaming.settings import StreamSettings
 
 NOW = 1_736_121_600_000
-SPEC = Spec(
+SPEC = spec_of(
+    "ad",
+    "site",
+    FieldSpec(names=("price",), transform="log2"),
     name="shop",
-    source=SourceSpec(label="click", timestamp="timestamp", timestamp_format="ms"),
-    fields=(FieldSpec(names=("ad", "site")), FieldSpec(names=("price",), transform="log2")),
+    time="timestamp",
+    bits=10,
     counters=(CounterSpec(keys=("ad",), half_lives_h=(24,), prior_rate=0.1),),
-    hash=HashSpec(bits=10, cross_bits=10),
 )
-
-
-class Weights:
-    def __init__(self):
-        learner = ClickLearner(SPEC)
-        for i in range(400):
-            learner.learn_one({"ad": f"a{i % 4}", "site": str(i % 3)}, i % 4 == 0)
-        self.weighing = FixedWeights(learner, "v7", 400, NOW - 2_500, None)
-
-    def current(self):
-        return self.weighing
 
 
 class Store:
@@ -52,7 +41,14 @@ class Store:
         ]
 
 
-WEIGHTS = Weights()
+def learned():
+    learner = ClickLearner(SPEC)
+    for i in range(400):
+        learner.learn_one({"ad": f"a{i % 4}", "site": str(i % 3)}, i % 4 == 0)
+    return learner
+
+
+WEIGHTS = HeldWeights(learned(), "v7", 400, NOW - 2_500)
 ADS = [{"fields": {"ad": f"a{i}"}, "id": f"ad-{i}"} for i in range(4)]
 
 
@@ -63,11 +59,9 @@ class Api:
         self.url = f"sqlite:///{folder / 'log.db'}"
         self.away, self.said = False, []
         self.writer = EventWriter(self.open, StreamSettings(), "api", now_ms=lambda: NOW)
-        store = Store()
-        self.state = ServingState(
-            settings=ServeSettings(**settings), spec=SPEC, weights=WEIGHTS, features=store,
-            scorer=Scorer(WEIGHTS, store, SPEC, lambda: NOW), metrics=Metrics(),
-            now_ms=lambda: NOW, say=self.said.append, writer=self.writer if writer else None,
+        self.state = serving_state(
+            SPEC, WEIGHTS, Store(), lambda: NOW, settings, say=self.said.append,
+            writer=self.writer if writer else None,
         )  # fmt: skip
         self.app = build_app(self.state)
 
@@ -77,13 +71,8 @@ class Api:
         return open_log(self.url)
 
     def post(self, path, body):
-        async def asked():
-            transport = httpx.ASGITransport(self.app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-                raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-                return await client.post(path, content=raw)
-
-        reply = asyncio.run(asked())
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        [reply] = ask(self.app, "POST", path, content=raw)
         if reply.status_code != 200:
             assert reply.headers["content-type"] == "application/problem+json"
             assert reply.status_code != 500, self.said
@@ -120,22 +109,19 @@ def test_one_impression_and_its_click_are_in_the_log_when_answered(api):
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "field"),
+    ("path", "body_of", "field"),
     [
-        ("impressions", {"impression_id": "i"}, "timestamp"),
-        ("clicks", {"impression_id": "i"}, "timestamp"),
-        ("impressions", {"impressions": [{"impression_id": "i"}]}, "impressions[0].timestamp"),
-        ("rank", {"candidates": ADS, "log": True}, "timestamp"),
+        ("impressions", lambda time: {"impression_id": "i", **time}, "timestamp"),
+        ("clicks", lambda time: {"impression_id": "i", **time}, "timestamp"),
+        ("impressions", lambda time: {"impressions": [time]}, "impressions[0].timestamp"),
+        ("rank", lambda time: {"candidates": ADS, "log": True, **time}, "timestamp"),
     ],
 )
 @pytest.mark.parametrize("ahead_ms", [60_001, 7_200_000, 315_360_000_000])
 def test_an_event_far_ahead_of_our_clock_is_refused_with_its_field(
-    api, path, body, field, ahead_ms
+    api, path, body_of, field, ahead_ms
 ):
-    place = body["impressions"][0] if "impressions" in body else body
-    place = dict(place, timestamp=NOW + ahead_ms)
-    body = {"impressions": [place]} if "impressions" in body else place
-    reply = api.post(f"/v1/{path}", body)
+    reply = api.post(f"/v1/{path}", body_of({"timestamp": NOW + ahead_ms}))
     assert (reply.status_code, reply.json()["field"]) == (422, field)
     assert api.post("/v1/impressions", {"timestamp": NOW + 60_000}).status_code == 200
 
@@ -150,10 +136,9 @@ def test_a_reply_says_what_the_streams_clock_will_do_to_the_event(tmp_path, ahea
         windows=windows, offset=0, time=NOW, read_to=0, done_to=0,
         impressions_watermark=NOW + ahead_ms - 30_000, emitted_to=NOW,
     )  # fmt: skip
-    with open_log(f"sqlite:///{tmp_path / 'log.db'}") as log:
-        log.create_topics(StreamSettings().topics())
-        with log.producer("join-0").transaction() as tx:
-            tx.commit("join", {TopicPartition("impressions", 0): Position(0, state.dump())})
+    log = stream_log(f"sqlite:///{tmp_path / 'log.db'}")
+    with log, log.producer("join-0").transaction() as tx:
+        tx.commit("join", {TopicPartition("impressions", 0): Position(0, state.dump())})
     api = Api(tmp_path)
     reply = api.post("/v1/impressions", {"impression_id": "i"}).json()
     assert reply.get("warning", "").partition(":")[0] == (said or "")
@@ -167,14 +152,9 @@ def test_a_reply_says_what_the_streams_clock_will_do_to_the_event(tmp_path, ahea
 def test_the_start_links_dashboard_and_reports_where_there_are_any(api, tmp_path, watched):
     folders = tmp_path / "monitor", tmp_path / "reports"
     api.state.reports = Watching(None, *folders) if watched else None
-
-    async def start():
-        transport = httpx.ASGITransport(build_app(api.state))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return (await client.get("/")).text
-
-    text = asyncio.run(start())
-    assert ('href="/dashboard"' in text) == ('href="/reports/"' in text) == watched
+    [start] = ask(build_app(api.state), "GET", "/")
+    assert ('href="/dashboard"' in start.text) == watched
+    assert ('href="/reports/"' in start.text) == watched
 
 
 def test_an_impression_without_id_is_given_one(api):

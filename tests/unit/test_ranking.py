@@ -50,15 +50,6 @@ def test_a_later_slot_is_a_choice_among_the_rest():
     assert np.allclose(ranked.propensity[2][left], again, atol=1e-6)
 
 
-def test_seeded_requests_repeat():
-    candidates = market(50)
-    one, two, other = (
-        rank(*candidates, Explore("thompson"), np.random.default_rng(seed), 5) for seed in (7, 7, 8)
-    )
-    assert np.array_equal(one.order, two.order) and np.array_equal(one.propensity, two.propensity)
-    assert not np.array_equal(one.order, other.order)
-
-
 def test_every_one_of_1000_new_ads_among_known_ones_is_shown():
     rng = np.random.default_rng(4)
     # 200 known ads, and 1000 new ones that are thought a little worse, but are not known
@@ -79,13 +70,6 @@ def test_every_one_of_1000_new_ads_among_known_ones_is_shown():
         assert np.allclose(ranked.propensity.sum(1), 1)
         shown.update(ranked.order[:10].tolist())
     assert len([i for i in shown if i >= 200]) > 80  # new ads, and hardly any twice
-
-
-def test_without_exploration_it_is_the_order_of_expected_value():
-    probability, logit, sd, bids = market(100)
-    ranked = rank(probability, logit, sd, bids, Explore(), np.random.default_rng(0), 4)
-    assert (np.diff((bids * probability)[ranked.order]) <= 0).all()
-    assert ranked.propensity.max(1).tolist() == [1] * 4
 
 
 @pytest.mark.parametrize("count", [2, 30, 300])

@@ -1,32 +1,31 @@
 """Promote, roll back, follow and heed alarms, on a registry that lives in memory."""
 
 import os
+import threading
+from typing import ClassVar
 
 import msgspec
 import numpy as np
 import pandas as pd
 import pytest
-from waiting import until
+from small_spec import spec_of
+from waiting import in_threads, until
 
 from features.errors import SnapshotError
-from features.spec import FieldSpec, HashSpec, SourceSpec, Spec
+from features.spec import FieldSpec
 from learning import ClickLearner
 from learning.metrics import Tally
 from learning.progress import Progress
 from learning.snapshot import Snapshot, load_snapshot, save_snapshot
 from monitoring.registry.actions import AlarmWatch, pin, promote, roll_back, unpin
+from monitoring.registry.client import Registry
 from monitoring.registry.follow import ChampionSource, Follower, read_followed
 from monitoring.registry.settings import GateSettings
 from monitoring.registry.snapshots import Queue, difference, snapshot_summary, stage
 from monitoring.registry.versions import NoVersionError, RegistryError, Version, tags_of, version_of
 from monitoring.watch.detect.alarm import Alarm
 
-SPEC = Spec(
-    name="shop",
-    source=SourceSpec(label="click"),
-    fields=(FieldSpec(names=("ad",)),),
-    hash=HashSpec(bits=8, cross_bits=8),
-)
+SPEC = spec_of("ad", name="shop", bits=8)
 
 
 class InMemory:
@@ -323,3 +322,31 @@ def test_a_record_travels_in_tags():
     assert read.judged == {"candidate": {"auc": 0.5}} and read.source == "file:/x"
     Found.tags = {"record": "nonsense"}
     assert version_of(Found, {}).gate == "foreign"
+
+
+# --- MLflow makes a file's tables when first opened, and breaks if two do so at once.
+
+
+def test_one_at_a_time_opens_a_file(tmp_path, monkeypatch):
+    import mlflow  # takes seconds, of each worker that collects this file
+
+    inside, most, never = 0, 0, threading.Event()
+
+    class Client:
+        def __init__(self, *_):
+            nonlocal inside, most
+            inside += 1
+            most = max(most, inside)
+            never.wait(0.05)  # time for another one to come in
+            inside -= 1
+
+        def get_registered_model(self, name):
+            return self
+
+        aliases: ClassVar[dict[str, int]] = {}
+
+    monkeypatch.setattr(mlflow, "MlflowClient", Client)
+    (tmp_path / "mlflow.db").touch()  # one that is not there is not opened to be looked at
+    registries = [Registry(f"sqlite:///{tmp_path}/mlflow.db", "m") for _ in range(4)]
+    in_threads(*(registry.aliases for registry in registries))
+    assert most == 1

@@ -1,17 +1,16 @@
 """What the gate lets through, and where a rollback goes: pure choices, case by case."""
 
-import json
-
 import numpy as np
 import pytest
+from example_log import example_line, fill
+from stream_runs import stream_log
 
 from learning.metrics import Tally
 from monitoring.registry.actions import alarm_target
 from monitoring.registry.gate import first_offsets_after, judge
 from monitoring.registry.settings import GateSettings
 from monitoring.registry.versions import Version, beyond_retention, rollback_target
-from streaming.log import NewRecord, open_log
-from streaming.settings import EXAMPLES, StreamSettings
+from streaming.settings import EXAMPLES
 
 T0 = 1_736_121_600_000
 
@@ -90,9 +89,8 @@ def test_retention_keeps_newest_champions_and_whatever_has_an_alias():
 
 
 def example(timestamp, correction=False):
-    shown = {"v": 1, "type": "impression", "impression_id": f"i{timestamp}", "timestamp": timestamp}
-    one = {"v": 1, "type": "example", "label": 0, "impression": shown}
-    return json.dumps(one | ({"label": 1, "correction": True} if correction else {})).encode()
+    late = {"correction": True} if correction else {}
+    return example_line(f"i{timestamp}", timestamp, None, int(correction), **late)
 
 
 @pytest.mark.parametrize(
@@ -100,8 +98,7 @@ def example(timestamp, correction=False):
 )
 def test_examples_that_a_version_is_judged_on_begin_after_its_newest_event(time, offset):
     """Corrections between them tell nothing of the time."""
-    with open_log(":memory:") as log:
-        log.create_topics(StreamSettings().topics())
+    with stream_log(":memory:") as log:
         records = [
             b"{broken\n" + example(T0),
             example(T0 + 10) + b"\n" + example(T0 + 20),
@@ -110,6 +107,5 @@ def test_examples_that_a_version_is_judged_on_begin_after_its_newest_event(time,
             example(T0 + 30),
             example(T0 + 40),
         ]
-        with log.producer("fill").transaction() as tx:
-            tx.append(EXAMPLES, [NewRecord(None, value, 0) for value in records])
+        fill(log, [EXAMPLES], records, 1)
         assert first_offsets_after(log, time) == [offset]

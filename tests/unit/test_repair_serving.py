@@ -2,37 +2,26 @@
 
 import numpy as np
 import pytest
+from served_app import HeldWeights
+from small_spec import spec_of
 
-from features.spec import FieldSpec, HashSpec, SourceSpec, Spec
 from learning import ClickLearner
 from monitoring.watch.repair.table import Repair, RepairTable, repaired
 from serving.event_batch import MANY, EventBatch, shared_fields
 from serving.scorer import Scorer
-from serving.weights import FixedWeights
 
-SPEC = Spec(
-    name="shop",
-    source=SourceSpec(label="click"),
-    fields=(FieldSpec(names=("ad", "site", "size")),),
-    hash=HashSpec(bits=8, cross_bits=8),
-)
+SPEC = spec_of("ad", "site", "size", name="shop", bits=8)
 TABLE = RepairTable(5, (Repair("site", "s1", "site", 0.5, 3), Repair("size", "7", "size", 1.25, 4)))
 
 
-class Fixed:
-    problem = None
-
-    def __init__(self):
-        learner = ClickLearner(SPEC)
-        for i in range(200):
-            learner.learn_one({"ad": f"a{i % 5}", "site": f"s{i % 3}", "size": i % 9}, i % 4 == 0)
-        self.weights = FixedWeights(learner, "v1", 200)
-
-    def current(self):
-        return self.weights
+def learned():
+    learner = ClickLearner(SPEC)
+    for i in range(200):
+        learner.learn_one({"ad": f"a{i % 5}", "site": f"s{i % 3}", "size": i % 9}, i % 4 == 0)
+    return learner
 
 
-WEIGHTS = Fixed()
+WEIGHTS = HeldWeights(learned(), "v1", 200)
 
 
 def scorer(table):

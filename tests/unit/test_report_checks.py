@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from typer.testing import CliRunner
+from command import invoke
 
 from clicktide.cli import app
 from features.errors import ClicktideError
@@ -78,19 +78,18 @@ def test_a_slice_that_is_not_there_is_named_with_those_that_are():
 
 def test_a_build_fails_and_its_system_reads_why(tmp_path):
     frame_of().to_csv(tmp_path / "log.csv", index=False)
-    words = ["report", "--from", str(tmp_path / "log.csv"), "--label", "click", "--prediction", "p"]
-    words += ["--slices", "site", "--out", str(tmp_path / "r.html")]
-    words += ["--junit", str(tmp_path / "ci" / "junit.xml"), "--fail-if", "auc<0.5"]
-    result = CliRunner().invoke(app, words)
+    words = ["report", "--from", tmp_path / "log.csv", "--label", "click", "--prediction", "p"]
+    words += ["--slices", "site", "--out", tmp_path / "r.html"]
+    words += ["--junit", tmp_path / "ci" / "junit.xml", "--fail-if", "auc<0.5"]
+    result = invoke(app, *words)
     assert result.exit_code == 0, result.output
-    result = CliRunner().invoke(app, [*words, "--fail-if", "ratio<0.9,slice=site"])
+    result = invoke(app, *words, "--fail-if", "ratio<0.9,slice=site")
     assert result.exit_code == 3
     assert "site s2: 0.48263 is below 0.9" in result.output
     suite = ElementTree.parse(tmp_path / "ci" / "junit.xml").getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
-    assert [case.get("name") for case in suite if case.find("failure") is not None] == [
-        "ratio<0.9,slice=site"
-    ]
+    [failed] = [case.get("name") for case in suite if case.find("failure") is not None]
+    assert failed == "ratio<0.9,slice=site"
 
 
 def test_frames_of_several_libraries_give_one_report_and_a_page():

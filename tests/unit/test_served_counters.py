@@ -4,10 +4,12 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
+from example_log import example_line
 from hypothesis import given
 from hypothesis import strategies as st
+from small_spec import spec_of
 
-from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
+from features.spec import CounterSpec
 from features.vectoriser import Vectoriser
 from streaming.examples import ExampleReader, examples_source
 from streaming.prepare import Preparer
@@ -15,22 +17,19 @@ from streaming.served_counters import served_matrix
 from streaming.sources import Position
 
 START = 1_736_121_600_000
-SPEC = Spec(
-    name="x",
-    source=SourceSpec(label="click", timestamp="t", timestamp_format="ms"),
-    fields=(FieldSpec(names=("user", "ad")),),
+SPEC = spec_of(
+    "user",
+    "ad",
+    time="t",
     counters=(CounterSpec(keys=("ad",), half_lives_h=(1, 24), prior_rate=0.1),),
 )
 VALUES = {"ad_views_1h": 41.5, "ad_clicks_1h": 3.25, "ad_views_24h": 77.125, "ad_clicks_24h": 9.0}
 
 
-def line(number, counters=None, **more):
-    shown = {
-        "type": "impression", "v": 1, "impression_id": f"i{number}", "timestamp": START + number,
-        "fields": {"user": f"u{number}", "ad": "a"},
-    }  # fmt: skip
-    shown |= {} if counters is None else {"counters": counters}
-    return msgspec.json.encode({"type": "example", "v": 1, "label": 0, "impression": shown, **more})
+def line(number, counters=None, label=0, **more):
+    shown = {} if counters is None else {"counters": counters}
+    given = (f"i{number}", START + number, {"user": f"u{number}", "ad": "a"}, label)
+    return example_line(*given, shown=shown, **more)
 
 
 def prepared(*lines, learn=True):

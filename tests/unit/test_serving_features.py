@@ -5,7 +5,7 @@ import pytest
 from counter_panes import stored_values
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from waiting import until
+from small_spec import spec_of
 
 from features.counters.redis_format import ENTRY, Plan, Updates, pack_rows
 from features.counters.stored import StoredCounters
@@ -15,6 +15,7 @@ from serving.event_batch import SharedFields
 from serving.feature_kernels import event_keys, find_distinct, find_ends, read_values
 from serving.feature_layout import EventKeys
 from serving.request_features import FeatureSource
+from serving.store_reader import Breaker
 
 NOW = 1_736_121_600_000
 HOUR = 3_600_000
@@ -23,10 +24,11 @@ KEYS = ("ad", "campaign", "advertiser", "user", ("user", "ad"))
 
 def spec(**more):
     table = CounterSpec(keys=KEYS, half_lives_h=(24.0, 1.0), **more)
-    return Spec(
+    return spec_of(
+        FieldSpec(names=("ad",), column="ad_id"),
+        "user",
         name="market",
-        source=SourceSpec(label="click", timestamp="time", timestamp_format="ms"),
-        fields=(FieldSpec(names=("ad",), column="ad_id"), FieldSpec(names=("user",))),
+        time="time",
         counters=(table, CounterSpec(keys=("user",), half_lives_h=(2.0,), prior_rate=0.1)),
     )
 
@@ -167,18 +169,6 @@ def test_a_dead_store_costs_no_call_and_what_was_read_last_stands_in():
     source.close()
 
 
-def test_the_store_is_used_again_once_a_probe_passes():
-    store = Memory(spec())
-    store.see(KNOWN, 40, 10)
-    source = FeatureSource(spec(), None, connect=lambda: store)
-    store.fault = TimeoutError("late")
-    assert source.fetch([KNOWN], NOW).fallbacks[0][0] == "store:late"
-    store.fault = None
-    until(lambda: source.fetch([KNOWN], NOW).fallbacks == [()])
-    assert source.problem is None
-    source.close()
-
-
 def test_requests_of_one_moment_share_a_round_trip_and_get_their_own_rows():
     store = Memory(spec())
     store.see(KNOWN, 40, 10)
@@ -233,3 +223,61 @@ def test_each_key_is_asked_for_once():
     count = find_distinct(keys, out, place)
     assert out[:count].tolist() == [7, 0, 2**64 - 1, 5, 2**63]
     assert (out[place] == keys).all()
+
+
+# --- The circuit breaker: how long a failing store is left alone.
+
+
+def test_a_single_failure_allows_a_new_try_at_once():
+    breaker = Breaker(first_ms=50, most_ms=400)
+    assert breaker.closed
+    breaker.failed(1000)
+    assert not breaker.closed
+    assert breaker.may_probe(1000)
+
+
+def test_each_further_failure_doubles_the_wait_up_to_the_most():
+    breaker, waits, now = Breaker(first_ms=50, most_ms=400), [], 0.0
+    for _ in range(7):
+        breaker.failed(now)
+        start = now
+        while not breaker.may_probe(now):
+            now += 1.0
+        waits.append(now - start)
+    assert waits == [0, 50, 100, 200, 400, 400, 400]
+
+
+def test_a_probe_that_passes_closes_it_and_keeps_the_count_until_a_request_does():
+    breaker = Breaker(first_ms=50, most_ms=400)
+    breaker.failed(0)
+    breaker.failed(0)
+    breaker.mended()
+    assert breaker.closed
+    breaker.failed(100)  # a request after the probe: the store is sick, not back
+    assert not breaker.may_probe(199)
+    assert breaker.may_probe(200)
+    breaker.mended()
+    breaker.passed()
+    breaker.failed(1000)
+    assert breaker.may_probe(1000)
+
+
+def test_a_closed_one_has_nothing_to_probe():
+    assert not Breaker().may_probe(1e9)
+
+
+def test_failures_without_end_do_not_overflow():
+    breaker = Breaker()
+    for _ in range(5000):
+        breaker.failed(0)
+    assert breaker.may_probe(1000)
+
+
+def test_a_store_that_is_only_late_is_tried_again_sooner():
+    breaker = Breaker(first_ms=50, most_ms=1000, late_ms=100)
+    for now in range(0, 8000, 1000):
+        breaker.failed(now, late=True)
+    assert not breaker.may_probe(7099)
+    assert breaker.may_probe(7100)
+    breaker.failed(8000)
+    assert not breaker.may_probe(8999)

@@ -2,20 +2,15 @@
 
 import numpy as np
 import pytest
+from small_spec import spec_of
 from waiting import until
 
-from features.spec import FieldSpec, HashSpec, SourceSpec, Spec
 from learning.click_learner import ClickLearner
 from serving.log_followers import ReplicaWeights
 from streaming.log import LogUnavailableError, TopicPartition, open_log
 from streaming.weights_topic import WEIGHTS, TrainerPosition, WeightsPublisher
 
-SPEC = Spec(
-    name="shop",
-    source=SourceSpec(label="click"),
-    fields=(FieldSpec(names=("ad",)),),
-    hash=HashSpec(bits=6, cross_bits=6),
-)
+SPEC = spec_of("ad", name="shop", bits=6)
 
 
 class Tapped:

@@ -33,8 +33,7 @@ def rows(scenario, events, columns):
 def numbers(names):
     """Give the number at the end of each name."""
     digits = pc.replace_substring_regex(names.cast(pa.string()), r"^\D+", "")
-    found = digits.cast(pa.int64()).to_numpy()
-    return found
+    return digits.cast(pa.int64()).to_numpy()
 
 
 def logit_change(scenario, block):
@@ -46,8 +45,7 @@ def logit_change(scenario, block):
 
 
 def _logit(p):
-    logit = np.log(p / np.maximum(1 - p, 1e-300))
-    return logit
+    return np.log(p / np.maximum(1 - p, 1e-300))
 
 
 def test_abrupt_changes_the_odds_of_the_chosen_campaigns_by_the_factor_and_no_others():

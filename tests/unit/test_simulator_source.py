@@ -7,15 +7,7 @@ import pytest
 
 from features.batch import Position
 from features.errors import SourceError
-from market import (
-    COLUMNS,
-    Abrupt,
-    MarketSettings,
-    open_simulation,
-    parse_sim,
-    simulate,
-    stream_uri,
-)
+from market import COLUMNS, Abrupt, MarketSettings, open_simulation, parse_sim, simulate, stream_uri
 from market.columns import json_lines
 
 

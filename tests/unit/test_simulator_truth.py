@@ -45,13 +45,13 @@ def test_shares_fall_with_the_rank_by_the_zipf_exponent():
         assert shares.sum() == pytest.approx(1.0)
 
 
-INTERACTIONS = (
+INTERACTIONS = [
     "segment_category",
     "site_placement",
     "device_hour_band",
     "interest_category",
     "site_ad",
-)
+]
 
 
 def departure_from_single_effects(effects):

@@ -7,22 +7,21 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pytest
+from small_spec import spec_of
 
 from features.errors import SnapshotError
-from features.spec import CrossSpec, FieldSpec, HashSpec, SourceSpec, Spec
+from features.spec import FieldSpec, HashSpec, SourceSpec
 from learning import ClickLearner
 from learning.progress import Progress
 from learning.snapshot import Snapshot, load_snapshot, save_snapshot
 
-SPEC = Spec(
+SPEC = spec_of(
+    "site",
+    "ad",
+    FieldSpec(names=("price",), transform="quantile", buckets=4, learn_from=50),
     name="t",
-    source=SourceSpec(label="click"),
-    fields=(
-        FieldSpec(names=("site", "ad")),
-        FieldSpec(names=("price",), transform="quantile", buckets=4, learn_from=50),
-    ),
-    crosses=CrossSpec(all_pairs=True),
-    hash=HashSpec(bits=10, cross_bits=10),
+    pairs=True,
+    bits=10,
 )
 
 

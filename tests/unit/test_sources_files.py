@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from source_rows import rows_of
 
 from features.errors import SourceError
 from features.spec import SourceSpec
@@ -29,10 +30,6 @@ def parquet_bytes(table=None, **options):
     sink = io.BytesIO()
     pq.write_table(pa.table({"a": ["1"], "b": ["2"]}) if table is None else table, sink, **options)
     return sink.getvalue()
-
-
-def rows_of(batches):
-    return [tuple(row.values()) for batch in batches for row in batch.columns.to_pylist()]
 
 
 def read(path, spec=SPEC, **options):
@@ -204,28 +201,26 @@ def test_a_parquet_column_that_is_no_value_is_an_error(tmp_path, column):
     assert rows_of(list(open_source(str(path), SPEC, ["b"]))) == [(1,)]
 
 
-def test_a_parquet_file_without_a_wanted_column_is_an_error(tmp_path):
+WHOLE = parquet_bytes()
+BAD_PARQUET = {
+    "cut off": (WHOLE[:-20], "damaged"),
+    "a beginning alone": (b"PAR1", "damaged"),
+    "words": (b"words", "damaged"),
+    "overwritten": (WHOLE[:20] + b"\xff" * 40 + WHOLE[60:], "damaged"),
+    "empty": (b"", "it is empty"),
+    "compressed": (gzip.compress(WHOLE), ".*decompress"),
+    "a column missing": (
+        parquet_bytes(pa.table({"a": [1], "bb": [1]})), r"no column 'b', near it: \['bb'\]",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "said"), BAD_PARQUET.values(), ids=BAD_PARQUET)
+def test_a_parquet_file_that_cannot_be_used_is_an_error(tmp_path, data, said):
     path = tmp_path / "x.parquet"
-    pq.write_table(pa.table({"a": [1], "bb": [1]}), path)
-    with pytest.raises(SourceError, match=r"no column 'b', near it: \['bb'\]"):
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=rf"x\.parquet: {said}"):
         read(path)
-
-
-def test_a_damaged_parquet_file_is_an_error(tmp_path):
-    path = tmp_path / "x.parquet"
-    whole = parquet_bytes()
-    for data in (whole[:-20], b"PAR1", b"words", whole[:20] + b"\xff" * 40 + whole[60:]):
-        path.write_bytes(data)
-        with pytest.raises(SourceError, match=r"x\.parquet: damaged"):
-            read(path)
-
-
-def test_an_empty_or_compressed_parquet_file_is_an_error(tmp_path):
-    path = tmp_path / "x.parquet"
-    for data in (b"", gzip.compress(parquet_bytes())):
-        path.write_bytes(data)
-        with pytest.raises(SourceError, match=r"x\.parquet: (it is empty|.*decompress)"):
-            read(path)
 
 
 def test_invalid_utf8_in_parquet_rejects_the_row(tmp_path):

@@ -6,6 +6,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from source_rows import rows_of
 
 from features.errors import SourceError
 from features.spec import SourceSpec
@@ -20,10 +21,6 @@ def put(folder, files):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-
-
-def rows_of(batches):
-    return [tuple(row.values()) for batch in batches for row in batch.columns.to_pylist()]
 
 
 def read(path, start=None, *columns):

@@ -26,14 +26,12 @@ def scan(*lines):
         return None
     assert columns.num_rows == plain.sum()
     columns.validate(full=True)
-    rows = columns.to_pylist()
-    return rows
+    return columns.to_pylist()
 
 
 def types(*lines):
     block, _ = index_block("\n".join(lines).encode(), "f", 1, 0)
-    columns = scan_block(block, np.ones(block.rows, np.bool_), KEYS, WANTED)
-    return list(columns.schema.types)
+    return list(scan_block(block, np.ones(block.rows, np.bool_), KEYS, WANTED).schema.types)
 
 
 NUMBERS = [

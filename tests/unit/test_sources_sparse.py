@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from source_rows import named, read_bytes, rejects_of, rows_of
 
 from features.errors import SourceError
 from features.spec import SourceSpec
@@ -11,12 +12,7 @@ from streaming.sources.sparse_text import parse_sparse, sparse_format
 
 
 def read(data, format, *columns, **options):
-    spec = SourceSpec(label="label", format=format)
-    return list(open_source("-", spec, columns, stdin=io.BytesIO(data), **options))
-
-
-def rows_of(batches):
-    return [tuple(row.values()) for batch in batches for row in batch.columns.to_pylist()]
+    return read_bytes(data, SourceSpec(label="label", format=format), columns, **options)
 
 
 # Format, a line, and its columns.
@@ -80,8 +76,8 @@ def test_a_bad_line_is_one_reject_and_positions_count_it(block_bytes):
     data = b"1 1:1\n0 x\n0 2:\n\n1 1:\xff\n0 1:3\n"
     batches = read(data, "libsvm", "1", block_bytes=block_bytes, max_line_bytes=100)
     assert rows_of(batches) == [(1.0,), (3.0,)]
-    rejects = [(r.reason, r.line) for batch in batches for r in batch.rejects]
-    assert rejects == [("broken_libsvm", 2), ("broken_libsvm", 3), ("invalid_utf8", 5)]
+    rejects = [("broken_libsvm", 2), ("broken_libsvm", 3), ("invalid_utf8", 5)]
+    assert named(rejects_of(batches)) == rejects
     assert batches[-1].position == Position("-", 5)
     later = read(data, "libsvm", "1", start=Position("-", 4))
     assert rows_of(later) == [(3.0,)]

@@ -26,20 +26,11 @@ all_pairs = true
 # Reading
 
 
-def test_reads_a_file_by_its_path(tmp_path):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_reads_a_file_by_its_path(tmp_path, encoding):
     path = tmp_path / "mine.toml"
-    path.write_text(TEXT)
+    path.write_text(TEXT, encoding=encoding)
     assert load_spec(path) == load_spec(str(path)) == parse_spec(TEXT)
-
-
-def test_reads_a_file_that_starts_with_a_byte_order_mark(tmp_path):
-    path = tmp_path / "mine.toml"
-    path.write_text(TEXT, encoding="utf-8-sig")
-    assert load_spec(path).name == "mine"
-
-
-def test_a_bare_name_is_a_shipped_spec():
-    assert load_spec("avazu20k").name == "avazu20k"
 
 
 def test_a_file_comes_before_a_shipped_spec_of_its_name_and_a_folder_does_not(
@@ -59,14 +50,21 @@ def test_an_unknown_name_is_answered_with_the_shipped_ones():
     assert "did you mean `avazu20k`?" in caught.value.fix
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(SpecError, match=r"none\.toml: there is no such file\. Fix: check"):
-        load_spec(tmp_path / "none.toml")
+FILES = {
+    "absent": (lambda path: None, r"mine\.toml: there is no such file\. Fix: check"),
+    "a folder": (Path.mkdir, r"this is a directory\. Fix: name the TOML file"),
+    "not UTF-8": (
+        lambda path: path.write_bytes(b'name = "a"\n\n# \xe9t\xe9\n'),
+        "line 3: byte 0xe9 is not UTF-8",
+    ),
+}
 
 
-def test_a_directory_is_no_spec(tmp_path):
-    with pytest.raises(SpecError, match=r"this is a directory\. Fix: name the TOML file"):
-        load_spec(tmp_path)
+@pytest.mark.parametrize(("make", "said"), FILES.values(), ids=FILES)
+def test_what_is_no_file_of_text_is_named(tmp_path, make, said):
+    make(tmp_path / "mine.toml")
+    with pytest.raises(SpecError, match=said):
+        load_spec(tmp_path / "mine.toml")
 
 
 @pytest.mark.parametrize(
@@ -83,13 +81,6 @@ def test_a_file_that_cannot_be_read_is_a_spec_error(tmp_path, monkeypatch, failu
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(SpecError, match=message):
         load_spec(tmp_path / "mine.toml")
-
-
-def test_a_file_that_is_not_utf_8_is_reported_with_its_line(tmp_path):
-    path = tmp_path / "mine.toml"
-    path.write_bytes(b'name = "a"\n\n# \xe9t\xe9\n')
-    with pytest.raises(SpecError, match="line 3: byte 0xe9 is not UTF-8"):
-        load_spec(path)
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n"])

@@ -1,12 +1,12 @@
 """What one look at the log tells, with commits written by hand."""
 
 import io
-import json
 
 import msgspec
 import pytest
+from command import invoke, printed
 from rich.console import Console
-from typer.testing import CliRunner
+from stream_runs import stream_log
 
 from clicktide.cli import app
 from clicktide.status import status_json, status_view
@@ -15,7 +15,6 @@ from monitoring.watch.alarm_actions import AlarmAction, append_action
 from streaming.freshness import Freshness, Reader, freshness
 from streaming.joiner.commit import TopicState
 from streaming.log import NewRecord, Position, TopicPartition, open_log
-from streaming.settings import StreamSettings
 from streaming.status import look_at
 
 T0 = 1_736_121_600_000
@@ -24,8 +23,7 @@ NOW = T0 + 50_000
 
 @pytest.fixture
 def log():
-    with open_log(":memory:", clock_ms=lambda: T0 + 40_000) as log:
-        log.create_topics(StreamSettings().topics())
+    with stream_log(":memory:", clock_ms=lambda: T0 + 40_000) as log:
         yield log
 
 
@@ -213,16 +211,13 @@ def test_tables_and_json_tell_the_same(log):
 
 
 def test_a_rollback_is_told_first(tmp_path):
-    url = str(tmp_path / "log.db")
+    url = tmp_path / "log.db"
 
     def told(what, number):
-        with open_log(url) as log:
-            log.create_topics(StreamSettings().topics())
+        with stream_log(url) as log:
             append_action(log, AlarmAction(what=what, at_ms=NOW, by="guard", number=number))
-        command = ["status", "--log", url, "--every", "0.1"]
-        result = CliRunner().invoke(app, [*command, "--json"])
-        assert result.exit_code == 0, result.output
-        return json.loads(result.stdout)["warnings"], CliRunner().invoke(app, command).stdout
+        command = ("status", "--log", url, "--every", "0.1")
+        return printed(app, *command)["warnings"], invoke(app, *command).stdout
 
     warnings, shown = told("roll_back", 3)
     assert warnings[0].startswith("Rolled back: version 3 is served since")

@@ -1,13 +1,23 @@
 """Times are read in the form they are written in, and the form is told by plausible range."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clicktide import models
 from features.errors import SourceError
 from features.times import NO_TIME, AmbiguousTimeError, time_form, time_ms, times_ms
 from monitoring.report.log_columns import TimeReader
+from monitoring.report.slices import period_name
+from monitoring.report.svg import time_ticks
+from monitoring.watch.alarm_delivery import alarm_line
+from monitoring.watch.detect import open_alarms as wording
+from monitoring.watch.detect.alarm import Alarm
+from monitoring.watch.formatting import day_and_time
+from streaming.time_order import TimeOrder
+from streaming.time_text import stamp
 
 MARCH = 1_709_251_200_000  # 2024-03-01 00:00:00 UTC
 NOON = MARCH + 43_200_000
@@ -106,3 +116,60 @@ def test_a_column_of_times_is_read_as_each_of_its_values(drawn):
             assert (times[i], bad[i]) == (time_ms(text, form), False)
         except ValueError:
             assert (times[i], bad[i]) == (NO_TIME, True)
+
+
+# --- Logs whose times go back: told at replay, refused before the joiner would reject them.
+
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+RISING = np.arange(1000) * MINUTE
+SHARDS = np.concatenate([RISING, RISING])
+FAST = RISING.copy()
+FAST[7] += 10**12
+JITTER = RISING - (np.arange(1000) % 7) * MINUTE
+
+# Times of a log, and which share of its rows comes more than an hour too late.
+LOGS = {
+    "rising": (RISING, 0.0, 0.0),
+    "newest first": (RISING[::-1], 0.9, 1.0),
+    "one clock far ahead": (FAST, 0.0, 0.0),
+    "servers apart by minutes": (JITTER, 0.0, 0.0),
+    "two files of the same hours": (SHARDS, 0.4, 0.5),
+    "no rows": (RISING[:0], 0.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("batch", [1, 10, 5000])
+@pytest.mark.parametrize(("times", "least", "most"), LOGS.values(), ids=LOGS)
+def test_the_share_of_late_rows(times, least, most, batch):
+    order = TimeOrder(HOUR)
+    for start in range(0, len(times), batch):
+        order.add(times[start : start + batch])
+    assert least * len(times) <= order.late <= most * len(times)
+    assert order.rows == len(times)
+
+
+# --- Times of the log in words: any int64 is some text, for logs hold wrong clocks and marks.
+
+SIZES = {"size": 1.5, "size_low": 1.3, "size_high": 1.8}
+WRITERS = {
+    "status, evaluate, publish": stamp,
+    "models": models._time,
+    "report": day_and_time,
+    "report's periods": lambda ms: period_name(ms, 1, "time"),
+    "long periods": lambda ms: period_name(ms, 86_400_000, "time"),
+    "charts": lambda ms: time_ticks(ms, ms + 60_000, "time", 5)[0][1],
+    "alarm ids": wording._stamp,
+    "alarms": lambda ms: alarm_line(Alarm(since_ms=ms, detected_ms=ms, **SIZES)),
+}
+
+
+@pytest.mark.parametrize("ms", [-(2**63), -(2**62), 253_402_300_800_000, 2**62, 2**63 - 1])
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_time_that_no_calendar_has_is_told_as_its_number(writer, ms):
+    assert str(ms)[:8] in WRITERS[writer](ms)
+
+
+@pytest.mark.parametrize("writer", sorted(set(WRITERS) - {"models"}))  # there, 0 is none
+def test_the_first_time_of_the_calendar_is_a_time(writer):
+    assert " ms" not in WRITERS[writer](0)

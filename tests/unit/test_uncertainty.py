@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from small_spec import spec_of
 
-from features.spec import FieldSpec, HashSpec, LearnerSpec, SourceSpec, Spec
+from features.spec import FieldSpec, HashSpec, LearnerSpec
 from learning import ClickLearner
 from learning.buckets import expand_event
 from learning.uncertainty import uncertainty
@@ -23,20 +24,13 @@ def test_evidence_shrinks_it_step_by_step():
     assert all(after < before for before, after in zip(seen[:-5:5], seen[5::5], strict=True))
 
 
-def test_a_new_ad_is_less_sure_and_a_new_ad_on_a_new_site_least():
-    model = ClickLearner()
-    for i in range(500):
-        model.learn_one({"ad": f"a{i % 3}", "site": f"s{i % 2}"}, i % 7 == 0)
-    known, new_ad = of(model, ad="a1", site="s1"), of(model, ad="new", site="s1")
-    assert known < new_ad < of(model, ad="new", site="new")
-
-
 @pytest.mark.parametrize("kind", ["single", "stack"])
 def test_it_is_the_formula(kind):
-    spec = Spec(
-        name="x",
-        source=SourceSpec(label="y"),
-        fields=(FieldSpec(names=("a", "b")), FieldSpec(names=("c",), transform="categories")),
+    spec = spec_of(
+        "a",
+        "b",
+        FieldSpec(names=("c",), transform="categories"),
+        label="y",
         hash=HashSpec(bits=8, cross_bits=9),
         learner=LearnerSpec(kind=kind),
     )
