@@ -207,14 +207,10 @@ def _cut(value: str) -> str:
 def _figures(some: Sequence[Contribution], largest: float, parts: bool) -> Iterator[str | Text]:
     """What some contributions add: the logit, the odds, where it comes from, and a bar."""
     logit = math.fsum(c.logit for c in some)
-    yield from (f"{logit:+.4f}", f"× {_odds(logit)}")
+    yield from (f"{logit:+.4f}", f"× {math.exp(min(logit, 700.0)):.3g}")
     for part in ("regressions", "statistics", "net") if parts else ():
         yield f"{math.fsum(getattr(c, part) for c in some):+.4f}"
     yield _bar(logit, largest)
-
-
-def _odds(logit: float) -> str:
-    return f"{math.exp(min(logit, 700.0)):.3g}"
 
 
 def _bar(logit: float, largest: float) -> Text:

@@ -198,8 +198,4 @@ def log_file(url: str) -> Path | None:
 
 def spec_key(spec: str) -> str:
     """A spec as its stream's folder names it: wherever a command is called from."""
-    return str(Path(spec).resolve()) if _is_file(spec) else spec
-
-
-def _is_file(spec: str) -> bool:
-    return spec.endswith(".toml") or os.sep in spec
+    return str(Path(spec).resolve()) if spec.endswith(".toml") or os.sep in spec else spec

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from features.times import hour_of_day
 from market.effects import DEVICES, PLACEMENTS, Floats, Ints, Market, stream_rng
@@ -80,9 +79,7 @@ class Dynamics:
     offset: Callable[[Shown], Floats] = _no_offset
 
 
-def zipf_ranks(
-    uniforms: npt.NDArray[np.float64], size: int, exponent: float
-) -> npt.NDArray[np.int64]:
+def zipf_ranks(uniforms: Floats, size: int, exponent: float) -> Ints:
     """Turn uniform numbers into ranks 0..size-1, rank k having about 1/(k+1)**exponent as share.
 
     The law is a Pareto density on [1, size + 1) cut at the integers: its inverse is a formula,
@@ -114,11 +111,11 @@ def zipf_ranks(
         power = 1.0 - exponent
         reach = (1.0 + uniforms * ((size + 1.0) ** power - 1.0)) ** (1.0 / power)
     # Rounding may push a uniform just below 1 onto the open end.
-    ranks: npt.NDArray[np.int64] = np.minimum(reach.astype(np.int64) - 1, size - 1)
+    ranks: Ints = np.minimum(reach.astype(np.int64) - 1, size - 1)
     return ranks
 
 
-def zipf_shares(size: int, exponent: float) -> npt.NDArray[np.float64]:
+def zipf_shares(size: int, exponent: float) -> Floats:
     """Share of each rank under :func:`zipf_ranks`; float64 of shape (size,), sums to 1.
 
     Examples
@@ -128,7 +125,7 @@ def zipf_shares(size: int, exponent: float) -> npt.NDArray[np.float64]:
     """
     ends = np.arange(1.0, size + 2.0)
     mass = np.log(ends) if exponent == 1.0 else ends ** (1.0 - exponent) / (1.0 - exponent)
-    shares: npt.NDArray[np.float64] = np.diff(mass) / (mass[-1] - mass[0])
+    shares: Floats = np.diff(mass) / (mass[-1] - mass[0])
     return shares
 
 
@@ -141,7 +138,7 @@ _SWING = 0.6
 _STEPS = 4096
 
 
-def _daily_quantiles() -> npt.NDArray[np.float64]:
+def _daily_quantiles() -> Floats:
     """Time of day (fraction) by which a share i/_STEPS of the day's impressions has happened."""
     time = np.linspace(0.0, 1.0, 20 * _STEPS + 1)
     angle = 2.0 * np.pi * (time - _PEAK_HOUR / 24.0)
@@ -153,9 +150,7 @@ _QUANTILES = _daily_quantiles()
 _SLOPES = np.append(np.diff(_QUANTILES), 0.0)
 
 
-def event_times(
-    positions: npt.NDArray[np.float64], impressions_per_s: float
-) -> npt.NDArray[np.int64]:
+def event_times(positions: Floats, impressions_per_s: float) -> Ints:
     """Time of each event, from its place in the stream.
 
     The rate over a day is ``1 + 0.6 cos(2 pi (hour - 20) / 24)`` times the mean rate.
@@ -182,7 +177,7 @@ def event_times(
     steps = (days - whole) * _STEPS
     step = steps.astype(np.int64)
     fraction = _QUANTILES[step] + (steps - step) * _SLOPES[step]
-    since_start: npt.NDArray[np.int64] = ((whole + fraction) * DAY_MS).astype(np.int64)
+    since_start: Ints = ((whole + fraction) * DAY_MS).astype(np.int64)
     return START_MS + since_start
 
 
