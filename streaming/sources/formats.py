@@ -127,18 +127,23 @@ def excel_separator(head: bytes) -> str:
 def separator_in(lines: list[bytes]) -> str:
     """The separator that cuts nearly all of ``lines`` into the same number of values, the most.
 
-    A space is one only where no other is, and every line has a number.
+    One that cuts the first line, which may be a header, likewise goes before any that does not: that
+    one may stand in lists. A space is one only where no other is, and every line has a number.
 
     Examples
     --------
     >>> separator_in([b"1;a b;2,5", b"0;c d;3,5"]), separator_in([b"1 a", b"0 b"])
     (';', ' ')
+    >>> separator_in([b"click,ad,tags", *[b"0,7,a|b|c|d"] * 20])
+    ','
     """
-    best, most = "", 1
+    best, most = "", (False, 1)
     for separator, format in SEPARATORS.items():
-        count = _usual_count(lines, separator, quoted=format == "csv")
-        if count > most:
-            best, most = separator, count
+        quoted = format == "csv"
+        count = _usual_count(lines, separator, quoted=quoted)
+        first = count > 1 and _usual_count(lines[:1], separator, quoted=quoted) == count
+        if count > 1 and (first, count) > most:
+            best, most = separator, (first, count)
     words = [line.split() for line in lines[:_LOOKED_AT]]
     if not best and all(any(map(_NUMBER.fullmatch, row)) for row in words):
         squeezed = [b" ".join(row) for row in words]
