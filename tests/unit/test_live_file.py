@@ -7,7 +7,7 @@ import pytest
 from features.spec import FieldSpec, HashSpec, SourceSpec, Spec
 from learning import ClickLearner
 from learning.live import create_live, open_live
-from streaming.live_file import LiveFile, LostLiveError
+from streaming.train_process import LiveFile, LostLiveError
 
 
 def spec(*names):

@@ -22,6 +22,7 @@ from serving.settings import ServeSettings
 from serving.weights import FixedWeights
 from streaming.joiner.commit import TopicState
 from streaming.log import LogUnavailableError, Position, TopicPartition, open_log
+from streaming.log.records import dump_metadata
 from streaming.settings import StreamSettings
 
 NOW = 1_736_121_600_000
@@ -153,7 +154,7 @@ def test_a_reply_says_what_the_streams_clock_will_do_to_the_event(tmp_path, ahea
     with open_log(f"sqlite:///{tmp_path / 'log.db'}") as log:
         log.create_topics(StreamSettings().topics())
         with log.producer("join-0").transaction() as tx:
-            tx.commit("join", {TopicPartition("impressions", 0): Position(0, state.dump())})
+            tx.commit("join", {TopicPartition("impressions", 0): Position(0, dump_metadata(state))})
     api = Api(tmp_path)
     reply = api.post("/v1/impressions", {"impression_id": "i"}).json()
     assert reply.get("warning", "").partition(":")[0] == (said or "")
