@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streaming.sources.block import index_block
-from streaming.sources.delimited import Delimited, split_line
+from streaming.sources.delimited import Delimited, DelimitedLayout, split_line
 
 VALUES = 3
 VALUE = st.text('a\u00e9"\r', max_size=9)
@@ -19,7 +19,8 @@ def parsed(data: bytes, wanted: list[int], values: int = VALUES) -> tuple[list[l
     """The wanted columns, and how many rows were rejected."""
     block, _ = index_block(data, "log", 1, 0)
     names = tuple(map(str, range(values)))
-    parser = Delimited(names, tuple(names[at] for at in wanted), "\t", False, 1 << 20)
+    layout = DelimitedLayout("\t", quoted=False, header=False)
+    parser = Delimited(names, tuple(names[at] for at in wanted), layout, 1 << 20)
     [part] = parser(block)
     return [column.to_pylist() for column in part.columns.columns], len(part.rejects)
 
