@@ -38,12 +38,11 @@ from learning.click_learner import ClickLearner
 from learning.progress import FIRST_WINDOW, Progress
 from learning.snapshot import load_snapshot, save_snapshot
 from market import PREFIX
+from streaming.batch_cuts import Subsample
 from streaming.examples import EXAMPLES_PREFIXES, examples_source
-from streaming.prepare import Preparer
+from streaming.prepare import Preparer, TimeOrder
 from streaming.replay import Replay, first_rows
 from streaming.signals import Stopped, stop_request
-from streaming.subsample import Subsample
-from streaming.time_order import TimeOrder
 from streaming.time_text import span
 
 __all__ = ["replay"]

@@ -215,8 +215,7 @@ def train(
     from rich.console import Console
 
     from clicktide.kernels import warm_up
-    from streaming.live_file import LostLiveError
-    from streaming.train_process import Trainer
+    from streaming.train_process import LostLiveError, Trainer
 
     say = begin_log("train")
     give_way(nice)

@@ -18,7 +18,7 @@ from features.counters.redis_store import RedisCounters
 from features.counters.store_errors import StoreError, StoreRewoundError
 from features.counters.stored import StoredCounters
 from features.errors import ClicktideError
-from streaming.idle_partitions import IdlePartitions
+from streaming.join_process import IdlePartitions
 from streaming.joiner import Idle, Joiner, Overfull, Pause, Unpause
 from streaming.joiner import Record as JoinRecord
 from streaming.joiner.commit import TopicState

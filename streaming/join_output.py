@@ -48,7 +48,9 @@ class JoinOutput:
 
     def commit(self, producer: Producer, consumer: Consumer, commits: Sequence[CommitUpTo]) -> None:
         """Write all of it and the positions in one transaction; nothing if nothing is new."""
-        positions = {TopicPartition(c[0], c[1]): Position(c[2], c[3]) for c in map(_parts, commits)}
+        positions = {
+            TopicPartition(c.topic, c.partition): Position(c.offset, c.metadata) for c in commits
+        }
         if not self and positions == self._committed:
             return
         with producer.transaction() as tx:
@@ -64,10 +66,6 @@ class JoinOutput:
     def clear(self) -> None:
         """Forget it: it will come again from the last commit."""
         self._examples, self._early, self._dead, self._committed = [], [], [], {}
-
-
-def _parts(c: CommitUpTo) -> tuple[str, int, int, str]:
-    return c.topic, c.partition, c.offset, c.metadata
 
 
 def _dead_letter(it: DeadLetter) -> NewRecord:

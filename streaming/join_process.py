@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from features.errors import ClicktideError
-from streaming.idle_partitions import IdlePartitions
 from streaming.join_output import JoinOutput
-from streaming.joiner import Instruction, Joiner, Overfull, Pause, Resumed, Stalled, Unpause
+from streaming.joiner import Idle, Instruction, Joiner, Overfull, Pause, Resumed, Stalled, Unpause
 from streaming.log import (
     AbortedError,
     Consumer,
@@ -31,7 +30,7 @@ from streaming.log import (
 from streaming.process import Process
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
 
-__all__ = ["GROUP", "JoinProcess"]
+__all__ = ["GROUP", "IdlePartitions", "JoinProcess"]
 
 GROUP = "join"
 """The consumer group of all joiners of a stream."""
@@ -41,6 +40,10 @@ _COMMIT_EVERY_S = 1.0
 _BATCHES_A_COMMIT = 4
 _NAP_S = 0.1
 _LONGEST_HOLD_S = 0.02  # of what came out, where more should follow
+_LOOK_EVERY_S = 0.1
+# A transaction on several topics becomes visible in Kafka partition by partition, milliseconds
+# apart: an end that has just been reached may not be one.
+_IDLE_S = 0.2
 
 
 class JoinProcess(Process):
@@ -231,7 +234,7 @@ class JoinProcess(Process):
         if isinstance(error, RebalancedError):
             self.report(f"partitions have moved, going on from the last commit: {error}")
             return False
-        self._close_clients()
+        self.close()
         return True
 
     # ---- clients
@@ -253,16 +256,13 @@ class JoinProcess(Process):
         assert self._consumer is not None, "partitions without a consumer"
         return self._consumer
 
-    def _close_clients(self) -> None:
+    def close(self) -> None:
+        """Leave the group."""
         for client in (self._consumer, self._producer):
             if client is not None:
                 with suppress(LogError):  # the log may be why we close
                     client.close()
         self._consumer = self._producer = None
-
-    def close(self) -> None:
-        """Leave the group."""
-        self._close_clients()
 
     # ---- figures
 
@@ -283,3 +283,61 @@ def _check_partitions(log: EventLog) -> None:
             f"join: partitions by topic: {sizes}; a click is looked for in its impression's "
             "partition. Fix: create both topics with the same number of partitions"
         )
+
+
+class IdlePartitions:
+    """Finds idle partitions; a paused one is never idle, for it is not being read.
+
+    Parameters
+    ----------
+    log
+        Tells where the partitions end. It is asked at most ten times a second.
+    """
+
+    def __init__(self, log: EventLog) -> None:
+        self.all_read = False  # as far as it may be: what is paused is not waited for
+        self._log = log
+        self._look_at = 0.0
+        self._since: dict[TopicPartition, tuple[int, float]] = {}  # position at the end, and when
+        self._paused: set[TopicPartition] = set()
+
+    def pause(self, consumer: Consumer, at: TopicPartition) -> None:
+        """Stop reading a partition."""
+        consumer.pause([at])
+        self._paused.add(at)
+
+    def resume(self, consumer: Consumer, at: TopicPartition) -> None:
+        """Read it again."""
+        consumer.resume([at])
+        self._paused.discard(at)
+
+    def clear(self) -> None:
+        """Forget everything: the partitions are others now."""
+        self._since.clear()
+        self._paused.clear()
+        self.all_read = False
+
+    def now(self, consumer: Consumer, now: float) -> Iterator[Idle]:
+        """Give the idle partitions, or nothing if it is too early to look again."""
+        if now < self._look_at:
+            return
+        self._look_at = now + _LOOK_EVERY_S
+        held = consumer.assignment()
+        ends = {topic: self._log.end_offsets(topic) for topic in {at.topic for at in held}}
+        idle = [at for at in sorted(held) if self._is_idle(consumer, at, ends, now)]
+        self.all_read = held <= self._paused.union(idle)
+        for topic, partition in idle:
+            yield Idle(topic, partition)  # type: ignore[arg-type]
+
+    def _is_idle(
+        self, consumer: Consumer, at: TopicPartition, ends: dict[str, list[int]], now: float
+    ) -> bool:
+        position = consumer.position(at)
+        if at in self._paused or position < ends[at.topic][at.partition]:
+            self._since.pop(at, None)
+            return False
+        seen, since = self._since.setdefault(at, (position, now))
+        if seen != position:
+            self._since[at] = position, now
+            return False
+        return now - since >= _IDLE_S

@@ -22,12 +22,10 @@ from features.times import times_ms
 from features.transforms import CATEGORY
 from features.values import as_text, to_number
 from features.vectoriser import Vectoriser
-from streaming.batch_cuts import OUTCOMES, by_outcome
+from streaming.batch_cuts import OUTCOMES, Subsample, by_outcome
 from streaming.served_counters import served_matrix
-from streaming.subsample import Subsample
-from streaming.time_order import TimeOrder
 
-__all__ = ["CORRECTION", "ONE_IN", "SERVED", "Preparer", "Ready"]
+__all__ = ["CORRECTION", "ONE_IN", "SERVED", "Preparer", "Ready", "TimeOrder"]
 
 CORRECTION = "\0correction"
 """Name of the column, in a batch that has it, that says which rows amend earlier ones."""
@@ -44,6 +42,9 @@ were served; the table counts such an event all the same.
 
 F64 = NDArray[np.float64]
 _MAX_DELAY_MS = 10**13
+_NEAR = 16  # rows whose median is the time that the log has come to: one fast clock moves nothing
+_HOUR_MS = 3_600_000
+_NEVER = -(1 << 62)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,14 +287,9 @@ class _Targets:
 
     def of_rows(self, rows: NDArray[np.int64]) -> _Targets:
         """Label and time of some rows: what counters are to know."""
-        return _Targets(
-            self.source,
-            None if self.labels is None else self.labels[rows],
-            None,
-            None,
-            None,
-            None if self.times is None else self.times[rows],
-        )
+        labels = None if self.labels is None else self.labels[rows]
+        times = None if self.times is None else self.times[rows]
+        return _Targets(self.source, labels, None, None, None, times)
 
     def faults(self) -> list[tuple[str, str, str, NDArray[np.bool_]]]:
         """(reason, column, what is due, where it is not) of each check."""
@@ -357,3 +353,50 @@ def _delays(values: pa.Array) -> NDArray[np.int64]:
         return np.asarray(np.clip(whole, 0, _MAX_DELAY_MS), np.int64)
     numbers = np.nan_to_num(_truth(values), nan=0.0, posinf=0.0, neginf=0.0)
     return np.clip(numbers, 0, _MAX_DELAY_MS).astype(np.int64)
+
+
+class TimeOrder:
+    """Counts the rows that are older than those before them.
+
+    Parameters
+    ----------
+    slack_ms
+        A row may be so much older, as of servers whose rows are collected.
+
+    Attributes
+    ----------
+    rows, late
+        Rows so far, and how many of them are older than that.
+    furthest_ms
+        By how much the log has gone back at most.
+
+    Examples
+    --------
+    >>> order = TimeOrder(slack_ms=60_000)
+    >>> order.add(np.arange(100, 0, -1) * 60_000)
+    87
+    >>> order.furthest_ms // 60_000
+    80
+    """
+
+    def __init__(self, slack_ms: int = _HOUR_MS) -> None:
+        self.slack_ms = slack_ms
+        self.rows = self.late = self.furthest_ms = 0
+        self._latest = _NEVER
+        self._pending: NDArray[np.int64] = np.empty(0, np.int64)
+
+    def add(self, times: NDArray[np.int64]) -> int:
+        """Take note of the next rows, in order; how many more are known to be late."""
+        self.rows += len(times)
+        times = np.concatenate([self._pending, times])
+        count = len(times) // _NEAR
+        near, self._pending = times[: count * _NEAR].reshape(count, _NEAR), times[count * _NEAR :]
+        if not count:
+            return 0
+        middles = np.partition(near, _NEAR // 2, axis=1)[:, _NEAR // 2]
+        latest = np.maximum.accumulate(np.append(max(self._latest, middles[0]), middles))
+        late = int(np.count_nonzero(near < latest[:-1, None] - self.slack_ms))
+        self.furthest_ms = max(self.furthest_ms, int((latest[:-1] - middles).max()))
+        self._latest = int(latest[-1])
+        self.late += late
+        return late

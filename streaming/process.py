@@ -95,13 +95,14 @@ class Process(Closing):
         while not self._stopping():
             if self.step():
                 active = self.clock()
-            elif until_idle_s is not None and self._is_idle_since(active, until_idle_s):
+            elif (
+                until_idle_s is not None
+                and self.is_done()
+                and self.clock() >= active + until_idle_s
+            ):
                 break
             elif self.idle_s:
                 self.pause(self.idle_s)
-
-    def _is_idle_since(self, active: float, seconds: float) -> bool:
-        return self.is_done() and self.clock() >= active + seconds
 
     def step(self) -> bool:
         """Work once, or get ready to go on after an error; whether there was anything to do."""

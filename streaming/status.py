@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import TypeVar
 
 import msgspec
 
@@ -320,13 +321,9 @@ def _newest(
 
 
 def _newest_impression(tail: Iterable[Record]) -> int | None:
-    times = [time for record in tail if (time := _impression_time(record.value)) is not None]
+    times = []
+    for record in tail:
+        with suppress(EventError):
+            if isinstance(event := decode_event(record.value), Impression):
+                times.append(event.timestamp)
     return max(times, default=None)
-
-
-def _impression_time(value: bytes) -> int | None:
-    try:
-        event: Any = decode_event(value)
-    except EventError:
-        return None
-    return event.timestamp if isinstance(event, Impression) else None

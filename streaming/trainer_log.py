@@ -33,26 +33,15 @@ _AHEAD = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some records, ready to learn, and where the log stands after them."""
+    """Some records, ready to learn, and where the log stands after them.
+
+    ``reached``: partition, its next offset, and the mark of its last record.
+    """
 
     ready: list[Ready]
     rejects: list[Reject]
-    reached: list[Reached]
+    reached: list[tuple[int, int, RecordMark]]
     event_time: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reached:
-    """Where a partition is after a chunk: its next offset, and how to know its last record."""
-
-    partition: int
-    offset: int
-    mark: RecordMark
-
-    @classmethod
-    def of(cls, values: Values) -> Reached:
-        mark = mark_of(values.next_offset - 1, values.last)
-        return cls(values.partition, values.next_offset, mark)
 
 
 class ChunkReader:
@@ -110,7 +99,8 @@ class ChunkReader:
         self._usual = max(1, lines // sum(len(part.offsets) for part in parts))
         ready = [self._prepare(batch) for batch in batches]
         rejects = [_placed(reject, place) for part in ready for reject in part.rejects]
-        return Chunk(ready, rejects, list(map(Reached.of, parts)), self._reader.latest_ms)
+        reached = [(p.partition, p.next_offset, mark_of(p.next_offset - 1, p.last)) for p in parts]
+        return Chunk(ready, rejects, reached, self._reader.latest_ms)
 
 
 def _placed(reject: Reject, place: Place) -> Reject:

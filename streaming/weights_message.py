@@ -100,13 +100,7 @@ class MessagePart(msgspec.Struct, frozen=True):
     rest: dict[str, NDArray[Any]]
 
     def apply(self, weights: Weights) -> None:
-        """Put its numbers into the tables.
-
-        Raises
-        ------
-        WeightsMessageError
-            They do not fit.
-        """
+        """Put its numbers into the tables, which they fit: :func:`read_part` has checked."""
         for table, slots, values in zip(
             (weights.fields, weights.crosses), self.slots, self.values, strict=True
         ):
@@ -114,14 +108,6 @@ class MessagePart(msgspec.Struct, frozen=True):
                 table[slots] = values.reshape(len(slots), -1)
         for name, array in self.rest.items():
             weights.arrays[name][...] = array.reshape(weights.arrays[name].shape)
-
-    def check(self, weights: Weights) -> None:
-        """See that its numbers fit these tables, before any is written."""
-        tables = (weights.fields, weights.crosses)
-        for table, slots, values in zip(tables, self.slots, self.values, strict=True):
-            fits = not len(slots) or int(slots.max()) < len(table)
-            if not fits or len(values) != len(slots) * table.shape[1]:
-                raise WeightsMessageError("weights record: its buckets do not fit the spec")
 
 
 def parts_of(head: MessageHead, weights: Weights, fields: Slots, crosses: Slots) -> Iterator[bytes]:
@@ -235,5 +221,8 @@ def read_part(record: bytes, weights: Weights) -> MessagePart:
     of_rest = dict(zip(rest, arrays[4:], strict=True))
     crosses = expand_crosses(arrays[3].reshape(-1, HALVES)).reshape(-1) if half else arrays[3]
     part = MessagePart(head, (arrays[0], arrays[1]), (arrays[2], crosses), of_rest)
-    part.check(weights)
+    for table, slots, values in zip(tables, part.slots, part.values, strict=True):
+        fits = not len(slots) or int(slots.max()) < len(table)
+        if not fits or len(values) != len(slots) * table.shape[1]:
+            raise WeightsMessageError("weights record: its buckets do not fit the spec")
     return part

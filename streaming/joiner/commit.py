@@ -59,10 +59,6 @@ class TopicState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     counts: dict[str, int] = {}
     format: int = FORMAT
 
-    def dump(self) -> str:
-        """Write it as text."""
-        return dump_metadata(self)
-
     @classmethod
     def load(cls, text: str, windows: tuple[int, ...]) -> TopicState:
         """Read it to go on from it.
@@ -121,7 +117,7 @@ def _commit(pair: Pair, kind: TopicKind) -> CommitUpTo:
         last_click=pair.guard.last_click,
         counts={name: n for name, n in pair.counts.items() if _topic_of(name) == kind},
     )
-    return CommitUpTo(kind, pair.partition, offset, state.dump())
+    return CommitUpTo(kind, pair.partition, offset, dump_metadata(state))
 
 
 def _early_to(pair: Pair) -> int:

@@ -1,8 +1,6 @@
 """The joiner of one partition: its impressions and its clicks.
 
-Names: t is an impression's event time, c a click's; `w(x)` is the watermark of its own topic just
-before x arrived (the topic's time less ``out_of_order_s``); W is the lower of the two topics'
-watermarks now; J, L, O are ``join_window_s``, ``late_window_s``, ``out_of_order_s``.
+The names t, c, w(x), W, J, L and O are those of :mod:`streaming.joiner`.
 """
 
 from __future__ import annotations
@@ -44,14 +42,12 @@ from streaming.joiner.topic import LIFTS_KEPT, Topic
 
 __all__ = ["Pair"]
 
-_ENOUGH = 1_000  # examples whose click rate says what to expect
-
 
 class Pair:
     """Joins the two topics of one partition; see :mod:`streaming.joiner`."""
 
     def __init__(self, partition: int, settings: JoinerSettings) -> None:
-        self.partition, self.settings = partition, settings
+        self.partition = partition
         self.windows = w = JoinWindows.of(settings)
         self._join, self._bound = w.join, w.out_of_order
         self._late = w.join + w.late
@@ -75,8 +71,7 @@ class Pair:
         self._lingering: deque[StoredImpression] = deque()
         self._orphans: list[tuple[int, int, StoredClick]] = []  # heap: may be waiting
         self._aging: list[tuple[int, int, StoredClick]] = []  # heap: kept
-        self.emitted_to = BEGIN  # before a restart
-        self.orphaned_to = BEGIN
+        self.emitted_to = self.orphaned_to = BEGIN  # before a restart
         self.early = (
             EarlyLabels(partition, w, settings.learn_one_in, self.counts) if w.label else None
         )
@@ -191,23 +186,11 @@ class Pair:
             if self.early is not None:
                 self.early.shown(stored)
             p = event.probability
-            self.guard.expect(ts, self._usual_probability() if p is None else p)
+            self.guard.expect(ts, self.guard.usual(self.counts) if p is None else p)
             if id in self.waiting:
-                self._match_waiting(stored)
-
-    def _usual_probability(self) -> float:
-        """What the stall guard takes for an impression that was served without a probability."""
-        examples = self.counts["examples"]
-        if self.guard.assumed or examples < _ENOUGH:
-            return self.guard.assumed
-        return self.counts["examples_clicked"] / examples
-
-    def _match_waiting(self, stored: StoredImpression) -> None:
-        unmatched = [
-            click for click in self.waiting.pop(stored.id) if not self._match(stored, click)
-        ]
-        if unmatched:
-            self.waiting[stored.id] = unmatched
+                clicks = self.waiting.pop(id)
+                if unmatched := [click for click in clicks if not self._match(stored, click)]:
+                    self.waiting[id] = unmatched
 
     # ---- clicks
 
@@ -226,15 +209,12 @@ class Pair:
             self._reject(CLICKS, offset, raw, "duplicate_click", event.impression_id)
         else:
             stored = StoredClick(*key, ts, offset, arrival, raw, until=ts, start=start)
-            self._keep_click(stored)
-
-    def _keep_click(self, stored: StoredClick) -> None:
-        self.seen[stored.id, stored.kind] = self.clicks[stored.offset] = stored
-        heappush(self._aging, (stored.ts, stored.offset, stored))
-        impression = self.impressions.get(stored.id)
-        if impression is None or not self._match(impression, stored):
-            self.waiting.setdefault(stored.id, []).append(stored)
-            heappush(self._orphans, (stored.ts, stored.offset, stored))
+            self.seen[key] = self.clicks[offset] = stored
+            heappush(self._aging, (ts, offset, stored))
+            impression = self.impressions.get(stored.id)
+            if impression is None or not self._match(impression, stored):
+                self.waiting.setdefault(stored.id, []).append(stored)
+                heappush(self._orphans, (ts, offset, stored))
 
     def _match(self, stored: StoredImpression, click: StoredClick) -> bool:
         """Join the two if they may be; the answer depends on nothing but the two."""
@@ -253,17 +233,14 @@ class Pair:
             on_time = c <= t + self._join and click_watermark <= t + self._join
             self.counts["clicks_on_time" if on_time else "clicks_late"] += news
             stored.kinds += (click.kind,)
-            self._label(stored, click, on_time)
+            if on_time:
+                stored.label_by(click)
+            else:
+                heappush(self.late_clicks, (self._due(stored, click), click.offset, stored, click))
             if self.early is not None and click.kind == "click":
                 self.early.clicked(stored, click)
         click.raw = b""
         return True
-
-    def _label(self, stored: StoredImpression, click: StoredClick, on_time: bool) -> None:
-        if on_time:
-            self._set(stored, click)
-        else:
-            heappush(self.late_clicks, (self._due(stored, click), click.offset, stored, click))
 
     def _due(self, stored: StoredImpression, click: StoredClick) -> int:
         """W behind which a correction comes out: the click's own time, or W now if it is late.
@@ -272,13 +249,6 @@ class Pair:
         """
         arrival = max(click.arrival, stored.arrival) - self._bound
         return max(stored.ts + self._join, click.ts, arrival)
-
-    @staticmethod
-    def _set(stored: StoredImpression, click: StoredClick) -> None:
-        if click.kind == "click":
-            stored.click_ts = click.ts
-        else:
-            stored.dismiss_ts = click.ts
 
     # ---- time
 
@@ -314,16 +284,12 @@ class Pair:
             self._emit(stored, correction=False)
 
     def _correct_before(self, watermark: int) -> None:
-        late = self.late_clicks
-        while late and late[0][0] < watermark:
-            due, _, stored, click = heappop(late)
-            self._correct(stored, click, due)
-
-    def _correct(self, stored: StoredImpression, click: StoredClick, due: int) -> None:
-        self._set(stored, click)
-        if due >= self.emitted_to:
-            self.counts["corrections"] += 1
-            self._emit(stored, correction=True)
+        while self.late_clicks and self.late_clicks[0][0] < watermark:
+            due, _, stored, click = heappop(self.late_clicks)
+            stored.label_by(click)
+            if due >= self.emitted_to:
+                self.counts["corrections"] += 1
+                self._emit(stored, correction=True)
 
     def _emit(self, stored: StoredImpression, *, correction: bool) -> None:
         label = int(stored.click_ts is not None)
@@ -385,19 +351,16 @@ class Pair:
             return
         watermark = self._first_watermark(other.time)
         if kind == CLICKS and self.guard.is_stall(watermark):
-            self._stall(watermark)
+            if not self.guard.stalled:
+                self.guard.stalled = True
+                expected = self.guard.expected(watermark)
+                self.out.append(Stalled(self.partition, self.guard.last_click, expected))
         elif topic.may_lift(other.time):
             self._lift(kind, topic.lift(other.time))
 
     def _first_watermark(self, time: int) -> int:
         """The watermark behind which the first label of an impression leaves."""
         return time - self._bound if self.early is None else self.early.watermark(time)
-
-    def _stall(self, watermark: int) -> None:
-        if not self.guard.stalled:
-            self.guard.stalled = True
-            expected = self.guard.expected(watermark)
-            self.out.append(Stalled(self.partition, self.guard.last_click, expected))
 
     def _lift(self, kind: TopicKind, decided: Iterator[tuple[Item, bool]]) -> None:
         for item, used in decided:

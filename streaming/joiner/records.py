@@ -86,6 +86,13 @@ class StoredImpression(msgspec.Struct, eq=False, gc=False):
     emitted: bool = False
     early_click: int | None = None
 
+    def label_by(self, click: StoredClick) -> None:
+        """Take up the time of a click that has joined it."""
+        if click.kind == "click":
+            self.click_ts = click.ts
+        else:
+            self.dismiss_ts = click.ts
+
 
 class StoredClick(msgspec.Struct, eq=False, gc=False):
     """A click, from its arrival until nothing can depend on it.

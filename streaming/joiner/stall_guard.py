@@ -10,6 +10,7 @@ mu counts half the served probability of each impression shown since the last cl
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from streaming.joiner.records import (
     CLICKS,
@@ -26,6 +27,7 @@ __all__ = ["Bound", "StallGuard"]
 
 _PANE_MS = 1000
 _PANES = 4096
+_ENOUGH = 1_000  # examples whose click rate says what to expect
 
 
 class StallGuard:
@@ -34,12 +36,12 @@ class StallGuard:
     Its memory is bounded: beyond 4,096 panes, the oldest are added into one number.
     """
 
-    __slots__ = ("_delay", "_limit", "_old", "_panes", "assumed", "last_click", "stalled")
+    __slots__ = ("_assumed", "_delay", "_limit", "_old", "_panes", "last_click", "stalled")
 
     def __init__(self, settings: JoinerSettings) -> None:
         self._delay = round(settings.click_delay_s * 1000)
         self._limit = -math.log(settings.stall_false_alarm)
-        self.assumed = settings.assumed_probability
+        self._assumed = settings.assumed_probability
         self._panes: dict[int, float] = {}
         self._old = 0.0
         self.last_click = 0
@@ -52,6 +54,13 @@ class StallGuard:
             self._panes[pane] = self._panes.get(pane, 0.0) + p
             if len(self._panes) > _PANES:
                 self._fold()
+
+    def usual(self, counts: Mapping[str, int]) -> float:
+        """What is taken for an impression that was served without a probability."""
+        examples = counts["examples"]
+        if self._assumed or examples < _ENOUGH:
+            return self._assumed
+        return counts["examples_clicked"] / examples
 
     def clicked(self, ts: int) -> bool:
         """Note a click; whether it ends a stall."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -37,7 +36,6 @@ __all__ = [
     "RangePartitionAssignor",
     "bounded",
     "errors",
-    "retried",
     "translated",
 ]
 
@@ -67,16 +65,11 @@ k = errors
 
 
 T = TypeVar("T")
-_PAUSE_S = 0.2
 
 # The first that fits; each with what to do.
 _KINDS: list[tuple[tuple[type[Exception], ...], type[LogError], str]] = [
     (
-        (
-            k.ProducerFencedError,
-            k.InvalidProducerEpochError,
-            k.FencedInstanceIdError,
-        ),
+        (k.ProducerFencedError, k.InvalidProducerEpochError, k.FencedInstanceIdError),
         FencedError,
         "stop this process: a newer one has its place",
     ),
@@ -96,20 +89,12 @@ _KINDS: list[tuple[tuple[type[Exception], ...], type[LogError], str]] = [
         "start from a position that the log still has",
     ),
     (
-        (
-            k.UnknownTopicOrPartitionError,
-            k.InvalidTopicError,
-            k.MessageSizeTooLargeError,
-        ),
+        (k.UnknownTopicOrPartitionError, k.InvalidTopicError, k.MessageSizeTooLargeError),
         TopicError,
         "create the topic first, or check its settings",
     ),
     (
-        (
-            k.AuthorizationError,
-            k.SaslAuthenticationFailedError,
-            k.KafkaConfigurationError,
-        ),
+        (k.AuthorizationError, k.SaslAuthenticationFailedError, k.KafkaConfigurationError),
         LogSettingsError,
         "check the log's settings and the broker's access rules",
     ),
@@ -135,24 +120,6 @@ def translated(what: str, error: Exception) -> LogError:
 
 def _error_text(error: Exception) -> str:
     return f"{type(error).__name__} {error}".strip()
-
-
-def retried(what: str, call: Callable[[], T], timeout_s: float) -> T:
-    """Call; again while the error is one that passes by itself, until the time is over.
-
-    Raises
-    ------
-    LogError
-        What ``translated`` makes of the last error.
-    """
-    end = time.monotonic() + timeout_s
-    while True:
-        try:
-            return bounded(call, timeout_s)
-        except (k.KafkaError, TimeoutError) as error:
-            if not getattr(error, "retriable", False) or time.monotonic() >= end:
-                raise translated(what, error) from error
-        time.sleep(_PAUSE_S)
 
 
 def bounded(call: Callable[[], T], timeout_s: float) -> T:

@@ -15,8 +15,8 @@ from streaming.log.kafka_client import (
     KafkaPartition,
     Names,
     OffsetSpec,
+    bounded,
     errors,
-    retried,
     translated,
 )
 from streaming.log.kafka_consumer import KafkaLogConsumer, reader_options
@@ -29,6 +29,7 @@ __all__ = ["KafkaLog", "PartitionReader"]
 
 _ALL = 1_000_000
 _POLL_MS = 100
+_PAUSE_S = 0.2
 
 
 class PartitionReader:
@@ -111,7 +112,15 @@ class KafkaLog(EventLog):
         self._admin = self._retried("connect", lambda: KafkaAdminClient(**settings.connection()))
 
     def _retried(self, what: str, call: Callable[[], T]) -> T:
-        return retried(f"{self.settings!r}: {what}", call, self.settings.timeout_s)
+        """Call; again while the error is one that passes by itself, until the time is over."""
+        end = time.monotonic() + self.settings.timeout_s
+        while True:
+            try:
+                return bounded(call, self.settings.timeout_s)
+            except (KafkaError, TimeoutError) as error:
+                if not getattr(error, "retriable", False) or time.monotonic() >= end:
+                    raise translated(f"{self.settings!r}: {what}", error) from error
+            time.sleep(_PAUSE_S)
 
     def close(self) -> None:
         """See ``EventLog``."""

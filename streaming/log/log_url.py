@@ -111,7 +111,13 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             "reconnect_backoff_max_ms": 1000,
         }
         if "ssl" in self.security:
-            options |= self._tls()
+            options |= {
+                "ssl_cafile": self.ca_file,
+                "ssl_certfile": self.cert_file,
+                "ssl_keyfile": self.key_file,
+                "ssl_password": self.key_password,
+                "ssl_check_hostname": True,
+            }
         if self.security.startswith("sasl"):
             options |= {
                 "sasl_mechanism": self.mechanism,
@@ -120,21 +126,8 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             }
         return options
 
-    def _tls(self) -> dict[str, Any]:
-        files = {
-            "ssl_cafile": self.ca_file,
-            "ssl_certfile": self.cert_file,
-            "ssl_keyfile": self.key_file,
-        }
-        return files | {"ssl_password": self.key_password, "ssl_check_hostname": True}
 
-
-def open_log(
-    url: str,
-    *,
-    environ: Mapping[str, str] = os.environ,
-    clock_ms: Callable[[], int] = now_ms,
-) -> EventLog:
+def open_log(url: str, *, clock_ms: Callable[[], int] = now_ms) -> EventLog:
     """Open the event log that a URL names.
 
     Parameters
@@ -142,8 +135,6 @@ def open_log(
     url
         ``kafka://host:port[,host:port][?...]`` (``KafkaSettings``), ``sqlite:///path[?...]`` or a
         plain path (``SqliteSettings``).
-    environ
-        Where the secrets are.
     clock_ms
         Time for the embedded log; Kafka's brokers use their own.
 
@@ -159,7 +150,7 @@ def open_log(
     >>> open_log(":memory:").topics()
     {}
     """
-    settings = log_settings(url, environ)
+    settings = log_settings(url, os.environ)
     if isinstance(settings, SqliteSettings):
         lease_ms = int(settings.lease_s * 1000)
         return SqliteLog(

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from features.jit import jit
 
-__all__ = ["murmur2_each"]
-
-
-def murmur2_each(keys: Sequence[bytes], partitions: int) -> NDArray[np.int64]:
-    """Partition of each key: murmur2 without its sign bit, modulo.
-
-    Examples
-    --------
-    >>> murmur2_each([b"21", b"foobar"], 1000).tolist()
-    [340, 166]
-    """
-    ends = np.cumsum(np.fromiter(map(len, keys), np.int64, len(keys)))
-    data = np.frombuffer(b"".join(keys), np.uint8)
-    out: NDArray[np.int64] = _each(data, ends, np.int64(partitions))
-    return out
+__all__ = ["partition_each"]
 
 
 @jit
@@ -51,7 +35,8 @@ def _murmur2(data: Any, start: Any, end: Any) -> Any:
 
 
 @jit  # not for stated types: that would compile, or load, when the module is imported
-def _each(data: Any, ends: Any, partitions: Any) -> Any:
+def partition_each(data: Any, ends: Any, partitions: Any) -> Any:
+    """Partition of each key: murmur2 without its sign bit, modulo; key i ends at ``ends[i]``."""
     out = np.empty(len(ends), np.int64)
     start = 0
     for i, end in enumerate(ends):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+import numpy as np
+
 from streaming.log.base import TopicError, TopicSettings
 from streaming.log.records import NewRecord, TopicPartition
 
@@ -43,9 +45,11 @@ def key_partitions(keys: Sequence[bytes], partitions: int) -> list[int]:
     """
     if partitions == 1:
         return [0] * len(keys)
-    from streaming.log.murmur2 import murmur2_each  # numba: half a second that few need
+    from streaming.log.murmur2 import partition_each  # numba: half a second that few need
 
-    out: list[int] = murmur2_each(keys, partitions).tolist()
+    ends = np.cumsum(np.fromiter(map(len, keys), np.int64, len(keys)))
+    data = np.frombuffer(b"".join(keys), np.uint8)
+    out: list[int] = partition_each(data, ends, np.int64(partitions)).tolist()
     return out
 
 

@@ -7,7 +7,7 @@ after a crash.
 """
 
 from streaming.publish.pace import Lockstep, Pacer, Patience, StandstillError
-from streaming.publish.publisher import Publisher, latest_time, longest_wait_ms, publish_group
+from streaming.publish.publisher import Publisher, longest_wait_ms, publish_group
 from streaming.publish.rows import ClickDelay, RowReader
 from streaming.publish.timeline import PublishState
 
@@ -20,7 +20,6 @@ __all__ = [
     "Publisher",
     "RowReader",
     "StandstillError",
-    "latest_time",
     "longest_wait_ms",
     "publish_group",
 ]

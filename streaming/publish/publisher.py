@@ -17,14 +17,14 @@ from streaming.joiner.settings import JoinerSettings
 from streaming.log import EventLog, NewRecord, TopicPartition
 from streaming.log import Position as LogPosition
 from streaming.log.records import dump_metadata
+from streaming.prepare import TimeOrder
 from streaming.publish.pace import Lockstep, Pacer
 from streaming.publish.rows import PublishBatch, RowReader
-from streaming.publish.timeline import Mark, Out, PublishState, Timeline
+from streaming.publish.timeline import Out, PublishState, Timeline
 from streaming.settings import CLICKS, IMPRESSIONS, StreamSettings
-from streaming.time_order import TimeOrder
 from streaming.time_text import span
 
-__all__ = ["Publisher", "latest_time", "longest_wait_ms", "publish_group"]
+__all__ = ["Publisher", "longest_wait_ms", "publish_group"]
 
 _PLACE = TopicPartition(IMPRESSIONS, 0)  # where the position is committed
 _LOOKED_AT = 100  # last records of a partition that tell its time
@@ -217,7 +217,7 @@ class Publisher:
         """Refuse to publish what every consumer would reject."""
         join = self._settings.join
         for topic in (IMPRESSIONS, CLICKS):
-            latest = latest_time(self._log, topic)
+            latest = _latest_time(self._log, topic)
             late_ms = 1000 * (join.join_window_s + join.out_of_order_s)
             if latest is not None and latest > first_ms + late_ms:
                 raise ClicktideError(
@@ -270,11 +270,13 @@ class Publisher:
         return dict(counts)
 
     def _next_state(self, rejected: dict[str, int], *, ended: bool) -> PublishState:
-        state, timeline = self.state, self._timeline
+        state, timeline, begin = self.state, self._timeline, self._timeline.mark()
+        if begin.position is not None:  # a commit's metadata is small, however many files were read
+            begin = msgspec.structs.replace(begin, position=begin.position.short())
         clicks = sum(out.is_click for out in self._sending)
         times = [out.time for out in self._sending]
         changes: dict[str, Any] = {
-            "begin": _short(timeline.mark()),
+            "begin": begin,
             "rows": timeline.rows,
             "clicks_to": timeline.clicks_to,
             "shift_ms": self._reader.shift_ms,
@@ -295,20 +297,13 @@ class Publisher:
         return [NewRecord(None, beat, p) for p in range(partitions) for beat in beats]
 
 
-def _short(mark: Mark) -> Mark:
-    """The same, small enough for a commit's metadata however many files were read."""
-    if mark.position is None:
-        return mark
-    return msgspec.structs.replace(mark, position=mark.position.short())
-
-
 def longest_wait_ms(join: JoinerSettings) -> int:
     """After this long in event time nothing of an event waits any more in the joiner."""
     windows = join.join_window_s + join.late_window_s + 2 * join.out_of_order_s
     return round(1000 * windows) + 1_000
 
 
-def latest_time(log: EventLog, topic: str) -> int | None:
+def _latest_time(log: EventLog, topic: str) -> int | None:
     """Event time that a topic has come to, ms; None if it is empty.
 
     A single event may carry a wrong clock, so the second highest of the last ones counts.

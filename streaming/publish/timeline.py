@@ -120,7 +120,7 @@ class Timeline:
 
     def __init__(self, state: PublishState) -> None:
         self._time = state.begin.time
-        self._first = state.begin.row  # row of the next part's first
+        self.first = state.begin.row  # rows before the next part
         self._here = state.begin
         self._silent_to, self._dropped_to = state.rows, state.clicks_to
         self._waiting: list[tuple[int, int, bytes]] = []
@@ -128,11 +128,6 @@ class Timeline:
         self._part: PublishBatch | None = None
         self._done = 0  # impressions of the part
         self.rows, self.clicks_to = state.rows, state.clicks_to
-
-    @property
-    def first(self) -> int:
-        """Rows before the next part."""
-        return self._first
 
     def mark(self) -> Mark:
         """Where a publisher that goes on from here has to begin reading."""
@@ -145,27 +140,28 @@ class Timeline:
         if self._part is None or not self._done:
             return self._here
         last = self._done - 1
-        row = self._first + self._part.shown[last].unit + 1
+        row = self.first + self._part.shown[last].unit + 1
         return Mark(self._part.after(last), row, self._time)
 
     def events(self, part: PublishBatch) -> Iterator[Out]:
         """Events of the next part, and the clicks that are due between them."""
         self._part, self._done = part, 0
         for shown in part.shown:
-            row = self._first + shown.unit
+            row = self.first + shown.unit
             now = max(self._time, shown.time)
             if row < self._silent_to:
-                self._silently(now)
+                for _ in self._due(now):  # published before the restart
+                    pass
             else:
                 if self._waiting and (self._dropped_to or self._waiting[0][0] <= now):
                     yield from self._loud(now)
                 yield Out(shown.time, False, shown.key, shown.value)
                 self.rows, self.clicks_to = row + 1, None
             self._take(shown, row, now)
-        self._first += part.units
-        self._here = Mark(part.position, self._first, self._time)
+        self.first += part.units
+        self._here = Mark(part.position, self.first, self._time)
         self._part = None
-        self.rows = max(self.rows, self._first)
+        self.rows = max(self.rows, self.first)
 
     def rest(self) -> Iterator[Out]:
         """Clicks that still wait, at the end of the source."""
@@ -184,11 +180,6 @@ class Timeline:
         while waiting and (now is None or waiting[0][0] <= now):
             yield waiting[0]
             del self._marks[heappop(waiting)[1]]
-
-    def _silently(self, now: int) -> None:
-        """Let clicks go that were published before the restart."""
-        for _ in self._due(now):
-            pass
 
     def _loud(self, now: int | None) -> Iterator[Out]:
         self._drop()

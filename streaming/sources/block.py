@@ -257,9 +257,5 @@ def with_partitions(
 
 def one_batch(table: pa.Table, names: Sequence[str]) -> pa.RecordBatch:
     """Make a table's columns one record batch under ``names``."""
-    arrays = [_one_array(column) for column in table.columns]
+    arrays = [c.chunk(0) if c.num_chunks == 1 else c.combine_chunks() for c in table.columns]
     return pa.RecordBatch.from_arrays(arrays, names=list(names))
-
-
-def _one_array(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

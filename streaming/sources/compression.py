@@ -7,7 +7,7 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
-from typing import Protocol
+from typing import Any
 
 import zstandard
 
@@ -38,23 +38,10 @@ _LARGEST_WINDOW = 2**31  # of zstd --long=31, the most that the format's own too
 _PADDED = ("gzip", "xz")  # formats whose members may be followed by zeros
 
 
-class _Decoder(Protocol):
-    """What decompression objects share."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, /) -> bytes: ...
-
-
-def _zstd() -> _Decoder:
-    return zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW).decompressobj()
-
-
-_DECODERS: dict[str, Callable[[], _Decoder]] = {
+# Each has eof, unused_data and decompress.
+_DECODERS: dict[str, Callable[[], Any]] = {
     "gzip": lambda: zlib.decompressobj(wbits=31),
-    "zstd": _zstd,
+    "zstd": lambda: zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW).decompressobj(),
     "bzip2": bz2.BZ2Decompressor,
     "xz": lzma.LZMADecompressor,
 }
@@ -122,7 +109,7 @@ def decompressed(pieces: Iterator[bytes], kind: str) -> Generator[bytes]:
         raise Damage(f"the {kind} data is cut off")
 
 
-def _inflated(decoder: _Decoder, data: bytes) -> Generator[bytes]:
+def _inflated(decoder: Any, data: bytes) -> Generator[bytes]:
     if not isinstance(decoder, (bz2.BZ2Decompressor, lzma.LZMADecompressor)):
         yield decoder.decompress(data)
         return

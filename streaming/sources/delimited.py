@@ -88,8 +88,7 @@ def open_delimited(
         names = header_names(first, layout.separator, quoted=layout.quoted)
         blocks = chain([first], blocks)
     check_columns(file, names, wanted, "" if layout.header else " given in the spec")
-    parser = Delimited(names, tuple(wanted), layout.separator, layout.quoted, max_line_bytes)
-    return parser, blocks
+    return Delimited(names, tuple(wanted), layout, max_line_bytes), blocks
 
 
 def header_names(block: Block, separator: str, *, quoted: bool) -> tuple[str, ...]:
@@ -122,18 +121,15 @@ class Delimited:
         Names of all columns of the file, in order.
     wanted
         Names of the columns to return, in the order to return them.
-    separator
-        One ASCII character.
-    quoted
-        Whether ``"`` quotes a value.
+    layout
+        How its text is laid out.
     max_line_bytes
         Longest line taken.
     """
 
     names: tuple[str, ...]
     wanted: tuple[str, ...]
-    separator: str
-    quoted: bool
+    layout: DelimitedLayout
     max_line_bytes: int
 
     def __call__(self, block: Block) -> list[Parsed]:
@@ -146,9 +142,8 @@ class Delimited:
             return Parsed(columns, np.arange(block.rows), block.rows)
         if block.rows <= _FEW_ROWS:
             return self._parse_rows(block, np.arange(block.rows))
-        return self._parse_around_odd(block) or self._parse_halves(block)
-
-    def _parse_halves(self, block: Block) -> Parsed:
+        if (parsed := self._parse_around_odd(block)) is not None:
+            return parsed
         half = block.rows // 2
         return _joined(self._parse(block.part(0, half)), self._parse(block.part(half, block.rows)))
 
@@ -174,7 +169,7 @@ class Delimited:
         def count(mask: Any) -> Any:
             return np.add.reduceat(mask, block.starts, dtype=np.int32)
 
-        odd = count(view == ord(self.separator)) != len(self.names) - 1
+        odd = count(view == ord(self.layout.separator)) != len(self.names) - 1
         odd |= block.ends - block.starts > self.max_line_bytes
         if not block.data.isascii():
             odd |= count(view >= 128) > 0
@@ -213,9 +208,9 @@ class Delimited:
                 column_names=names, use_threads=False, block_size=min(len(data) + 1, _MAX_BLOCK)
             ),
             pyarrow.csv.ParseOptions(
-                delimiter=self.separator,
-                quote_char='"' if self.quoted else False,
-                double_quote=self.quoted,
+                delimiter=self.layout.separator,
+                quote_char='"' if self.layout.quoted else False,
+                double_quote=self.layout.quoted,
             ),
             pyarrow.csv.ConvertOptions(
                 include_columns=wanted or names[:1],  # none means all
@@ -236,7 +231,7 @@ class Delimited:
     def _parse_line(self, block: Block, i: int) -> list[str] | Reject:
         if (long := block.long_reject(i, self.max_line_bytes)) is not None:
             return long
-        values = self._split(block.row(i))
+        values = split_line(block.row(i), self.layout.separator.encode(), self.layout.quoted)
         if values is None:
             detail = 'a value opened with " is not closed, or not followed by a separator'
             return block.reject(i, "broken_quotes", detail)
@@ -256,9 +251,6 @@ class Delimited:
                 detail = f"column {name!r}: {error.reason}; as Windows-1252 it is {shown!r}"
                 return block.reject(i, "invalid_utf8", detail)
         return decoded
-
-    def _split(self, line: bytes) -> list[bytes] | None:
-        return split_line(line, self.separator.encode(), self.quoted)
 
 
 def split_line(line: bytes, separator: bytes, quoted: bool) -> list[bytes] | None:

@@ -69,10 +69,7 @@ class Listed:
 
 def format_by_name(path: str) -> str | None:
     """Format by the ending, a compression ending aside; ``""``: text of some kind; or None."""
-    stem, ending = os.path.splitext(path.lower())
-    if ending in COMPRESSED:
-        ending = os.path.splitext(stem)[1]
-    return ENDINGS.get(ending)
+    return ENDINGS.get(_ending(path))
 
 
 def list_files(path: str, format: str) -> list[Listed]:

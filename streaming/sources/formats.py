@@ -127,8 +127,8 @@ def excel_separator(head: bytes) -> str:
 def separator_in(lines: list[bytes]) -> str:
     """The separator that cuts nearly all of ``lines`` into the same number of values, the most.
 
-    One that cuts the first line, which may be a header, likewise goes before any that does not: that
-    one may stand in lists. A space is one only where no other is, and every line has a number.
+    One that cuts the first line, which may be a header, likewise goes before any that does not:
+    that may stand in lists. A space is one only where no other is, and every line has a number.
 
     Examples
     --------

@@ -45,7 +45,11 @@ def open_parquet(path: str, wanted: Sequence[str]) -> pq.ParquetFile:
         strings = [field.name for field in plain if _is_text(field.type)]
         check_columns(path, plain.names, wanted)
         for name in wanted:
-            _check_type(path, plain.field(name))
+            if value_type(kind := plain.field(name).type) is None:
+                raise SourceError(
+                    f"{path}: column {name!r} has the type {kind}, which is no value to learn "
+                    "from. Fix: write it as text, number, bool, time or a list of these"
+                )
         return pq.ParquetFile(
             path,
             read_dictionary=[name for name in wanted if name in strings],
@@ -108,14 +112,6 @@ def _damaged(path: str, error: Exception, where: str = "") -> SourceError:
         f"{path}: damaged{where}, or not Parquet ({reason}). Fix: get a whole copy of the file; "
         "if it is compressed as a whole, decompress it first"
     )
-
-
-def _check_type(path: str, field: pa.Field) -> None:
-    if value_type(field.type) is None:
-        raise SourceError(
-            f"{path}: column {field.name!r} has the type {field.type}, which is no value to learn "
-            "from. Fix: write it as text, number, bool, time or a list of these"
-        )
 
 
 def _is_text(kind: pa.DataType) -> bool:

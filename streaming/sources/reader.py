@@ -135,16 +135,6 @@ class _Share:
     place: Position
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """The text of a file: its beginning, all of it, and the columns that are in it."""
-
-    format: str
-    head: bytes
-    chunks: Iterator[bytes]
-    columns: tuple[str, ...]
-
-
 def open_source(
     path: str,
     source: SourceSpec,
@@ -178,7 +168,7 @@ def open_source(
         Go on from there: rows before it are counted, not parsed, and Parquet row groups before
         it not read. Files that came late are read after its own.
     block_bytes, batch_rows, max_line_bytes
-        Bounds of memory; see :class:`streaming.sources.cutting.Limits`.
+        Bounds of memory; see :class:`streaming.sources.cutting.BlockLimits`.
     workers
         Parsing threads.
     stdin
@@ -236,34 +226,41 @@ def _read_file(share: _Share, job: _Job) -> Generator[Batch]:
         if format == "auto":
             format = format_of(begin, path, job.source.separator)
         if format != "parquet":
-            text = _Text(format, begin, chunks, own)
-            yield from _read_text(share, text, job)
+            yield from _read_text(share, job, format, begin, chunks, own)
             return
     if path == STDIN:
         raise SourceError("-: Parquet cannot be read from a pipe. Fix: give the file's path")
     yield from _read_parquet(share, own, job)
 
 
-def _read_text(share: _Share, text: _Text, job: _Job) -> Generator[Batch]:
+def _read_text(
+    share: _Share,
+    job: _Job,
+    format: str,
+    head: bytes,
+    chunks: Iterator[bytes],
+    columns: tuple[str, ...],
+) -> Generator[Batch]:
+    """Read the text of a file, of which ``head`` is the beginning, and ``chunks`` all."""
     path, source, longest = share.file.path, job.source, job.limits.max_line_bytes
-    chunks, first_row, separator, excel = text.chunks, 0, "", ""
-    if text.format in ("csv", "tsv"):
-        excel = excel_separator(text.head)
-        separator = source.separator or excel or ("\t" if text.format == "tsv" else ",")
+    first_row, separator, excel = 0, "", ""
+    if format in ("csv", "tsv"):
+        excel = excel_separator(head)
+        separator = source.separator or excel or ("\t" if format == "tsv" else ",")
         check_separator(separator, path)
         first_row = -int(source.header) - bool(excel)
         chunks = without_runs_of_blanks(chunks) if separator == " " else chunks
-    quoted = separator if text.format == "csv" else ""
+    quoted = separator if format == "csv" else ""
     blocks: Iterator[Block] = read_blocks(chunks, share.file.name, job.limits, first_row, quoted)
     parse: Callable[[Block], list[Parsed]]
-    if text.format == "jsonl":
-        parse, blocks = open_json_lines(blocks, path, text.columns, longest)
-    elif text.format in SPARSE:
-        parse = SparseText(text.format, text.columns, longest)
+    if format == "jsonl":
+        parse, blocks = open_json_lines(blocks, path, columns, longest)
+    elif format in SPARSE:
+        parse = SparseText(format, columns, longest)
     else:
         blocks = from_row(blocks, first_row + 1, path) if excel else blocks
         layout = DelimitedLayout(separator, bool(quoted), source.header, source.columns)
-        parse, blocks = open_delimited(blocks, path, layout, text.columns, longest)
+        parse, blocks = open_delimited(blocks, path, layout, columns, longest)
     rows = from_row(blocks, share.row, path)
     yield from _parsed(rows, lambda block: _text_batches(block, parse, share, job), job)
 

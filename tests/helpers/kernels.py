@@ -17,7 +17,7 @@ from features.spec_file import load_spec
 from learning import FTRLClassifier
 from learning.weights import weights_for
 from monitoring.report import calibration_report
-from streaming.log.murmur2 import murmur2_each
+from streaming.log.partition import key_partitions
 from streaming.sources import open_source
 
 
@@ -38,7 +38,7 @@ def warm_up_files():
     """Of reading delimited text with quotes, and of Kafka's partitions."""
     source = SourceSpec(label="a", format="csv")
     list(open_source("-", source, ["a"], stdin=BytesIO(b'a,b\n1,"x"\n')))
-    murmur2_each([b"key"], 2)
+    key_partitions([b"key"], 2)
 
 
 def warm_up_report():

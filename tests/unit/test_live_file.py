@@ -8,7 +8,7 @@ from small_spec import spec_of
 from features.spec import FieldSpec
 from learning import ClickLearner
 from learning.live import create_live, open_live
-from streaming.live_file import LiveFile, LostLiveError
+from streaming.train_process import LiveFile, LostLiveError
 
 
 def spec(*names):

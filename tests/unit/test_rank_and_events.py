@@ -20,6 +20,7 @@ from serving.event_writer import EventWriter
 from serving.request_features import Fetched
 from streaming.joiner.commit import TopicState
 from streaming.log import LogUnavailableError, Position, TopicPartition, open_log
+from streaming.log.records import dump_metadata
 from streaming.settings import StreamSettings
 
 NOW = 1_736_121_600_000
@@ -138,7 +139,7 @@ def test_a_reply_says_what_the_streams_clock_will_do_to_the_event(tmp_path, ahea
     )  # fmt: skip
     log = stream_log(f"sqlite:///{tmp_path / 'log.db'}")
     with log, log.producer("join-0").transaction() as tx:
-        tx.commit("join", {TopicPartition("impressions", 0): Position(0, state.dump())})
+        tx.commit("join", {TopicPartition("impressions", 0): Position(0, dump_metadata(state))})
     api = Api(tmp_path)
     reply = api.post("/v1/impressions", {"impression_id": "i"}).json()
     assert reply.get("warning", "").partition(":")[0] == (said or "")

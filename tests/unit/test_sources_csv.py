@@ -14,7 +14,7 @@ from features.errors import SourceError
 from features.spec import SourceSpec
 from streaming.sources import open_source
 from streaming.sources.block import index_block
-from streaming.sources.delimited import Delimited, split_line
+from streaming.sources.delimited import Delimited, DelimitedLayout, split_line
 
 SPEC = SourceSpec(label="a", format="csv")
 
@@ -167,7 +167,8 @@ def parsed(data, wanted, values=VALUES):
     """The wanted columns, and how many rows were rejected."""
     block, _ = index_block(data, "log", 1, 0)
     names = tuple(map(str, range(values)))
-    parser = Delimited(names, tuple(names[at] for at in wanted), "\t", False, 1 << 20)
+    layout = DelimitedLayout("\t", quoted=False, header=False)
+    parser = Delimited(names, tuple(names[at] for at in wanted), layout, 1 << 20)
     [part] = parser(block)
     return [column.to_pylist() for column in part.columns.columns], len(part.rejects)
 

@@ -15,6 +15,7 @@ from monitoring.watch.alarm_actions import AlarmAction, append_action
 from streaming.freshness import Freshness, Reader, freshness
 from streaming.joiner.commit import TopicState
 from streaming.log import NewRecord, Position, TopicPartition, open_log
+from streaming.log.records import dump_metadata
 from streaming.status import look_at
 
 T0 = 1_736_121_600_000
@@ -43,7 +44,7 @@ def commit(log, group, topic, offset, metadata=""):
 
 
 def joined(offset, read_to, counts, emitted_to=T0, watermark=T0):
-    return TopicState(
+    state = TopicState(
         windows=(600_000, 1_800_000, 30_000, 60_000, 3_600_000, 30_000, 2_000),
         offset=offset,
         time=T0,
@@ -52,7 +53,8 @@ def joined(offset, read_to, counts, emitted_to=T0, watermark=T0):
         impressions_watermark=watermark,
         emitted_to=emitted_to,
         counts=counts,
-    ).dump()
+    )
+    return dump_metadata(state)
 
 
 def test_an_empty_log_has_topics_and_nothing_else(log):
@@ -137,7 +139,7 @@ def test_each_reader_is_compared_with_the_newest_example_of_its_own_topic(log):
     state = joined(0, 1, {}, emitted_to=T0 + 670_000, watermark=T0 + 670_000)
     early = msgspec.json.decode(state, type=TopicState)
     commit(log, "join", "impressions", 0,
-           msgspec.structs.replace(early, early_to=T0 + 699_000).dump())  # fmt: skip
+           dump_metadata(msgspec.structs.replace(early, early_to=T0 + 699_000)))  # fmt: skip
     said = {"event_time": T0 + 60_000, "at": NOW}
     for group, topic in ("train", "early_examples"), ("monitor", "examples"):
         commit(log, group, topic, 1, msgspec.json.encode(said).decode())

@@ -7,9 +7,9 @@ import pytest
 from features.errors import ClicktideError
 from features.spec import CounterSpec, FieldSpec, SourceSpec, Spec
 from features.vectoriser import Vectoriser
+from streaming.batch_cuts import Subsample
 from streaming.prepare import Preparer
 from streaming.sources import Batch, Position
-from streaming.subsample import Subsample
 
 SOURCE = SourceSpec(label="click", event_id="id", weight="w")
 SPEC = Spec(name="x", source=SOURCE, fields=(FieldSpec(names=("ad",)),))
