@@ -16,7 +16,7 @@ from monitoring.watch.alarm_delivery import alarm_line
 from monitoring.watch.detect import open_alarms as wording
 from monitoring.watch.detect.alarm import Alarm
 from monitoring.watch.formatting import day_and_time
-from streaming.time_order import TimeOrder
+from streaming.prepare import TimeOrder
 from streaming.time_text import stamp
 
 MARCH = 1_709_251_200_000  # 2024-03-01 00:00:00 UTC
