@@ -243,8 +243,8 @@ def _asked_store(client: StoreClient, where: str, budget_ms: float) -> Iterator[
     fix = f". Fix: a nearer store, or serve.store_budget_ms above {budget_ms:g}" * slow
     yield Finding("store", "warning" if slow else "ok", f"{where} answers in {middle:.2f} ms{fix}")
     if isinstance(client, redis.Redis):  # of a cluster, each node has its own
-        seconds, _ = client.time()
-        yield _clock(seconds - time.time(), "the store's")
+        seconds, micros = client.time()
+        yield _clock(seconds + micros / 1e6 - time.time(), "the store's")
         yield from _store_settings(client)
 
 

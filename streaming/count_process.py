@@ -84,7 +84,7 @@ class CountProcess(Process):
         self.read = self.counted = 0
         self._log, self._settings, self._store, self._counters = log, settings, store, counters
         # It is asked for what is viewed and clicked; labels are the joiner's own.
-        windows = msgspec.structs.replace(settings.join, label_after_s=0.0)
+        windows = msgspec.structs.replace(settings.join, label_after_s=0.0, learn_one_in=1)
         self._joiner = Joiner(windows, counting=True)
         self._news: dict[int, list[Viewed | Clicked]] = defaultdict(list)
         self._idle = IdlePartitions(log)

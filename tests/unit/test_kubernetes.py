@@ -132,7 +132,7 @@ def test_the_systemd_unit_is_understood(tmp_path):
     for name in PROCESSES:
         assert parsed(start.replace("%i", name).split()[1:])["folder"]
         unit = tmp_path / f"clicktide-{name}.service"
-        there = text.replace("/opt/clicktide/bin/clicktide", sys.executable)
+        there = text.replace("/opt/clicktide/bin/clicktide", "/bin/true")
         unit.write_text(there.replace("%i", name).replace("User=clicktide", "User=root"))
         done = subprocess.run(
             [analyze, "verify", unit], capture_output=True, text=True, check=False
