@@ -38,6 +38,7 @@ from features.errors import ClicktideError  # noqa: E402
 from streaming.log import TopicPartition, open_log  # noqa: E402
 from streaming.status import TrainerState, look_at  # noqa: E402
 
+START_MS = 1_736_121_600_000
 JOIN_MS, LATE_MS = 30_000, 120_000
 PARTITIONS, REPLICAS = 12, 4
 SETTINGS = [
@@ -271,7 +272,7 @@ def audit(stage: Stage, accepted: list[str]) -> dict[str, object]:
         "learned": look.trainer.learned,
         "dead letters": dict(letters),
         "counters": len(counted),
-        "counters as counted anew": counted == again,
+        "counters that differ when counted anew": len(set(counted) ^ set(again)),
     }
 
 
@@ -324,7 +325,9 @@ def run(top: Path, events: int, rate: float, say: Callable[[str], None]) -> dict
             load.stop()
         if publisher.returncode:
             raise SystemExit((top / "publish.log").read_text()[-2000:])
-        if stage.publish("sim:stationary?events=1&seed=99").wait():
+        last = top / "last.jsonl"  # behind it, the publisher moves time on until all windows close
+        last.write_text(json.dumps({"impression_id": "last", "timestamp": START_MS, "click": 0}))
+        if stage.publish(str(last)).wait():
             raise SystemExit((top / "publish.log").read_text()[-2000:])
         until(lambda: at_rest(stage), "all is read and joined", 600.0)
         say("all is read; looking at what is there")
@@ -356,12 +359,13 @@ def lost(tally: dict) -> list[str]:
             "acknowledged and lost",
             "examples that a brute-force join has not",
             "examples missing",
+            "counters that differ when counted anew",
             "pending",
             "dead letters",
         )
         if tally[name]
     ]
-    wrong += [n for n in ("conserved", "counters as counted anew") if not tally[n]]
+    wrong += ["conserved"] if not tally["conserved"] else []
     wrong += [
         f"{name} failed" for name, one in tally["answers"].items()
         if one["failed"] and name != "serve-2"
