@@ -19,18 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from market.columns import COLUMNS
+
 COMMAND = [sys.executable, "-m", "clicktide"]
-FIELDS = [
-    "user",
-    "segment",
-    "ad",
-    "campaign",
-    "advertiser",
-    "ad_category",
-    "site",
-    "placement",
-    "device",
-]
+_NO_FIELDS = {"impression_id", "timestamp", "interests", "click", "click_delay_ms", "p_true"}
+FIELDS = [name for name in COLUMNS if name not in _NO_FIELDS]
 WIDTHS = ((12, False), (12, True), (24, True), (39, True))
 HEAD = """
 name = "width"

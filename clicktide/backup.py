@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import typer
 import zstandard
 
-from clicktide.options import DirOption, JsonOption, print_json
+from clicktide.options import DirOption, ForceOption, JsonOption, print_json
 from clicktide.stream_folder import StreamFolder
 from clicktide.stream_opening import DEFAULT_FOLDER, open_existing, open_stream
 from features.errors import ClicktideError
@@ -56,7 +56,7 @@ FileArgument = Annotated[
 def backup(
     file: FileArgument,
     folder: DirOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE")] = False,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a whole stream into one file, while it runs.
@@ -96,13 +96,13 @@ def restore(
     if home.exists() and any(home.iterdir()):
         raise ClicktideError(f"{home}: not empty. Fix: name a new folder with --dir")
     home.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".restore-", dir=home.parent) as place:
-        _unpack(file, Path(place))
-        files = _checked(file, Path(place))
-        (Path(place) / _MANIFEST).unlink()
-        if home.exists():
-            home.rmdir()
-        shutil.copytree(place, home)
+    with tempfile.TemporaryDirectory(prefix=".restore-", dir=home.parent) as above:
+        place = Path(above) / "stream"
+        place.mkdir()
+        _unpack(file, place)
+        files = _checked(file, place)
+        (place / _MANIFEST).unlink()
+        place.replace(home)  # an empty folder may be there
     _tell(home, files, "restored", as_json)
 
 

@@ -216,7 +216,7 @@ def _log(stream: StreamFolder) -> Iterator[Finding]:
 def _store(stream: StreamFolder) -> Iterator[Finding]:
     url = stream.store_url()
     own = not stream.stream_settings().redis
-    if url is None or (own and not _runs(stream)):
+    if url is None or (own and _running(stream) is None):
         yield Finding("store", "ok", "none now: clicktide up starts one where counters need it")
         return
     where = public_url(url)
@@ -296,15 +296,15 @@ def _registry(stream: StreamFolder, mlflow: str | None) -> Iterator[Finding]:
     yield Finding("registry", "ok" if well else "warning", f"{where} answers{fix}")
 
 
-def _runs(stream: StreamFolder) -> bool:
-    """Whether ``clicktide up`` runs in the folder."""
+def _running(stream: StreamFolder) -> dict[str, Any] | None:
+    """What ``clicktide up`` runs in the folder, if it runs."""
     processes = local_processes(stream.path)
-    return processes is not None and bool(processes["runs"])
+    return processes if processes is not None and processes["runs"] else None
 
 
 def _processes(stream: StreamFolder) -> Iterator[Finding]:
-    processes = local_processes(stream.path)
-    if processes is None or not _runs(stream):
+    processes = _running(stream)
+    if processes is None:
         yield Finding("processes", "ok", "clicktide up does not run in this folder")
         return
     for name, at in processes["children"].items():

@@ -10,7 +10,6 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.cpython.unsafe.numbers import trailing_zeros
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -110,6 +109,16 @@ def _load64(typingctx: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
+def _zeros_below(typingctx: Any, word: Any) -> Any:
+    """How many zero bits stand below the lowest one; all of them where there is none."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return word(word), codegen
+
+
+@intrinsic
 def _pointers(typingctx: Any, arrays: Any) -> Any:
     """A named tuple with pointers to the elements in place of its arrays, contiguous ones.
 
@@ -138,8 +147,7 @@ def _pointers(typingctx: Any, arrays: Any) -> Any:
 pointers: Callable[[T], T] = cast(Any, _pointers)
 load64: Callable[[Any, Any], np.uint64] = cast(Any, _load64)
 prefetch: Callable[[Any, Any], None] = cast(Any, _prefetch)
-# how many zero bits stand below the lowest one
-zeros_below: Callable[[Any], int] = cast(Any, trailing_zeros)
+zeros_below: Callable[[Any], int] = cast(Any, _zeros_below)
 _ONES, _TOPS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 
 

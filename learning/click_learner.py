@@ -42,7 +42,7 @@ class ClickLearner:
     Parameters
     ----------
     spec
-        What the fields are, how they are crossed and learned (:func:`features.load_spec`).
+        What the fields are, how they are crossed and learned (:mod:`features.spec_file`).
         ``None``: whatever keys an event has are its fields, each a category, all pairs
         of the first 64 crossed, in small tables.
 

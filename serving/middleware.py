@@ -67,6 +67,8 @@ class RequestLimits:
         call.done()
 
     def _not_allowed(self, scope: Scope, call: _Call) -> Problem | None:
+        if not self.state.access.closed:
+            return None
         if scope["method"] == "OPTIONS" and self.state.settings.cors_origins:
             return None  # browsers ask without a token whether they may send one
         try:

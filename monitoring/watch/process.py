@@ -66,7 +66,7 @@ class Monitor(Process):
         What raises alarms; ``None``: those of :mod:`monitoring.watch.detect`.
     predictor
         Whose predictions are watched in place of those served, see
-        :class:`monitoring.watch.examples.Feed`; then no alarm is raised and none is sent.
+        :class:`monitoring.watch.examples.ExampleFeed`; then no alarm is raised and none is sent.
 
     Raises
     ------

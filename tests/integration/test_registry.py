@@ -63,7 +63,7 @@ class Stream:
 
     def __init__(self, folder, registry, **settings):
         self.folder, self.registry, self.now_s, self.said = folder, registry, 1e9, []
-        self.rng, self.shown, self.spec = random.Random(5), 0, SPEC
+        self.rng, self.shown, self.spec, self.one_in = random.Random(5), 0, SPEC, 1
         gate = GateSettings(min_examples=500, min_clicks=10)
         self.settings = RegistrySettings(gate=gate, **settings)
         stream_log(folder / "log.db").close()
@@ -96,8 +96,14 @@ class Stream:
     def show(self, count, flipped=False, served=None):
         """Put examples into the log: a click rate of .2 that hangs on ad and site."""
         lines = [self.example(flipped, served) for _ in range(count)]
-        with self.open_log() as log:  # learned, and judged on
-            fill(log, (EARLY_EXAMPLES, EXAMPLES), lines, 100)
+        learned = [line for i, line in enumerate(lines) if self.is_learned(i, line)]
+        with self.open_log() as log:
+            fill(log, (EARLY_EXAMPLES,), learned, 100)
+            fill(log, (EXAMPLES,), lines, 100)  # judged on
+
+    def is_learned(self, i, line):
+        """Whether it is clicked, or the one of some that are not."""
+        return i % self.one_in == 0 or b'"label":1' in line
 
     def example(self, flipped, served=None):
         self.shown += 1
@@ -107,7 +113,9 @@ class Stream:
         if served is not None:  # by live weights
             live = f"live-{spec_identity(self.spec)[:8]}-"
             shown = {"probability": served(rate), "model_version": f"{live}7"}
-        return example_line(f"i{self.shown}", fields.pop("time"), fields, label, shown=shown)
+        said = {"one_in": self.one_in} if self.one_in > 1 else {}
+        time = fields.pop("time")
+        return example_line(f"i{self.shown}", time, fields, label, shown=shown, **said)
 
     def learn(self):
         """Let the trainer learn all that is there, and save."""
@@ -213,6 +221,13 @@ def test_live_weights_that_do_harm_are_not_served_until_a_version_is_good(stream
     assert "serve" not in aliases and aliases["champion"] > 1
     assert any("live weights serve again" in line for line in stream.said)
     assert not rolled_back(actions_of(stream))
+
+
+def test_of_examples_of_which_some_are_left_out_only_harm_is_seen(stream):
+    guarded(stream)
+    stream.one_in = 10  # two thirds of the rest are clicked
+    assert serve(stream, 6000, lambda rate: rate) is None
+    assert serve(stream, 6000, HARMS["noise"][0]) == 1
 
 
 def test_a_version_of_before_ends_no_rollback_and_another_spec_begins_none(stream):
