@@ -69,10 +69,9 @@ class ClusterClient:
         return client.pipeline(transaction=transaction)
 
     def close(self) -> None:
-        """Let go of all connections; the next call makes them anew."""
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        """Let go of all connections."""
+        if self._client is not None:
+            self._client.close()
 
 
 StoreClient = redis.Redis | redis.RedisCluster | ClusterClient
@@ -249,15 +248,13 @@ class RedisLink:
         try:
             pipe = self._client.pipeline(transaction=False)
             for call in calls:
-                # redis-py would ask the cluster, once for each script, which of its words are keys
+                # redis-py would ask for each script which of its words are keys: the first node,
+                # for ever, also when it is dead
                 script = self._cluster and call[0] in ("EVAL", "EVALSHA")
                 node = {"target_nodes": pipe.get_node_from_key(call[3])} if script else {}
                 pipe.execute_command(*call, **node)
             return list(pipe.execute(raise_on_error=False))
         except STORE_FAULTS as error:
-            if isinstance(self._client, ClusterClient):
-                # redis-py would ask the first node for a script's keys for ever, also a dead one
-                self._client.close()
             raise store_error(error, self.where) from error
 
     def _raised(self, answers: list[Any]) -> list[Any]:
